@@ -1,0 +1,59 @@
+"""What all tests share: the folder of real data, and a run of the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("YOLO_EMA_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real images, annotations and weights; tests that use it carry the mark `realdata`."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"real data is not here: {SHARED}/data is missing (set YOLO_EMA_SHARED to a folder that has it)")
+    return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the user's cache folder out of the tests."""
+    os.environ["YOLO_EMA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["MPLBACKEND"] = "Agg"
+
+
+class CommandResult:
+    """What a run of the command line gave back."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def yolo_ema_command(tmp_path: Path):
+    """Return a function that runs ``yolo-ema WORDS…`` as a process of its own, in `tmp_path`."""
+
+    def run(*words: object, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 600) -> CommandResult:
+        done = subprocess.run(
+            [sys.executable, "-m", "yolo_ema", *map(str, words)],
+            cwd=cwd or tmp_path,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return CommandResult(done)
+
+    return run

@@ -1,0 +1,197 @@
+"""The command line: parses, calls one public function, prints, maps errors to exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yolo_ema
+from yolo_ema.errors import YoloEmaError, did_you_mean
+from yolo_ema.options.fields import Options, add_arguments, options_from_namespace
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command: its words, where its options and its function stand, and examples for ``--help``.
+
+    The function takes the options and returns a result with ``as_json() -> dict`` and ``as_text() -> str``.
+    """
+
+    words: str
+    summary: str
+    options: str
+    run: str
+    examples: tuple[str, ...]
+
+
+VERBS = (
+    Verb(
+        "train",
+        "train on VisDrone or your own data",
+        "yolo_ema.options.train:TrainOptions",
+        "yolo_ema.engine.training:train",
+        (
+            "train                                          # VisDrone, fetched if absent, balanced preset",
+            "train --data my.yaml --model yolo11n-ema --epochs 50 lr0=0.005",
+            "train --resume runs/train/yolo11s-ema/weights/last.pt",
+        ),
+    ),
+    Verb(
+        "val",
+        "score weights on a dataset: VisDrone's official protocol and COCO's",
+        "yolo_ema.options.val:ValOptions",
+        "yolo_ema.report.validation:validate_and_report",
+        ("val --weights best.pt --data visdrone", "val --weights best.onnx --data visdrone --split test-dev --report report/"),
+    ),
+    Verb(
+        "detect",
+        "find objects in images, folders and videos",
+        "yolo_ema.options.detect:DetectOptions",
+        "yolo_ema.engine.detection:detect",
+        ("detect flight.mp4 --weights best.pt", "detect photos/ --weights best.onnx --out boxes --conf 0.3"),
+    ),
+    Verb(
+        "export",
+        "write weights in a format for deployment",
+        "yolo_ema.options.export:ExportOptions",
+        "yolo_ema.engine.exporting:export",
+        ("export --weights best.pt --format onnx", "export --weights best.pt --format onnx --imgsz 384,640"),
+    ),
+    Verb(
+        "score",
+        "score any detector's result files by the official protocol",
+        "yolo_ema.options.score:ScoreOptions",
+        "yolo_ema.visdrone.score:score",
+        ("score --annotations annotations/ --results results/ --images images/ --json",),
+    ),
+    Verb(
+        "data prepare",
+        "fetch VisDrone, or take what you have, and derive labels from it",
+        "yolo_ema.options.data:PrepareOptions",
+        "yolo_ema.visdrone.prepare:prepare",
+        ("data prepare visdrone", "data prepare visdrone --source VisDrone2019-DET-val.zip --splits val"),
+    ),
+    Verb(
+        "data inspect",
+        "tables, plots and a contact sheet of a dataset",
+        "yolo_ema.options.data:InspectOptions",
+        "yolo_ema.report.inspection:inspect",
+        ("data inspect datasets/visdrone", "data inspect my.yaml --imgsz 960 --json"),
+    ),
+    Verb(
+        "models",
+        "list the shipped models",
+        "yolo_ema.options.models:ModelsOptions",
+        "yolo_ema.engine.catalog:list_models",
+        ("models", "models --json"),
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: see `yolo_ema.errors` for the numbers."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # `timeout`, container stops and service managers send SIGTERM: let it end a run as cleanly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        namespace = _parser(words).parse_args(words)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        return _run(namespace)
+    except YoloEmaError as error:
+        _report(error, debug=namespace.debug)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the last line of defence: say it is ours, and how to see more
+        _report(error, debug=namespace.debug)
+        return 1
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    verb: Verb = namespace.verb
+    result = _resolve(verb.run)(options_from_namespace(_resolve(verb.options), namespace))
+    print(json.dumps(result.as_json(), allow_nan=False) if namespace.json else result.as_text())  # noqa: T201
+    return int(getattr(result, "exit_code", 0))
+
+
+def _report(error: Exception, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    message = " ".join(str(error).split())
+    if not isinstance(error, YoloEmaError):
+        message = f"unexpected {type(error).__name__}: {message} (this is a fault of yolo-ema's; --debug shows where)"
+    print(f"yolo-ema: error: {message}", file=sys.stderr)  # noqa: T201
+
+
+def _resolve(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the closest word when one is mistyped."""
+
+    def error(self, message: str) -> Any:
+        """Print usage and the message, with the closest known flag or verb, and exit with 2."""
+        known = [flag for action in self._actions for flag in action.option_strings]
+        for action in self._actions:
+            known += list(action.choices or []) if isinstance(action.choices, dict) else []
+        hints = {did_you_mean(word.partition("=")[0].strip("',"), known) for word in message.split()}
+        hint = next((one for one in sorted(hints) if one and one.split("'")[1] not in message.split()), "")
+        super().error(message + hint)
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Build the parser. Only the verb that was called imports its options, so that ``--help`` answers at once."""
+    parser = _Parser(prog="yolo-ema", description="Drone-view object detection: YOLO with EMA attention.")
+    parser.add_argument("--version", action="version", version=f"yolo-ema {yolo_ema.__version__}")
+    top = parser.add_subparsers(metavar="VERB", required=True)
+    groups: dict[str, Any] = {}
+    called = " ".join(words[:2])
+    for verb in VERBS:
+        group, _, name = verb.words.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = top.add_parser(group, help=f"{group}: see 'yolo-ema {group} --help'").add_subparsers(
+                metavar="VERB", required=True
+            )
+        place = groups[group] if group else top
+        sub = place.add_parser(
+            name,
+            help=verb.summary,
+            description=verb.summary[0].upper() + verb.summary[1:] + ".",
+            epilog="examples:\n" + "\n".join(f"  yolo-ema {example}" for example in verb.examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if called.startswith(verb.words):
+            add_arguments(sub, _options_class(verb))
+        sub.add_argument("--json", action="store_true", help="print the result as JSON on stdout, for machines")
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.set_defaults(verb=verb)
+    return parser
+
+
+def _options_class(verb: Verb) -> type[Options]:
+    return _resolve(verb.options)

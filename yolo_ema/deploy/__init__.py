@@ -1,0 +1,1 @@
+"""Parity of exported files, benchmarks of runtimes."""

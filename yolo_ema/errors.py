@@ -1,0 +1,145 @@
+"""Every exception of this project, in one place.
+
+    YoloEmaError
+    ├── ConfigError        (ValueError)         an option, setting or YAML is wrong               exit 2
+    ├── ModelError         (ValueError)         a model name or model YAML is wrong               exit 2
+    ├── DataError          (ValueError)         a dataset, annotation or archive is wrong         exit 3
+    │   ├── AnnotationError                     a row of an annotation or result file
+    │   ├── ArchiveError                        an archive that is unsafe or damaged
+    │   └── DataNotFoundError (FileNotFoundError)
+    ├── WeightsError       (ValueError)         a weights file is wrong                           exit 4
+    │   ├── WeightsNotFoundError (FileNotFoundError)
+    │   ├── UnsafeWeightsError                  loading it would run code
+    │   ├── DamagedWeightsError                 truncated, empty or of another kind
+    │   └── TransferError                       too few tensors of it fit the model
+    ├── SourceError        (OSError)            an image, video, camera or stream can't be read   exit 5
+    ├── MachineError (RuntimeError)       the machine lacks something                       exit 6
+    │   ├── MissingPackageError (ImportError)   names the extra that brings it
+    │   ├── OfflineError                        a download would be needed and is forbidden
+    │   └── DiskFullError  (OSError)            names the last good file
+    └── CheckFailedError   (RuntimeError)       a gate refused: parity, demo, transfer            exit 7
+
+The command line prints the message in one line and exits with the number at the right; 1 is an error of ours that nobody foresaw,
+130 an interruption.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AnnotationError",
+    "ArchiveError",
+    "CheckFailedError",
+    "ConfigError",
+    "DamagedWeightsError",
+    "DataError",
+    "DataNotFoundError",
+    "DiskFullError",
+    "MachineError",
+    "MissingPackageError",
+    "ModelError",
+    "OfflineError",
+    "SourceError",
+    "TransferError",
+    "UnsafeWeightsError",
+    "WeightsError",
+    "WeightsNotFoundError",
+    "YoloEmaError",
+    "did_you_mean",
+]
+
+
+class YoloEmaError(Exception):
+    """Root of all errors that this project raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(YoloEmaError, ValueError):
+    """An option, a setting or a YAML entry is wrong."""
+
+    exit_code = 2
+
+
+class ModelError(YoloEmaError, ValueError):
+    """A model's name or its YAML is wrong."""
+
+    exit_code = 2
+
+
+class DataError(YoloEmaError, ValueError):
+    """A dataset is wrong."""
+
+    exit_code = 3
+
+
+class AnnotationError(DataError):
+    """A row of an annotation or result file is wrong; the message names file and row."""
+
+
+class ArchiveError(DataError):
+    """An archive is damaged, has the wrong hash, or would write where it must not."""
+
+
+class DataNotFoundError(DataError, FileNotFoundError):
+    """A dataset, split, image folder or annotation file is not there."""
+
+
+class WeightsError(YoloEmaError, ValueError):
+    """A weights file cannot be used."""
+
+    exit_code = 4
+
+
+class WeightsNotFoundError(WeightsError, FileNotFoundError):
+    """A weights file is not there."""
+
+
+class UnsafeWeightsError(WeightsError):
+    """Loading the weights file would run code that it carries."""
+
+
+class DamagedWeightsError(WeightsError):
+    """A weights file is truncated, empty, or a file of another kind."""
+
+
+class TransferError(WeightsError):
+    """Too few tensors of a weights file fit the model."""
+
+
+class SourceError(YoloEmaError, OSError):
+    """An image, video, camera or stream cannot be opened or read."""
+
+    exit_code = 5
+
+
+class MachineError(YoloEmaError, RuntimeError):
+    """The machine lacks something that the task needs."""
+
+    exit_code = 6
+
+
+class MissingPackageError(MachineError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class OfflineError(MachineError):
+    """A download would be needed, and downloads are forbidden here."""
+
+
+class DiskFullError(MachineError, OSError):
+    """The disk is full; what was there before is untouched."""
+
+
+class CheckFailedError(YoloEmaError, RuntimeError):
+    """A gate refused what it was given: parity of an export, the demo's figures."""
+
+    exit_code = 7
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string where none is close."""
+    closest = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {closest[0]!r}?" if closest else ""

@@ -1,0 +1,1 @@
+"""Drone scenes drawn in code, with exact labels."""

@@ -1,0 +1,1 @@
+"""Cutting frames into tiles and merging their boxes. numpy in, numpy out."""
