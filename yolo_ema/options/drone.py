@@ -1,4 +1,4 @@
-"""What training on drone footage adds to Ultralytics' own settings. All of it is off by default but the masking of ignored regions."""
+"""What drone footage adds to Ultralytics' training settings; all of it is off by default but the masking of ignored regions."""
 
 from __future__ import annotations
 
