@@ -1,0 +1,111 @@
+"""Reading an image file: upright, 8-bit BGR; too large ones are refused before decoding, damaged ones with the right reason."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from yolo_ema.errors import SourceError
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "image_wh", "read_image"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".tif", ".tiff", ".webp"})
+MAX_PIXELS = 350_000_000
+"""Images with more pixels are refused before decoding, unless the caller sets another limit."""
+
+_JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_JPEG_START_OF_SCAN = 0xDA
+_pillow_limit = threading.Lock()
+
+
+def image_wh(path: Path) -> tuple[int, int]:
+    """Return width and height from an image's header, as stored (before an EXIF rotation), without decoding it.
+
+    Raises:
+        SourceError: the file is missing, empty, or no image.
+    """
+    if not path.is_file():
+        raise SourceError(f"no image at {path}")
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty (0 bytes)")
+    try:
+        with _any_size(), Image.open(path) as image:
+            return image.size
+    except UnidentifiedImageError:
+        raise SourceError(f"{path} is not an image that can be read; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise SourceError(f"{path} is damaged: {error}") from error
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read an image as (H, W, 3) uint8 BGR, turned upright by its EXIF orientation; 16-bit is scaled to 8, alpha is dropped.
+
+    Args:
+        path: the image file.
+        max_pixels: refuse larger images before decoding them, whatever size the file has on disk.
+
+    Raises:
+        SourceError: the file is missing, empty, no image, truncated, or larger than ``max_pixels``.
+    """
+    path = Path(path)
+    width, height = image_wh(path)
+    if width * height > max_pixels:
+        raise SourceError(
+            f"{path} has {width}x{height} = {width * height / 1e6:.0f} million pixels, more than {max_pixels / 1e6:.0f}"
+        )
+    content = path.read_bytes()
+    if cut := _cut_short(content):
+        raise SourceError(f"{path} is truncated: {cut}")
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise SourceError(f"{path} cannot be decoded: {error.err}") from error
+    if image is None:
+        raise SourceError(f"{path} is damaged: its header says {width}x{height} pixels, but they cannot be decoded")
+    return image
+
+
+def _cut_short(content: bytes) -> str:
+    """Say why a JPEG or PNG is incomplete; decoders fill the missing part with grey and say nothing."""
+    if content.startswith(b"\xff\xd8"):
+        scan = _jpeg_scan_start(content)
+        if scan is None or content.find(b"\xff\xd9", scan) < 0:
+            return f"the JPEG ends after {len(content)} bytes without its end marker"
+    if content.startswith(b"\x89PNG") and content.find(b"IEND", max(0, len(content) - (1 << 16))) < 0:
+        return f"the PNG ends after {len(content)} bytes without its IEND chunk"
+    return ""
+
+
+def _jpeg_scan_start(content: bytes) -> int | None:
+    """Return where a JPEG's pixels begin: the thumbnail inside EXIF has an end marker of its own, which must not count."""
+    at = 2
+    while at + 4 <= len(content):
+        if content[at] != 0xFF:
+            return None
+        marker = content[at + 1]
+        if marker == _JPEG_START_OF_SCAN:
+            return at
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif marker in _JPEG_STANDALONE:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return None
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Let Pillow read the header of any image: the limit is ours, and settable."""
+    with _pillow_limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before

@@ -1,0 +1,131 @@
+"""Video files through PyAV: reading with times and rotation, writing H.264 that plays even when it is cut short."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+
+from yolo_ema.errors import SourceError
+from yolo_ema.files import disk_full_is_clear
+
+__all__ = ["VIDEO_SUFFIXES", "VideoReader", "VideoWriter"]
+
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
+_QUARTER_TURNS_OF = {0: 0, 90: 1, 180: 2, 270: 3}
+
+
+class VideoReader:
+    """The frames of a video file, one after the other; memory holds one of them.
+
+    Attributes:
+        frame_rate: frames a second.
+        frame_count: as the file states or as its duration implies; None where it says neither.
+        damaged_packets: how many packets could not be decoded and were passed over, so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``. Raises `SourceError` where it is missing, empty, or no video."""
+        self.path = path
+        if not path.is_file():
+            raise SourceError(f"no video at {path}")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty (0 bytes)")
+        try:
+            self._container = av.open(str(path))
+        except av.FFmpegError as error:
+            raise SourceError(
+                f"{path} cannot be opened as video: {error.strerror}; it may be truncated or of another kind"
+            ) from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise SourceError(f"{path} has no video stream")
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        self.frame_rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self.frame_count = self._count()
+        self.damaged_packets = 0
+
+    def _count(self) -> int | None:
+        if self._stream.frames:
+            return self._stream.frames
+        duration_us = self._container.duration
+        return round(duration_us / 1e6 * self.frame_rate) if duration_us else None
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Yield (H, W, 3) uint8 BGR and the seconds since the start, upright.
+
+        Raises:
+            SourceError: not one frame could be decoded.
+        """
+        seen = 0
+        with self._container:
+            for frame in self._decoded():
+                time_s = frame.time if frame.time is not None else float(seen / self.frame_rate)
+                seen += 1
+                yield _upright(frame), max(0.0, float(time_s))
+        if not seen:
+            raise SourceError(f"{self.path} has no frame that can be decoded ({self.damaged_packets} damaged packets)")
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                yield from packet.decode()
+            except (av.error.InvalidDataError, av.error.EOFError):  # noqa: PERF203 - a damaged packet must not end the file
+                self.damaged_packets += 1
+                if self.damaged_packets > 1000:
+                    return
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    image = frame.to_ndarray(format="bgr24")
+    turns = _QUARTER_TURNS_OF.get(round(getattr(frame, "rotation", 0)) % 360, 0)
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+class VideoWriter:
+    """An H.264 mp4, written in fragments of at most a second and completed on close: playable at any moment, also after a kill."""
+
+    def __init__(self, path: Path, *, frame_rate: Fraction, image_wh: tuple[int, int]) -> None:
+        """Start ``path``; odd sizes are padded by one pixel, since H.264's common form (4:2:0) has even ones."""
+        self.path = path
+        width, height = image_wh
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_full_is_clear(path):
+            self._container = av.open(
+                str(path), "w", format="mp4", options={"movflags": "hybrid_fragmented", "min_frag_duration": "0"}
+            )
+        rate = frame_rate.limit_denominator(65535)
+        self._stream = self._container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.gop_size = max(1, round(rate))
+
+    def write(self, image_bgr: np.ndarray) -> None:
+        """Append a frame, (H, W, 3) uint8 BGR. Raises `DiskFullError` where there is no room."""
+        height, width = image_bgr.shape[:2]
+        if height % 2 or width % 2:
+            image_bgr = np.pad(image_bgr, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(image_bgr, format="bgr24")
+        with disk_full_is_clear(self.path):
+            self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Write what is still held back and complete the file."""
+        with disk_full_is_clear(self.path), contextlib.closing(self._container):
+            self._container.mux(self._stream.encode())
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
