@@ -6,12 +6,14 @@ import argparse
 import importlib
 import json
 import os
+import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import yolo_ema
 from yolo_ema.errors import YoloEmaError, did_you_mean
@@ -104,9 +106,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: see `yolo_ema.errors` for the numbers."""
     words = list(sys.argv[1:] if argv is None else argv)
     # `timeout`, container stops and service managers send SIGTERM: let it end a run as cleanly as Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
-        namespace = _parser(words).parse_args(words)
+        namespace, unknown = _parser(words).parse_known_args(words)
+        if unknown:
+            namespace.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
@@ -131,7 +136,8 @@ def _interrupt(_number: int, _frame: Any) -> None:
 
 def _run(namespace: argparse.Namespace) -> int:
     verb: Verb = namespace.verb
-    result = _resolve(verb.run)(options_from_namespace(_resolve(verb.options), namespace))
+    options = options_from_namespace(_resolve(verb.options), namespace)  # checked before anything heavy is imported
+    result = _resolve(verb.run)(options)
     print(json.dumps(result.as_json(), allow_nan=False) if namespace.json else result.as_text())  # noqa: T201
     return int(getattr(result, "exit_code", 0))
 
@@ -151,15 +157,15 @@ def _resolve(reference: str) -> Any:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Names the closest word when one is mistyped."""
+    """Names the closest verb or flag when one is mistyped."""
 
-    def error(self, message: str) -> Any:
-        """Print usage and the message, with the closest known flag or verb, and exit with 2."""
+    def error(self, message: str) -> NoReturn:
+        """Print usage and the message, with the closest known word, and exit with 2."""
         known = [flag for action in self._actions for flag in action.option_strings]
         for action in self._actions:
-            known += list(action.choices or []) if isinstance(action.choices, dict) else []
-        hints = {did_you_mean(word.partition("=")[0].strip("',"), known) for word in message.split()}
-        hint = next((one for one in sorted(hints) if one and one.split("'")[1] not in message.split()), "")
+            known += action.choices if isinstance(action, argparse._SubParsersAction) else []  # noqa: SLF001 - argparse has no other way
+        mistyped = re.search(r"invalid choice: '([^']+)'|unrecognized arguments: (\S+)", message)
+        hint = did_you_mean((mistyped[1] or mistyped[2]).partition("=")[0], known) if mistyped else ""
         super().error(message + hint)
 
 
@@ -189,7 +195,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             add_arguments(sub, _options_class(verb))
         sub.add_argument("--json", action="store_true", help="print the result as JSON on stdout, for machines")
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        sub.set_defaults(verb=verb)
+        sub.set_defaults(verb=verb, parser=sub)
     return parser
 
 

@@ -1,0 +1,57 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from yolo_ema.cli import VERBS, main
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.words)
+def test_help_of_every_verb_shows_examples(verb, capsys):
+    assert main([*verb.words.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "examples:" in shown
+    assert f"yolo-ema {verb.examples[0]}" in shown
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("yolo-ema ")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["detekt", "x.jpg"], "did you mean 'detect'?"), (["detect", "x.jpg", "--wieghts", "w.pt"], "did you mean '--weights'?")],
+)
+def test_a_mistyped_word_names_the_closest(words, hint, capsys):
+    assert main(words) == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_on_stderr_and_its_code(capsys):
+    assert main(["detect", "no-such.jpg"]) == 5
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("yolo-ema: error: ")
+    assert shown.err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert main(["detect", "no-such.jpg", "--debug"]) == 5
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_wrong_options_are_named_together(capsys):
+    assert main(["detect", "x.jpg", "--conf", "2", "--iou", "-1"]) == 2
+    shown = capsys.readouterr().err
+    assert "--conf is 2.0" in shown
+    assert "--iou is -1.0" in shown
+
+
+def test_the_main_help_is_quick_since_it_imports_nothing_heavy():
+    code = "import sys, yolo_ema.cli; yolo_ema.cli.main(['--help']); sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from yolo_ema.cli import VERBS, _resolve
+from yolo_ema.errors import ConfigError
+from yolo_ema.options.fields import Options, add_arguments, option, options_from_namespace, parse_overrides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example(Options):
+    source: tuple[str, ...] = option(positional=True, help="sources")
+    count: int = option(3, help="a count, 100% of it")
+    share: float | None = option(None, help="a share")
+    out: Path | None = option(None, help="a folder")
+    annotate: bool = option(True, help="draw")
+    kind: str = option("a", choices=("a", "b"), help="kind")
+    imgsz: tuple[int, ...] = option((), help="sizes")
+    settings: dict[str, str] = option({}, overrides=True, help="settings")
+
+    def problems(self) -> Iterator[str]:
+        if self.count < 1:
+            yield f"--count is {self.count}; expected 1 or more"
+        if self.share is not None and not 0 <= self.share <= 1:
+            yield f"--share is {self.share}; expected 0 to 1"
+
+
+def _parse(*words: str) -> Example:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Example)
+    return options_from_namespace(Example, parser.parse_args(words))
+
+
+def test_defaults_come_from_the_fields():
+    assert _parse("x.jpg") == Example(source=("x.jpg",))
+
+
+def test_every_kind_of_field_is_parsed():
+    found = _parse(
+        "a", "b", "--count", "7", "--share", "0.5", "--out", "o", "--no-annotate", "--kind", "b", "--imgsz", "384", "640"
+    )
+    assert found == Example(source=("a", "b"), count=7, share=0.5, out=Path("o"), annotate=False, kind="b", imgsz=(384, 640))
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(ConfigError, match=r"--kind is 'c'; expected one of a, b; --count is 0.*; --share is 2"):
+        Example(source=("x",), count=0, share=2.0, kind="c")
+
+
+def test_overrides():
+    assert parse_overrides(["lr0=0.01", "name=a=b"]) == {"lr0": "0.01", "name": "a=b"}
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_overrides(["lr0"])
+    with pytest.raises(ConfigError, match="twice"):
+        parse_overrides(["lr0=1", "lr0=2"])
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.words)
+def test_every_verb_documents_every_option_and_names_a_function(verb):
+    options = _resolve(verb.options)
+    assert issubclass(options, Options)
+    for field in fields(options):
+        assert len(field.metadata["help"]) > 8, field.name
+    assert callable(_resolve(verb.run))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, options)
+    assert parser.format_help()
