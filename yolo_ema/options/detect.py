@@ -20,11 +20,11 @@ class DetectOptions(Options):
     out: Path | None = option(
         None, metavar="DIR", help="folder for annotated copies and detections.jsonl; without it a fresh one in runs/"
     )
-    imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height and width; without it the weights' own")
+    imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height,width; without it the weights' own")
     conf: float = option(0.25, help="lowest score that counts, 0 to 1")
     iou: float = option(0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1")
     max_det: int = option(1000, help="most objects a frame; a frame that reaches it is named")
-    classes: tuple[str, ...] = option((), help="only these classes, by name")
+    classes: tuple[str, ...] = option((), help="only these classes, by name, as in car,bus")
     device: str = option("auto", help="auto, cpu, cuda, or a GPU's number")
     half: bool = option(False, help="half precision, on a GPU")
     max_pixels: int = option(350_000_000, help="refuse images with more pixels, before decoding them")
@@ -42,4 +42,4 @@ class DetectOptions(Options):
             if getattr(self, name) < 1:
                 yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
         if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
-            yield f"--imgsz is {' '.join(map(str, self.imgsz))}; expected one number or height and width, each 32 or more"
+            yield f"--imgsz is {' '.join(map(str, self.imgsz))}; expected one number or height,width, each 32 or more"

@@ -75,13 +75,19 @@ def _wrong_choices(options: Options) -> Iterator[str]:
 
 
 def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> None:
-    """Add one argument per field of ``options`` to ``parser``."""
+    """Add one argument per field of ``options`` to ``parser``.
+
+    A flag with several values takes them with commas (``--imgsz 384,640``), and also as several words where no list of positional
+    words could be swallowed that way. Paths, which may hold commas, are always words.
+    """
     hints = typing.get_type_hints(options)
-    for field in dataclasses.fields(options):
-        _add_argument(parser, field, hints[field.name])
+    fields = dataclasses.fields(options)
+    many_words = not any(field.metadata["positional"] and _scalar_of(hints[field.name])[1] for field in fields)
+    for field in fields:
+        _add_argument(parser, field, hints[field.name], many_words=many_words)
 
 
-def _add_argument(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], hint: Any) -> None:
+def _add_argument(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], hint: Any, *, many_words: bool) -> None:
     kind, many = _scalar_of(hint)
     required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     text = (field.metadata["help"] + _default_note(field)).replace("%", "%%")
@@ -93,14 +99,31 @@ def _add_argument(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]
         parser.add_argument(_flag(field.name), dest=field.name, action=argparse.BooleanOptionalAction, **arguments)
         return
     arguments |= {"type": kind, "metavar": field.metadata["metavar"], "choices": field.metadata["choices"]}
-    if many:
-        arguments["nargs"] = "+" if required else "*"
     if field.metadata["positional"]:
-        if not required and not many:
-            arguments["nargs"] = "?"
+        arguments["nargs"] = ("+" if required else "*") if many else (None if required else "?")
         parser.add_argument(field.name, **arguments)
-    else:
-        parser.add_argument(_flag(field.name), dest=field.name, required=required, **arguments)
+        return
+    if many and kind is not Path:
+        # argparse would hold the whole list against the choices; the options check them one by one.
+        choices = arguments.pop("choices")
+        arguments |= {"type": _comma_separated(kind), "metavar": arguments["metavar"] or _many_metavar(choices, field.name)}
+    if many and (many_words or kind is Path):
+        arguments["nargs"] = "+"
+    parser.add_argument(_flag(field.name), dest=field.name, required=required, **arguments)
+
+
+def _comma_separated(kind: Any) -> Any:
+    """Return what parses ``384,640`` into a tuple of ``kind``, named as argparse's messages want it."""
+
+    def parse(word: str) -> tuple[Any, ...]:
+        return tuple(kind(part) for part in word.split(",") if part)
+
+    parse.__name__ = f"comma-separated {kind.__name__}"
+    return parse
+
+
+def _many_metavar(choices: Sequence[str] | None, name: str) -> str:
+    return "{" + ",".join(choices) + "}[,…]" if choices else f"{name.upper()}[,…]"
 
 
 def _flag(name: str) -> str:
@@ -135,7 +158,7 @@ def options_from_namespace(options: type[_OptionsT], namespace: argparse.Namespa
         if field.metadata["overrides"]:
             value = parse_overrides(value or [])
         elif isinstance(value, list):
-            value = tuple(value)
+            value = tuple(part for one in value for part in (one if isinstance(one, tuple) else (one,)))
         values[field.name] = value
     return options(**values)
 

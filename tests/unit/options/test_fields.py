@@ -41,10 +41,28 @@ def test_defaults_come_from_the_fields():
 
 
 def test_every_kind_of_field_is_parsed():
-    found = _parse(
-        "a", "b", "--count", "7", "--share", "0.5", "--out", "o", "--no-annotate", "--kind", "b", "--imgsz", "384", "640"
-    )
+    found = _parse("a", "b", "--count", "7", "--share", "0.5", "--out", "o", "--no-annotate", "--kind", "b", "--imgsz", "384,640")
     assert found == Example(source=("a", "b"), count=7, share=0.5, out=Path("o"), annotate=False, kind="b", imgsz=(384, 640))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutSources(Options):
+    splits: tuple[str, ...] = option((), choices=("train", "val"), help="the splits")
+    source: tuple[Path, ...] = option((), help="the sources")
+
+
+@pytest.mark.parametrize("words", [["--splits", "train,val"], ["--splits", "train", "val"]])
+def test_lists_are_written_with_commas_or_as_words(words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, WithoutSources)
+    found = options_from_namespace(WithoutSources, parser.parse_args([*words, "--source", "a,b", "c"]))
+    assert found == WithoutSources(splits=("train", "val"), source=(Path("a,b"), Path("c")))
+    with pytest.raises(ConfigError, match=r"--splits is 'tran'; expected one of train, val"):
+        options_from_namespace(WithoutSources, parser.parse_args(["--splits", "train,tran"]))
+
+
+def test_a_flag_before_the_sources_swallows_none_of_them():
+    assert _parse("--imgsz", "640", "x.jpg") == Example(source=("x.jpg",), imgsz=(640,))
 
 
 def test_all_problems_are_reported_at_once():
