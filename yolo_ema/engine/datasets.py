@@ -1,7 +1,8 @@
 """From what a user calls a dataset to a data YAML, its classes, its splits' images and the files beside each image.
 
-A data YAML is Ultralytics': ``path`` (root), ``train``, ``val`` and perhaps ``test`` (folder, list file, or several of them), ``names``
-or ``nc``. Labels lie beside the images by its convention, ``…/images/a.jpg`` → ``…/labels/a.txt``; ignored regions likewise under ``ignored``.
+A data YAML is Ultralytics': ``path`` (root), ``train``, ``val`` and perhaps ``test`` (folder, list file, or several of them), and
+``names`` or ``nc``. Labels lie beside the images by its convention, ``…/images/a.jpg`` → ``…/labels/a.txt``; ignored regions
+likewise under ``ignored``.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ def option(
     choices: Sequence[str] | None = None,
     positional: bool = False,
     overrides: bool = False,
+    alone: Any = None,
 ) -> Any:
     """Return a dataclass field that is also a command-line argument.
 
@@ -39,8 +40,10 @@ def option(
         choices: the allowed words.
         positional: an argument without a flag; a tuple type takes several.
         overrides: collects ``key=value`` words into a ``dict[str, str]``.
+        alone: the value of the flag where it stands without a word; without it the flag wants one.
     """
     metadata = {"help": help, "metavar": metavar, "choices": choices, "positional": positional, "overrides": overrides}
+    metadata["alone"] = alone
     if isinstance(default, dict | list):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -109,6 +112,8 @@ def _add_argument(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]
         arguments |= {"type": _comma_separated(kind), "metavar": arguments["metavar"] or _many_metavar(choices, field.name)}
     if many and (many_words or kind is Path):
         arguments["nargs"] = "+"
+    if field.metadata["alone"] is not None:
+        arguments |= {"nargs": "?", "const": field.metadata["alone"]}
     parser.add_argument(_flag(field.name), dest=field.name, required=required, **arguments)
 
 
