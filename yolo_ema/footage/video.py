@@ -63,12 +63,13 @@ class VideoReader:
         Raises:
             SourceError: not one frame could be decoded.
         """
-        seen = 0
+        seen, first_s = 0, None
         with self._container:
             for frame in self._decoded():
                 time_s = frame.time if frame.time is not None else float(seen / self.frame_rate)
+                first_s = time_s if first_s is None else first_s  # recordings cut out of longer ones don't begin at zero
                 seen += 1
-                yield _upright(frame), max(0.0, float(time_s))
+                yield _upright(frame), float(time_s - first_s)
         if not seen:
             raise SourceError(f"{self.path} has no frame that can be decoded ({self.damaged_packets} damaged packets)")
 
@@ -105,7 +106,9 @@ class VideoWriter:
                 str(path), "w", format="mp4", options={"movflags": "hybrid_fragmented", "min_frag_duration": "0"}
             )
         rate = frame_rate.limit_denominator(65535)
-        self._stream = self._container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
+        # Without B-frames and look-ahead the encoder holds next to nothing back, so that a kill costs a fragment and no more.
+        settings = {"preset": "veryfast", "crf": "20", "bf": "0", "rc-lookahead": "0"}
+        self._stream = self._container.add_stream("libx264", rate=rate, options=settings)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._stream.gop_size = max(1, round(rate))

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from yolo_ema.errors import SourceError
+from yolo_ema.footage.drawing import class_colour_bgr, draw_detections
+from yolo_ema.footage.frames import Frame, FrameDetections
+from yolo_ema.footage.sinks import AnnotatedCopies, JsonLines
+from yolo_ema.footage.sources import open_sources
+from yolo_ema.footage.video import VideoReader, VideoWriter
+
+NAMES = {0: "pedestrian", 1: "car"}
+
+
+def _found(boxes, source="a.jpg", index=0, image_wh=(200, 150), track_ids=None) -> FrameDetections:
+    rows = np.array(boxes, float).reshape(-1, 6)
+    frame = Frame(np.zeros((image_wh[1], image_wh[0], 3), np.uint8), source, index, index / 10)
+    return FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(int), NAMES, track_ids)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.jpg", "a.PNG", "sub/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+    with VideoWriter(tmp_path / "v.mp4", frame_rate=Fraction(10), image_wh=(16, 16)) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((16, 16, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("x")
+    return tmp_path
+
+
+def test_a_folder_gives_its_images_and_videos_sorted(folder):
+    assert [one.path.name for one in open_sources([str(folder)])] == ["a.PNG", "b.jpg", "c.jpg", "v.mp4"]
+
+
+def test_patterns_and_repeated_names(folder):
+    found = open_sources([str(folder / "*.jpg"), str(folder / "b.jpg"), str(folder / "**/c.*")])
+    assert [one.path.name for one in found] == ["b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing.jpg", "no file or folder"),
+        ("b.jgp", r"did you mean 'b\.jpg'"),
+        ("*.gif", "matches no image"),
+        ("notes.txt", "neither"),
+    ],
+)
+def test_what_is_not_there_is_named(folder, name, reason):
+    with pytest.raises(SourceError, match=reason):
+        open_sources([str(folder / name)])
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(SourceError, match="holds no image"):
+        open_sources([str(tmp_path)])
+
+
+def test_frames_carry_source_index_and_time(folder):
+    image, video = open_sources([str(folder / "b.jpg"), str(folder / "v.mp4")])
+    assert [(frame.index, frame.time_s) for frame in image.open()] == [(0, 0.0)]
+    assert [(frame.index, round(frame.time_s, 3)) for frame in video.open()] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    assert next(iter(video.open())).source == str(folder / "v.mp4")
+
+
+def test_a_json_line_has_the_promised_keys(tmp_path):
+    lines = JsonLines(tmp_path / "out" / "detections.jsonl")
+    lines.write(_found([[1.234, 2, 30, 40, 0.987654, 1]], index=7))
+    lines.write(_found([], index=8))
+    first, second = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
+    lines.close()
+    assert first == {
+        "source": "a.jpg",
+        "frame": 7,
+        "time_s": 0.7,
+        "width": 200,
+        "height": 150,
+        "detections": [{"class_id": 1, "class": "car", "score": 0.98765, "box_xyxy": [1.23, 2.0, 30.0, 40.0]}],
+    }
+    assert second["detections"] == []
+
+
+def test_an_object_without_identity_has_track_id_null():
+    found = _found([[0, 0, 9, 9, 0.9, 1], [5, 5, 9, 9, 0.8, 0]], track_ids=np.array([4, -1])).as_json()
+    assert [one["track_id"] for one in found["detections"]] == [4, None]
+
+
+def test_boxes_are_drawn_where_they_are_and_the_frame_stays_as_it_was():
+    found = _found([[50, 60, 150, 120, 0.9, 1]])
+    drawn = draw_detections(found)
+    assert not found.frame.image_bgr.any()
+    assert tuple(drawn[90, 50]) == class_colour_bgr(1)
+    assert tuple(drawn[120, 100]) == class_colour_bgr(1)
+    assert not drawn[80:110, 60:140].any()
+
+
+def test_a_crowd_carries_no_labels_but_a_legend():
+    rng = np.random.default_rng(0)
+    corners = rng.uniform([0, 40], [1100, 900], (300, 2))
+    rows = np.column_stack([corners, corners + 30, np.full(300, 0.5), np.zeros(300)])
+    crowd, few = _found(rows, image_wh=(1200, 960)), _found(rows[:30], image_wh=(1200, 960))
+    outline = draw_detections(FrameDetections(few.frame, few.boxes_xyxy, few.scores, few.class_ids, {0: " ", 1: " "}))
+    assert (draw_detections(few) != outline).any()
+    boxes_only = np.zeros((960, 1200), bool)
+    for x1, y1, x2, y2 in crowd.boxes_xyxy.round().astype(int):
+        boxes_only[max(0, y1 - 4) : y2 + 5, max(0, x1 - 4) : x2 + 5] = True
+    boxes_only[:40, :220] = True  # the legend
+    assert not draw_detections(crowd)[~boxes_only].any()
+
+
+def test_colours_of_the_ten_classes_differ():
+    assert len({class_colour_bgr(one) for one in range(10)}) == 10
+
+
+def test_copies_of_pictures_and_videos_never_collide(tmp_path):
+    with AnnotatedCopies(tmp_path) as copies:
+        for folder in ("x", "y"):
+            copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=f"{folder}/a.jpg"), None)
+        for source in ("x/a.mp4", "y/a.avi"):
+            for index in range(4):
+                copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=source, index=index), Fraction(10))
+    assert [path.name for path in copies.paths] == ["a.jpg", "a-2.jpg", "a.mp4", "a-2.mp4"]
+    for path in copies.paths[2:]:
+        assert len(list(VideoReader(path))) == 4
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(path.name for path in copies.paths)
