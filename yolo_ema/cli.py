@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _interrupt)
     try:
         namespace, unknown = _parser(words).parse_known_args(words)
-        if unknown:
+        if unknown := _without_settings(namespace, unknown):
             namespace.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
         return int(stop.code or 0)
@@ -128,6 +128,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last line of defence: say it is ours, and how to see more
         _report(error, debug=namespace.debug)
         return 1
+
+
+def _without_settings(namespace: argparse.Namespace, unknown: list[str]) -> list[str]:
+    """Give back to the verb's settings the ``key=value`` words that argparse, once past the first of them, doesn't place."""
+    if not hasattr(namespace, "settings"):
+        return unknown
+    placed = [word for word in unknown if "=" in word and not word.startswith("-")]
+    namespace.settings = [*namespace.settings, *placed]
+    return [word for word in unknown if word not in placed]
 
 
 def _interrupt(_number: int, _frame: Any) -> None:

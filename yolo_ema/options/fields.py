@@ -85,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
     """
     hints = typing.get_type_hints(options)
     fields = dataclasses.fields(options)
-    many_words = not any(field.metadata["positional"] and _scalar_of(hints[field.name])[1] for field in fields)
+    many_words = not any(
+        field.metadata["overrides"] or (field.metadata["positional"] and _scalar_of(hints[field.name])[1]) for field in fields
+    )
     for field in fields:
         _add_argument(parser, field, hints[field.name], many_words=many_words)
 
