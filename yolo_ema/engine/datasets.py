@@ -118,7 +118,8 @@ def _with_images(data_yaml: Path, *, offline: bool, trust: bool) -> Path:
     if missing:
         from yolo_ema.engine.dataset_download import fetch_dataset
 
-        fetch_dataset(data_yaml, _content(data_yaml), missing=missing[0], root=DATASETS, offline=offline, trust=trust)
+        entry, root = _content(data_yaml).get("download"), read_data(data_yaml)["path"]
+        fetch_dataset(data_yaml, entry, into=root, missing=missing[0], offline=offline, trust=trust)
         if still := _missing(data_yaml):
             raise DataNotFoundError(f"{data_yaml}: its download ended, but {still[0]} is not there")
     return data_yaml

@@ -1,0 +1,95 @@
+"""Fetches the images that a data YAML says where to find, having said what and how large."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import ROOT
+
+from yolo_ema.errors import DataError, DataNotFoundError, OfflineError
+from yolo_ema.visdrone.archives import is_archive, unpack
+from yolo_ema.visdrone.download import fetch, remote_size
+
+__all__ = ["fetch_dataset"]
+
+# The script is what Ultralytics runs in its own process with exec; here it has one of its own, which may use the network.
+_RUN_SCRIPT = "import sys, pathlib; exec(sys.stdin.read(), {'yaml': {'path': pathlib.Path(sys.argv[1])}})"
+
+
+def fetch_dataset(data_yaml: Path, download: Any, *, into: Path, missing: Path, offline: bool, trust: bool) -> None:
+    """Fetch a dataset by the ``download`` entry of its YAML: the address of an archive, or a script.
+
+    An archive is unpacked by this project's own rules: images and text files only, nothing outside its folder. A script runs only where
+    it comes with Ultralytics itself, or ``trust`` says so.
+
+    Args:
+        data_yaml: the data YAML, for messages and to see whose it is.
+        download: the entry; None where there is none.
+        into: the dataset's root.
+        missing: what is not there, for messages.
+        offline: forbid it.
+        trust: run a script of the user's YAML.
+
+    Raises:
+        DataNotFoundError: there is no such entry.
+        OfflineError: downloads are forbidden.
+        DataError: a script that is not trusted, or one that failed; or the archive can't be fetched.
+        ArchiveError: the archive is damaged or unsafe.
+    """
+    if not download:
+        raise DataNotFoundError(f"{data_yaml}: {missing} is not there, and no 'download' entry says where to fetch it")
+    if offline:
+        raise OfflineError(f"{data_yaml}: {missing} is not there, and --offline forbids to fetch it")
+    entry = str(download).strip()
+    if entry.lower().startswith(("http://", "https://")):
+        _fetch_archive(entry, into)
+        return
+    shipped = Path(ROOT) in data_yaml.resolve().parents
+    if not shipped and not trust:
+        raise DataError(
+            f"{data_yaml}: {missing} is not there, and 'download' is a script, which could do anything on this machine; "
+            "read it, then run the same command with --trust, or fetch the data by hand"
+        )
+    _run_script(entry, data_yaml, into)
+
+
+def _fetch_archive(url: str, into: Path) -> None:
+    size = remote_size([url])
+    _say(
+        f"fetching {url} ({'of unknown size' if size is None else f'{size / 1e6:.1f} MB'}) into {into}; its publisher's licence holds"
+    )
+    into.parent.mkdir(parents=True, exist_ok=True)
+    archive = into.parent / url.split("?")[0].rsplit("/", 1)[-1]
+    if not is_archive(archive):
+        raise DataError(f"{url} names no archive; expected .zip, .tar or a packed .tar")
+    fetch([url], archive)
+    with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as folder:
+        unpacked = Path(folder) / "content"
+        unpack(archive, unpacked)
+        inside = list(unpacked.iterdir())
+        # Most archives hold one folder with the dataset's name.
+        (inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name == into.name else unpacked).rename(into)
+    archive.unlink()
+
+
+def _run_script(script: str, data_yaml: Path, into: Path) -> None:
+    _say(f"running the download script of {data_yaml}, which writes into {into}; its publisher's licence holds:\n{script}")
+    into.parent.mkdir(parents=True, exist_ok=True)
+    environment: Mapping[str, str] = {key: value for key, value in os.environ.items() if key != "YOLO_OFFLINE"}
+    if script.startswith("bash ") or script.endswith(".sh"):
+        command, stdin = ["bash", *script.removeprefix("bash ").split()], ""
+    else:
+        command, stdin = [sys.executable, "-c", _RUN_SCRIPT, str(into)], script
+    done = subprocess.run(command, input=stdin, text=True, env=environment, stdout=sys.stderr, check=False)  # noqa: S603 - see above
+    if done.returncode:
+        raise DataError(f"the download script of {data_yaml} failed (exit code {done.returncode}); what it said stands above")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - what is downloaded is always said
