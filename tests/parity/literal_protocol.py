@@ -1,4 +1,4 @@
-"""VisDrone's official protocol sentence by sentence, in loops and with a painted mask: slow, obvious, and shared with no code of the package."""
+"""VisDrone's official protocol sentence by sentence, in loops and with a painted mask: slow, obvious, sharing no code with ours."""
 
 from __future__ import annotations
 

@@ -41,7 +41,11 @@ def images(draw, most_boxes=9):
         if draw(st.booleans())
     ]
     found = draw(st.permutations(near + loose))
-    return np.array(draw(st.permutations(truth + others)), float).reshape(-1, 6), np.array(found, float).reshape(-1, 6), (width, height)
+    return (
+        np.array(draw(st.permutations(truth + others)), float).reshape(-1, 6),
+        np.array(found, float).reshape(-1, 6),
+        (width, height),
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -70,7 +74,9 @@ def test_equal_on_crowded_images_with_more_than_500_rows(seed):
     for n in range(2):
         truth = np.column_stack([rng.integers(-5, 100, (60, 2)), rng.integers(4, 25, (60, 2)), np.ones(60), rng.integers(1, 4, 60)])
         region = np.array([[rng.integers(0, 60), 70, 60, 60, 0, 0]])
-        noise = np.column_stack([rng.integers(-5, 110, (500, 2)), rng.integers(4, 25, (500, 2)), rng.random(500).round(1), rng.integers(1, 4, 500)])
+        noise = np.column_stack(
+            [rng.integers(-5, 110, (500, 2)), rng.integers(4, 25, (500, 2)), rng.random(500).round(1), rng.integers(1, 4, 500)]
+        )
         near = np.column_stack([truth[:, :4] + rng.integers(-2, 3, (60, 4)), rng.random(60).round(1), truth[:, 5]])
         ground_truth[f"i{n}"] = np.vstack([truth, region]).astype(float)
         detections[f"i{n}"] = rng.permutation(np.vstack([noise, near, near]))

@@ -1,8 +1,8 @@
-"""COCO's protocol as published VisDrone tables use it: ignored regions are not known to it, 500 detections an image and class count.
+"""COCO's protocol as published VisDrone tables use it: it knows no ignored regions and looks at 500 detections an image and class.
 
-The figures equal those of pycocotools with ``maxDets = [1, 10, 100, 500]``. It stands here rather than in a library because it is one page
-on top of the matching that the official protocol needs anyway, adds no compiled dependency to devices that only score, and keeps, for
-the report, what happened to each detection. pycocotools and faster-coco-eval are what the tests hold it against.
+The figures equal those of pycocotools with ``maxDets = [1, 10, 100, 500]``. It stands here rather than in a library because it is
+one page on top of the matching that the official protocol needs anyway, and adds no compiled dependency to machines that only
+score. pycocotools and faster-coco-eval are what the tests hold it against.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolo_ema.errors import DataError, did_you_mean
 from yolo_ema.visdrone.annotations import CLASS_NAMES
-from yolo_ema.visdrone.matching import BoxTable, Pairs, box_rows, match_greedily, overlapping_pairs
+from yolo_ema.visdrone.matching import BoxTable, Pairs, box_rows, match_greedily, overlapping_pairs, refuse_strays
 
 __all__ = ["COCO_FIGURES", "COCO_MAX_DETS", "OBJECT_SIZES", "CocoScores", "evaluate_coco"]
 
@@ -69,16 +68,15 @@ def evaluate_coco(
     """Score detections by COCO's protocol with up to 500 detections an image and class.
 
     Args:
-        ground_truth: for each image (N, 6) rows left, top, width, height in pixels, score, category; only categories 1 to K with a score
-            other than 0 count, as in the usual conversions of VisDrone to COCO.
+        ground_truth: for each image (N, 6) rows left, top, width, height in pixels, score, category; only categories 1 to K with a
+            score other than 0 count, as in the usual conversions of VisDrone to COCO.
         detections: for each image (M, 6) likewise; order matters only among equal scores. A missing image has no detections.
         class_names: the K classes' names.
 
     Raises:
         DataError: a detection's image is not in the ground truth, or an array is not as described.
     """
-    if stray := sorted(set(detections) - set(ground_truth)):
-        raise DataError(f"there are detections for image {stray[0]!r}, which has no ground truth{did_you_mean(stray[0], ground_truth)}")
+    refuse_strays(ground_truth, detections)
     names, class_count = sorted(ground_truth), len(class_names)
     truth_rows = [rows[rows[:, 4] != 0] for rows in box_rows(ground_truth, names, "the ground truth")]
     truths = BoxTable.of_images(truth_rows, class_count, by_score=False)
@@ -86,12 +84,13 @@ def evaluate_coco(
     rank = _rank_in_group(found.group)
     found, rank = found[rank < COCO_MAX_DETS[-1]], rank[rank < COCO_MAX_DETS[-1]]
     pairs = overlapping_pairs(found, truths, COCO_IOU_THRESHOLDS[0])
+    ranking = np.lexsort((-found.score, found.class_id))
     precision, recall, counts = [], [], []
     for low, high in OBJECT_SIZES.values():
         other_size = ~_within(truths, low, high)
         count = np.bincount(truths.class_id[~other_size], minlength=class_count)
         judged = _judge(found, pairs.by_preference(other_size), other_size, ~_within(found, low, high))
-        of_size = [_precision_and_recall(found, rank, *outcome, count) for outcome in judged]
+        of_size = [(_precision(found, ranking, *outcome, count), _recall(found, rank, outcome[0], count)) for outcome in judged]
         precision.append(np.stack([one[0] for one in of_size], axis=1))  # (K, T)
         recall.append(np.stack([one[1] for one in of_size], axis=1))  # (K, T, 4)
         counts.append(count)
@@ -108,7 +107,9 @@ def _rank_in_group(group: np.ndarray) -> np.ndarray:
     return np.arange(len(group)) - np.searchsorted(group, group, side="left")
 
 
-def _judge(found: BoxTable, pairs: Pairs, other_size: np.ndarray, found_other_size: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _judge(
+    found: BoxTable, pairs: Pairs, other_size: np.ndarray, found_other_size: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return for each threshold which detections are true positives and which are false ones; the rest are neither."""
     outcomes = []
     for threshold in COCO_IOU_THRESHOLDS:
@@ -121,26 +122,30 @@ def _judge(found: BoxTable, pairs: Pairs, other_size: np.ndarray, found_other_si
     return outcomes
 
 
-def _precision_and_recall(
-    found: BoxTable, rank: np.ndarray, true: np.ndarray, false: np.ndarray, truth_count: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (K,) average precision over 101 recall points and (K, 4) recall, NaN for a class without ground truth."""
-    class_count = len(truth_count)
-    recall = np.full((class_count, len(COCO_MAX_DETS)), np.nan)
+def _recall(found: BoxTable, rank: np.ndarray, true: np.ndarray, truth_count: np.ndarray) -> np.ndarray:
+    """Return (K, 4) recall, NaN for a class without ground truth; ``rank`` is a detection's place in its image and class."""
+    recall = np.full((len(truth_count), len(COCO_MAX_DETS)), np.nan)
     for m, limit in enumerate(COCO_MAX_DETS):
-        hits = np.bincount(found.class_id[true & (rank < limit)], minlength=class_count)
+        hits = np.bincount(found.class_id[true & (rank < limit)], minlength=len(truth_count))
         np.divide(hits, truth_count, out=recall[:, m], where=truth_count > 0)
-    judged = np.flatnonzero(true | false)
-    judged = judged[np.lexsort((-found.score[judged], found.class_id[judged]))]
-    bounds = np.searchsorted(found.class_id[judged], np.arange(class_count + 1))
-    precision = np.full(class_count, np.nan)
+    return recall
+
+
+def _precision(found: BoxTable, ranking: np.ndarray, true: np.ndarray, false: np.ndarray, truth_count: np.ndarray) -> np.ndarray:
+    """Return (K,) precision averaged over 101 recall points, NaN for a class without ground truth.
+
+    ``ranking`` sorts all detections by class, then falling score.
+    """
+    judged = ranking[(true | false)[ranking]]
+    bounds = np.searchsorted(found.class_id[judged], np.arange(len(truth_count) + 1))
+    precision = np.full(len(truth_count), np.nan)
     for k in np.flatnonzero(truth_count):
         hit = np.flatnonzero(true[judged[bounds[k] : bounds[k + 1]]])
         hits = np.arange(1, len(hit) + 1)
         envelope = np.maximum.accumulate((hits / (hit + 1 + np.spacing(1)))[::-1])[::-1]
         at = np.searchsorted(hits / truth_count[k], RECALL_POINTS, side="left")
         precision[k] = np.append(envelope, 0.0)[at].mean()
-    return precision, recall
+    return precision
 
 
 def _mean_of_known(values: np.ndarray) -> float | None:

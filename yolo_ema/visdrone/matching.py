@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolo_ema.errors import DataError
+from yolo_ema.errors import DataError, did_you_mean
 
-__all__ = ["BoxTable", "Pairs", "box_rows", "match_greedily", "overlapping_pairs"]
+__all__ = ["BoxTable", "Pairs", "box_rows", "match_greedily", "overlapping_pairs", "refuse_strays"]
 
 _PAIRS_AT_ONCE = 1_000_000
 
@@ -37,7 +37,7 @@ class BoxTable:
 
     @classmethod
     def of_images(cls, rows: Sequence[np.ndarray], class_count: int, *, by_score: bool) -> BoxTable:
-        """Join one (N, 6) array per image (left, top, width, height, score, category); only categories 1 to ``class_count`` stay."""
+        """Join one (N, 6) array per image: left, top, width, height, score, category. Only categories 1 to ``class_count`` stay."""
         image_id = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
         file_rank = np.concatenate([np.arange(len(one)) for one in rows]) if len(rows) else np.zeros(0, dtype=np.int64)
         joined = np.concatenate([*rows, np.zeros((0, 6))])
@@ -46,7 +46,9 @@ class BoxTable:
         class_id = joined[:, 5].astype(np.int64) - 1
         group = image_id * class_count + class_id
         order = np.lexsort((file_rank, -joined[:, 4] if by_score else file_rank, group))
-        return cls(joined[order, :4], joined[order, 4], class_id[order], image_id[order], file_rank[order].astype(np.int64), group[order])
+        return cls(
+            joined[order, :4], joined[order, 4], class_id[order], image_id[order], file_rank[order].astype(np.int64), group[order]
+        )
 
     def __len__(self) -> int:
         return len(self.score)
@@ -76,7 +78,7 @@ class Pairs:
         return Pairs(self.detection[chosen], self.truth[chosen], self.overlap[chosen])
 
     def by_preference(self, last: np.ndarray) -> Pairs:
-        """Sort by detection, then truths marked in ``last`` (one flag per truth) last, then falling overlap, of equal ones the later."""
+        """Sort by detection, then by falling overlap, of equal ones the later; truths flagged in ``last`` (M,) come last."""
         return self[np.lexsort((-self.truth, -self.overlap, last[self.truth], self.detection))]
 
 
@@ -91,12 +93,21 @@ def box_rows(rows_of: Mapping[str, np.ndarray], names: Sequence[str], what: str)
         rows = np.asarray(rows_of.get(name, ()), dtype=np.float64)
         rows = rows.reshape(0, 6) if rows.size == 0 else rows
         if rows.ndim != 2 or rows.shape[1] != 6:
-            raise DataError(f"{what} of image {name!r} has shape {rows.shape}; expected (N, 6): left, top, width, height, score, category")
+            raise DataError(
+                f"{what} of image {name!r} has shape {rows.shape}; expected (N, 6): left, top, width, height, score, category"
+            )
         if not np.isfinite(rows).all():
             row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0]) + 1
             raise DataError(f"{what} of image {name!r}, row {row}, holds a number that is not finite: {rows[row - 1].tolist()}")
         checked.append(rows)
     return checked
+
+
+def refuse_strays(ground_truth: Mapping[str, np.ndarray], detections: Mapping[str, np.ndarray]) -> None:
+    """Raise `DataError` where there are detections for an image that the ground truth does not know."""
+    if stray := sorted(set(detections) - set(ground_truth)):
+        hint = did_you_mean(stray[0], ground_truth)
+        raise DataError(f"there are detections for image {stray[0]!r}, which has no ground truth{hint}")
 
 
 def overlapping_pairs(detections: BoxTable, truths: BoxTable, minimum: float, absorbing: np.ndarray | None = None) -> Pairs:
@@ -111,13 +122,13 @@ def overlapping_pairs(detections: BoxTable, truths: BoxTable, minimum: float, ab
     first = np.searchsorted(truths.group, detections.group, side="left")
     count = np.searchsorted(truths.group, detections.group, side="right") - first
     ends = np.cumsum(count)
-    parts, start = [], 0
+    parts, start = [_pairs_of_some(detections, truths, np.arange(0), first[:0], count[:0])], 0
     while start < len(detections):
         done = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
         parts.append(_pairs_of_some(detections, truths, np.arange(start, stop), first[start:stop], count[start:stop]))
         start = stop
-    detection, truth, intersection = (np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, dtype=np.int64) for i in range(3))
+    detection, truth, intersection = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     detection_area = (detections.ltwh[:, 2] * detections.ltwh[:, 3])[detection]
     truth_area = (truths.ltwh[:, 2] * truths.ltwh[:, 3])[truth]
     union = detection_area + truth_area - intersection

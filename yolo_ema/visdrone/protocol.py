@@ -1,8 +1,8 @@
 """VisDrone2019-DET's official protocol, vectorised; the figures equal those of the VisDrone2018-DET-toolkit.
 
-What sets it apart from COCO's: boxes that ignored regions cover by half or more are dropped, ground truth and detections alike;
-of an image the first rows of the file count, over all classes; AP is the whole area under the precision envelope; ignore boxes stand
-in the recall's denominator; and a class enters the mean once for every image that contains it.
+What sets it apart from COCO's: boxes that ignored regions cover by half or more are dropped, ground truth and detections
+alike; of an image the first rows of the file count, over all classes; AP is the whole area under the precision envelope; ignore
+boxes stand in the recall's denominator; and a class enters the mean once for every image that contains it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from yolo_ema.errors import DataError, did_you_mean
 from yolo_ema.visdrone.annotations import CLASS_NAMES, IGNORED
 from yolo_ema.visdrone.coverage import ignored_share
-from yolo_ema.visdrone.matching import BoxTable, Pairs, box_rows, match_greedily, overlapping_pairs
+from yolo_ema.visdrone.matching import BoxTable, Pairs, box_rows, match_greedily, overlapping_pairs, refuse_strays
 
 __all__ = ["IOU_THRESHOLDS", "MAX_DETS", "OFFICIAL_FIGURES", "Curve", "OfficialScores", "evaluate_official", "without_ignored"]
 
@@ -28,7 +28,7 @@ COVERED = 0.5
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision at each true positive of a class at IoU 0.5, by falling score: recall, precision (both 0 to 1) and score, (P,) each."""
+    """A class at IoU 0.5: recall and precision, both 0 to 1, and score at each true positive, by falling score; (P,) each."""
 
     recall: np.ndarray
     precision: np.ndarray
@@ -90,8 +90,8 @@ def evaluate_official(
     """Score detections by the official protocol.
 
     Args:
-        ground_truth: for each image (N, 6) rows left, top, width, height in pixels, score, category: category 0 is an ignored region,
-            1 to K a class, above K neither; a class's box with score 0 is an ignore box. Rows in file order.
+        ground_truth: for each image (N, 6) rows left, top, width, height in pixels, score, category: category 0 is an ignored
+            region, 1 to K a class, above K neither; a class's box with score 0 is an ignore box. Rows in file order.
         detections: for each image (M, 6) likewise, with the detector's score. Rows count in the order given: the first 500 of an
             image are all that is looked at, so sort them by falling score. An image that is missing here has no detections.
         sizes_wh: for each image its width and height in pixels.
@@ -153,8 +153,7 @@ def _checked_names(
     ground_truth: Mapping[str, np.ndarray], detections: Mapping[str, np.ndarray], sizes_wh: Mapping[str, tuple[int, int]]
 ) -> list[str]:
     """Return the images' names in the protocol's order, after checking that the three mappings fit."""
-    if stray := sorted(set(detections) - set(ground_truth)):
-        raise DataError(f"there are detections for image {stray[0]!r}, which has no ground truth{did_you_mean(stray[0], ground_truth)}")
+    refuse_strays(ground_truth, detections)
     if unsized := sorted(set(ground_truth) - set(sizes_wh)):
         raise DataError(f"the size of image {unsized[0]!r} is not given{did_you_mean(unsized[0], sizes_wh)}")
     for name in ground_truth:
@@ -164,7 +163,7 @@ def _checked_names(
 
 
 def _outcomes(pairs: Pairs, absorbing: np.ndarray, threshold: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of ``count`` detections whether it is a true positive, and whether an ignore box makes it neither true nor false."""
+    """Return for each of ``count`` detections whether it is a true positive, and whether an ignore box makes it neither."""
     pairs = pairs[pairs.overlap >= threshold]
     absorbed = absorbing[pairs.truth]
     true, neutral = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
@@ -174,7 +173,9 @@ def _outcomes(pairs: Pairs, absorbing: np.ndarray, threshold: float, count: int)
     return true, neutral & ~true
 
 
-def _curves(found: BoxTable, ranking: np.ndarray, true: np.ndarray, neutral: np.ndarray, truth_count: np.ndarray) -> tuple[Curve, ...]:
+def _curves(
+    found: BoxTable, ranking: np.ndarray, true: np.ndarray, neutral: np.ndarray, truth_count: np.ndarray
+) -> tuple[Curve, ...]:
     """Return each class's precision and recall at its true positives; ``ranking`` sorts by class, then falling score."""
     bounds = np.searchsorted(found.class_id[ranking], np.arange(len(truth_count) + 1))
     curves = []
@@ -188,6 +189,6 @@ def _curves(found: BoxTable, ranking: np.ndarray, true: np.ndarray, neutral: np.
 
 
 def _area_under(curve: Curve, truth_count: int) -> float:
-    """Return the area under the precision envelope: between two true positives precision only falls, so those are all that matter."""
+    """Return the area under the precision envelope. Between two true positives precision only falls, so only those matter."""
     envelope = np.maximum.accumulate(curve.precision[::-1])
     return float(envelope.sum() / max(truth_count, 1))
