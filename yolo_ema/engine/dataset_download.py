@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ _RUN_SCRIPT = "import sys, pathlib; exec(sys.stdin.read(), {'yaml': {'path': pat
 def fetch_dataset(data_yaml: Path, download: Any, *, into: Path, missing: Path, offline: bool, trust: bool) -> None:
     """Fetch a dataset by the ``download`` entry of its YAML: the address of an archive, or a script.
 
-    An archive is unpacked by this project's own rules: images and text files only, nothing outside its folder. A script runs only where
-    it comes with Ultralytics itself, or ``trust`` says so.
+    An archive is unpacked by this project's own rules: images and text files only, nothing outside its folder. A script runs only
+    where it comes with Ultralytics itself, or ``trust`` says so.
 
     Args:
         data_yaml: the data YAML, for messages and to see whose it is.
@@ -61,11 +62,10 @@ def fetch_dataset(data_yaml: Path, download: Any, *, into: Path, missing: Path, 
 
 def _fetch_archive(url: str, into: Path) -> None:
     size = remote_size([url])
-    _say(
-        f"fetching {url} ({'of unknown size' if size is None else f'{size / 1e6:.1f} MB'}) into {into}; its publisher's licence holds"
-    )
+    how_large = "of unknown size" if size is None else f"{size / 1e6:.1f} MB"
+    _say(f"fetching {url} ({how_large}) into {into}; its publisher's licence holds")
     into.parent.mkdir(parents=True, exist_ok=True)
-    archive = into.parent / url.split("?")[0].rsplit("/", 1)[-1]
+    archive = into.parent / urllib.parse.urlparse(url).path.rsplit("/", maxsplit=1)[-1]
     if not is_archive(archive):
         raise DataError(f"{url} names no archive; expected .zip, .tar or a packed .tar")
     fetch([url], archive)

@@ -73,7 +73,7 @@ def _yaml_in(folder: Path) -> Path | None:
     if len(found) > 1 and not named:
         names = ", ".join(one.name for one in found)
         raise DataError(f"{folder} holds several data YAMLs ({names}); name the one to use")
-    return (named or found or [None])[0]
+    return next(iter(named or found), None)
 
 
 def _is_data_yaml(path: Path) -> bool:
@@ -257,9 +257,9 @@ def split_images(data_yaml: str | Path, split: str) -> list[Path]:
 def _images_of(entry: Path, data_yaml: str | Path) -> Iterable[Path]:
     if entry.is_dir():
         # os.walk and not rglob: linked folders are followed, as Ultralytics does.
-        found = (Path(folder) / name for folder, _, names in os.walk(entry, followlinks=True) for name in names)
+        found: Iterable[Path] = (Path(folder) / name for folder, _, names in os.walk(entry, followlinks=True) for name in names)
     elif entry.is_file() and entry.suffix.lower().lstrip(".") in IMG_FORMATS:
-        found = iter([entry])
+        found = [entry]
     elif entry.is_file():
         rows = entry.read_text(encoding="utf-8-sig").split("\n")
         found = (entry.parent / row[2:] if row.startswith("./") else Path(row) for row in map(str.strip, rows) if row)
