@@ -1,0 +1,290 @@
+"""From a batch of frames to boxes: the one interface to a ``.pt`` and to every exported format."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision  # noqa: F401 - Ultralytics' NMS runs on torchvision's kernel where this is imported
+from ultralytics.data.augment import LetterBox
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.modules.head import Detect
+from ultralytics.utils import nms, ops
+
+from yolo_ema.engine.environment import use_all_cores
+from yolo_ema.engine.loading import LoadedModel, load_model
+from yolo_ema.engine.offline import confined
+from yolo_ema.errors import (
+    ConfigError,
+    DamagedWeightsError,
+    MachineError,
+    MissingPackageError,
+    UnsafeWeightsError,
+    WeightsError,
+    WeightsNotFoundError,
+    did_you_mean,
+)
+
+__all__ = ["Runtime", "format_of", "select_device"]
+
+_PACKAGES = {  # format: what must be importable, and what brings it
+    "onnx": ("onnxruntime", "yolo-ema[onnx]"),
+    "openvino": ("openvino", "yolo-ema[openvino]"),
+    "ncnn": ("ncnn", "ncnn"),
+    "engine": ("tensorrt", "tensorrt"),
+    "coreml": ("coremltools", "coremltools"),
+    "saved_model": ("tensorflow", "tensorflow"),
+    "pb": ("tensorflow", "tensorflow"),
+    "litert": ("ai_edge_litert", "ai-edge-litert"),
+    "mnn": ("MNN", "MNN"),
+    "paddle": ("paddle", "paddlepaddle"),
+    "executorch": ("executorch", "executorch"),
+}
+_PROGRAMS = frozenset({"torchscript", "saved_model", "pb"})  # formats whose operations reach beyond arithmetic: they write files
+_NMS_OFFSET_PX = 7680  # Ultralytics' distance between classes in NMS; raised where a frame is larger
+
+
+class Runtime:
+    """A detector out of a weights file, whatever its format.
+
+    Attributes:
+        names: class names by class id.
+        stride: input sides are multiples of it, pixels.
+        imgsz_hw: height and width of the input in pixels; the frame into which it fits where it is rectangular.
+        format: ``pt``, ``onnx``, ``openvino``, … as Ultralytics names them.
+        batched: several images go through in one forward pass.
+        rectangular: the input is as small as the images' shape allows; otherwise it is always ``imgsz_hw``.
+        max_det: the most boxes an image; below what was asked for where the exported file holds fewer.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path,
+        *,
+        device: str = "auto",
+        imgsz: int | tuple[int, int] | None = None,
+        half: bool = False,
+        conf: float = 0.25,
+        iou: float = 0.7,
+        max_det: int = 1000,
+        agnostic: bool = False,
+        classes: Sequence[int] | None = None,
+        multi_label: bool = False,
+        rectangular: bool = True,
+        trust: bool = False,
+    ) -> None:
+        """Load the weights.
+
+        Args:
+            weights: a ``.pt`` or an exported file or folder.
+            device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``1``.
+            imgsz: input size in pixels, one number or (height, width), raised to multiples of the stride; None takes the
+                weights' own. A file exported with a fixed size takes no other.
+            half: half precision, on a GPU.
+            conf: lowest score that counts, 0…1.
+            iou: overlap above which the weaker of two boxes is dropped, 0…1.
+            max_det: the most boxes an image, those of the highest scores.
+            agnostic: let boxes of different classes drop each other.
+            classes: only these class ids.
+            multi_label: a box may bear several classes, as in Ultralytics' validation.
+            rectangular: shrink the input to the images' shape where the format allows it.
+            trust: load the weights although they carry code.
+
+        Raises:
+            WeightsNotFoundError: there is no such file.
+            UnsafeWeightsError: they carry code, or are of a format that is a program, and ``trust`` is off.
+            DamagedWeightsError: they are truncated, empty or foreign.
+            WeightsError: they are no detector.
+            MissingPackageError: the format's runtime is not installed.
+            MachineError: the device is not there.
+            ConfigError: the input size or ``half`` does not fit.
+        """
+        self.weights = Path(weights)
+        self.conf, self.iou, self.max_det, self.agnostic, self.multi_label = conf, iou, max_det, agnostic, multi_label
+        self.classes = None if classes is None else list(classes)
+        self._device = select_device(device)
+        if half and self._device.type != "cuda":
+            raise ConfigError(f"half precision needs a GPU, and the device is {self._device}")
+        self.format = format_of(self.weights)
+        loaded = load_model(self.weights, trust=trust) if self.format == "pt" else None
+        if loaded:
+            self._backend = self._torch_backend(loaded, half=half)
+        else:
+            self._backend = self._exported_backend(half=half, trust=trust)
+        use_all_cores()
+        self.names: dict[int, str] = dict(loaded.names if loaded else self._backend.names)
+        self.stride = int(self._backend.stride)
+        dynamic = loaded is not None or bool(self._backend.dynamic)
+        self.rectangular = rectangular and dynamic
+        self.imgsz_hw = self._input_size(
+            imgsz, loaded.imgsz if loaded else getattr(self._backend, "imgsz", None), fixed=not dynamic
+        )
+        self.batched = dynamic or int(self._backend.batch) > 1
+        kept = str(self._backend.metadata.get("max_det", ""))
+        self.max_det = min(max_det, int(kept)) if kept.isdecimal() and self._backend.end2end else max_det
+
+    def _torch_backend(self, loaded: LoadedModel, *, half: bool) -> AutoBackend:
+        head = getattr(loaded.model, "model", [None])[-1]
+        if not isinstance(head, Detect) or loaded.model.task != "detect":
+            raise WeightsError(f"{self.weights} is a model for {loaded.model.task!r} ({type(head).__name__}); expected a detector")
+        # A head that ends with its own choice of boxes keeps 300 of them unless told; classes are chosen after that.
+        head.max_det, head.agnostic_nms = max(self.max_det, 300), self.agnostic
+        with confined():
+            return AutoBackend(loaded.model, device=self._device, fp16=half, verbose=False, end2end=False).eval()
+
+    def _exported_backend(self, *, half: bool, trust: bool) -> AutoBackend:
+        if self.format in _PROGRAMS and not trust:
+            raise UnsafeWeightsError(
+                f"{self.weights} is refused: a file in the format {self.format} is a program; if you made it yourself, or trust "
+                "who did as you would trust a program of theirs, load it with --trust"
+            )
+        package, source = _PACKAGES.get(self.format, ("", ""))
+        if package and importlib.util.find_spec(package) is None:
+            raise MissingPackageError(f"{self.weights} needs the package {package}; install it with: pip install '{source}'")
+        try:
+            with confined():
+                backend = AutoBackend(str(self.weights), device=self._device, fp16=half, verbose=False).eval()
+        except ImportError as error:
+            raise MissingPackageError(f"{self.weights} needs the package {error.name}; install it with: pip install") from error
+        except (MemoryError, WeightsError):
+            raise
+        except Exception as error:  # each runtime has errors of its own for a file that it cannot read
+            raise DamagedWeightsError(f"{self.weights} is damaged or no {self.format} model: {_first_line(error)}") from error
+        if backend.task not in {None, "detect"}:
+            raise WeightsError(f"{self.weights} is a model for {backend.task!r}; expected a detector")
+        return backend
+
+    def _input_size(self, asked: int | tuple[int, int] | None, own: Any, *, fixed: bool) -> tuple[int, int]:
+        """Return height and width in pixels, raised to multiples of the stride."""
+        own_hw = _pair(own or 640)
+        if asked is None:
+            return own_hw
+        height, width = (max(math.ceil(side / self.stride), 1) * self.stride for side in _pair(asked))
+        if fixed and own and (height, width) != own_hw:
+            raise ConfigError(
+                f"{self.weights} takes only images of {own_hw[0]}x{own_hw[1]} (height x width), and {height}x{width} is asked for; "
+                "export it again with that size, or with --dynamic"
+            )
+        return height, width
+
+    def __call__(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Detect on one batch.
+
+        Args:
+            images_bgr: arrays (H, W, 3) uint8 in BGR order, of any sizes.
+
+        Returns:
+            For each image (N, 6) float32, sorted by falling score: x1, y1, x2, y2 in pixels of that image, score, class id.
+
+        Raises:
+            ConfigError: an image has another shape or type.
+        """
+        _check_images(images_bgr)
+        if not images_bgr:
+            return []
+        # Images of one shape share the smallest input; others share the full one, as Ultralytics does it.
+        auto = self.rectangular and len({image.shape for image in images_bgr}) == 1
+        letterbox = LetterBox(self.imgsz_hw, auto=auto, stride=self.stride)
+        with torch.inference_mode():
+            batch = self._to_tensor([letterbox(image=image) for image in images_bgr])
+            found = nms.non_max_suppression(
+                self._backend(batch),
+                self.conf,
+                self.iou,
+                self.classes,
+                self.agnostic,
+                multi_label=self.multi_label,
+                max_det=self.max_det,
+                max_time_img=math.inf,  # otherwise the batch's later images come back empty on a slow machine
+                max_wh=max(_NMS_OFFSET_PX, *self.imgsz_hw),
+                end2end=bool(self._backend.end2end),
+            )
+            return [_boxes_of(boxes, batch.shape[2:], image.shape[:2]) for boxes, image in zip(found, images_bgr, strict=True)]
+
+    def _to_tensor(self, letterboxed: list[np.ndarray]) -> torch.Tensor:
+        """Return (B, 3, H, W) RGB in 0…1 on the device."""
+        batch = torch.from_numpy(np.stack(letterboxed)).to(self._device)
+        batch = batch.permute(0, 3, 1, 2).contiguous().flip(1)
+        return (batch.half() if self._backend.fp16 else batch.float()).div_(255)
+
+
+def format_of(weights: str | Path) -> str:
+    """Return the format of a weights file as Ultralytics names it, such as ``pt``, ``onnx`` or ``openvino``.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        DamagedWeightsError: its name tells no known format.
+    """
+    path = Path(weights)
+    if not path.exists():
+        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise WeightsNotFoundError(f"there is no weights file {path}{did_you_mean(path.name, beside)}")
+    if path.suffix == ".pth":
+        return "pt"
+    found = AutoBackend._model_type(str(path))  # noqa: SLF001 - Ultralytics' own table of names
+    if found in {None, "triton"}:
+        raise DamagedWeightsError(f"{path} has no name of a known format; expected .pt, .onnx, …_openvino_model or another export")
+    return str(found)
+
+
+def select_device(device: str) -> torch.device:
+    """Return the device that a word names.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``1``.
+
+    Raises:
+        MachineError: there is no such GPU.
+        ConfigError: the word names no device.
+    """
+    word = str(device).strip().lower()
+    if word == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if word == "cpu":
+        return torch.device("cpu")
+    number = word.removeprefix("cuda").removeprefix(":") or "0"
+    if not number.isdecimal():
+        raise ConfigError(f"--device is {device!r}; expected auto, cpu, cuda, or a GPU's number")
+    count = torch.cuda.device_count()
+    if int(number) >= count:
+        have = f"this machine has {count} (0 to {count - 1})" if count else "torch sees no GPU here"
+        raise MachineError(f"--device is {device!r}, and {have}; take --device cpu or auto, or install a torch that fits your GPU")
+    return torch.device(f"cuda:{number}")
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    """Return (height, width) for one number or a pair."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return int(height), int(width)
+
+
+def _check_images(images: Sequence[np.ndarray]) -> None:
+    for index, image in enumerate(images):
+        found = f"shape {image.shape} and type {image.dtype}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+        if (
+            not isinstance(image, np.ndarray)
+            or image.ndim != 3
+            or image.shape[2] != 3
+            or image.dtype != np.uint8
+            or 0 in image.shape
+        ):
+            raise ConfigError(f"image {index} of the batch has {found}; expected an array (H, W, 3) of uint8 in BGR order")
+
+
+def _boxes_of(boxes: torch.Tensor, input_hw: Sequence[int], image_hw: tuple[int, int]) -> np.ndarray:
+    """Return one image's boxes (N, 6) in its own pixels."""
+    boxes = boxes[:, :6].float()
+    ops.scale_boxes(tuple(input_hw), boxes[:, :4], image_hw)
+    rows = boxes.cpu().numpy().astype(np.float32, copy=False)
+    return rows[np.argsort(-rows[:, 4], kind="stable")]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
