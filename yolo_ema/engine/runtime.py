@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Runtime:
         batched: several images go through in one forward pass.
         rectangular: the input is as small as the images' shape allows; otherwise it is always ``imgsz_hw``.
         max_det: the most boxes an image; below what was asked for where the exported file holds fewer.
+        seconds: what the last call took: ``preprocess``, ``inference``, ``postprocess``.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Runtime:
         self.batched = dynamic or int(self._backend.batch) > 1
         kept = str(self._backend.metadata.get("max_det", ""))
         self.max_det = min(max_det, int(kept)) if kept.isdecimal() and self._backend.end2end else max_det
+        self.seconds: dict[str, float] = {}
 
     def _torch_backend(self, loaded: LoadedModel, *, half: bool) -> AutoBackend:
         head = getattr(loaded.model, "model", [None])[-1]
@@ -187,13 +190,17 @@ class Runtime:
         _check_images(images_bgr)
         if not images_bgr:
             return []
+        started = self._now()
         # Images of one shape share the smallest input; others share the full one, as Ultralytics does it.
         auto = self.rectangular and len({image.shape for image in images_bgr}) == 1
         letterbox = LetterBox(self.imgsz_hw, auto=auto, stride=self.stride)
         with torch.inference_mode():
             batch = self._to_tensor([letterbox(image=image) for image in images_bgr])
+            prepared = self._now()
+            raw = self._backend(batch)
+            inferred = self._now()
             found = nms.non_max_suppression(
-                self._backend(batch),
+                raw,
                 self.conf,
                 self.iou,
                 self.classes,
@@ -204,7 +211,14 @@ class Runtime:
                 max_wh=max(_NMS_OFFSET_PX, *self.imgsz_hw),
                 end2end=bool(self._backend.end2end),
             )
-            return [_boxes_of(boxes, batch.shape[2:], image.shape[:2]) for boxes, image in zip(found, images_bgr, strict=True)]
+            rows = [_boxes_of(boxes, batch.shape[2:], image.shape[:2]) for boxes, image in zip(found, images_bgr, strict=True)]
+        self.seconds = {"preprocess": prepared - started, "inference": inferred - prepared, "postprocess": self._now() - inferred}
+        return rows
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
 
     def _to_tensor(self, letterboxed: list[np.ndarray]) -> torch.Tensor:
         """Return (B, 3, H, W) RGB in 0…1 on the device."""
