@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -146,7 +147,8 @@ def _interrupt(_number: int, _frame: Any) -> None:
 def _run(namespace: argparse.Namespace) -> int:
     verb: Verb = namespace.verb
     options = options_from_namespace(_resolve(verb.options), namespace)  # checked before anything heavy is imported
-    result = _resolve(verb.run)(options)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout carries the result alone, whatever libraries print
+        result = _resolve(verb.run)(options)
     print(json.dumps(result.as_json(), allow_nan=False) if namespace.json else result.as_text())  # noqa: T201
     return int(getattr(result, "exit_code", 0))
 

@@ -1,21 +1,27 @@
 """Sets Ultralytics up before it is first imported: importing `yolo_ema.engine` runs this module.
 
-What is set and why:
-    YOLO_OFFLINE=true         no DNS look-up, no telemetry and no update check at import
-    YOLO_AUTOINSTALL=false    no package is ever installed at run time
-    YOLO_CONFIG_DIR           Ultralytics' settings stay apart from those of the user's other projects, and `sync` stays off
-    ULTRALYTICS_SAFE_LOAD=1   weights are unpickled with an allow-list (see `loading`)
+What is set, where the user has not set it:
+    YOLO_OFFLINE=true         no DNS look-up, no telemetry and no update check
+    YOLO_AUTOINSTALL=false    no package is installed at run time
+    YOLO_CONFIG_DIR           Ultralytics' settings of the user's other projects stay as they are
+    ULTRALYTICS_SAFE_LOAD=1   Ultralytics' own loading of weights goes by an allow-list, and builds models without evaluating text
+
+A script that imports Ultralytics first has made these choices itself. What this project promises does not rest on them:
+`loading` checks weights by itself, and `offline.confined` keeps Ultralytics from installing and downloading.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["SUPPORTED_ULTRALYTICS", "cache_dir", "ultralytics_version", "use_all_cores"]
+from yolo_ema.errors import ConfigError
+
+__all__ = ["SUPPORTED_ULTRALYTICS", "cache_dir", "ultralytics_version", "usable_cores", "use_all_cores"]
 
 SUPPORTED_ULTRALYTICS = ("8.4.190", "8.5")
 """Lower bound (included) and upper bound (excluded), the same as in pyproject.toml."""
@@ -31,16 +37,12 @@ def cache_dir() -> Path:
 
 def _prepare_environment() -> None:
     if "ultralytics" in sys.modules:
-        # The user's script imported it first: what is read at import can no longer be set, and it is theirs to choose.
-        return
+        return  # too late: it has read them
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    if "YOLO_CONFIG_DIR" not in os.environ:
-        folder = cache_dir() / "ultralytics"
-        folder.mkdir(parents=True, exist_ok=True)
-        os.environ["YOLO_CONFIG_DIR"] = str(folder)
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics"))  # made on first use
 
 
 def ultralytics_version() -> str:
@@ -58,16 +60,31 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def use_all_cores() -> int:
-    """Give torch every core that this process may use, and return their number.
+    """Give torch every core that this process may use, or ``$YOLO_EMA_THREADS`` of them, and return their number.
 
-    Ultralytics sets ``min(8, cpu_count - 1)`` threads when it selects a device, which halves the speed of a two-core machine.
+    Ultralytics sets ``min(8, cpu_count - 1)`` threads when it selects a device, which leaves a core of two idle, and most of many.
+
+    Raises:
+        ConfigError: ``$YOLO_EMA_THREADS`` is no positive number.
     """
     import torch
 
+    chosen = os.environ.get("YOLO_EMA_THREADS", "")
+    if chosen and (not chosen.isdecimal() or int(chosen) < 1):
+        raise ConfigError(f"YOLO_EMA_THREADS is {chosen!r}; expected a number of threads, 1 or more")
+    threads = int(chosen or usable_cores())
+    torch.set_num_threads(threads)
+    return threads
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: those it may run on, or fewer where a container's quota says so."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chosen = int(os.environ.get("YOLO_EMA_THREADS", cores))
-    torch.set_num_threads(chosen)
-    return chosen
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores
 
 
 _prepare_environment()
