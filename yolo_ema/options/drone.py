@@ -17,6 +17,7 @@ class DroneOptions(Options):
     """Settings of the dataset and the loss that Ultralytics does not have."""
 
     mask_ignored: bool = option(True, help="leave unassigned anchors inside ignored regions out of the loss")
+    strict_labels: bool = option(False, help="refuse a dataset with bad label rows or damaged images, instead of leaving those out")
     augment: tuple[str, ...] = option((), choices=AUGMENTATIONS, help="augmentations for drone footage, by name")
     train_tiles: str = option("off", help="train on tiles at native resolution: off, or the tile's size as WIDTHxHEIGHT in pixels")
     tile_overlap: float = option(0.2, help="overlap of neighbouring training tiles, as a share of the tile from 0 to 0.9")
