@@ -1,0 +1,153 @@
+"""Writes what is derived from a split below the root, and nothing else: links to the user's files, YOLO labels, ignored regions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from yolo_ema.files import disk_full_is_clear
+from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
+from yolo_ema.visdrone.labels import ImageLabels, yolo_rows
+
+__all__ = ["FOLDERS", "derived_digest", "folders_digest", "link", "write_split"]
+
+FOLDERS = ("images", "labels", "ignored", "annotations")
+"""Below each of them lies one folder per split."""
+
+_TEXT = frozenset({".txt"})
+
+
+def write_split(root: Path, split: str, images: Iterable[ImageLabels]) -> None:
+    """Make a split below ``root`` be exactly ``images``: what is right already stays, what is missing comes, what is stale goes.
+
+    ``images/<split>`` and ``annotations/<split>`` hold links to the user's files; ``labels/<split>`` rows of
+    ``class x_center y_center width height`` and ``ignored/<split>`` rows of ``x_center y_center width height``, normalised to
+    0..1. An image without ignored regions has no file there.
+
+    Raises:
+        DiskFullError: the disk is full; what was written so far is whole.
+    """
+    expected: dict[str, set[str]] = {folder: set() for folder in FOLDERS}
+    for folder in FOLDERS:
+        (root / folder / split).mkdir(parents=True, exist_ok=True)
+    for one in tqdm(images, desc=f"writing {split}", unit="image", disable=None, leave=False):
+        image, text = f"{one.key}{one.image.suffix}", f"{one.key}.txt"
+        expected["images"].add(image)
+        expected["labels"].add(text)
+        link(one.image, root / "images" / split / image, root)
+        _write(root / "labels" / split / text, yolo_rows(one.boxes_xyxy, one.image_wh, one.classes))
+        if len(one.ignored_xyxy):
+            expected["ignored"].add(text)
+            _write(root / "ignored" / split / text, yolo_rows(one.ignored_xyxy, one.image_wh))
+        if one.annotation is not None:
+            expected["annotations"].add(text)
+            link(one.annotation, root / "annotations" / split / text, root)
+    for folder in FOLDERS:
+        for path, name in _files(root / folder / split):
+            if name not in expected[folder]:
+                path.unlink()
+
+
+def link(source: Path, target: Path, root: Path) -> None:
+    """Make ``target`` stand for ``source``: a symbolic link, else a hard link, else a copy. ``source`` is only read.
+
+    A link to a file below ``root`` is relative, so that the root can be moved.
+    """
+    source = source.absolute()
+    inside = source.is_relative_to(root)
+    pointer = os.path.relpath(source, target.parent) if inside else str(source)
+    if _stands_for(target, source, pointer):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.part")
+    beside.unlink(missing_ok=True)
+    with disk_full_is_clear(target):
+        try:
+            beside.symlink_to(pointer)
+        except (OSError, NotImplementedError):  # file systems and systems without them
+            try:
+                beside.hardlink_to(source)
+            except (OSError, NotImplementedError):
+                shutil.copy2(source, beside)
+        beside.replace(target)
+
+
+def _stands_for(target: Path, source: Path, pointer: str) -> bool:
+    try:
+        if target.is_symlink():
+            return str(target.readlink()) == pointer
+        found, wanted = target.stat(), source.stat()
+    except FileNotFoundError:
+        return False
+    same_content = (found.st_size, found.st_mtime_ns) == (wanted.st_size, wanted.st_mtime_ns)
+    return os.path.samestat(found, wanted) or same_content
+
+
+def _write(path: Path, content: str) -> None:
+    """Write a small file so that it is there whole or not at all; one that is right already keeps its time of change.
+
+    It is not flushed to the disk file by file, which would take minutes for thousands of them: a file that a crash leaves empty has
+    another size than the fingerprint remembers, and is written anew.
+    """
+    data = content.encode()
+    try:
+        if not path.is_symlink() and path.read_bytes() == data:
+            return
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    with disk_full_is_clear(path):
+        try:
+            beside.write_bytes(data)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files and links below a folder with their place in it, ``/`` between folders."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            yield path, path.relative_to(folder).as_posix()
+
+
+def folders_digest(folders: Iterable[tuple[Path, frozenset[str]]]) -> str:
+    """Return a hash over path, size and time of change of the files below some folders, of the suffixes given with each.
+
+    Links are followed, so that a change of the file that a link leads to shows; one that leads nowhere shows as such.
+    """
+    digest = hashlib.sha256()
+    for folder, suffixes in folders:
+        digest.update(f"{folder.absolute()}\n".encode())
+        for row in sorted(_stats(str(folder), "", suffixes)):
+            digest.update(row.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _stats(folder: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _stats(entry.path, f"{prefix}{entry.name}/", suffixes)
+            elif entry.name.lower().endswith(tuple(suffixes)):
+                try:
+                    found = entry.stat()
+                except FileNotFoundError:
+                    yield f"{prefix}{entry.name}\0gone\n"
+                    continue
+                yield f"{prefix}{entry.name}\0{found.st_size}\0{found.st_mtime_ns}\n"
+
+
+def derived_digest(root: Path, split: str) -> str:
+    """Return a hash over everything derived for a split."""
+    return folders_digest((root / folder / split, IMAGE_SUFFIXES if folder == "images" else _TEXT) for folder in FOLDERS)

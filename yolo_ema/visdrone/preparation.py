@@ -1,0 +1,224 @@
+"""What a preparation found and made: the record kept under the root, and the result shown to the user."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.files import write_json
+from yolo_ema.visdrone.annotations import Anomaly
+from yolo_ema.visdrone.derived import FOLDERS
+
+__all__ = ["PrepareResult", "Record", "SplitRecord", "refuse_other_names"]
+
+VERSION = 1
+_FILE = "fingerprint.json"
+_SHOWN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitRecord:
+    """One prepared split.
+
+    Attributes:
+        images_from: folder of the user's images.
+        annotations_from: folder, or JSON file, of the user's annotations; None where the split has none.
+        origin: ``source`` (given by the user) or ``download``.
+        archive: name, size in bytes and SHA-256 of the archive that it was unpacked from; None where it was a folder.
+        source_digest: hash over path, size and time of change of the user's files.
+        derived_digest: the same over the files below the root.
+        images: number of images that can be used.
+        boxes_per_class: number of labelled boxes of each class.
+        ignored_regions: number of ignored regions.
+        others: rows of VisDrone's category 11, neither labelled nor ignored.
+        trailing_commas: rows that end in a comma.
+        official: the comparison with the official totals, as a sentence.
+        official_equal: its verdict; None where there is nothing to compare with.
+        anomalies: everything odd.
+    """
+
+    images_from: str
+    annotations_from: str | None
+    origin: str
+    archive: dict[str, Any] | None
+    source_digest: str
+    derived_digest: str
+    images: int
+    boxes_per_class: tuple[int, ...]
+    ignored_regions: int
+    others: int
+    trailing_commas: int
+    official: str
+    official_equal: bool | None
+    anomalies: tuple[Anomaly, ...]
+
+    @property
+    def anomaly_counts(self) -> dict[str, int]:
+        """Return the number of anomalies of each kind, the commonest first."""
+        return dict(Counter(anomaly.kind for anomaly in self.anomalies).most_common())
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> SplitRecord:
+        """Build a record from what `dataclasses.asdict` gave. Raises `TypeError` or `KeyError` where it is something else."""
+        anomalies = tuple(Anomaly(**one) for one in content["anomalies"])
+        return cls(**{**content, "boxes_per_class": tuple(content["boxes_per_class"]), "anomalies": anomalies})
+
+
+@dataclasses.dataclass
+class Record:
+    """The file ``fingerprint.json`` below a root: what was prepared from what.
+
+    It is written before the first derived file with ``complete`` off, which marks the root as ours and tells an interrupted
+    preparation from a finished one, and after the last.
+    """
+
+    dataset: str
+    names: tuple[str, ...]
+    splits: dict[str, SplitRecord]
+    complete: bool = False
+
+    @classmethod
+    def read(cls, root: Path, dataset: str) -> Record:
+        """Read a root's record, or return a new one.
+
+        Raises:
+            ConfigError: the root holds another kind of dataset, or files of somebody else where ours would go.
+        """
+        try:
+            content = json.loads((root / _FILE).read_bytes())
+            splits = {split: SplitRecord.from_json(one) for split, one in content["splits"].items()}
+            record = cls(content["dataset"], tuple(content["names"]), splits, bool(content["complete"]))
+            version = content["version"]
+        except FileNotFoundError:
+            _refuse_foreign_folders(root)
+            return cls(dataset, (), {})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # A torn or foreign fingerprint: the folders beside it are ours only if they look like it, else nothing is touched.
+            _refuse_foreign_files(root)
+            return cls(dataset, (), {})
+        if record.dataset != dataset:
+            raise ConfigError(f"{root} holds a dataset prepared from {record.dataset}, not {dataset}; give another --root")
+        return record if version == VERSION else cls(dataset, (), {})
+
+    def write(self, root: Path) -> None:
+        """Write the record. Raises `DiskFullError`."""
+        splits = {split: dataclasses.asdict(self.splits[split]) for split in sorted(self.splits)}
+        content = {"version": VERSION, "dataset": self.dataset, "names": self.names, "complete": self.complete, "splits": splits}
+        write_json(root / _FILE, content)
+
+
+def _refuse_foreign_folders(root: Path) -> None:
+    taken = [folder for folder in FOLDERS if (root / folder).is_dir() and any((root / folder).iterdir())]
+    if taken:
+        raise ConfigError(
+            f"{root} already has the folder {taken[0]}, which was not made by 'data prepare'; "
+            "nothing of yours is written into: give another --root"
+        )
+
+
+def _refuse_foreign_files(root: Path) -> None:
+    """Refuse a root whose ``images`` hold files of their own rather than our links."""
+    for path in (root / "images").rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1:
+            raise ConfigError(f"{root / _FILE} cannot be read, and {path} may be yours; give another --root, or remove {root}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareResult:
+    """What ``data prepare`` made.
+
+    Attributes:
+        data_yaml: the data YAML to train and validate with.
+        record: what was prepared from what.
+        splits: the splits that were asked for.
+        up_to_date: whether there was nothing to do.
+        seconds: how long it took.
+    """
+
+    data_yaml: Path
+    record: Record
+    splits: tuple[str, ...]
+    up_to_date: bool
+    seconds: float
+
+    @property
+    def anomalies(self) -> list[tuple[str, Anomaly]]:
+        """Return every anomaly with its split."""
+        return [(split, anomaly) for split in self.splits for anomaly in self.record.splits[split].anomalies]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything, every anomaly included."""
+        return {
+            "data_yaml": str(self.data_yaml),
+            "root": str(self.data_yaml.parent),
+            "dataset": self.record.dataset,
+            "up_to_date": self.up_to_date,
+            "seconds": round(self.seconds, 3),
+            "names": list(self.record.names),
+            "splits": {split: self._split_json(self.record.splits[split]) for split in self.splits},
+            "anomaly_count": len(self.anomalies),
+            "anomalies": [{"split": split, **dataclasses.asdict(anomaly)} for split, anomaly in self.anomalies],
+        }
+
+    def _split_json(self, split: SplitRecord) -> dict[str, Any]:
+        return {
+            "images": split.images,
+            "boxes": sum(split.boxes_per_class),
+            "boxes_per_class": dict(zip(self.record.names, split.boxes_per_class, strict=True)),
+            "ignored_regions": split.ignored_regions,
+            "others": split.others,
+            "trailing_commas": split.trailing_commas,
+            "anomalies": split.anomaly_counts,
+            "official": split.official,
+            "official_equal": split.official_equal,
+            "images_from": split.images_from,
+            "annotations_from": split.annotations_from,
+            "archive": split.archive,
+        }
+
+    def as_text(self) -> str:
+        """Return a table of the splits, the first anomalies, and where the data YAML is."""
+        splits = [self.record.splits[split] for split in self.splits]
+        rows: list[tuple[str, list[str]]] = [("images", [f"{one.images:,}" for one in splits])]
+        rows += [(name, [f"{one.boxes_per_class[index]:,}" for one in splits]) for index, name in enumerate(self.record.names)]
+        rows.append(("boxes", [f"{sum(one.boxes_per_class):,}" for one in splits]))
+        rows.append(("ignored regions", [f"{one.ignored_regions:,}" for one in splits]))
+        if self.record.dataset == "visdrone":
+            rows.append(("others (unused)", [f"{one.others:,}" for one in splits]))
+        rows.append(("anomalies", [f"{len(one.anomalies):,}" for one in splits]))
+        lines = _table(["", *self.splits], [[name, *cells] for name, cells in rows])
+        lines += ["", *(f"{split}: {one.official}" for split, one in zip(self.splits, splits, strict=True) if one.official)]
+        lines += self._anomaly_lines()
+        lines.append(f"{'nothing to do: ' if self.up_to_date else ''}{self.data_yaml} is ready ({self.seconds:.1f} s)")
+        return "\n".join(lines)
+
+    def _anomaly_lines(self) -> list[str]:
+        anomalies = self.anomalies
+        if not anomalies:
+            return []
+        kinds = Counter(anomaly.kind for _, anomaly in anomalies).most_common()
+        lines = [f"anomalies: {', '.join(f'{number:,} {kind}' for kind, number in kinds)}"]
+        lines += [f"  {anomaly}" for _, anomaly in anomalies[:_SHOWN]]
+        if len(anomalies) > _SHOWN:
+            lines.append(f"  … and {len(anomalies) - _SHOWN:,} more, all in {self.data_yaml.parent / 'anomalies.txt'}")
+        return lines
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    """Return lines with the first column to the left and the others to the right."""
+    table = [head, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+
+
+def refuse_other_names(record: Record, names: tuple[str, ...], replaced: Iterable[str]) -> None:
+    """Raise `DataError` where a root would hold splits with different classes."""
+    if record.names and record.names != names and set(record.splits) - set(replaced):
+        raise DataError(
+            f"the classes are {', '.join(names)}, but the root has splits with {', '.join(record.names)}; give another --root"
+        )

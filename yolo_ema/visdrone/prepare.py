@@ -1,0 +1,231 @@
+"""Turns VisDrone's folders and archives, or COCO's JSON files, into what training reads, and leaves what the user has as it is.
+
+Below the root lie ``<name>.yaml`` (data YAML), ``images/<split>`` and ``annotations/<split>`` (links to the user's files),
+``labels/<split>``, ``ignored/<split>``, ``fingerprint.json`` (what was made from what) and, where there are any, ``anomalies.txt``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from yolo_ema.errors import AnnotationError, DataNotFoundError
+from yolo_ema.files import write_text
+from yolo_ema.options.data import PrepareOptions
+from yolo_ema.visdrone.acquisition import LICENCE, PUBLISHED_SPLITS, Acquired, acquire_public, acquire_sources
+from yolo_ema.visdrone.annotations import CLASS_NAMES, OTHERS, Anomaly
+from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
+from yolo_ema.visdrone.coco_layout import read_coco
+from yolo_ema.visdrone.derived import derived_digest, folders_digest, write_split
+from yolo_ema.visdrone.labels import ImageLabels
+from yolo_ema.visdrone.layout import SplitFolder
+from yolo_ema.visdrone.preparation import PrepareResult, Record, SplitRecord, refuse_other_names
+from yolo_ema.visdrone.reading import read_split
+from yolo_ema.visdrone.totals import compare_with_official
+
+__all__ = ["prepare"]
+
+
+def prepare(options: PrepareOptions) -> PrepareResult:
+    """Prepare a dataset for training and scoring below its root.
+
+    Files that are right already stay as they are: a second run finds nothing to do, and an interrupted one goes on. Splits prepared
+    earlier from other sources stay in the data YAML. The user's images and annotations are only read.
+
+    Args:
+        options: what to prepare, from where, to where.
+
+    Returns:
+        Where the data YAML is, and what was found.
+
+    Raises:
+        ConfigError: the root holds something else, or a source's name does not tell its split.
+        DataNotFoundError: a source or a split is not there.
+        AnnotationError: ``strict``, and there are anomalies; the message names the first.
+        ArchiveError: an archive is unsafe, damaged, or has the wrong hash.
+        OfflineError: something would have to be fetched, and that is forbidden.
+        DataError: a download failed; the same command goes on with it.
+        DiskFullError: the disk is full; what was written is whole, and the same command goes on.
+    """
+    started = time.monotonic()
+    root = (options.root or Path("datasets") / options.dataset).absolute()
+    record = Record.read(root, options.dataset)
+    readers = _coco_readers(options) if options.dataset == "coco" else _visdrone_readers(options, root, record)
+    stale = [split for split, reader in readers.items() if not _is_current(record, split, reader, root)]
+    data_yaml = root / f"{'visdrone' if options.dataset == 'visdrone' else root.name}.yaml"
+    up_to_date = record.complete and not stale and data_yaml.is_file()
+    if not up_to_date:
+        _make(record, {split: readers[split] for split in stale}, root, data_yaml, strict=options.strict)
+    elif options.strict:
+        for split in readers:
+            _refuse_anomalies(split, record.splits[split].anomalies)
+    return PrepareResult(data_yaml, record, tuple(readers), up_to_date, time.monotonic() - started)
+
+
+class _Reader:
+    """One split to prepare: where its files lie, and how to read them."""
+
+    def __init__(self, images_from: Path, annotations_from: Path | None, read: Callable[[], _Content], **origin: Any) -> None:
+        self.images_from, self.annotations_from = images_from.absolute(), annotations_from and annotations_from.absolute()
+        self.read = read
+        self.origin: dict[str, Any] = {"origin": "source", "archive": None, **origin}
+
+    def source_digest(self) -> str:
+        """Return a hash over path, size and time of change of the user's files."""
+        folders = [(self.images_from, IMAGE_SUFFIXES)]
+        if self.annotations_from is None:
+            return folders_digest(folders)
+        if self.annotations_from.is_dir():
+            return folders_digest([*folders, (self.annotations_from, frozenset({".txt"}))])
+        found = self.annotations_from.stat()
+        return f"{folders_digest(folders)}-{found.st_size}-{found.st_mtime_ns}"
+
+
+class _Content:
+    """What was read of a split."""
+
+    def __init__(self, names: tuple[str, ...], images: list[ImageLabels], anomalies: list[Anomaly], **more: Any) -> None:
+        self.names, self.images, self.anomalies = names, images, anomalies
+        self.more: dict[str, Any] = {"others": 0, "trailing_commas": 0, "official": "", "official_equal": None, **more}
+
+
+def _visdrone_readers(options: PrepareOptions, root: Path, record: Record) -> dict[str, _Reader]:
+    wanted = tuple("test-dev" if split == "test" else split for split in options.splits)
+    if options.source:
+        acquired = acquire_sources(options.source, root, wanted, options.hashes)
+    else:
+        given = {split: one for split, one in record.splits.items() if one.origin == "source" and record.complete}
+        wanted = wanted or (tuple(given) if given else PUBLISHED_SPLITS)
+        public = acquire_public(
+            [split for split in wanted if split not in given],
+            root,
+            mirrors=options.mirror,
+            hashes=options.hashes,
+            offline=options.offline,
+        )
+        acquired = {split: public.get(split) or _again(split, given[split]) for split in wanted}
+    return {split: _visdrone_reader(one) for split, one in acquired.items()}
+
+
+def _again(split: str, before: SplitRecord) -> Acquired:
+    """Return the folders that a split was prepared from before."""
+    images, notes = Path(before.images_from), before.annotations_from
+    if not images.is_dir() or (notes is not None and not Path(notes).is_dir()):
+        raise DataNotFoundError(
+            f"{split} was prepared from {images.parent}, which is not there any more; give its place by --source"
+        )
+    return Acquired(SplitFolder(split, images, None if notes is None else Path(notes)), before.origin, before.archive)
+
+
+def _visdrone_reader(acquired: Acquired) -> _Reader:
+    folder = acquired.folder
+
+    def read() -> _Content:
+        found = read_split(folder)
+        equal, sentence = compare_with_official(folder.split, len(found.images), found.rows_per_category)
+        return _Content(
+            CLASS_NAMES,
+            found.images,
+            found.anomalies,
+            others=int(found.rows_per_category[OTHERS]),
+            trailing_commas=found.trailing_commas,
+            official=sentence,
+            official_equal=equal,
+        )
+
+    return _Reader(folder.images, folder.annotations, read, origin=acquired.origin, archive=acquired.archive)
+
+
+def _coco_readers(options: PrepareOptions) -> dict[str, _Reader]:
+    def reader(file: Path, folder: Path) -> _Reader:
+        def read() -> _Content:
+            found = read_coco(file, folder)
+            return _Content(found.names, found.images, found.anomalies)
+
+        if not file.is_file():
+            raise DataNotFoundError(f"the annotation file {file} is not there")
+        return _Reader(folder, file, read)
+
+    splits = options.splits or ("train",)
+    return {split: reader(*pair) for split, pair in zip(splits, zip(options.annotations, options.images, strict=True), strict=True)}
+
+
+def _is_current(record: Record, split: str, reader: _Reader, root: Path) -> bool:
+    known = record.splits.get(split)
+    return (
+        known is not None and known.source_digest == reader.source_digest() and known.derived_digest == derived_digest(root, split)
+    )
+
+
+def _make(record: Record, readers: dict[str, _Reader], root: Path, data_yaml: Path, *, strict: bool) -> None:
+    """Prepare the splits that are not as they should be, and write what describes all of them."""
+    digests = {split: reader.source_digest() for split, reader in readers.items()}
+    contents = {split: reader.read() for split, reader in readers.items()}
+    for split, content in contents.items():
+        if strict:
+            _refuse_anomalies(split, content.anomalies)
+        refuse_other_names(record, content.names, contents)
+    record.complete = False
+    record.write(root)
+    for split, content in contents.items():
+        write_split(root, split, content.images)
+        record.names = content.names
+        record.splits[split] = _split_record(readers[split], content, digests[split], derived_digest(root, split))
+    _write_anomalies(record, root)
+    _write_data_yaml(record, root, data_yaml)
+    record.complete = True
+    record.write(root)
+
+
+def _refuse_anomalies(split: str, anomalies: Sequence[Anomaly]) -> None:
+    if anomalies:
+        more = f" (and {len(anomalies) - 1} more)" if len(anomalies) > 1 else ""
+        raise AnnotationError(f"{split} has anomalies, and --strict stops at them: {anomalies[0]}{more}")
+
+
+def _split_record(reader: _Reader, content: _Content, source_digest: str, derived: str) -> SplitRecord:
+    classes = np.concatenate([np.zeros(0, dtype=np.int64), *(one.classes for one in content.images)])
+    return SplitRecord(
+        images_from=str(reader.images_from),
+        annotations_from=None if reader.annotations_from is None else str(reader.annotations_from),
+        source_digest=source_digest,
+        derived_digest=derived,
+        images=len(content.images),
+        boxes_per_class=tuple(np.bincount(classes, minlength=len(content.names)).tolist()),
+        ignored_regions=sum(len(one.ignored_xyxy) for one in content.images),
+        anomalies=tuple(content.anomalies),
+        **reader.origin,
+        **content.more,
+    )
+
+
+def _write_anomalies(record: Record, root: Path) -> None:
+    lines = [f"{split}: {anomaly.kind}: {anomaly}\n" for split, one in record.splits.items() for anomaly in one.anomalies]
+    if lines:
+        write_text(root / "anomalies.txt", "".join(lines))
+    else:
+        (root / "anomalies.txt").unlink(missing_ok=True)
+
+
+def _write_data_yaml(record: Record, root: Path, data_yaml: Path) -> None:
+    """Write the data YAML. Both train and val must be in it: one that was not prepared is an empty folder, and says so."""
+    head = ["# Made by 'yolo-ema data prepare'; made anew when the dataset is prepared again."]
+    if record.dataset == "visdrone":
+        head.append(f"# Terms of the images and annotations: {LICENCE}")
+    entries = {key: key for key in ("train", "val")}
+    entries |= {"test" if split == "test-dev" else split: split for split in record.splits}
+    for split in entries.values():
+        (root / "images" / split).mkdir(parents=True, exist_ok=True)
+        if split not in record.splits:
+            head.append(f"# {split} was not prepared: its folder is empty.")
+    content = {
+        "path": str(root),
+        **{key: f"images/{split}" for key, split in entries.items()},
+        "names": dict(enumerate(record.names)),
+    }
+    write_text(data_yaml, "\n".join(head) + "\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
