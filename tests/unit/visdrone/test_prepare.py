@@ -1,0 +1,450 @@
+"""`prepare` on small real files: what it derives, what it leaves alone, what it notices, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from yolo_ema.errors import AnnotationError, ArchiveError, ConfigError, DataError, DataNotFoundError, OfflineError
+from yolo_ema.options.data import PrepareOptions
+from yolo_ema.visdrone import derived
+from yolo_ema.visdrone import prepare as prepare_module
+from yolo_ema.visdrone.prepare import prepare
+
+WH = (200, 100)
+
+ROWS = {
+    "a": "10,20,30,40,1,4,0,0\n0,0,50,60,0,0,0,0\n5,5,5,5,0,11,0,0\n",
+    "b": "100,50,20,10,1,1,0,1,\n",
+    "c": "",
+}
+
+
+def _image(path: Path, wh: tuple[int, int] = WH, **more) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", wh, (90, 120, 90)).save(path, **more)
+    return path
+
+
+def _split(parent: Path, split: str = "val", rows: dict[str, str] | None = None) -> Path:
+    folder = parent / f"VisDrone2019-DET-{split}"
+    (folder / "annotations").mkdir(parents=True)
+    for stem, text in (ROWS if rows is None else rows).items():
+        _image(folder / "images" / f"{stem}.jpg")
+        (folder / "annotations" / f"{stem}.txt").write_text(text)
+    return folder
+
+
+def _state(folder: Path) -> dict[str, tuple]:
+    """What a folder of the user's must still be after we worked with it."""
+    return {
+        str(path.relative_to(folder)): (
+            path.is_symlink(),
+            path.lstat().st_mode,
+            path.lstat().st_mtime_ns,
+            path.is_file() and path.read_bytes(),
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def _prepare(root: Path, *sources: Path, **more):
+    return prepare(PrepareOptions(root=root, source=sources, **more))
+
+
+def _rows(path: Path) -> list[list[float]]:
+    return [[float(number) for number in row.split()] for row in path.read_text().splitlines()]
+
+
+def test_what_is_derived(tmp_path: Path) -> None:
+    source = _split(tmp_path / "mine")
+    before = _state(source)
+    result = _prepare(tmp_path / "root", source)
+    root = tmp_path / "root"
+    assert result.data_yaml == root / "visdrone.yaml"
+    content = yaml.safe_load(result.data_yaml.read_text())
+    assert content["path"] == str(root)
+    assert (content["train"], content["val"]) == ("images/train", "images/val")
+    assert content["names"][0] == "pedestrian"
+    assert content["names"][9] == "motor"
+    # 10,20,30,40 in 200x100: centre 25,40, size 30,40
+    assert _rows(root / "labels/val/a.txt") == [[3, 0.125, 0.4, 0.15, 0.4]]
+    assert _rows(root / "labels/val/b.txt") == [[0, 0.55, 0.55, 0.1, 0.1]]
+    assert (root / "labels/val/c.txt").read_text() == ""
+    assert _rows(root / "ignored/val/a.txt") == [[0.125, 0.3, 0.25, 0.6]]
+    assert not (root / "ignored/val/b.txt").exists()
+    assert (root / "images/val/a.jpg").readlink() == source / "images" / "a.jpg"
+    assert (root / "annotations/val/a.txt").read_text() == ROWS["a"]
+    assert _state(source) == before
+    split = result.as_json()["splits"]["val"]
+    assert (split["images"], split["boxes"], split["ignored_regions"], split["others"]) == (3, 2, 1, 1)
+    assert split["boxes_per_class"]["car"] == 1
+    assert split["trailing_commas"] == 1
+    assert split["anomalies"] == {}
+    assert split["official_equal"] is None
+    assert json.dumps(result.as_json())
+    assert "ignored regions" in result.as_text()
+
+
+def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path) -> None:
+    rows = {
+        "a": "190,90,30,40,1,4,0,0\n-10,-5,20,10,1,1,0,0\n300,5,10,10,1,1,0,0\n10,10,0,5,1,1,0,0\n1,2,3\n7,7,7,7,1,99,0,0\n"
+        "1,1,4,4,0,5,0,0\n150,50,100,100,0,0,0,0\n0,0,x,1,1,1,0,0\n",
+        "b": "0,0,200,100,1,9,0,0\n",
+    }
+    source = _split(tmp_path, rows=rows)
+    _image(source / "images" / "without.jpg")
+    (source / "annotations" / "alone.txt").write_text("")
+    (source / "images" / "broken.jpg").write_bytes(b"no image")
+    (source / "annotations" / "broken.txt").write_text("1,1,4,4,1,5,0,0\n")
+    _image(source / "images" / "b.png")
+    result = _prepare(tmp_path / "root", source)
+    assert _rows(tmp_path / "root/labels/val/a.txt") == [[3, 0.975, 0.95, 0.05, 0.1], [0, 0.025, 0.025, 0.05, 0.05]]
+    # row 7 has score 0: the evaluation passes over it, so it becomes an ignored region; row 8 is clipped
+    assert _rows(tmp_path / "root/ignored/val/a.txt") == [[0.015, 0.03, 0.02, 0.04], [0.875, 0.75, 0.25, 0.5]]
+    assert _rows(tmp_path / "root/labels/val/b.txt") == [[8, 0.5, 0.5, 1, 1]]
+    found = {(Path(one["file"]).name, one["row"], one["kind"]) for one in result.as_json()["anomalies"]}
+    assert found == {
+        ("a.txt", 1, "beyond-border"),
+        ("a.txt", 2, "beyond-border"),
+        ("a.txt", 3, "outside-image"),
+        ("a.txt", 4, "no-area"),
+        ("a.txt", 5, "field-count"),
+        ("a.txt", 6, "unknown-category"),
+        ("a.txt", 7, "score-mismatch"),
+        ("a.txt", 8, "beyond-border"),
+        ("a.txt", 9, "not-integer"),
+        ("without.jpg", None, "missing-annotation"),
+        ("alone.txt", None, "missing-image"),
+        ("broken.jpg", None, "unreadable-image"),
+        ("b.png", None, "same-name"),
+    }
+    assert sorted(path.name for path in (tmp_path / "root/images/val").iterdir()) == ["a.jpg", "b.jpg"]
+    listed = (tmp_path / "root" / "anomalies.txt").read_text().splitlines()
+    assert len(listed) == len(found)
+    assert "… and 3 more" in result.as_text()
+    with pytest.raises(AnnotationError, match="val has anomalies, and --strict stops"):
+        _prepare(tmp_path / "root", source, strict=True)
+
+
+def test_strict_makes_nothing_where_something_is_odd(tmp_path: Path) -> None:
+    source = _split(tmp_path, rows={"a": "1,1,4,4,1,5,0,0\n", "b": "1,1,0,4,1,5,0,0\n"})
+    with pytest.raises(AnnotationError, match=r"b\.txt, row 1: .*no area"):
+        _prepare(tmp_path / "root", source, strict=True)
+    assert not (tmp_path / "root").exists()
+    (source / "annotations" / "b.txt").write_text("1,1,2,4,1,5,0,0,\n")
+    assert _prepare(tmp_path / "root", source, strict=True).anomalies == []
+
+
+def test_a_second_run_has_nothing_to_do_and_writes_nothing(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    assert not _prepare(tmp_path / "root", source).up_to_date
+    before = _state(tmp_path / "root")
+    again = _prepare(tmp_path / "root", source)
+    assert again.up_to_date
+    assert _state(tmp_path / "root") == before
+    assert "nothing to do" in again.as_text()
+    # without a source, what was prepared before is looked at again, and nothing is fetched
+    assert prepare(PrepareOptions(root=tmp_path / "root", offline=True)).up_to_date
+
+
+def test_a_changed_annotation_is_noticed(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    _prepare(tmp_path / "root", source)
+    untouched = (tmp_path / "root/labels/val/a.txt").stat().st_mtime_ns
+    (source / "annotations" / "b.txt").write_text("100,50,40,10,1,1,0,1,\n")  # the same size
+    result = _prepare(tmp_path / "root", source)
+    assert not result.up_to_date
+    assert _rows(tmp_path / "root/labels/val/b.txt") == [[0, 0.6, 0.55, 0.2, 0.1]]
+    assert (tmp_path / "root/labels/val/a.txt").stat().st_mtime_ns == untouched
+
+
+def test_images_that_come_and_go_are_noticed(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    _prepare(tmp_path / "root", source)
+    (source / "images" / "a.jpg").rename(source / "images" / "d.jpg")
+    (source / "annotations" / "a.txt").rename(source / "annotations" / "d.txt")
+    _prepare(tmp_path / "root", source)
+    for folder, names in (("images", "bcd"), ("labels", "bcd"), ("annotations", "bcd"), ("ignored", "d")):
+        assert sorted(path.stem for path in (tmp_path / "root" / folder / "val").iterdir()) == list(names)
+
+
+@pytest.mark.parametrize(
+    "harm", ["labels/val/a.txt", "images/val/a.jpg", "ignored/val/a.txt", "annotations/val/b.txt", "visdrone.yaml"]
+)
+def test_what_is_missing_below_the_root_is_made_anew(tmp_path: Path, harm: str) -> None:
+    source = _split(tmp_path)
+    _prepare(tmp_path / "root", source)
+    whole = {path: content[-1] for path, content in _state(tmp_path / "root").items() if "json" not in path}
+    (tmp_path / "root" / harm).unlink()
+    assert not _prepare(tmp_path / "root", source).up_to_date
+    assert {path: content[-1] for path, content in _state(tmp_path / "root").items() if "json" not in path} == whole
+    assert _prepare(tmp_path / "root", source).up_to_date
+
+
+def test_a_file_that_a_crash_left_empty_is_made_anew(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    _prepare(tmp_path / "root", source)
+    (tmp_path / "root/labels/val/a.txt").write_text("")
+    _prepare(tmp_path / "root", source)
+    assert _rows(tmp_path / "root/labels/val/a.txt") == [[3, 0.125, 0.4, 0.15, 0.4]]
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _split(tmp_path)
+    really_link, count = derived.link, 0
+
+    def link(*args) -> None:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        really_link(*args)
+
+    monkeypatch.setattr(derived, "link", link)
+    with pytest.raises(KeyboardInterrupt):
+        _prepare(tmp_path / "root", source)
+    assert json.loads((tmp_path / "root/fingerprint.json").read_text())["complete"] is False
+    monkeypatch.undo()
+    assert not _prepare(tmp_path / "root", source).up_to_date
+    assert sorted(path.stem for path in (tmp_path / "root/labels/val").iterdir()) == ["a", "b", "c"]
+    assert _prepare(tmp_path / "root", source).up_to_date
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"splits": {"val": 3}, "dataset": "visdrone"}'])
+def test_a_torn_fingerprint_is_made_anew(tmp_path: Path, content: str) -> None:
+    source = _split(tmp_path)
+    _prepare(tmp_path / "root", source)
+    (tmp_path / "root/fingerprint.json").write_text(content)
+    assert not _prepare(tmp_path / "root", source).up_to_date
+    assert _prepare(tmp_path / "root", source).up_to_date
+
+
+def test_a_read_only_source_works(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    for path in [*source.rglob("*"), source]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = _state(source)
+    _prepare(tmp_path / "root", source)
+    assert _state(source) == before
+    for path in [source, *source.rglob("*")]:
+        path.chmod(0o755)
+
+
+@pytest.mark.parametrize("forbidden", ["symlink", "symlink and hard link"])
+def test_without_links_there_are_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str) -> None:
+    def refuse(*_args, **_kwargs):
+        raise OSError("not here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    if "hard" in forbidden:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    source = _split(tmp_path)
+    _prepare(tmp_path / "root", source)
+    copy = tmp_path / "root/images/val/a.jpg"
+    assert not copy.is_symlink()
+    assert copy.samefile(source / "images/a.jpg") == ("hard" not in forbidden)
+    assert copy.read_bytes() == (source / "images/a.jpg").read_bytes()
+    assert _prepare(tmp_path / "root", source).up_to_date
+
+
+def test_a_root_that_holds_the_users_files_is_refused(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    _image(tmp_path / "root/images/train/mine.jpg")
+    before = _state(tmp_path / "root")
+    with pytest.raises(ConfigError, match="not made by 'data prepare'"):
+        _prepare(tmp_path / "root", source)
+    with pytest.raises(ConfigError, match="not made by 'data prepare'"):
+        _prepare(source, source)
+    (tmp_path / "root/fingerprint.json").write_text("{}")
+    with pytest.raises(ConfigError, match="may be yours"):
+        _prepare(tmp_path / "root", source)
+    (tmp_path / "root/fingerprint.json").unlink()
+    assert _state(tmp_path / "root") == before
+
+
+def test_the_root_may_lie_around_the_source(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    before = _state(source)
+    _prepare(tmp_path, tmp_path)
+    assert _state(source) == before
+    assert not (tmp_path / "images/val/a.jpg").readlink().is_absolute()
+    moved = tmp_path.with_name(tmp_path.name + "-moved")
+    tmp_path.rename(moved)
+    assert (moved / "images/val/a.jpg").is_file()
+    moved.rename(tmp_path)
+
+
+def test_splits_come_together_in_one_root(tmp_path: Path) -> None:
+    _split(tmp_path / "mine", "train")
+    _split(tmp_path / "mine", "val")
+    _split(tmp_path / "other", "test-dev")
+    assert _prepare(tmp_path / "root", tmp_path / "mine", splits=("val",)).splits == ("val",)
+    assert list((tmp_path / "root/images/train").iterdir()) == []
+    assert "train was not prepared" in (tmp_path / "root/visdrone.yaml").read_text()
+    assert _prepare(tmp_path / "root", tmp_path).splits == ("train", "val", "test-dev")
+    result = _prepare(tmp_path / "root2", tmp_path / "mine", tmp_path / "other", splits=("test", "train"))
+    assert result.splits == ("test-dev", "train")
+    content = yaml.safe_load((tmp_path / "root/visdrone.yaml").read_text())
+    assert content["test"] == "images/test-dev"
+    with pytest.raises(ConfigError, match=r"the split val is in .* and in"):
+        _prepare(tmp_path / "root", tmp_path / "mine", tmp_path / "mine" / "VisDrone2019-DET-val")
+    with pytest.raises(DataNotFoundError, match=r"the split test-dev is not in .*; found train, val"):
+        _prepare(tmp_path / "root3", tmp_path / "mine", splits=("test-dev",))
+
+
+def test_the_name_of_a_folder_tells_its_split_or_the_user_does(tmp_path: Path) -> None:
+    folder = _split(tmp_path).rename(tmp_path / "survey")
+    with pytest.raises(ConfigError, match="does not say which split"):
+        _prepare(tmp_path / "root", folder)
+    assert _prepare(tmp_path / "root", folder, splits=("train",)).splits == ("train",)
+
+
+def test_test_challenge_has_no_annotations_and_the_others_must(tmp_path: Path) -> None:
+    shutil.rmtree(_split(tmp_path, "test-challenge") / "annotations")
+    result = _prepare(tmp_path / "root", tmp_path / "VisDrone2019-DET-test-challenge")
+    assert result.record.splits["test-challenge"].images == 3
+    assert result.anomalies == []
+    shutil.rmtree(_split(tmp_path, "val") / "annotations")
+    with pytest.raises(DataError, match="no folder annotations"):
+        _prepare(tmp_path / "root", tmp_path / "VisDrone2019-DET-val")
+
+
+@pytest.mark.parametrize("make", ["nothing", "a folder", "an empty split"])
+def test_a_source_that_is_none_is_said(tmp_path: Path, make: str) -> None:
+    source = tmp_path / "source"
+    if make != "nothing":
+        (source / ("images" if make == "an empty split" else "pictures")).mkdir(parents=True)
+    with pytest.raises(DataNotFoundError, match=r"is not there|has no split in VisDrone's layout.*found (pictures|images)"):
+        _prepare(tmp_path / "root", source)
+
+
+def test_the_exif_orientation_counts(tmp_path: Path) -> None:
+    source = _split(tmp_path, rows={"a": "10,20,30,40,1,4,0,0\n"})
+    exif = Image.Exif()
+    exif[274] = 6
+    _image(source / "images/a.jpg", exif=exif)
+    _prepare(tmp_path / "root", source)
+    assert _rows(tmp_path / "root/labels/val/a.txt") == [[3, 0.25, 0.2, 0.3, 0.2]]  # 100x200 as shown
+
+
+def test_an_image_that_claims_too_many_pixels_is_left_out(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    content = bytearray((source / "images/a.jpg").read_bytes())
+    start = content.index(b"\xff\xc0") + 5
+    content[start : start + 4] = (60_000).to_bytes(2, "big") * 2
+    (source / "images/a.jpg").write_bytes(content)
+    (anomaly,) = _prepare(tmp_path / "root", source).anomalies
+    assert anomaly[1].kind == "unreadable-image"
+    assert "60000x60000" in anomaly[1].message
+    assert Image.MAX_IMAGE_PIXELS is not None
+
+
+def _zipped(folder: Path, *, inside: str) -> Path:
+    archive = folder.parent / f"{folder.name}.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                file.write(path, f"{inside}{path.relative_to(folder).as_posix()}")
+    return archive
+
+
+@pytest.mark.parametrize("inside", ["VisDrone2019-DET-val/", ""])
+def test_an_archive_of_the_users_is_unpacked_once_below_the_root(tmp_path: Path, inside: str) -> None:
+    archive = _zipped(_split(tmp_path / "mine"), inside=inside)
+    before = archive.read_bytes()
+    result = _prepare(tmp_path / "root", archive)
+    assert result.record.splits["val"].images == 3
+    about = result.as_json()["splits"]["val"]["archive"]
+    assert about["name"] == archive.name
+    assert len(about["sha256"]) == 64
+    assert archive.read_bytes() == before
+    assert (tmp_path / "root/images/val/a.jpg").is_file()
+    unpacked = (tmp_path / "root/sources/VisDrone2019-DET-val").stat().st_ino
+    assert _prepare(tmp_path / "root", archive).up_to_date
+    assert (tmp_path / "root/sources/VisDrone2019-DET-val").stat().st_ino == unpacked
+    with pytest.raises(ArchiveError, match="expected aaaa"):
+        _prepare(tmp_path / "root", archive, sha256=(f"{archive.name}={'a' * 64}",))
+    archive.unlink()  # what was unpacked is enough
+    assert _prepare(tmp_path / "root", archive).up_to_date
+
+
+def test_a_changed_archive_is_unpacked_anew(tmp_path: Path) -> None:
+    folder = _split(tmp_path / "mine")
+    _prepare(tmp_path / "root", _zipped(folder, inside=""))
+    (folder / "annotations/c.txt").write_text("1,1,4,4,1,5,0,0\n")
+    result = _prepare(tmp_path / "root", _zipped(folder, inside=""))
+    assert sum(result.record.splits["val"].boxes_per_class) == 3
+
+
+def test_offline_says_what_would_be_fetched(tmp_path: Path) -> None:
+    with pytest.raises(OfflineError, match=r"VisDrone2019-DET-train\.zip, VisDrone2019-DET-val\.zip, .*--source"):
+        prepare(PrepareOptions(root=tmp_path / "root", offline=True))
+    assert not (tmp_path / "root").exists()
+
+
+def test_official_totals_are_compared_where_the_number_of_images_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from yolo_ema.visdrone import totals
+
+    source = _split(tmp_path)
+    right = totals.OfficialTotals("val", 3, (1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1))
+    monkeypatch.setattr(totals, "OFFICIAL_TOTALS", (right,))
+    assert _prepare(tmp_path / "one", source).as_json()["splits"]["val"]["official_equal"] is True
+    wrong = totals.OfficialTotals("val", 3, (1, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1))
+    monkeypatch.setattr(totals, "OFFICIAL_TOTALS", (wrong,))
+    result = _prepare(tmp_path / "two", source)
+    assert result.as_json()["splits"]["val"]["official_equal"] is False
+    assert "val: differs from the official val split: car 1 instead of 2" in result.as_text()
+
+
+def test_the_official_totals_add_up_to_the_known_ones() -> None:
+    from yolo_ema.visdrone.totals import OFFICIAL_TOTALS
+
+    assert [(one.split, one.images, sum(one.rows_per_category[1:11])) for one in OFFICIAL_TOTALS] == [
+        ("train", 6471, 343_205),
+        ("val", 548, 38_759),
+        ("test-dev", 1610, 75_102),
+    ]
+    assert OFFICIAL_TOTALS[1].rows_per_category[0] == 1378
+    assert OFFICIAL_TOTALS[1].rows_per_category[11] == 32
+
+
+def test_a_root_of_another_kind_is_refused(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    _prepare(tmp_path / "root", source)
+    with pytest.raises(ConfigError, match="prepared from visdrone, not coco"):
+        prepare(PrepareOptions(dataset="coco", root=tmp_path / "root", annotations=(tmp_path / "a.json",), images=(source,)))
+
+
+def test_options_name_everything_that_is_wrong() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'train'") as caught:
+        PrepareOptions(splits=("trian", "val", "val"), mirror=("ftp://x",), sha256=("abc",), annotations=(Path("a"),))
+    for part in ("twice", "--mirror", "--sha256", "--annotations and --images belong"):
+        assert part in str(caught.value)
+    with pytest.raises(ConfigError, match="one --images per --annotations, found 1 and 0"):
+        PrepareOptions(dataset="coco", annotations=(Path("a"),))
+    with pytest.raises(ConfigError, match="one name in --splits per"):
+        PrepareOptions(dataset="coco", annotations=(Path("a"), Path("b")), images=(Path("a"), Path("b")))
+    with pytest.raises(ConfigError, match="plain name"):
+        PrepareOptions(dataset="coco", annotations=(Path("a"),), images=(Path("a"),), splits=("../x",))
+
+
+def test_thousands_of_files_are_checked_in_under_two_seconds(tmp_path: Path) -> None:
+    rows = {f"{number:05d}": "10,20,30,40,1,4,0,0\n" for number in range(1000)}
+    source = _split(tmp_path, rows={"first": "1,1,4,4,1,5,0,0\n"})
+    photo = (source / "images/first.jpg").read_bytes()
+    for stem, text in rows.items():
+        (source / "images" / f"{stem}.jpg").write_bytes(photo)
+        (source / "annotations" / f"{stem}.txt").write_text(text)
+    assert np.sum(_prepare(tmp_path / "root", source).record.splits["val"].boxes_per_class) == 1001
+    started = time.process_time()
+    assert prepare_module.prepare(PrepareOptions(root=tmp_path / "root", source=(source,))).up_to_date
+    assert time.process_time() - started < 0.23  # 8,629 images in two seconds
