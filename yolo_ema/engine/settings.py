@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -13,14 +14,13 @@ from ultralytics.cfg import check_cfg, smart_value
 from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS, SETTINGS_FILE
 
 from yolo_ema.engine.environment import cache_dir
-from yolo_ema.errors import ConfigError, DataError, did_you_mean
+from yolo_ema.errors import ConfigError, MissingPackageError, did_you_mean
+from yolo_ema.options.train import LOGGERS
 
-__all__ = ["LOGGERS", "enable_loggers", "parse_settings", "training_settings", "user_settings"]
-
-LOGGERS = ("tensorboard", "wandb", "mlflow", "comet", "clearml", "dvc", "raytune")
-"""The experiment loggers that Ultralytics knows, by their names in its settings."""
+__all__ = ["enable_loggers", "parse_settings", "require_loggers", "training_settings", "user_settings"]
 
 _ONLINE_LOGGERS = {"wandb", "comet", "clearml"}
+_PACKAGES = {"comet": "comet_ml", "raytune": "ray"}
 _OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 _FIXED = {"task": "detect", "mode": "train"}
 _ELSEWHERE = frozenset(
@@ -89,11 +89,11 @@ def user_settings() -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(
+        raise ConfigError(
             f"the Ultralytics settings in {file} cannot be read: {error}; 'yolo settings reset' makes them anew"
         ) from error
     if not isinstance(content, dict):
-        raise DataError(f"the Ultralytics settings in {file} are no JSON object; 'yolo settings reset' makes them anew")
+        raise ConfigError(f"the Ultralytics settings in {file} are no JSON object; 'yolo settings reset' makes them anew")
     return content
 
 
@@ -105,6 +105,14 @@ def _user_settings_file() -> Path:
         "Windows": Path.home() / "AppData" / "Roaming",
     }.get(platform.system(), Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"))
     return base / "Ultralytics" / "settings.json"
+
+
+def require_loggers(chosen: Iterable[str]) -> None:
+    """Raise `MissingPackageError` where a logger that was asked for is not installed; Ultralytics would go on without."""
+    missing = [name for name in chosen if name != "none" and not importlib.util.find_spec(_PACKAGES.get(name, name))]
+    if missing:
+        packages = " ".join(_PACKAGES.get(name, name) for name in missing)
+        raise MissingPackageError(f"--loggers names {', '.join(missing)}, not installed here: pip install {packages}")
 
 
 def enable_loggers(chosen: Iterable[str] = (), *, offline: bool = False) -> tuple[str, ...]:
