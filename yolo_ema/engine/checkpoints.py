@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from yolo_ema.engine.loading import load_checkpoint
@@ -37,11 +41,21 @@ def strip_checkpoint(path: Path, updates: dict[str, Any] | None = None) -> dict[
         WeightsError: it is none of this project's or Ultralytics' checkpoints.
         DiskFullError: the disk is full; the checkpoint is as it was.
     """
-    with atomic_path(path) as beside:
+    with atomic_path(path) as beside, _quiet():  # it would tell of the temporary file
         content = strip_optimizer(path, s=str(beside), updates=updates)
         if not content:
             raise WeightsError(f"{path} can't be read back to strip its optimizer; it is left as it is")
     return content
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    before = LOGGER.level
+    LOGGER.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(before)
 
 
 def discard_leftovers(folder: Path) -> None:

@@ -1,0 +1,8 @@
+"""Fetch VisDrone, or take what you have, and derive labels: the same as ``yolo-ema data prepare visdrone``."""
+
+import sys
+
+from yolo_ema.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["data", "prepare", "visdrone", *sys.argv[1:]]))
