@@ -12,16 +12,19 @@ A script that imports Ultralytics first has made these choices itself. What this
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import logging
 import math
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["SUPPORTED_ULTRALYTICS", "cache_dir", "ultralytics_version", "usable_cores", "use_all_cores"]
+__all__ = ["SUPPORTED_ULTRALYTICS", "cache_dir", "quiet_ultralytics", "ultralytics_version", "usable_cores", "use_all_cores"]
 
 SUPPORTED_ULTRALYTICS = ("8.4.190", "8.5")
 """Lower bound (included) and upper bound (excluded), the same as in pyproject.toml."""
@@ -85,6 +88,18 @@ def usable_cores() -> int:
         return max(1, min(cores, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no such file, or "max": no quota
         return cores
+
+
+@contextlib.contextmanager
+def quiet_ultralytics() -> Iterator[None]:
+    """Let Ultralytics log only warnings and errors inside this block."""
+    logger = logging.getLogger("ultralytics")
+    before = logger.level
+    logger.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 _prepare_environment()

@@ -17,7 +17,7 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.modules.head import Detect
 from ultralytics.utils import nms, ops
 
-from yolo_ema.engine.environment import use_all_cores
+from yolo_ema.engine.environment import quiet_ultralytics, use_all_cores
 from yolo_ema.engine.loading import LoadedModel, load_model
 from yolo_ema.engine.offline import confined
 from yolo_ema.errors import (
@@ -78,6 +78,7 @@ class Runtime:
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
         rectangular: bool = True,
+        nms_free: bool = False,
         trust: bool = False,
     ) -> None:
         """Load the weights.
@@ -95,6 +96,7 @@ class Runtime:
             classes: only these class ids.
             multi_label: a box may bear several classes, as in Ultralytics' validation.
             rectangular: shrink the input to the images' shape where the format allows it.
+            nms_free: take the head that needs no NMS, where a ``.pt`` has one; by default Ultralytics takes the other.
             trust: load the weights although they carry code.
 
         Raises:
@@ -115,7 +117,7 @@ class Runtime:
         self.format = format_of(self.weights)
         loaded = load_model(self.weights, trust=trust) if self.format == "pt" else None
         if loaded:
-            self._backend = self._torch_backend(loaded, half=half)
+            self._backend = self._torch_backend(loaded, half=half, nms_free=nms_free)
         else:
             self._backend = self._exported_backend(half=half, trust=trust)
         use_all_cores()
@@ -131,14 +133,14 @@ class Runtime:
         self.max_det = min(max_det, int(kept)) if kept.isdecimal() and self._backend.end2end else max_det
         self.seconds: dict[str, float] = {}
 
-    def _torch_backend(self, loaded: LoadedModel, *, half: bool) -> AutoBackend:
+    def _torch_backend(self, loaded: LoadedModel, *, half: bool, nms_free: bool) -> AutoBackend:
         head = getattr(loaded.model, "model", [None])[-1]
         if not isinstance(head, Detect) or loaded.model.task != "detect":
             raise WeightsError(f"{self.weights} is a model for {loaded.model.task!r} ({type(head).__name__}); expected a detector")
         # A head that ends with its own choice of boxes keeps 300 of them unless told; classes are chosen after that.
         head.max_det, head.agnostic_nms = max(self.max_det, 300), self.agnostic
-        with confined():
-            return AutoBackend(loaded.model, device=self._device, fp16=half, verbose=False, end2end=False).eval()
+        with confined(), quiet_ultralytics():
+            return AutoBackend(loaded.model, device=self._device, fp16=half, verbose=False, end2end=nms_free).eval()
 
     def _exported_backend(self, *, half: bool, trust: bool) -> AutoBackend:
         if self.format in _PROGRAMS and not trust:
@@ -150,7 +152,7 @@ class Runtime:
         if package and importlib.util.find_spec(package) is None:
             raise MissingPackageError(f"{self.weights} needs the package {package}; install it with: pip install '{source}'")
         try:
-            with confined():
+            with confined(), quiet_ultralytics():
                 backend = AutoBackend(str(self.weights), device=self._device, fp16=half, verbose=False).eval()
         except ImportError as error:
             raise MissingPackageError(f"{self.weights} needs the package {error.name}; install it with: pip install") from error
@@ -259,8 +261,8 @@ def select_device(device: str) -> torch.device:
     word = str(device).strip().lower()
     if word == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if word == "cpu":
-        return torch.device("cpu")
+    if word == "cpu" or (word == "mps" and torch.backends.mps.is_available()):
+        return torch.device(word)
     number = word.removeprefix("cuda").removeprefix(":") or "0"
     if not number.isdecimal():
         raise ConfigError(f"--device is {device!r}; expected auto, cpu, cuda, or a GPU's number")

@@ -1,0 +1,104 @@
+"""How far the boxes of two runtimes lie apart on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolo_ema.engine.runtime import Runtime
+
+__all__ = ["Agreement", "compare_boxes", "compare_runtimes"]
+
+_SAME_OBJECT_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a comparison found.
+
+    Attributes:
+        images: how many images were compared.
+        boxes: how many boxes have a counterpart in the other runtime.
+        missing: how many have none, on either side; those that a small change of the score would put below the threshold aside.
+        box_px: largest difference of a counterpart's coordinate, in pixels of the network's input.
+        score: largest difference of a counterpart's score, 0…1.
+    """
+
+    images: int
+    boxes: int
+    missing: int
+    box_px: float
+    score: float
+
+    def as_json(self) -> dict[str, float]:
+        """Return the figures as plain values."""
+        return {
+            "images": self.images,
+            "boxes": self.boxes,
+            "boxes_without_counterpart": self.missing,
+            "largest_box_difference_px": self.box_px,
+            "largest_score_difference": self.score,
+        }
+
+
+def compare_runtimes(reference: Runtime, other: Runtime, images_bgr: Sequence[np.ndarray], *, tolerance_score: float) -> Agreement:
+    """Compare two runtimes of the same input size, one image at a time.
+
+    Args:
+        reference: what is right.
+        other: what is checked.
+        images_bgr: arrays (H, W, 3) uint8.
+        tolerance_score: a box this close to the threshold may be missing.
+    """
+    found = [
+        compare_boxes(
+            reference([image])[0],
+            other([image])[0],
+            threshold=reference.conf + tolerance_score,
+            # Boxes are in the image's pixels; the network's input shows it at this scale.
+            scale=min(side / own for side, own in zip(reference.imgsz_hw, image.shape[:2], strict=True)),
+        )
+        for image in images_bgr
+    ]
+    return Agreement(
+        len(found),
+        sum(one.boxes for one in found),
+        sum(one.missing for one in found),
+        max((one.box_px for one in found), default=0.0),
+        max((one.score for one in found), default=0.0),
+    )
+
+
+def compare_boxes(reference: np.ndarray, other: np.ndarray, *, threshold: float = 0.0, scale: float = 1.0) -> Agreement:
+    """Compare the boxes of one image: each of the reference with the closest one of its class that is still free.
+
+    Args:
+        reference: (N, 6) x1, y1, x2, y2, score, class id.
+        other: (M, 6) likewise.
+        threshold: boxes of lower score may be missing.
+        scale: pixels of the result for one pixel of the boxes.
+    """
+    free = np.ones(len(other), dtype=bool)
+    boxes, missing, box_px, score = 0, 0, 0.0, 0.0
+    for row in reference:
+        overlaps = np.where(free & (other[:, 5] == row[5]), _overlaps(row[:4], other[:, :4]), 0.0)
+        best = int(overlaps.argmax()) if len(other) else -1
+        if best < 0 or overlaps[best] < _SAME_OBJECT_IOU:
+            missing += bool(row[4] >= threshold)
+            continue
+        free[best] = False
+        boxes += 1
+        box_px = max(box_px, float(np.abs(row[:4] - other[best, :4]).max()) * scale)
+        score = max(score, float(abs(row[4] - other[best, 4])))
+    missing += int((other[free, 4] >= threshold).sum())
+    return Agreement(1, boxes, missing, box_px, score)
+
+
+def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the IoU of one box with each of (M, 4)."""
+    sides = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None)
+    shared = sides.prod(axis=1)
+    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    return shared / np.maximum(areas - shared, 1e-9)

@@ -1,0 +1,62 @@
+"""Options of ``yolo-ema export``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_ema.options.fields import Options, option
+
+__all__ = ["FORMATS", "ExportOptions"]
+
+FORMATS = (
+    *("torchscript", "onnx", "openvino", "engine", "coreml", "coreai", "saved_model", "pb", "edgetpu", "litert", "paddle", "mnn"),
+    *("ncnn", "imx", "rknn", "executorch", "axelera", "deepx", "qnn", "hailo", "ascend", "xilinx"),
+)
+"""The formats that Ultralytics exports to, by its names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Options):
+    """Which weights to write in which formats, and how to check what was written."""
+
+    weights: Path = option(help="the .pt to export")
+    format: tuple[str, ...] = option(("onnx",), choices=FORMATS, help="formats to write")
+    out: Path | None = option(None, help="file (of one format) or folder to write; without it beside the weights")
+    imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height and width; without it the weights' own")
+    dynamic: bool = option(False, help="let the file take any batch, height and width")
+    batch: int = option(1, help="images a forward pass; with --dynamic the most")
+    half: bool = option(False, help="half precision")
+    nms: bool | None = option(None, help="put NMS into the file, or take the head that needs none; without it NMS is done outside")
+    conf: float = option(0.25, help="lowest score that counts, 0 to 1; matters where NMS is in the file")
+    iou: float = option(
+        0.7, help="overlap above which the weaker of two boxes is dropped, 0 to 1; matters where NMS is in the file"
+    )
+    max_det: int = option(1000, help="most objects an image; matters where the file chooses them")
+    device: str = option("cpu", help="auto, cpu, cuda, or a GPU's number")
+    check: bool = option(True, help="run the file and refuse it where its boxes are not those of the weights")
+    check_images: tuple[Path, ...] = option(
+        (), help="images, or folders of them, to check on, at most 20 of them; without it drawn scenes"
+    )
+    tolerance_px: float = option(1.0, help="largest difference of a box's side, in pixels of the input, that passes the check")
+    tolerance_score: float = option(0.02, help="largest difference of a score, 0 to 1, that passes the check")
+    trust: bool = option(False, help="load a .pt although it carries code; only for files you made yourself")
+    settings: dict[str, str] = option({}, overrides=True, help="any export setting of Ultralytics, as in opset=17 simplify=false")
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        for name in ("conf", "iou", "tolerance_score"):
+            if not 0 <= getattr(self, name) <= 1:
+                yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 0 to 1"
+        for name in ("batch", "max_det"):
+            if getattr(self, name) < 1:
+                yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
+        if self.tolerance_px < 0:
+            yield f"--tolerance-px is {self.tolerance_px}; expected 0 or more"
+        if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
+            yield f"--imgsz is {','.join(map(str, self.imgsz))}; expected one number or height and width, each 32 or more"
+        if not self.format:
+            yield "--format is empty; expected at least one format"
+        if self.out is not None and self.out.suffix and len(self.format) > 1 and not self.out.is_dir():
+            yield f"--out is the file {self.out}, and {len(self.format)} formats are asked for; name a folder"
