@@ -96,6 +96,7 @@ def make_scorecard(
     sides = np.array([sizes_wh[name] for name in ground_truth]).reshape(-1, 2)
     protocol = {
         "split": None,
+        "versions": {"yolo-ema": yolo_ema.__version__, "numpy": np.__version__, "python": platform.python_version()},
         **about,
         "images": len(ground_truth),
         "detections": int(sum(len(rows) for rows in detections.values())),
@@ -108,7 +109,6 @@ def make_scorecard(
             "mean": "by images with the class",
         },
         "coco": {"max_dets": list(COCO_MAX_DETS), "iou": [0.5, 0.95, 0.05], "ignored_regions": False, "mean": "over classes"},
-        "versions": {"yolo-ema": yolo_ema.__version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     return Scorecard(official, coco, protocol, tuple(warnings))
 
