@@ -1,5 +1,7 @@
 """Blocks in torch alone."""
 
-from yolo_ema.nn.ema import EfficientMultiScaleAttention
+from __future__ import annotations
 
-__all__ = ["EfficientMultiScaleAttention"]
+from yolo_ema.nn.ema import EfficientMultiScaleAttention, fitting_groups
+
+__all__ = ["EfficientMultiScaleAttention", "fitting_groups"]

@@ -1,38 +1,139 @@
-"""Efficient Multi-Scale Attention with Cross-Spatial Learning (Ouyang et al., ICASSP 2023, arXiv 2305.13563), in closed form."""
+"""EMA: Efficient Multi-Scale Attention with Cross-Spatial Learning (Ouyang et al., ICASSP 2023, https://arxiv.org/abs/2305.13563).
+
+Written from the paper's mathematics in a closed form that needs neither the k→k convolution's result nor the normalised map
+(docs/ema.md derives it). What differs from the paper: nothing in the result; a group count that does not fit the channels is
+replaced by the nearest that does.
+
+The import path ``yolo_ema.nn.ema.EfficientMultiScaleAttention`` and the attribute names are part of the weights' format.
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["EfficientMultiScaleAttention"]
+from yolo_ema.errors import ConfigError
+from yolo_ema.nn.ema_algebra import fold_parameters
+from yolo_ema.nn.ema_eager import GroupedAttention
+from yolo_ema.nn.ema_graph import attend_graph
+
+__all__ = ["EfficientMultiScaleAttention", "fitting_groups"]
+
+MINIMUM_GROUP_CHANNELS = 2
+"""A softmax over a single channel is 1 whatever the input, so a group of one channel would weigh nothing."""
+
+
+def fitting_groups(channels: int, factor: int) -> int:
+    """Return the group count nearest to `factor` that divides `channels` and leaves at least two channels a group.
+
+    Of two equally near counts the smaller wins (more channels a group). One channel makes one group.
+
+    Args:
+        channels: Channels of the map, at least 1.
+        factor: The wished group count, at least 1.
+
+    Raises:
+        ConfigError: If either is not a whole number of at least 1.
+    """
+    for name, value in (("channels", channels), ("factor", factor)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"EMA: {name} must be a whole number of at least 1, not {value!r}")
+    counts = [count for count in range(1, channels // MINIMUM_GROUP_CHANNELS + 1) if channels % count == 0]
+    return min(counts, key=lambda count: (abs(count - factor), count), default=1)
 
 
 class EfficientMultiScaleAttention(nn.Module):
-    """(B, C, H, W) → the same shape, scaled by an attention map per group of channels."""
+    """Efficient Multi-Scale Attention: weighs every pixel of each channel group, keeping the map's shape.
+
+    State dicts of the authors' module load where the group count is the same.
+
+    Args:
+        channels: C, channels of the input and of the result.
+        factor: G, the wished group count; `fitting_groups` picks the nearest that fits.
+
+    Attributes:
+        groups: The group count in use.
+        conv1x1: 1×1 convolution k→k over the row and column means, k = C / G.
+        conv3x3: 3×3 convolution k→k whose result is never computed whole.
+        gn: Normalisation of each channel over its pixels, with scale and shift.
+
+    Raises:
+        ConfigError: If `channels` or `factor` is not a whole number of at least 1.
+    """
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__()
-        fitting = [count for count in range(1, channels + 1) if channels % count == 0 and (channels // count >= 4 or count == 1)]
-        self.groups = min(fitting, key=lambda count: (abs(count - factor), -count))
+        self.groups = fitting_groups(channels, factor)
         width = channels // self.groups
         self.conv1x1 = nn.Conv2d(width, width, 1)
         self.conv3x3 = nn.Conv2d(width, width, 3, padding=1)
         self.gn = nn.GroupNorm(width, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the attention."""
-        batch, channels, height, width_px = x.shape
-        k = channels // self.groups
-        g = x.reshape(batch * self.groups, k, height, width_px)
-        rows, columns = g.mean(3, keepdim=True), g.mean(2, keepdim=True).transpose(2, 3)
-        gate = self.conv1x1(torch.cat([rows, columns], 2)).sigmoid()
-        gate_rows, gate_columns = gate.split([height, width_px], 2)
-        y = (g * gate_rows * gate_columns.transpose(2, 3)).float()
-        u = self.conv3x3(g)
-        a = u.float().mean((2, 3)).softmax(1)
-        centred = y - y.mean((2, 3), keepdim=True)
-        weight = a * self.gn.weight.float() * (centred.square().mean((2, 3)) + self.gn.eps).rsqrt()
-        second = torch.einsum("bk,bkhw->bhw", weight, centred) + (a * self.gn.bias.float()).sum(1)[:, None, None]
-        first = torch.einsum("k,bkhw->bhw", self.gn.bias.float().softmax(0), u.float())
-        return (g * (first + second).sigmoid().to(x.dtype)[:, None]).reshape(batch, channels, height, width_px)
+    def extra_repr(self) -> str:
+        """Return what `repr` adds: channels and groups."""
+        return f"channels={self.groups * self.gn.num_channels}, groups={self.groups}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x · σ(attention map).
+
+        Args:
+            x: (B, C, H, W), floating point; H and W at least 1.
+
+        Returns:
+            (B, C, H, W) in the type and memory format of `x`; in half precision everything but `x` and the result is float32.
+
+        Raises:
+            ConfigError: If `x` has another rank or channel count (not checked in scripted or traced modules).
+        """
+        if torch.jit.is_scripting():
+            return self._graph(x)
+        return self._dispatch(x)
+
+    def _graph(self, x: Tensor, onnx: bool = False) -> Tensor:
+        pool_bias, bias = self.conv1x1.bias, self.conv3x3.bias
+        if pool_bias is None or bias is None:  # never so: TorchScript, to which a bias is optional, must be told
+            raise ConfigError("EMA: both convolutions need a bias")
+        return attend_graph(
+            x,
+            self.groups,
+            pool_weight=self.conv1x1.weight,
+            pool_bias=pool_bias,
+            weight=self.conv3x3.weight,
+            bias=bias,
+            norm_weight=self.gn.weight,
+            norm_bias=self.gn.bias,
+            eps=self.gn.eps,
+            onnx=onnx,
+        )
+
+    @torch.jit.unused
+    def _dispatch(self, x: Tensor) -> Tensor:
+        """Choose the formulation; autocast is off inside, since the statistics belong in float32."""
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._dispatch(x)
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return self._graph(x, onnx=torch.onnx.is_in_onnx_export())
+        self._check(x)
+        pool, mix, norm = self.conv1x1, self.conv3x3, self.gn
+        kernel, kernel_bias, mean_weight = fold_parameters(mix.weight, mix.bias, norm.bias)
+        return GroupedAttention.apply(
+            x,
+            self.groups,
+            norm.eps,
+            pool.weight.flatten(1),
+            pool.bias,
+            mean_weight,
+            mix.bias,
+            kernel,
+            kernel_bias,
+            norm.weight,
+            norm.bias,
+        )
+
+    def _check(self, x: Tensor) -> None:
+        channels = self.groups * self.gn.num_channels
+        if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point() or 0 in x.shape[2:]:
+            raise ConfigError(
+                f"EMA: expected a floating-point map (B, {channels}, H, W) of at least one pixel, got {tuple(x.shape)} in {x.dtype}"
+            )
