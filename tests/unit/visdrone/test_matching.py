@@ -28,10 +28,10 @@ def test_matches_as_one_after_the_other_would(wishes):
 def table(rng, images, boxes, *, by_score):
     rows = []
     for _ in range(images):
-        n = int(rng.integers(0, boxes))
+        n = int(rng.integers(boxes // 2, boxes))
         rows.append(
             np.column_stack(
-                [rng.integers(0, 12, (n, 2)), rng.integers(0, 12, (n, 2)), rng.random(n).round(1), rng.integers(0, 5, n)]
+                [rng.integers(0, 8, (n, 2)), rng.integers(0, 12, (n, 2)), rng.random(n).round(1), rng.integers(1, 5, n)]
             )
         )
     return BoxTable.of_images([one.astype(float) for one in rows], 3, by_score=by_score)
