@@ -78,18 +78,10 @@ class Detector:
         self.weights = Path(weights) if weights is not None else default_weights()
         self.max_pixels = max_pixels
         self.runtime = Runtime(
-            self.weights,
-            device=device,
-            imgsz=imgsz,
-            half=half,
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            trust=trust,
-            classes=None,
+            self.weights, device=device, imgsz=imgsz, half=half, conf=conf, iou=iou, max_det=max_det, trust=trust
         )
-        self.class_ids = _ids_of(classes, self.names)
-        self.max_det = max_det
+        self.runtime.classes = _ids_of(classes, self.names)
+        self.max_det = self.runtime.max_det
 
     @property
     def names(self) -> dict[int, str]:
@@ -123,11 +115,7 @@ class Detector:
         return [self._found(frame, rows) for frame, rows in zip(frames, boxes, strict=True)]
 
     def _found(self, frame: Frame, rows: np.ndarray) -> FrameDetections:
-        class_ids = rows[:, 5].astype(np.int64)
-        if self.class_ids is not None:
-            wanted = np.isin(class_ids, self.class_ids)
-            rows, class_ids = rows[wanted], class_ids[wanted]
-        return FrameDetections(frame, rows[:, :4], rows[:, 4], class_ids, self.names)
+        return FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self.names)
 
     def _results(self, found: FrameDetections) -> Results:
         rows = np.concatenate([found.boxes_xyxy, found.scores[:, None], found.class_ids[:, None]], axis=1).astype(np.float32)
