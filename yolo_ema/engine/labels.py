@@ -343,7 +343,7 @@ def _remember(kept: Path, fingerprint: str, scan: Scan) -> None:
 def _recall(kept: Path, fingerprint: str) -> Scan | None:
     """Return the scan of that fingerprint; None where there is none, or what is there is not what `_remember` writes."""
     try:
-        with np.load(kept, allow_pickle=False) as arrays:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             texts = json.loads(arrays["texts"].tobytes())
             if texts["fingerprint"] != fingerprint:
                 return None

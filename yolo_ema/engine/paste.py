@@ -2,7 +2,8 @@
 
 After Kisantal et al., Augmentation for small object detection, 2019, https://arxiv.org/abs/1902.07296. What differs: only boxes are
 known, so the box's pixels are copied with a soft edge around them, and places are drawn where the copy may pass for real: in the
-same image, hence the same light, and at nearly the same height in it, hence about the same scale in an oblique view.
+same image, hence the same light; beside another labelled object, hence where such things are; and at nearly the same height in
+the image, hence about the same scale in an oblique view.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ MOST_COPIES = 10
 """Copies that one image receives at most."""
 
 _TRIES = 10  # places drawn for a copy before it is given up
-_VERTICAL = 0.05  # how far up or down a copy may move, as a share of the image's height
+_VERTICAL = 0.1  # how far up or down a copy may move, as a share of the image's height
+_BESIDE = 3.0  # how far from another object, in longer sides of the copied one
 _ALONE = 0.1  # share of an object that others or regions may cover for it to be copied
 
 
@@ -55,7 +57,7 @@ def paste_boxes(
     origins: list[int] = []
     for _ in range(min(MOST_COPIES, len(sources))):
         index = int(rng.choice(by_class[rng.choice(sorted(by_class))]))
-        place = _place(image.shape, boxes_xyxy[index], taken, rng)
+        place = _place(image.shape, boxes_xyxy[index], boxes_xyxy, taken, rng)
         if place is None:
             continue
         copy = _paste(image, boxes_xyxy[index], place, mirrored=bool(rng.integers(2)))
@@ -85,19 +87,22 @@ def _margin(boxes: np.ndarray) -> np.ndarray:
     return np.maximum(1, np.round((boxes[..., 2:] - boxes[..., :2]).max(-1, initial=0) / 10))
 
 
-def _place(shape: tuple[int, ...], box: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Draw whole pixels to move a box by so that it lands free of all that is taken; None where none was found."""
+def _place(
+    shape: tuple[int, ...], box: np.ndarray, objects: np.ndarray, taken: np.ndarray, rng: np.random.Generator
+) -> tuple[int, int] | None:
+    """Draw whole pixels to move a box by, so that it lands beside an object and free of all that is taken; None where none fits."""
     height, width = shape[:2]
     margin = float(_margin(box))
-    low_x, high_x = int(np.ceil(margin - box[0])), int(width - margin - box[2])
-    reach = int(_VERTICAL * height)
-    low_y, high_y = max(-reach, int(np.ceil(margin - box[1]))), min(reach, int(height - margin - box[3]))
-    if low_x > high_x or low_y > high_y:
-        return None
+    centre, reach = (box[:2] + box[2:]) / 2, _VERTICAL * height
+    centres = (objects[:, :2] + objects[:, 2:]) / 2
+    beside = centres[abs(centres[:, 1] - centre[1]) <= reach]  # the object itself is among them
+    spread = _BESIDE * float((box[2:] - box[:2]).max())
     for _ in range(_TRIES):
-        dx, dy = int(rng.integers(low_x, high_x + 1)), int(rng.integers(low_y, high_y + 1))
-        x1, y1, x2, y2 = box + np.array([dx - 2 * margin, dy - 2 * margin, dx + 2 * margin, dy + 2 * margin])
-        if not ((taken[:, 0] < x2) & (taken[:, 2] > x1) & (taken[:, 1] < y2) & (taken[:, 3] > y1)).any():
+        dx, dy = np.round(beside[rng.integers(len(beside))] - centre + rng.uniform(-spread, spread, 2)).astype(int).tolist()
+        x1, y1, x2, y2 = box + np.array([dx - margin, dy - margin, dx + margin, dy + margin])
+        outside = x1 < 0 or y1 < 0 or x2 > width or y2 > height or abs(dy) > reach
+        near = (taken[:, 0] < x2 + margin) & (taken[:, 2] > x1 - margin) & (taken[:, 1] < y2 + margin) & (taken[:, 3] > y1 - margin)
+        if not outside and not near.any():
             return dx, dy
     return None
 

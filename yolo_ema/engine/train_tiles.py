@@ -23,6 +23,10 @@ __all__ = ["KEPT_SHARE", "cut_into_tiles"]
 KEPT_SHARE = 0.5
 """Share of a label's area that a tile must show for the label to be kept in it."""
 
+# Labels are shares of the image in single precision: a border that touches a tile's may seem to lie a hair inside it.
+_SLACK = 1e-5
+_SLIVER_PX = 0.01
+
 
 def cut_into_tiles(labels: Sequence[dict[str, Any]], tile_wh: tuple[int, int], overlap: float) -> list[dict[str, Any]]:
     """Return the labels of all tiles of all images, in order of image and tile.
@@ -51,13 +55,12 @@ def cut_into_tiles(labels: Sequence[dict[str, Any]], tile_wh: tuple[int, int], o
 
 def _cut(classes: np.ndarray, boxes: np.ndarray, regions: np.ndarray, tile: np.ndarray) -> dict[str, Any] | None:
     """Return what a tile shows of labels and regions; None where it has nothing to teach."""
-    seen, area = _clipped(boxes, tile)
-    kept = area >= KEPT_SHARE * np.maximum(_area(boxes), 1e-9)
-    seen_regions, region_area = _clipped(regions, tile)
-    tile_area = _area(tile[None])[0]
-    if not kept.any() and (region_area >= tile_area).any():
+    seen, seen_regions = (np.clip(one, np.tile(tile[:2], 2), np.tile(tile[2:], 2)) for one in (boxes, regions))
+    kept = _area(seen) >= KEPT_SHARE * (1 - _SLACK) * np.maximum(_area(boxes), _SLACK)
+    if not kept.any() and (_area(seen_regions) >= (1 - _SLACK) * _area(tile[None])).any():
         return None
-    ignored = np.concatenate((seen_regions[region_area > 0], seen[(area > 0) & ~kept]))
+    ignored = np.concatenate((seen_regions, seen[~kept]))
+    ignored = ignored[(ignored[:, 2:] - ignored[:, :2] > _SLIVER_PX).all(1)]
     return {
         "cls": classes[kept],
         "bboxes": _shares(seen[kept], tile),
@@ -73,11 +76,6 @@ def _corners(shares_xywh: np.ndarray, size: np.ndarray) -> np.ndarray:
     boxes = shares_xywh.astype(np.float64) * size
     half = boxes[:, 2:] / 2
     return np.clip(np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1), 0, size)
-
-
-def _clipped(boxes: np.ndarray, tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    clipped = np.clip(boxes, np.tile(tile[:2], 2), np.tile(tile[2:], 2))
-    return clipped, _area(clipped)
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
