@@ -109,7 +109,7 @@ class EfficientMultiScaleAttention(nn.Module):
     @torch.jit.unused
     def _dispatch(self, x: Tensor) -> Tensor:
         """Choose the formulation; autocast is off inside, since the statistics belong in float32."""
-        if torch.is_autocast_enabled(x.device.type):
+        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 return self._dispatch(x)
         if torch.jit.is_tracing() or torch.compiler.is_compiling():
