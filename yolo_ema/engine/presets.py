@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.nn.tasks import parse_model, yaml_model_load
 
@@ -85,22 +86,25 @@ def training_cost(model: str | Path | dict[str, Any], imgsz: int) -> Cost:
         imgsz: side of the square input in pixels, a multiple of the largest stride.
     """
     definition = model if isinstance(model, dict) else yaml_model_load(model_yaml(model))
-    kept: dict[tuple[int, ...], int] = {}
+    kept: dict[int, int] = {}  # storage → bytes: one that several operations keep lies in memory once
+    alive = []  # a storage's number is its own only as long as it lives
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        # One storage may be kept by several operations; it lies in memory once.
-        kept[(id(tensor.untyped_storage()), tensor.storage_offset(), *tensor.shape)] = tensor.nelement() * tensor.element_size()
-        alive.append(tensor)  # an id means one storage only as long as that lives
+        alive.append(tensor)
+        kept[_number(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    alive: list[torch.Tensor] = []
     with torch.device("meta"), FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         layers, _ = parse_model(copy.deepcopy(definition), ch=definition.get("channels", 3), verbose=False)
-        own = {id(parameter.untyped_storage()) for parameter in layers.parameters()}
         head = layers[-1]
         head(inputs_of(head, run_layers(layers[:-1], torch.zeros(1, 3, imgsz, imgsz))))
-    activations = sum(size for key, size in kept.items() if key[0] not in own)
-    return Cost(gflops=counter.get_total_flops() / 1e9, kept_gb=activations / 1e9)
+    for parameter in layers.parameters():
+        kept.pop(_number(parameter), None)
+    return Cost(gflops=counter.get_total_flops() / 1e9, kept_gb=sum(kept.values()) / 1e9)
+
+
+def _number(tensor: torch.Tensor) -> int:
+    return StorageWeakRef(tensor.untyped_storage()).cdata
 
 
 def fitting_batch(wanted: int, cost: Cost, memory_gb: float) -> int:
