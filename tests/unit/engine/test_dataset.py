@@ -174,7 +174,7 @@ def test_disk_cache_lies_in_the_cache_folder_and_follows_the_image(images, tmp_p
     assert len(kept) == 6
     plain = dataset_of(images)
     assert np.array_equal(dataset.load_image(0)[0], plain.load_image(0)[0])
-    first = sorted(images.glob("*.png"))[0]
+    first = min(images.glob("*.png"))
     picture = cv2.imread(str(first))
     cv2.imwrite(str(first), 255 - picture)
     os.utime(first, ns=(1, 1))  # older than before: a name by time and size, not the newer file, decides

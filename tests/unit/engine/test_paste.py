@@ -105,7 +105,7 @@ def test_the_option_pastes_into_training_samples_and_labels_them(tmp_path):
         assert np.array_equal(sample["cls"][: len(before["cls"])], before["cls"])
         assert np.allclose(sample["ignored_xyxy"], before["ignored_xyxy"])
         picture = sample["img"].numpy()
-        for x, y, w, h in sample["bboxes"].numpy()[len(before["cls"]) :] * 256:
+        for x, y, _w, _h in sample["bboxes"].numpy()[len(before["cls"]) :] * 256:
             assert picture[:, int(y), int(x)].min() > 100, "an object's grey at the copy's centre"
         assert np.array_equal(plain[index]["img"], before["img"]), "the buffered image is not changed"
     assert more > 10
