@@ -17,13 +17,14 @@ from yolo_ema.report.dataset_scan import SplitScan
 __all__ = ["CLASS_COLOURS", "draw_contact_sheet"]
 
 CLASS_COLOURS = (
-    *("#56b4e9", "#ffffff", "#cc79a7", "#ffd92f", "#e69f00"),
-    *("#ff5a36", "#00d1a0", "#b39ddb", "#a6ff4d", "#00e5ff"),
+    *("#4d9dff", "#ffffff", "#ff77c8", "#ffd92f", "#e69f00"),
+    *("#ff5a36", "#00b37d", "#b39ddb", "#a6ff4d", "#8ffcff"),
 )
 """Bright on photographs, and apart from each other also for the colour-blind; used again from the start after ten classes."""
 
 TILE_WIDTH_PX = 800
 COLUMNS = 3
+_LARGE_PX = 48
 _GAP_PX = 12
 _CAPTION_PX = 30
 _LEGEND_PX = 34
@@ -34,17 +35,18 @@ _TEXT = (235, 235, 235)
 def draw_contact_sheet(scans: Sequence[SplitScan], names: Sequence[str], path: Path, *, count: int = 12) -> Path:
     """Write a JPEG with ``count`` images and return its path.
 
-    They are shared out among the splits, and spread from the emptiest to the fullest image of each. Boxes are one pixel wide and
-    coloured by class; ignored regions are hatched.
+    They are shared out among the splits, and spread from the emptiest to the fullest image of each. Boxes are coloured by
+    class, their lines thin enough for small ones; ignored regions are hatched.
 
     Raises:
         DiskFullError: the disk is full.
     """
     shown = [(scan, index) for scan, share in zip(scans, _shares(scans, count), strict=True) for index in _spread(scan, share)]
     tiles = [_tile(scan, index) for scan, index in shown]
-    rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+    columns = min(COLUMNS, len(tiles))
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [max(tile.height for tile in row) for row in rows]
-    width = COLUMNS * TILE_WIDTH_PX + (COLUMNS + 1) * _GAP_PX
+    width = columns * TILE_WIDTH_PX + (columns + 1) * _GAP_PX
     used = sorted({int(one) for scan, index in shown for one in scan.classes[scan.image_of == index]})
     legend = _legend([(names[one], CLASS_COLOURS[one % len(CLASS_COLOURS)]) for one in used], width)
     sheet = Image.new("RGB", (width, legend.height + sum(heights) + _GAP_PX * (len(rows) + 1)), _BACKGROUND)
@@ -92,8 +94,10 @@ def _tile(scan: SplitScan, index: int) -> Image.Image:
     # The largest first, so that small boxes stay on top.
     boxes, classes = scan.boxes_xyxy[mine] * scale, scan.classes[mine]
     for place in np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable"):
-        pen.rectangle(_pixels(boxes[place], side_wh), outline=CLASS_COLOURS[classes[place] % len(CLASS_COLOURS)], width=1)
-    caption = f"{scan.split}/{image.name}   {width:g}×{height:g}   {int(mine.sum())} objects, {len(regions)} ignored regions"
+        corners = _pixels(boxes[place], side_wh)
+        large = min(corners[2] - corners[0], corners[3] - corners[1]) >= _LARGE_PX
+        pen.rectangle(corners, outline=CLASS_COLOURS[classes[place] % len(CLASS_COLOURS)], width=2 if large else 1)
+    caption = f"{scan.split}/{image.name}   {width:g}×{height:g}   objects: {int(mine.sum())}   ignored regions: {len(regions)}"
     return _captioned(picture, caption)
 
 
@@ -128,19 +132,22 @@ def _captioned(picture: Image.Image, caption: str) -> Image.Image:
 
 
 def _legend(entries: Sequence[tuple[str, str]], width: int) -> Image.Image:
-    """Return a strip with a coloured square and a name per class, wrapped to the width."""
+    """Return a strip with a square and a name per class, and one for ignored regions, wrapped to the width."""
     font = _font(18)
-    steps = [34 + math.ceil(font.getlength(name)) + 22 for name, _ in entries]
+    names = [*(name for name, _ in entries), "ignored region"]
     places, left, top = [], _GAP_PX, _GAP_PX // 2
-    for step in steps:
+    for name in names:
+        step = 34 + math.ceil(font.getlength(name)) + 22
         if left + step > width and left > _GAP_PX:
             left, top = _GAP_PX, top + _LEGEND_PX
         places.append((left, top))
         left += step
     strip = Image.new("RGB", (width, top + _LEGEND_PX), _BACKGROUND)
+    _hatch(strip, np.array([[places[-1][0], places[-1][1] + 9, places[-1][0] + 22, places[-1][1] + 27]]))
     pen = ImageDraw.Draw(strip)
-    for (name, colour), (x, y) in zip(entries, places, strict=True):
+    for (_, colour), (x, y) in zip(entries, places[:-1], strict=True):
         pen.rectangle((x, y + 9, x + 22, y + 27), outline=colour, width=3)
+    for name, (x, y) in zip(names, places, strict=True):
         pen.text((x + 32, y + 18), name, fill=_TEXT, font=font, anchor="lm")
     return strip
 

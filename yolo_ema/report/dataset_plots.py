@@ -97,7 +97,13 @@ def _box_sizes(axes: Axes, scans: Sequence[SplitScan], imgsz: int) -> None:
     axes.set_xlabel(f"size in pixels at {imgsz}, square root of the area (at most 1 counts as 1)")
     axes.set_ylabel("share of boxes (%)")
     axes.set_title(f"Box sizes with the longer side of the image at {imgsz} px", loc="left")
-    axes.legend(frameon=False, loc="upper right")
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Name the splits; there is nothing to name where none has anything to draw."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="upper right")
 
 
 def _objects_per_image(axes: Axes, scans: Sequence[SplitScan]) -> None:
@@ -113,7 +119,7 @@ def _objects_per_image(axes: Axes, scans: Sequence[SplitScan]) -> None:
     axes.set_xlabel("objects in an image")
     axes.set_ylabel("share of images (%)")
     axes.set_title("Objects per image", loc="left")
-    axes.legend(frameon=False, loc="upper right")
+    _legend(axes)
 
 
 def _positions(path: Path, scans: Sequence[SplitScan]) -> Path:

@@ -59,7 +59,7 @@ def image_wh(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNED
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, ImportError):  # Ultralytics wraps Pillow's open, to import a package for further formats
         raise ImageHeaderError("is no image that can be read") from None
     except (OSError, SyntaxError, ValueError, TypeError, EOFError) as error:  # what Pillow's readers raise on damaged headers
         raise ImageHeaderError(f"cannot be read: {error}") from error
