@@ -30,39 +30,23 @@ def fold_parameters(weight: Tensor, bias: Tensor, norm_bias: Tensor) -> tuple[Te
     channels = weight.shape[0]
     kernel = torch.matmul(share, weight.flatten(1)).reshape(channels, 9).t()
     kernel_bias = (share * bias).sum(0, keepdim=True)
-    # Kernel row 0 never sees the map's last row, row 2 never its first; columns likewise. Corners taken away twice come back.
-    rows, columns = weight.sum(3), weight.sum(2)
-    mean_weight = torch.stack(
-        [
-            weight.sum((2, 3)),
-            -rows[:, :, 2],
-            -rows[:, :, 0],
-            -columns[:, :, 2],
-            -columns[:, :, 0],
-            weight[:, :, 2, 2],
-            weight[:, :, 2, 0],
-            weight[:, :, 0, 2],
-            weight[:, :, 0, 0],
-        ],
-        2,
-    )
+    # Of a zero-padded map, kernel row 0 never sees the last row and row 2 never the first; columns likewise.
+    by_rows = torch.stack([weight.sum(2), -weight[:, :, 2], -weight[:, :, 0]], 2)  # (k, k, 3, 3)
+    mean_weight = torch.stack([by_rows.sum(3), -by_rows[:, :, :, 2], -by_rows[:, :, :, 0]], 3)
     return kernel, kernel_bias, mean_weight.flatten(1)
 
 
-def border_means(x: Tensor, row_means: Tensor, column_means: Tensor) -> Tensor:
+def border_means(x: Tensor, column_means: Tensor) -> Tensor:
     """Return what the mean of a zero-padded 3×3 convolution depends on, all divided by H·W.
 
     Args:
         x: (N, k, H, W).
-        row_means: Means over the width, (N, k, H).
         column_means: Means over the height, (N, k, W).
 
     Returns:
-        (N, 9k); the nine of a channel: whole map, first row, last row, first column, last column, the corners in reading order.
+        (N, 9k), three by three for each channel: all rows, the first, the last; of each all columns, the first, the last.
     """
     height, width = x.shape[2], x.shape[3]
-    edge_rows = torch.cat([row_means[:, :, :1], row_means[:, :, -1:]], 2) / height
-    edge_columns = torch.cat([column_means[:, :, :1], column_means[:, :, -1:]], 2) / width
-    edges = torch.cat([x[:, :, :1], x[:, :, -1:]], 2)  # (N, k, 2, W)
-    corners = torch.cat([edges[:, :, :, :1], edges[:, :, :, -1:]], 3).flatten(2) / (height * width)
-    return torch.cat([row_means.mean(2, keepdim=True), edge_rows, edge_columns, corners], 2).flatten(1)
+    by_rows = torch.cat([column_means.unsqueeze(2), x[:, :, :1] / height, x[:, :, -1:] / height], 2)  # (N, k, 3, W)
+    edges = [by_rows.mean(3, keepdim=True), by_rows[:, :, :, :1] / width, by_rows[:, :, :, -1:] / width]
+    return torch.cat(edges, 3).flatten(1)

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from yolo_ema.nn.ema_algebra import border_means
 
 __all__ = ["GroupedAttention"]
 
-SLAB_ELEMENTS = 1 << 18
-"""Elements of the input that a slab holds on a CPU: 1 MiB in float32, so that a slab and its few buffers stay in the caches."""
+SLAB_ELEMENTS = 1 << 20
+"""Elements of the input that a slab holds on a CPU: 4 MiB in float32, so that a slab and its few buffers stay in the caches."""
 
 
 class _Weights(NamedTuple):
@@ -110,12 +111,16 @@ def _working_type(x: Tensor) -> torch.dtype:
 def _slabs(x: Tensor, groups: int) -> Iterator[Tensor]:
     """Yield views (images, groups, k, H, W) of whole groups, as many as fit a slab; the whole batch on an accelerator."""
     split = x.unflatten(1, (groups, -1))  # (B, G, k, H, W), a view in every memory format
-    fit = max(1, SLAB_ELEMENTS // max(1, split[0, 0].numel())) if x.device.type == "cpu" and len(x) else len(x) * groups
+    if x.device.type != "cpu" or x.numel() <= SLAB_ELEMENTS:
+        yield split
+        return
+    fit = max(1, SLAB_ELEMENTS // split[0, 0].numel())
     if fit >= groups:
-        yield from split.split(max(1, fit // groups))
-    else:
-        for image in split.split(1):
-            yield from image.split(fit, 1)
+        yield from split.split(fit // groups)
+        return
+    even = -(-groups // -(-groups // fit))
+    for image in split.split(1):
+        yield from image.split(even, 1)
 
 
 def _flat(slab: Tensor) -> Tensor:
@@ -133,8 +138,8 @@ def _attend_slab(x: Tensor, weights: _Weights, eps: float) -> _Slab:
     """Compute the attention of (n, k, H, W)."""
     count, _, height, width = x.shape
     pixels = height * width
-    row_means, column_means = x.mean(3), x.mean(2)
-    strips = torch.cat([row_means, column_means], 2)
+    column_means = x.mean(2)
+    strips = torch.cat([x.mean(3), column_means], 2)
     gates = torch.matmul(weights.pool_weight, strips).add_(weights.pool_bias[:, None]).sigmoid_()
     # The mean first, so that the variance is taken of a centred map: exact where the mean is large beside the spread.
     rows = torch.matmul(x, gates[:, :, height:, None]).squeeze(3)
@@ -142,7 +147,7 @@ def _attend_slab(x: Tensor, weights: _Weights, eps: float) -> _Slab:
     centred = _gated_and_centred(x, gates, centre).flatten(2)
     inverse_std = (torch.linalg.vector_norm(centred, dim=2).square_() / pixels).add_(eps).rsqrt_()
 
-    borders = border_means(x, row_means, column_means)
+    borders = border_means(x, column_means)
     share = torch.softmax(torch.addmm(weights.mean_bias, borders, weights.mean_weight.t()), 1)
     level = (share * weights.norm_bias).sum(1) + weights.kernel_bias
     attention = _shifted_sum(torch.matmul(weights.kernel, x.flatten(2)).view(count, 9, height, width))
@@ -179,7 +184,7 @@ def _differentiate_slab(x: Tensor, gradient: Tensor, state: _Slab, weights: _Wei
     gate_gradient.mul_(gates - gates.square())
     strip_gradient = torch.matmul(weights.pool_weight.t(), gate_gradient)
 
-    border_gradient = torch.matmul(mean_gradient, weights.mean_weight).view(count, channels, 9)
+    border_gradient = torch.matmul(mean_gradient, weights.mean_weight).view(count, channels, 3, 3)
     shifted = _shifted_copies(map_gradient).view(count, 9, pixels)
     result = _spread_means(strip_gradient, border_gradient, height, width)
     result.addcmul_(gradient, attention).addcmul_(gated_gradient.mul_(row_gates), column_gates)
@@ -197,16 +202,15 @@ def _differentiate_slab(x: Tensor, gradient: Tensor, state: _Slab, weights: _Wei
 
 
 def _spread_means(strips: Tensor, borders: Tensor, height: int, width: int) -> Tensor:
-    """Give the gradients of the row and column means (n, k, H + W) and of the border means (n, k, 9) back to the pixels."""
-    pixels = height * width
-    rows = strips[:, :, :height].div(width).add_(borders[:, :, :1] / pixels)
-    columns = strips[:, :, height:].div(height)
-    for vector, first in ((rows, 1), (columns, 3)):
-        vector[:, :, 0].add_(borders[:, :, first], alpha=1 / pixels)
-        vector[:, :, -1].add_(borders[:, :, first + 1], alpha=1 / pixels)
-    result = rows[:, :, :, None] + columns[:, :, None]
-    for index, (row, column) in enumerate(((0, 0), (0, -1), (-1, 0), (-1, -1))):
-        result[:, :, row, column].add_(borders[:, :, 5 + index], alpha=1 / pixels)
+    """Give the gradients of the row and column means (n, k, H + W) and of the border means (n, k, 3, 3) back to the pixels."""
+    borders = borders / width
+    by_rows = borders[:, :, :, :1].repeat(1, 1, 1, width)  # (n, k, 3, W)
+    by_rows[:, :, :, 0].add_(borders[:, :, :, 1])
+    by_rows[:, :, :, -1].add_(borders[:, :, :, 2])
+    by_rows.add_(functional.pad(strips[:, :, None, height:], (0, 0, 0, 2))).div_(height)
+    result = (strips[:, :, :height] / width)[:, :, :, None] + by_rows[:, :, :1]
+    result[:, :, 0].add_(by_rows[:, :, 1])
+    result[:, :, -1].add_(by_rows[:, :, 2])
     return result
 
 

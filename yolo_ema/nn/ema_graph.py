@@ -40,7 +40,7 @@ def attend_graph(
         norm_weight: γ of the normalisation, (k,).
         norm_bias: β of the normalisation, (k,).
         eps: ε of the normalisation.
-        onnx: Use the operations that ONNX Runtime is quickest at, else those that suit OpenVINO and compilers; the values are the same.
+        onnx: Use the operations that ONNX Runtime is quickest at, not those of OpenVINO and compilers; the values agree.
 
     Returns:
         (B, C, H, W), in the type of `x`.
@@ -91,11 +91,11 @@ def _attend(
     grouped = x.reshape(-1, channels, height, width)  # (N, k, H, W) with N = B·G
     kernel, kernel_bias, mean_weight = fold_parameters(weight, bias, norm_bias)
 
-    row_means, column_means = grouped.mean(3), grouped.mean(2)
-    strips = torch.cat([row_means, column_means], 2)  # (N, k, H + W)
+    column_means = grouped.mean(2)
+    strips = torch.cat([grouped.mean(3), column_means], 2)  # (N, k, H + W)
     gates = (torch.matmul(pool_weight.reshape(channels, channels), strips) + pool_bias.reshape(channels, 1)).sigmoid()
     gated = grouped * gates[:, :, :height].unsqueeze(3) * gates[:, :, height:].unsqueeze(2)
-    share = torch.softmax(functional.linear(border_means(grouped, row_means, column_means), mean_weight, bias), 1)
+    share = torch.softmax(functional.linear(border_means(grouped, column_means), mean_weight, bias), 1)
     if onnx:
         centred = gated - gated.mean((2, 3), keepdim=True)
         scale = share * norm_weight * torch.rsqrt((centred * centred).mean((2, 3)) + eps)  # (N, k)
