@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -156,6 +160,29 @@ def test_anomalies_do_not_stop_it_unless_strict(yolo_ema_command, tmp_path: Path
     assert notes.read_text().startswith("10,20,30,40,1,4,0,0,\n1,2,3\n")
 
 
+def test_a_run_killed_at_any_moment_is_finished_by_the_next(yolo_ema_command, tmp_path: Path) -> None:
+    source = _split(tmp_path, "val", 150)
+    words = ("data", "prepare", "visdrone", "--source", str(source), "--root")
+    assert yolo_ema_command(*words, "whole").code == 0
+
+    def content(root: str) -> dict[str, bytes]:
+        folder = tmp_path / root
+        files = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    cut_short = 0
+    for wanted in (1, 40, 200, 440):
+        run = subprocess.Popen([sys.executable, "-m", "yolo_ema", *words, "torn"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        while run.poll() is None and len(list((tmp_path / "torn").rglob("*.*"))) < wanted:
+            time.sleep(0.002)
+        run.kill()
+        cut_short += run.wait() < 0
+        assert yolo_ema_command(*words, "torn").code == 0
+        assert content("torn") == content("whole")
+        shutil.rmtree(tmp_path / "torn")
+    assert cut_short >= 2
+
+
 def test_a_mistyped_split_names_the_closest(yolo_ema_command) -> None:
     done = yolo_ema_command("data", "prepare", "visdrone", "--splits", "vall", "--offline")
     assert done.code == 2
@@ -195,6 +222,7 @@ def test_coco_files_become_the_same_layout(yolo_ema_command, tmp_path: Path) -> 
     assert looked.json["splits"]["train"]["ignored_regions"] == 1
 
 
+@pytest.mark.slow
 def test_inspect_takes_a_folder_in_the_official_layout(yolo_ema_command, tmp_path: Path) -> None:
     _split(tmp_path / "survey", "train")
     _split(tmp_path / "survey", "val", 2)

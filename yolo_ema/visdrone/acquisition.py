@@ -15,7 +15,7 @@ from yolo_ema.errors import ConfigError, DataNotFoundError, OfflineError
 from yolo_ema.files import read_json, sha256_of, write_json
 from yolo_ema.visdrone.archives import is_archive, unpack
 from yolo_ema.visdrone.download import fetch, remote_size
-from yolo_ema.visdrone.layout import SplitFolder, find_splits, official_name
+from yolo_ema.visdrone.layout import SplitFolder, find_splits, official_name, split_named
 
 __all__ = ["LICENCE", "PUBLIC_ARCHIVES", "PUBLISHED_SPLITS", "Acquired", "acquire_public", "acquire_sources"]
 
@@ -45,7 +45,7 @@ def acquire_sources(sources: Sequence[Path], root: Path, wanted: Sequence[str], 
         ConfigError: a folder's name does not tell its split, or two sources hold the same one.
     """
     found: dict[str, Acquired] = {}
-    for source in sources:
+    for source in _expanded(sources):
         if source.is_file() or is_archive(source):
             folder, archive = _unpacked(source, root, hashes.get(source.name))
             splits = find_splits(folder, name=_stem(source), wanted=wanted)
@@ -60,6 +60,15 @@ def acquire_sources(sources: Sequence[Path], root: Path, wanted: Sequence[str], 
         places = ", ".join(map(str, sources))
         raise DataNotFoundError(f"the split {missing[0]} is not in {places}; found {', '.join(sorted(found))}")
     return {split: found[split] for split in (wanted or sorted(found, key=_order))}
+
+
+def _expanded(sources: Sequence[Path]) -> list[Path]:
+    """Return the sources, with a folder that holds archives of splits replaced by these."""
+    expanded: list[Path] = []
+    for source in sources:
+        archives = [path for path in sorted(source.glob("*")) if path.is_file() and is_archive(path) and split_named(_stem(path))]
+        expanded += archives or [source]
+    return expanded
 
 
 def _order(split: str) -> int:

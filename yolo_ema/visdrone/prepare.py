@@ -6,15 +6,16 @@ Below the root lie ``<name>.yaml`` (data YAML), ``images/<split>`` and ``annotat
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from yolo_ema.errors import AnnotationError, DataNotFoundError
+from yolo_ema.errors import AnnotationError, ConfigError, DataError, DataNotFoundError, YoloEmaError
 from yolo_ema.files import write_text
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.visdrone.acquisition import LICENCE, PUBLISHED_SPLITS, Acquired, acquire_public, acquire_sources
@@ -44,7 +45,7 @@ def prepare(options: PrepareOptions) -> PrepareResult:
         Where the data YAML is, and what was found.
 
     Raises:
-        ConfigError: the root holds something else, or a source's name does not tell its split.
+        ConfigError: the root holds something else or cannot be written, or a source's name does not tell its split.
         DataNotFoundError: a source or a split is not there.
         AnnotationError: ``strict``, and there are anomalies; the message names the first.
         ArchiveError: an archive is unsafe, damaged, or has the wrong hash.
@@ -54,6 +55,11 @@ def prepare(options: PrepareOptions) -> PrepareResult:
     """
     started = time.monotonic()
     root = (options.root or Path("datasets") / options.dataset).absolute()
+    with _places_are_named(root):
+        return _prepare(options, root, started)
+
+
+def _prepare(options: PrepareOptions, root: Path, started: float) -> PrepareResult:
     record = Record.read(root, options.dataset)
     readers = _coco_readers(options) if options.dataset == "coco" else _visdrone_readers(options, root, record)
     stale = [split for split, reader in readers.items() if not _is_current(record, split, reader, root)]
@@ -65,6 +71,20 @@ def prepare(options: PrepareOptions) -> PrepareResult:
         for split in readers:
             _refuse_anomalies(split, record.splits[split].anomalies)
     return PrepareResult(data_yaml, record, tuple(readers), up_to_date, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _places_are_named(root: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that says whether the root or a source is at fault."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, YoloEmaError) or error.filename is None:
+            raise
+        place = Path(error.filename)
+        if root in (place, *place.parents) or place in root.parents:
+            raise ConfigError(f"{root} cannot be written ({place}: {error.strerror}); give another --root") from error
+        raise DataError(f"{place} cannot be read: {error.strerror}") from error
 
 
 class _Reader:

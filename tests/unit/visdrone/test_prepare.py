@@ -385,6 +385,38 @@ def test_a_changed_archive_is_unpacked_anew(tmp_path: Path) -> None:
     assert sum(result.record.splits["val"].boxes_per_class) == 3
 
 
+def test_a_folder_of_archives_is_a_source(tmp_path: Path) -> None:
+    for split in ("val", "train"):
+        archive = _zipped(_split(tmp_path / "mine", split), inside="")
+        (tmp_path / "archives").mkdir(exist_ok=True)
+        archive.rename(tmp_path / "archives" / archive.name)
+    (tmp_path / "archives" / "other.zip").write_bytes(b"not a split's")
+    result = _prepare(tmp_path / "root", tmp_path / "archives")
+    assert {split: one.images for split, one in result.record.splits.items()} == {"train": 3, "val": 3}
+
+
+@pytest.mark.parametrize("root", ["file", "file/below", "/proc/nowhere"])
+def test_a_root_that_cannot_be_written_is_said(tmp_path: Path, root: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match=r"cannot be written .*; give another --root"):
+        _prepare(tmp_path / root, _split(tmp_path))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_source_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _split(tmp_path)
+    really = Path.iterdir
+
+    def refuse(folder: Path):
+        if folder == source / "images":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return really(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match="images cannot be read: Permission denied"):
+        _prepare(tmp_path / "root", source)
+
+
 def test_offline_says_what_would_be_fetched(tmp_path: Path) -> None:
     with pytest.raises(OfflineError, match=r"VisDrone2019-DET-train\.zip, VisDrone2019-DET-val\.zip, .*--source"):
         prepare(PrepareOptions(root=tmp_path / "root", offline=True))
