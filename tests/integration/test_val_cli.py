@@ -1,0 +1,118 @@
+"""``yolo-ema val`` with real weights files, as a user runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from ultralytics import YOLO
+
+from yolo_ema.engine.console import log_to_stderr
+from yolo_ema.engine.registration import build_model
+from yolo_ema.engine.validation import validate
+from yolo_ema.options.val import ValOptions
+from yolo_ema.visdrone.annotations import CLASS_NAMES, read_annotations
+
+CAR_LIKE = {4: 2, 5: 2, 6: 7, 9: 5, 1: 0, 2: 0, 10: 3, 3: 1}  # VisDrone's category: COCO's class
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A checkpoint of random weights whose class scores lie high enough to be reported."""
+    torch.manual_seed(0)
+    model = build_model("yolo11n-ema", class_count=10)
+    model.names = dict(enumerate(CLASS_NAMES))
+    for branch in model.model[-1].cv3:
+        torch.nn.init.normal_(branch[-1].weight, std=0.5)
+    path = tmp_path_factory.mktemp("run") / "weights" / "best.pt"
+    path.parent.mkdir()
+    torch.save({"model": model.half(), "train_args": {"imgsz": 96}}, path)
+    (path.parents[1] / "run.json").write_text('{"command": "yolo-ema train --seed 7", "status": "finished", "epochs": []}')
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Four noisy images in a prepared dataset's layout, with annotations of VisDrone and one ignored region."""
+    root = tmp_path_factory.mktemp("data") / "mini"
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels", "annotations"):
+        (root / folder / "val").mkdir(parents=True)
+    for name in "abcd":
+        cv2.imwrite(str(root / "images/val" / f"{name}.jpg"), rng.integers(0, 255, (90, 120, 3), dtype=np.uint8))
+        (root / "annotations/val" / f"{name}.txt").write_text("10,10,30,30,1,4,0,0\n60,20,20,20,1,1,0,0\n80,50,30,30,0,0,0,0\n")
+        (root / "labels/val" / f"{name}.txt").write_text("3 0.2 0.28 0.25 0.33\n0 0.58 0.33 0.17 0.22\n")
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASS_NAMES))
+    (root / "mini.yaml").write_text(f"path: {root}\ntrain: images/val\nval: images/val\nnames:\n{names}")
+    return root
+
+
+def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema_command):
+    done = yolo_ema_command(
+        "val", "--weights", weights, "--data", data, "--save-results", "results", "--report", "report", "--conf", "0.0001",
+        "--device", "cpu", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    found = done.json
+    assert found["protocol"]["ground_truth"] == {"annotations": 4}
+    assert found["protocol"]["imgsz"] == [96, 96]
+    assert found["weights"]["format"] == "pt"
+    assert set(found["seconds_per_image"]) == {"preprocess", "inference", "postprocess"}
+    assert found["protocol"]["detections"] > 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "yolo-ema train --seed 7" in page
+    again = yolo_ema_command(
+        "score", "--annotations", data / "annotations/val", "--results", "results", "--images", data / "images/val", "--json"
+    )
+    assert again.code == 0, again.err
+    for part in ("official", "official_macro", "coco"):
+        assert again.json[part] == found[part]
+
+
+def test_names_that_do_not_fit_end_in_one_clear_line(data, tmp_path, yolo_ema_command):
+    model = build_model("yolo11n", class_count=2)
+    model.names = {0: "person", 1: "car"}
+    torch.save({"model": model, "train_args": {"imgsz": 64}}, tmp_path / "two.pt")
+    words = ("val", "--weights", "two.pt", "--data", data, "--imgsz", "64", "--device", "cpu")
+    done = yolo_ema_command(*words)
+    assert (done.code, done.out) == (2, "")
+    assert "--map person=pedestrian" in done.err
+    done = yolo_ema_command(*words, "--map", "person=pedestrian", "car=bus", "--json")
+    assert done.code == 0, done.err
+    assert done.json["weights"]["classes"] == {"person": "pedestrian", "car": "bus"}
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_map50_is_near_ultralytics_own(shared, tmp_path, monkeypatch):
+    """The same boxes: what differs is how precision is averaged over recall, and half a stride of padding."""
+    weights = shared / "weights" / "yolo11n_coco_from_int8.pt"
+    sample = shared / "data" / "visdrone-sample" / "VisDrone2019-DET-val"
+    images = sorted((sample / "images").iterdir())[::16]
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for image in images:
+        picture = cv2.resize(cv2.imread(str(image)), (640, 360))
+        cv2.imwrite(str(tmp_path / "images" / f"{image.stem}.png"), picture)
+        height, width = cv2.imread(str(image)).shape[:2]
+        rows = read_annotations(sample / "annotations" / f"{image.stem}.txt").rows
+        lines = [
+            f"{CAR_LIKE[int(c)]} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} {w / width:.6f} {h / height:.6f}"
+            for x, y, w, h, _, c in rows
+            if int(c) in CAR_LIKE and x + w <= width and y + h <= height
+        ]
+        (tmp_path / "labels" / f"{image.stem}.txt").write_text("\n".join(lines))
+    model = YOLO(weights)
+    names = "".join(f"  {number}: {name}\n" for number, name in model.names.items())
+    yaml = tmp_path / "sample.yaml"
+    yaml.write_text(f"path: {tmp_path}\ntrain: images\nval: images\nnames:\n{names}")
+    monkeypatch.chdir(tmp_path)
+    with log_to_stderr():
+        theirs = model.val(data=str(yaml), imgsz=640, batch=1, device="cpu", plots=False, verbose=False, workers=0, max_det=500)
+    ours = validate(ValOptions(weights=weights, data=str(yaml), imgsz=(640,), device="cpu")).scorecard
+    assert 100 * theirs.box.map50 > 10
+    assert ours.coco.summary["AP50"] == pytest.approx(100 * theirs.box.map50, abs=1.0)
+    assert ours.coco.summary["AP"] == pytest.approx(100 * theirs.box.map, abs=0.7)
