@@ -47,7 +47,7 @@ VERBS = (
         "yolo_ema.engine.training:train",
         (
             "train                                          # VisDrone, fetched if absent, balanced preset",
-            "train --data my.yaml --model yolo11n-ema --epochs 50 lr0=0.005",
+            "train --data my.yaml --model yolo11n-ema --epochs 50 optimizer=AdamW lr0=0.002",
             "train --resume runs/train/yolo11s-ema/weights/last.pt",
         ),
     ),
@@ -99,6 +99,13 @@ VERBS = (
         "yolo_ema.options.models:ModelsOptions",
         "yolo_ema.engine.catalog:list_models",
         ("models", "models --json"),
+    ),
+    Verb(
+        "demo",
+        "learn from drawn scenes, score, detect, export and check, in minutes on two cores",
+        "yolo_ema.options.demo:DemoOptions",
+        "yolo_ema.report.demo:demo",
+        ("demo", "demo --out demo --seed 1 --json"),
     ),
 )
 

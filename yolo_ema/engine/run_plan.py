@@ -60,6 +60,9 @@ def plan_run(options: TrainOptions) -> dict[str, Any]:
 
 def _fresh(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
     """Return Ultralytics' settings of a new run. What can be wrong without a download is checked first."""
+    ignored = [key for key in ("lr0", "momentum") if key in settings]
+    if ignored and settings.get("optimizer", "auto") == "auto":
+        LOGGER.warning(f"optimizer=auto ignores {' and '.join(ignored)}; name one to have them used, as in optimizer=AdamW")
     preset = PRESETS[options.preset]
     device = choose_device(options.device)
     model = options.model or preset.model

@@ -1,0 +1,149 @@
+"""Runs that are cut off: by a kill, by a signal, by a full disk; and how they go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_dataset import draw_dataset
+
+from yolo_ema.engine.loading import load_checkpoint, load_model
+
+EPOCHS = 3
+WORDS = [
+    *("--model", "yolo11n-ema", "--pretrained", "none", "--imgsz", "64", "--epochs", str(EPOCHS), "--batch", "6", "--seed", "3"),
+    *("--device", "cpu", "--offline", "--nwd", "0.25", "plots=false", "patience=7"),
+]
+
+# Lets the disk be full when the second checkpoint is written: half of it gets through.
+_FULL_AT_SECOND_SAVE = """
+import errno, os, sys
+from yolo_ema.engine import checkpoints
+
+write_bytes, saves = checkpoints.write_bytes, []
+
+def until_full(path, content):
+    saves.append(path)
+    if [one.name for one in saves].count("last.pt") < 2:
+        return write_bytes(path, content)
+    from yolo_ema.files import atomic_path
+    with atomic_path(path) as beside, beside.open("wb") as file:
+        file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+checkpoints.write_bytes = until_full
+from yolo_ema.cli import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+def _start(folder: Path, *words: str, program: tuple[str, ...] = ("-m", "yolo_ema")) -> subprocess.Popen:
+    with (folder / "err.txt").open("w") as err, (folder / "out.txt").open("w") as out:
+        return subprocess.Popen([sys.executable, *program, "train", *words], cwd=folder, env=os.environ, stdout=out, stderr=err)
+
+
+def _train(folder: Path, *words: str) -> Path:
+    process = _start(folder, *words)
+    assert process.wait(300) == 0, (folder / "err.txt").read_text()[-3000:]
+    return folder / "runs" / "train" / "yolo11n-ema"
+
+
+def _wait_for_epoch(folder: Path, process: subprocess.Popen, epoch: int) -> None:
+    """Wait until an epoch (1-based) is in its checkpoint."""
+    log = folder / "runs" / "train" / "yolo11n-ema"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert process.poll() is None, (folder / "err.txt").read_text()[-3000:]
+        table = log / "results.csv"
+        if (log / "weights" / "last.pt").exists() and table.exists() and len(table.read_text().splitlines()) > epoch:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the run did not come that far")
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    with (run / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    return _train(folder, "--data", str(draw_dataset(folder / "tiny")), *WORDS)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_its_last_checkpoint_was(tmp_path, uninterrupted):
+    data = draw_dataset(tmp_path / "tiny")
+    process = _start(tmp_path, "--data", str(data), *WORDS)
+    _wait_for_epoch(tmp_path, process, 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run = tmp_path / "runs" / "train" / "yolo11n-ema"
+    done = load_checkpoint(run / "weights" / "last.pt")["epoch"] + 1
+    assert 1 <= done < EPOCHS
+    load_model(run / "weights" / "last.pt")
+
+    assert _train(tmp_path, "--resume", "--device", "cpu") == run
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert [one["epoch"] for one in record["epochs"]] == [1, 2, 3]
+    assert [one["epoch"] for one in record["resumed"]] == [done + 1]
+    assert record["drone"]["nwd"] == 0.25
+    assert [row["epoch"] for row in _rows(run)] == ["1", "2", "3"]
+    assert [path.name for path in sorted((run / "weights").iterdir())] == ["best.pt", "last.pt"]
+    # The same schedule as if nothing had happened, and up to the kill the very same figures.
+    whole = _rows(uninterrupted)
+    assert [row["lr/pg0"] for row in _rows(run)] == [row["lr/pg0"] for row in whole]
+    assert _rows(run)[0]["train/box_loss"] == whole[0]["train/box_loss"]
+    settings = json.loads((uninterrupted / "run.json").read_text())["settings"]
+    same = {"epochs", "imgsz", "batch", "seed", "patience", "optimizer", "lr0", "max_det"}
+    assert {key: record["settings"][key] for key in same} == {key: settings[key] for key in same}
+    assert load_model(run / "weights" / "last.pt").metadata["epoch"] == -1
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_run_cleanly_and_names_the_command_that_goes_on(tmp_path):
+    process = _start(tmp_path, "--data", str(draw_dataset(tmp_path / "tiny")), *WORDS)
+    _wait_for_epoch(tmp_path, process, 1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    last = tmp_path / "runs" / "train" / "yolo11n-ema" / "weights" / "last.pt"
+    error = (tmp_path / "err.txt").read_text()
+    assert f"{last} is whole, go on with: yolo-ema train --resume {shlex.quote(str(last))}" in error
+    assert "Traceback" not in error
+    assert (tmp_path / "out.txt").read_text() == ""
+    load_model(last)
+    assert json.loads((last.parent.parent / "run.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_clear_error_and_the_last_checkpoint_is_whole(tmp_path):
+    process = _start(tmp_path, "--data", str(draw_dataset(tmp_path / "tiny")), *WORDS, program=("-c", _FULL_AT_SECOND_SAVE))
+    assert process.wait(300) == 6
+    last = tmp_path / "runs" / "train" / "yolo11n-ema" / "weights" / "last.pt"
+    errors = [line for line in (tmp_path / "err.txt").read_text().splitlines() if "error" in line.lower()]
+    assert len(errors) == 1, errors
+    assert "disk full while writing" in errors[0]
+    assert f"yolo-ema train --resume {last}" in errors[0]
+    assert load_checkpoint(last)["epoch"] == 0
+    load_model(last)
+    assert sorted(path.name for path in last.parent.iterdir()) == ["best.pt", "last.pt"]
+    assert json.loads((last.parent.parent / "run.json").read_text())["status"] == "failed"
+
+
+def test_a_finished_run_and_another_course_are_refused(uninterrupted, monkeypatch, capsys):
+    from yolo_ema.cli import main
+
+    last = uninterrupted / "weights" / "last.pt"
+    monkeypatch.chdir(uninterrupted)
+    assert main(["train", "--resume", str(last)]) == 2
+    assert f"start a new run with --model {last}" in capsys.readouterr().err

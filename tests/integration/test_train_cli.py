@@ -1,0 +1,186 @@
+"""``yolo-ema train`` from the outside, on a dataset of sixteen tiny images; what a run leaves, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_dataset import NAMES, draw_dataset
+
+from yolo_ema.cli import main
+from yolo_ema.engine.loading import load_checkpoint, load_model
+from yolo_ema.nn import EfficientMultiScaleAttention
+
+# Runs the command with the network and every other program out of reach.
+_CONFINED = """
+import socket, subprocess, sys
+
+def refused(*_, **__):
+    raise PermissionError("no network and no other program here")
+
+import yolo_ema.engine, torch, ultralytics.engine.trainer
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refused
+subprocess.Popen.__init__ = refused
+from yolo_ema.cli import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+WORDS = ("--model", "yolo11n-ema", "--imgsz", "64", "--epochs", "2", "--batch", "6", "--offline", "--device", "cpu", "plots=false")
+
+
+def _tree(root):
+    return sorted((path.relative_to(root).as_posix(), path.stat().st_mtime_ns) for path in root.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One training, with sockets and subprocesses blocked: its folder, what it printed, and the dataset before and after."""
+    folder = tmp_path_factory.mktemp("train")
+    data = draw_dataset(folder / "tiny")
+    before = _tree(folder / "tiny")
+    words = [
+        "train",
+        "--data",
+        str(data),
+        "--pretrained",
+        "none",
+        *WORDS,
+        "--nwd",
+        "0.3",
+        "--seed",
+        "5",
+        "--json",
+        "lr0=0.02",
+        "optimizer=sgd",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", _CONFINED, *words], cwd=folder, env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {
+        "folder": folder,
+        "out": done.stdout,
+        "err": done.stderr,
+        "before": before,
+        "after": _tree(folder / "tiny"),
+        "data": data,
+    }
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    return json.loads(run["out"])
+
+
+@pytest.fixture(scope="module")
+def record(result):
+    return json.loads(Path(result["record"]).read_text())
+
+
+def test_stdout_holds_the_result_alone(run, result):
+    assert run["out"].count("\n") == 1
+    assert set(result) == {"best", "last", "record", "metrics", "transfer"}
+    assert result["best"] == str(run["folder"] / "runs" / "train" / "yolo11n-ema" / "weights" / "best.pt")
+    assert set(result["metrics"]) == {"precision", "recall", "mAP50", "mAP50-95"}
+    assert result["transfer"] is None
+
+
+def test_a_learning_rate_that_the_automatic_optimizer_ignores_is_warned_of(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--data", "no-such-data", "--pretrained", "none", "lr0=0.1"]) == 3
+    assert "optimizer=auto ignores lr0" in capsys.readouterr().err
+
+
+def test_progress_and_log_go_to_stderr(run):
+    assert "2 epochs completed" in run["err"]
+    assert "Validating" in run["err"]
+
+
+def test_the_dataset_is_left_as_it_was(run):
+    assert run["after"] == run["before"]
+
+
+def test_the_weights_load_safely_and_are_an_ema_model_of_these_classes(result):
+    for name in ("best", "last"):
+        loaded = load_model(result[name])
+        assert tuple(loaded.names.values()) == NAMES
+        assert loaded.imgsz == 64
+        assert sum(isinstance(module, EfficientMultiScaleAttention) for module in loaded.model.modules()) == 5
+        assert all(torch.isfinite(tensor).all() for tensor in loaded.model.state_dict().values())
+
+
+def test_the_record_says_how_it_was_made(record, run):
+    assert record["status"] == "finished"
+    assert record["command"].endswith("lr0=0.02 optimizer=sgd")
+    assert record["seed"] == 5
+    assert (record["settings"]["optimizer"], record["settings"]["lr0"]) == ("SGD", 0.02)
+    assert record["settings"]["max_det"] == 500
+    assert record["settings"]["imgsz"] == 64
+    assert record["drone"]["nwd"] == 0.3
+    assert record["data"]["splits"]["train"]["images"] == 12
+    assert record["data"]["yaml"] == str(run["data"])
+    assert record["hardware"]["cores"] >= 1
+    assert record["versions"]["yolo-ema"]
+    assert record["started"] <= record["ended"]
+
+
+def test_the_record_holds_metrics_by_epoch_as_the_table_does(record, result):
+    with (Path(result["record"]).parent / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [one["epoch"] for one in record["epochs"]] == [int(row["epoch"]) for row in rows] == [1, 2]
+    for one, row in zip(record["epochs"], rows, strict=True):
+        for key in ("train/box_loss", "metrics/mAP50(B)", "lr/pg0"):
+            assert one[key] == pytest.approx(float(row[key]), rel=1e-4)
+    assert record["final"]["metrics/mAP50(B)"] * 100 == result["metrics"]["mAP50"]
+
+
+def test_the_run_folder_holds_the_resolved_data_yaml(run, result):
+    content = yaml.safe_load((Path(result["record"]).parent / "data.yaml").read_text())
+    assert content["train"] == [str(run["folder"] / "tiny" / "images" / "train")]
+    assert content["names"] == dict(enumerate(NAMES))
+
+
+def test_a_trained_model_is_fine_tuned_in_a_folder_of_its_own(run, yolo_ema_command):
+    best = run["folder"] / "runs" / "train" / "yolo11n-ema" / "weights" / "best.pt"
+    words = ["--model", best, "--imgsz", 64, "--epochs", 1, "--batch", 6, "--offline", "plots=false"]
+    done = yolo_ema_command("train", "--data", run["folder"] / "tiny", *words, "--name", "yolo11n-ema", cwd=run["folder"])
+    assert done.code == 0, done.err[-3000:]
+    assert "runs/train/yolo11n-ema-2/weights/best.pt" in done.out
+    assert f"529 of 529 tensors from {best}" in done.out
+    assert "yolo-ema export --weights runs/train/yolo11n-ema-2/weights/best.pt" in done.out
+    new = load_checkpoint(run["folder"] / "runs" / "train" / "yolo11n-ema-2" / "weights" / "last.pt")
+    assert new["epoch"] == -1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what"),
+    [
+        (["lr00=0.1", "mosaik=1"], 2, "did you mean 'lr0'?; there is no training setting 'mosaik'; did you mean 'mosaic'?"),
+        (["--model", "yolo11n-em"], 2, "did you mean 'yolo11n-ema'?"),
+        (["--epochs", "0", "--nwd", "2"], 2, "--nwd is 2.0; expected 0.0 to 1.0; --epochs is 0; expected 1 or more"),
+        (["--epochs", "3", "epochs=4"], 2, "epochs is given twice"),
+        (["--device", "gpu"], 2, "expected auto, cpu, mps, or GPU numbers"),
+        (["--device", "99"], 6, "names GPU 99"),
+        (["--pretrained", "nothing.pt"], 4, "nothing.pt"),
+        (["--pretrained", "none", "--data", "visdrohne"], 3, "did you mean 'visdrone'?"),
+        (["--resume"], 4, "nothing to resume: no run is under runs/train"),
+        (["--resume", "gone.pt"], 4, "no weights file"),
+        (["--pretrained", "yolo11s.pt", "--offline"], 6, "--offline"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_starts(words, code, what, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words]) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    errors = [line for line in shown.err.splitlines() if line.startswith("yolo-ema: error: ")]
+    assert len(errors) == 1
+    assert what in errors[0]
+    assert not (tmp_path / "runs").exists()
