@@ -1,0 +1,21 @@
+"""Options of ``yolo-ema models``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yolo_ema.options.fields import Options, option
+
+__all__ = ["ModelsOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions(Options):
+    """Which of the shipped models are listed."""
+
+    names: tuple[str, ...] = option(
+        (),
+        positional=True,
+        metavar="NAME",
+        help="only models whose name matches: a name, a part of one, or a pattern such as yolo11?-ema",
+    )
