@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils.instance import Instances
 
 import yolo_ema.engine.dataset as dataset_module
-from yolo_ema.engine.ignored import CELL_PX, IGNORED_CLASS, RegionPerspective
+from yolo_ema.engine.ignored import CELL_PX, IGNORED_CLASS, RegionCutMix, RegionPerspective
 from yolo_ema.options.drone import DroneOptions
 
 STRAIGHT = 4  # pixels that a carried region may reach beyond what is painted
@@ -136,6 +138,25 @@ def test_a_sliver_of_a_large_region_survives_where_an_object_is_dropped():
     labels = step.apply_instances(labels, {"M": matrix, "scale": 1.0, "size": (100, 100), "orig_shape": (100, 200)})
     assert labels["cls"].tolist() == [[IGNORED_CLASS]]
     assert labels["instances"].bboxes.tolist() == [[0, 50, 5, 100]]
+
+
+def test_a_cutmix_patch_brings_the_corner_of_a_large_region_along(monkeypatch):
+    def labels_of(boxes: list[list[float]], classes: list[float]) -> dict:
+        return {
+            "img": np.zeros((200, 200, 3), np.uint8),
+            "cls": np.array(classes, np.float32).reshape(-1, 1),
+            "instances": Instances(np.array(boxes, np.float32).reshape(-1, 4), bbox_format="xyxy", normalized=False),
+        }
+
+    # The patch shows an object whole, 1/16 of a region, and 1/16 of an object, which Ultralytics does not count.
+    other = labels_of([[60, 60, 70, 70], [75, 75, 175, 175], [75, 0, 175, 75]], [2.0, IGNORED_CLASS, 1.0])
+    dataset = SimpleNamespace(get_image_and_label=lambda index: other, __len__=lambda self: 1)
+    step = RegionCutMix(dataset, p=1.0)
+    monkeypatch.setattr(step, "get_indexes", lambda: 0)
+    monkeypatch.setattr(step, "_rand_bbox", lambda width, height: (50, 50, 100, 100))
+    mixed = step(labels_of([[0, 0, 20, 20]], [0.0]))
+    assert mixed["cls"].ravel().tolist() == [0, 2, IGNORED_CLASS]
+    assert mixed["instances"].bboxes.tolist() == [[0, 0, 20, 20], [60, 60, 70, 70], [75, 75, 100, 100]]
 
 
 def test_batches_name_the_image_of_each_region(images):

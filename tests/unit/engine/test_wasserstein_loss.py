@@ -135,6 +135,7 @@ def test_it_is_off_by_default_and_acts_in_both_branches_when_on(name):
         losses[share] = model.loss(batch, preds)[0]
     model.criterion = None
     assert torch.equal(losses[0.0], model.loss(batch, preds)[0])
-    assert losses[0.5][0] != losses[0.0][0]
+    assert losses[0.5][0] != losses[0.0][0], "box loss"
+    assert losses[0.5][1] != losses[0.0][1], "class loss, whose targets come from the assignment"
     losses[0.5].sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
