@@ -1,0 +1,140 @@
+"""A drawn clip: the drone pans, turns and climbs over moving traffic, and each thing keeps its number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.scenes.camera import Camera
+from yolo_ema.scenes.light import draw_look
+from yolo_ema.scenes.painter import MOST_NUMBERED, Actor, paint
+from yolo_ema.scenes.population import Population
+from yolo_ema.scenes.scene import Scene, annotate
+from yolo_ema.scenes.town import build_town
+
+__all__ = ["MOTIONS", "draw_clip"]
+
+MOTIONS = ("pan", "turn", "climb")
+
+_SAMPLES = 9
+
+
+def draw_clip(
+    seed: int,
+    *,
+    frames: int = 90,
+    fps: float = 30.0,
+    image_wh: tuple[int, int] = (960, 540),
+    objects: int = 60,
+    motions: Sequence[str] = MOTIONS,
+    range_m: tuple[float, float] = (48.0, 70.0),
+) -> Iterator[Scene]:
+    """Draw a clip frame by frame.
+
+    Traffic of one direction moves while the other waits, people walk across one another's paths, trees and tall vehicles hide
+    things for a while, and the ground's texture is fixed to the ground. A thing that is hidden or out of the picture has no row in
+    that frame and comes back under its number.
+
+    Args:
+        seed: the same seed and arguments give the same bytes.
+        frames: how many, at least 1.
+        fps: frames a second.
+        image_wh: picture size, pixels; each side 64 to 8192.
+        objects: how many things to place along the camera's way, 1 to 200, riders on top; fewer where there is no room.
+        motions: what the camera does, out of `MOTIONS`; none for one that hangs still.
+        range_m: least and greatest distance from the lens to the ground in the middle of the first picture, metres.
+
+    Yields:
+        `frames` scenes; the identities say which row is which thing.
+
+    Raises:
+        ConfigError: a number or a word out of range.
+    """
+    _check(frames, fps, image_wh, objects, motions)
+    rng = np.random.default_rng([seed, 2])
+    flight = _plan(rng, image_wh, motions, range_m)
+    seconds = frames / fps
+    cameras = [flight.at(seconds * step / (_SAMPLES - 1)) for step in range(_SAMPLES)]
+    corners = np.concatenate([camera.visible_ground() for camera in cameras])
+    town = build_town(rng, (*(corners.min(axis=0) - 1).tolist(), *(corners.max(axis=0) + 1).tolist()))
+    safe = replace(town, zones=tuple(zone for zone in town.zones if not zone.busy))
+    population = Population(safe, cameras[0], rng)
+    population.crowd(int(rng.integers(12, 30)))
+    for camera in cameras:
+        population.camera = camera
+        population.settle(math.ceil(objects / _SAMPLES))
+    actors, look = population.number(MOST_NUMBERED), draw_look(rng)
+    for frame in range(frames):
+        now = frame / fps
+        moved = tuple(_moved(actor, now) for actor in actors)
+        image, sights = paint(town, moved, flight.at(now), look, np.random.default_rng([seed, 3, frame]))
+        yield Scene(image, *annotate(moved, sights))
+
+
+def _check(frames: int, fps: float, image_wh: tuple[int, int], objects: int, motions: Sequence[str]) -> None:
+    problems = [
+        f"frames is {frames}; expected at least 1" if frames < 1 else "",
+        f"fps is {fps}; expected more than 0" if fps <= 0 else "",
+        f"image_wh is {image_wh[0]}x{image_wh[1]}; expected sides from 64 to 8192 pixels"
+        if not 64 <= min(image_wh) <= max(image_wh) <= 8192
+        else "",
+        f"objects is {objects}; expected 1 to 200" if not 1 <= objects <= 200 else "",
+        *(f"motions has {motion!r}; expected some of {', '.join(MOTIONS)}" for motion in motions if motion not in MOTIONS),
+    ]
+    if any(problems):
+        raise ConfigError("; ".join(filter(None, problems)))
+
+
+def _moved(actor: Actor, seconds: float) -> Actor:
+    """Return ``actor`` as it stands some seconds later."""
+    if not actor.speed:
+        return actor
+    x, y, z = actor.position
+    way = actor.speed * seconds
+    return replace(actor, position=(x + way * math.cos(actor.heading), y + way * math.sin(actor.heading), z))
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A camera's way: speeds a second of its target, its yaw, and the logarithm of its distance; and its sway in the wind."""
+
+    start: Camera
+    drift: tuple[float, float]
+    turn: float
+    climb: float
+    sway: float
+
+    def at(self, seconds: float) -> Camera:
+        """Return the camera some seconds after the start."""
+        x, y = self.start.target_xy
+        gust = self.sway * math.sin(2.1 * seconds)
+        target = (x + self.drift[0] * seconds + gust, y + self.drift[1] * seconds + self.sway * math.sin(1.3 * seconds))
+        return replace(
+            self.start,
+            target_xy=target,
+            yaw=self.start.yaw + self.turn * seconds + 0.01 * gust,
+            distance=self.start.distance * math.exp(self.climb * seconds),
+        )
+
+
+def _plan(rng: np.random.Generator, image_wh: tuple[int, int], motions: Sequence[str], range_m: tuple[float, float]) -> _Flight:
+    focal = max(1.0, image_wh[1] / image_wh[0])
+    half_view = math.degrees(math.atan(image_wh[1] / image_wh[0] / focal / 2))
+    pitch = math.radians(float(rng.uniform(max(45.0, half_view + 20), 70)))
+    way, pace = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(3, 6))
+    turn = float(rng.choice([-1, 1])) * math.radians(float(rng.uniform(4, 10)))
+    climb = float(rng.uniform(0.03, 0.08))
+    distance = float(rng.uniform(*range_m))
+    yaw = float(rng.uniform(0, 2 * math.pi))
+    still = not motions
+    return _Flight(
+        start=Camera((0.0, 0.0), distance, yaw, pitch, image_wh, focal),
+        drift=(pace * math.cos(way), pace * math.sin(way)) if "pan" in motions else (0.0, 0.0),
+        turn=turn if "turn" in motions else 0.0,
+        climb=climb if "climb" in motions else 0.0,
+        sway=0.0 if still else 0.3,
+    )
