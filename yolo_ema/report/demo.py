@@ -1,0 +1,252 @@
+"""``yolo-ema demo``: the whole way from nothing to a checked ONNX file, on scenes drawn in code, in a few minutes on two cores."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yolo_ema.engine.detection import DetectResult, detect
+from yolo_ema.engine.exporting import ExportResult, export
+from yolo_ema.engine.training import TrainResult, train
+from yolo_ema.engine.validation import Evidence, ValResult
+from yolo_ema.errors import CheckFailedError
+from yolo_ema.files import write_bytes
+from yolo_ema.footage.video import VideoWriter
+from yolo_ema.options.data import PrepareOptions
+from yolo_ema.options.demo import DemoOptions
+from yolo_ema.options.detect import DetectOptions
+from yolo_ema.options.export import ExportOptions
+from yolo_ema.options.train import TrainOptions
+from yolo_ema.options.val import ValOptions
+from yolo_ema.report.validation import validate_and_report
+from yolo_ema.scenes import CLASS_NAMES, draw_clip, draw_scene, write_dataset
+from yolo_ema.visdrone.prepare import prepare
+
+__all__ = ["DemoResult", "demo"]
+
+MODEL = Path(__file__).with_name("yolo11n-ema-demo.yaml")
+
+INPUT_PX = 320
+"""Side of the training scenes and of the network's input."""
+
+RANGE_M = (30.0, 48.0)
+"""Distances at which a car is some 30 pixels long in such a scene, and a pedestrian some 12 high."""
+
+LARGEST_MEDIAN_PX = 20.0
+
+SHOWN_SEED = 2_147_480_000
+"""The scene and the clip that are shown are drawn from seeds that no training scene can have."""
+
+SETTINGS = {
+    "nbs": "8",
+    "optimizer": "AdamW",
+    "lr0": "0.002",
+    "lrf": "0.02",
+    "momentum": "0.9",
+    "weight_decay": "0.0001",
+    "warmup_epochs": "0.3",
+    "warmup_bias_lr": "0.002",
+    "cos_lr": "true",
+    "mosaic": "0",
+    "hsv_h": "0.01",
+    "hsv_s": "0.3",
+    "hsv_v": "0.3",
+    "translate": "0.05",
+    "scale": "0.15",
+    "flipud": "0.5",
+    "cache": "ram",
+    "val": "false",
+    "plots": "false",
+}
+"""What a few minutes from nothing want: every batch is a step, no mosaic, a steep short warm-up, no validation on the way."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found and made.
+
+    Attributes:
+        out: the folder.
+        validation: the figures on scenes of unseen seeds.
+        median_box_px: square root of a box's area at the network's input, the median over the validation scenes.
+        training: where weights and record are.
+        pictures: what is worth looking at.
+        onnx: the exported file and what its check found.
+        seconds: by step.
+    """
+
+    out: Path
+    validation: ValResult
+    median_box_px: float
+    training: TrainResult
+    pictures: tuple[Path, ...]
+    onnx: ExportResult
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as plain values."""
+        return {
+            "out": str(self.out),
+            "official": self.validation.scorecard.official.official,
+            "median_box_px": self.median_box_px,
+            "weights": str(self.training.best),
+            "pictures": [str(path) for path in self.pictures],
+            "export": self.onnx.as_json(),
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+        }
+
+    def as_text(self) -> str:
+        """Return the figures, the pictures, and what to do next."""
+        figures = self.validation.scorecard.official.official
+        total, images = sum(self.seconds.values()), len(self.validation.evidence.images)
+        lines = [
+            self.validation.as_text(),
+            "",
+            self.onnx.as_text(),
+            "",
+            f"learned from nothing in {total / 60:.1f} minutes, all steps included:",
+            f"  official AP50 {figures['AP50']:.1f} %, AP {figures['AP']:.1f} % on {images} drawn scenes of unseen seeds,",
+            f"  median box {self.median_box_px:.1f} px at the model's input",
+            "steps: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items()),
+            "look at:",
+            *(f"  {path}" for path in self.pictures),
+            "on real data:",
+            "  yolo-ema train                                       # fetches VisDrone, after saying what and under which licence",
+            "  yolo-ema train --data YOUR/VisDrone2019-DET --model yolo11n-ema --preset fast",
+        ]
+        return "\n".join(lines)
+
+
+def demo(options: DemoOptions) -> DemoResult:
+    """Train on drawn scenes from nothing, validate, detect on an unseen scene and a clip, export and check.
+
+    Raises:
+        CheckFailedError: too little was learned, or the exported file's boxes are not those of the weights.
+        MissingPackageError: the packages for ONNX are not installed.
+        DiskFullError: the disk is full.
+    """
+    out, clock = options.out, _Clock()
+    with clock.step("draw", f"drawing {options.scenes} scenes to train on and {options.val_scenes} to score on"):
+        drawn = write_dataset(
+            out / "drawn",
+            train=options.scenes,
+            val=options.val_scenes,
+            image_wh=(INPUT_PX, INPUT_PX),
+            seed=options.seed,
+            objects=30,
+            range_m=RANGE_M,
+        )
+    with clock.step("prepare", "deriving labels and ignored regions from VisDrone's annotation format"):
+        folders = tuple(drawn / f"VisDrone2019-DET-{split}" for split in ("train", "val"))
+        data = prepare(PrepareOptions(root=out / "dataset", source=folders, splits=("train", "val"), offline=True)).data_yaml
+    with clock.step("train", f"training {MODEL.stem} from nothing, {options.epochs} epochs"):
+        training = train(_train_options(options, data))
+    with clock.step("validate", "scoring by VisDrone's official protocol"):
+        validation = validate_and_report(
+            ValOptions(
+                weights=training.last, data=str(data), imgsz=(INPUT_PX,), batch=8, device=options.device, report=out / "report"
+            )
+        )
+    median = _check_learned(validation.evidence, validation.scorecard.official.official["AP50"], options)
+    with clock.step("detect", "detecting on an unseen scene and on a clip"):
+        pictures = _show(options, training.last)
+    with clock.step("export", "exporting to ONNX and comparing its boxes with those of the weights"):
+        onnx = export(
+            ExportOptions(weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), check_images=(folders[1] / "images",))
+        )
+    pages = (validation.report,) if validation.report else ()
+    return DemoResult(out, validation, median, training, (*pictures, *pages), onnx, clock.seconds)
+
+
+def _train_options(options: DemoOptions, data: Path) -> TrainOptions:
+    return TrainOptions(
+        model=str(MODEL),
+        data=str(data),
+        imgsz=INPUT_PX,
+        epochs=options.epochs,
+        batch=8,
+        workers=0,
+        device=options.device,
+        pretrained="none",
+        seed=options.seed,
+        project=options.out,
+        name="train",
+        loggers=("none",),
+        offline=True,
+        settings=SETTINGS,
+    )
+
+
+def _check_learned(evidence: Evidence, ap50: float | None, options: DemoOptions) -> float:
+    """Return the median box; refuse scenes that are too easy, and a model that learned too little.
+
+    Raises:
+        CheckFailedError: a class is missing, boxes are too large, or the AP50 is too low.
+    """
+    rows = np.concatenate(list(evidence.ground_truth.values()))
+    rows = rows[(rows[:, 5] >= 1) & (rows[:, 5] <= len(CLASS_NAMES))]
+    missing = [name for number, name in enumerate(CLASS_NAMES, start=1) if not (rows[:, 5] == number).any()]
+    median = float(np.median(np.sqrt(rows[:, 2] * rows[:, 3]))) if len(rows) else 0.0
+    if missing:
+        raise CheckFailedError(f"no {', '.join(missing)} in the {len(evidence.images)} validation scenes; raise --val-scenes")
+    if median >= LARGEST_MEDIAN_PX:
+        raise CheckFailedError(f"the median box is {median:.1f} px at the model's input; expected less than {LARGEST_MEDIAN_PX:g}")
+    if ap50 is None or ap50 < options.least_ap50:
+        raise CheckFailedError(
+            f"official AP50 on {len(evidence.images)} unseen scenes is {ap50 or 0:.1f} %; expected {options.least_ap50:g} % or "
+            f"more after {options.epochs} epochs on {options.scenes} scenes: either was lowered, or this is a fault"
+        )
+    return median
+
+
+def _show(options: DemoOptions, weights: Path) -> tuple[Path, ...]:
+    """Draw a scene and a clip from unseen seeds, detect on both, and return the annotated copies."""
+    seed = SHOWN_SEED + options.seed % 1000
+    shown = options.out / "unseen"
+    # Both are drawn finer than the network sees them, so that things have their training size at its input.
+    scene = draw_scene(seed, image_wh=(1920, 1080), objects=140, range_m=(95.0, 105.0))
+    _, encoded = cv2.imencode(".jpg", scene.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 94])
+    write_bytes(shown / "scene.jpg", encoded.tobytes())
+    clip_wh = (960, 540)
+    with VideoWriter(shown / "clip.mp4", frame_rate=Fraction(20), image_wh=clip_wh) as writer:
+        for frame in draw_clip(seed, frames=options.frames, fps=20.0, image_wh=clip_wh, objects=60, range_m=(48.0, 52.0)):
+            writer.write(frame.image_bgr)
+    found: list[DetectResult] = []
+    for name, imgsz in (("scene.jpg", (544, 960)), ("clip.mp4", (288, 480))):
+        source = (str(shown / name),)
+        found.append(
+            detect(
+                DetectOptions(
+                    source=source,
+                    weights=weights,
+                    out=options.out / "detected" / Path(name).stem,
+                    imgsz=imgsz,
+                    device=options.device,
+                )
+            )
+        )
+    return tuple(path for result in found for path in result.copies)
+
+
+class _Clock:
+    """Says on stderr which step begins, and keeps how long each took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def step(self, name: str, title: str) -> Iterator[None]:
+        """Time the block as ``name``."""
+        print(f"[{len(self.seconds) + 1}/6] {title}", file=sys.stderr, flush=True)  # noqa: T201 - progress, not the result
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
