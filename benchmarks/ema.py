@@ -1,6 +1,7 @@
 """Measures the EMA block beside its direct form: inference in three runtimes, a training step, bytes kept for backward.
 
-    python benchmarks/ema.py [--quick] [--json FILE] [--threads N] [--clock wall|cpu] [--only torch,onnx,openvino,train,saved]
+    python benchmarks/ema.py [--quick] [--json FILE] [--threads N] [--clock wall|cpu] [--seconds S]
+        [--places TEXT] [--only torch,onnx,openvino,train,saved]
 
 Both forms take turns in every round on the same input, so that what else the machine does weighs on both alike. The ratio is the
 median over the rounds of direct/ours: above 1 the block is faster, or keeps fewer bytes. The shapes are those of the places that
@@ -139,7 +140,7 @@ def timed(step: Step, repeats: int, clock: Clock) -> float:
 
 
 def race(direct: Step, ours: Step, *, rounds: int, seconds: float, clock: Clock) -> dict[str, float]:
-    """Time both in turns for about `seconds`: medians and quartile spreads in milliseconds, and the median of the rounds' ratios."""
+    """Time both in turns for about `seconds`: medians and quartile spreads in milliseconds, and the median of the ratios."""
     for step in (direct, ours):
         step()
     once = min(timed(direct, 1, clock), timed(direct, 1, clock))
@@ -234,6 +235,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of each runtime (default: all cores)")
     parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="what is timed (default: wall)")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each measure of each shape, in about (default: 1)")
+    parser.add_argument("--places", default="", metavar="TEXT", help="only places whose name contains it, such as n@640 or P3 B1")
     parser.add_argument("--only", default=",".join(MEASURES), help="measures, comma-separated")
     options = parser.parse_args()
     kinds = [kind for kind in MEASURES if kind in options.only.split(",")]
@@ -241,7 +243,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
     rows = []
-    for place, shape in shapes(quick=options.quick):
+    for place, shape in [row for row in shapes(quick=options.quick) if options.places in row[0]]:
         for kind in kinds:
             row = measure(kind, shape, threads=options.threads, rounds=rounds, seconds=seconds, clock=CLOCKS[options.clock])
             rows.append({"place": place, "shape": list(shape), "measure": kind, **row})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.nn.ema_algebra import fold_parameters
-from yolo_ema.nn.ema_eager import GroupedAttention
+from yolo_ema.nn.ema_eager import GroupedAttention, working_type
 from yolo_ema.nn.ema_graph import attend_graph
 
 __all__ = ["EfficientMultiScaleAttention", "fitting_groups"]
@@ -116,7 +116,8 @@ class EfficientMultiScaleAttention(nn.Module):
             return self._graph(x, onnx=torch.onnx.is_in_onnx_export())
         self._check(x)
         pool, mix, norm = self.conv1x1, self.conv3x3, self.gn
-        kernel, kernel_bias, mean_weight = fold_parameters(mix.weight, mix.bias, norm.bias)
+        wide = working_type(x)  # folded in half precision, a sum of k products would lose digits that a large input brings to light
+        kernel, kernel_bias, mean_weight = fold_parameters(mix.weight.to(wide), mix.bias.to(wide), norm.bias.to(wide))
         return GroupedAttention.apply(
             x,
             self.groups,

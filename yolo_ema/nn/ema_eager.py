@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from yolo_ema.nn.ema_algebra import border_means
 
-__all__ = ["GroupedAttention"]
+__all__ = ["GroupedAttention", "working_type"]
 
 SLAB_ELEMENTS = 1 << 20
 """Elements of the input that a slab holds on a CPU: 4 MiB in float32, so that a slab and its few buffers stay in the caches."""
@@ -68,7 +68,7 @@ class GroupedAttention(torch.autograd.Function):
         Returns:
             (B, C, H, W) in the type and memory format of `x`.
         """
-        weights = _Weights(*(parameter.to(_working_type(x)) for parameter in parameters))
+        weights = _Weights(*(parameter.to(working_type(x)) for parameter in parameters))
         keep = any(ctx.needs_input_grad)
         out = torch.empty_like(x)
         kept: list[Tensor] = []
@@ -91,7 +91,7 @@ class GroupedAttention(torch.autograd.Function):
         count, size = len(_Weights._fields), len(_Slab._fields)
         parameters, kept = rest[:count], rest[count:]
         with torch.autocast(x.device.type, enabled=False):
-            weights = _Weights(*(parameter.to(_working_type(x)) for parameter in parameters))
+            weights = _Weights(*(parameter.to(working_type(x)) for parameter in parameters))
             sums = [torch.zeros_like(weight) for weight in weights]
             into = torch.empty_like(x)
             places = zip(_slabs(x, ctx.groups), _slabs(gradient, ctx.groups), _slabs(into, ctx.groups), strict=True)
@@ -104,7 +104,8 @@ class GroupedAttention(torch.autograd.Function):
         return into, None, None, *(total.to(parameter.dtype) for total, parameter in zip(sums, parameters, strict=True))
 
 
-def _working_type(x: Tensor) -> torch.dtype:
+def working_type(x: Tensor) -> torch.dtype:
+    """Return the type that EMA of `x` is computed in: float32 for half precision, else that of `x`."""
     return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
 
 
@@ -125,7 +126,7 @@ def _slabs(x: Tensor, groups: int) -> Iterator[Tensor]:
 
 def _flat(slab: Tensor) -> Tensor:
     """Return (n, k, H, W), contiguous and in the type of computation; without a copy where the slab is both already."""
-    return slab.to(_working_type(slab)).flatten(0, 1).contiguous()
+    return slab.to(working_type(slab)).flatten(0, 1).contiguous()
 
 
 def _gated_and_centred(x: Tensor, gates: Tensor, centre: Tensor) -> Tensor:
