@@ -126,9 +126,13 @@ def test_it_is_off_by_default_and_acts_in_both_branches_when_on(name):
         "img": torch.rand(1, 3, 64, 64),
         "batch_idx": torch.zeros(2),
         "cls": torch.ones(2, 1),
-        "bboxes": torch.tensor([[0.5, 0.5, 0.1, 0.1], [0.2, 0.8, 0.05, 0.05]]),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.5, 0.6], [0.2, 0.8, 0.3, 0.3]]),
     }
     preds = model(batch["img"])
+    for branch in (preds["one2many"], preds["one2one"]) if "one2many" in preds else (preds,):
+        # An untrained head is sure of nothing and its boxes are all alike: spread both, so that assignments mean something.
+        branch["boxes"] = branch["boxes"] + 3 * torch.randn_like(branch["boxes"])
+        branch["scores"] = branch["scores"] + 8
     losses = {}
     for share in (0.0, 0.5):
         attach_drone_loss(model, DroneOptions(nwd=share))
