@@ -277,3 +277,20 @@ def test_the_samples_boxes_lie_where_their_rows_say(yolo_ema_command, shared: Pa
             assert number == category - 1
             found = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
             assert found == pytest.approx((left, top, box_width, box_height), abs=0.003)
+
+
+@pytest.mark.realdata
+def test_the_samples_sizes_against_a_plain_count(yolo_ema_command, shared: Path) -> None:
+    folder = shared / "data" / "visdrone-sample" / "VisDrone2019-DET-val"
+    sizes = []
+    for notes in (folder / "annotations").glob("*.txt"):
+        with Image.open(folder / "images" / f"{notes.stem}.jpg") as image:
+            scale = 1280 / max(image.size)
+        rows = [list(map(int, row.split(",")[:6])) for row in notes.read_text().split()]
+        sizes += [scale * (row[2] * row[3]) ** 0.5 for row in rows if 1 <= row[5] <= 10]
+    assert yolo_ema_command("data", "prepare", "visdrone", "--source", folder, "--root", "root").code == 0
+    looked = yolo_ema_command("data", "inspect", "root", "--imgsz", "1280", "--no-plots", "--no-duplicates", "--json")
+    found = looked.json["splits"]["val"]["box_sizes"]
+    assert found["median_px"] == pytest.approx(sorted(sizes)[len(sizes) // 2], abs=0.02)
+    for edge in (8, 16, 32):
+        assert found[f"below_{edge}_px"] == pytest.approx(100 * sum(size < edge - 1e-6 for size in sizes) / len(sizes), abs=0.006)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from yolo_ema.files import atomic_path
-from yolo_ema.report.dataset_scan import SplitScan
+from yolo_ema.report.dataset_scan import SplitScan, percent_below
 
 __all__ = ["SIZE_EDGES_PX", "SPLIT_COLOURS", "draw_plots"]
 
@@ -78,7 +78,7 @@ def _box_sizes(axes: Axes, scans: Sequence[SplitScan], imgsz: int) -> None:
     for index, (scan, one) in enumerate(zip(scans, sizes, strict=True)):
         if not len(one):
             continue
-        shares = ", ".join(f"{100 * float(np.mean(one < edge)):.0f} % < {edge}" for edge in SIZE_EDGES_PX)
+        shares = ", ".join(f"{percent_below(one, edge):.0f} % < {edge}" for edge in SIZE_EDGES_PX)
         weights = np.full(len(one), 100 / len(one))
         colour = SPLIT_COLOURS[index % 5]
         axes.hist(

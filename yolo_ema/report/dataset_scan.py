@@ -15,9 +15,10 @@ from yolo_ema.engine.labels import Problem, read_label_file, read_region_file
 from yolo_ema.errors import AnnotationError
 from yolo_ema.visdrone.labels import ImageHeaderError, image_wh
 
-__all__ = ["THUMBNAIL_SIDE", "SplitScan", "read_thumbnail", "scan_split"]
+__all__ = ["THUMBNAIL_SIDE", "SplitScan", "percent_below", "read_thumbnail", "scan_split"]
 
 THUMBNAIL_SIDE = 32
+_ROUNDING_PX = 0.005
 _REDUCED = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 1: cv2.IMREAD_GRAYSCALE}
 
 
@@ -63,6 +64,14 @@ class SplitScan:
         scale = imgsz / self.sizes_wh.max(axis=1, initial=1)
         sides = np.maximum(self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2], 0)
         return np.sqrt(sides.prod(axis=1)) * scale[self.image_of]
+
+
+def percent_below(sizes_px: np.ndarray, edge_px: float) -> float:
+    """Return the percent of sizes below an edge.
+
+    Labels are rounded in the sixth decimal: a box of exactly that size must not fall below it for that.
+    """
+    return 100 * float((sizes_px < edge_px - _ROUNDING_PX).mean())
 
 
 def scan_split(split: str, images: Sequence[Path], class_count: int, *, thumbnails: bool) -> SplitScan:

@@ -14,7 +14,7 @@ from yolo_ema.errors import DataNotFoundError
 from yolo_ema.options.data import InspectOptions
 from yolo_ema.report.contact_sheet import draw_contact_sheet
 from yolo_ema.report.dataset_plots import SIZE_EDGES_PX, draw_plots
-from yolo_ema.report.dataset_scan import SplitScan, scan_split
+from yolo_ema.report.dataset_scan import SplitScan, percent_below, scan_split
 from yolo_ema.report.near_duplicates import NearDuplicate, near_duplicates
 from yolo_ema.report.suspicious import KINDS, Suspicion, suspicious_labels
 
@@ -43,7 +43,7 @@ def inspect(options: InspectOptions) -> InspectResult:
         for split, images in _images_of_splits(data_yaml, data, options.splits).items()
     ]
     suspicions = [one for scan in scans for one in suspicious_labels(scan)]
-    folder = options.out or Path("runs") / "inspect" / data_yaml.stem
+    folder = Path(options.out or Path("runs") / "inspect" / data_yaml.stem)
     pictures = []
     if options.plots:
         pictures = [
@@ -136,7 +136,7 @@ class InspectResult:
     def _sizes_json(self, sizes_px: np.ndarray) -> dict[str, float | None]:
         """Return the median size in pixels and the percent of boxes below each edge; None where there are no boxes."""
         some = len(sizes_px) > 0
-        shares = {f"below_{edge}_px": round(100 * float((sizes_px < edge).mean()), 2) if some else None for edge in SIZE_EDGES_PX}
+        shares = {f"below_{edge}_px": round(percent_below(sizes_px, edge), 2) if some else None for edge in SIZE_EDGES_PX}
         return {"median_px": round(float(np.median(sizes_px)), 2) if some else None, **shares}
 
     def _suspicious_counts(self, split: str) -> dict[str, int]:

@@ -97,7 +97,9 @@ def unpack(
             beside.chmod(0o755)
             beside.rename(into)
     except _DAMAGE as error:
-        raise ArchiveError(f"{archive} is damaged or no archive that can be read: {error}") from error
+        # tarfile lists, after a colon, what each of its readers made of the file.
+        reason = str(error).partition(":")[0]
+        raise ArchiveError(f"{archive} is damaged, or no zip or tar archive: {reason}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return count

@@ -50,7 +50,7 @@ def _stated_size(url: str) -> int | None:
 
 
 def fetch(
-    urls: Sequence[str], target: Path, *, sha256: str | None = None, attempts: int = 6, pause_s: float = 1.0, label: str = ""
+    urls: Sequence[str], target: Path, *, sha256: str | None = None, attempts: int = 5, pause_s: float = 1.0, label: str = ""
 ) -> Fetched:
     """Fetch ``target`` from the first of several addresses that gives it whole.
 

@@ -54,7 +54,7 @@ def prepare(options: PrepareOptions) -> PrepareResult:
         DiskFullError: the disk is full; what was written is whole, and the same command goes on.
     """
     started = time.monotonic()
-    root = (options.root or Path("datasets") / options.dataset).absolute()
+    root = Path(options.root or Path("datasets") / options.dataset).absolute()
     with _places_are_named(root):
         return _prepare(options, root, started)
 
@@ -117,7 +117,7 @@ class _Content:
 def _visdrone_readers(options: PrepareOptions, root: Path, record: Record) -> dict[str, _Reader]:
     wanted = tuple("test-dev" if split == "test" else split for split in options.splits)
     if options.source:
-        acquired = acquire_sources(options.source, root, wanted, options.hashes)
+        acquired = acquire_sources([Path(source) for source in options.source], root, wanted, options.hashes)
     else:
         given = {split: one for split, one in record.splits.items() if one.origin == "source" and record.complete}
         wanted = wanted or (tuple(given) if given else PUBLISHED_SPLITS)
@@ -172,7 +172,8 @@ def _coco_readers(options: PrepareOptions) -> dict[str, _Reader]:
         return _Reader(folder, file, read)
 
     splits = options.splits or ("train",)
-    return {split: reader(*pair) for split, pair in zip(splits, zip(options.annotations, options.images, strict=True), strict=True)}
+    pairs = zip(splits, options.annotations, options.images, strict=True)
+    return {split: reader(Path(file), Path(folder)) for split, file, folder in pairs}
 
 
 def _is_current(record: Record, split: str, reader: _Reader, root: Path) -> bool:
