@@ -9,7 +9,7 @@ import numpy as np
 
 from yolo_ema.engine.runtime import Runtime
 
-__all__ = ["Agreement", "compare_boxes", "compare_runtimes"]
+__all__ = ["Agreement", "compare_boxes", "compare_candidates", "compare_runtimes"]
 
 _SAME_OBJECT_IOU = 0.5
 
@@ -20,7 +20,7 @@ class Agreement:
 
     Attributes:
         images: how many images were compared.
-        boxes: how many boxes have a counterpart in the other runtime.
+        boxes: how many boxes have a counterpart in the other runtime; before NMS, all above the lowest score.
         missing: how many have none, on either side; those that a small change of the score would put below the threshold aside.
         box_px: largest difference of a counterpart's coordinate, in pixels of the network's input.
         score: largest difference of a counterpart's score, 0…1.
@@ -46,22 +46,16 @@ class Agreement:
 def compare_runtimes(reference: Runtime, other: Runtime, images_bgr: Sequence[np.ndarray], *, tolerance_score: float) -> Agreement:
     """Compare two runtimes of the same input size, one image at a time.
 
+    Where neither chooses among its boxes, these are compared before NMS, one by one: NMS turns a difference in the last digit
+    into a whole box where two overlap by just the threshold. Otherwise the chosen boxes are matched.
+
     Args:
         reference: what is right.
         other: what is checked.
         images_bgr: arrays (H, W, 3) uint8.
-        tolerance_score: a box this close to the threshold may be missing.
+        tolerance_score: a box this close to the lowest score may be missing.
     """
-    found = [
-        compare_boxes(
-            reference([image])[0],
-            other([image])[0],
-            threshold=reference.conf + tolerance_score,
-            # Boxes are in the image's pixels; the network's input shows it at this scale.
-            scale=min(side / own for side, own in zip(reference.imgsz_hw, image.shape[:2], strict=True)),
-        )
-        for image in images_bgr
-    ]
+    found = [_compare_on(image, reference, other, tolerance_score) for image in images_bgr]
     return Agreement(
         len(found),
         sum(one.boxes for one in found),
@@ -69,6 +63,31 @@ def compare_runtimes(reference: Runtime, other: Runtime, images_bgr: Sequence[np
         max((one.box_px for one in found), default=0.0),
         max((one.score for one in found), default=0.0),
     )
+
+
+def _compare_on(image: np.ndarray, reference: Runtime, other: Runtime, tolerance_score: float) -> Agreement:
+    wanted, found = reference.candidates(image), other.candidates(image)
+    if wanted is not None and found is not None and wanted.shape == found.shape:
+        return compare_candidates(wanted, found, lowest_score=reference.conf)
+    # Boxes are in the image's pixels; the network's input shows it at this scale.
+    scale = min(side / own for side, own in zip(reference.imgsz_hw, image.shape[:2], strict=True))
+    return compare_boxes(reference([image])[0], other([image])[0], threshold=reference.conf + tolerance_score, scale=scale)
+
+
+def compare_candidates(reference: np.ndarray, other: np.ndarray, *, lowest_score: float) -> Agreement:
+    """Compare what two networks propose for one image before NMS.
+
+    Args:
+        reference: (N, 4 + K) box and class scores.
+        other: likewise, in the same order.
+        lowest_score: boxes that neither scores higher than this count for their scores only.
+    """
+    strong = np.maximum(reference[:, 4:].max(axis=1), other[:, 4:].max(axis=1)) > lowest_score
+    differences = np.abs(reference - other)
+    # NaN is no agreement: it counts as an endless difference.
+    differences[~np.isfinite(differences)] = np.inf
+    box_px = float(differences[strong, :4].max(initial=0.0))
+    return Agreement(1, int(strong.sum()), 0, box_px, float(differences[:, 4:].max(initial=0.0)))
 
 
 def compare_boxes(reference: np.ndarray, other: np.ndarray, *, threshold: float = 0.0, scale: float = 1.0) -> Agreement:

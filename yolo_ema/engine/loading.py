@@ -198,18 +198,19 @@ def _load_trusted(content: bytes, path: Path, map_location: Any) -> Any:
 
 def _allowed_in(content: bytes, path: Path) -> dict[str, Any]:
     """Check the pickle of a torch archive. Raises as `load_checkpoint` does."""
+    no_model = DamagedWeightsError(f"{path} is a zip archive without a torch model in it")
     try:
-        archive = torch._C.PyTorchFileReader(io.BytesIO(content))  # noqa: SLF001 - torch's own reader, so that both read the same pickle
+        archive = torch._C.PyTorchFileReader(io.BytesIO(content))  # noqa: SLF001 - torch's own reader: both read the same pickle
         records = archive.get_all_records()
-        if "constants.pkl" in records:
-            raise DamagedWeightsError(f"{path} is a TorchScript archive, an export (its name should end in .torchscript)")
-        if "data.pkl" not in records:
-            raise DamagedWeightsError(f"{path} is a zip archive without a torch model in it")
-        program = archive.get_record("data.pkl")
-    except RuntimeError as error:
-        if "data.pkl" not in content.decode("latin-1"):
-            raise DamagedWeightsError(f"{path} is a zip archive without a torch model in it") from error
+        program = archive.get_record("data.pkl") if "data.pkl" in records else b""
+    except (RuntimeError, ValueError, OSError) as error:  # the last two from seeking outside the file
+        if b"data.pkl" not in content:
+            raise no_model from error
         raise DamagedWeightsError(f"{path} is truncated or damaged ({len(content)} bytes): {_first_line(error)}") from error
+    if "constants.pkl" in records:
+        raise DamagedWeightsError(f"{path} is a TorchScript archive, an export (its name should end in .torchscript)")
+    if "data.pkl" not in records:
+        raise no_model
     return _check(io.BytesIO(program), 1, path)
 
 

@@ -217,6 +217,25 @@ class Runtime:
         self.seconds = {"preprocess": prepared - started, "inference": inferred - prepared, "postprocess": self._now() - inferred}
         return rows
 
+    def candidates(self, image_bgr: np.ndarray) -> np.ndarray | None:
+        """Return every box that the network proposes for one image, before NMS.
+
+        Args:
+            image_bgr: (H, W, 3) uint8.
+
+        Returns:
+            (N, 4 + K) float32: center x and y, width, height in pixels of the input, then K class scores; in the order of the
+            network's grid. None where the file or the head chooses among them by itself.
+        """
+        if self._backend.end2end:
+            return None
+        _check_images([image_bgr])
+        letterbox = LetterBox(self.imgsz_hw, auto=self.rectangular, stride=self.stride)
+        with torch.inference_mode():
+            raw = self._backend(self._to_tensor([letterbox(image=image_bgr)]))
+        raw = raw[0] if isinstance(raw, list | tuple) else raw
+        return np.ascontiguousarray(raw[0].float().cpu().numpy().T)
+
     def _now(self) -> float:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
