@@ -133,7 +133,15 @@ def test_bad_rows_are_named_with_file_and_row(folders, file, row, message):
     with (folders / file).open("a") as opened:
         opened.write(row + "\n")
     with pytest.raises(AnnotationError, match=message):
-        score(options(folders))
+        score(options(folders, strict=True))
+
+
+def test_bad_ground_truth_is_left_out_and_said_unless_strict(folders, capsys):
+    with (folders / "annotations/img_c.txt").open("a") as opened:
+        opened.write("1,2,3,4,1,4,0\nwhat\n")
+    assert score(options(folders)).official.official["AP"] == pytest.approx(100)
+    assert "2 rows of the ground truth cannot be read and are left out" in (said := capsys.readouterr().err)
+    assert "img_c.txt, row 4: 7 fields" in said
 
 
 def test_the_command_names_the_row_in_one_line(folders, yolo_ema_command):

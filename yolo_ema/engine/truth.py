@@ -10,7 +10,6 @@ import numpy as np
 
 from yolo_ema.engine.datasets import ignored_path, label_path
 from yolo_ema.engine.labels import Problem, read_label_file, read_region_file
-from yolo_ema.errors import AnnotationError
 from yolo_ema.visdrone.annotations import CLASS_NAMES, IGNORED
 from yolo_ema.visdrone.score import read_ground_truth
 
@@ -33,7 +32,7 @@ def annotation_path(image: Path) -> Path | None:
     return path if images and path.is_file() else None
 
 
-def read_truth(image: Path, image_wh: tuple[int, int], class_names: Sequence[str]) -> tuple[np.ndarray, str]:
+def read_truth(image: Path, image_wh: tuple[int, int], class_names: Sequence[str]) -> tuple[np.ndarray, str, list[str]]:
     """Read an image's ground truth.
 
     A dataset with VisDrone's classes and its annotations in place is scored by these, as the official toolkit does; any other by
@@ -45,14 +44,16 @@ def read_truth(image: Path, image_wh: tuple[int, int], class_names: Sequence[str
         class_names: the dataset's classes.
 
     Returns:
-        (N, 6) rows left, top, width, height in pixels, score, category (0 an ignored region, classes from 1), and what they come
-        from: ``annotations``, ``labels`` or ``nothing``.
+        (N, 6) rows left, top, width, height in pixels, score, category (0 an ignored region, classes from 1); what they come from:
+        ``annotations``, ``labels`` or ``nothing``; and one sentence, with file and row, for each row that cannot be read and is
+        left out.
 
     Raises:
-        AnnotationError: a row cannot be read, since figures without it would be wrong; the message names file and row.
+        AnnotationError: a file is no text.
     """
     if tuple(class_names) == CLASS_NAMES and (annotations := annotation_path(image)):
-        return read_ground_truth(annotations), "annotations"
+        rows, unreadable = read_ground_truth(annotations)
+        return rows, "annotations", unreadable
     labels, regions = label_path(image), ignored_path(image)
     problems: list[Problem] = []
     boxes, ignored = np.zeros((0, 5)), np.zeros((0, 4))
@@ -60,15 +61,13 @@ def read_truth(image: Path, image_wh: tuple[int, int], class_names: Sequence[str
         boxes = read_label_file(labels, class_count=len(class_names), problems=problems, notes=[]).rows
     if regions.is_file() and regions != labels:
         ignored = read_region_file(regions, problems=problems)
-    if problems:
-        raise AnnotationError(f"{problems[0]}; nothing is scored, since the figures would be wrong")
     rows = np.concatenate(
         [
             np.column_stack([_in_pixels(boxes[:, 1:], image_wh), np.ones(len(boxes)), boxes[:, 0] + 1]),
             np.column_stack([_in_pixels(ignored, image_wh), np.zeros(len(ignored)), np.full(len(ignored), IGNORED)]),
         ]
     )
-    return rows, "labels" if labels.is_file() else "nothing"
+    return rows, "labels" if labels.is_file() else "nothing", list(map(str, problems))
 
 
 def _in_pixels(shares_xywh: np.ndarray, image_wh: tuple[int, int]) -> np.ndarray:

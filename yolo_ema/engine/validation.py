@@ -22,6 +22,7 @@ from yolo_ema.files import read_json, sha256_of
 from yolo_ema.footage.images import read_image
 from yolo_ema.options.val import ValOptions
 from yolo_ema.visdrone.protocol import MAX_DETS
+from yolo_ema.visdrone.score import unreadable_truth
 from yolo_ema.visdrone.scorecard import Scorecard, make_scorecard
 from yolo_ema.visdrone.submission import rounded, write_submission
 
@@ -96,7 +97,7 @@ def validate(options: ValOptions) -> ValResult:
     """Score weights on a dataset's split.
 
     Raises:
-        DataError: the dataset, its split or a ground-truth row is wrong or missing.
+        DataError: the dataset or its split is wrong or missing, or with ``options.strict`` a row of the ground truth is wrong.
         WeightsError: the weights are missing, damaged, foreign, or carry code.
         ConfigError: the classes of weights and data don't fit, or the input size does not fit an exported file.
         SourceError: an image cannot be read.
@@ -118,7 +119,7 @@ def validate(options: ValOptions) -> ValResult:
     )
     classes = map_classes(runtime.names, class_names, options.map)
     runtime.classes = sorted(classes)
-    evidence, seconds, origins = _detect(runtime, images, class_names, classes, options)
+    evidence, seconds, origins, unreadable = _detect(runtime, images, class_names, classes, options)
     if set(origins) == {"nothing"}:
         raise DataError(
             f"{data_yaml}: none of the {len(images)} images of {options.split!r} has labels; there is nothing to score against"
@@ -126,7 +127,8 @@ def validate(options: ValOptions) -> ValResult:
     if options.save_results:
         write_submission(options.save_results, evidence.detections)
     at_limit = tuple(name for name, rows in evidence.detections.items() if len(rows) >= runtime.max_det)
-    warnings = _warnings(runtime, class_names, classes, at_limit, len(images))
+    warnings = unreadable_truth(unreadable, strict=options.strict)
+    warnings += _warnings(runtime, class_names, classes, at_limit, len(images))
     for warning in warnings:
         print(f"yolo-ema: warning: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
     scorecard = make_scorecard(
@@ -156,13 +158,18 @@ def _imgsz(sides: tuple[int, ...]) -> int | tuple[int, int] | None:
 
 def _detect(
     runtime: Runtime, images: Sequence[Path], class_names: tuple[str, ...], classes: Mapping[int, int], options: ValOptions
-) -> tuple[Evidence, dict[str, float], Counter[str]]:
-    """Run the weights over all images; return what is scored, the mean seconds an image, and where the ground truth comes from."""
+) -> tuple[Evidence, dict[str, float], Counter[str], list[str]]:
+    """Run the weights over all images.
+
+    Returns:
+        What is scored, the mean seconds an image, where the ground truth comes from, and which of its rows cannot be read.
+    """
     names = image_names(images)
     sizes_wh: dict[str, tuple[int, int]] = {}
     truth: dict[str, np.ndarray] = {}
     detections: dict[str, np.ndarray] = {}
     origins: Counter[str] = Counter()
+    unreadable: list[str] = []
     batch = options.batch if runtime.batched else 1
     batches: list[tuple[int, dict[str, float]]] = []
     progress = tqdm(total=len(images), desc="val", unit="image", disable=not sys.stderr.isatty())
@@ -173,13 +180,14 @@ def _detect(
         batches.append((len(files), runtime.seconds))
         for name, file, picture, boxes in zip(names[start:], files, pictures, found, strict=False):
             sizes_wh[name] = (picture.shape[1], picture.shape[0])
-            truth[name], origin = read_truth(file, sizes_wh[name], class_names)
+            truth[name], origin, problems = read_truth(file, sizes_wh[name], class_names)
+            unreadable += problems
             detections[name] = _rows(boxes, classes)
             origins[origin] += 1
         progress.update(len(files))
     progress.close()
     evidence = Evidence(class_names, dict(zip(names, images, strict=True)), sizes_wh, truth, detections)
-    return evidence, _mean_seconds(batches[1:] or batches), origins
+    return evidence, _mean_seconds(batches[1:] or batches), origins, unreadable
 
 
 def _rows(boxes_xyxy: np.ndarray, classes: Mapping[int, int]) -> np.ndarray:

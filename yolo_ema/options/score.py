@@ -26,6 +26,7 @@ class ScoreOptions(Options):
     as_is: bool = option(
         False, help="score files in the order of their rows, as the official toolkit does, instead of by falling score"
     )
+    strict: bool = option(False, help="refuse to score where a row of the ground truth cannot be read, instead of leaving it out")
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""

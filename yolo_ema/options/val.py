@@ -30,6 +30,7 @@ class ValOptions(Options):
     device: str = option("auto", help="auto, cpu, cuda, or a GPU's number")
     half: bool = option(False, help="half precision, on a GPU")
     max_pixels: int = option(350_000_000, help="refuse images with more pixels, before decoding them")
+    strict: bool = option(False, help="refuse to score where a row of the ground truth cannot be read, instead of leaving it out")
     offline: bool = option(False, help="forbid downloads")
     trust: bool = option(False, help="load weights that carry code and run a data YAML's own download script")
 

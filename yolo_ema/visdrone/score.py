@@ -16,7 +16,7 @@ from yolo_ema.visdrone.annotations import read_annotations, read_results
 from yolo_ema.visdrone.labels import ImageHeaderError, image_wh
 from yolo_ema.visdrone.scorecard import Scorecard, make_scorecard
 
-__all__ = ["read_ground_truth", "score"]
+__all__ = ["read_ground_truth", "score", "unreadable_truth"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LEFT_OUT = frozenset({"field-count", "not-integer", "out-of-range", "unknown-category"})
@@ -27,19 +27,25 @@ def score(options: ScoreOptions) -> Scorecard:
     """Score the result files of ``options.results`` against ``options.annotations``.
 
     Warnings go to stderr and into the result: missing and empty result files, which count as no detections; unsorted files, which
-    are sorted by falling score unless ``options.as_is``; result files without an annotation, which are left out.
+    are sorted by falling score unless ``options.as_is``; result files without an annotation, and rows of the ground truth that
+    cannot be read, which are left out.
 
     Raises:
         DataNotFoundError: a folder, an image or the table of sizes is not there, or a folder holds no annotations.
-        AnnotationError: a row cannot be read; the message names file and row.
+        AnnotationError: a row of a result file cannot be read, or with ``options.strict`` one of the ground truth; the message
+            names file and row.
         DataError: no result file fits any annotation, or an image's size is not known.
     """
     files = _text_files(options.annotations, "annotations")
     if not files:
         raise DataNotFoundError(f"{options.annotations} holds no annotation files; expected one .txt an image")
-    ground_truth = {name: read_ground_truth(path) for name, path in files.items()}
-    detections, warnings = _read_detections(options, list(files))
-    names = list(files)
+    names, problems = list(files), []
+    ground_truth = {}
+    for name, path in files.items():
+        ground_truth[name], unreadable = read_ground_truth(path)
+        problems += unreadable
+    detections, warnings = _read_detections(options, names)
+    warnings = [*unreadable_truth(problems, strict=options.strict), *warnings]
     sizes_wh = _sizes_from_table(options.sizes, names) if options.sizes else _sizes_from_images(options.images or Path(), names)
     for warning in warnings:
         print(f"yolo-ema: warning: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
@@ -47,21 +53,38 @@ def score(options: ScoreOptions) -> Scorecard:
     return make_scorecard(ground_truth, detections, sizes_wh, about=about, warnings=warnings)
 
 
-def read_ground_truth(path: Path) -> np.ndarray:
-    """Return an annotation file's rows: (N, 6) left, top, width, height in pixels, score, category.
+def read_ground_truth(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Read an annotation file.
+
+    Returns:
+        (N, 6) left, top, width, height in pixels, score, category, and one sentence, with file and row, for each row that cannot be
+        read and is left out.
 
     Raises:
-        AnnotationError: a row cannot be read, since figures without it would be wrong.
         DataNotFoundError: there is no such file.
     """
     annotations = read_annotations(path)
-    unreadable = [one for one in annotations.anomalies if one.kind in _LEFT_OUT]
-    if unreadable:
-        more = f" (and {len(unreadable) - 1} more rows)" if len(unreadable) > 1 else ""
-        first = unreadable[0]
-        found = first.message.partition("; the row")[0]
-        raise AnnotationError(f"{first.file}, row {first.row}: {found}{more}; nothing is scored, since the figures would be wrong")
-    return annotations.rows
+    problems = [
+        f"{one.file}, row {one.row}: {one.message.partition('; the row')[0]}"
+        for one in annotations.anomalies
+        if one.kind in _LEFT_OUT
+    ]
+    return annotations.rows, problems
+
+
+def unreadable_truth(problems: Sequence[str], *, strict: bool) -> list[str]:
+    """Return a warning that rows of the ground truth are left out, where there are any.
+
+    Raises:
+        AnnotationError: there are some, and ``strict`` is on.
+    """
+    if not problems:
+        return []
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if strict:
+        raise AnnotationError(f"{problems[0]}{more}; nothing is scored, since --strict forbids to leave ground truth out")
+    rows = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
+    return [f"{rows} of the ground truth cannot be read and are left out, so the figures are not exact: {problems[0]}{more}"]
 
 
 def _text_files(folder: Path, what: str) -> dict[str, Path]:

@@ -11,7 +11,7 @@ import pytest
 
 from yolo_ema.engine import validation
 from yolo_ema.engine.validation import validate
-from yolo_ema.errors import ConfigError, DataError, DataNotFoundError, SourceError
+from yolo_ema.errors import AnnotationError, ConfigError, DataError, DataNotFoundError, SourceError
 from yolo_ema.options.val import ValOptions
 
 OBJECTS = ((10, 20, 30, 40), (60, 20, 80, 40))  # x1, y1, x2, y2: the first a square, the second a bar
@@ -150,6 +150,15 @@ def test_a_split_without_labels_cannot_be_scored(data, weights):
         file.unlink()
     with pytest.raises(DataError, match="none of the 3 images of 'val' has labels"):
         run(data, weights)
+
+
+def test_bad_rows_of_the_ground_truth_are_said_or_refused(data, weights, capsys):
+    with (data.parent / "labels/val/b.txt").open("a") as file:
+        file.write("\n1 2 3")
+    assert run(data, weights).as_json()["official"]["AP"] == pytest.approx(100)
+    assert "1 row of the ground truth cannot be read" in capsys.readouterr().err
+    with pytest.raises(AnnotationError, match=r"b.txt, row 3: 3 numbers.*--strict"):
+        run(data, weights, strict=True)
 
 
 def test_faults_name_the_split_and_the_image(data, weights):
