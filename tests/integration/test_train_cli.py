@@ -45,24 +45,9 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     data = draw_dataset(folder / "tiny")
     before = _tree(folder / "tiny")
-    words = [
-        "train",
-        "--data",
-        str(data),
-        "--pretrained",
-        "none",
-        *WORDS,
-        "--nwd",
-        "0.3",
-        "--seed",
-        "5",
-        "--json",
-        "lr0=0.02",
-        "optimizer=sgd",
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", _CONFINED, *words], cwd=folder, env=os.environ, capture_output=True, text=True, check=False
-    )
+    own = ["--nwd", "0.3", "--seed", "5", "--json", "lr0=0.02", "optimizer=sgd"]
+    command = [sys.executable, "-c", _CONFINED, "train", "--data", str(data), "--pretrained", "none", *WORDS, *own]
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return {
         "folder": folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,5 +52,5 @@ class TrainValidator(DetectionValidator):
         """Finish, and at the last validation name the images at the limit."""
         super().finalize_metrics()
         if self.full_images and not self.training and RANK in {-1, 0}:
-            named = ", ".join(self.full_images[:NAMED]) + (", …" if len(self.full_images) > NAMED else "")
+            named = ", ".join(Path(file).name for file in self.full_images[:NAMED]) + (", …" if len(self.full_images) > NAMED else "")
             LOGGER.warning(f"{len(self.full_images)} images reach max_det={self.args.max_det}: {named}")
