@@ -28,19 +28,20 @@ def picture(seed: int, wh: tuple[int, int] = (320, 192)) -> np.ndarray:
     return np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
 
 
-def tiny_model(classes: int = 10) -> nn.Module:
-    """Build a detector of eight layers with an EMA block: what a test needs that is not about accuracy."""
+def tiny_model(classes: int = 10, *, nms_free: bool = False) -> nn.Module:
+    """Build a detector of seven layers with an EMA block: what a test needs that is not about accuracy."""
     register()
     backbone = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Conv", [32, 3, 2]], [-1, 1, "EMA", ["c2"]]]
     head = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [64, 3, 2]], [[3, 4, 5], 1, "Detect", ["nc"]]]
     definition = {"nc": classes, "depth_multiple": 1.0, "width_multiple": 1.0, "backbone": backbone, "head": head}
+    definition |= {"end2end": True, "reg_max": 1} if nms_free else {}
     return tasks.DetectionModel(definition, ch=3, nc=classes, verbose=False)
 
 
 def lively_model(name: str, classes: int = 10, seed: int = 0) -> nn.Module:
-    """Build a model whose scores spread over 0…1 on such pictures."""
+    """Build a model whose scores spread over 0…1 on such pictures: a shipped one, ``tiny``, or ``tiny-nms-free``."""
     torch.manual_seed(seed)
-    model = tiny_model(classes) if name == "tiny" else build_model(name, classes)
+    model = tiny_model(classes, nms_free=name != "tiny") if name.startswith("tiny") else build_model(name, classes)
     model.names = {index: f"class {index}" for index in range(classes)}
     model.args = {}
     batch = torch.from_numpy(np.stack([picture(one) for one in range(4)])).permute(0, 3, 1, 2).float() / 255
