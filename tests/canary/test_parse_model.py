@@ -134,6 +134,8 @@ def test_ultralytics_own_load_goes_by_index_and_keeps_the_wide_class_branch():
     target.load(source, verbose=False)
     assert target.model[-1].cv3[0][-1].in_channels == 80
     plain = build_model("yolo11n", 10)
+    as_they_are = [key for key, tensor in plain.state_dict().items() if tensor.shape == source.state_dict()[key].shape]
+    assert len(as_they_are) == 448
     plain.load(source, verbose=False)
     given = source.state_dict()
     carried = [

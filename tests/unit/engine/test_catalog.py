@@ -14,6 +14,8 @@ from yolo_ema.engine.registration import build_model
 from yolo_ema.errors import ModelError
 from yolo_ema.options.models import ModelsOptions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.mark.parametrize(
     ("name", "stated_in"),

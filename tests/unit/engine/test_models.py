@@ -11,17 +11,10 @@ from yolo_ema.engine.layer_graph import inputs_of, run_layers
 from yolo_ema.engine.registration import build_model
 from yolo_ema.nn import EfficientMultiScaleAttention
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES = [name for stem, path in shipped_models().items() for name in scaled_names(stem, path)]
 BLOCKS = (EfficientMultiScaleAttention,)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small images on large models: more threads only wait for each other, all the more beside other test processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _sources(layer: nn.Module) -> list[int]:

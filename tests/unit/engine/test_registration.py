@@ -21,6 +21,8 @@ from yolo_ema.engine.registration import build_model, model_yaml, register
 from yolo_ema.errors import ConfigError, MachineError, ModelError
 from yolo_ema.nn import EfficientMultiScaleAttention
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Digits before n, s, m, l or x are what Ultralytics' pattern for scales looks for, anywhere in a path.
 NASTY = ("run2m", "yolo8x/run2m", "yolov5n6", "exp 1s, copy", "ä11l", "yolo11n-ema.yaml")
 
@@ -75,7 +77,7 @@ def test_a_users_own_script(tmp_path):
     script = f"import yolo_ema; from ultralytics import YOLO; {build}"
     folder = tmp_path / "yolo8x" / "run2m"
     folder.mkdir(parents=True)
-    environment = {**os.environ, "YOLO_EMA_CACHE": str(folder), "YOLO_CONFIG_DIR": os.environ["YOLO_CONFIG_DIR"]}
+    environment = {**os.environ, "YOLO_EMA_CACHE": str(folder), "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "true"}
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-2:] == ["s", "detect"]

@@ -16,21 +16,15 @@ from yolo_ema.engine.transfer import transfer_weights
 from yolo_ema.errors import TransferError
 from yolo_ema.nn import EfficientMultiScaleAttention
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FAMILIES = ("yolov5n", "yolov8n", "yolo11n", "yolo26n", "yolov8s", "yolo26s")
 WIDE = 80  # classes of COCO
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
-
-
 def _random(name: str, classes: int) -> nn.Module:
     """A model whose every tensor differs from what building gives, statistics of the batch norms included."""
+    torch.manual_seed(0)
     model = build_model(name, classes)
     for key, tensor in model.state_dict().items():
         if key.endswith("running_var"):
