@@ -18,8 +18,10 @@ class DroneOptions(Options):
 
     mask_ignored: bool = option(True, help="leave unassigned anchors inside ignored regions out of the loss")
     strict_labels: bool = option(False, help="refuse a dataset with bad label rows or damaged images, instead of leaving those out")
-    augment: tuple[str, ...] = option((), choices=AUGMENTATIONS, help="augmentations for drone footage, by name")
-    train_tiles: str = option("off", help="train on tiles at native resolution: off, or the tile's size as WIDTHxHEIGHT in pixels")
+    augment: tuple[str, ...] = option((), choices=AUGMENTATIONS, help="augmentations for drone footage, separated by commas")
+    train_tiles: str = option(
+        "off", metavar="WxH", help="train on tiles at native resolution: off, or their width and height in pixels, as in 640x640"
+    )
     tile_overlap: float = option(0.2, help="overlap of neighbouring training tiles, as a share of the tile from 0 to 0.9")
     paste_boxes: float = option(0.0, help="probability, 0 to 1, of pasting copies of labelled small objects into an image")
     nwd: float = option(0.0, help="share, 0 to 1, of normalised Wasserstein distance in place of IoU in assignment and box loss")
