@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from tqdm import tqdm
 
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
+from yolo_ema.image_header import ImageHeaderError, image_wh
 from yolo_ema.options.score import ScoreOptions
 from yolo_ema.visdrone.annotations import read_annotations, read_results
-from yolo_ema.visdrone.labels import ImageHeaderError, image_wh
 from yolo_ema.visdrone.scorecard import Scorecard, make_scorecard
 
 __all__ = ["read_ground_truth", "score", "unreadable_truth"]
 
+_T = TypeVar("_T")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LEFT_OUT = frozenset({"field-count", "not-integer", "out-of-range", "unknown-category"})
 _SPLIT = re.compile(r"(?:^|[^a-z])(train|val|test-dev|test-challenge)(?![a-z])", re.IGNORECASE)
@@ -41,7 +44,7 @@ def score(options: ScoreOptions) -> Scorecard:
         raise DataNotFoundError(f"{options.annotations} holds no annotation files; expected one .txt an image")
     names, problems = list(files), []
     ground_truth = {}
-    for name, path in files.items():
+    for name, path in _progress(files.items(), "annotations"):
         ground_truth[name], unreadable = read_ground_truth(path)
         problems += unreadable
     detections, warnings = _read_detections(options, names)
@@ -101,7 +104,7 @@ def _read_detections(options: ScoreOptions, names: Sequence[str]) -> tuple[dict[
             f"none of the {len(files)} result files in {options.results} has the name of an annotation in {options.annotations}: "
             f"the first are {files[strays[0]].name} and {names[0]}.txt"
         )
-    detections = {name: read_results(files[name]) for name in names if name in files}
+    detections = {name: read_results(files[name]) for name in _progress(names, "results") if name in files}
     empty = [name for name, rows in detections.items() if not len(rows)]
     unsorted = [name for name, rows in detections.items() if (np.diff(rows[:, 4]) > 0).any()]
     if not options.as_is:
@@ -115,6 +118,10 @@ def _read_detections(options: ScoreOptions, names: Sequence[str]) -> tuple[dict[
         (strays, "with a result file but no annotation, left out"),
     )
     return detections, [_finding(found, fate) for found, fate in findings if found]
+
+
+def _progress(images: Collection[_T], title: str) -> Iterable[_T]:
+    return tqdm(images, desc=title, unit="image", leave=False, disable=not sys.stderr.isatty())
 
 
 def _finding(names: Sequence[str], fate: str) -> str:
@@ -152,7 +159,7 @@ def _sizes_from_images(folder: Path, names: Sequence[str]) -> dict[str, tuple[in
     files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     if missing := [name for name in names if name not in files]:
         raise DataNotFoundError(f"{folder} lacks the images of {_finding(missing, 'with annotations')}")
-    return {name: _size_of(files[name]) for name in names}
+    return {name: _size_of(files[name]) for name in _progress(names, "image sizes")}
 
 
 def _size_of(file: Path) -> tuple[int, int]:
