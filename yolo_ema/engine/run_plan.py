@@ -42,9 +42,16 @@ _FLAGS: dict[str, Any] = {
     "seed": int,
     "project": Path,
     "name": str,
+    "pretrained": str,
     "resume": str,
 }
 """Settings of Ultralytics that are flags here, and their types."""
+
+_AS_SWITCH: dict[str, dict[str, str | None]] = {
+    "pretrained": {"true": "auto", "false": "none"},
+    "resume": {"true": LATEST, "false": None},
+}
+"""What those mean here that Ultralytics takes as a switch, too."""
 
 
 def plan_run(options: TrainOptions) -> dict[str, Any]:
@@ -110,15 +117,13 @@ def _merged(options: TrainOptions) -> tuple[TrainOptions, dict[str, Any]]:
         word, value = options.settings[key], settings.pop(key)
         if getattr(options, key) != defaults[key]:
             raise ConfigError(f"{key} is given twice: as --{key} {getattr(options, key)} and as {key}={word}")
+        if word.lower() in _AS_SWITCH.get(key, {}):
+            taken[key] = _AS_SWITCH[key][word.lower()]
+            continue
         try:
             taken[key] = _FLAGS[key](word if _FLAGS[key] in {str, Path} else value)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{key}={word} is not understood; expected {_FLAGS[key].__name__}") from error
-    if isinstance(settings.get("pretrained"), bool):
-        taken["pretrained"] = "auto" if settings["pretrained"] else "none"
-    elif "pretrained" in settings:
-        taken["pretrained"] = options.settings["pretrained"]
-    settings.pop("pretrained", None)
     return dataclasses.replace(options, settings={}, **taken), settings
 
 
