@@ -163,10 +163,7 @@ class DroneDataset(YOLODataset):
         """Decode an image as training will, and return its height and width. Raises `OSError` or `ValueError`."""
         path = Path(image)
         if self.channels == 3 and path.suffix.lower() not in {".avif", ".heic", ".heif", ".dng", ".mpo"}:
-            try:
-                height, width = read_image(path).shape[:2]
-            except ImportError as error:  # Ultralytics' Image.open asks for a package where it doesn't know the format
-                raise SourceError(f"{path} is not an image that can be read") from error
+            height, width = read_image(path).shape[:2]
             return height, width
         decoded = imread(path, flags=self.cv2_flag)
         if decoded is None:

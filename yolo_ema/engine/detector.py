@@ -12,8 +12,8 @@ from ultralytics.engine.results import Results
 from yolo_ema.engine.runtime import Runtime
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError, did_you_mean
 from yolo_ema.footage.frames import Frame, FrameDetections
-from yolo_ema.footage.images import MAX_PIXELS
 from yolo_ema.footage.sources import open_sources
+from yolo_ema.image_header import LARGEST_PIXELS
 from yolo_ema.resources import weights_dir
 
 __all__ = ["DEFAULT_WEIGHTS", "Detector", "default_weights"]
@@ -54,7 +54,7 @@ class Detector:
         classes: Sequence[str] = (),
         device: str = "auto",
         half: bool = False,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int = LARGEST_PIXELS,
         trust: bool = False,
     ) -> None:
         """Load the weights.

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from yolo_ema.errors import SourceError
+from yolo_ema.image_header import LARGEST_PIXELS, image_wh
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "image_wh", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "read_image"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".tif", ".tiff", ".webp"})
-MAX_PIXELS = 350_000_000
-"""Images with more pixels are refused before decoding, unless the caller sets another limit."""
 
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_START_OF_SCAN = 0xDA
-_pillow_limit = threading.Lock()
 
 
-def image_wh(path: Path) -> tuple[int, int]:
-    """Return width and height from an image's header, as stored (before an EXIF rotation), without decoding it.
-
-    Raises:
-        SourceError: the file is missing, empty, or no image.
-    """
-    if not path.is_file():
-        raise SourceError(f"no image at {path}")
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty (0 bytes)")
-    try:
-        with _any_size(), Image.open(path) as image:
-            return image.size
-    except UnidentifiedImageError:
-        raise SourceError(f"{path} is not an image that can be read; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise SourceError(f"{path} is damaged: {error}") from error
-
-
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 BGR, turned upright by its EXIF orientation; 16-bit is scaled to 8, alpha is dropped.
 
     Args:
@@ -98,14 +73,3 @@ def _jpeg_scan_start(content: bytes) -> int | None:
         else:
             at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
     return None
-
-
-@contextlib.contextmanager
-def _any_size() -> Iterator[None]:
-    """Let Pillow read the header of any image: the limit is ours, and settable."""
-    with _pillow_limit:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before

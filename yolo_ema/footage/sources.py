@@ -10,8 +10,9 @@ from pathlib import Path
 
 from yolo_ema.errors import SourceError, did_you_mean
 from yolo_ema.footage.frames import Frame
-from yolo_ema.footage.images import IMAGE_SUFFIXES, MAX_PIXELS, read_image
+from yolo_ema.footage.images import IMAGE_SUFFIXES, read_image
 from yolo_ema.footage.video import VIDEO_SUFFIXES, VideoReader
+from yolo_ema.image_header import LARGEST_PIXELS
 
 __all__ = ["Source", "open_sources"]
 
@@ -21,7 +22,7 @@ class Source:
     """One image or video file."""
 
     path: Path
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = LARGEST_PIXELS
 
     @property
     def is_video(self) -> bool:
@@ -59,7 +60,7 @@ class Footage:
             yield Frame(image_bgr, name, index, time_s)
 
 
-def open_sources(specifications: Sequence[str], *, max_pixels: int = MAX_PIXELS) -> list[Source]:
+def open_sources(specifications: Sequence[str], *, max_pixels: int = LARGEST_PIXELS) -> list[Source]:
     """Turn paths, folders and patterns into sources, in the order given and sorted by name within a folder.
 
     Args:

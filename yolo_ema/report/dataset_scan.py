@@ -13,7 +13,7 @@ from tqdm import tqdm
 from yolo_ema.engine.datasets import ignored_path, label_path
 from yolo_ema.engine.labels import Problem, read_label_file, read_region_file
 from yolo_ema.errors import AnnotationError
-from yolo_ema.visdrone.labels import ImageHeaderError, image_wh
+from yolo_ema.image_header import ImageHeaderError, image_wh
 
 __all__ = ["THUMBNAIL_SIDE", "SplitScan", "percent_below", "read_thumbnail", "scan_split"]
 

@@ -13,9 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.image_header import ImageHeaderError, image_wh
 from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
-from yolo_ema.visdrone.labels import ImageHeaderError, ImageLabels, clip_boxes, describe_fate, image_wh
+from yolo_ema.visdrone.labels import ImageLabels, clip_boxes, describe_fate
 
 __all__ = ["CocoContent", "read_coco"]
 

@@ -6,21 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from yolo_ema.visdrone.annotations import IGNORED, OTHERS, Annotations, Anomaly
 
-__all__ = ["ImageHeaderError", "ImageLabels", "clip_boxes", "describe_fate", "image_wh", "label_annotations", "yolo_rows"]
-
-LARGEST_PIXELS = 350_000_000
-"""An image that claims more is left out: decoding it could take all memory."""
-
-_EXIF_ORIENTATION = 274
-_QUARTER_TURNED = {5, 6, 7, 8}
-
-
-class ImageHeaderError(Exception):
-    """An image's size cannot be read."""
+__all__ = ["ImageLabels", "clip_boxes", "describe_fate", "label_annotations", "yolo_rows"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,30 +33,6 @@ class ImageLabels:
     boxes_xyxy: np.ndarray
     classes: np.ndarray
     ignored_xyxy: np.ndarray
-
-
-def image_wh(path: Path) -> tuple[int, int]:
-    """Return an image's width and height in pixels from its header, without decoding it.
-
-    The EXIF orientation is honoured, since training reads images that way.
-
-    Raises:
-        ImageHeaderError: the file is no image, is damaged at its start, or claims more pixels than is safe to decode.
-    """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # Pillow's own limit is lower, and would warn from half of it on
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNED
-    except (UnidentifiedImageError, ImportError):  # Ultralytics wraps Pillow's open, to import a package for further formats
-        raise ImageHeaderError("is no image that can be read") from None
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError) as error:  # what Pillow's readers raise on damaged headers
-        raise ImageHeaderError(f"cannot be read: {error}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-    if not 1 <= width * height <= LARGEST_PIXELS:
-        raise ImageHeaderError(f"claims {width}x{height} pixels, expected 1 to {LARGEST_PIXELS:,} in all")
-    return (height, width) if turned else (width, height)
 
 
 def clip_boxes(boxes_ltwh: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

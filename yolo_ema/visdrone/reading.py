@@ -9,9 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from yolo_ema.errors import DataNotFoundError
+from yolo_ema.image_header import ImageHeaderError, image_wh
 from yolo_ema.visdrone.annotations import OTHERS, Anomaly, read_annotations
 from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
-from yolo_ema.visdrone.labels import ImageHeaderError, ImageLabels, image_wh, label_annotations
+from yolo_ema.visdrone.labels import ImageLabels, label_annotations
 from yolo_ema.visdrone.layout import SplitFolder
 
 __all__ = ["SplitContent", "images_by_stem", "read_split"]

@@ -1,0 +1,60 @@
+"""An image's size out of its header, before anything is decoded: the one gate that oversized and damaged images meet."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ["LARGEST_PIXELS", "ImageHeaderError", "image_wh"]
+
+LARGEST_PIXELS = 350_000_000
+"""An image that claims more is refused unless the caller sets another limit: decoding it could take all memory."""
+
+_EXIF_ORIENTATION = 274
+_QUARTER_TURNED = {5, 6, 7, 8}
+_pillow_limit = threading.Lock()
+
+
+class ImageHeaderError(ValueError):
+    """An image's size cannot be read, or is too large; the message is a clause about the file that the caller names."""
+
+
+def image_wh(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]:
+    """Return an image's width and height in pixels as it is shown, turned by its EXIF orientation, without decoding it.
+
+    Args:
+        path: the image file.
+        max_pixels: the most pixels that the header may claim.
+
+    Raises:
+        ImageHeaderError: the file is empty, no image, damaged at its start, or claims more than ``max_pixels``.
+    """
+    if path.is_file() and path.stat().st_size == 0:
+        raise ImageHeaderError("is empty (0 bytes)")
+    try:
+        with _any_size(), Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNED
+    except (UnidentifiedImageError, ImportError):  # Ultralytics wraps Pillow's open, to import a package for further formats
+        raise ImageHeaderError("is not an image that can be read") from None
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError) as error:  # what Pillow's readers raise on damaged headers
+        raise ImageHeaderError(f"is damaged: {error}") from error
+    if not 1 <= width * height <= max_pixels:
+        millions = f"{width * height / 1e6:.0f} million pixels, expected 1 to {max_pixels / 1e6:g} million"
+        raise ImageHeaderError(f"claims {width}x{height} = {millions}")
+    return (height, width) if turned else (width, height)
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Let Pillow read the header of any image: its own limit is lower than ours, and warns from half of it on."""
+    with _pillow_limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
