@@ -137,6 +137,10 @@ class DroneDataset(YOLODataset):
         self._report(scan)
         if not scan.images:
             raise DataError(f"no image of {self.img_path} can be used: {scan.problems[0]}")
+        if self.augment and scan.without_file == len(scan.images):
+            raise DataError(
+                f"no image of {self.img_path} has a label file; the first was looked for at {label_files[scan.images[0]]}"
+            )
         labels: list[dict[str, Any]] = [
             {
                 "im_file": self.im_files[place],
@@ -153,11 +157,22 @@ class DroneDataset(YOLODataset):
         ]
         self.verify_labels(labels, Path(label_files[0]).parent)
         if self.augment and self.drone.tile_wh is not None:
-            labels = cut_into_tiles(labels, self.drone.tile_wh, self.drone.tile_overlap)
+            labels = self._cut(labels, self.drone.tile_wh)
         self._polygons = any(len(label["segments"]) for label in labels)
         self._shapes_hw = [label["shape"] for label in labels]
         self.im_files = [label["im_file"] for label in labels]
         return labels
+
+    def _cut(self, labels: list[dict[str, Any]], tile_wh: tuple[int, int]) -> list[dict[str, Any]]:
+        """Cut images into tiles, and say what comes of it."""
+        tiles = cut_into_tiles(labels, tile_wh, self.drone.tile_overlap)
+        LOGGER.info(f"{self.prefix}{len(tiles)} tiles of at most {tile_wh[0]}x{tile_wh[1]} pixels from {len(labels)} images")
+        if max(tile_wh) != self.imgsz:
+            LOGGER.warning(
+                f"{self.prefix}tiles are scaled by {self.imgsz / max(tile_wh):.2f}: imgsz is {self.imgsz}, their longer side "
+                f"{max(tile_wh)}. For native resolution give imgsz the tile's longer side"
+            )
+        return tiles
 
     def _decoded_hw(self, image: str) -> tuple[int, int]:
         """Decode an image as training will, and return its height and width. Raises `OSError` or `ValueError`."""

@@ -168,6 +168,13 @@ def test_no_images_and_no_usable_image_are_said(tmp_path):
         dataset_of(tmp_path)
 
 
+def test_training_without_any_label_file_is_refused_and_says_where_they_would_lie(images):
+    shutil.rmtree(images.parent.parent / "labels")
+    with pytest.raises(DataError, match=r"looked for at .*/labels/train/000\.txt"):
+        dataset_of(images)
+    assert len(dataset_of(images, mode="val")) == 6
+
+
 def test_disk_cache_lies_in_the_cache_folder_and_follows_the_image(images, tmp_path):
     dataset = dataset_of(images, cache="disk")
     kept = sorted((tmp_path / "cache/images").glob("*.npy"))
