@@ -184,7 +184,7 @@ def test_missing_folders_and_images_are_named(folders):
     with pytest.raises(DataNotFoundError, match=r"lacks the images of 1 image with annotations: img_b"):
         score(options(folders, sizes=None, images=folders / "images"))
     (folders / "images" / "img_b.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"img_b.jpg is no image"):
+    with pytest.raises(DataError, match=r"img_b.jpg is not an image that can be read"):
         score(options(folders, sizes=None, images=folders / "images"))
 
 
