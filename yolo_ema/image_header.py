@@ -38,7 +38,7 @@ def image_wh(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]
     try:
         with _any_size(), Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNED
+            turned = width * height <= max_pixels and _orientation(image) in _QUARTER_TURNED
     except (UnidentifiedImageError, ImportError):  # Ultralytics wraps Pillow's open, to import a package for further formats
         raise ImageHeaderError("is not an image that can be read") from None
     except (OSError, SyntaxError, ValueError, TypeError, EOFError) as error:  # what Pillow's readers raise on damaged headers
@@ -47,6 +47,15 @@ def image_wh(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]
         millions = f"{width * height / 1e6:.0f} million pixels, expected 1 to {max_pixels / 1e6:g} million"
         raise ImageHeaderError(f"claims {width}x{height} = {millions}")
     return (height, width) if turned else (width, height)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """Return the EXIF orientation; of a PNG only one that stands before the pixels, since Pillow decodes them to look behind."""
+    if image.format != "PNG":
+        return image.getexif().get(_EXIF_ORIENTATION)
+    exif = Image.Exif()
+    exif.load(image.info.get("exif", b""))
+    return exif.get(_EXIF_ORIENTATION)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from yolo_ema.errors import SourceError
-from yolo_ema.image_header import LARGEST_PIXELS, image_wh
+from yolo_ema.image_header import LARGEST_PIXELS, ImageHeaderError, image_wh
 
 __all__ = ["IMAGE_SUFFIXES", "read_image"]
 
@@ -29,11 +29,12 @@ def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
         SourceError: the file is missing, empty, no image, truncated, or larger than ``max_pixels``.
     """
     path = Path(path)
-    width, height = image_wh(path)
-    if width * height > max_pixels:
-        raise SourceError(
-            f"{path} has {width}x{height} = {width * height / 1e6:.0f} million pixels, more than {max_pixels / 1e6:.0f}"
-        )
+    if not path.is_file():
+        raise SourceError(f"no image at {path}")
+    try:
+        width, height = image_wh(path, max_pixels=max_pixels)
+    except ImageHeaderError as error:
+        raise SourceError(f"{path} {error}") from error
     content = path.read_bytes()
     if cut := _cut_short(content):
         raise SourceError(f"{path} is truncated: {cut}")
