@@ -11,7 +11,8 @@ from yolo_ema.engine.runtime import Runtime
 
 __all__ = ["Agreement", "compare_boxes", "compare_candidates", "compare_runtimes"]
 
-_SAME_OBJECT_IOU = 0.5
+_SAME_OBJECT_SHARE = 0.25
+"""Counterparts lie within this share of the box's longer side, and a pixel."""
 
 
 @dataclass(frozen=True)
@@ -102,22 +103,16 @@ def compare_boxes(reference: np.ndarray, other: np.ndarray, *, threshold: float 
     free = np.ones(len(other), dtype=bool)
     boxes, missing, box_px, score = 0, 0, 0.0, 0.0
     for row in reference:
-        overlaps = np.where(free & (other[:, 5] == row[5]), _overlaps(row[:4], other[:, :4]), 0.0)
-        best = int(overlaps.argmax()) if len(other) else -1
-        if best < 0 or overlaps[best] < _SAME_OBJECT_IOU:
+        # By distance, not by overlap: a head may give a box of no or negative size, which overlaps not even itself.
+        distances = np.where(free & (other[:, 5] == row[5]), np.abs(row[:4] - other[:, :4]).max(axis=1, initial=0.0), np.inf)
+        best = int(distances.argmin()) if len(other) else -1
+        reach = _SAME_OBJECT_SHARE * float(np.abs(row[2:4] - row[:2]).max()) + 1.0
+        if best < 0 or distances[best] > reach:
             missing += bool(row[4] >= threshold)
             continue
         free[best] = False
         boxes += 1
-        box_px = max(box_px, float(np.abs(row[:4] - other[best, :4]).max()) * scale)
+        box_px = max(box_px, float(distances[best]) * scale)
         score = max(score, float(abs(row[4] - other[best, 4])))
     missing += int((other[free, 4] >= threshold).sum())
     return Agreement(1, boxes, missing, box_px, score)
-
-
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the IoU of one box with each of (M, 4)."""
-    sides = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None)
-    shared = sides.prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return shared / np.maximum(areas - shared, 1e-9)
