@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +15,8 @@ from yolo_ema.engine.presets import PRESETS, Cost, fitting_batch, training_cost
 from yolo_ema.engine.registration import build_model
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import PRESET_NAMES, TrainOptions
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def test_the_options_name_the_presets_that_there_are():
@@ -56,6 +61,31 @@ def test_operations_are_those_that_the_catalog_counts():
     from yolo_ema.engine.catalog import describe
 
     assert training_cost("yolo11n-ema", 640).gflops == pytest.approx(describe("yolo11n-ema").gflops, rel=0.01)
+
+
+def test_the_documented_table_is_what_the_presets_are_and_cost():
+    text = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
+    rows = [row for row in rows if row[0] in PRESETS]
+    assert [row[0] for row in rows] == list(PRESETS)
+    for name, model, p2, imgsz, tiles, epochs, batch, gflops, kept, step in rows:
+        preset, cost = PRESETS[name], training_cost(PRESETS[name].model, PRESETS[name].imgsz)
+        assert (model, p2, int(imgsz), tiles) == (preset.model, "yes" if preset.has_p2 else "no", preset.imgsz, preset.train_tiles)
+        assert (int(epochs), int(batch)) == (preset.epochs, preset.batch)
+        assert float(gflops) == pytest.approx(cost.gflops, rel=0.02)
+        assert float(kept.removesuffix(" GB")) == pytest.approx(cost.kept_gb, rel=0.05)
+        assert float(step.removesuffix(" GB")) == pytest.approx(preset.batch * cost.kept_gb / 2, rel=0.05)
+
+
+def test_the_help_says_what_each_preset_is_and_costs():
+    text = next(field.metadata["help"] for field in dataclasses.fields(TrainOptions) if field.name == "preset")
+    costs = {name: training_cost(one.model, one.imgsz) for name, one in PRESETS.items()}
+    for name, preset in PRESETS.items():
+        said = text.partition(f"{name} (")[2].partition(")")[0]
+        assert f"{preset.model} at {preset.imgsz}" in said
+        assert f"{round(preset.batch * costs[name].kept_gb / 2)} GB" in said
+        if name != "fast":
+            assert f"{round(costs[name].gflops / costs['fast'].gflops)} times" in said
 
 
 def test_costs_grow_with_the_area():
