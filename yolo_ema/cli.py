@@ -180,8 +180,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print usage and the message, with the closest known word, and exit with 2."""
         known = [flag for action in self._actions for flag in action.option_strings]
-        for action in self._actions:
-            known += action.choices if isinstance(action, argparse._SubParsersAction) else []  # noqa: SLF001 - argparse has no other way
+        known += [str(word) for action in self._actions for word in action.choices or ()]
         mistyped = re.search(r"invalid choice: '([^']+)'|unrecognized arguments: (\S+)", message)
         hint = did_you_mean((mistyped[1] or mistyped[2]).partition("=")[0], known) if mistyped else ""
         super().error(message + hint)

@@ -25,7 +25,11 @@ def test_version(capsys):
 
 @pytest.mark.parametrize(
     ("words", "hint"),
-    [(["detekt", "x.jpg"], "did you mean 'detect'?"), (["detect", "x.jpg", "--wieghts", "w.pt"], "did you mean '--weights'?")],
+    [
+        (["detekt", "x.jpg"], "did you mean 'detect'?"),
+        (["detect", "x.jpg", "--wieghts", "w.pt"], "did you mean '--weights'?"),
+        (["data", "prepare", "visdrne"], "did you mean 'visdrone'?"),
+    ],
 )
 def test_a_mistyped_word_names_the_closest(words, hint, capsys):
     assert main(words) == 2
