@@ -202,7 +202,7 @@ def _run_exporter(
         raise MissingPackageError(
             f"export to {name} needs the package {package}; install it with: pip install '{wanted}'"
         ) from error
-    except (AssertionError, ValueError, TypeError, SyntaxError) as error:
+    except (AssertionError, ValueError, TypeError) as error:
         raise ConfigError(f"export to {name} is refused by Ultralytics: {_first_line(error)}") from error
     except Exception as error:  # converters have errors of their own
         raise MachineError(f"export to {name} failed here: {_first_line(error)}") from error
