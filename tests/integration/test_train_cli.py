@@ -169,3 +169,31 @@ def test_what_is_wrong_is_found_before_anything_starts(words, code, what, tmp_pa
     assert len(errors) == 1
     assert what in errors[0]
     assert not (tmp_path / "runs").exists()
+
+
+def test_tensorboard_gets_a_file_of_events_when_it_is_chosen(run, yolo_ema_command):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    words = ["--pretrained", "none", *WORDS, "--epochs", "1", "--name", "watched", "--loggers", "tensorboard"]
+    hidden = {
+        key: value for key, value in os.environ.items() if not key.startswith("PYTEST")
+    }  # Ultralytics logs nothing under pytest
+    command = [sys.executable, "-m", "yolo_ema", "train", "--data", str(run["data"]), *words]
+    done = subprocess.run(command, cwd=run["folder"], env=hidden, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list((run["folder"] / "runs" / "train" / "watched").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    ("script", "usage"),
+    [
+        ("train", "yolo-ema train"),
+        ("val", "yolo-ema val"),
+        ("detect", "yolo-ema detect"),
+        ("export", "yolo-ema export"),
+        ("prepare_visdrone", "yolo-ema data prepare"),
+    ],
+)
+def test_a_script_is_its_verb(script, usage):
+    command = [sys.executable, Path(__file__).resolve().parents[2] / "scripts" / f"{script}.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: {usage} ")

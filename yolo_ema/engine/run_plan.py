@@ -72,6 +72,8 @@ def _fresh(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
         LOGGER.warning(f"optimizer=auto ignores {' and '.join(ignored)}; name one to have them used, as in optimizer=AdamW")
     preset = PRESETS[options.preset]
     device = choose_device(options.device)
+    if device == "cpu" and preset.name != "fast" and options.imgsz is None:
+        LOGGER.warning(f"training on the CPU with the preset {preset.name}; --preset fast takes a fraction of the time")
     model = options.model or preset.model
     config, pretrained = _model_and_weights(model, options)
     imgsz = options.imgsz or preset.imgsz

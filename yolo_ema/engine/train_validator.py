@@ -9,6 +9,8 @@ import torch
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import LOGGER, RANK, nms
 
+from yolo_ema.engine.environment import use_all_cores
+
 __all__ = ["NAMED", "TrainValidator"]
 
 NAMED = 5
@@ -25,6 +27,8 @@ class TrainValidator(DetectionValidator):
     def init_metrics(self, model: torch.nn.Module) -> None:
         """Start anew, with no image at the limit."""
         super().init_metrics(model)
+        if self.device.type == "cpu":
+            use_all_cores()  # choosing the device for the last validation took one away
         self.full_images: list[str] = []
 
     def postprocess(self, preds: torch.Tensor) -> list[dict[str, torch.Tensor]]:
@@ -52,5 +56,6 @@ class TrainValidator(DetectionValidator):
         """Finish, and at the last validation name the images at the limit."""
         super().finalize_metrics()
         if self.full_images and not self.training and RANK in {-1, 0}:
-            named = ", ".join(Path(file).name for file in self.full_images[:NAMED]) + (", …" if len(self.full_images) > NAMED else "")
+            names = [Path(file).name for file in self.full_images[:NAMED]]
+            named = ", ".join(names) + (", …" if len(self.full_images) > NAMED else "")
             LOGGER.warning(f"{len(self.full_images)} images reach max_det={self.args.max_det}: {named}")
