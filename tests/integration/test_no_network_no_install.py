@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 from lively_weights import lively_model, picture, save
+from tiny_dataset import NAMES, draw_dataset
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -105,6 +106,24 @@ def test_the_same_where_the_user_imported_ultralytics_first(folder):
     done = guarded(WORK.format(first='import ultralytics; import os; os.write(2, b"IMPORTED")'), folder)
     assert done.returncode == 0, done.stderr
     assert "BLOCKED" not in done.stderr.partition("IMPORTED")[2]
+
+
+def test_validating_needs_no_network_and_no_process(folder):
+    data_yaml = draw_dataset(folder / "data", train=2, val=2)
+    model = lively_model("tiny", classes=2)
+    model.names = dict(enumerate(NAMES))
+    save(model, folder / "two.pt")
+    script = f"""
+        from pathlib import Path
+        from yolo_ema.engine.validation import validate
+        from yolo_ema.options.val import ValOptions
+        validate(ValOptions(weights=Path("two.pt"), data={str(data_yaml)!r}, device="cpu"))
+        print("done")
+    """
+    done = guarded(script, folder)
+    assert done.returncode == 0, done.stderr
+    assert "BLOCKED" not in done.stderr
+    assert done.stdout.splitlines()[-1] == "done"
 
 
 def test_missing_packages_are_not_installed(folder):
