@@ -171,12 +171,24 @@ def test_what_is_wrong_is_found_before_anything_starts(words, code, what, tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
+def test_plain_ultralytics_trains_with_our_trainer(run, tmp_path):
+    program = (
+        "import yolo_ema; from yolo_ema.engine.trainer import EmaTrainer; from ultralytics import YOLO; import sys\n"
+        "model = YOLO(yolo_ema.model_yaml('yolo11n-ema'))\n"
+        "small = dict(epochs=1, imgsz=64, batch=6, device='cpu', plots=False)\n"
+        "model.train(trainer=EmaTrainer, data=sys.argv[1], project=sys.argv[2], **small)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, run["data"], tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list(tmp_path.glob("*/run.json"))) == 1
+    assert tuple(load_model(next(tmp_path.glob("*/weights/best.pt"))).names.values()) == NAMES
+
+
 def test_tensorboard_gets_a_file_of_events_when_it_is_chosen(run, yolo_ema_command):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     words = ["--pretrained", "none", *WORDS, "--epochs", "1", "--name", "watched", "--loggers", "tensorboard"]
-    hidden = {
-        key: value for key, value in os.environ.items() if not key.startswith("PYTEST")
-    }  # Ultralytics logs nothing under pytest
+    # Ultralytics logs nothing where it sees pytest.
+    hidden = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     command = [sys.executable, "-m", "yolo_ema", "train", "--data", str(run["data"]), *words]
     done = subprocess.run(command, cwd=run["folder"], env=hidden, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

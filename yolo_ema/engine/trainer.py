@@ -25,7 +25,7 @@ from ultralytics.utils.torch_utils import torch_distributed_zero_first, unset_de
 from yolo_ema.engine.amp import own_amp_check
 from yolo_ema.engine.checkpoints import AtomicPath, discard_leftovers, strip_checkpoint
 from yolo_ema.engine.dataset import DroneDataset, build_train_dataset
-from yolo_ema.engine.datasets import data_fingerprint, read_data
+from yolo_ema.engine.datasets import data_fingerprint, read_data, resolve_data
 from yolo_ema.engine.environment import use_all_cores
 from yolo_ema.engine.loading import guarded_torch_load, load_checkpoint, load_model
 from yolo_ema.engine.loss import attach_drone_loss
@@ -60,14 +60,20 @@ class EmaTrainer(DetectionTrainer):
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         overrides = dict(overrides or {})
-        self.run_settings = RunSettings.from_dict(overrides.pop(RUN_KEY, None) or {})
+        planned = overrides.pop(RUN_KEY, None)
+        self._is_planned = planned is not None
+        self.run_settings = RunSettings.from_dict(planned or {})
         self.transfer: TransferReport | None = None
         register()
         place_fonts()
         self.loggers = enable_loggers(self.run_settings.loggers, offline=self.run_settings.offline)
         workers = overrides.get("workers")
-        with confined():
+        with confined(), guarded_torch_load(trust=self.run_settings.trust):
             super().__init__(cfg, overrides, _callbacks)
+        if (
+            not self._is_planned
+        ):  # a plain YOLO(…).train(trainer=EmaTrainer, resume=True) finds ours among the checkpoint's settings
+            self.run_settings = RunSettings.from_dict(getattr(self.args, RUN_KEY, {}))
         if self.device.type == "cpu":
             use_all_cores()
             self.args.workers = workers or 0  # Ultralytics knows only 0 here
@@ -77,11 +83,15 @@ class EmaTrainer(DetectionTrainer):
         self.record = RunRecord(self.save_dir / RECORD_NAME)
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
-        """Take the settings as they are: those of a resumed run were read from its checkpoint before."""
-        self.resume = bool(self.args.resume)
+        """Take planned settings as they are, read from the checkpoint before; else read them as Ultralytics does."""
+        if self._is_planned:
+            self.resume = bool(self.args.resume)
+        else:
+            super().check_resume(overrides)
 
     def get_dataset(self) -> dict[str, Any]:
-        """Read the data YAML. Nothing is downloaded, and nothing in it runs."""
+        """Read the data YAML; what it names must be on the disk, and nothing in it runs."""
+        self.args.data = str(resolve_data(self.args.data, offline=True).absolute())
         data = read_data(self.args.data)
         if self.args.single_cls:
             data |= {"names": {0: "item"}, "nc": 1}

@@ -65,7 +65,7 @@ def test_classes_come_as_list_as_numbers_or_as_a_count(tmp_path, names, nc, expe
 )
 def test_what_is_wrong_in_a_data_yaml_is_named_with_its_file(tmp_path, entries, what):
     file = _dataset(tmp_path / "mine", **entries)
-    with pytest.raises(DataError, match="mine.yaml") as caught:
+    with pytest.raises(DataError, match=r"mine\.yaml") as caught:
         read_data(file)
     assert what in str(caught.value)
 
@@ -204,7 +204,7 @@ def test_missing_images_without_a_download_entry_say_what_is_missing(tmp_path):
 def test_a_script_in_a_data_yaml_runs_only_when_trusted(tmp_path, capfd):
     script = "from pathlib import Path\nPath('ran').write_text(str(yaml['path']))\n(yaml['path'] / 'images' / 'late').mkdir()\n"
     file = _dataset(tmp_path / "mine", val="images/late", download=script)
-    with pytest.raises(DataError, match="'download' is a script.*--trust"):
+    with pytest.raises(DataError, match=r"'download' is a script.*--trust"):
         resolve_data(file)
     assert not (tmp_path / "ran").exists()
     with pytest.raises(OfflineError):
