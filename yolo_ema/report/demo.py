@@ -98,7 +98,7 @@ class DemoResult:
             "out": str(self.out),
             "official": self.validation.scorecard.official.official,
             "median_box_px": self.median_box_px,
-            "weights": str(self.training.best),
+            "weights": str(self.training.last),
             "pictures": [str(path) for path in self.pictures],
             "export": self.onnx.as_json(),
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
@@ -160,9 +160,12 @@ def demo(options: DemoOptions) -> DemoResult:
     with clock.step("detect", "detecting on an unseen scene and on a clip"):
         pictures = _show(options, training.last)
     with clock.step("export", "exporting to ONNX and comparing its boxes with those of the weights"):
+        images = (folders[1] / "images",)
         onnx = export(
-            ExportOptions(weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), check_images=(folders[1] / "images",))
+            # So low a threshold compares thousands of boxes, the weak ones too.
+            ExportOptions(weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), conf=0.001, check_images=images)
         )
+        _check_compared(onnx)
     pages = (validation.report,) if validation.report else ()
     return DemoResult(out, validation, median, training, (*pictures, *pages), onnx, clock.seconds)
 
@@ -206,6 +209,13 @@ def _check_learned(evidence: Evidence, ap50: float | None, options: DemoOptions)
             f"more after {options.epochs} epochs on {options.scenes} scenes: either was lowered, or this is a fault"
         )
     return median
+
+
+def _check_compared(onnx: ExportResult) -> None:
+    """Refuse an export whose boxes were not compared. Raises `CheckFailedError`."""
+    for file in onnx.files:
+        if file.agreement is None:
+            raise CheckFailedError(f"{file.path} was written, but its boxes were not compared: {file.unchecked}")
 
 
 def _show(options: DemoOptions, weights: Path) -> tuple[Path, ...]:
