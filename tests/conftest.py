@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests run side by side: a thread each is several times faster than each wanting every core. Before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("YOLO_EMA_THREADS", "1")
+
+# The user's cache folder stays out of it; set before anything of ours, or Ultralytics, is imported.
+_cache = tempfile.mkdtemp(prefix="yolo-ema-tests-")
+atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+os.environ["YOLO_EMA_CACHE"] = _cache
+os.environ["MPLBACKEND"] = "Agg"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("YOLO_EMA_SHARED", REPOSITORY.parent / "shared"))
@@ -25,13 +34,6 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"real data is not here: {SHARED}/data is missing (set YOLO_EMA_SHARED to a folder that has it)")
     return SHARED
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the user's cache folder out of the tests."""
-    os.environ["YOLO_EMA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ["MPLBACKEND"] = "Agg"
 
 
 class CommandResult:
