@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import yolo_ema
-from yolo_ema.errors import YoloEmaError, did_you_mean
+from yolo_ema.errors import MachineError, YoloEmaError, did_you_mean
 from yolo_ema.options.fields import Options, add_arguments, options_from_namespace
 
 __all__ = ["main"]
@@ -135,7 +135,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:  # the last line of defence: say it is ours, and how to see more
         _report(error, debug=namespace.debug)
-        return 1
+        return MachineError.exit_code if _is_about_a_file(error) else 1
+
+
+def _is_about_a_file(error: Exception) -> bool:
+    """Say whether the system refused a file or folder that it names: no permission, read-only, a file where a folder should be."""
+    return isinstance(error, OSError) and error.filename is not None and error.strerror is not None
 
 
 def _without_settings(namespace: argparse.Namespace, unknown: list[str]) -> list[str]:
@@ -164,7 +169,9 @@ def _report(error: Exception, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
     message = " ".join(str(error).split())
-    if not isinstance(error, YoloEmaError):
+    if isinstance(error, OSError) and _is_about_a_file(error):
+        message = f"{error.filename}: {error.strerror}"
+    elif not isinstance(error, YoloEmaError):
         message = f"unexpected {type(error).__name__}: {message} (this is a fault of yolo-ema's; --debug shows where)"
     print(f"yolo-ema: error: {message}", file=sys.stderr)  # noqa: T201
 

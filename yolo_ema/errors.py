@@ -141,5 +141,8 @@ class CheckFailedError(YoloEmaError, RuntimeError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string where none is close."""
-    closest = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {closest[0]!r}?" if closest else ""
+    likeness, closest = 0.6, ""
+    for one in known:  # of equally close names the first: callers list the common ones first
+        if (ratio := difflib.SequenceMatcher(a=one, b=str(name)).ratio()) > likeness:
+            likeness, closest = ratio, one
+    return f"; did you mean {closest!r}?" if closest else ""

@@ -44,6 +44,21 @@ def test_an_error_is_one_line_on_stderr_and_its_code(capsys):
     assert shown.err.count("\n") == 1
 
 
+def test_what_the_system_refuses_is_no_fault_of_ours(monkeypatch, capsys):
+    def refuse(_options):
+        raise FileExistsError(17, "File exists", "boxes")
+
+    monkeypatch.setattr("yolo_ema.engine.detection.detect", refuse)
+    assert main(["detect", "x.jpg"]) == 6
+    assert capsys.readouterr().err == "yolo-ema: error: boxes: File exists\n"
+
+
+def test_a_fault_of_ours_is_said_to_be_one(monkeypatch, capsys):
+    monkeypatch.setattr("yolo_ema.engine.detection.detect", lambda _options: 1 // 0)
+    assert main(["detect", "x.jpg"]) == 1
+    assert "unexpected ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback(capsys):
     assert main(["detect", "no-such.jpg", "--debug"]) == 5
     assert "Traceback" in capsys.readouterr().err

@@ -29,6 +29,13 @@ def test_the_wheel_carries_every_yaml(wheel, kind):
     assert {f"yolo_ema/{kind}/{name}" for name in shipped} <= names
 
 
+def test_the_wheel_carries_every_file_of_the_package(wheel):
+    package = REPOSITORY / "yolo_ema"
+    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {path.suffix for path in files} > {".py", ".css", ".yaml"}
+    assert {path.relative_to(REPOSITORY).as_posix() for path in files} <= set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_an_installed_wheel_builds_a_model_outside_the_checkout(wheel, tmp_path):
     """Installed without its dependencies into a folder of its own, beside the environment that runs the tests."""
     site = tmp_path / "site"

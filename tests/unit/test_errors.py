@@ -25,6 +25,6 @@ def test_every_error_is_named_in_the_tree_at_the_top_with_its_exit_code():
             assert line.rstrip().endswith(str(kind.exit_code)), line
 
 
-@pytest.mark.parametrize(("name", "hint"), [("bicyle", "; did you mean 'bicycle'?"), ("zzz", "")])
+@pytest.mark.parametrize(("name", "hint"), [("bicyle", "; did you mean 'bicycle'?"), ("zzz", ""), ("lr", "; did you mean 'lr0'?")])
 def test_did_you_mean(name, hint):
-    assert errors.did_you_mean(name, ["car", "bicycle"]) == hint
+    assert errors.did_you_mean(name, ["car", "bicycle", "lr0", "lrf"]) == hint

@@ -46,6 +46,12 @@ def _prepare_environment() -> None:
     os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics"))  # made on first use
+    logging.getLogger("ultralytics").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Say whether a message is worth showing: that Ultralytics made its settings file in our cache folder is not."""
+    return not str(record.msg).startswith("Creating new Ultralytics Settings")
 
 
 def ultralytics_version() -> str:

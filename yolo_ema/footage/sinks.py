@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -46,7 +47,7 @@ class JsonLines:
 
 
 class AnnotatedCopies:
-    """Copies of the sources with their detections drawn in: a picture for a picture, an mp4 for a video; names never collide."""
+    """Copies of the sources with their detections drawn in: a picture or an mp4 each; no file that exists is replaced."""
 
     def __init__(self, folder: Path, draw: Callable[[FrameDetections], np.ndarray] = draw_detections) -> None:
         self.folder = folder
@@ -93,7 +94,8 @@ class AnnotatedCopies:
 
     def _new_path(self, stem: str, suffix: str) -> Path:
         name, number = f"{stem}{suffix}", 1
-        while name.lower() in self._taken:
+        # Files that are there may be the very sources, or somebody's work.
+        while name.lower() in self._taken or os.path.lexists(self.folder / name):
             number += 1
             name = f"{stem}-{number}{suffix}"
         self._taken.add(name.lower())

@@ -18,7 +18,9 @@ class DetectOptions(Options):
     source: tuple[str, ...] = option(positional=True, help="images, videos, folders of them, or patterns such as 'flight/*.jpg'")
     weights: Path | None = option(None, help="a .pt or an exported file; without it the weights shipped with the project")
     out: Path | None = option(
-        None, metavar="DIR", help="folder for annotated copies and detections.jsonl; without it a fresh one in runs/"
+        None,
+        metavar="DIR",
+        help="folder for detections.jsonl and annotated copies, which replace no file; default: a fresh one in runs/",
     )
     imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height,width; without it the weights' own")
     conf: float = option(0.25, help="lowest score that counts, 0 to 1")

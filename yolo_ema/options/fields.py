@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from yolo_ema.errors import ConfigError
+from yolo_ema.errors import ConfigError, did_you_mean
 
 __all__ = ["Options", "add_arguments", "option", "options_from_namespace", "parse_overrides"]
 
@@ -74,7 +74,7 @@ def _wrong_choices(options: Options) -> Iterator[str]:
             continue
         for one in value if isinstance(value, tuple) else (value,):
             if one not in choices:
-                yield f"{_flag(field.name)} is {one!r}; expected one of {', '.join(choices)}"
+                yield f"{_flag(field.name)} is {one!r}; expected one of {', '.join(choices)}{did_you_mean(one, choices)}"
 
 
 def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> None:

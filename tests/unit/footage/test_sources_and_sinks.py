@@ -119,6 +119,17 @@ def test_colours_of_the_ten_classes_differ():
     assert len({class_colour_bgr(one) for one in range(10)}) == 10
 
 
+def test_a_source_that_lies_in_the_folder_of_the_copies_stays_as_it_was(tmp_path):
+    picture, clip = tmp_path / "a.jpg", tmp_path / "b.mp4"
+    picture.write_bytes(b"the user's picture")
+    clip.write_bytes(b"the user's clip")
+    with AnnotatedCopies(tmp_path) as copies:
+        copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=str(picture)), None)
+        copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=str(clip)), Fraction(10))
+    assert [path.name for path in copies.paths] == ["a-2.jpg", "b-2.mp4"]
+    assert (picture.read_bytes(), clip.read_bytes()) == (b"the user's picture", b"the user's clip")
+
+
 def test_copies_of_pictures_and_videos_never_collide(tmp_path):
     with AnnotatedCopies(tmp_path) as copies:
         for folder in ("x", "y"):
