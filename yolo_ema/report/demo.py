@@ -162,8 +162,8 @@ def demo(options: DemoOptions) -> DemoResult:
     with clock.step("export", "exporting to ONNX and comparing its boxes with those of the weights"):
         images = (folders[1] / "images",)
         onnx = export(
-            # So low a threshold compares thousands of boxes, the weak ones too.
-            ExportOptions(weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), conf=0.001, check_images=images)
+            # Every box that the network proposes is compared, the weak ones too.
+            ExportOptions(weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), conf=0.0, check_images=images)
         )
         _check_compared(onnx)
     pages = (validation.report,) if validation.report else ()
