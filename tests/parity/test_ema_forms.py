@@ -36,6 +36,11 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).detach().abs().max() / expected.detach().abs().max().clamp_min(1))
 
 
+def gradient(parameter: torch.Tensor) -> torch.Tensor:
+    """A parameter's gradient; zero where nothing depends on it, as on the scale of a single pixel's normalisation."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
 def differences(direct, call, block, x, weight) -> list[float]:
     """Relative differences of the output and of every gradient."""
     leaves = [x.clone().requires_grad_() for _ in range(2)]
@@ -43,7 +48,7 @@ def differences(direct, call, block, x, weight) -> list[float]:
     for out in outs:
         (out * weight).sum().backward()
     pairs = [(outs[1], outs[0]), (leaves[1].grad, leaves[0].grad)]
-    pairs += [(mine.grad, theirs.grad) for mine, theirs in zip(block.parameters(), direct.parameters(), strict=True)]
+    pairs += [(gradient(mine), gradient(theirs)) for mine, theirs in zip(block.parameters(), direct.parameters(), strict=True)]
     return [relative(mine, theirs) for mine, theirs in pairs]
 
 
