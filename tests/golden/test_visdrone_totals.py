@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from yolo_ema.visdrone.annotations import Annotations, parse_annotations
+from yolo_ema.visdrone.totals import OFFICIAL_TOTALS
 
 pytestmark = pytest.mark.realdata
 
 CLASSES = slice(1, 11)
+OFFICIAL = {one.split: one for one in OFFICIAL_TOTALS}
 
 
 def _archive(shared: Path, split: str) -> dict[str, Annotations]:
@@ -34,6 +36,8 @@ def test_train_holds_343205_boxes_of_which_one_has_no_area(shared: Path) -> None
     files = _archive(shared, "train")
     assert len(files) == 6471
     assert _per_category(files)[CLASSES].sum() == 343_205
+    assert tuple(_per_category(files).tolist()) == OFFICIAL["train"].rows_per_category
+    assert len(files) == OFFICIAL["train"].images
     assert sum(file.trailing_commas for file in files.values()) == 34
     anomalies = [anomaly for file in files.values() for anomaly in file.anomalies]
     assert Counter(anomaly.kind for anomaly in anomalies) == {"no-area": 3}
@@ -50,6 +54,8 @@ def test_test_dev_holds_75102_boxes_and_no_anomaly(shared: Path) -> None:
     files = _archive(shared, "test-dev")
     assert len(files) == 1610
     assert _per_category(files)[CLASSES].sum() == 75_102
+    assert tuple(_per_category(files).tolist()) == OFFICIAL["test-dev"].rows_per_category
+    assert len(files) == OFFICIAL["test-dev"].images
     assert not [anomaly for file in files.values() for anomaly in file.anomalies]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ SPLITS = ("train", "val", "test")
 _ALIASES = {"validation": "val", "valid": "val", "test-dev": "test"}
 
 
-def resolve_data(data: str | Path, *, offline: bool = False, trust: bool = False) -> Path:
+def resolve_data(data: str | Path, *, offline: bool = False, trust: bool = False, splits: tuple[str, ...] = ()) -> Path:
     """Return the data YAML that ``data`` means; what is missing is fetched and prepared, unless ``offline``.
 
     Args:
@@ -47,23 +48,27 @@ def resolve_data(data: str | Path, *, offline: bool = False, trust: bool = False
             with one data YAML in it; a data YAML; or the name of one that Ultralytics ships (``coco8``).
         offline: forbid downloads.
         trust: let a download script in a data YAML run. Those that Ultralytics itself ships need no such word.
+        splits: what to fetch of ``visdrone`` where it is missing; empty for all published ones.
 
     Raises:
         DataNotFoundError: nothing there goes by that name, or its images are missing and nothing says where to fetch them.
+        ConfigError: ``datasets/<its name>`` was prepared from another folder of that name, or holds files that are not ours.
         DataError: it is there, and is no dataset; or its images are missing and only a script in it, not trusted, could fetch them.
         OfflineError: a download would be needed.
     """
     path = Path(data)
     if path.is_dir():
         found = _yaml_in(path)
-        return _with_images(found, offline=offline, trust=trust) if found else _prepare_folder(path, offline=offline)
+        return _with_images(found, offline, trust, splits) if found else _prepare_folder(path, offline=offline)
     if path.is_file():
         if path.suffix.lower() not in {".yaml", ".yml"}:
-            raise DataError(f"{path} is no data YAML; expected a .yaml file, a folder, or a name such as visdrone")
-        return _with_images(path, offline=offline, trust=trust)
+            coco = f"; COCO's annotations are prepared first: yolo-ema data prepare coco --annotations {path} --images DIR"
+            hint = coco if path.suffix.lower() == ".json" else ""
+            raise DataError(f"{path} is no data YAML; expected a .yaml file, a folder, or a name such as visdrone{hint}")
+        return _with_images(path, offline, trust, splits)
     if str(data).lower() in {"visdrone", "visdrone.yaml"}:
-        return _prepare_visdrone(offline=offline)
-    return _with_images(named_yaml(str(data)), offline=offline, trust=trust)
+        return _prepare_visdrone(offline, splits)
+    return _with_images(named_yaml(str(data)), offline, trust, splits)
 
 
 def _yaml_in(folder: Path) -> Path | None:
@@ -83,21 +88,31 @@ def _is_data_yaml(path: Path) -> bool:
     return isinstance(content, dict) and "train" in content and ("names" in content or "nc" in content)
 
 
-def _prepare_visdrone(*, offline: bool) -> Path:
+def _is_shipped_visdrone(data_yaml: Path) -> bool:
+    """Say whether this is the YAML that this project ships, which prepared data have no need of, or a copy of it."""
+    return data_yaml.read_bytes() == (data_dir() / "visdrone.yaml").read_bytes()
+
+
+def _prepare_visdrone(offline: bool, splits: tuple[str, ...]) -> Path:
     prepared = DATASETS / "visdrone" / "visdrone.yaml"
     if prepared.is_file() and not _missing(prepared):
         return prepared
-    from yolo_ema.options.data import PrepareOptions
-    from yolo_ema.visdrone.prepare import prepare
-
-    return prepare(PrepareOptions(dataset="visdrone", offline=offline)).data_yaml
+    return _prepared(dataset="visdrone", offline=offline, splits=splits)
 
 
 def _prepare_folder(folder: Path, *, offline: bool) -> Path:
+    return _prepared(alone=True, source=(folder,), root=DATASETS / folder.resolve().name, offline=offline)
+
+
+def _prepared(*, alone: bool = False, **options: Any) -> Path:
+    """Prepare a dataset, say on stderr what was found where there was something to do, and return the data YAML."""
     from yolo_ema.options.data import PrepareOptions
     from yolo_ema.visdrone.prepare import prepare
 
-    return prepare(PrepareOptions(source=(folder,), root=DATASETS / folder.resolve().name, offline=offline)).data_yaml
+    result = prepare(PrepareOptions(**options), alone=alone)
+    if not result.up_to_date:
+        print(*result.findings(), sep="\n", file=sys.stderr)  # noqa: T201 - stdout is for the result
+    return result.data_yaml
 
 
 def named_yaml(name: str) -> Path:
@@ -113,8 +128,10 @@ def named_yaml(name: str) -> Path:
     )
 
 
-def _with_images(data_yaml: Path, *, offline: bool, trust: bool) -> Path:
+def _with_images(data_yaml: Path, offline: bool, trust: bool, splits: tuple[str, ...]) -> Path:
     missing = _missing(data_yaml)
+    if missing and _is_shipped_visdrone(data_yaml):
+        return _prepare_visdrone(offline, splits)
     if missing:
         from yolo_ema.engine.dataset_download import fetch_dataset
 
@@ -247,7 +264,9 @@ def split_images(data_yaml: str | Path, split: str) -> list[Path]:
     key = _ALIASES.get(split, split)
     if key not in SPLITS or key not in data:
         have = ", ".join(one for one in SPLITS if one in data)
-        raise DataNotFoundError(f"{data_yaml} has no split {split!r}; it has {have}{did_you_mean(split, SPLITS)}")
+        fetched = key == "test" and (data["path"] / "fingerprint.json").is_file() and Path(data_yaml).name == "visdrone.yaml"
+        hint = "; to add it: yolo-ema data prepare visdrone --splits test-dev" if fetched else did_you_mean(split, SPLITS)
+        raise DataNotFoundError(f"{data_yaml} has no split {split!r}; it has {have}{hint}")
     images = sorted({image for entry in data[key] for image in _images_of(Path(entry), data_yaml)})
     if not images:
         raise DataNotFoundError(f"{data_yaml}: no images for {split!r} in {', '.join(data[key])}")

@@ -160,7 +160,7 @@ class _RowError(Exception):
 
 def _parse_row(fields: Sequence[str]) -> list[int]:
     if len(fields) != len(FIELDS):
-        raise _RowError("field-count", f"{len(fields)} fields, expected {len(FIELDS)} ({','.join(FIELDS)})")
+        raise _RowError("field-count", f"{_counted(len(fields))}, expected {len(FIELDS)} ({','.join(FIELDS)})")
     try:
         row = [int(field) for field in fields]
     except ValueError:
@@ -172,6 +172,10 @@ def _parse_row(fields: Sequence[str]) -> list[int]:
     if not IGNORED <= row[5] <= OTHERS:
         raise _RowError("unknown-category", f"category is {row[5]}, expected {IGNORED} to {OTHERS}")
     return row
+
+
+def _counted(fields: int) -> str:
+    return "1 field" if fields == 1 else f"{fields} fields"
 
 
 def _is_integer(text: str) -> bool:
@@ -192,7 +196,8 @@ def _oddities(row: Sequence[int], file: str, line: int) -> list[Anomaly]:
     odd = []
     _, _, width, height, score, category, _, _ = row
     if width <= 0 or height <= 0:
-        odd.append(Anomaly(file, line, "no-area", f"the box of category {category} is {width}x{height} pixels, it has no area"))
+        message = f"the box of category {category} is {width}x{height} pixels, it has no area; it is dropped"
+        odd.append(Anomaly(file, line, "no-area", message))
     expected = int(IGNORED < category < OTHERS)
     if score != expected:
         odd.append(Anomaly(file, line, "score-mismatch", f"score is {score}, expected {expected} for category {category}"))
@@ -241,7 +246,7 @@ def _parse_result(text: str, file: str, line: int) -> list[float]:
     if not fields[-1].strip():
         fields.pop()
     if not 6 <= len(fields) <= 8:
-        message = f"{len(fields)} fields, expected 6 to 8 (left,top,width,height,score,category and two unused)"
+        message = f"{_counted(len(fields))}, expected 6 to 8 (left,top,width,height,score,category and two unused)"
         raise AnnotationError(f"{file}, row {line}: {message}")
     row = []
     for name, field in zip(FIELDS, fields[:6], strict=False):

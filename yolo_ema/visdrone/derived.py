@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,7 +14,7 @@ from yolo_ema.files import disk_full_is_clear
 from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
 from yolo_ema.visdrone.labels import ImageLabels, yolo_rows
 
-__all__ = ["FOLDERS", "derived_digest", "folders_digest", "link", "write_split"]
+__all__ = ["FOLDERS", "derived_digest", "folders_digest", "foreign_files", "link", "places_of", "remove_files", "write_split"]
 
 FOLDERS = ("images", "labels", "ignored", "annotations")
 """Below each of them lies one folder per split."""
@@ -22,8 +22,37 @@ FOLDERS = ("images", "labels", "ignored", "annotations")
 _TEXT = frozenset({".txt"})
 
 
+def places_of(images: Iterable[ImageLabels]) -> frozenset[str]:
+    """Return the places of everything that `write_split` derives from ``images``: ``folder/file``, the split left out."""
+    places = set()
+    for one in images:
+        places |= {f"images/{one.key}{one.image.suffix}", f"labels/{one.key}.txt"}
+        if len(one.ignored_xyxy):
+            places.add(f"ignored/{one.key}.txt")
+        if one.annotation is not None:
+            places.add(f"annotations/{one.key}.txt")
+    return frozenset(places)
+
+
+def foreign_files(root: Path, split: str, places: Collection[str]) -> list[Path]:
+    """Return the images and text files in a split's folders that are not among ``places``, and so are not ours."""
+    return [
+        path
+        for folder in FOLDERS
+        for path, name in _files(root / folder / split)
+        if f"{folder}/{name}" not in places and path.suffix.lower() in _suffixes(folder) and not path.name.startswith(".")
+    ]
+
+
+def remove_files(root: Path, split: str, places: Iterable[str]) -> None:
+    """Remove what was derived for a split, as `places_of` names it, and leave everything else."""
+    for place in places:
+        folder, _, name = place.partition("/")
+        (root / folder / split / name).unlink(missing_ok=True)
+
+
 def write_split(root: Path, split: str, images: Iterable[ImageLabels]) -> None:
-    """Make a split below ``root`` be exactly ``images``: what is right already stays, what is missing comes, what is stale goes.
+    """Derive a split below ``root`` from ``images``: what is right already stays, what is missing or different is made.
 
     ``images/<split>`` and ``annotations/<split>`` hold links to the user's files; ``labels/<split>`` rows of
     ``class x_center y_center width height`` and ``ignored/<split>`` rows of ``x_center y_center width height``, normalised to
@@ -32,25 +61,16 @@ def write_split(root: Path, split: str, images: Iterable[ImageLabels]) -> None:
     Raises:
         DiskFullError: the disk is full; what was written so far is whole.
     """
-    expected: dict[str, set[str]] = {folder: set() for folder in FOLDERS}
     for folder in FOLDERS:
         (root / folder / split).mkdir(parents=True, exist_ok=True)
     for one in tqdm(images, desc=f"writing {split}", unit="image", disable=None, leave=False):
         image, text = f"{one.key}{one.image.suffix}", f"{one.key}.txt"
-        expected["images"].add(image)
-        expected["labels"].add(text)
         link(one.image, root / "images" / split / image, root)
         _write(root / "labels" / split / text, yolo_rows(one.boxes_xyxy, one.image_wh, one.classes))
         if len(one.ignored_xyxy):
-            expected["ignored"].add(text)
             _write(root / "ignored" / split / text, yolo_rows(one.ignored_xyxy, one.image_wh))
         if one.annotation is not None:
-            expected["annotations"].add(text)
             link(one.annotation, root / "annotations" / split / text, root)
-    for folder in FOLDERS:
-        for path, name in _files(root / folder / split):
-            if name not in expected[folder]:
-                path.unlink()
 
 
 def link(source: Path, target: Path, root: Path) -> None:
@@ -150,4 +170,8 @@ def _stats(folder: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
 
 def derived_digest(root: Path, split: str) -> str:
     """Return a hash over everything derived for a split."""
-    return folders_digest((root / folder / split, IMAGE_SUFFIXES if folder == "images" else _TEXT) for folder in FOLDERS)
+    return folders_digest((root / folder / split, _suffixes(folder)) for folder in FOLDERS)
+
+
+def _suffixes(folder: str) -> frozenset[str]:
+    return frozenset(IMAGE_SUFFIXES) if folder == "images" else _TEXT

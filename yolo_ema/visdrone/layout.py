@@ -50,13 +50,14 @@ def find_splits(folder: Path, *, name: str | None = None, wanted: Sequence[str] 
 
     Raises:
         DataNotFoundError: there is no such folder, or no split in it.
-        DataError: a split has no annotations though they were published.
+        DataError: a split has no annotations though they were published; or the folder is in COCO's or YOLO's layout.
         ConfigError: a folder's name does not tell which split it is.
     """
     if not folder.is_dir():
         raise DataNotFoundError(
             f"the source {folder} is not there, or is neither a folder nor an archive (.zip, .tar, .tar.gz, .tar.xz)"
         )
+    _refuse_other_layouts(folder)
     if _is_split(folder):
         return [_split_folder(folder, name or folder.resolve().name, wanted)]
     inner = [path for pattern in ("*/", "*/*/") for path in sorted(folder.glob(pattern)) if _is_split(path)]
@@ -70,6 +71,24 @@ def find_splits(folder: Path, *, name: str | None = None, wanted: Sequence[str] 
         only = inner[0]
         return [_split_folder(only, only.name if split_named(only.name) else name or only.name, wanted)]
     return [_split_folder(path, path.name, ()) for path in inner]
+
+
+def _refuse_other_layouts(folder: Path) -> None:
+    """Name the way for a folder in COCO's or YOLO's layout, which must not be asked to look like VisDrone's."""
+    if any(any(folder.glob(f"{above}annotations/*.txt")) for above in ("", "*/", "*/*/")):
+        return
+    jsons = (path for pattern in ("*.json", "annotations/*.json", "*/*.json") for path in sorted(folder.glob(pattern)))
+    if coco := next((path for path in jsons if not path.name.startswith(".")), None):
+        raise DataError(
+            f"{folder} is not in VisDrone's layout. If {coco} holds COCO's annotations: "
+            f"yolo-ema data prepare coco --annotations {coco} --images DIR; then give the data YAML that it makes"
+        )
+    labels = (path for pattern in ("labels/", "*/labels/") for path in sorted(folder.glob(pattern)) if path.is_dir())
+    if yolo := next((path for path in labels if not path.with_name("annotations").is_dir()), None):
+        raise DataError(
+            f"{folder} is not in VisDrone's layout. If {yolo} holds YOLO's labels, nothing needs to be prepared: "
+            "give a data YAML with path, train, val, names"
+        )
 
 
 def _is_split(folder: Path) -> bool:

@@ -14,9 +14,12 @@ from yolo_ema.files import write_json
 from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.derived import FOLDERS
 
-__all__ = ["PrepareResult", "Record", "SplitRecord", "refuse_other_names"]
+__all__ = ["MARK", "PrepareResult", "Record", "SplitRecord", "is_marked", "refuse_other_names"]
 
-VERSION = 1
+MARK = "# Made by 'yolo-ema data prepare'; made anew when the dataset is prepared again."
+"""First line of the files right below the root that are ours."""
+
+VERSION = 2
 _FILE = "fingerprint.json"
 _SHOWN = 10
 
@@ -29,6 +32,7 @@ class SplitRecord:
         images_from: folder of the user's images.
         annotations_from: folder, or JSON file, of the user's annotations; None where the split has none.
         origin: ``source`` (given by the user) or ``download``.
+        given: absolute paths of the sources that the user gave; none where it was fetched.
         archive: name, size in bytes and SHA-256 of the archive that it was unpacked from; None where it was a folder.
         source_digest: hash over path, size and time of change of the user's files.
         derived_digest: the same over the files below the root.
@@ -45,6 +49,7 @@ class SplitRecord:
     images_from: str
     annotations_from: str | None
     origin: str
+    given: tuple[str, ...]
     archive: dict[str, Any] | None
     source_digest: str
     derived_digest: str
@@ -66,7 +71,8 @@ class SplitRecord:
     def from_json(cls, content: dict[str, Any]) -> SplitRecord:
         """Build a record from what `dataclasses.asdict` gave. Raises `TypeError` or `KeyError` where it is something else."""
         anomalies = tuple(Anomaly(**one) for one in content["anomalies"])
-        return cls(**{**content, "boxes_per_class": tuple(content["boxes_per_class"]), "anomalies": anomalies})
+        lists = {key: tuple(content[key]) for key in ("boxes_per_class", "given")}
+        return cls(**{**content, **lists, "anomalies": anomalies})
 
 
 @dataclasses.dataclass
@@ -75,11 +81,20 @@ class Record:
 
     It is written before the first derived file with ``complete`` off, which marks the root as ours and tells an interrupted
     preparation from a finished one, and after the last.
+
+    Attributes:
+        dataset: ``visdrone`` or ``coco``.
+        names: the classes.
+        splits: the prepared splits.
+        files: by split, the places of what was derived, or may have been before an interruption (see `places_of`). Files at other
+            places are not ours, whatever folder they lie in.
+        complete: whether the last preparation came to its end.
     """
 
     dataset: str
     names: tuple[str, ...]
     splits: dict[str, SplitRecord]
+    files: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     complete: bool = False
 
     @classmethod
@@ -92,24 +107,44 @@ class Record:
         try:
             content = json.loads((root / _FILE).read_bytes())
             splits = {split: SplitRecord.from_json(one) for split, one in content["splits"].items()}
-            record = cls(content["dataset"], tuple(content["names"]), splits, bool(content["complete"]))
+            files = {split: _places(lists) for split, lists in content["files"].items()}
+            record = cls(content["dataset"], tuple(content["names"]), splits, files, bool(content["complete"]))
             version = content["version"]
         except FileNotFoundError:
             _refuse_foreign_folders(root)
             return cls(dataset, (), {})
         except (ValueError, TypeError, KeyError, AttributeError):
-            # A torn or foreign fingerprint: the folders beside it are ours only if they look like it, else nothing is touched.
-            _refuse_foreign_files(root)
-            return cls(dataset, (), {})
+            # A torn or foreign fingerprint: what lies beside it is ours only if it looks like it, else nothing is touched.
+            return cls(dataset, (), {}, _recognised_files(root))
         if record.dataset != dataset:
             raise ConfigError(f"{root} holds a dataset prepared from {record.dataset}, not {dataset}; give another --root")
-        return record if version == VERSION else cls(dataset, (), {})
+        return record if version == VERSION else cls(dataset, (), {}, _recognised_files(root))
 
     def write(self, root: Path) -> None:
         """Write the record. Raises `DiskFullError`."""
         splits = {split: dataclasses.asdict(self.splits[split]) for split in sorted(self.splits)}
+        files = {split: _lists(self.files[split]) for split in sorted(self.files)}
         content = {"version": VERSION, "dataset": self.dataset, "names": self.names, "complete": self.complete, "splits": splits}
-        write_json(root / _FILE, content)
+        write_json(root / _FILE, {**content, "files": files})
+
+
+def _lists(places: Iterable[str]) -> dict[str, list[str]]:
+    """Return places as JSON holds them: a sorted list of files for each folder."""
+    lists: dict[str, list[str]] = {folder: [] for folder in FOLDERS}
+    for place in sorted(places):
+        folder, _, name = place.partition("/")
+        lists[folder].append(name)
+    return lists
+
+
+def _places(lists: dict[str, list[str]]) -> frozenset[str]:
+    return frozenset(f"{folder}/{name}" for folder in FOLDERS for name in lists[folder])
+
+
+def is_marked(path: Path) -> bool:
+    """Say whether a text file right below the root is ours. Raises `OSError` where it cannot be read."""
+    with path.open("rb") as file:
+        return file.read(len(MARK)) == MARK.encode()
 
 
 def _refuse_foreign_folders(root: Path) -> None:
@@ -121,11 +156,24 @@ def _refuse_foreign_folders(root: Path) -> None:
         )
 
 
-def _refuse_foreign_files(root: Path) -> None:
-    """Refuse a root whose ``images`` hold files of their own rather than our links."""
-    for path in (root / "images").rglob("*"):
-        if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1:
+def _recognised_files(root: Path) -> dict[str, frozenset[str]]:
+    """Return what must be ours though no fingerprint says so: links to images, and texts of the same name.
+
+    Raises:
+        ConfigError: there is no data YAML of ours, or ``images`` holds files of their own rather than links.
+    """
+    if not any(is_marked(path) for path in root.glob("*.yaml")):
+        raise ConfigError(f"{root / _FILE} is not ours, or damaged, so what lies there may be yours; give another --root")
+    found: dict[str, set[str]] = {}
+    for path in (root / "images").glob("*/**/*"):
+        if path.is_dir():
+            continue
+        if not path.is_symlink() and path.stat().st_nlink == 1:
             raise ConfigError(f"{root / _FILE} cannot be read, and {path} may be yours; give another --root, or remove {root}")
+        split, _, name = path.relative_to(root / "images").as_posix().partition("/")
+        text = f"{name.removesuffix(path.suffix)}.txt"
+        found.setdefault(split, set()).update({f"images/{name}", *(f"{folder}/{text}" for folder in FOLDERS[1:])})
+    return {split: frozenset(places) for split, places in found.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,10 +240,14 @@ class PrepareResult:
             rows.append(("others (unused)", [f"{one.others:,}" for one in splits]))
         rows.append(("anomalies", [f"{len(one.anomalies):,}" for one in splits]))
         lines = _table(["", *self.splits], [[name, *cells] for name, cells in rows])
-        lines += ["", *(f"{split}: {one.official}" for split, one in zip(self.splits, splits, strict=True) if one.official)]
-        lines += self._anomaly_lines()
+        lines += ["", *self.findings()]
         lines.append(f"{'nothing to do: ' if self.up_to_date else ''}{self.data_yaml} is ready ({self.seconds:.1f} s)")
         return "\n".join(lines)
+
+    def findings(self) -> list[str]:
+        """Return the lines that say how the splits compare with the official ones, and the first anomalies."""
+        official = [f"{split}: {self.record.splits[split].official}" for split in self.splits if self.record.splits[split].official]
+        return [*official, *self._anomaly_lines()]
 
     def _anomaly_lines(self) -> list[str]:
         anomalies = self.anomalies

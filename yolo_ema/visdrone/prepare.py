@@ -22,30 +22,34 @@ from yolo_ema.visdrone.acquisition import LICENCE, PUBLISHED_SPLITS, Acquired, a
 from yolo_ema.visdrone.annotations import CLASS_NAMES, OTHERS, Anomaly
 from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
 from yolo_ema.visdrone.coco_layout import read_coco
-from yolo_ema.visdrone.derived import derived_digest, folders_digest, write_split
+from yolo_ema.visdrone.derived import derived_digest, folders_digest, foreign_files, places_of, remove_files, write_split
 from yolo_ema.visdrone.labels import ImageLabels
 from yolo_ema.visdrone.layout import SplitFolder
-from yolo_ema.visdrone.preparation import PrepareResult, Record, SplitRecord, refuse_other_names
+from yolo_ema.visdrone.preparation import MARK, PrepareResult, Record, SplitRecord, is_marked, refuse_other_names
 from yolo_ema.visdrone.reading import read_split
 from yolo_ema.visdrone.totals import compare_with_official
 
 __all__ = ["prepare"]
 
 
-def prepare(options: PrepareOptions) -> PrepareResult:
+def prepare(options: PrepareOptions, *, alone: bool = False) -> PrepareResult:
     """Prepare a dataset for training and scoring below its root.
 
     Files that are right already stay as they are: a second run finds nothing to do, and an interrupted one goes on. Splits prepared
-    earlier from other sources stay in the data YAML. The user's images and annotations are only read.
+    earlier from other sources stay in the data YAML. The user's images and annotations are only read. Below the root, only what was
+    made by an earlier preparation is replaced or removed.
 
     Args:
         options: what to prepare, from where, to where.
+        alone: the root stands for ``options.source`` and nothing else: refuse one that was prepared from elsewhere, and drop splits
+            that the sources do not have any more.
 
     Returns:
         Where the data YAML is, and what was found.
 
     Raises:
-        ConfigError: the root holds something else or cannot be written, or a source's name does not tell its split.
+        ConfigError: the root holds something else, or files that are not ours, or cannot be written; or a source's name does not
+            tell its split.
         DataNotFoundError: a source or a split is not there.
         AnnotationError: ``strict``, and there are anomalies; the message names the first.
         ArchiveError: an archive is unsafe, damaged, or has the wrong hash.
@@ -56,21 +60,37 @@ def prepare(options: PrepareOptions) -> PrepareResult:
     started = time.monotonic()
     root = Path(options.root or Path("datasets") / options.dataset).absolute()
     with _places_are_named(root):
-        return _prepare(options, root, started)
+        return _prepare(options, root, started, alone=alone)
 
 
-def _prepare(options: PrepareOptions, root: Path, started: float) -> PrepareResult:
+def _prepare(options: PrepareOptions, root: Path, started: float, *, alone: bool) -> PrepareResult:
     record = Record.read(root, options.dataset)
+    if alone:
+        _refuse_other_sources(record, options.source, root)
     readers = _coco_readers(options) if options.dataset == "coco" else _visdrone_readers(options, root, record)
     stale = [split for split, reader in readers.items() if not _is_current(record, split, reader, root)]
     data_yaml = root / f"{'visdrone' if options.dataset == 'visdrone' else root.name}.yaml"
-    up_to_date = record.complete and not stale and data_yaml.is_file()
+    gone = sorted(record.files.keys() - readers.keys()) if alone else []
+    up_to_date = record.complete and not stale and not gone and data_yaml.is_file()
     if not up_to_date:
-        _make(record, {split: readers[split] for split in stale}, root, data_yaml, strict=options.strict)
+        _make(record, {split: readers[split] for split in stale}, root, data_yaml, gone=gone, strict=options.strict)
     elif options.strict:
         for split in readers:
             _refuse_anomalies(split, record.splits[split].anomalies)
     return PrepareResult(data_yaml, record, tuple(readers), up_to_date, time.monotonic() - started)
+
+
+def _refuse_other_sources(record: Record, sources: Sequence[Path], root: Path) -> None:
+    """Refuse a root with splits from elsewhere than the given folders: splits of two datasets would be mixed without a word."""
+    ours = [source.resolve() for source in sources]
+    for split, one in record.splits.items():
+        inside = [any(Path(given).is_relative_to(source) for source in ours) for given in one.given]
+        if not inside or not all(inside):
+            before = ", ".join(one.given) or "what was fetched"
+            raise ConfigError(
+                f"{root} was prepared from {before} ({split}), not from {', '.join(map(str, ours))}; "
+                "prepare that with a --root of its own (yolo-ema data prepare visdrone --source … --root …) and give this root"
+            )
 
 
 @contextlib.contextmanager
@@ -93,7 +113,7 @@ class _Reader:
     def __init__(self, images_from: Path, annotations_from: Path | None, read: Callable[[], _Content], **origin: Any) -> None:
         self.images_from, self.annotations_from = images_from.absolute(), annotations_from and annotations_from.absolute()
         self.read = read
-        self.origin: dict[str, Any] = {"origin": "source", "archive": None, **origin}
+        self.origin: dict[str, Any] = {"origin": "source", "given": (), "archive": None, **origin}
 
     def source_digest(self) -> str:
         """Return a hash over path, size and time of change of the user's files."""
@@ -116,6 +136,7 @@ class _Content:
 
 def _visdrone_readers(options: PrepareOptions, root: Path, record: Record) -> dict[str, _Reader]:
     wanted = tuple("test-dev" if split == "test" else split for split in options.splits)
+    given: dict[str, SplitRecord] = {}
     if options.source:
         acquired = acquire_sources([Path(source) for source in options.source], root, wanted, options.hashes)
     else:
@@ -129,7 +150,11 @@ def _visdrone_readers(options: PrepareOptions, root: Path, record: Record) -> di
             offline=options.offline,
         )
         acquired = {split: public.get(split) or _again(split, given[split]) for split in wanted}
-    return {split: _visdrone_reader(one) for split, one in acquired.items()}
+    given_paths = tuple(str(source.resolve()) for source in options.source)
+    return {
+        split: _visdrone_reader(one, given_paths if options.source or split not in given else given[split].given)
+        for split, one in acquired.items()
+    }
 
 
 def _again(split: str, before: SplitRecord) -> Acquired:
@@ -142,12 +167,18 @@ def _again(split: str, before: SplitRecord) -> Acquired:
     return Acquired(SplitFolder(split, images, None if notes is None else Path(notes)), before.origin, before.archive)
 
 
-def _visdrone_reader(acquired: Acquired) -> _Reader:
+def _visdrone_reader(acquired: Acquired, given: tuple[str, ...]) -> _Reader:
     folder = acquired.folder
 
     def read() -> _Content:
         found = read_split(folder)
-        equal, sentence = compare_with_official(folder.split, len(found.images), found.rows_per_category)
+        equal, sentence = compare_with_official(
+            folder.split,
+            found.rows_per_category,
+            found=found.images_found,
+            used=len(found.images),
+            certain=acquired.origin == "download",
+        )
         return _Content(
             CLASS_NAMES,
             found.images,
@@ -158,7 +189,7 @@ def _visdrone_reader(acquired: Acquired) -> _Reader:
             official_equal=equal,
         )
 
-    return _Reader(folder.images, folder.annotations, read, origin=acquired.origin, archive=acquired.archive)
+    return _Reader(folder.images, folder.annotations, read, origin=acquired.origin, given=given, archive=acquired.archive)
 
 
 def _coco_readers(options: PrepareOptions) -> dict[str, _Reader]:
@@ -169,7 +200,7 @@ def _coco_readers(options: PrepareOptions) -> dict[str, _Reader]:
 
         if not file.is_file():
             raise DataNotFoundError(f"the annotation file {file} is not there")
-        return _Reader(folder, file, read)
+        return _Reader(folder, file, read, given=(str(file.resolve()),))
 
     splits = options.splits or ("train",)
     pairs = zip(splits, options.annotations, options.images, strict=True)
@@ -183,24 +214,45 @@ def _is_current(record: Record, split: str, reader: _Reader, root: Path) -> bool
     )
 
 
-def _make(record: Record, readers: dict[str, _Reader], root: Path, data_yaml: Path, *, strict: bool) -> None:
-    """Prepare the splits that are not as they should be, and write what describes all of them."""
+def _make(record: Record, readers: dict[str, _Reader], root: Path, data_yaml: Path, *, gone: Sequence[str], strict: bool) -> None:
+    """Prepare the splits that are not as they should be, drop those that are gone, and write what describes all of them."""
+    _refuse_foreign_files(record, [*readers, *gone], root, data_yaml)
     digests = {split: reader.source_digest() for split, reader in readers.items()}
     contents = {split: reader.read() for split, reader in readers.items()}
     for split, content in contents.items():
         if strict:
             _refuse_anomalies(split, content.anomalies)
-        refuse_other_names(record, content.names, contents)
+        refuse_other_names(record, content.names, [*contents, *gone])
+    before, places = record.files, {split: places_of(content.images) for split, content in contents.items()}
+    record.files = before | {split: before.get(split, frozenset()) | new for split, new in places.items()}
     record.complete = False
     record.write(root)
+    for split in gone:
+        remove_files(root, split, record.files.pop(split))
+        record.splits.pop(split, None)
     for split, content in contents.items():
         write_split(root, split, content.images)
+        remove_files(root, split, record.files[split] - places[split])
+        record.files[split] = places[split]
         record.names = content.names
         record.splits[split] = _split_record(readers[split], content, digests[split], derived_digest(root, split))
     _write_anomalies(record, root)
     _write_data_yaml(record, root, data_yaml)
     record.complete = True
     record.write(root)
+
+
+def _refuse_foreign_files(record: Record, splits: Sequence[str], root: Path, data_yaml: Path) -> None:
+    """Refuse to work among files that no preparation made: they would be overwritten, or trained on without a word."""
+    tops = [path for path in (data_yaml, root / "anomalies.txt") if path.exists() and not is_marked(path)]
+    places = {split: record.files.get(split, frozenset()) for split in splits}
+    foreign = [*tops, *(path for split, ours in places.items() for path in foreign_files(root, split, ours))]
+    if foreign:
+        more = f" and {len(foreign) - 3:,} more" if len(foreign) > 3 else ""
+        raise ConfigError(
+            f"{root} holds what 'data prepare' did not make: {', '.join(map(str, foreign[:3]))}{more}; "
+            "nothing of it is touched: move it elsewhere, or give another --root"
+        )
 
 
 def _refuse_anomalies(split: str, anomalies: Sequence[Anomaly]) -> None:
@@ -228,14 +280,14 @@ def _split_record(reader: _Reader, content: _Content, source_digest: str, derive
 def _write_anomalies(record: Record, root: Path) -> None:
     lines = [f"{split}: {anomaly.kind}: {anomaly}\n" for split, one in record.splits.items() for anomaly in one.anomalies]
     if lines:
-        write_text(root / "anomalies.txt", "".join(lines))
+        write_text(root / "anomalies.txt", "".join([f"{MARK}\n", *lines]))
     else:
         (root / "anomalies.txt").unlink(missing_ok=True)
 
 
 def _write_data_yaml(record: Record, root: Path, data_yaml: Path) -> None:
     """Write the data YAML. Both train and val must be in it: one that was not prepared is an empty folder, and says so."""
-    head = ["# Made by 'yolo-ema data prepare'; made anew when the dataset is prepared again."]
+    head = [MARK]
     if record.dataset == "visdrone":
         head.append(f"# Terms of the images and annotations: {LICENCE}")
     entries = {key: key for key in ("train", "val")}

@@ -24,12 +24,14 @@ class SplitContent:
 
     Attributes:
         images: the images that can be used, in order of name.
+        images_found: number of images in the folder, those that are left out among them.
         anomalies: everything odd, file by file.
         rows_per_category: (12,) readable rows of each category, boxes without area among them.
         trailing_commas: rows that end in a comma, which is harmless.
     """
 
     images: list[ImageLabels]
+    images_found: int
     anomalies: list[Anomaly]
     rows_per_category: np.ndarray
     trailing_commas: int
@@ -73,7 +75,7 @@ def read_split(folder: SplitFolder) -> SplitContent:
         anomalies += sorted([*annotations.anomalies, *odd], key=lambda anomaly: anomaly.row or 0)
         rows_per_category += np.bincount(annotations.category, minlength=OTHERS + 1)
         trailing_commas += annotations.trailing_commas
-    return SplitContent(labelled, anomalies, rows_per_category, trailing_commas)
+    return SplitContent(labelled, len(images), anomalies, rows_per_category, trailing_commas)
 
 
 def images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
 from yolo_ema.image_header import ImageHeaderError, image_wh
 from yolo_ema.options.score import ScoreOptions
 from yolo_ema.visdrone.annotations import read_annotations, read_results
+from yolo_ema.visdrone.layout import split_named
 from yolo_ema.visdrone.scorecard import Scorecard, make_scorecard
 
 __all__ = ["read_ground_truth", "score", "unreadable_truth"]
@@ -23,7 +23,6 @@ __all__ = ["read_ground_truth", "score", "unreadable_truth"]
 _T = TypeVar("_T")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LEFT_OUT = frozenset({"field-count", "not-integer", "out-of-range", "unknown-category"})
-_SPLIT = re.compile(r"(?:^|[^a-z])(train|val|test-dev|test-challenge)(?![a-z])", re.IGNORECASE)
 
 
 def score(options: ScoreOptions) -> Scorecard:
@@ -87,7 +86,8 @@ def unreadable_truth(problems: Sequence[str], *, strict: bool) -> list[str]:
     if strict:
         raise AnnotationError(f"{problems[0]}{more}; nothing is scored, since --strict forbids to leave ground truth out")
     rows = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
-    return [f"{rows} of the ground truth cannot be read and are left out, so the figures are not exact: {problems[0]}{more}"]
+    verb = "is" if len(problems) == 1 else "are"
+    return [f"{rows} of the ground truth cannot be read and {verb} left out, so the figures are not exact: {problems[0]}{more}"]
 
 
 def _text_files(folder: Path, what: str) -> dict[str, Path]:
@@ -170,8 +170,6 @@ def _size_of(file: Path) -> tuple[int, int]:
 
 
 def _split_of(folder: Path) -> str | None:
-    """Return the split that the folder's path names, as in ``VisDrone2019-DET-val/annotations``; the last one counts."""
-    for part in reversed(folder.resolve().parts):
-        if found := _SPLIT.search(part):
-            return found[1].lower()
-    return None
+    """Return the split that the folder's name or else its parent's ends in, as in ``VisDrone2019-DET-val/annotations``."""
+    folder = folder.resolve()
+    return split_named(folder.name) or split_named(folder.parent.name)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 import http.server
+import shutil
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from PIL import Image
 
 from yolo_ema.engine import datasets
 from yolo_ema.engine.datasets import data_fingerprint, ignored_path, label_path, named_yaml, read_data, resolve_data, split_images
-from yolo_ema.errors import DataError, DataNotFoundError, OfflineError
+from yolo_ema.errors import ArchiveError, ConfigError, DataError, DataNotFoundError, OfflineError
+from yolo_ema.resources import data_dir
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +219,7 @@ def test_a_script_in_a_data_yaml_runs_only_when_trusted(tmp_path, capfd):
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "Path('ran')" in shown.err  # what runs is said
+    assert "how much it fetches is not known before, and the licence is not stated" in shown.err
 
 
 def test_a_script_that_fails_is_an_error(tmp_path):
@@ -263,7 +268,75 @@ def test_an_archive_is_fetched_having_said_what_and_how_large(tmp_path, served, 
     assert [one.name for one in root.parent.iterdir()] == ["small"]  # the archive and all that was beside are gone
     shown = capfd.readouterr().err
     assert f"fetching {address}/small.zip (0.0 MB)" in shown
-    assert "licence" in shown
+    assert "its licence is not stated by the YAML" in shown
+
+
+def _serve_archive(served) -> str:
+    folder, address = served
+    with zipfile.ZipFile(folder / "orchard.zip", "w") as archive:
+        for split in ("train", "val"):
+            archive.writestr(f"orchard/images/{split}/a.jpg", b"jpeg")
+    return f"{address}/orchard.zip"
+
+
+def _orchard(folder: Path, url: str) -> Path:
+    file = folder / "orchard.yaml"
+    file.write_text(f"path: {folder}/orchard\ntrain: images/train\nval: images/val\nnames: [tree]\ndownload: {url}\n")
+    return file
+
+
+def test_a_users_archive_beside_the_root_is_left_alone(tmp_path, served):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "orchard.zip").write_bytes(b"the user's own")
+    (home / "orchard").mkdir()  # an empty root is as good as none
+    assert resolve_data(_orchard(home, _serve_archive(served)))
+    assert (home / "orchard.zip").read_bytes() == b"the user's own"
+    assert sorted(one.name for one in home.iterdir()) == ["orchard", "orchard.yaml", "orchard.zip"]
+
+
+def test_a_root_that_is_there_in_part_is_a_clear_error_before_anything_is_fetched(tmp_path, served, capfd):
+    (tmp_path / "orchard" / "images" / "train").mkdir(parents=True)
+    file = _orchard(tmp_path, _serve_archive(served))
+    with pytest.raises(DataError, match=r"images/val is not there, and its archive can't be unpacked to .*holds something already"):
+        resolve_data(file)
+    assert "fetching" not in capfd.readouterr().err
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["orchard", "orchard.yaml", "served"]
+
+
+def test_a_damaged_archive_leaves_nothing_behind(tmp_path, served):
+    folder, address = served
+    (folder / "orchard.zip").write_bytes(b"PK no zip")
+    with pytest.raises(ArchiveError):
+        resolve_data(_orchard(tmp_path, f"{address}/orchard.zip"))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["orchard.yaml", "served"]
+
+
+def test_what_is_wrong_with_a_download_entry_is_said_offline_too(tmp_path):
+    with pytest.raises(DataError, match="names no archive"):
+        resolve_data(_orchard(tmp_path, "https://example.org/page.html"), offline=True)
+
+
+@pytest.mark.parametrize("name", ["data/visdrone.yaml", "data", "visdrone"])
+def test_the_shipped_visdrone_yaml_means_visdrone(tmp_path, monkeypatch, name):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "visdrone.yaml").write_bytes((data_dir() / "visdrone.yaml").read_bytes())
+    asked = []
+
+    def prepare(options, **_):
+        asked.append((options.dataset, options.source, options.splits))
+        return SimpleNamespace(data_yaml=tmp_path / "prepared.yaml", up_to_date=True)
+
+    monkeypatch.setattr("yolo_ema.visdrone.prepare.prepare", prepare)
+    assert resolve_data(name, splits=("train", "val")) == tmp_path / "prepared.yaml"
+    assert asked == [("visdrone", (), ("train", "val"))]
+
+
+def test_a_visdrone_without_test_dev_says_how_to_add_it(tmp_path):
+    file = _dataset(tmp_path / "visdrone")
+    (tmp_path / "visdrone" / "fingerprint.json").write_text("{}")
+    with pytest.raises(DataNotFoundError, match="yolo-ema data prepare visdrone --splits test-dev"):
+        split_images(file, "test")
 
 
 def test_the_fingerprint_changes_with_labels_images_and_classes_and_with_nothing_else(tmp_path):
@@ -294,6 +367,51 @@ def test_a_folder_in_visdrones_layout_is_prepared_under_its_own_name(tmp_path, s
     assert resolve_data(shared / "data" / "visdrone-sample", offline=True) == file
     assert resolve_data(file.parent) == file
     assert "prepared_sha256" in data_fingerprint(file)
+
+
+def _survey(folder: Path, *splits: str) -> Path:
+    """A folder in VisDrone's layout with one image a split, and a row that cannot be read in each."""
+    for split in splits:
+        part = folder / f"VisDrone2019-DET-{split}"
+        (part / "images").mkdir(parents=True)
+        (part / "annotations").mkdir()
+        Image.new("RGB", (64, 64)).save(part / "images" / "a.jpg")
+        (part / "annotations" / "a.txt").write_text("1,1,9,9,1,4,0,0\n1,2,3\n")
+    return folder
+
+
+def test_two_folders_of_one_name_are_not_mixed(tmp_path):
+    first, second = _survey(tmp_path / "a" / "survey", "train", "val"), _survey(tmp_path / "b" / "survey", "train")
+    resolve_data(first)
+    with pytest.raises(ConfigError, match=r"was prepared from .*a/survey \(train\), not from .*b/survey"):
+        resolve_data(second)
+    assert resolve_data(first)
+
+
+def test_a_split_that_the_folder_has_no_more_goes_from_its_data_yaml(tmp_path):
+    survey = _survey(tmp_path / "survey", "train", "val", "test-dev")
+    assert len(split_images(resolve_data(survey), "test")) == 1
+    shutil.rmtree(survey / "VisDrone2019-DET-test-dev")
+    with pytest.raises(DataNotFoundError):
+        split_images(resolve_data(survey), "test")
+
+
+def test_what_a_preparation_finds_is_said_once_on_stderr(tmp_path, capfd):
+    survey = _survey(tmp_path / "survey", "train", "val")
+    file = resolve_data(survey)
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "train: not an official split" in shown.err
+    assert "anomalies: 2 field-count" in shown.err
+    assert f"{survey}/VisDrone2019-DET-val/annotations/a.txt, row 2: 3 fields, expected 8" in shown.err
+    assert resolve_data(survey) == file
+    assert capfd.readouterr().err == ""
+
+
+def test_cocos_json_is_told_the_way(tmp_path):
+    (tmp_path / "train.json").write_text("{}")
+    with pytest.raises(DataError, match=r"yolo-ema data prepare coco --annotations .*train\.json --images DIR"):
+        resolve_data(tmp_path / "train.json")
 
 
 def test_visdrone_is_not_fetched_offline():

@@ -59,7 +59,7 @@ def test_a_trailing_comma_is_counted_and_is_no_anomaly() -> None:
     [
         ("1,2,3,4,1,5,0", "field-count", "7 fields, expected 8"),
         ("1,2,3,4,1,5,0,0,0", "field-count", "9 fields, expected 8"),
-        ("0 0.5 0.5 0.1 0.1", "field-count", "1 fields, expected 8"),
+        ("0 0.5 0.5 0.1 0.1", "field-count", "1 field, expected 8"),
         ("1,2,3.5,4,1,5,0,0", "not-integer", "width is '3.5', expected a whole number"),
         ("1,2,3,4,1,car,0,0", "not-integer", "category is 'car'"),
         ("1,2,,4,1,5,0,0", "not-integer", "width is ''"),

@@ -15,8 +15,9 @@ from PIL import Image
 
 from yolo_ema.errors import AnnotationError, ArchiveError, ConfigError, DataError, DataNotFoundError, OfflineError
 from yolo_ema.options.data import PrepareOptions
-from yolo_ema.visdrone import derived
+from yolo_ema.visdrone import acquisition, derived
 from yolo_ema.visdrone import prepare as prepare_module
+from yolo_ema.visdrone.download import Fetched
 from yolo_ema.visdrone.prepare import prepare
 
 WH = (200, 100)
@@ -129,7 +130,8 @@ def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path)
     }
     assert sorted(path.name for path in (tmp_path / "root/images/val").iterdir()) == ["a.jpg", "b.jpg"]
     listed = (tmp_path / "root" / "anomalies.txt").read_text().splitlines()
-    assert len(listed) == len(found)
+    assert listed[0].startswith("# Made by 'yolo-ema data prepare'")
+    assert len(listed) == 1 + len(found)
     assert "… and 3 more" in result.as_text()
     with pytest.raises(AnnotationError, match="val has anomalies, and --strict stops"):
         _prepare(tmp_path / "root", source, strict=True)
@@ -137,7 +139,7 @@ def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path)
 
 def test_strict_makes_nothing_where_something_is_odd(tmp_path: Path) -> None:
     source = _split(tmp_path, rows={"a": "1,1,4,4,1,5,0,0\n", "b": "1,1,0,4,1,5,0,0\n"})
-    with pytest.raises(AnnotationError, match=r"b\.txt, row 1: .*no area"):
+    with pytest.raises(AnnotationError, match=r"b\.txt, row 1: .*no area; it is dropped"):
         _prepare(tmp_path / "root", source, strict=True)
     assert not (tmp_path / "root").exists()
     (source / "annotations" / "b.txt").write_text("1,1,2,4,1,5,0,0,\n")
@@ -271,6 +273,122 @@ def test_a_root_that_holds_the_users_files_is_refused(tmp_path: Path) -> None:
     assert _state(tmp_path / "root") == before
 
 
+@pytest.mark.parametrize(
+    "mine",
+    ["images/val/mine.jpg", "images/val/d.jpg", "labels/val/backup/notes.txt", "ignored/val/c.txt", "annotations/val/e.txt"],
+)
+def test_a_file_of_the_users_among_the_derived_ones_is_named_and_left(tmp_path: Path, mine: str) -> None:
+    source, root = _split(tmp_path), tmp_path / "root"
+    _prepare(root, source)
+    (root / mine).parent.mkdir(parents=True, exist_ok=True)
+    (root / mine).write_bytes(b"the user's own")
+    _image(source / "images" / "d.jpg")
+    (source / "annotations" / "d.txt").write_text("")
+    (source / "images" / "a.jpg").unlink()  # there is something to write and something to remove
+    before = _state(root)
+    with pytest.raises(ConfigError, match=f"did not make: .*{mine}; nothing of it is touched"):
+        _prepare(root, source)
+    assert _state(root) == before
+    (root / mine).unlink()
+    assert _prepare(root, source).record.splits["val"].images == 3
+
+
+def test_files_that_no_dataset_is_made_of_are_left_alone(tmp_path: Path) -> None:
+    source, root = _split(tmp_path), tmp_path / "root"
+    _prepare(root, source)
+    others = [root / "images/val/a.npy", root / "labels/val/.hidden.txt", root / "labels/notes.txt", root / "images/val/readme.md"]
+    for path in others:
+        path.write_bytes(b"the user's own")
+    (source / "images" / "a.jpg").unlink()
+    assert _prepare(root, source).record.splits["val"].images == 2
+    assert [path.read_bytes() for path in others] == [b"the user's own"] * 4
+
+
+@pytest.mark.parametrize("name", ["visdrone.yaml", "anomalies.txt"])
+@pytest.mark.parametrize("when", ["before the first run", "afterwards"])
+def test_a_file_of_the_users_right_below_the_root_is_neither_replaced_nor_removed(tmp_path: Path, name: str, when: str) -> None:
+    source, root = _split(tmp_path), tmp_path / "root"
+    if when == "afterwards":
+        _prepare(root, source)
+        (source / "images" / "a.jpg").unlink()
+    root.mkdir(exist_ok=True)
+    (root / name).write_text("the user's own")
+    before = _state(root)
+    with pytest.raises(ConfigError, match=f"did not make: .*{name}; nothing of it is touched"):
+        _prepare(root, source)
+    assert _state(root) == before
+
+
+def test_anomalies_that_are_gone_take_their_list_along(tmp_path: Path) -> None:
+    source, root = _split(tmp_path, rows={"a": "1,2,3\n"}), tmp_path / "root"
+    _prepare(root, source)
+    assert (root / "anomalies.txt").is_file()
+    (source / "annotations/a.txt").write_text("")
+    _prepare(root, source)
+    assert not (root / "anomalies.txt").exists()
+
+
+def test_a_fingerprint_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    source, root = _split(tmp_path), tmp_path / "root"
+    root.mkdir()
+    (root / "fingerprint.json").write_text('{"mine": 1}')
+    with pytest.raises(ConfigError, match=r"fingerprint\.json is not ours, or damaged"):
+        _prepare(root, source)
+    assert [path.name for path in root.iterdir()] == ["fingerprint.json"]
+
+
+def test_what_an_interrupted_run_wrote_is_known_to_be_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, root = _split(tmp_path), tmp_path / "root"
+    _prepare(root, source)
+    (source / "images" / "a.jpg").rename(source / "images" / "d.jpg")
+    (source / "annotations" / "a.txt").rename(source / "annotations" / "d.txt")
+
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare_module, "remove_files", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _prepare(root, source)
+    monkeypatch.undo()
+    (source / "images" / "d.jpg").unlink()  # neither a nor d is wanted any more
+    _prepare(root, source)
+    for folder in ("images", "labels", "annotations"):
+        assert sorted(path.stem for path in (root / folder / "val").iterdir()) == ["b", "c"]
+
+
+def test_a_root_of_one_source_alone_takes_no_other_and_drops_what_that_has_no_more(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        for split in ("train", "val"):
+            _split(tmp_path / place / "survey", split)
+    first, root = tmp_path / "a/survey", tmp_path / "root"
+
+    def alone(folder: Path):
+        return prepare(PrepareOptions(source=(folder,), root=root), alone=True)
+
+    alone(first)
+    before = _state(root)
+    with pytest.raises(ConfigError, match=r"was prepared from .*a/survey \(train\), not from .*b/survey"):
+        alone(tmp_path / "b/survey")
+    assert _state(root) == before
+    assert alone(first).up_to_date
+    shutil.rmtree(first / "VisDrone2019-DET-val")
+    result = alone(first)
+    assert not result.up_to_date
+    assert list(result.record.splits) == ["train"]
+    assert list((root / "images/val").iterdir()) == []
+    assert "val was not prepared" in result.data_yaml.read_text()
+    assert alone(first).up_to_date
+
+
+def test_a_root_that_was_fetched_into_is_none_of_a_folders(tmp_path: Path) -> None:
+    archive = _zipped(_split(tmp_path / "mine"), inside="")
+    (tmp_path / "root/archives").mkdir(parents=True)
+    archive.rename(tmp_path / "root/archives" / archive.name)
+    prepare(PrepareOptions(root=tmp_path / "root", splits=("val",), offline=True))
+    with pytest.raises(ConfigError, match=r"was prepared from what was fetched \(val\)"):
+        prepare(PrepareOptions(source=(tmp_path / "mine",), root=tmp_path / "root"), alone=True)
+
+
 def test_the_root_may_lie_around_the_source(tmp_path: Path) -> None:
     source = _split(tmp_path)
     before = _state(source)
@@ -316,6 +434,34 @@ def test_test_challenge_has_no_annotations_and_the_others_must(tmp_path: Path) -
     shutil.rmtree(_split(tmp_path, "val") / "annotations")
     with pytest.raises(DataError, match="no folder annotations"):
         _prepare(tmp_path / "root", tmp_path / "VisDrone2019-DET-val")
+
+
+@pytest.mark.parametrize(
+    ("images", "other", "way"),
+    [
+        ("images/a.jpg", "annotations/instances.json", "yolo-ema data prepare coco --annotations .*instances.json --images"),
+        ("images/train/a.jpg", "annotations/instances.json", "yolo-ema data prepare coco"),
+        ("train/a.jpg", "train/_annotations.coco.json", "yolo-ema data prepare coco"),
+        ("a.jpg", "coco.json", "yolo-ema data prepare coco"),
+        ("images/a.jpg", "labels/a.txt", "a data YAML with path, train, val, names"),
+        ("images/val/a.jpg", "labels/val/a.txt", "a data YAML with path, train, val, names"),
+        ("val/images/a.jpg", "val/labels/a.txt", "a data YAML with path, train, val, names"),
+    ],
+)
+def test_for_other_layouts_the_way_is_named(tmp_path: Path, images: str, other: str, way: str) -> None:
+    _image(tmp_path / "val" / images)
+    (tmp_path / "val" / other).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "val" / other).write_text("{}")
+    with pytest.raises(DataError, match=f"not in VisDrone's layout. If .*{way}"):
+        _prepare(tmp_path / "root", tmp_path / "val")
+    assert not (tmp_path / "root").exists()
+
+
+def test_labels_or_json_beside_visdrones_annotations_do_not_matter(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    (source / "labels").mkdir()
+    (source / "annotations.json").write_text("{}")
+    assert _prepare(tmp_path / "root", source).record.splits["val"].images == 3
 
 
 @pytest.mark.parametrize("make", ["nothing", "a folder", "an empty split"])
@@ -417,8 +563,39 @@ def test_a_source_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
         _prepare(tmp_path / "root", source)
 
 
+def test_an_archive_that_the_user_put_below_the_root_is_used_and_left_there(tmp_path: Path) -> None:
+    archive = _zipped(_split(tmp_path / "mine"), inside="")
+    given = tmp_path / "root" / "archives" / archive.name
+    given.parent.mkdir(parents=True)
+    archive.rename(given)
+    before = given.read_bytes()
+    result = prepare(PrepareOptions(root=tmp_path / "root", splits=("val",), offline=True))
+    assert result.record.splits["val"].images == 3
+    assert given.read_bytes() == before
+    assert prepare(PrepareOptions(root=tmp_path / "root", splits=("val",), offline=True)).up_to_date
+
+
+def test_an_archive_that_was_fetched_is_gone_once_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = _zipped(_split(tmp_path / "mine"), inside="")
+    root = tmp_path / "root"
+
+    def fetch(urls, target, **_):
+        assert urls[0] == f"https://example.org/{archive.name}"
+        target.parent.mkdir(parents=True)
+        shutil.copy(archive, target)
+        return Fetched(urls[0], target.stat().st_size, "0")
+
+    monkeypatch.setattr(acquisition, "remote_size", lambda _: None)
+    monkeypatch.setattr(acquisition, "fetch", fetch)
+    result = prepare(PrepareOptions(root=root, splits=("val",), mirror=("https://example.org/",)))
+    assert result.record.splits["val"].images == 3
+    assert not [path for path in root.rglob("*.zip*") if path.suffix != ".json"]
+    assert not (root / ".fetched").exists()
+    assert prepare(PrepareOptions(root=root, splits=("val",), offline=True)).up_to_date
+
+
 def test_offline_says_what_would_be_fetched(tmp_path: Path) -> None:
-    with pytest.raises(OfflineError, match=r"VisDrone2019-DET-train\.zip, VisDrone2019-DET-val\.zip, .*--source"):
+    with pytest.raises(OfflineError, match=r"VisDrone2019-DET-train\.zip, .*: yolo-ema data prepare visdrone --source"):
         prepare(PrepareOptions(root=tmp_path / "root", offline=True))
     assert not (tmp_path / "root").exists()
 
@@ -435,6 +612,50 @@ def test_official_totals_are_compared_where_the_number_of_images_fits(tmp_path: 
     result = _prepare(tmp_path / "two", source)
     assert result.as_json()["splits"]["val"]["official_equal"] is False
     assert "val: differs from the official val split: car 1 instead of 2" in result.as_text()
+
+
+def _totals(monkeypatch: pytest.MonkeyPatch, images: int):
+    from yolo_ema.visdrone import totals
+
+    official = totals.OfficialTotals("val", images, (1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1))
+    monkeypatch.setattr(totals, "OFFICIAL_TOTALS", (official,))
+    return totals.compare_with_official, np.array(official.rows_per_category)
+
+
+@pytest.mark.parametrize(
+    ("found", "used", "certain", "equal", "says"),
+    [
+        (548, 548, False, True, "equal to the official val split"),
+        (548, 547, False, False, "1 of 548 images left out"),
+        (547, 547, False, False, "1 of 548 images missing"),
+        (546, 545, False, False, "2 of 548 images missing, 1 of 546 images left out"),
+        (549, 549, False, None, "not an official split"),
+        (300, 300, False, None, "not an official split"),
+        (300, 300, True, False, "248 of 548 images missing"),
+        (549, 549, True, False, "1 images too many"),
+    ],
+)
+def test_a_few_images_less_do_not_turn_the_comparison_off(monkeypatch, found, used, certain, equal, says) -> None:
+    compare, rows = _totals(monkeypatch, 548)
+    verdict, sentence = compare("val", rows, found=found, used=used, certain=certain)
+    assert verdict is equal
+    assert says in sentence
+
+
+def test_one_damaged_image_does_not_turn_the_comparison_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _totals(monkeypatch, 3)
+    source = _split(tmp_path)
+    (source / "images/b.jpg").write_bytes(b"no image")
+    result = _prepare(tmp_path / "root", source)
+    assert result.findings()[0] == ("val: differs from the official val split: 1 of 3 images left out, pedestrian 0 instead of 1")
+
+
+def test_what_was_fetched_is_always_compared(tmp_path: Path) -> None:
+    archive = _zipped(_split(tmp_path / "mine"), inside="")
+    (tmp_path / "root/archives").mkdir(parents=True)
+    archive.rename(tmp_path / "root/archives" / archive.name)
+    result = prepare(PrepareOptions(root=tmp_path / "root", splits=("val",), offline=True))
+    assert "545 of 548 images missing" in result.findings()[0]
 
 
 def test_the_official_totals_add_up_to_the_known_ones() -> None:
