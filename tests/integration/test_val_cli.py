@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from lively_weights import lively_model, save
 from ultralytics import YOLO
 
 from yolo_ema.engine.console import log_to_stderr
@@ -70,6 +71,32 @@ def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema
     assert again.code == 0, again.err
     for part in ("official", "official_macro", "coco"):
         assert again.json[part] == found[part]
+
+
+def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_command):
+    model = lively_model("tiny")
+    model.names = dict(enumerate(CLASS_NAMES))
+    weights = save(model, tmp_path / "best.pt")
+    made = yolo_ema_command(
+        "export", "--weights", weights, "--out", tmp_path, "--imgsz", "96", "--check-images", data / "images/val"
+    )
+    assert made.code == 0, made.err
+    words = ("--data", data, "--conf", "0.0001", "--max-det", "50", "--device", "cpu", "--json")
+    square, exported = (
+        yolo_ema_command("val", "--weights", file, *words, "--save-results", file.stem + file.suffix[1:])
+        for file in (weights, tmp_path / "best.onnx")
+    )
+    assert exported.code == 0, exported.err
+    found = exported.json
+    assert found["weights"]["format"] == "onnx"
+    assert found["protocol"]["max_det"] == 50
+    assert "--max-det is 50" in exported.err
+    assert found["protocol"]["detections"] == square.json["protocol"]["detections"] > 0
+    # Images of 120x90 fill a square of 96 but for a strip that the weights, being free in shape, do not pad.
+    assert found["coco"]["AP"] == pytest.approx(square.json["coco"]["AP"], abs=1.0)
+    missing = yolo_ema_command("val", "--weights", tmp_path / "best.onnx", "--data", "visdrone")
+    assert (missing.code, missing.out) == (6, "")
+    assert "yolo-ema data prepare visdrone" in missing.err
 
 
 def test_names_that_do_not_fit_end_in_one_clear_line(data, tmp_path, yolo_ema_command):

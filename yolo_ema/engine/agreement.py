@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -11,8 +12,14 @@ from yolo_ema.engine.runtime import Runtime
 
 __all__ = ["Agreement", "compare_boxes", "compare_candidates", "compare_runtimes"]
 
-_SAME_OBJECT_SHARE = 0.25
-"""Counterparts lie within this share of the box's longer side, and a pixel."""
+_SCORE_PX = 100.0
+"""Of several boxes at the same place the counterpart is that of the closest score: 0.01 weighs as much as a pixel."""
+
+_BEST = 300
+"""The best boxes of an image are compared however low they score: weights that were hardly trained are checked, too."""
+
+_GREY = 114
+"""Value of the image that shows nothing; that of letterboxing's border."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +28,12 @@ class Agreement:
 
     Attributes:
         images: how many images were compared.
-        boxes: how many boxes have a counterpart in the other runtime; before NMS, all above the lowest score.
+        boxes: how many boxes have a counterpart in the other runtime.
         missing: how many have none, on either side; those that a small change of the score would put below the threshold aside.
         box_px: largest difference of a counterpart's coordinate, in pixels of the network's input.
         score: largest difference of a counterpart's score, 0…1.
+        tells: whether the two are closer than the images' answers are to the answer to an empty one. Where they are not, a file
+            that ignores its input would pass as well, and nothing was shown.
     """
 
     images: int
@@ -32,6 +41,7 @@ class Agreement:
     missing: int
     box_px: float
     score: float
+    tells: bool = True
 
     def as_json(self) -> dict[str, float]:
         """Return the figures as plain values."""
@@ -44,8 +54,10 @@ class Agreement:
         }
 
 
-def compare_runtimes(reference: Runtime, other: Runtime, images_bgr: Sequence[np.ndarray], *, tolerance_score: float) -> Agreement:
-    """Compare two runtimes of the same input size, one image at a time.
+def compare_runtimes(
+    reference: Runtime, other: Runtime, images_bgr: Sequence[np.ndarray], *, tolerance_px: float, tolerance_score: float
+) -> Agreement:
+    """Compare two runtimes of the same fixed input size, one image at a time, and on an empty image of each shape.
 
     Where neither chooses among its boxes, these are compared before NMS, one by one: NMS turns a difference in the last digit
     into a whole box where two overlap by just the threshold. Otherwise the chosen boxes are matched.
@@ -54,9 +66,50 @@ def compare_runtimes(reference: Runtime, other: Runtime, images_bgr: Sequence[np
         reference: what is right.
         other: what is checked.
         images_bgr: arrays (H, W, 3) uint8.
-        tolerance_score: a box this close to the lowest score may be missing.
+        tolerance_px: a chosen box has a counterpart where one lies this close, in pixels of the input.
+        tolerance_score: a chosen box this close to the lowest score may be missing.
     """
-    found = [_compare_on(image, reference, other, tolerance_score) for image in images_bgr]
+    raw = not reference.chooses and not other.chooses
+    found: list[Agreement] = []
+    nothing_shown: list[Agreement] = []
+    empty: dict[tuple[int, ...], np.ndarray] = {}
+    for image in images_bgr:
+        # Boxes are in the image's pixels; the network's input shows it at this scale.
+        scale = min(side / own for side, own in zip(reference.imgsz_hw, image.shape[:2], strict=True))
+        compare = partial(
+            _compare, raw=raw, conf=reference.conf, reach_px=tolerance_px, tolerance_score=tolerance_score, scale=scale
+        )
+        if image.shape not in empty:
+            grey = np.full_like(image, _GREY)
+            empty[image.shape] = _answer(reference, grey, raw=raw)
+            found.append(compare(empty[image.shape], _answer(other, grey, raw=raw)))
+        wanted = _answer(reference, image, raw=raw)
+        found.append(compare(wanted, _answer(other, image, raw=raw)))
+        nothing_shown.append(compare(wanted, empty[image.shape]))
+    together, apart = _together(found), _together(nothing_shown)
+    # By the triangle inequality, a file that answers all images alike is at least half as far from one of the two answers.
+    tells = (
+        together.box_px < apart.box_px / 2 or together.score < apart.score / 2 or together.missing < apart.missing / 2
+    ) and together.boxes > 0
+    return replace(together, images=len(images_bgr), tells=tells)
+
+
+def _answer(runtime: Runtime, image: np.ndarray, *, raw: bool) -> np.ndarray:
+    candidates = runtime.candidates(image) if raw else None
+    return runtime([image])[0] if candidates is None else candidates
+
+
+def _compare(
+    reference: np.ndarray, other: np.ndarray, *, raw: bool, conf: float, reach_px: float, tolerance_score: float, scale: float
+) -> Agreement:
+    if raw:
+        return compare_candidates(reference, other, lowest_score=conf)
+    # NMS in the file leaves out what scores less; a head without NMS keeps the best, however low.
+    threshold = conf + tolerance_score if conf else float(reference[:_BEST, 4].min(initial=1.0))
+    return compare_boxes(reference, other, reach_px=reach_px, threshold=threshold, scale=scale)
+
+
+def _together(found: Sequence[Agreement]) -> Agreement:
     return Agreement(
         len(found),
         sum(one.boxes for one in found),
@@ -66,24 +119,18 @@ def compare_runtimes(reference: Runtime, other: Runtime, images_bgr: Sequence[np
     )
 
 
-def _compare_on(image: np.ndarray, reference: Runtime, other: Runtime, tolerance_score: float) -> Agreement:
-    wanted, found = reference.candidates(image), other.candidates(image)
-    if wanted is not None and found is not None and wanted.shape == found.shape:
-        return compare_candidates(wanted, found, lowest_score=reference.conf)
-    # Boxes are in the image's pixels; the network's input shows it at this scale.
-    scale = min(side / own for side, own in zip(reference.imgsz_hw, image.shape[:2], strict=True))
-    return compare_boxes(reference([image])[0], other([image])[0], threshold=reference.conf + tolerance_score, scale=scale)
-
-
 def compare_candidates(reference: np.ndarray, other: np.ndarray, *, lowest_score: float) -> Agreement:
-    """Compare what two networks propose for one image before NMS.
+    """Compare what two networks propose for one image before NMS: the 300 best of either, and all of at least the lowest score.
 
     Args:
         reference: (N, 4 + K) box and class scores.
         other: likewise, in the same order.
-        lowest_score: boxes that neither scores higher than this count for their scores only.
+        lowest_score: further boxes that neither scores as high as this count for their scores only.
     """
-    strong = np.maximum(reference[:, 4:].max(axis=1), other[:, 4:].max(axis=1)) > lowest_score
+    if reference.shape != other.shape:
+        return Agreement(1, 0, len(reference) + len(other), 0.0, 0.0)
+    best = np.maximum(reference[:, 4:].max(axis=1), other[:, 4:].max(axis=1))
+    strong = best >= min(lowest_score, np.sort(best)[-_BEST:][0])
     differences = np.abs(reference - other)
     # NaN is no agreement: it counts as an endless difference.
     differences[~np.isfinite(differences)] = np.inf
@@ -91,12 +138,16 @@ def compare_candidates(reference: np.ndarray, other: np.ndarray, *, lowest_score
     return Agreement(1, int(strong.sum()), 0, box_px, float(differences[:, 4:].max(initial=0.0)))
 
 
-def compare_boxes(reference: np.ndarray, other: np.ndarray, *, threshold: float = 0.0, scale: float = 1.0) -> Agreement:
+def compare_boxes(
+    reference: np.ndarray, other: np.ndarray, *, reach_px: float, threshold: float = 0.0, scale: float = 1.0
+) -> Agreement:
     """Compare the boxes of one image: each of the reference with the closest one of its class that is still free.
 
     Args:
         reference: (N, 6) x1, y1, x2, y2, score, class id.
         other: (M, 6) likewise.
+        reach_px: the farthest that a counterpart may lie, in pixels of the result. Farther is another box: where two overlap by
+            just NMS's threshold, either may be kept.
         threshold: boxes of lower score may be missing.
         scale: pixels of the result for one pixel of the boxes.
     """
@@ -105,9 +156,9 @@ def compare_boxes(reference: np.ndarray, other: np.ndarray, *, threshold: float 
     for row in reference:
         # By distance, not by overlap: a head may give a box of no or negative size, which overlaps not even itself.
         distances = np.where(free & (other[:, 5] == row[5]), np.abs(row[:4] - other[:, :4]).max(axis=1, initial=0.0), np.inf)
-        best = int(distances.argmin()) if len(other) else -1
-        reach = _SAME_OBJECT_SHARE * float(np.abs(row[2:4] - row[:2]).max()) + 1.0
-        if best < 0 or distances[best] > reach:
+        # Several boxes may lie at nearly the same place; the closest score tells them apart.
+        best = int((distances + _SCORE_PX * np.abs(row[4] - other[:, 4])).argmin()) if len(other) else -1
+        if best < 0 or not distances[best] * scale <= reach_px:
             missing += bool(row[4] >= threshold)
             continue
         free[best] = False

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 from ultralytics.cfg import DEFAULT_CFG_DICT, smart_value
@@ -32,10 +31,12 @@ from yolo_ema.errors import (
     DataNotFoundError,
     MachineError,
     MissingPackageError,
+    WeightsError,
     YoloEmaError,
     did_you_mean,
 )
 from yolo_ema.files import atomic_path, disk_full_is_clear, sha256_of
+from yolo_ema.footage.images import read_image
 from yolo_ema.options.export import ExportOptions
 
 __all__ = ["ExportResult", "ExportedFile", "export"]
@@ -122,9 +123,10 @@ def export(options: ExportOptions) -> ExportResult:
         WeightsError: the weights cannot be used.
         ConfigError: an unknown setting, or one that the format does not take.
         MissingPackageError: a package that the format needs is not installed.
-        CheckFailedError: the file's boxes are not those of the weights.
+        CheckFailedError: the file's boxes are not those of the weights, or it cannot be checked whether they are.
         DiskFullError: there is no room; what was there before is intact.
         DataNotFoundError: there are no images to check on.
+        SourceError: an image to check on cannot be read.
         MachineError: the format cannot be written on this machine.
     """
     settings = _settings(options)
@@ -166,11 +168,11 @@ def _export_one(
         exporter, made = _run_exporter(name, loaded, options, settings, Path(folder))
         seconds = time.perf_counter() - started
         size_hw = (int(exporter.imgsz[0]), int(exporter.imgsz[1]))
-        agreement, unchecked = _check(made, size_hw, options, images)
+        agreement = _check(made, size_hw, options, images) if options.check else None
         final = _final_path(made, options)
         _put(made, final)
     size = sum(part.stat().st_size for part in (final.rglob("*") if final.is_dir() else [final]) if part.is_file())
-    return ExportedFile(name, final, size, seconds, size_hw, agreement, unchecked)
+    return ExportedFile(name, final, size, seconds, size_hw, agreement, "" if agreement else "--no-check")
 
 
 def _run_exporter(
@@ -210,38 +212,64 @@ def _run_exporter(
         use_all_cores()
 
 
-def _check(
-    made: Path, size_hw: tuple[int, int], options: ExportOptions, images: Sequence[np.ndarray]
-) -> tuple[Agreement | None, str]:
-    """Compare the file with the weights at the same input size. Returns the figures, or None and why there are none."""
-    if not options.check:
-        return None, "--no-check"
-    limits: dict[str, Any] = {"conf": options.conf, "iou": options.iou, "max_det": options.max_det, "device": options.device}
+def _check(made: Path, size_hw: tuple[int, int], options: ExportOptions, images: Sequence[np.ndarray]) -> Agreement:
+    """Compare the file with the weights at the same input size, and return how close they are.
+
+    Raises:
+        CheckFailedError: they differ, or they cannot be compared.
+    """
     try:
-        other = Runtime(made, **limits, imgsz=size_hw, rectangular=False, trust=True)
-    except MissingPackageError as error:
-        return None, str(error).partition(";")[0]
-    reference = Runtime(
-        options.weights, **limits, imgsz=size_hw, rectangular=False, nms_free=options.nms is False, trust=options.trust
-    )
-    found = compare_runtimes(reference, other, images, tolerance_score=options.tolerance_score)
-    if not found.boxes + found.missing:
-        return None, f"neither the weights nor the file find anything on {found.images} images at --conf {options.conf}"
+        found = _compared(made, size_hw, options, images)
+    except (WeightsError, MachineError) as error:
+        raise CheckFailedError(_uncheckable(made, str(error))) from error
     most_missing = _MISSING_SHARE * (found.boxes + found.missing)
-    if found.box_px > options.tolerance_px or found.score > options.tolerance_score or found.missing > most_missing:
+    if found.score > options.tolerance_score or found.box_px > options.tolerance_px or found.missing > most_missing:
         raise CheckFailedError(
             f"{made.name} is not written: of {found.boxes + found.missing} boxes on {found.images} images {found.missing} have no "
             f"counterpart in the weights' (at most {most_missing:.0f} may), the others differ by up to {found.box_px:.3g} px "
             f"(at most {options.tolerance_px:g}) and {found.score:.3g} in score (at most {options.tolerance_score:g})"
         )
-    return found, ""
+    if not found.boxes:
+        raise CheckFailedError(
+            _uncheckable(
+                made, f"neither it nor the weights find anything on {found.images} images at --conf {options.conf:g}; lower that"
+            )
+        )
+    if not found.tells:
+        raise CheckFailedError(
+            _uncheckable(made, f"the weights answer the {found.images} images much as an empty one, as a ruined file would")
+        )
+    return found
+
+
+def _compared(made: Path, size_hw: tuple[int, int], options: ExportOptions, images: Sequence[np.ndarray]) -> Agreement:
+    limits: dict[str, Any] = {"conf": options.conf, "iou": options.iou, "max_det": options.max_det, "device": options.device}
+    limits |= {"imgsz": size_hw, "rectangular": False}
+    other = Runtime(made, **limits, trust=True)
+    nms_free = options.nms is False and other.chooses
+    reference = Runtime(options.weights, **limits, nms_free=nms_free, trust=options.trust)
+    if nms_free:  # such a head knows no threshold: its best boxes are compared however low they score
+        reference.conf = other.conf = 0.0
+    try:
+        return compare_runtimes(
+            reference, other, images, tolerance_px=options.tolerance_px, tolerance_score=options.tolerance_score
+        )
+    except (YoloEmaError, MemoryError):
+        raise
+    except Exception as error:  # each runtime has errors of its own for a file that it cannot run
+        raise MachineError(f"it cannot be run here: {_first_line(error)}") from error
+
+
+def _uncheckable(made: Path, why: str) -> str:
+    return f"{made.name} is not written, because it cannot be checked: {why}; or write it unchecked with --no-check"
 
 
 def _check_images(places: Sequence[Path]) -> Iterator[np.ndarray]:
     """Yield the images to check on: of those given at most a few, evenly spread, else drawn scenes.
 
     Raises:
-        DataNotFoundError: there are none, or one cannot be read.
+        DataNotFoundError: there are none.
+        SourceError: one cannot be read.
     """
     if not places:
         from yolo_ema.scenes.scene import draw_scene
@@ -253,10 +281,7 @@ def _check_images(places: Sequence[Path]) -> Iterator[np.ndarray]:
     if not files:
         raise DataNotFoundError(f"there are no images to check on in {', '.join(map(str, places))}")
     for file in files[:: math.ceil(len(files) / _MOST_CHECK_IMAGES)]:
-        image = cv2.imread(str(file))
-        if image is None:
-            raise DataNotFoundError(f"{file} is not there, or is no image")
-        yield image
+        yield read_image(file)
 
 
 def _final_path(made: Path, options: ExportOptions) -> Path:

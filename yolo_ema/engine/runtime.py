@@ -47,11 +47,28 @@ _PACKAGES = {  # format: what must be importable, and what brings it
     "executorch": ("executorch", "executorch"),
 }
 _PROGRAMS = frozenset({"torchscript", "saved_model", "pb"})  # formats whose operations reach beyond arithmetic: they write files
+_CHOSEN_COLUMNS = 6  # x1, y1, x2, y2, score, class id: Ultralytics knows boxes that need no NMS by this, too
 _NMS_OFFSET_PX = 7680  # Ultralytics' distance between classes in NMS; raised where a frame is larger
 
 
 class Runtime:
     """A detector out of a weights file, whatever its format.
+
+    Args:
+        weights: a ``.pt`` or an exported file or folder.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``1``.
+        imgsz: input size in pixels, one number or (height, width), raised to multiples of the stride; None takes the weights'
+            own. A file exported with a fixed size takes no other.
+        half: half precision, on a GPU.
+        conf: lowest score that counts, 0…1.
+        iou: overlap above which the weaker of two boxes is dropped, 0…1.
+        max_det: the most boxes an image, those of the highest scores.
+        agnostic: let boxes of different classes drop each other.
+        classes: only these class ids.
+        multi_label: a box may bear several classes, as in Ultralytics' validation.
+        rectangular: shrink the input to the images' shape where the format allows it.
+        nms_free: take the head that needs no NMS, where a ``.pt`` has one; by default Ultralytics takes the other.
+        trust: load the weights although they carry code.
 
     Attributes:
         names: class names by class id.
@@ -60,7 +77,8 @@ class Runtime:
         format: ``pt``, ``onnx``, ``openvino``, … as Ultralytics names them.
         batched: several images go through in one forward pass.
         rectangular: the input is as small as the images' shape allows; otherwise it is always ``imgsz_hw``.
-        max_det: the most boxes an image; below what was asked for where the exported file holds fewer.
+        max_det: the most boxes an image; below what was asked for where the exported file holds fewer. A file that does not say
+            how many it holds shows it with its first answer.
         seconds: what the last call took: ``preprocess``, ``inference``, ``postprocess``.
     """
 
@@ -82,22 +100,6 @@ class Runtime:
         trust: bool = False,
     ) -> None:
         """Load the weights.
-
-        Args:
-            weights: a ``.pt`` or an exported file or folder.
-            device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``1``.
-            imgsz: input size in pixels, one number or (height, width), raised to multiples of the stride; None takes the
-                weights' own. A file exported with a fixed size takes no other.
-            half: half precision, on a GPU.
-            conf: lowest score that counts, 0…1.
-            iou: overlap above which the weaker of two boxes is dropped, 0…1.
-            max_det: the most boxes an image, those of the highest scores.
-            agnostic: let boxes of different classes drop each other.
-            classes: only these class ids.
-            multi_label: a box may bear several classes, as in Ultralytics' validation.
-            rectangular: shrink the input to the images' shape where the format allows it.
-            nms_free: take the head that needs no NMS, where a ``.pt`` has one; by default Ultralytics takes the other.
-            trust: load the weights although they carry code.
 
         Raises:
             WeightsNotFoundError: there is no such file.
@@ -130,8 +132,14 @@ class Runtime:
         )
         self.batched = dynamic or int(self._backend.batch) > 1
         kept = str(self._backend.metadata.get("max_det", ""))
-        self.max_det = min(max_det, int(kept)) if kept.isdecimal() and self._backend.end2end else max_det
+        self._most_boxes = min(max_det, int(kept)) if kept.isdecimal() and self.chooses else max_det
+        self.max_det = self._most_boxes
         self.seconds: dict[str, float] = {}
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the file or the head chooses among its boxes by itself: NMS inside, or a head that needs none."""
+        return bool(self._backend.end2end)
 
     def _torch_backend(self, loaded: LoadedModel, *, half: bool, nms_free: bool) -> AutoBackend:
         head = getattr(loaded.model, "model", [None])[-1]
@@ -201,6 +209,7 @@ class Runtime:
             prepared = self._now()
             raw = self._backend(batch)
             inferred = self._now()
+            self._learn_limit(raw)
             found = nms.non_max_suppression(
                 raw,
                 self.conf,
@@ -227,14 +236,19 @@ class Runtime:
             (N, 4 + K) float32: center x and y, width, height in pixels of the input, then K class scores; in the order of the
             network's grid. None where the file or the head chooses among them by itself.
         """
-        if self._backend.end2end:
+        if self.chooses:
             return None
         _check_images([image_bgr])
         letterbox = LetterBox(self.imgsz_hw, auto=self.rectangular, stride=self.stride)
         with torch.inference_mode():
-            raw = self._backend(self._to_tensor([letterbox(image=image_bgr)]))
-        raw = raw[0] if isinstance(raw, list | tuple) else raw
+            raw = _boxes_part(self._backend(self._to_tensor([letterbox(image=image_bgr)])))
         return np.ascontiguousarray(raw[0].float().cpu().numpy().T)
+
+    def _learn_limit(self, raw: Any) -> None:
+        """Lower ``max_det`` to what an exported file can hold: it always gives as many rows, the rest of them empty."""
+        rows = _boxes_part(raw)
+        if self.format != "pt" and rows.shape[-1] == _CHOSEN_COLUMNS:
+            self.max_det = min(self._most_boxes, int(rows.shape[1]))
 
     def _now(self) -> float:
         if self._device.type == "cuda":
@@ -290,6 +304,11 @@ def select_device(device: str) -> torch.device:
         have = f"this machine has {count} (0 to {count - 1})" if count else "torch sees no GPU here"
         raise MachineError(f"--device is {device!r}, and {have}; take --device cpu or auto, or install a torch that fits your GPU")
     return torch.device(f"cuda:{number}")
+
+
+def _boxes_part(raw: Any) -> torch.Tensor:
+    """Return the boxes of a backend's answer: formats wrap them differently."""
+    return raw[0] if isinstance(raw, list | tuple) else raw
 
 
 def _pair(size: Any) -> tuple[int, int]:

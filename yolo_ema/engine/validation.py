@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from yolo_ema.engine.class_map import map_classes
-from yolo_ema.engine.datasets import read_data, resolve_data, split_images
+from yolo_ema.engine.datasets import read_data, split_images
+from yolo_ema.engine.local_data import local_data
 from yolo_ema.engine.run_record import RECORD_NAME, versions
 from yolo_ema.engine.runtime import Runtime
 from yolo_ema.engine.truth import image_names, read_truth
@@ -98,25 +99,26 @@ def validate(options: ValOptions) -> ValResult:
 
     Raises:
         DataError: the dataset or its split is wrong or missing, or with ``options.strict`` a row of the ground truth is wrong.
+        OfflineError: the dataset's images are not here.
         WeightsError: the weights are missing, damaged, foreign, or carry code.
         ConfigError: the classes of weights and data don't fit, or the input size does not fit an exported file.
         SourceError: an image cannot be read.
         MachineError: the device or a package is not there.
     """
-    data_yaml = resolve_data(options.data, offline=options.offline, trust=options.trust)
-    class_names = tuple(read_data(data_yaml)["names"].values())
-    images = split_images(data_yaml, options.split)
-    runtime = Runtime(
+    runtime = Runtime(  # before the data: a wrong word for the weights shows at once
         options.weights,
         device=options.device,
         imgsz=_imgsz(options.imgsz),
         half=options.half,
         conf=options.conf,
         iou=options.iou,
-        max_det=DETECTIONS_PER_IMAGE,
+        max_det=options.max_det,
         multi_label=True,
         trust=options.trust,
     )
+    data_yaml = local_data(options.data)
+    class_names = tuple(read_data(data_yaml)["names"].values())
+    images = split_images(data_yaml, options.split)
     classes = map_classes(runtime.names, class_names, options.map)
     runtime.classes = sorted(classes)
     evidence, seconds, origins, unreadable = _detect(runtime, images, class_names, classes, options)
@@ -128,7 +130,7 @@ def validate(options: ValOptions) -> ValResult:
         write_submission(options.save_results, evidence.detections)
     at_limit = tuple(name for name, rows in evidence.detections.items() if len(rows) >= runtime.max_det)
     warnings = unreadable_truth(unreadable, strict=options.strict)
-    warnings += _warnings(runtime, class_names, classes, at_limit, len(images))
+    warnings += _class_warnings(runtime, class_names, classes) + _limit_warnings(runtime, options.max_det, at_limit, len(images))
     for warning in warnings:
         print(f"yolo-ema: warning: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
     scorecard = make_scorecard(
@@ -202,9 +204,7 @@ def _mean_seconds(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, 
     return {stage: sum(seconds[stage] for _, seconds in batches) / count for stage in batches[0][1]}
 
 
-def _warnings(
-    runtime: Runtime, class_names: Sequence[str], classes: Mapping[int, int], at_limit: Sequence[str], image_count: int
-) -> list[str]:
+def _class_warnings(runtime: Runtime, class_names: Sequence[str], classes: Mapping[int, int]) -> list[str]:
     warnings = []
     never = [name for class_id, name in enumerate(class_names) if class_id not in classes.values()]
     if never:
@@ -213,11 +213,20 @@ def _warnings(
     if unused:
         shown = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
         warnings.append(f"classes of the weights that the data does not have are left out: {shown}")
+    return warnings
+
+
+def _limit_warnings(runtime: Runtime, asked: int, at_limit: Sequence[str], image_count: int) -> list[str]:
+    warnings = []
     if at_limit:
         shown = ", ".join(at_limit[:3]) + (f" and {len(at_limit) - 3} more" if len(at_limit) > 3 else "")
         warnings.append(f"{len(at_limit)} of {image_count} images reach the limit of {runtime.max_det} detections: {shown}")
     if runtime.max_det < DETECTIONS_PER_IMAGE:
-        warnings.append(f"the exported file holds at most {runtime.max_det} detections an image; the protocols look at up to 500")
+        who = f"--max-det is {asked}: there are" if runtime.max_det == asked else "the exported file holds"
+        warnings.append(
+            f"{who} at most {runtime.max_det} detections an image, and the protocols look at up to {DETECTIONS_PER_IMAGE}; "
+            "the figures do not compare with those at the full number"
+        )
     return warnings
 
 

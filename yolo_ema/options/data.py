@@ -88,7 +88,6 @@ class InspectOptions(Options):
     splits: tuple[str, ...] = option((), metavar="SPLIT", help="only these splits; without it all that the data YAML has")
     plots: bool = option(True, help="draw the plots and the contact sheet")
     duplicates: bool = option(True, help="look for near-duplicate images across splits, which reads every image")
-    offline: bool = option(False, help="forbid downloads")
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""

@@ -35,7 +35,9 @@ class ExportOptions(Options):
     )
     max_det: int = option(1000, help="most objects an image; matters where the file chooses them")
     device: str = option("cpu", help="auto, cpu, cuda, or a GPU's number")
-    check: bool = option(True, help="run the file and refuse it where its boxes are not those of the weights")
+    check: bool = option(
+        True, help="run the file, and refuse it where its boxes are not those of the weights or that cannot be told"
+    )
     check_images: tuple[Path, ...] = option(
         (), help="images, or folders of them, to check on, at most 20 of them; without it drawn scenes"
     )

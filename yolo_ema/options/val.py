@@ -21,6 +21,7 @@ class ValOptions(Options):
     imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height,width; without it the weights' own")
     conf: float = option(0.001, help="lowest score that counts, 0 to 1")
     iou: float = option(0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1")
+    max_det: int = option(500, help="most detections an image; the protocols look at up to 500, and fewer is not their figure")
     batch: int = option(1, help="images a forward pass; above 1 images of unequal shape share the full input size")
     map: tuple[str, ...] = option(
         (), metavar="WEIGHTS=DATA", help="which class of the weights counts as which of the data, as in person=pedestrian"
@@ -31,15 +32,14 @@ class ValOptions(Options):
     half: bool = option(False, help="half precision, on a GPU")
     max_pixels: int = option(350_000_000, help="refuse images with more pixels, before decoding them")
     strict: bool = option(False, help="refuse to score where a row of the ground truth cannot be read, instead of leaving it out")
-    offline: bool = option(False, help="forbid downloads")
-    trust: bool = option(False, help="load weights that carry code and run a data YAML's own download script")
+    trust: bool = option(False, help="load weights that carry code; only for files you made yourself")
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
         for name in ("conf", "iou"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"--{name} is {getattr(self, name)}; expected 0 to 1"
-        for name in ("batch", "max_pixels"):
+        for name in ("batch", "max_det", "max_pixels"):
             if getattr(self, name) < 1:
                 yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
         if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from yolo_ema.engine.datasets import SPLITS, read_data, resolve_data, split_images
+from yolo_ema.engine.datasets import SPLITS, read_data, split_images
+from yolo_ema.engine.local_data import local_data
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.options.data import InspectOptions
 from yolo_ema.report.contact_sheet import draw_contact_sheet
@@ -32,10 +33,10 @@ def inspect(options: InspectOptions) -> InspectResult:
     Raises:
         DataNotFoundError: the dataset, a split or its images are not there.
         DataError: the data YAML is wrong.
-        OfflineError: the dataset would have to be fetched, and that is forbidden.
+        OfflineError: the dataset would have to be fetched, which this does not do.
         DiskFullError: the disk is full.
     """
-    data_yaml = resolve_data(options.data, offline=options.offline)
+    data_yaml = local_data(options.data)
     data = read_data(data_yaml)
     names = list(data["names"].values())
     scans = [

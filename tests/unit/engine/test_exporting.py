@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,12 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lively_weights import lively_model, picture, save
+from PIL import Image
+from torch import nn
 
 from yolo_ema.engine import exporting
-from yolo_ema.engine.agreement import Agreement, compare_boxes, compare_candidates
+from yolo_ema.engine.agreement import Agreement, compare_boxes, compare_candidates, compare_runtimes
 from yolo_ema.engine.exporting import export
+from yolo_ema.engine.loading import LoadedModel
 from yolo_ema.engine.runtime import Runtime
-from yolo_ema.errors import CheckFailedError, ConfigError, DataNotFoundError, DiskFullError, MissingPackageError, UnsafeWeightsError
+from yolo_ema.errors import (
+    CheckFailedError,
+    ConfigError,
+    DataNotFoundError,
+    DiskFullError,
+    MissingPackageError,
+    SourceError,
+    UnsafeWeightsError,
+)
 from yolo_ema.files import sha256_of
 from yolo_ema.options.export import ExportOptions
 
@@ -90,22 +102,103 @@ def test_dynamic_file_is_as_rectangular_as_the_weights(weights, pictures, tmp_pa
 
 
 @pytest.mark.parametrize("nms", [True, False])
-def test_file_that_chooses_by_itself_keeps_max_det(pictures, tmp_path, nms):
+def test_file_that_chooses_by_itself_keeps_max_det_and_gives_the_same_boxes(pictures, tmp_path, nms):
     weights = save(lively_model("tiny" if nms else "tiny-nms-free"), tmp_path / "model.pt")
-    options = ExportOptions(
-        weights=weights,
-        nms=nms,
-        imgsz=(320,),
-        conf=0.02,
-        max_det=600,
-        check_images=(pictures,),
-        tolerance_px=1e3,
-        tolerance_score=1.0,
-    )
-    runtime = Runtime(export(options).path, device="cpu", conf=0.02)
+    options = ExportOptions(weights=weights, nms=nms, imgsz=(320,), conf=0.02, max_det=600, check_images=(pictures,))
+    settings = {"device": "cpu", "imgsz": 320, "rectangular": False, "conf": 0.02, "max_det": 600}
+    image = picture(1)
+    runtime = Runtime(export(options).path, **settings)
     assert runtime.max_det == 600
-    assert runtime.candidates(picture(1)) is None
-    assert 300 < len(runtime([picture(1)])[0]) <= 600
+    assert runtime.candidates(image) is None
+    theirs = runtime([image])[0]
+    assert 300 < len(theirs) <= 600
+    ours = Runtime(weights, nms_free=not nms, **settings)([image])[0]
+    # Of two that overlap by just the threshold NMS may keep either.
+    without = [row for row in ours if not (np.abs(theirs - row) < [0.05, 0.05, 0.05, 0.05, 1e-3, 0.5]).all(axis=1).any()]
+    assert abs(len(ours) - len(theirs)) <= 3
+    assert len(without) <= 3
+
+
+def test_nms_inside_gives_exactly_the_boxes_where_no_two_are_close_calls(weights, pictures, tmp_path):
+    options = ExportOptions(weights=weights, nms=True, imgsz=(320,), conf=0.5, iou=0.3, out=tmp_path, check_images=(pictures,))
+    settings = {"device": "cpu", "imgsz": 320, "rectangular": False, "conf": 0.5, "iou": 0.3}
+    result = export(options)
+    ours, theirs = Runtime(weights, **settings)([picture(0)])[0], Runtime(result.path, **settings)([picture(0)])[0]
+    assert len(ours) > 20
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=0.05)
+    assert result.files[0].agreement.missing == 0
+
+
+def _weak(folder: Path, name: str = "tiny") -> Path:
+    """Weights as after too little training: they see, and no score comes near the usual threshold."""
+    model = lively_model(name)
+    for part in ("cv3", "one2one_cv3"):
+        for level in getattr(model.model[-1], part, None) or []:
+            level[-1].bias.data.sub_(12.0)
+    return save(model, folder / "weak.pt")
+
+
+RUN_EXPORTER = exporting._run_exporter
+
+
+def _ruined(name: str, loaded: LoadedModel, *rest: object):
+    """Convert, with every convolution's weights zeroed before."""
+    for part in loaded.model.modules():
+        if isinstance(part, nn.Conv2d):
+            part.weight.data.zero_()
+    return RUN_EXPORTER(name, loaded, *rest)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "tiny-nms-free"])
+def test_weakly_trained_weights_are_checked_and_a_ruined_file_of_theirs_is_refused(kind, pictures, tmp_path, monkeypatch):
+    weights = _weak(tmp_path, kind)
+    assert not len(Runtime(weights, device="cpu")([picture(0)])[0])
+    options = ExportOptions(
+        weights=weights, imgsz=(320,), nms=None if kind == "tiny" else False, out=tmp_path / "out", check_images=(pictures,)
+    )
+    found = export(options).files[0].agreement
+    assert found.boxes >= 600
+    assert found.box_px < 0.5
+    assert found.score < 1e-4
+    before = (tmp_path / "out/weak.onnx").read_bytes()
+    monkeypatch.setattr(exporting, "_run_exporter", _ruined)
+    with pytest.raises(CheckFailedError, match=r"weak\.onnx is not written"):
+        export(options)
+    assert (tmp_path / "out/weak.onnx").read_bytes() == before
+    unchecked = export(dataclasses.replace(options, check=False))
+    assert unchecked.files[0].as_json()["check"] is None
+    assert "not checked: --no-check" in unchecked.as_text()
+
+
+def test_file_that_finds_nothing_as_the_weights_do_is_no_proof(pictures, tmp_path):
+    options = ExportOptions(weights=_weak(tmp_path), imgsz=(192,), nms=True, out=tmp_path / "out", check_images=(pictures,))
+    with pytest.raises(CheckFailedError, match=r"cannot be checked: .* find anything .* at --conf 0\.25; .* --no-check"):
+        export(options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [MissingPackageError("it needs the package onnxruntime"), RuntimeError("no such operator")])
+def test_file_that_cannot_be_run_here_is_refused_unless_the_user_says_so(weights, fixed, pictures, tmp_path, monkeypatch, error):
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(exporting, "_run_exporter", lambda *_: (type("Fake", (), {"imgsz": (192, 320)})(), fixed.path))
+    monkeypatch.setattr(exporting, "Runtime" if isinstance(error, MissingPackageError) else "compare_runtimes", fails)
+    options = ExportOptions(weights=weights, out=tmp_path / "out", check_images=(pictures,))
+    with pytest.raises(CheckFailedError, match=f"cannot be checked: .*{error}.*--no-check"):
+        export(options)
+    assert not (tmp_path / "out").exists()
+    assert export(dataclasses.replace(options, check=False)).files[0].unchecked == "--no-check"
+
+
+def test_images_to_check_on_are_whole_and_of_a_size_that_fits(weights, tmp_path):
+    cv2.imwrite(str(tmp_path / "whole.jpg"), picture(0))
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:4000])
+    with pytest.raises(SourceError, match=r"cut\.jpg is truncated"):
+        export(ExportOptions(weights=weights, check_images=(tmp_path / "cut.jpg",)))
+    Image.new("1", (30_000, 30_000)).save(tmp_path / "vast.png")
+    with pytest.raises(SourceError, match=r"vast\.png"):
+        export(ExportOptions(weights=weights, check_images=(tmp_path / "vast.png",)))
 
 
 def test_wrong_export_is_refused_and_the_old_file_stays(weights, pictures, tmp_path, monkeypatch):
@@ -196,20 +289,29 @@ ROW = np.array([[10, 10, 30, 30, 0.9, 1]], np.float32)
 
 def test_shifted_box_is_measured():
     other = ROW + np.array([0, 2, 0, 0, -0.1, 0], np.float32)
-    found = compare_boxes(ROW, other, scale=0.5)
+    found = compare_boxes(ROW, other, scale=0.5, reach_px=1.0)
     assert (found.boxes, found.missing, found.box_px) == (1, 0, 1.0)
     assert found.score == pytest.approx(0.1)
+    assert compare_boxes(ROW, other, reach_px=1.0).missing == 2
+
+
+def test_of_boxes_at_one_place_the_scores_tell_which_is_which():
+    rows = np.array([[10, 10, 30, 30, 0.9, 1], [10.2, 10, 30, 30, 0.3, 1]], np.float32)
+    other = rows[::-1] + np.array([0.1, 0, 0, 0, 0, 0], np.float32)
+    found = compare_boxes(rows, other, reach_px=1.0)
+    assert (found.boxes, found.missing, found.score) == (2, 0, 0.0)
+    assert found.box_px == pytest.approx(0.1, abs=1e-4)
 
 
 @pytest.mark.parametrize("change", [[0, 0, 0, 0, 0, 1], [50, 50, 50, 50, 0, 0]])
 def test_box_of_another_class_or_place_has_no_counterpart(change):
-    found = compare_boxes(ROW, ROW + np.array(change, np.float32))
+    found = compare_boxes(ROW, ROW + np.array(change, np.float32), reach_px=1.0)
     assert (found.boxes, found.missing) == (0, 2)
 
 
 def test_weak_box_may_be_missing():
-    assert compare_boxes(ROW, ROW[:0], threshold=0.95).missing == 0
-    assert compare_boxes(ROW[:0], ROW, threshold=0.5).missing == 1
+    assert compare_boxes(ROW, ROW[:0], threshold=0.95, reach_px=1.0).missing == 0
+    assert compare_boxes(ROW[:0], ROW, threshold=0.5, reach_px=1.0).missing == 1
 
 
 @settings(max_examples=30, deadline=None)
@@ -218,7 +320,7 @@ def test_a_shuffled_copy_agrees_wholly(count, seed):
     random = np.random.default_rng(seed)
     corner = random.uniform(0, 500, (count, 2))
     rows = np.column_stack([corner, corner + random.uniform(5, 50, (count, 2)), random.random(count), random.integers(0, 3, count)])
-    found = compare_boxes(rows, rows[random.permutation(count)])
+    found = compare_boxes(rows, rows[random.permutation(count)], reach_px=1.0)
     assert (found.boxes, found.missing, found.box_px, found.score) == (count, 0, 0.0, 0.0)
 
 
@@ -228,5 +330,45 @@ def test_candidates_are_compared_one_by_one():
     found = compare_candidates(reference, other, lowest_score=0.25)
     assert (found.boxes, found.box_px) == (2, 90.0)
     assert found.score == pytest.approx(0.3)
-    assert compare_candidates(reference[1:], reference[1:] + 0.1, lowest_score=0.25).boxes == 0
+    assert compare_candidates(reference, reference[:1], lowest_score=0.25).missing == 3
     assert compare_candidates(reference, reference * np.nan, lowest_score=0.25).score == np.inf
+
+
+def test_the_300_best_candidates_are_compared_however_low_they_score():
+    reference = np.zeros((1000, 5))
+    reference[:, 4] = np.linspace(1e-3, 1e-6, 1000)
+    other = reference.copy()
+    other[299, 0] += 5
+    other[300, 1] += 50
+    found = compare_candidates(reference, other, lowest_score=0.25)
+    assert (found.boxes, found.box_px, found.score) == (300, 5.0, 0.0)
+    assert compare_candidates(reference, other, lowest_score=0.0).box_px == 50
+
+
+class Answers:
+    """Stands in for a runtime: candidates that follow the image's brightness as far as ``strength`` says."""
+
+    chooses, conf, imgsz_hw = False, 0.25, (64, 64)
+
+    def __init__(self, strength: float, offset: float = 0.0):
+        self.strength, self.offset = strength, offset
+
+    def candidates(self, image: np.ndarray) -> np.ndarray:
+        grid = np.arange(400.0)[:, None] * [[1, 1, 0, 0, 1e-4]]
+        return grid + self.strength * image.mean() * np.array([1, 1, 1, 1, 1e-3]) + self.offset
+
+
+@pytest.mark.parametrize(("strength", "offset", "tells"), [(1e-2, 1e-4, True), (1e-6, 1e-4, False), (0.0, 0.0, False)])
+def test_a_comparison_tells_only_where_the_weights_see_their_images(strength, offset, tells):
+    """Weights that were never trained answer every image alike; a file that ignores its input is then as close as a good one."""
+    images = [np.full((64, 64, 3), value, np.uint8) for value in (10, 200)]
+    found = compare_runtimes(Answers(strength), Answers(strength, offset), images, tolerance_px=1.0, tolerance_score=0.02)
+    assert (found.images, found.tells) == (2, tells)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1e-6, 1.0), st.integers(0, 2**32 - 1))
+def test_a_file_that_ignores_its_input_never_tells(strength, seed):
+    images = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)]
+    blind = Answers(0.0, offset=strength * 114)
+    assert not compare_runtimes(Answers(strength), blind, images, tolerance_px=1e9, tolerance_score=1.0).tells

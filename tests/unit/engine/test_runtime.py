@@ -14,6 +14,7 @@ from ultralytics import YOLO
 from ultralytics.utils import nms
 
 from yolo_ema.engine import runtime as runtime_module
+from yolo_ema.engine.exporting import export
 from yolo_ema.engine.registration import register
 from yolo_ema.engine.runtime import Runtime, format_of, select_device
 from yolo_ema.errors import (
@@ -25,6 +26,7 @@ from yolo_ema.errors import (
     WeightsError,
     WeightsNotFoundError,
 )
+from yolo_ema.options.export import ExportOptions
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,22 @@ def test_head_without_nms_gives_more_than_300(tmp_path):
     head = Runtime(weights, device="cpu", nms_free=True)._backend.model.model[-1]
     assert head.end2end
     assert Runtime(weights, device="cpu")([image])[0].shape[1] == 6
+
+
+def test_an_export_that_does_not_say_how_many_boxes_it_holds_shows_it(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")
+    path = export(ExportOptions(weights=weights, nms=False, imgsz=(320,), max_det=300, check=False)).path
+    plain = onnx.load(str(path))  # as Ultralytics itself writes it: without that entry
+    kept = [entry for entry in plain.metadata_props if entry.key != "max_det"]
+    assert len(kept) == len(plain.metadata_props) - 1
+    del plain.metadata_props[:]
+    plain.metadata_props.extend(kept)
+    onnx.save(plain, str(path))
+    runtime = Runtime(path, device="cpu", conf=0.001)
+    assert len(runtime([picture(1)])[0]) == runtime.max_det == 300
+    few = Runtime(path, device="cpu", conf=0.001, max_det=20)
+    assert len(few([picture(1)])[0]) == few.max_det == 20
 
 
 def test_all_cores_are_used(weights, monkeypatch):

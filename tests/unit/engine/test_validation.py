@@ -11,7 +11,15 @@ import pytest
 
 from yolo_ema.engine import validation
 from yolo_ema.engine.validation import validate
-from yolo_ema.errors import AnnotationError, ConfigError, DataError, DataNotFoundError, SourceError
+from yolo_ema.errors import (
+    AnnotationError,
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    OfflineError,
+    SourceError,
+    WeightsNotFoundError,
+)
 from yolo_ema.options.val import ValOptions
 
 OBJECTS = ((10, 20, 30, 40), (60, 20, 80, 40))  # x1, y1, x2, y2: the first a square, the second a bar
@@ -119,6 +127,20 @@ def test_images_at_the_limit_are_named(data, weights, capsys):
     assert "holds at most 2 detections" in said
 
 
+def test_fewer_detections_than_the_protocols_look_at_are_said(data, weights, capsys):
+    weights.max_det = 100
+    found = run(data, weights, max_det=100).as_json()
+    assert weights.settings["max_det"] == found["protocol"]["max_det"] == 100
+    assert "--max-det is 100: there are at most 100 detections" in capsys.readouterr().err
+    weights.max_det = 500
+    assert run(data, weights, max_det=500).as_json()["warnings"] == []
+
+
+def test_weights_are_looked_at_before_the_data(tmp_path):
+    with pytest.raises(WeightsNotFoundError, match="no-such"):
+        validate(ValOptions(weights=tmp_path / "no-such.pt", data="no-such-data"))
+
+
 def test_classes_that_do_not_fit_are_an_error_that_says_how_to_map(data, weights, capsys):
     weights.names = {0: "stick", 1: "square"}
     with pytest.raises(ConfigError, match="--map stick=bar"):
@@ -129,6 +151,12 @@ def test_classes_that_do_not_fit_are_an_error_that_says_how_to_map(data, weights
     assert weights.classes == [1]
     assert "no class of the weights counts as bar" in found["warnings"][0]
     assert "left out: stick, dot" in capsys.readouterr().err
+
+
+def test_missing_data_is_not_downloaded(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OfflineError, match="data prepare visdrone"):
+        run("visdrone", weights)
 
 
 def test_saved_results_hold_exactly_what_was_scored(data, weights, tmp_path):
@@ -174,6 +202,7 @@ def test_faults_name_the_split_and_the_image(data, weights):
     [
         ({"conf": 2.0}, "--conf is 2.0"),
         ({"batch": 0}, "--batch is 0"),
+        ({"max_det": 0}, "--max-det is 0"),
         ({"imgsz": (1, 2, 3)}, "--imgsz is 1 2 3"),
         ({"map": ("person",)}, "--map has 'person'"),
     ],
