@@ -240,6 +240,7 @@ def _show(options: DemoOptions, weights: Path) -> tuple[Path, ...]:
                     weights=weights,
                     out=options.out / "detected" / Path(name).stem,
                     imgsz=imgsz,
+                    iou=0.45,
                     device=options.device,
                 )
             )
