@@ -10,37 +10,70 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import torch
 from tiny_dataset import draw_dataset
 
 import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
 
 # isort: split
 
-from ultralytics.utils import dist
+from ultralytics.utils import DEFAULT_CFG_DICT, dist
 
 from yolo_ema.engine import trainer as trainer_module
+from yolo_ema.engine import training
 from yolo_ema.engine.loading import load_checkpoint, load_model
+from yolo_ema.engine.registration import build_model
 from yolo_ema.engine.run_settings import RUN_KEY, RunSettings
 from yolo_ema.engine.trainer import EmaTrainer
-from yolo_ema.errors import MachineError
+from yolo_ema.engine.worker_errors import place_for_errors, told_to_starter
+from yolo_ema.errors import ConfigError, DataError, DiskFullError, MachineError, OfflineError
 from yolo_ema.nn import EfficientMultiScaleAttention
 from yolo_ema.options.drone import DroneOptions
 
 _RUN = RunSettings(DroneOptions(nwd=0.25, augment=("haze",)), command="yolo-ema train", loggers=("none",), offline=True)
 
 # What Ultralytics does for GPUs, done for two CPU processes: gloo in place of NCCL, no device numbers, a sum in place of gloo's
-# missing average. The last validation asks for a CUDA device in any worker, so that only its stripping is left.
+# missing average, and the CPU where the last validation asks for the GPU that is this process's own.
 _PAIR = '''
 """A trainer whose two processes compute on the CPU."""
+import errno
 import os
 from unittest import mock
 
 import torch
 from torch import distributed as dist
 
+from yolo_ema.engine import checkpoints
 from yolo_ema.engine.trainer import EmaTrainer
+from yolo_ema.files import disk_full_is_clear
+from ultralytics.nn.autobackend import AutoBackend
+
+write_bytes = checkpoints.write_bytes
+
+
+def _full(path, content):
+    if path.name == os.environ.get("DISK_IS_FULL_AT"):
+        with disk_full_is_clear(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    write_bytes(path, content)
+
+
+checkpoints.write_bytes = _full
+
+
+def _on_cpu(*arguments, device, **named):
+    return AutoBackend(*arguments, device=torch.device("cpu"), **named)
+
+
+class _NoGpus:
+    """What knows this process's own GPU."""
+
+    @staticmethod
+    def current_device():
+        return 0
 
 
 def _parallel(model, device_ids=None, **named):
@@ -69,6 +102,13 @@ class PairTrainer(EmaTrainer):
         both = [torch.empty_like(numbers) for _ in range(2)]
         dist.all_gather(both, numbers)
         assert torch.equal(*both), "the processes have come apart"
+        reduce = dist.reduce
+        with (
+            mock.patch("ultralytics.engine.validator.AutoBackend", _on_cpu),
+            mock.patch("ultralytics.engine.validator.get_torch_device_backend", lambda _: _NoGpus),
+            mock.patch.object(dist, "reduce", lambda tensor, dst, op: reduce(tensor, dst=dst)),
+        ):
+            super().final_eval()
         dist.barrier()
         dist.destroy_process_group()
 '''
@@ -117,17 +157,117 @@ def test_a_worker_made_from_its_script_in_a_fresh_process_knows_ema_and_the_dron
     assert load_checkpoint(tmp_path / "run" / "weights" / "last.pt")["epoch"] == -1
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_model(tmp_path):
+class _Starter(EmaTrainer):
+    """A trainer that starts two workers, as on two GPUs."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.ddp, self.world_size = True, 2
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """The settings of a run on a pair of CPU processes, which `training._run` starts and waits for."""
     (tmp_path / "pair_trainer.py").write_text(_PAIR)
-    script = tmp_path / "worker.py"
-    script.write_text(f"from pair_trainer import PairTrainer\nPairTrainer(overrides={_overrides(tmp_path)!r}).train()\n")
-    port = str(dist.find_free_network_port())
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1", "YOLO_EMA_THREADS": "1"}
-    done = subprocess.run([*command, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-5000:]
+    overrides = _overrides(tmp_path)
+
+    def command(_):
+        script = tmp_path / "worker.py"
+        script.write_text(f"from pair_trainer import PairTrainer\nPairTrainer(overrides={overrides!r}).train()\n")
+        port = str(dist.find_free_network_port())
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
+        return [*launcher, str(script)], str(script)
+
+    monkeypatch.setattr(trainer_module, "generate_ddp_command", command)
+    monkeypatch.setattr(trainer_module, "ddp_cleanup", lambda *_: None)
+    monkeypatch.setattr(training, "EmaTrainer", _Starter)
+    for name, value in {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1", "YOLO_EMA_THREADS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    return overrides
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_and_the_result_is_theirs(pair, tmp_path):
+    result = training._run(pair)
     _check(tmp_path / "run")
+    assert set(result.metrics) == {"precision", "recall", "mAP50", "mAP50-95"}
+    for weights in (result.best, result.last):
+        checkpoint = load_checkpoint(weights)
+        assert (checkpoint["epoch"], checkpoint["optimizer"]) == (-1, None)
+    record = json.loads(result.record.read_text())
+    assert record["status"] == "finished"
+    assert record["images_at_limit"] == {"max_det": 300, "count": 0, "images": []}
+    assert record["data"]["left_out"] == {"train": 0, "val": 0}
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_in_a_worker_is_one_clear_error(pair, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("DISK_IS_FULL_AT", "last.pt")
+    with pytest.raises(DiskFullError, match=r"disk full while writing .*last.pt; no partial file is left.*start again"):
+        training._run(pair)
+    assert "DiskFullError" not in capfd.readouterr().err  # no worker shows a traceback of it
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "error", [DiskFullError("disk full while writing a"), DataError("ümlaut\nand lines"), OfflineError("x" * 9999)]
+)
+def test_what_a_worker_tells_is_the_error_of_the_run(error):
+    program = (
+        "from yolo_ema.engine.worker_errors import told_to_starter\n"
+        "from yolo_ema import errors\n"
+        f"with told_to_starter(): raise errors.{type(error).__name__}({str(error)!r})"
+    )
+    with pytest.raises(type(error)) as caught:
+        trainer_module._run_workers([sys.executable, "-c", program])
+    assert str(error).startswith(str(caught.value))
+    assert len(str(caught.value)) >= min(len(str(error)), 4000)
+
+
+def test_the_first_error_counts_and_what_is_none_of_ours_is_not_believed(tmp_path):
+    with place_for_errors() as place:
+        file = Path(place.environment["YOLO_EMA_WORKER_ERROR"])
+        assert place.error() is None
+        with mock.patch.dict(os.environ, place.environment):
+            for error in (DataError("first"), MachineError("second")):
+                with pytest.raises(SystemExit) as ended, told_to_starter():
+                    raise error
+                assert ended.value.code == error.exit_code
+        assert str(place.error()) == "first"
+        file.write_text("SystemExit\n0")
+        assert place.error() is None
+        file.write_text("did_you_mean\n0")
+        assert place.error() is None
+    with pytest.raises(DataError, match="as it is"), told_to_starter():
+        raise DataError("as it is")
+
+
+def _planted(folder: Path, **more) -> Path:
+    """A checkpoint of an unfinished run that asks for more than it may."""
+    last = folder / "run" / "weights" / "last.pt"
+    last.parent.mkdir(parents=True)
+    run = RunSettings(DroneOptions(nwd=0.25), trust=True, offline=False).as_dict()
+    settings = {**DEFAULT_CFG_DICT, **_overrides(folder), "epochs": 5, RUN_KEY: run, **more}
+    torch.save({"epoch": 1, "ema": build_model("yolo11n-ema", 2).half(), "optimizer": None, "train_args": settings}, last)
+    return last
+
+
+def test_a_checkpoint_does_not_vouch_for_itself(tmp_path):
+    last = _planted(tmp_path)
+    trainer = EmaTrainer(overrides={"model": str(last), "resume": str(last)})
+    assert trainer.run_settings.drone.nwd == 0.25
+    assert (trainer.run_settings.trust, trainer.run_settings.offline) == (False, True)
+    assert trainer.args.yolo_ema["trust"] is False
+    planned = EmaTrainer(overrides={**_overrides(tmp_path / "other"), RUN_KEY: RunSettings(trust=True).as_dict()})
+    assert planned.run_settings.trust  # what the user says holds
+
+
+def test_distillation_is_refused_wherever_it_comes_from(tmp_path):
+    with pytest.raises(ConfigError, match="distillation is not supported"):
+        EmaTrainer(overrides={**_overrides(tmp_path / "new"), "distill_model": "yolo11m.pt"})
+    last = _planted(tmp_path, distill_model="yolo11m.pt")
+    with pytest.raises(ConfigError, match="distillation is not supported"):
+        EmaTrainer(overrides={"model": str(last), "resume": str(last)})
 
 
 def test_a_worker_that_fails_ends_the_run_with_an_error(capfd):

@@ -111,6 +111,9 @@ def test_the_record_says_how_it_was_made(record, run):
     assert record["drone"]["nwd"] == 0.3
     assert record["data"]["splits"]["train"]["images"] == 12
     assert record["data"]["yaml"] == str(run["data"])
+    assert record["data"]["left_out"] == {"train": 0, "val": 0}
+    assert record["images_at_limit"]["max_det"] == 500
+    assert record["images_at_limit"]["count"] == len(record["images_at_limit"]["images"])
     assert record["hardware"]["cores"] >= 1
     assert record["versions"]["yolo-ema"]
     assert record["started"] <= record["ended"]
@@ -154,6 +157,8 @@ def test_a_trained_model_is_fine_tuned_in_a_folder_of_its_own(run, yolo_ema_comm
         (["--device", "gpu"], 2, "expected auto, cpu, mps, or GPU numbers"),
         (["--device", "99"], 6, "names GPU 99"),
         (["--pretrained", "nothing.pt"], 4, "nothing.pt"),
+        (["--data", "no/such/folder"], 3, "there is no dataset 'no/such/folder'"),
+        (["distill_model=yolo11m.pt"], 2, "distillation is not supported"),
         (["--pretrained", "none", "--data", "visdrohne"], 3, "did you mean 'visdrone'?"),
         (["--resume"], 4, "nothing to resume: no run is under runs/train"),
         (["--resume", "gone.pt"], 4, "no weights file"),

@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from yolo_ema.engine.loading import load_checkpoint
-from yolo_ema.errors import ConfigError, WeightsError, WeightsNotFoundError
+from yolo_ema.errors import ConfigError, UnsafeWeightsError, WeightsError, WeightsNotFoundError
 from yolo_ema.files import atomic_path, write_bytes
 
 __all__ = ["AtomicPath", "discard_leftovers", "latest_checkpoint", "resumable_checkpoint", "strip_checkpoint"]
@@ -64,18 +64,30 @@ def discard_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def latest_checkpoint(project: Path) -> Path:
-    """Return the newest ``last.pt`` under a project's folder from which a run can go on.
+def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
+    """Return the newest ``last.pt`` under a project's folder from which a run can go on; damaged ones are named and passed over.
 
     Raises:
         WeightsNotFoundError: there is none; the message says what was looked at.
+        UnsafeWeightsError: the newest carries code, and ``trust`` does not say that it may.
     """
     found = sorted(project.glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    damaged: list[str] = []
     for path in found:
-        if load_checkpoint(path).get("epoch", -1) >= 0:
+        try:
+            epoch = load_checkpoint(path, trust=trust).get("epoch", -1)
+        except UnsafeWeightsError:  # perhaps the very run that is meant: an older one in its place would be a surprise
+            raise
+        except WeightsError as error:
+            damaged.append(str(error))
+            LOGGER.warning(f"passed over: {error}")
+            continue
+        if epoch >= 0:
             return path
-    looked = f"{len(found)} finished runs are" if found else "no run is"
-    raise WeightsNotFoundError(f"nothing to resume: {looked} under {project}; --resume takes the path of a last.pt, too")
+    finished = len(found) - len(damaged)
+    looked = f"{finished} finished runs are under {project}" if finished or damaged else f"no run is under {project}"
+    unread = f" and {len(damaged)} that can't be read ({'; '.join(damaged)})" if damaged else ""
+    raise WeightsNotFoundError(f"nothing to resume: {looked}{unread}; --resume takes the path of a last.pt, too")
 
 
 def resumable_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,47 +40,79 @@ def fetch_dataset(data_yaml: Path, download: Any, *, into: Path, missing: Path, 
 
     Raises:
         DataNotFoundError: there is no such entry.
-        OfflineError: downloads are forbidden.
-        DataError: a script that is not trusted, or one that failed; or the archive can't be fetched.
+        DataError: a script that is not trusted, or one that failed; an address of no archive, an archive that can't be fetched, or
+            one for which ``into`` holds something already.
+        OfflineError: downloads are forbidden, and nothing else is wrong.
         ArchiveError: the archive is damaged or unsafe.
     """
     if not download:
         raise DataNotFoundError(f"{data_yaml}: {missing} is not there, and no 'download' entry says where to fetch it")
-    if offline:
-        raise OfflineError(f"{data_yaml}: {missing} is not there, and --offline forbids to fetch it")
     entry = str(download).strip()
-    if entry.lower().startswith(("http://", "https://")):
-        _fetch_archive(entry, into)
-        return
-    shipped = Path(ROOT) in data_yaml.resolve().parents
-    if not shipped and not trust:
+    is_address = entry.lower().startswith(("http://", "https://"))
+    if is_address:
+        _check_archive(entry, into, data_yaml, missing)
+    elif Path(ROOT) not in data_yaml.resolve().parents and not trust:
         raise DataError(
             f"{data_yaml}: {missing} is not there, and 'download' is a script, which could do anything on this machine; "
             "read it, then run the same command with --trust, or fetch the data by hand"
         )
-    _run_script(entry, data_yaml, into)
+    if offline:
+        raise OfflineError(f"{data_yaml}: {missing} is not there, and --offline forbids to fetch it")
+    if is_address:
+        _fetch_archive(entry, into)
+    else:
+        _run_script(entry, data_yaml, into)
+
+
+def _archive_name(url: str) -> str:
+    return urllib.parse.urlparse(url).path.rsplit("/", maxsplit=1)[-1]
+
+
+def _check_archive(url: str, into: Path, data_yaml: Path, missing: Path) -> None:
+    if not is_archive(Path(_archive_name(url))):
+        raise DataError(f"{data_yaml}: its download entry {url} names no archive; expected .zip, .tar or a packed .tar")
+    if into.exists() and not (into.is_dir() and not any(into.iterdir())):
+        raise DataError(
+            f"{data_yaml}: {missing} is not there, and its archive can't be unpacked to {into}, which holds something already; "
+            "complete it by hand, or move it away and run the same command again"
+        )
 
 
 def _fetch_archive(url: str, into: Path) -> None:
+    """Fetch and unpack, all in a folder of our own beside the root; a transfer that broke off is kept there for the next call."""
     size = remote_size([url])
     how_large = "of unknown size" if size is None else f"{size / 1e6:.1f} MB"
-    _say(f"fetching {url} ({how_large}) into {into}; its publisher's licence holds")
-    into.parent.mkdir(parents=True, exist_ok=True)
-    archive = into.parent / urllib.parse.urlparse(url).path.rsplit("/", maxsplit=1)[-1]
-    if not is_archive(archive):
-        raise DataError(f"{url} names no archive; expected .zip, .tar or a packed .tar")
+    _say(f"fetching {url} ({how_large}) into {into}; its licence is not stated by the YAML, see its publisher's page")
+    own = into.parent / f".{into.name}.fetched"
+    own.mkdir(parents=True, exist_ok=True)
+    archive = own / _archive_name(url)
     fetch([url], archive)
-    with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as folder:
+    with _removed(archive), tempfile.TemporaryDirectory(dir=own) as folder:
         unpacked = Path(folder) / "content"
         unpack(archive, unpacked)
         inside = list(unpacked.iterdir())
+        if into.exists():
+            into.rmdir()  # it is empty, see above
         # Most archives hold one folder with the dataset's name.
         (inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name == into.name else unpacked).rename(into)
-    archive.unlink()
+
+
+@contextlib.contextmanager
+def _removed(archive: Path) -> Iterator[None]:
+    """Remove the fetched archive, and the folder that was made for it, however the block ends."""
+    try:
+        yield
+    finally:
+        archive.unlink()
+        with contextlib.suppress(OSError):
+            archive.parent.rmdir()
 
 
 def _run_script(script: str, data_yaml: Path, into: Path) -> None:
-    _say(f"running the download script of {data_yaml}, which writes into {into}; its publisher's licence holds:\n{script}")
+    _say(
+        f"running the download script of {data_yaml}, which writes into {into}; how much it fetches is not known before, "
+        f"and the licence is not stated by the YAML, see its publisher's page:\n{script}"
+    )
     into.parent.mkdir(parents=True, exist_ok=True)
     environment: Mapping[str, str] = {key: value for key, value in os.environ.items() if key != "YOLO_OFFLINE"}
     if script.startswith("bash ") or script.endswith(".sh"):

@@ -43,7 +43,6 @@ def attach_drone_loss(model: nn.Module, drone: DroneOptions) -> None:
     if not drone.mask_ignored and not drone.nwd:
         return
     model = unwrap_model(model)
-    model = getattr(model, "student_model", model)  # distillation: the student makes the loss
     if getattr(type(model), "init_criterion", None) is not DetectionModel.init_criterion:
         raise ModelError(f"--mask-ignored and --nwd need a detection model with YOLO's Detect head; found {type(model).__name__}")
     before = getattr(model, "criterion", None)

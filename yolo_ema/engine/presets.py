@@ -36,8 +36,6 @@ class Preset:
         imgsz: side of the square network input in pixels.
         epochs: passes over the training images.
         batch: images a step on one GPU, where its memory allows.
-        train_tiles: off, or the size of the tiles that images are cut into for training.
-        for_what: one sentence.
     """
 
     name: str
@@ -45,8 +43,6 @@ class Preset:
     imgsz: int
     epochs: int
     batch: int
-    train_tiles: str
-    for_what: str
 
     @property
     def has_p2(self) -> bool:
@@ -57,9 +53,9 @@ class Preset:
 PRESETS = {
     one.name: one
     for one in (
-        Preset("fast", "yolo11n-ema", 640, 100, 16, "off", "a first result, small devices, a machine without a GPU"),
-        Preset("balanced", "yolo11s-ema", 960, 100, 16, "off", "small objects on one GPU, in a day or less"),
-        Preset("accurate", "yolo11m-ema-p2", 1280, 150, 8, "off", "the smallest objects, where time and memory are there"),
+        Preset("fast", "yolo11n-ema", 640, 100, 16),
+        Preset("balanced", "yolo11s-ema", 960, 100, 16),
+        Preset("accurate", "yolo11m-ema-p2", 1280, 150, 8),
     )
 }
 

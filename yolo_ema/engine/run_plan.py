@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import sys
@@ -18,9 +19,9 @@ from yolo_ema.engine.loading import load_model
 from yolo_ema.engine.presets import PRESETS, Preset, fitting_batch, training_cost
 from yolo_ema.engine.pretrained import default_pretrained, resolve_pretrained
 from yolo_ema.engine.registration import model_yaml
-from yolo_ema.engine.run_settings import RUN_KEY, RunSettings
+from yolo_ema.engine.run_settings import RUN_KEY, RunSettings, refuse_distillation
 from yolo_ema.engine.settings import parse_settings, require_loggers
-from yolo_ema.errors import ConfigError
+from yolo_ema.errors import ConfigError, OfflineError
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LATEST, TrainOptions
 
@@ -62,6 +63,7 @@ def plan_run(options: TrainOptions) -> dict[str, Any]:
     """
     options, settings = _merged(options)
     require_loggers(options.loggers)
+    refuse_distillation(settings)
     return _fresh(options, settings) if options.resume is None else _resumed(options, settings)
 
 
@@ -75,8 +77,9 @@ def _fresh(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
     if device == "cpu" and preset.name != "fast" and options.imgsz is None:
         LOGGER.warning(f"training on the CPU with the preset {preset.name}; --preset fast takes a fraction of the time")
     model = options.model or preset.model
+    _check_without_downloads(model, device, options)
     config, pretrained = _model_and_weights(model, options)
-    imgsz = options.imgsz or preset.imgsz
+    imgsz = options.imgsz or _tile_side(options) or preset.imgsz
     overrides = {
         "model": str(config),
         "pretrained": pretrained,
@@ -88,12 +91,46 @@ def _fresh(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
         "max_det": MAX_DET,
         **({} if options.workers is None else {"workers": options.workers}),
         **settings,
-        "data": str(resolve_data(options.data, offline=options.offline, trust=options.trust).absolute()),
+        "data": _data(options.data, options),
         RUN_KEY: _run_settings(options).as_dict(),
     }
     return overrides | {
         "save_dir": str(_new_folder(options.project, options.name or Path(model).stem, exist_ok=settings.get("exist_ok", False)))
     }
+
+
+def _data(data: str, options: TrainOptions, *, offline: bool = False) -> str:
+    """Return the data YAML; of VisDrone no more is fetched than a training reads."""
+    found = resolve_data(data, offline=offline or options.offline, trust=options.trust, splits=("train", "val"))
+    return str(found.absolute())
+
+
+def _tile_side(options: TrainOptions) -> int:
+    """Return the input size at which training tiles keep their resolution: the longer side, up to a multiple of 32; 0 without."""
+    return -(-max(options.tile_wh or (0,)) // 32) * 32
+
+
+def _check_without_downloads(model: str, device: str, options: TrainOptions) -> None:
+    """Look at everything that is here already, so that nothing is fetched for a command that is wrong."""
+    gpus = _gpus(device)
+    if options.batch is not None and gpus > 1 and options.batch < gpus:
+        raise ConfigError(f"--batch is {options.batch:g}; on {gpus} GPUs it is their images together, at least {gpus}")
+    if options.project.exists() and not options.project.is_dir():
+        raise ConfigError(f"--project is {options.project}, which is a file; expected a folder, or a name that is free")
+    named = [options.pretrained] if options.pretrained not in {"auto", "none"} else []
+    if model.lower().endswith(".pt"):
+        named.append(model)
+    else:
+        model_yaml(model)
+    for weights in named:
+        with contextlib.suppress(OfflineError):  # known, but not here: that is for later
+            load_model(resolve_pretrained(weights, offline=True), trust=options.trust)
+    with contextlib.suppress(OfflineError):
+        _data(options.data, options, offline=True)
+
+
+def _gpus(device: str) -> int:
+    return 0 if device in {"cpu", "mps"} else len(device.split(","))
 
 
 def _run_settings(options: TrainOptions) -> RunSettings:
@@ -151,10 +188,8 @@ def _model_and_weights(model: str, options: TrainOptions) -> tuple[Path, str | b
 
 
 def _batch(options: TrainOptions, preset: Preset, config: Path, device: str, imgsz: int) -> int | float:
-    gpus = 0 if device in {"cpu", "mps"} else len(device.split(","))
+    gpus = _gpus(device)
     if options.batch is not None:
-        if gpus > 1 and options.batch < gpus:
-            raise ConfigError(f"--batch is {options.batch:g}; on {gpus} GPUs it is their images together, at least {gpus}")
         return int(options.batch) if options.batch == int(options.batch) else options.batch
     if not gpus:
         return _CPU_BATCH
@@ -184,7 +219,9 @@ def _resumed(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: the run is finished, or an option would change its course.
     """
-    path = (latest_checkpoint(options.project) if options.resume == LATEST else Path(str(options.resume))).absolute()
+    given = options.resume
+    path = latest_checkpoint(options.project, trust=options.trust) if given == LATEST else Path(str(given))
+    path = path.absolute()
     checkpoint = resumable_checkpoint(path, trust=options.trust)
     saved = checkpoint["train_args"]
     run = RunSettings.from_dict(saved.get(RUN_KEY, {}))
@@ -197,7 +234,7 @@ def _resumed(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
         **settings,
         **{key: int(value) if value == int(value) else value for key, value in changed.items()},
         "device": choose_device(options.device),
-        "data": str(resolve_data(data, offline=options.offline, trust=options.trust).absolute()),
+        "data": _data(data, options),
         "model": str(path),
         "resume": str(path),
         # The run may have been moved with all its files; a checkpoint taken out of it goes on where it was.

@@ -67,9 +67,9 @@ class RunRecord:
         self.content["epochs"].append({"epoch": epoch, **plain_numbers(metrics)})
         self._write()
 
-    def finish(self, status: str, final: Mapping[str, Any] | None = None) -> None:
-        """Write how the run ended: ``finished``, ``interrupted`` or ``failed``, and the best checkpoint's metrics."""
-        self.content |= {"status": status, "ended": _now()}
+    def finish(self, status: str, final: Mapping[str, Any] | None = None, **facts: Any) -> None:
+        """Write how the run ended: ``finished``, ``interrupted`` or ``failed``, the best checkpoint's metrics, and more facts."""
+        self.content |= {"status": status, "ended": _now(), **facts}
         if final is not None:
             self.content["final"] = plain_numbers(final)
         self._write()

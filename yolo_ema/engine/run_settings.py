@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from yolo_ema.errors import ConfigError
 from yolo_ema.options.drone import DroneOptions
 
-__all__ = ["RUN_KEY", "RunSettings"]
+__all__ = ["RUN_KEY", "RunSettings", "refuse_distillation"]
 
 RUN_KEY = "yolo_ema"
 """Where they stand among Ultralytics' settings, in a worker's as in a checkpoint's ``train_args``."""
@@ -43,6 +44,12 @@ class RunSettings:
         drone = _with(_known(values.get("drone", {}), DroneOptions), list, tuple)
         rest = _known(values, cls) | {"drone": DroneOptions(**drone), "loggers": tuple(values.get("loggers", ()))}
         return cls(**rest)
+
+
+def refuse_distillation(settings: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` where a teacher is named: checkpoints with one in them are not read without running their code."""
+    if settings.get("distill_model"):
+        raise ConfigError(f"distill_model={settings['distill_model']}: distillation is not supported here; leave the setting out")
 
 
 def _known(values: Mapping[str, Any], of: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed as dist
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import LOGGER, RANK, nms
 
@@ -51,6 +52,16 @@ class TrainValidator(DetectionValidator):
         self.full_images += [
             file for pred, file in zip(preds, batch["im_file"], strict=True) if len(pred["conf"]) >= self.args.max_det
         ]
+
+    def gather_stats(self) -> None:
+        """Bring together what several processes have seen, in the first of them."""
+        super().gather_stats()
+        if RANK == 0:
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.gather_object(self.full_images, gathered, dst=0)
+            self.full_images = [file for part in gathered for file in part]
+        elif RANK > 0:
+            dist.gather_object(self.full_images, None, dst=0)
 
     def finalize_metrics(self) -> None:
         """Finish, and at the last validation name the images at the limit."""

@@ -8,6 +8,8 @@ a resumed run finds it.
 from __future__ import annotations
 
 import copy
+import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,6 @@ from typing import Any
 import yaml
 from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.distill_model import DistillationModel
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK
 from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command
@@ -33,12 +34,13 @@ from yolo_ema.engine.offline import confined
 from yolo_ema.engine.plot_fonts import place_fonts
 from yolo_ema.engine.registration import model_yaml, register
 from yolo_ema.engine.run_record import RECORD_NAME, RunRecord
-from yolo_ema.engine.run_settings import RUN_KEY, RunSettings
+from yolo_ema.engine.run_settings import RUN_KEY, RunSettings, refuse_distillation
 from yolo_ema.engine.settings import enable_loggers
 from yolo_ema.engine.train_validator import TrainValidator
 from yolo_ema.engine.transfer import TransferReport, transfer_weights
+from yolo_ema.engine.worker_errors import place_for_errors, told_to_starter
 from yolo_ema.errors import MachineError
-from yolo_ema.files import write_text
+from yolo_ema.files import disk_full_is_clear, write_text
 
 __all__ = ["EmaTrainer"]
 
@@ -62,6 +64,7 @@ class EmaTrainer(DetectionTrainer):
         overrides = dict(overrides or {})
         planned = overrides.pop(RUN_KEY, None)
         self._is_planned = planned is not None
+        refuse_distillation(overrides)
         self.run_settings = RunSettings.from_dict(planned or {})
         self.transfer: TransferReport | None = None
         register()
@@ -70,10 +73,11 @@ class EmaTrainer(DetectionTrainer):
         workers = overrides.get("workers")
         with confined(), guarded_torch_load(trust=self.run_settings.trust):
             super().__init__(cfg, overrides, _callbacks)
-        if (
-            not self._is_planned
-        ):  # a plain YOLO(…).train(trainer=EmaTrainer, resume=True) finds ours among the checkpoint's settings
-            self.run_settings = RunSettings.from_dict(getattr(self.args, RUN_KEY, {}))
+        if not self._is_planned and hasattr(self.args, RUN_KEY):
+            # A plain YOLO(…).train(trainer=EmaTrainer, resume=True) finds ours in the checkpoint, which can't vouch for itself.
+            found = RunSettings.from_dict(getattr(self.args, RUN_KEY))
+            self.run_settings = dataclasses.replace(found, trust=False, offline=True)
+            refuse_distillation(vars(self.args))
         if self.device.type == "cpu":
             use_all_cores()
             self.args.workers = workers or 0  # Ultralytics knows only 0 here
@@ -117,9 +121,6 @@ class EmaTrainer(DetectionTrainer):
     def _continued_model(self) -> dict[str, Any]:
         """Take the checkpoint's averaged model as it is: carried weights may have widened its head beyond what its YAML says."""
         checkpoint = load_checkpoint(self.args.resume, trust=self.run_settings.trust)
-        if isinstance(checkpoint["ema"], DistillationModel):
-            self.model = self.args.resume
-            return super().setup_model()
         self.model = copy.deepcopy(checkpoint["ema"]).float().requires_grad_(True)
         return checkpoint
 
@@ -187,8 +188,13 @@ class EmaTrainer(DetectionTrainer):
             drone=self.run_settings.as_dict()["drone"],
             loggers=list(self.loggers),
             transfer=self._transfer_facts(),
-            data={"yaml": str(self.args.data), **data_fingerprint(self.args.data)},
+            data={"yaml": str(self.args.data), **data_fingerprint(self.args.data), "left_out": self._left_out()},
         )
+
+    def _left_out(self) -> dict[str, int]:
+        """Return how many label rows and images of each split are wrong and left out; the log names them."""
+        loaders = {"train": self.train_loader, "val": self.test_loader}
+        return {split: len(loader.dataset.problems) for split, loader in loaders.items()}
 
     def _transfer_facts(self) -> dict[str, Any] | None:
         if self.transfer is None:
@@ -224,19 +230,22 @@ class EmaTrainer(DetectionTrainer):
         self.run_callbacks("on_fit_epoch_end")
         self.epoch -= 1
         if RANK in {-1, 0}:
-            self.record.finish("finished", self.metrics)
+            full = {"max_det": self.args.max_det, "count": len(self.validator.full_images), "images": self.validator.full_images}
+            self.record.finish("finished", self.metrics, images_at_limit=full)
 
     def train(self) -> None:
         """Train here, or start one process per GPU and wait for them.
 
         Raises:
             DiskFullError: the disk is full; the last checkpoint is intact.
-            MachineError: a process of a run on several GPUs failed; it has said why on stderr.
+            YoloEmaError: in a run on several GPUs, what a process told of.
+            MachineError: such a process failed with another error; it has said why on stderr.
         """
         with confined(), guarded_torch_load(trust=self.run_settings.trust):
             if self.ddp:
                 self._train_in_workers()
-            else:
+                return
+            with told_to_starter(), disk_full_is_clear(self.last):
                 super().train()
 
     def _train_in_workers(self) -> None:
@@ -250,19 +259,22 @@ class EmaTrainer(DetectionTrainer):
 
 
 def _run_workers(command: list[str]) -> None:
-    """Run the launcher of the workers; an interruption ends it and them."""
-    process = subprocess.Popen(command, stdout=sys.stderr)  # noqa: S603 - Ultralytics' own command
-    try:
-        code = process.wait()
-    except BaseException:
-        process.terminate()
+    """Run the launcher of the workers; an interruption ends it and them. An error that a worker tells of is raised here."""
+    with place_for_errors() as place:
+        environment = {**os.environ, **place.environment}
+        process = subprocess.Popen(command, stdout=sys.stderr, env=environment)  # noqa: S603 - Ultralytics' own command
         try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        raise
-    if code:
-        raise MachineError(f"a training process on one of the GPUs failed (exit code {code}); what it said stands above")
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+        if code:
+            failed = MachineError(f"a training process on one of the GPUs failed (exit code {code}); what it said stands above")
+            raise place.error() or failed
 
 
 def _trim_rows(csv: Path, epochs: int) -> None:

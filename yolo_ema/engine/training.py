@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from yolo_ema.engine.console import log_to_stderr
 from yolo_ema.engine.loading import load_checkpoint
 from yolo_ema.engine.run_plan import plan_run
 from yolo_ema.engine.run_record import RECORD_NAME, RunRecord
+from yolo_ema.engine.run_settings import RUN_KEY
 from yolo_ema.engine.trainer import EmaTrainer
-from yolo_ema.errors import DiskFullError
+from yolo_ema.errors import DiskFullError, WeightsError
 from yolo_ema.files import disk_full_is_clear, read_json
 from yolo_ema.options.train import TrainOptions
 
@@ -88,7 +90,8 @@ def train(options: TrainOptions) -> TrainResult:
 def _run(overrides: dict[str, Any]) -> TrainResult:
     folder = Path(overrides["save_dir"])
     last = folder / "weights" / "last.pt"
-    with _ending_well(last):
+    is_new = not overrides.get("resume") and not overrides.get("exist_ok")
+    with _without_empty_folder(folder, is_ours=is_new), _ending_well(last, trust=overrides[RUN_KEY]["trust"]):
         EmaTrainer(overrides=overrides).train()
     content = read_json(folder / RECORD_NAME)
     final = {_short(name): value for name, value in content["final"].items() if name.startswith("metrics/")}
@@ -101,7 +104,18 @@ def _short(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _ending_well(last: Path) -> Iterator[None]:
+def _without_empty_folder(folder: Path, *, is_ours: bool) -> Iterator[None]:
+    """Remove the run's folder if the run ends before it wrote anything there but its settings."""
+    try:
+        yield
+    except BaseException:
+        if is_ours and {one.name for one in folder.rglob("*") if not one.is_dir()} <= {"args.yaml"}:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _ending_well(last: Path, *, trust: bool = False) -> Iterator[None]:
     """Name the command that goes on, whatever ends the run early, and put the end into the record."""
     status = "failed"
     try:
@@ -110,10 +124,10 @@ def _ending_well(last: Path) -> Iterator[None]:
         status = ""
     except KeyboardInterrupt:
         status = "interrupted"
-        _say(f"interrupted{_how_to_go_on(last)}")
+        _say(f"interrupted{_how_to_go_on(last, trust=trust)}")
         raise
     except DiskFullError as error:
-        raise DiskFullError(f"{error}{_how_to_go_on(last)}") from error
+        raise DiskFullError(f"{error}{_how_to_go_on(last, trust=trust)}") from error
     finally:
         record = last.parent.parent / RECORD_NAME
         if status and record.is_file():
@@ -121,12 +135,17 @@ def _ending_well(last: Path) -> Iterator[None]:
                 RunRecord(record).finish(status)
 
 
-def _how_to_go_on(last: Path) -> str:
+def _how_to_go_on(last: Path, *, trust: bool) -> str:
     if not last.exists():
         return " before the first checkpoint; start again with the same command"
-    if load_checkpoint(last).get("epoch", -1) < 0:
+    try:
+        epoch = load_checkpoint(last, trust=trust).get("epoch", -1)
+    except WeightsError as error:
+        return f"; its last checkpoint can't be gone on from: {error}"
+    if epoch < 0:
         return f"; training itself was complete, its weights are whole: {last.parent}"
-    return f"; {last} is whole, go on with: yolo-ema train --resume {shlex.quote(str(last))}"
+    trusted = " --trust" if trust else ""
+    return f"; {last} is whole, go on with: yolo-ema train --resume {shlex.quote(str(last))}{trusted}"
 
 
 def _say(text: str) -> None:

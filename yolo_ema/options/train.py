@@ -18,7 +18,7 @@ PRESET_NAMES = ("fast", "balanced", "accurate")
 
 _PRESETS_HELP = (
     "what to start from: fast (yolo11n-ema at 640 pixels, keeps 2 GB for a step), balanced (yolo11s-ema at 960, 8 GB, 8 times the "
-    "operations), accurate (yolo11m-ema-p2 at 1280, 22 GB, 55 times); no tiles; estimates, explained in docs/training.md"
+    "operations), accurate (yolo11m-ema-p2 at 1280, 22 GB, 55 times); estimates, explained in docs/training.md"
 )
 
 LOGGERS = ("tensorboard", "wandb", "mlflow", "comet", "clearml", "dvc", "raytune")
@@ -32,7 +32,7 @@ class TrainOptions(DroneOptions):
     model: str | None = option(None, help="a model's name (yolo-ema models lists them), a model YAML, or a .pt to fine-tune")
     data: str = option("visdrone", help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of one of Ultralytics'")
     preset: str = option("balanced", choices=PRESET_NAMES, help=_PRESETS_HELP)
-    imgsz: int | None = option(None, help="side of the square network input in pixels")
+    imgsz: int | None = option(None, help="side of the square network input in pixels; without it the preset's, or the tile's")
     epochs: int | None = option(None, help="passes over the training images")
     batch: float | None = option(None, help="images a step over all GPUs; -1 or a share of GPU memory, 0 to 1, finds it by trial")
     device: str = option("auto", help="auto (every GPU there is, else the CPU), cpu, mps, or GPU numbers, as in 0 or 0,1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import sys
@@ -25,6 +26,11 @@ PUBLISHED_SPLITS = ("train", "val", "test-dev")
 PUBLIC_ARCHIVES = "https://github.com/ultralytics/assets/releases/download/v0.0.0"
 
 LICENCE = "academic, non-commercial use only (commonly stated as CC BY-NC-SA 3.0), see https://github.com/VisDrone/VisDrone-Dataset"
+
+_FETCHED = ".fetched"
+"""Folder below the root that holds only what was fetched; it is gone once all of that is unpacked."""
+
+_GIVE = "give what you have: yolo-ema data prepare visdrone --source DIR_OR_ZIP …"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +92,11 @@ def acquire_public(
         ArchiveError: what came is no safe archive, or has another hash than the one given.
         DiskFullError: the disk is full.
     """
-    archives = {split: root / "archives" / f"{official_name(split)}.zip" for split in splits}
+    archives = {split: _archive_of(split, root) for split in splits}
     missing = {split: archive for split, archive in archives.items() if _known(archive, root) is None and not archive.is_file()}
     if missing and offline:
         names = ", ".join(archive.name for archive in missing.values())
-        raise OfflineError(f"{names} would have to be fetched, and --offline forbids it; give what you have by --source")
+        raise OfflineError(f"{names} would have to be fetched, and --offline forbids it; {_GIVE}")
     bases = [base.rstrip("/") for base in (*mirrors, PUBLIC_ARCHIVES)]
     addresses = {split: [f"{base}/{archive.name}" for base in bases] for split, archive in missing.items()}
     _announce(addresses)
@@ -100,9 +106,24 @@ def acquire_public(
             fetched = fetch(addresses[split], archive, sha256=hashes.get(archive.name))
             _say(f"fetched {archive.name}: {_megabytes(fetched.size)}, SHA-256 {fetched.sha256}, from {fetched.url}")
         folder, about = _unpacked(archive, root, hashes.get(archive.name))
-        archive.unlink(missing_ok=True)  # ours: it was fetched, and is unpacked now
+        _discard_fetched(archive, root)
         found[split] = Acquired(find_splits(folder, name=official_name(split), wanted=(split,))[0], "download", about)
     return found
+
+
+def _archive_of(split: str, root: Path) -> Path:
+    """Return the archive that the user put below the root, or else where a fetched one goes."""
+    name = f"{official_name(split)}.zip"
+    given = root / "archives" / name
+    return given if given.is_file() else root / _FETCHED / name
+
+
+def _discard_fetched(archive: Path, root: Path) -> None:
+    """Remove an archive that is unpacked now, if it is one that was fetched and none of the user's."""
+    if archive.parent == root / _FETCHED:
+        archive.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another one lies there still, or nothing was fetched
+            archive.parent.rmdir()
 
 
 def _announce(addresses: Mapping[str, Sequence[str]]) -> None:

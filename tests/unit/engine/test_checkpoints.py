@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import random
 import signal
@@ -16,7 +17,11 @@ from yolo_ema import files
 from yolo_ema.engine.checkpoints import AtomicPath, discard_leftovers, latest_checkpoint, resumable_checkpoint, strip_checkpoint
 from yolo_ema.engine.loading import load_checkpoint, load_model
 from yolo_ema.engine.registration import build_model
-from yolo_ema.errors import ConfigError, DiskFullError, WeightsNotFoundError
+from yolo_ema.errors import ConfigError, DiskFullError, UnsafeWeightsError, WeightsNotFoundError
+
+# isort: split
+
+from ultralytics.utils import LOGGER
 
 KILLS = 30
 
@@ -140,6 +145,35 @@ def test_the_newest_unfinished_run_is_found(tmp_path):
         latest_checkpoint(tmp_path)
     with pytest.raises(WeightsNotFoundError, match="no run is under"):
         latest_checkpoint(tmp_path / "nothing")
+
+
+def _aged(path: Path, age_s: float) -> Path:
+    os.utime(path, (time.time() - age_s, time.time() - age_s))
+    return path
+
+
+def test_damaged_checkpoints_are_named_and_passed_over(tmp_path, caplog):
+    older = _aged(_checkpoint(tmp_path / "a" / "weights" / "last.pt"), 30)
+    damaged = _checkpoint(tmp_path / "b" / "weights" / "last.pt")
+    damaged.write_bytes(damaged.read_bytes()[:10_000])
+    LOGGER.addHandler(caplog.handler)
+    try:
+        assert latest_checkpoint(tmp_path) == older
+    finally:
+        LOGGER.removeHandler(caplog.handler)
+    assert f"passed over: {damaged}" in caplog.text
+    older.unlink()
+    with pytest.raises(WeightsNotFoundError, match=rf"0 finished runs .* and 1 that can't be read \({damaged} is truncated"):
+        latest_checkpoint(tmp_path)
+
+
+def test_the_newest_with_code_in_it_is_neither_passed_over_nor_loaded_unless_trusted(tmp_path):
+    _aged(_checkpoint(tmp_path / "a" / "weights" / "last.pt"), 30)
+    newest = _checkpoint(tmp_path / "b" / "weights" / "last.pt")
+    torch.save({**torch.load(newest, weights_only=False), "extra": functools.partial(print, "pwned")}, newest)
+    with pytest.raises(UnsafeWeightsError, match="--trust"):
+        latest_checkpoint(tmp_path)
+    assert latest_checkpoint(tmp_path, trust=True) == newest
 
 
 def test_a_run_that_is_finished_is_not_resumed(tmp_path):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from yolo_ema.engine.definition import find_definition
 from yolo_ema.engine.presets import PRESETS, Cost, fitting_batch, training_cost
 from yolo_ema.engine.registration import build_model
-from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import PRESET_NAMES, TrainOptions
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -29,7 +28,6 @@ def test_every_preset_names_a_model_and_sizes_that_fit_it(preset):
     assert find_definition(preset.model).scale
     assert preset.has_p2 == ("p2" in find_definition(preset.model).path.stem)
     assert preset.imgsz % 32 == 0
-    DroneOptions(train_tiles=preset.train_tiles)
 
 
 def test_presets_cost_more_from_fast_to_accurate():
@@ -68,9 +66,9 @@ def test_the_documented_table_is_what_the_presets_are_and_cost():
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
     rows = [row for row in rows if row[0] in PRESETS]
     assert [row[0] for row in rows] == list(PRESETS)
-    for name, model, p2, imgsz, tiles, epochs, batch, gflops, kept, step in rows:
+    for name, model, p2, imgsz, epochs, batch, gflops, kept, step in rows:
         preset, cost = PRESETS[name], training_cost(PRESETS[name].model, PRESETS[name].imgsz)
-        assert (model, p2, int(imgsz), tiles) == (preset.model, "yes" if preset.has_p2 else "no", preset.imgsz, preset.train_tiles)
+        assert (model, p2, int(imgsz)) == (preset.model, "yes" if preset.has_p2 else "no", preset.imgsz)
         assert (int(epochs), int(batch)) == (preset.epochs, preset.batch)
         assert float(gflops) == pytest.approx(cost.gflops, rel=0.02)
         assert float(kept.removesuffix(" GB")) == pytest.approx(cost.kept_gb, rel=0.05)

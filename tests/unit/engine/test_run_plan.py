@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_ema.engine import devices, run_plan
+from yolo_ema.engine import datasets, devices, run_plan
 from yolo_ema.engine.devices import choose_device
 from yolo_ema.engine.presets import PRESETS
 from yolo_ema.engine.registration import build_model
 from yolo_ema.engine.run_plan import plan_run
 from yolo_ema.engine.run_settings import RUN_KEY, RunSettings
-from yolo_ema.errors import ConfigError, MachineError
+from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import TrainOptions
 
@@ -97,6 +99,45 @@ def test_resume_as_ultralytics_users_write_it(plan, cut_off):
     assert "resume" not in plan(settings={"resume": "False"})
 
 
+def test_tiles_decide_the_input_size_where_none_is_given(plan):
+    assert plan(train_tiles="640x500")["imgsz"] == 640
+    assert plan(train_tiles="300x500", preset="fast")["imgsz"] == 512  # the longer side, up to a multiple of the stride
+    assert plan(train_tiles="640x640", imgsz=320)["imgsz"] == 320
+    assert plan(train_tiles="off", preset="fast")["imgsz"] == PRESETS["fast"].imgsz
+
+
+def test_distillation_is_refused_before_anything_starts(plan, tmp_path):
+    with pytest.raises(ConfigError, match=r"distill_model=yolo11m\.pt: distillation is not supported"):
+        plan(settings={"distill_model": "yolo11m.pt"})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_project_that_is_a_file_is_said(plan, tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(ConfigError, match="--project is notes, which is a file"):
+        plan(project=Path("notes"))
+
+
+@pytest.mark.parametrize("pretrained", ["auto", "yolo11s.pt"])
+def test_nothing_is_fetched_for_a_dataset_that_is_not_there(plan, monkeypatch, pretrained):
+    monkeypatch.setattr(run_plan, "resolve_data", datasets.resolve_data)
+    real = run_plan.resolve_pretrained
+
+    def resolve(name, *, offline):
+        return real(name, offline=True) if offline else pytest.fail("the weights were fetched first")
+
+    monkeypatch.setattr(run_plan, "resolve_pretrained", resolve)
+    with pytest.raises(DataNotFoundError, match="there is no dataset 'no/such/folder'"):
+        plan(data="no/such/folder", pretrained=pretrained)
+
+
+def test_of_visdrone_only_what_a_training_reads_is_asked_for(plan, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(run_plan, "resolve_data", lambda _, **given: asked.append(given["splits"]) or tmp_path / "a.yaml")
+    plan()
+    assert set(asked) == {("train", "val")}
+
+
 def test_the_run_settings_travel_with_the_rest(plan):
     planned = plan(nwd=0.5, augment=("haze", "noise"), loggers=("none",), offline=True)
     run = RunSettings.from_dict(planned[RUN_KEY])
@@ -141,7 +182,8 @@ def test_the_batch_fits_the_gpus_memory_and_counts_all_of_them(plan, gpus):
 
 def test_weights_are_looked_at_before_the_data_is_fetched(plan, tmp_path, monkeypatch):
     (tmp_path / "empty.pt").write_bytes(b"")
-    monkeypatch.setattr(run_plan, "resolve_data", lambda *_, **__: pytest.fail("the data was fetched first"))
+    fetched = lambda *_, offline, **__: None if offline else pytest.fail("the data was fetched first")  # noqa: E731 - short
+    monkeypatch.setattr(run_plan, "resolve_data", fetched)
     with pytest.raises(ValueError, match="is empty"):
         plan(pretrained=str(tmp_path / "empty.pt"))
     with pytest.raises(ValueError, match="is empty"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from yolo_ema.engine import training
 from yolo_ema.engine.registration import build_model
 from yolo_ema.engine.run_record import RunRecord
+from yolo_ema.engine.run_settings import RUN_KEY, RunSettings
 from yolo_ema.engine.training import TrainResult, _ending_well
-from yolo_ema.errors import DiskFullError, ModelError
+from yolo_ema.errors import DiskFullError, ModelError, TransferError
 
 
 @pytest.fixture
@@ -80,6 +83,58 @@ def test_any_write_that_finds_the_disk_full_ends_in_the_clear_error(last, number
     with pytest.raises(DiskFullError, match=r"disk full .* go on with: yolo-ema train --resume"), _ending_well(last):
         raise OSError(number, os.strerror(number))
     assert _status(last) == "failed"
+
+
+def test_a_checkpoint_that_cannot_be_read_does_not_mask_what_ended_the_run(last, capsys):
+    last.write_bytes(b"")
+    with pytest.raises(DiskFullError, match=r"disk full .*can't be gone on from: .* is empty"), _ending_well(last):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(KeyboardInterrupt), _ending_well(last):
+        raise KeyboardInterrupt
+    assert "is empty" in capsys.readouterr().err
+
+
+def test_a_trusted_run_goes_on_trusted(last, capsys):
+    torch.save({**torch.load(last, weights_only=False), "extra": functools.partial(print)}, last)
+    with pytest.raises(KeyboardInterrupt), _ending_well(last, trust=True):
+        raise KeyboardInterrupt
+    assert f"yolo-ema train --resume '{last}' --trust" in capsys.readouterr().err
+
+
+def _overrides(folder: Path, **more) -> dict:
+    folder = folder / "runs" / "mine"
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"save_dir": str(folder), RUN_KEY: RunSettings().as_dict(), **more}
+
+
+class _Refusing:
+    """Stands in for the trainer: leaves what Ultralytics leaves before the model is made, then refuses the weights."""
+
+    def __init__(self, overrides):
+        self.folder = Path(overrides["save_dir"])
+
+    def train(self):
+        (self.folder / "weights").mkdir(exist_ok=True)
+        (self.folder / "args.yaml").write_text("epochs: 1\n")
+        raise TransferError("too few")
+
+
+@pytest.mark.parametrize(("more", "stays"), [({}, False), ({"exist_ok": True}, True), ({"resume": "last.pt"}, True)])
+def test_a_refused_run_leaves_no_folder_unless_it_was_there_before(tmp_path, monkeypatch, more, stays):
+    monkeypatch.setattr(training, "EmaTrainer", _Refusing)
+    overrides = _overrides(tmp_path, **more)
+    with pytest.raises(TransferError, match="too few"):
+        training._run(overrides)
+    assert Path(overrides["save_dir"]).exists() == stays
+
+
+def test_a_folder_with_anything_written_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "EmaTrainer", _Refusing)
+    overrides = _overrides(tmp_path)
+    (Path(overrides["save_dir"]) / "results.csv").write_text("epoch\n")
+    with pytest.raises(TransferError):
+        training._run(overrides)
+    assert (Path(overrides["save_dir"]) / "results.csv").exists()
 
 
 def test_other_errors_pass_as_they_are(last):
