@@ -4,7 +4,8 @@
 
 Compares both protocols of this project with pycocotools and faster-coco-eval (COCO's protocol only), and with the literal form of
 the official protocol, which runs on a few images and is scaled up by their number. Two processors are used at most. "CPU s" is the
-processor time of the fastest repeat, which neighbours on the machine disturb less than the median of the seconds on the clock.
+processor time of the fastest repeat, which neighbours on the machine disturb less than the median of the seconds on the clock. The
+table is Markdown.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def main() -> None:
     ]
     size = f"{options.images} images, {options.images * options.detections} detections, at most two processors"
     if not options.json:
-        print(f"{size}\n{'':34}{'median s':>10}{'slowest s':>11}{'CPU s':>9}{'× ours':>9}{'repeats':>9}{'AP %':>9}", flush=True)
+        print(f"{size}\n\n| | median s | slowest s | CPU s | × ours | repeats | AP % |\n|---|--:|--:|--:|--:|--:|--:|", flush=True)
     rows: list[dict[str, Any]] = []
     for name, run, repeats, factor in runs:
         seconds, processor, result = timed(run, repeats)
@@ -143,8 +144,8 @@ def main() -> None:
         rows.append(row)
         if not options.json:
             ap = "" if row["AP"] is None else f"{row['AP']:.4f}"
-            times = f"{row['median_s']:10.2f}{row['slowest_s']:11.2f}{row['cpu_s']:9.2f}{row['times_ours']:9.1f}"
-            print(f"{name:34}{times}{repeats:9d}{ap:>9}", flush=True)
+            times = f"{row['median_s']:.2f} | {row['slowest_s']:.2f} | {row['cpu_s']:.2f} | {row['times_ours']:.1f}"
+            print(f"| {name} | {times} | {repeats} | {ap} |", flush=True)
     if options.json:
         print(json.dumps({"what": size, "machine": platform.machine(), "rows": rows}))
 
