@@ -169,7 +169,9 @@ class _Starter(EmaTrainer):
 def pair(tmp_path, monkeypatch):
     """The settings of a run on a pair of CPU processes, which `training._run` starts and waits for."""
     (tmp_path / "pair_trainer.py").write_text(_PAIR)
-    overrides = _overrides(tmp_path)
+    overrides = _overrides(tmp_path) | {"max_det": 1}
+    with (tmp_path / "tiny" / "labels" / "train" / "001.txt").open("a") as labels:
+        labels.write("9 0.5 0.5 0.1 0.1\n")  # a class that is not there
 
     def command(_):
         script = tmp_path / "worker.py"
@@ -196,8 +198,10 @@ def test_two_processes_train_one_model_and_the_result_is_theirs(pair, tmp_path):
         assert (checkpoint["epoch"], checkpoint["optimizer"]) == (-1, None)
     record = json.loads(result.record.read_text())
     assert record["status"] == "finished"
-    assert record["images_at_limit"] == {"max_det": 300, "count": 0, "images": []}
-    assert record["data"]["left_out"] == {"train": 0, "val": 0}
+    full = record["images_at_limit"]
+    assert (full["max_det"], full["count"]) == (1, 4)  # two in each process
+    assert sorted(Path(image).name for image in full["images"]) == ["000.jpg", "001.jpg", "002.jpg", "003.jpg"]
+    assert record["data"]["left_out"] == {"train": 1, "val": 0}
 
 
 @pytest.mark.slow
