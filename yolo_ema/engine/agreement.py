@@ -43,7 +43,7 @@ class Agreement:
     score: float
     tells: bool = True
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, float | bool]:
         """Return the figures as plain values."""
         return {
             "images": self.images,
@@ -51,6 +51,7 @@ class Agreement:
             "boxes_without_counterpart": self.missing,
             "largest_box_difference_px": self.box_px,
             "largest_score_difference": self.score,
+            "weights_react_to_images": self.tells,
         }
 
 
