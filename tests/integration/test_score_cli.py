@@ -144,6 +144,31 @@ def test_bad_ground_truth_is_left_out_and_said_unless_strict(folders, capsys):
     assert "img_c.txt, row 4: 7 fields" in said
 
 
+def test_one_row_is_left_out_in_the_singular(folders, capsys):
+    with (folders / "annotations/img_c.txt").open("a") as opened:
+        opened.write("what\n")
+    score(options(folders))
+    assert "1 row of the ground truth cannot be read and is left out" in (said := capsys.readouterr().err)
+    assert "img_c.txt, row 4: 1 field, expected 8" in said
+
+
+@pytest.mark.parametrize(
+    ("place", "split"),
+    [
+        ("VisDrone2019-DET-test-dev/annotations", "test-dev"),
+        ("datasets/mine/annotations/val", "val"),
+        ("train-stuff/gt", None),
+        ("val/experiments/first/gt", None),
+        ("trainer/gt", None),
+    ],
+)
+def test_a_split_is_told_only_by_the_folder_and_its_parent(folders, tmp_path, place, split):
+    truth = tmp_path / "elsewhere" / place
+    truth.parent.mkdir(parents=True)
+    (folders / "annotations").rename(truth)
+    assert score(options(folders, annotations=truth)).as_json()["protocol"]["split"] == split
+
+
 def test_the_command_names_the_row_in_one_line(folders, yolo_ema_command):
     (folders / "results" / "img_a.txt").write_text("what\n")
     done = yolo_ema_command(

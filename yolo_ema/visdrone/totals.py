@@ -51,9 +51,10 @@ def compare_with_official(
         return None, "not an official split: nothing to compare with"
     names = {IGNORED: "ignored regions", OTHERS: "others"}
     differences = []
-    if found != official.images:
-        missing = official.images - found
-        differences.append(f"{missing:,} of {official.images:,} images missing" if missing > 0 else f"{-missing:,} images too many")
+    if found < official.images:
+        differences.append(f"{official.images - found:,} of {official.images:,} images missing")
+    if found > official.images:
+        differences.append(f"{found:,} images instead of {official.images:,}")
     if used != found:
         differences.append(f"{found - used:,} of {found:,} images left out")
     differences += [

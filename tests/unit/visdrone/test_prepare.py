@@ -632,7 +632,7 @@ def _totals(monkeypatch: pytest.MonkeyPatch, images: int):
         (549, 549, False, None, "not an official split"),
         (300, 300, False, None, "not an official split"),
         (300, 300, True, False, "248 of 548 images missing"),
-        (549, 549, True, False, "1 images too many"),
+        (549, 549, True, False, "549 images instead of 548"),
     ],
 )
 def test_a_few_images_less_do_not_turn_the_comparison_off(monkeypatch, found, used, certain, equal, says) -> None:
