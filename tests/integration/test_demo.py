@@ -20,7 +20,8 @@ SHORT = ("demo", "--scenes", 8, "--val-scenes", 6, "--epochs", 1, "--frames", 2,
 
 @pytest.mark.slow
 def test_the_whole_way(yolo_ema_command, tmp_path):
-    done = yolo_ema_command(*SHORT, "--least-ap50", 0, "--out", "out", "--json")
+    # Long enough for the boxes to depend on what is seen: else there is nothing to compare the ONNX file by, and it is refused.
+    done = yolo_ema_command(*SHORT, "--scenes", 40, "--epochs", 6, "--least-ap50", 0, "--out", "out", "--json")
     assert done.code == 0, done.err
     result = done.json
     assert set(result["seconds"]) == {"draw", "prepare", "train", "validate", "detect", "export"}
@@ -80,3 +81,12 @@ def test_an_export_that_was_not_compared_is_refused():
 def test_wrong_options_are_named_together():
     with pytest.raises(ConfigError, match=r"--epochs is 0.*--least-ap50 is 101"):
         DemoOptions(epochs=0, least_ap50=101)
+
+
+@pytest.mark.slow
+def test_a_second_run_gets_a_folder_of_its_own(yolo_ema_command, tmp_path):
+    (tmp_path / "out" / "drawn").mkdir(parents=True)
+    done = yolo_ema_command(*SHORT, "--least-ap50", 99, "--out", "out")
+    assert done.code == 7
+    assert not list((tmp_path / "out" / "drawn").iterdir())
+    assert (tmp_path / "out-2" / "drawn").is_dir()

@@ -15,7 +15,9 @@ __all__ = ["DemoOptions"]
 class DemoOptions(Options):
     """How long the demo takes, and what it must reach."""
 
-    out: Path = option(Path("runs/demo"), metavar="DIR", help="folder that everything is written to")
+    out: Path = option(
+        Path("runs/demo"), metavar="DIR", help="folder that everything is written to; one that exists gets a number added"
+    )
     scenes: int = option(400, help="drawn scenes to train on")
     val_scenes: int = option(80, help="drawn scenes, of other seeds, to score on")
     epochs: int = option(10, help="passes over the training scenes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolo_ema.engine.detection import DetectResult, detect
+from yolo_ema.engine.detection import DetectResult, detect, fresh_folder
 from yolo_ema.engine.exporting import ExportResult, export
 from yolo_ema.engine.training import TrainResult, train
 from yolo_ema.engine.validation import Evidence, ValResult
@@ -134,7 +135,9 @@ def demo(options: DemoOptions) -> DemoResult:
         MissingPackageError: the packages for ONNX are not installed.
         DiskFullError: the disk is full.
     """
-    out, clock = options.out, _Clock()
+    # A folder of its own: what an earlier run drew or made must not mix with this one.
+    options, clock = dataclasses.replace(options, out=fresh_folder(options.out)), _Clock()
+    out = options.out
     with clock.step("draw", f"drawing {options.scenes} scenes to train on and {options.val_scenes} to score on"):
         drawn = write_dataset(
             out / "drawn",
