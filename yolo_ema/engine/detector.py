@@ -81,7 +81,11 @@ class Detector:
             self.weights, device=device, imgsz=imgsz, half=half, conf=conf, iou=iou, max_det=max_det, trust=trust
         )
         self.runtime.classes = _ids_of(classes, self.names)
-        self.max_det = self.runtime.max_det
+
+    @property
+    def max_det(self) -> int:
+        """The most objects an image; fewer than asked for where an exported file holds fewer, which its first frame shows."""
+        return self.runtime.max_det
 
     @property
     def names(self) -> dict[int, str]:

@@ -79,6 +79,10 @@ def _fresh(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
     model = options.model or preset.model
     _check_without_downloads(model, device, options)
     config, pretrained = _model_and_weights(model, options)
+    if settings.get("exist_ok") and "," in str(device):
+        raise ConfigError(
+            "exist_ok=true does not go with several GPUs: starting their processes empties the run's folder; give --name"
+        )
     imgsz = options.imgsz or _tile_side(options) or preset.imgsz
     overrides = {
         "model": str(config),

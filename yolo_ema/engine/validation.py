@@ -196,7 +196,12 @@ def _rows(boxes_xyxy: np.ndarray, classes: Mapping[int, int]) -> np.ndarray:
     """Return (M, 6) left, top, width, height, score, category, as a file holds them, for x1, y1, x2, y2, score, class id."""
     boxes = boxes_xyxy[np.isin(boxes_xyxy[:, 5], list(classes))].astype(np.float64)
     category = np.array([classes[int(number)] + 1 for number in boxes[:, 5]], dtype=np.float64)
-    return rounded(np.column_stack([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2], boxes[:, 4], category]))
+    rows = rounded(np.column_stack([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2], boxes[:, 4], category]))
+    if len(set(classes.values())) == len(classes):
+        return rows
+    # Where several classes of the weights count as one, a box that bears several of them counts once, with its best score.
+    first = np.unique(rows[:, [0, 1, 2, 3, 5]], axis=0, return_index=True)[1]
+    return rows[np.sort(first)]
 
 
 def _mean_seconds(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:

@@ -106,6 +106,8 @@ def _add_argument(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]
     arguments |= {"type": kind, "metavar": field.metadata["metavar"], "choices": field.metadata["choices"]}
     if field.metadata["positional"]:
         arguments["nargs"] = ("+" if required else "*") if many else (None if required else "?")
+        if not required and not many:  # argparse holds this default against the choices, so it must be the real one
+            arguments["default"] = field.default
         parser.add_argument(field.name, **arguments)
         return
     if many and kind is not Path:

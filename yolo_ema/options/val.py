@@ -44,6 +44,9 @@ class ValOptions(Options):
                 yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
         if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
             yield f"--imgsz is {' '.join(map(str, self.imgsz))}; expected one number or height,width, each 32 or more"
+        for name, folder in (("--save-results", self.save_results), ("--report", self.report)):
+            if folder is not None and folder.exists() and not folder.is_dir():
+                yield f"{name} is {folder}, which is a file; expected a folder"
         for pair in self.map:
             weights_name, equals, data_name = pair.partition("=")
             if not (weights_name and equals and data_name):

@@ -152,7 +152,9 @@ def _pictures(result: ValResult, images: Sequence[ImageErrors]) -> str:
 
 def _picture(result: ValResult, errors: ImageErrors) -> str:
     truth = result.evidence.ground_truth[errors.name]
-    image = draw_errors(read_image(result.evidence.images[errors.name]), errors, truth[truth[:, 5] == IGNORED, :4])
+    pixels = math.prod(result.evidence.sizes_wh[errors.name])  # it was read for the figures, whatever the limit was
+    picture = read_image(result.evidence.images[errors.name], max_pixels=pixels)
+    image = draw_errors(picture, errors, truth[truth[:, 5] == IGNORED, :4])
     counts = f"{len(errors.missed)} missed, {len(errors.false_alarms)} false alarms, {len(errors.found)} found"
     name = html.escape(errors.name)
     return (

@@ -251,3 +251,13 @@ def test_run_settings_survive_plain_values(name, share, switch):
     drone = DroneOptions(augment=(name,), nwd=share, mask_ignored=switch)
     run = RunSettings(drone, "yolo-ema train", ("none",), switch, not switch)
     assert RunSettings.from_dict(run.as_dict()) == run
+
+
+def test_exist_ok_would_empty_the_folder_on_several_gpus(plan, gpus, tmp_path):
+    gpus(2, 24)
+    kept = tmp_path / "runs" / "train" / "mine" / "notes.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("x")
+    with pytest.raises(ConfigError, match="exist_ok=true does not go with several GPUs"):
+        plan(name="mine", device="0,1", settings={"exist_ok": "true"})
+    assert kept.read_text() == "x"

@@ -210,3 +210,18 @@ def test_faults_name_the_split_and_the_image(data, weights):
 def test_options_check_themselves(wrong, message):
     with pytest.raises(ConfigError, match=message):
         ValOptions(weights="w.pt", **wrong)
+
+
+def test_a_box_with_several_classes_that_count_as_one_counts_once(data, weights):
+    weights.names = {0: "bar", 1: "square", 2: "cube"}
+    weights.found = np.vstack([weights.found, [[*OBJECTS[0], 0.4, 2]]]).astype(np.float32)
+    result = run(data, weights, map=("cube=square",))
+    assert [len(rows) for rows in result.evidence.detections.values()] == [2, 2, 2]
+    assert sorted(result.evidence.detections["a"][:, 4]) == pytest.approx([0.8, 0.9])
+
+
+@pytest.mark.parametrize("name", ["report", "save_results"])
+def test_a_file_where_a_folder_should_be_is_noticed_before_anything_runs(tmp_path, name):
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(ConfigError, match="is a file; expected a folder"):
+        ValOptions(weights=tmp_path / "w.pt", **{name: tmp_path / "taken"})

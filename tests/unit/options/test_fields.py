@@ -65,6 +65,18 @@ def test_a_flag_before_the_sources_swallows_none_of_them():
     assert _parse("--imgsz", "640", "x.jpg") == Example(source=("x.jpg",), imgsz=(640,))
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptionalWord(Options):
+    dataset: str = option("visdrone", positional=True, choices=("visdrone", "coco"), help="the dataset")
+
+
+@pytest.mark.parametrize(("words", "dataset"), [([], "visdrone"), (["coco"], "coco")])
+def test_a_positional_word_with_choices_may_be_left_out(words, dataset):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, OptionalWord)
+    assert options_from_namespace(OptionalWord, parser.parse_args(words)) == OptionalWord(dataset=dataset)
+
+
 def test_all_problems_are_reported_at_once():
     with pytest.raises(ConfigError, match=r"--kind is 'c'; expected one of a, b; --count is 0.*; --share is 2"):
         Example(source=("x",), count=0, share=2.0, kind="c")
