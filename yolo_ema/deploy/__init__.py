@@ -1,1 +1,0 @@
-"""Parity of exported files, benchmarks of runtimes."""

@@ -1,1 +1,0 @@
-"""Identities across frames."""
