@@ -292,10 +292,14 @@ def test_an_interruption_ends_the_workers_too(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        trainer_module._run_workers([sys.executable, "-c", worker])
-    thread.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            trainer_module._run_workers([sys.executable, "-c", worker])
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
 
