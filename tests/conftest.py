@@ -12,6 +12,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Elsewhere every run draws new cases; where a change is judged, the same code gets the same verdict.
+settings.register_profile("reproducible", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("reproducible")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests run side by side: a thread each is several times faster than each wanting every core. Before torch is imported.

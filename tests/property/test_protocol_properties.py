@@ -53,6 +53,7 @@ def test_figures_lie_between_0_and_100_and_recall_grows_with_the_limit(scene):
 @given(scenes())
 def test_only_the_order_of_scores_matters(scene):
     truth, found, sizes = scene
+    found = {name: rows.round(6) for name, rows in found.items()}  # no scores that squeezing would make equal
     squeezed = {name: rows * [1, 1, 1, 1, 0.1, 1] + [0, 0, 0, 0, 0.3, 0] for name, rows in found.items()}
     assert figures(truth, squeezed, sizes) == figures(truth, found, sizes)
 

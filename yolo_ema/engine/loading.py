@@ -78,7 +78,12 @@ def load_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     if not trust:
         for key in ("model", "ema"):
             if isinstance(content.get(key), nn.Module):
-                _check_inert(content[key], path)
+                try:
+                    _check_inert(content[key], path)
+                except (AttributeError, TypeError, KeyError) as error:
+                    raise DamagedWeightsError(
+                        f"{path} is damaged: its model is not put together as a model is ({error})"
+                    ) from error
     return content
 
 
