@@ -42,7 +42,8 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	@# A test whose worker process died under it, which says nothing of the test, is run once more; one that failed is not.
+	$(BIN)/python -m pytest -n auto --dist worksteal --reruns 1 --only-rerun "crashed while running"
 
 format: $(READY)
 	$(BIN)/ruff check --fix . || true
