@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: help demo test lint types imports pytest format clean setup
 help:
-	@echo "make demo    train, validate, detect and export on drawn scenes (about eight minutes on two cores)"
+	@echo "make demo    train, validate, detect and export on drawn scenes (a few minutes on two quiet cores)"
 	@echo "make test    lint, types, import direction, tests"
 	@echo "make setup   only the virtual environment in $(VENV)"
 	@echo "make format  put the code into the house's form"
