@@ -20,7 +20,7 @@ class DemoOptions(Options):
     )
     scenes: int = option(400, help="drawn scenes to train on")
     val_scenes: int = option(80, help="drawn scenes, of other seeds, to score on")
-    epochs: int = option(10, help="passes over the training scenes")
+    epochs: int = option(8, help="passes over the training scenes")
     frames: int = option(60, help="frames of the drawn clip")
     least_ap50: float = option(30.0, help="the official AP50, in percent, below which the demo ends in an error")
     seed: int = option(0, help="seed of the scenes and of the training")

@@ -30,6 +30,7 @@ def option(
     positional: bool = False,
     overrides: bool = False,
     alone: Any = None,
+    repeated: bool = False,
 ) -> Any:
     """Return a dataclass field that is also a command-line argument.
 
@@ -41,9 +42,10 @@ def option(
         positional: an argument without a flag; a tuple type takes several.
         overrides: collects ``key=value`` words into a ``dict[str, str]``.
         alone: the value of the flag where it stands without a word; without it the flag wants one.
+        repeated: a tuple of words that may hold commas: the flag is given once for each.
     """
-    metadata = {"help": help, "metavar": metavar, "choices": choices, "positional": positional, "overrides": overrides}
-    metadata["alone"] = alone
+    metadata: dict[str, Any] = {"help": help, "metavar": metavar, "choices": choices, "positional": positional}
+    metadata |= {"overrides": overrides, "alone": alone, "repeated": repeated}
     if isinstance(default, dict | list):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -104,6 +106,9 @@ def _add_argument(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]
         parser.add_argument(_flag(field.name), dest=field.name, action=argparse.BooleanOptionalAction, **arguments)
         return
     arguments |= {"type": kind, "metavar": field.metadata["metavar"], "choices": field.metadata["choices"]}
+    if field.metadata["repeated"]:
+        parser.add_argument(_flag(field.name), dest=field.name, action="append", **arguments)
+        return
     if field.metadata["positional"]:
         arguments["nargs"] = ("+" if required else "*") if many else (None if required else "?")
         if not required and not many:  # argparse holds this default against the choices, so it must be the real one

@@ -20,6 +20,7 @@ class Example(Options):
     out: Path | None = option(None, help="a folder")
     annotate: bool = option(True, help="draw")
     kind: str = option("a", choices=("a", "b"), help="kind")
+    line: tuple[str, ...] = option((), repeated=True, help="lines")
     imgsz: tuple[int, ...] = option((), help="sizes")
     settings: dict[str, str] = option({}, overrides=True, help="settings")
 
@@ -43,6 +44,11 @@ def test_defaults_come_from_the_fields():
 def test_every_kind_of_field_is_parsed():
     found = _parse("a", "b", "--count", "7", "--share", "0.5", "--out", "o", "--no-annotate", "--kind", "b", "--imgsz", "384,640")
     assert found == Example(source=("a", "b"), count=7, share=0.5, out=Path("o"), annotate=False, kind="b", imgsz=(384, 640))
+
+
+def test_words_with_commas_are_given_one_by_one_and_swallow_no_source():
+    found = _parse("--line", "0,1,2,3", "--line", "gate=0,0,1,1", "x.jpg")
+    assert found == Example(source=("x.jpg",), line=("0,1,2,3", "gate=0,0,1,1"))
 
 
 @dataclass(frozen=True, kw_only=True)
