@@ -109,6 +109,7 @@ class SmallObjectTracker(BOTSORT):
         self.settings, self.frame_rate = settings, frame_rate
         self.steps = 1
         self.motion = CameraMotion() if compensate_motion else None
+        self.homography = np.eye(3)
         super().__init__(
             SimpleNamespace(
                 track_high_thresh=settings.strong_score,
@@ -166,7 +167,8 @@ class SmallObjectTracker(BOTSORT):
     ) -> None:
         self.multi_predict(unconfirmed)  # Ultralytics leaves these where they were seen
         if self.motion is not None and img is not None:
-            _warp([*strack_pool, *unconfirmed], self.motion.update(img, results_high.xyxy))
+            self.homography = self.motion.update(img, results_high.xyxy)
+            _warp([*strack_pool, *unconfirmed], self.homography)
 
     def _second_association(  # noqa: PLR0917 (the signature is Ultralytics')
         self,

@@ -58,6 +58,11 @@ class Tracker:
         self._numbers: dict[int, int] = {}
         self._given = 0
 
+    @property
+    def homography(self) -> np.ndarray:
+        """(3, 3) from the last frame's pixels to this one's: how the ground moved; the identity where that is not followed."""
+        return self._tracker.homography if isinstance(self._tracker, SmallObjectTracker) else np.eye(3)
+
     def update(self, found: FrameDetections) -> FrameDetections:
         """Take the next frame's detections, also where there are none; return them with ``track_ids``.
 

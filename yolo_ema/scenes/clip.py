@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from yolo_ema.errors import ConfigError
+from yolo_ema.scenes.bodies import Body
 from yolo_ema.scenes.camera import Camera
 from yolo_ema.scenes.light import draw_look
+from yolo_ema.scenes.meshes import box, mesh
 from yolo_ema.scenes.painter import MOST_NUMBERED, Actor, paint
 from yolo_ema.scenes.population import Population
 from yolo_ema.scenes.scene import Scene, annotate
-from yolo_ema.scenes.town import build_town
+from yolo_ema.scenes.town import Town, build_town
 
 __all__ = ["MOTIONS", "draw_clip"]
 
@@ -32,6 +34,8 @@ def draw_clip(
     objects: int = 60,
     motions: Sequence[str] = MOTIONS,
     range_m: tuple[float, float] = (48.0, 70.0),
+    pace: float = 1.0,
+    bridges: int = 0,
 ) -> Iterator[Scene]:
     """Draw a clip frame by frame.
 
@@ -47,6 +51,8 @@ def draw_clip(
         objects: how many things to place along the camera's way, 1 to 200, riders on top; fewer where there is no room.
         motions: what the camera does, out of `MOTIONS`; none for one that hangs still.
         range_m: least and greatest distance from the lens to the ground in the middle of the first picture, metres.
+        pace: factor on the camera's speeds.
+        bridges: footbridges over the streets whose traffic moves; they hide what passes below.
 
     Yields:
         `frames` scenes; the identities say which row is which thing.
@@ -55,8 +61,11 @@ def draw_clip(
         ConfigError: a number or a word out of range.
     """
     _check(frames, fps, image_wh, objects, motions)
+    if pace <= 0 or bridges < 0:
+        raise ConfigError(f"pace is {pace} and bridges is {bridges}; expected more than 0, and at least 0")
     rng = np.random.default_rng([seed, 2])
     flight = _plan(rng, image_wh, motions, range_m)
+    flight = flight.faster(pace)
     seconds = frames / fps
     cameras = [flight.at(seconds * step / (_SAMPLES - 1)) for step in range(_SAMPLES)]
     corners = np.concatenate([camera.visible_ground() for camera in cameras])
@@ -68,11 +77,12 @@ def draw_clip(
         population.camera = camera
         population.settle(math.ceil(objects / _SAMPLES))
     actors, look = population.number(MOST_NUMBERED), draw_look(rng)
+    built = _bridges(np.random.default_rng([seed, 4]), town, cameras, bridges)
     for frame in range(frames):
         now = frame / fps
         moved = tuple(_moved(actor, now) for actor in actors)
-        image, sights = paint(town, moved, flight.at(now), look, np.random.default_rng([seed, 3, frame]))
-        yield Scene(image, *annotate(moved, sights))
+        image, sights = paint(town, (*moved, *built), flight.at(now), look, np.random.default_rng([seed, 3, frame]))
+        yield Scene(image, *annotate(moved, sights[: len(moved)]))
 
 
 def _check(frames: int, fps: float, image_wh: tuple[int, int], objects: int, motions: Sequence[str]) -> None:
@@ -98,6 +108,51 @@ def _moved(actor: Actor, seconds: float) -> Actor:
     return replace(actor, position=(x + way * math.cos(actor.heading), y + way * math.sin(actor.heading), z))
 
 
+def _bridges(rng: np.random.Generator, town: Town, cameras: Sequence[Camera], count: int) -> list[Actor]:
+    """Return the pieces of ``count`` footbridges, each across a street with traffic, in sight of one of the cameras."""
+    lanes = [zone for zone in town.zones if zone.kind == "lane" and zone.moving]
+    pieces: list[Actor] = []
+    for number in range(count if lanes else 0):
+        seen = cameras[number * (len(cameras) - 1) // max(count - 1, 1)].visible_ground()
+        low, high = seen.min(axis=0), seen.max(axis=0)
+        x0, y0, x1, y1 = min(lanes, key=lambda zone: _away(zone.rect, seen.mean(axis=0))).rect
+        along_x = x1 - x0 > y1 - y0
+        spot = [(x0 + x1) / 2, (y0 + y1) / 2]
+        axis = 0 if along_x else 1
+        spot[axis] = float(
+            np.clip(
+                rng.uniform(low[axis] * 0.6 + high[axis] * 0.4, low[axis] * 0.4 + high[axis] * 0.6), *((x0, x1), (y0, y1))[axis]
+            )
+        )
+        pieces += _bridge((spot[0], spot[1]), math.pi / 2 if along_x else 0.0)
+    return pieces
+
+
+def _away(rect: tuple[float, float, float, float], point: np.ndarray) -> float:
+    """Return how far a point is from a rectangle."""
+    return float(np.hypot(*(np.clip(point, rect[:2], rect[2:]) - point)))
+
+
+def _bridge(middle: tuple[float, float], heading: float) -> list[Actor]:
+    """Return a bridge in pieces as long as wide, so that each is painted before what stands nearer."""
+    side, height, pieces = 5.0, 6.0, 7
+    rails = [box((-side / 2, side / 2), 0.25, (height + 0.7, height + 1.7), 1, layer=1, y=y) for y in (-side / 2, side / 2)]
+    deck = Body(0, mesh([box((-side / 2, side / 2), side, (height, height + 0.7), 0), *rails]), 0.0)
+    palette = np.array([(150.0, 154.0, 156.0), (92.0, 104.0, 112.0)])
+    steps = [side * (number - (pieces - 1) / 2) for number in range(pieces)]
+    return [
+        Actor(
+            deck,
+            (middle[0] + step * math.cos(heading), middle[1] + step * math.sin(heading), 0.0),
+            heading,
+            (1.0, 1.0, 1.0),
+            palette,
+            order=height,
+        )
+        for step in steps
+    ]
+
+
 @dataclass(frozen=True)
 class _Flight:
     """A camera's way: speeds a second of its target, its yaw, and the logarithm of its distance; and its sway in the wind."""
@@ -107,6 +162,11 @@ class _Flight:
     turn: float
     climb: float
     sway: float
+
+    def faster(self, pace: float) -> _Flight:
+        """Return the same way at another pace; the wind stays."""
+        x, y = self.drift
+        return replace(self, drift=(pace * x, pace * y), turn=pace * self.turn, climb=pace * self.climb)
 
     def at(self, seconds: float) -> Camera:
         """Return the camera some seconds after the start."""

@@ -1,0 +1,238 @@
+"""Counts of tracked objects: of each class, over lines, and in zones.
+
+An object is one point, its box's centre or the middle of its lower border. A detected box jitters, so that an object which waits on
+a line would cross it in every frame: a side counts as reached only when the point is a quarter of the box's shorter side, and at
+least 2 pixels, beyond the border. An object is counted as the class that it had most often.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.tracking.motion import warp_points
+from yolo_ema.tracking.shapes import CountLine, Zone
+
+__all__ = ["CountLine", "Counter", "Zone"]
+
+Array = NDArray[np.float64]
+Anchor = Literal["centre", "bottom"]
+
+_MARGIN = 0.25
+_LEAST_MARGIN_PX = 2.0
+_FORGET_AFTER = 1000
+"""Updates after which an object that was not seen is forgotten: its identity does not come back."""
+
+
+@dataclass
+class _Seen:
+    """What is known of an identity."""
+
+    classes: Tally[int] = field(default_factory=Tally)
+    point: Array | None = None
+    update: int = 0
+    """When it was last seen, in updates."""
+
+    @property
+    def class_id(self) -> int:
+        """The class that it had most often; of equally frequent ones the first."""
+        return self.classes.most_common(1)[0][0]
+
+
+@dataclass
+class _LineState:
+    """A line's counts by class, and on which side each identity surely was last."""
+
+    ends: Array
+    counts: dict[str, Tally[int]] = field(default_factory=lambda: {"in": Tally(), "out": Tally()})
+    sides: dict[int, int] = field(default_factory=dict)
+    through: dict[int, bool] = field(default_factory=dict)
+    """Whether an identity's point last changed sides between the line's ends, and not beyond them."""
+
+    def take(self, track_id: int, before: Array | None, point: Array, margin: float, class_id: int) -> None:
+        """Take an object's way from ``before`` to ``point``."""
+        along = self.ends[1] - self.ends[0]
+        length = float(np.hypot(*along))
+        distance = self._distance(point, along, length)
+        if before is not None:
+            last = self._distance(before, along, length)
+            if (last < 0) != (distance < 0):
+                meeting = before + (point - before) * (last / (last - distance))
+                share = float((meeting - self.ends[0]) @ along) / length**2
+                self.through[track_id] = 0 <= share <= 1
+        if abs(distance) <= margin:
+            return
+        side = 1 if distance > 0 else -1
+        if self.sides.get(track_id, side) != side and self.through.get(track_id, False):
+            self.counts["in" if side > 0 else "out"][class_id] += 1
+        self.sides[track_id] = side
+
+    def _distance(self, point: Array, along: Array, length: float) -> float:
+        """Return how far a point lies to the right of the line, as the picture shows it; below 0 to the left."""
+        away = point - self.ends[0]
+        return float(along[0] * away[1] - along[1] * away[0]) / length
+
+
+@dataclass
+class _ZoneState:
+    """A zone's counts by class, and which identities are inside."""
+
+    border: Array
+    counts: dict[str, Tally[int]] = field(default_factory=lambda: {"entered": Tally(), "left": Tally(), "visitors": Tally()})
+    inside: dict[int, bool] = field(default_factory=dict)
+    visited: set[int] = field(default_factory=set)
+
+    def take(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
+        """Take where an object is."""
+        depth = cv2.pointPolygonTest(self.border.astype(np.float32), (float(point[0]), float(point[1])), measureDist=True)
+        if abs(depth) <= margin:
+            return
+        inside = depth > 0
+        if self.inside.get(track_id, inside) != inside:
+            self.counts["entered" if inside else "left"][class_id] += 1
+        self.inside[track_id] = inside
+        if inside and track_id not in self.visited:
+            self.visited.add(track_id)
+            self.counts["visitors"][class_id] += 1
+
+
+class Counter:
+    """Counts the tracked objects of one source.
+
+    Example:
+        >>> line = CountLine.from_text("gate=0.1,0.5,0.9,0.5", "line 1")
+        >>> counter = Counter([line], image_wh=(1920, 1080), names=names)
+        >>> counter.update(found.boxes_xyxy, found.class_ids, found.track_ids)
+        >>> counter.as_json()
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[CountLine] = (),
+        zones: Sequence[Zone] = (),
+        *,
+        image_wh: tuple[int, int],
+        names: Mapping[int, str],
+        anchor: Anchor = "centre",
+    ) -> None:
+        """Start at nought.
+
+        Args:
+            lines: where crossings are counted.
+            zones: where entries, exits and visitors are counted.
+            image_wh: size of the source's pictures, pixels.
+            names: the classes' names by id.
+            anchor: the point of a box that counts: its ``centre``, or the middle of its lower border, ``bottom``.
+
+        Raises:
+            ConfigError: a line or zone outside the picture, two of one name, or another anchor.
+        """
+        if anchor not in {"centre", "bottom"}:
+            raise ConfigError(f"anchor is {anchor!r}; expected 'centre' or 'bottom'")
+        twice = [name for name, count in Tally(shape.name for shape in (*lines, *zones)).items() if count > 1]
+        if twice:
+            raise ConfigError(f"several lines or zones are called {', '.join(map(repr, twice))}; give each a name of its own")
+        self.anchor, self.names = anchor, names
+        self._lines = {line.name: _LineState(line.points_in(image_wh)) for line in lines}
+        self._zones = {zone.name: _ZoneState(zone.points_in(image_wh)) for zone in zones}
+        self._seen: dict[int, _Seen] = {}
+        self._gone: Tally[int] = Tally()
+        self._updates = 0
+        self._now: list[int] = []
+
+    def update(
+        self, boxes_xyxy: np.ndarray, class_ids: np.ndarray, track_ids: np.ndarray, homography: np.ndarray | None = None
+    ) -> None:
+        """Take a frame's objects; those without an identity do not count.
+
+        Args:
+            boxes_xyxy: (N, 4) pixels.
+            class_ids: (N,).
+            track_ids: (N,), −1 where there is no identity.
+            homography: (3, 3) from the last frame's pixels to this one's, where lines and zones are to stay on the ground while the
+                camera moves; without it they stay where they are in the picture.
+        """
+        self._updates += 1
+        if homography is not None:
+            self._follow(homography)
+        boxes = np.asarray(boxes_xyxy, float).reshape(-1, 4)
+        points = (boxes[:, :2] + boxes[:, 2:]) / 2
+        if self.anchor == "bottom":
+            points[:, 1] = boxes[:, 3]
+        margins = np.maximum(_MARGIN * (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf), _LEAST_MARGIN_PX)
+        self._now = []
+        for row in np.flatnonzero(np.asarray(track_ids) >= 0).tolist():
+            self._take(int(track_ids[row]), points[row], float(margins[row]), int(class_ids[row]))
+        if self._updates % _FORGET_AFTER == 0:
+            self._forget()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all counts as plain values: identities by class, crossings of each line, and what each zone saw and holds."""
+        total = self._gone + Tally(seen.class_id for seen in self._seen.values())
+        return {
+            "objects": self._named(total),
+            "lines": {name: {way: self._named(count) for way, count in line.counts.items()} for name, line in self._lines.items()},
+            "zones": {
+                name: {"now": self._named(self._within(zone))} | {what: self._named(count) for what, count in zone.counts.items()}
+                for name, zone in self._zones.items()
+            },
+        }
+
+    @property
+    def overlays(self) -> list[tuple[str, Array, str]]:
+        """Lines and zones to draw: ``line`` or ``zone``, points (P, 2) in pixels of this frame, and a label with counts."""
+        lines = [
+            ("line", line.ends, f"{name}: {line.counts['in'].total()} in, {line.counts['out'].total()} out")
+            for name, line in self._lines.items()
+        ]
+        zones = [
+            ("zone", zone.border, f"{name}: {self._within(zone).total()} now, {zone.counts['visitors'].total()} in all")
+            for name, zone in self._zones.items()
+        ]
+        return [*lines, *zones]
+
+    def _take(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
+        seen = self._seen.setdefault(track_id, _Seen())
+        seen.classes[class_id] += 1
+        for line in self._lines.values():
+            line.take(track_id, seen.point, point, margin, seen.class_id)
+        for zone in self._zones.values():
+            zone.take(track_id, point, margin, seen.class_id)
+        seen.point, seen.update = point, self._updates
+        self._now.append(track_id)
+
+    def _within(self, zone: _ZoneState) -> Tally[int]:
+        return Tally(self._seen[track_id].class_id for track_id in self._now if zone.inside.get(track_id))
+
+    def _named(self, count: Tally[int]) -> dict[str, int]:
+        """Return counts by name, the most frequent first."""
+        ordered = sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))
+        return {self.names.get(class_id, str(class_id)): number for class_id, number in ordered}
+
+    def _follow(self, homography: np.ndarray) -> None:
+        """Move lines, zones and the objects' last points with the ground."""
+        for line in self._lines.values():
+            line.ends = warp_points(line.ends, homography)
+        for zone in self._zones.values():
+            zone.border = warp_points(zone.border, homography)
+        for seen in self._seen.values():
+            if seen.point is not None:
+                seen.point = warp_points(seen.point[None], homography)[0]
+
+    def _forget(self) -> None:
+        """Keep the count but not the way of what has long been gone."""
+        for track_id in [one for one, seen in self._seen.items() if self._updates - seen.update >= _FORGET_AFTER]:
+            self._gone[self._seen.pop(track_id).class_id] += 1
+            for line in self._lines.values():
+                line.sides.pop(track_id, None)
+                line.through.pop(track_id, None)
+            for zone in self._zones.values():
+                zone.inside.pop(track_id, None)
+                zone.visited.discard(track_id)

@@ -1,0 +1,138 @@
+"""Identities as text: the result formats of MOT Challenge and of VisDrone's multi-object tracking, one file a source.
+
+MOT Challenge (motchallenge.net/instructions), ten fields, frame numbers, identities and coordinates from 1:
+    frame,id,left,top,width,height,confidence,x,y,z             where x, y and z are −1: they belong to tracking in space
+VisDrone-MOT (the toolkit of VisDrone2018-MOT), ten fields, frame numbers from 1, pixels from 0:
+    frame,id,left,top,width,height,score,category,truncation,occlusion   where the last two are −1, as in all result files
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Protocol, TextIO
+
+import numpy as np
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.files import disk_full_is_clear
+
+__all__ = ["MOT_STYLES", "MotFiles"]
+
+MOT_STYLES = ("mot", "visdrone-mot")
+
+Style = Literal["mot", "visdrone-mot"]
+
+_VISDRONE_CATEGORIES = {
+    name: number
+    for number, name in enumerate(
+        ("pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus", "motor"), start=1
+    )
+}
+
+
+class _Tracked(Protocol):
+    """What is read of a frame's detections, by `footage.frames.FrameDetections`."""
+
+    @property
+    def frame(self) -> Any: ...
+    @property
+    def boxes_xyxy(self) -> np.ndarray: ...
+    @property
+    def scores(self) -> np.ndarray: ...
+    @property
+    def class_ids(self) -> np.ndarray: ...
+    @property
+    def names(self) -> dict[int, str]: ...
+    @property
+    def track_ids(self) -> np.ndarray | None: ...
+
+
+class _Context(Protocol):
+    """What is read of a source, by `footage.sinks.FrameContext`."""
+
+    @property
+    def stem(self) -> str: ...
+
+
+class MotFiles:
+    """Writes ``<out>/<style>/<stem>.txt`` for each source, flushed frame by frame; no file that exists is replaced.
+
+    Detections without an identity are left out: both formats want one in every row. A source without any gets an empty file.
+    """
+
+    def __init__(self, out: Path, style: Style = "mot") -> None:
+        """Write below ``out``. Raises `ConfigError` for another style."""
+        if style not in MOT_STYLES:
+            raise ConfigError(f"no MOT style {style!r}; expected one of {', '.join(MOT_STYLES)}")
+        self.folder, self.style = Path(out) / style, style
+        self._paths: list[Path] = []
+        self._files: dict[str, TextIO] = {}
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files so far."""
+        return tuple(self._paths)
+
+    def write(self, found: _Tracked, context: _Context) -> None:
+        """Append one frame.
+
+        Raises:
+            ConfigError: the classes are not VisDrone's, whose numbers the style wants.
+            DiskFullError: there is no room.
+        """
+        source = found.frame.source
+        if source not in self._files:
+            if self.style == "visdrone-mot":
+                _check_names(found.names)
+            self._files[source] = self._open(context.stem)
+        file = self._files[source]
+        with disk_full_is_clear(Path(file.name)):
+            file.writelines(self._lines(found))
+            file.flush()
+
+    def end_source(self, name: str) -> None:
+        """Complete the file of a source."""
+        file = self._files.pop(name, None)
+        if file is not None:
+            with disk_full_is_clear(Path(file.name)):
+                file.close()
+
+    def close(self) -> None:
+        """Complete all files."""
+        for name in list(self._files):
+            self.end_source(name)
+
+    def _lines(self, found: _Tracked) -> Iterator[str]:
+        number = found.frame.index + 1
+        from_one = 1 if self.style == "mot" else 0
+        track_ids = np.full(len(found.scores), -1) if found.track_ids is None else found.track_ids
+        kept = np.flatnonzero(track_ids >= 0)
+        for row in kept[np.argsort(track_ids[kept], kind="stable")].tolist():
+            x1, y1, x2, y2 = map(float, found.boxes_xyxy[row])
+            box = f"{x1 + from_one:.2f},{y1 + from_one:.2f},{x2 - x1:.2f},{y2 - y1:.2f}"
+            rest = "-1,-1,-1"
+            if self.style == "visdrone-mot":
+                rest = f"{_VISDRONE_CATEGORIES[found.names[int(found.class_ids[row])]]},-1,-1"
+            yield f"{number},{int(track_ids[row])},{box},{float(found.scores[row]):.6f},{rest}\n"
+
+    def _open(self, stem: str) -> TextIO:
+        path, number = self.folder / f"{stem}.txt", 1
+        with disk_full_is_clear(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            while os.path.lexists(path):
+                number += 1
+                path = self.folder / f"{stem}-{number}.txt"
+            file = path.open("x", encoding="utf-8", newline="\n")
+        self._paths.append(path)
+        return file
+
+
+def _check_names(names: dict[int, str]) -> None:
+    unknown = [name for name in names.values() if name not in _VISDRONE_CATEGORIES]
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
+        raise ConfigError(
+            f"VisDrone has no class {shown}: --save visdrone-mot needs weights of VisDrone's classes; use mot instead"
+        )
