@@ -15,7 +15,8 @@ from ultralytics.engine.results import Results
 from yolo_ema import Detector
 from yolo_ema.engine.registration import build_model
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError
-from yolo_ema.footage.video import VideoReader, VideoWriter
+from yolo_ema.footage.video import VideoReader
+from yolo_ema.footage.video_writer import VideoWriter
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 CONF = "0.0001"

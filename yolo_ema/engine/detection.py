@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from yolo_ema.engine.detector import Detector
 from yolo_ema.errors import SourceError
-from yolo_ema.footage.sinks import AnnotatedCopies, JsonLines
+from yolo_ema.footage.sinks import AnnotatedCopies, FrameContext, JsonLines
 from yolo_ema.footage.sources import Source, open_sources
 from yolo_ema.options.detect import DetectOptions
 
@@ -123,11 +123,11 @@ def detect(options: DetectOptions) -> DetectResult:
     out = options.out or fresh_folder(Path("runs/detect"))
     summaries: list[SourceSummary] = []
     counts: Counter[str] = Counter()
-    with contextlib.closing(JsonLines(out / "detections.jsonl")) as lines, AnnotatedCopies(out) as copies:
+    with contextlib.closing(JsonLines(out)) as lines, contextlib.closing(AnnotatedCopies(out)) as copies:
         progress = tqdm(sources, desc="sources", unit="source", file=sys.stderr, disable=_quiet() or len(sources) == 1)
         drawn = copies if options.annotate else None
         summaries.extend(_detect_source(source, detector, lines, drawn, counts) for source in progress)
-    return DetectResult(out, lines.path, tuple(copies.paths), tuple(summaries), dict(counts.most_common()))
+    return DetectResult(out, lines.paths[0], copies.paths, tuple(summaries), dict(counts.most_common()))
 
 
 def _detect_source(
@@ -147,9 +147,10 @@ def _detect_source(
         )
         for frame in frames:
             found = detector.detect_frames([frame])[0]
-            lines.write(found)
+            context = FrameContext(footage.frame_rate, source.path.stem)
+            lines.write(found, context)
             if copies is not None:
-                copies.write(found, footage.frame_rate)
+                copies.write(found, context)
             summary.frames += 1
             summary.objects += len(found)
             counts.update(found.names[int(class_id)] for class_id in found.class_ids)
@@ -161,7 +162,7 @@ def _detect_source(
         summary.problem = str(error)
     finally:
         if copies is not None:
-            copies.close()
+            copies.end_source(summary.source)
     summary.seconds = time.perf_counter() - started
     return summary
 

@@ -1,20 +1,17 @@
-"""Video files through PyAV: reading with times and rotation, writing H.264 that plays even when it is cut short."""
+"""Reading video files through PyAV: with times and rotation, past damaged packets."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 import numpy as np
 
 from yolo_ema.errors import SourceError
-from yolo_ema.files import disk_full_is_clear
 
-__all__ = ["VIDEO_SUFFIXES", "VideoReader", "VideoWriter"]
+__all__ = ["VIDEO_SUFFIXES", "VideoReader"]
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
 _QUARTER_TURNS_OF = {0: 0, 90: 1, 180: 2, 270: 3}
@@ -91,44 +88,3 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     image = frame.to_ndarray(format="bgr24")
     turns = _QUARTER_TURNS_OF.get(round(getattr(frame, "rotation", 0)) % 360, 0)
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-class VideoWriter:
-    """An H.264 mp4, written in fragments of at most a second and completed on close: playable at any moment, also after a kill."""
-
-    def __init__(self, path: Path, *, frame_rate: Fraction, image_wh: tuple[int, int]) -> None:
-        """Start ``path``; odd sizes are padded by one pixel, since H.264's common form (4:2:0) has even ones."""
-        self.path = path
-        width, height = image_wh
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with disk_full_is_clear(path):
-            self._container = av.open(
-                str(path), "w", format="mp4", options={"movflags": "hybrid_fragmented", "min_frag_duration": "0"}
-            )
-        rate = frame_rate.limit_denominator(65535)
-        # Without B-frames and look-ahead the encoder holds next to nothing back, so that a kill costs a fragment and no more.
-        settings = {"preset": "veryfast", "crf": "20", "bf": "0", "rc-lookahead": "0"}
-        self._stream = self._container.add_stream("libx264", rate=rate, options=settings)
-        self._stream.width, self._stream.height = width + width % 2, height + height % 2
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.gop_size = max(1, round(rate))
-
-    def write(self, image_bgr: np.ndarray) -> None:
-        """Append a frame, (H, W, 3) uint8 BGR. Raises `DiskFullError` where there is no room."""
-        height, width = image_bgr.shape[:2]
-        if height % 2 or width % 2:
-            image_bgr = np.pad(image_bgr, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(image_bgr, format="bgr24")
-        with disk_full_is_clear(self.path):
-            self._container.mux(self._stream.encode(frame))
-
-    def close(self) -> None:
-        """Write what is still held back and complete the file."""
-        with disk_full_is_clear(self.path), contextlib.closing(self._container):
-            self._container.mux(self._stream.encode())
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()

@@ -21,7 +21,7 @@ from yolo_ema.engine.training import TrainResult, train
 from yolo_ema.engine.validation import Evidence, ValResult
 from yolo_ema.errors import CheckFailedError
 from yolo_ema.files import write_bytes
-from yolo_ema.footage.video import VideoWriter
+from yolo_ema.footage.video_writer import VideoWriter
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.options.demo import DemoOptions
 from yolo_ema.options.detect import DetectOptions

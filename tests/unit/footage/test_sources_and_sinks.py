@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from fractions import Fraction
 
@@ -10,9 +11,10 @@ import pytest
 from yolo_ema.errors import SourceError
 from yolo_ema.footage.drawing import class_colour_bgr, draw_detections
 from yolo_ema.footage.frames import Frame, FrameDetections
-from yolo_ema.footage.sinks import AnnotatedCopies, JsonLines
+from yolo_ema.footage.sinks import AnnotatedCopies, FrameContext, JsonLines
 from yolo_ema.footage.sources import open_sources
-from yolo_ema.footage.video import VideoReader, VideoWriter
+from yolo_ema.footage.video import VideoReader
+from yolo_ema.footage.video_writer import VideoWriter
 
 NAMES = {0: "pedestrian", 1: "car"}
 
@@ -71,9 +73,9 @@ def test_frames_carry_source_index_and_time(folder):
 
 
 def test_a_json_line_has_the_promised_keys(tmp_path):
-    lines = JsonLines(tmp_path / "out" / "detections.jsonl")
-    lines.write(_found([[1.234, 2, 30, 40, 0.987654, 1]], index=7))
-    lines.write(_found([], index=8))
+    lines = JsonLines(tmp_path / "out")
+    lines.write(_found([[1.234, 2, 30, 40, 0.987654, 1]], index=7), FrameContext(None, "a"))
+    lines.write(_found([], index=8), FrameContext(None, "a"))
     first, second = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
     lines.close()
     assert first == {
@@ -123,20 +125,20 @@ def test_a_source_that_lies_in_the_folder_of_the_copies_stays_as_it_was(tmp_path
     picture, clip = tmp_path / "a.jpg", tmp_path / "b.mp4"
     picture.write_bytes(b"the user's picture")
     clip.write_bytes(b"the user's clip")
-    with AnnotatedCopies(tmp_path) as copies:
-        copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=str(picture)), None)
-        copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=str(clip)), Fraction(10))
+    with contextlib.closing(AnnotatedCopies(tmp_path)) as copies:
+        copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=str(picture)), FrameContext(None, "a"))
+        copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=str(clip)), FrameContext(Fraction(10), "b"))
     assert [path.name for path in copies.paths] == ["a-2.jpg", "b-2.mp4"]
     assert (picture.read_bytes(), clip.read_bytes()) == (b"the user's picture", b"the user's clip")
 
 
 def test_copies_of_pictures_and_videos_never_collide(tmp_path):
-    with AnnotatedCopies(tmp_path) as copies:
+    with contextlib.closing(AnnotatedCopies(tmp_path)) as copies:
         for folder in ("x", "y"):
-            copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=f"{folder}/a.jpg"), None)
-        for source in ("x/a.mp4", "y/a.avi"):
-            for index in range(4):
-                copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=source, index=index), Fraction(10))
+            copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=f"{folder}/a.jpg"), FrameContext(None, "a"))
+        for index in range(4):  # frames of two sources come interleaved
+            for source in ("x/a.mp4", "y/a.avi"):
+                copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=source, index=index), FrameContext(Fraction(10), "a"))
     assert [path.name for path in copies.paths] == ["a.jpg", "a-2.jpg", "a.mp4", "a-2.mp4"]
     for path in copies.paths[2:]:
         assert len(list(VideoReader(path))) == 4

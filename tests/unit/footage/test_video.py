@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from yolo_ema.errors import SourceError
-from yolo_ema.footage.video import VideoReader, VideoWriter
+from yolo_ema.footage.video import VideoReader
+from yolo_ema.footage.video_writer import VideoWriter
 
 
 def _frame(index: int, image_wh: tuple[int, int] = (64, 48)) -> np.ndarray:
@@ -83,7 +84,7 @@ def test_damage_in_the_middle_loses_frames_not_the_rest(tmp_path):
 def test_a_killed_writer_leaves_a_file_that_plays_to_within_a_second(tmp_path):
     script = (
         "import sys, os, signal, numpy as np; from fractions import Fraction; from pathlib import Path\n"
-        "from yolo_ema.footage.video import VideoWriter\n"
+        "from yolo_ema.footage.video_writer import VideoWriter\n"
         "writer = VideoWriter(Path(sys.argv[1]), frame_rate=Fraction(10), image_wh=(320, 240))\n"
         "noise = np.random.default_rng(0)\n"
         "for index in range(200): writer.write(noise.integers(0, 255, (240, 320, 3), dtype=np.uint8))\n"

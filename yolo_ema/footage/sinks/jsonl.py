@@ -1,0 +1,36 @@
+"""``detections.jsonl``: one line a frame."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from yolo_ema.footage.frames import FrameDetections
+from yolo_ema.footage.sinks.contract import FrameContext
+from yolo_ema.footage.sinks.growing_file import GrowingFile
+
+__all__ = ["JsonLines"]
+
+
+class JsonLines:
+    """``detections.jsonl``: one line a frame, on the disk as soon as it is written, so that it can be followed while it grows."""
+
+    def __init__(self, out: Path) -> None:
+        """Start the file in the folder ``out``. Raises `DiskFullError` where there is no room."""
+        self._file = GrowingFile(out, "detections", ".jsonl")
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self._file.path,)
+
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
+        """Append one frame's detections as one line."""
+        self._file.append(json.dumps(found.as_json(), ensure_ascii=False, allow_nan=False) + "\n")
+
+    def end_source(self, name: str) -> None:
+        """Nothing is held back for a source."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
