@@ -13,6 +13,7 @@
     │   ├── DamagedWeightsError                 truncated, empty or of another kind
     │   └── TransferError                       too few tensors of it fit the model
     ├── SourceError        (OSError)            an image, video, camera or stream can't be read   exit 5
+    │   └── SourceRefusedError                  a server says no, so that another try is useless
     ├── MachineError (RuntimeError)       the machine lacks something                       exit 6
     │   ├── MissingPackageError (ImportError)   names the extra that brings it
     │   ├── OfflineError                        a download would be needed and is forbidden
@@ -42,6 +43,7 @@ __all__ = [
     "ModelError",
     "OfflineError",
     "SourceError",
+    "SourceRefusedError",
     "TransferError",
     "UnsafeWeightsError",
     "WeightsError",
@@ -113,6 +115,10 @@ class SourceError(YoloEmaError, OSError):
     """An image, video, camera or stream cannot be opened or read."""
 
     exit_code = 5
+
+
+class SourceRefusedError(SourceError):
+    """A server refuses a stream, or has something else there; another try would bring the same."""
 
 
 class MachineError(YoloEmaError, RuntimeError):

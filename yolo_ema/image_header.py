@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["LARGEST_PIXELS", "ImageHeaderError", "image_wh"]
+__all__ = ["LARGEST_PIXELS", "ImageHeaderError", "content_wh", "image_wh"]
 
 LARGEST_PIXELS = 350_000_000
 """An image that claims more is refused unless the caller sets another limit: decoding it could take all memory."""
@@ -35,8 +36,17 @@ def image_wh(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]
     """
     if path.is_file() and path.stat().st_size == 0:
         raise ImageHeaderError("is empty (0 bytes)")
+    return _header_wh(path, max_pixels)
+
+
+def content_wh(content: bytes, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]:
+    """Do as `image_wh`, for an encoded image in memory."""
+    return _header_wh(io.BytesIO(content), max_pixels)
+
+
+def _header_wh(encoded: Path | io.BytesIO, max_pixels: int) -> tuple[int, int]:
     try:
-        with _any_size(), Image.open(path) as image:
+        with _any_size(), Image.open(encoded) as image:
             width, height = image.size
             turned = width * height <= max_pixels and _orientation(image) in _QUARTER_TURNED
     except (UnidentifiedImageError, ImportError):  # Ultralytics wraps Pillow's open, to import a package for further formats

@@ -133,13 +133,13 @@ def detect(options: DetectOptions) -> DetectResult:
 def _detect_source(
     source: Source, detector: Detector, lines: JsonLines, copies: AnnotatedCopies | None, counts: Counter[str]
 ) -> SourceSummary:
-    summary = SourceSummary(str(source.path))
+    summary = SourceSummary(source.name)
     started = time.perf_counter()
     try:
         footage = source.open()
         frames = tqdm(
             footage,
-            desc=source.path.name,
+            desc=source.name,
             total=footage.frame_count,
             unit="frame",
             file=sys.stderr,
@@ -147,7 +147,7 @@ def _detect_source(
         )
         for frame in frames:
             found = detector.detect_frames([frame])[0]
-            context = FrameContext(footage.frame_rate, source.path.stem)
+            context = FrameContext(footage.frame_rate, source.stem)
             lines.write(found, context)
             if copies is not None:
                 copies.write(found, context)
@@ -157,7 +157,7 @@ def _detect_source(
             if len(found) >= detector.max_det:
                 summary.frames_at_limit.append(frame.index)
         if footage.damaged_packets:
-            summary.problem = f"{source.path}: {footage.damaged_packets} damaged packets were passed over"
+            summary.problem = f"{source.name}: {footage.damaged_packets} damaged packets were passed over"
     except SourceError as error:
         summary.problem = str(error)
     finally:

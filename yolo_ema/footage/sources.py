@@ -1,78 +1,102 @@
-"""Where frames come from: image files, folders of images and videos, and video files."""
+"""What a user names as a source, turned into sources: files, folders, patterns, lists, cameras, addresses."""
 
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 
 from yolo_ema.errors import SourceError, did_you_mean
-from yolo_ema.footage.frames import Frame
-from yolo_ema.footage.images import IMAGE_SUFFIXES, read_image
-from yolo_ema.footage.video import VIDEO_SUFFIXES, VideoReader
+from yolo_ema.footage.addresses import is_address, parse_address
+from yolo_ema.footage.camera import CameraSource, is_camera
+from yolo_ema.footage.images import IMAGE_SUFFIXES
+from yolo_ema.footage.network import NetworkOptions
+from yolo_ema.footage.source import Footage, Source
+from yolo_ema.footage.stored import StoredSource
+from yolo_ema.footage.streams import StreamSource
+from yolo_ema.footage.video import VIDEO_SUFFIXES
 from yolo_ema.image_header import LARGEST_PIXELS
 
-__all__ = ["Source", "open_sources"]
+__all__ = ["LIST_SUFFIXES", "Footage", "NetworkOptions", "Source", "open_sources"]
+
+LIST_SUFFIXES = frozenset({".streams", ".txt"})
+_DEFAULT = NetworkOptions()
 
 
-@dataclass(frozen=True)
-class Source:
-    """One image or video file."""
+def open_sources(
+    specifications: Sequence[str], *, max_pixels: int = LARGEST_PIXELS, network: NetworkOptions = _DEFAULT
+) -> list[Source]:
+    """Turn what the user names into sources, in the order given and sorted by name within a folder; repeated ones count once.
 
-    path: Path
-    max_pixels: int = LARGEST_PIXELS
-
-    @property
-    def is_video(self) -> bool:
-        """Whether the source moves."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
-
-    def open(self) -> Footage:
-        """Open the file. Raises `SourceError` with the reason where it can't be read."""
-        if self.is_video:
-            return Footage(self, VideoReader(self.path))
-        return Footage(self, None)
-
-
-class Footage:
-    """An opened source: iterate over it for its frames."""
-
-    def __init__(self, source: Source, reader: VideoReader | None) -> None:
-        self._source = source
-        self._reader = reader
-        self.frame_rate: Fraction | None = reader.frame_rate if reader else None
-        self.frame_count = reader.frame_count if reader else 1
-
-    @property
-    def damaged_packets(self) -> int:
-        """How many packets of a video could not be decoded, so far."""
-        return self._reader.damaged_packets if self._reader else 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames in order. Raises `SourceError` where a file turns out to be damaged."""
-        name = str(self._source.path)
-        if self._reader is None:
-            yield Frame(read_image(self._source.path, max_pixels=self._source.max_pixels), name, 0, 0.0)
-            return
-        for index, (image_bgr, time_s) in enumerate(self._reader):
-            yield Frame(image_bgr, name, index, time_s)
-
-
-def open_sources(specifications: Sequence[str], *, max_pixels: int = LARGEST_PIXELS) -> list[Source]:
-    """Turn paths, folders and patterns into sources, in the order given and sorted by name within a folder.
+    Nothing is opened or connected to.
 
     Args:
-        specifications: image files, video files, folders (all images and videos below them), or patterns such as ``flight/*.jpg``.
-        max_pixels: the limit for images, see `read_image`.
+        specifications: image files, video files, folders (all images and videos below them), patterns such as ``flight/*.jpg``,
+            cameras (``0``, ``/dev/video0``), addresses (``rtsp://…``), or lists of these: a ``.txt`` or ``.streams`` file with one
+            in a line, where # begins a comment and paths count from the list's folder.
+        max_pixels: the limit for pictures, see `read_image`.
+        network: patience with cameras and streams.
 
     Raises:
-        SourceError: a path does not exist, a pattern matches nothing, a folder holds neither image nor video, or a file is of
-            another kind.
+        SourceError: a path does not exist, a pattern matches nothing, a folder holds neither image nor video, a file is of
+            another kind, or an address cannot be used. The message repeats no secret.
     """
-    paths = [path for one in specifications for path in _paths_of(one)]
-    return [Source(path, max_pixels) for path in dict.fromkeys(paths)]
+    found: dict[Source, None] = {}
+    shown: Counter[str] = Counter()
+    for specification in specifications:
+        for source in _sources_of(specification, max_pixels, network):
+            if source in found:
+                continue
+            if isinstance(source, StreamSource) and not _is_known(source, found):
+                shown[source.name] += 1
+                found[replace(source, number=shown[source.name])] = None
+            elif not isinstance(source, StreamSource):
+                found[source] = None
+    return list(found)
+
+
+def _is_known(source: StreamSource, found: dict[Source, None]) -> bool:
+    return any(isinstance(one, StreamSource) and one.address == source.address for one in found)
+
+
+def _sources_of(specification: str, max_pixels: int, network: NetworkOptions) -> Iterator[Source]:
+    path = Path(specification)
+    if not is_address(specification) and path.suffix.lower() in LIST_SUFFIXES and path.is_file():
+        yield from _sources_of_list(path, max_pixels, network)
+    else:
+        yield from _plain_sources(specification, max_pixels, network)
+
+
+def _plain_sources(specification: str, max_pixels: int, network: NetworkOptions) -> Iterator[Source]:
+    if is_address(specification):
+        yield StreamSource(parse_address(specification), network, max_pixels)
+    elif is_camera(specification):
+        yield CameraSource(str(int(specification)) if specification.isdecimal() else specification, network)
+    else:
+        yield from (StoredSource(path, max_pixels) for path in _paths_of(specification))
+
+
+def _sources_of_list(path: Path, max_pixels: int, network: NetworkOptions) -> Iterator[Source]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is no list of sources: it is not UTF-8 text") from error
+    empty = True
+    for number, line in enumerate(lines, start=1):
+        one = line.strip()
+        if not one or one.startswith("#"):
+            continue
+        empty = False
+        if not is_address(one) and not one.isdecimal():
+            one = str(path.parent / Path(one).expanduser())
+        try:
+            yield from _plain_sources(one, max_pixels, network)
+        except SourceError as error:
+            raise SourceError(f"{path}, line {number}: {error}") from error
+    if empty:
+        raise SourceError(f"the list {path} names no source; expected one in a line")
 
 
 def _paths_of(specification: str) -> list[Path]:

@@ -10,8 +10,9 @@ import av
 import numpy as np
 
 from yolo_ema.errors import SourceError
+from yolo_ema.image_header import LARGEST_PIXELS
 
-__all__ = ["VIDEO_SUFFIXES", "VideoReader"]
+__all__ = ["VIDEO_SUFFIXES", "VideoReader", "upright_bgr"]
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
 _QUARTER_TURNS_OF = {0: 0, 90: 1, 180: 2, 270: 3}
@@ -23,12 +24,14 @@ class VideoReader:
     Attributes:
         frame_rate: frames a second.
         frame_count: as the file states or as its duration implies; None where it says neither.
-        damaged_packets: how many packets could not be decoded and were passed over, so far.
+        damaged_packets: how many packets could not be decoded and were passed over, and frames with damage, so far.
+        image_wh: width and height of the first frame as it is stored.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open ``path``. Raises `SourceError` where it is missing, empty, or no video."""
+    def __init__(self, path: Path, *, max_pixels: int = LARGEST_PIXELS) -> None:
+        """Open ``path``. Raises `SourceError` where it is missing, empty, no video, or its frames exceed ``max_pixels``."""
         self.path = path
+        self._closed = False
         if not path.is_file():
             raise SourceError(f"no video at {path}")
         if path.stat().st_size == 0:
@@ -43,6 +46,14 @@ class VideoReader:
             self._container.close()
             raise SourceError(f"{path} has no video stream")
         self._stream = self._container.streams.video[0]
+        width, height = self._stream.width, self._stream.height
+        if width * height > max_pixels:
+            self._container.close()
+            raise SourceError(
+                f"{path} claims frames of {width}x{height} = {width * height / 1e6:.0f} million pixels, "
+                f"expected at most {max_pixels / 1e6:g} million"
+            )
+        self.image_wh = width, height
         self._stream.thread_type = "AUTO"
         self.frame_rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.frame_count = self._count()
@@ -63,16 +74,17 @@ class VideoReader:
         seen, first_s = 0, None
         with self._container:
             for frame in self._decoded():
+                self.damaged_packets += frame.is_corrupt
                 time_s = frame.time if frame.time is not None else float(seen / self.frame_rate)
                 first_s = time_s if first_s is None else first_s  # recordings cut out of longer ones don't begin at zero
                 seen += 1
-                yield _upright(frame), float(time_s - first_s)
-        if not seen:
+                yield upright_bgr(frame), float(time_s - first_s)
+        if not seen and not self._closed:
             raise SourceError(f"{self.path} has no frame that can be decoded ({self.damaged_packets} damaged packets)")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self._stream)
-        while True:
+        while not self._closed:
             try:
                 packet = next(packets, None)
                 if packet is None:
@@ -83,8 +95,13 @@ class VideoReader:
                 if self.damaged_packets > 1000:
                     return
 
+    def close(self) -> None:
+        """Let the iteration end at its next packet; the file is closed by whoever reads it, or here where nobody began to."""
+        self._closed = True
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+
+def upright_bgr(frame: av.VideoFrame) -> np.ndarray:
+    """Return a decoded frame as (H, W, 3) uint8 BGR, turned as its metadata says."""
     image = frame.to_ndarray(format="bgr24")
     turns = _QUARTER_TURNS_OF.get(round(getattr(frame, "rotation", 0)) % 360, 0)
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

@@ -33,7 +33,7 @@ def folder(tmp_path):
     with VideoWriter(tmp_path / "v.mp4", frame_rate=Fraction(10), image_wh=(16, 16)) as writer:
         for _ in range(3):
             writer.write(np.zeros((16, 16, 3), np.uint8))
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.md").write_text("x")
     return tmp_path
 
 
@@ -52,7 +52,7 @@ def test_patterns_and_repeated_names(folder):
         ("missing.jpg", "no file or folder"),
         ("b.jgp", r"did you mean 'b\.jpg'"),
         ("*.gif", "matches no image"),
-        ("notes.txt", "neither"),
+        ("notes.md", "neither"),
     ],
 )
 def test_what_is_not_there_is_named(folder, name, reason):
