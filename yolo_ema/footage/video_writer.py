@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 from fractions import Fraction
@@ -11,14 +10,17 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 
 from yolo_ema.errors import DiskFullError
+from yolo_ema.footage.disk_room import no_room
 from yolo_ema.footage.fresh_files import create_fresh
 
 __all__ = ["VideoWriter"]
 
 _TICKS = 90_000
 """At least so many ticks a second: every frame rate and every arrival time falls on one."""
+_BT709 = 1  # primaries and transfer of nearly all cameras, as ITU-T H.273 numbers them
 _THREADS = 4
 """The encoder holds back one frame a thread."""
 
@@ -59,6 +61,10 @@ class VideoWriter:
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         stream.gop_size = max(1, round(rate))
+        # The matrix that everybody's conversion uses unasked, said aloud: else players take another one for high definition.
+        stream.codec_context.colorspace = Colorspace.SMPTE170M
+        stream.codec_context.color_range = ColorRange.MPEG
+        stream.codec_context.color_primaries = stream.codec_context.color_trc = _BT709
         stream.codec_context.time_base = stream.time_base = Fraction(1, self._ticks_per_s)
         return stream
 
@@ -76,7 +82,9 @@ class VideoWriter:
         height, width = image_bgr.shape[:2]
         if height % 2 or width % 2:
             image_bgr = np.pad(image_bgr, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(image_bgr, format="bgr24")
+        frame = av.VideoFrame.from_ndarray(image_bgr, format="bgr24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.SMPTE170M, dst_color_range=ColorRange.MPEG
+        )
         frame.pts = self._tick(time_s)
         frame.time_base = Fraction(1, self._ticks_per_s)
         self._mux(frame)
@@ -112,15 +120,17 @@ class VideoWriter:
         """
         if self._disk.closed:
             return
+        said_before = self._disk.full is not None
         try:
-            if not self._disk.full:
+            if not said_before:
                 self._mux(None)
         finally:
             # Of a disk that is full the end is left off: a half-written index would spoil what plays.
-            self._disk.closed = self._disk.full
+            self._disk.closed = self._disk.full is not None
             self._container.close()
             self._disk.end()
-        self._disk.raise_if_full()
+        if not said_before:
+            self._disk.raise_if_full()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -135,19 +145,20 @@ class _Disk:
     def __init__(self, path: Path, file: io.FileIO) -> None:
         self._path, self._file = path, file
         self._length = 0
-        self.full = self.closed = False
+        self.full: DiskFullError | None = None
+        self.closed = False
 
     def write(self, content: bytes) -> int:
-        if self.full:
+        if self.full is not None:
             return len(content)
         at, rest = self._file.tell(), memoryview(content)
         try:
             while rest:
                 rest = rest[self._file.write(rest) or 0 :]
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            self.full = no_room(error, self._path, "it plays as far as it goes")
+            if self.full is None:
                 raise
-            self.full = True
             self._file.truncate(max(at, self._length))
             return len(content)
         self._length = max(self._length, self._file.tell())
@@ -160,10 +171,8 @@ class _Disk:
         return self._file.tell()
 
     def raise_if_full(self) -> None:
-        if self.full:
-            raise DiskFullError(
-                f"disk full while writing {self._path}; it plays as far as it goes. Free some space and run the same command again."
-            )
+        if self.full is not None:
+            raise self.full
 
     def end(self) -> None:
         self.closed = True

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
-from yolo_ema.errors import DiskFullError
+from yolo_ema.footage.disk_room import no_room
 from yolo_ema.footage.fresh_files import create_fresh
 
 __all__ = ["GrowingFile"]
@@ -24,7 +23,7 @@ class GrowingFile:
 
     def append(self, record: str) -> None:
         """Append whole lines. Raises `DiskFullError` where there is no room; the file then ends with the record before."""
-        content = memoryview(record.encode("utf-8"))
+        content = memoryview(record.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
         try:
             written = 0
             while written < len(content):  # a disk that fills takes a part first, and refuses the rest
@@ -32,11 +31,9 @@ class GrowingFile:
         except OSError as error:
             self._file.truncate(self._length)
             os.lseek(self._file.fileno(), self._length, os.SEEK_SET)
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                raise
-            raise DiskFullError(
-                f"disk full while writing {self.path}; it ends with its last whole record. Free some space and run again."
-            ) from error
+            if full := no_room(error, self.path, "it ends with its last whole record"):
+                raise full from error
+            raise
         self._length += len(content)
 
     def close(self) -> None:

@@ -1,0 +1,13 @@
+"""What the files of one frame are called."""
+
+from __future__ import annotations
+
+from yolo_ema.footage.frames import Frame
+from yolo_ema.footage.sinks.contract import FrameContext
+
+__all__ = ["frame_stem"]
+
+
+def frame_stem(frame: Frame, context: FrameContext) -> str:
+    """Return the stem of a picture, or of a video's frame with its 0-based number: ``clip_000012``."""
+    return f"{context.stem}_{frame.index:06d}" if context.is_moving else context.stem
