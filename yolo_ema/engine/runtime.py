@@ -31,7 +31,7 @@ from yolo_ema.errors import (
     did_you_mean,
 )
 
-__all__ = ["Runtime", "format_of", "select_device"]
+__all__ = ["Runtime", "check_images", "format_of", "select_device"]
 
 _PACKAGES = {  # format: what must be importable, and what brings it
     "onnx": ("onnxruntime", "yolo-ema[onnx]"),
@@ -79,6 +79,9 @@ class Runtime:
         rectangular: the input is as small as the images' shape allows; otherwise it is always ``imgsz_hw``.
         max_det: the most boxes an image; below what was asked for where the exported file holds fewer. A file that does not say
             how many it holds shows it with its first answer.
+        wanted_max_det: what was asked for.
+        device: where the network runs.
+        metadata: what a ``.pt`` says of itself in plain values; empty for exported files.
         seconds: what the last call took: ``preprocess``, ``inference``, ``postprocess``.
     """
 
@@ -112,12 +115,15 @@ class Runtime:
         """
         self.weights = Path(weights)
         self.conf, self.iou, self.max_det, self.agnostic, self.multi_label = conf, iou, max_det, agnostic, multi_label
+        self.wanted_max_det = max_det
         self.classes = None if classes is None else list(classes)
-        self._device = select_device(device)
-        if half and self._device.type != "cuda":
-            raise ConfigError(f"half precision needs a GPU, and the device is {self._device}")
+        self.device = select_device(device)
+        if half and self.device.type != "cuda":
+            raise ConfigError(f"half precision needs a GPU, and the device is {self.device}")
         self.format = format_of(self.weights)
         loaded = load_model(self.weights, trust=trust) if self.format == "pt" else None
+        self.metadata: dict[str, Any] = loaded.metadata if loaded else {}
+        self._head: Detect | None = None
         if loaded:
             self._backend = self._torch_backend(loaded, half=half, nms_free=nms_free)
         else:
@@ -147,8 +153,9 @@ class Runtime:
             raise WeightsError(f"{self.weights} is a model for {loaded.model.task!r} ({type(head).__name__}); expected a detector")
         # A head that ends with its own choice of boxes keeps 300 of them unless told; classes are chosen after that.
         head.max_det, head.agnostic_nms = max(self.max_det, 300), self.agnostic
+        self._head = head
         with confined(), quiet_ultralytics():
-            return AutoBackend(loaded.model, device=self._device, fp16=half, verbose=False, end2end=nms_free).eval()
+            return AutoBackend(loaded.model, device=self.device, fp16=half, verbose=False, end2end=nms_free).eval()
 
     def _exported_backend(self, *, half: bool, trust: bool) -> AutoBackend:
         if self.format in _PROGRAMS and not trust:
@@ -161,7 +168,7 @@ class Runtime:
             raise MissingPackageError(f"{self.weights} needs the package {package}; install it with: pip install '{source}'")
         try:
             with confined(), quiet_ultralytics():
-                backend = AutoBackend(str(self.weights), device=self._device, fp16=half, verbose=False).eval()
+                backend = AutoBackend(str(self.weights), device=self.device, fp16=half, verbose=False).eval()
         except ImportError as error:
             raise MissingPackageError(f"{self.weights} needs the package {error.name}; install it with: pip install") from error
         except (MemoryError, WeightsError):
@@ -185,11 +192,12 @@ class Runtime:
             )
         return height, width
 
-    def __call__(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, images_bgr: Sequence[np.ndarray], *, max_det: int | None = None) -> list[np.ndarray]:
         """Detect on one batch.
 
         Args:
             images_bgr: arrays (H, W, 3) uint8 in BGR order, of any sizes.
+            max_det: the most boxes an image in this call; None for ``self.max_det``.
 
         Returns:
             For each image (N, 6) float32, sorted by falling score: x1, y1, x2, y2 in pixels of that image, score, class id.
@@ -197,9 +205,11 @@ class Runtime:
         Raises:
             ConfigError: an image has another shape or type.
         """
-        _check_images(images_bgr)
+        check_images(images_bgr)
         if not images_bgr:
             return []
+        if self._head is not None:
+            self._head.max_det = max(max_det or self.max_det, 300)
         started = self._now()
         # Images of one shape share the smallest input; others share the full one, as Ultralytics does it.
         auto = self.rectangular and len({image.shape for image in images_bgr}) == 1
@@ -217,7 +227,7 @@ class Runtime:
                 self.classes,
                 self.agnostic,
                 multi_label=self.multi_label,
-                max_det=self.max_det,
+                max_det=max_det or self.max_det,
                 max_time_img=math.inf,  # otherwise the batch's later images come back empty on a slow machine
                 max_wh=max(_NMS_OFFSET_PX, *self.imgsz_hw),
                 end2end=bool(self._backend.end2end),
@@ -238,7 +248,7 @@ class Runtime:
         """
         if self.chooses:
             return None
-        _check_images([image_bgr])
+        check_images([image_bgr])
         letterbox = LetterBox(self.imgsz_hw, auto=self.rectangular, stride=self.stride)
         with torch.inference_mode():
             raw = _boxes_part(self._backend(self._to_tensor([letterbox(image=image_bgr)])))
@@ -251,13 +261,13 @@ class Runtime:
             self.max_det = min(self._most_boxes, int(rows.shape[1]))
 
     def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     def _to_tensor(self, letterboxed: list[np.ndarray]) -> torch.Tensor:
         """Return (B, 3, H, W) RGB in 0…1 on the device."""
-        batch = torch.from_numpy(np.stack(letterboxed)).to(self._device)
+        batch = torch.from_numpy(np.stack(letterboxed)).to(self.device)
         batch = batch.permute(0, 3, 1, 2).contiguous().flip(1)
         return (batch.half() if self._backend.fp16 else batch.float()).div_(255)
 
@@ -319,7 +329,8 @@ def _pair(size: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _check_images(images: Sequence[np.ndarray]) -> None:
+def check_images(images: Sequence[np.ndarray]) -> None:
+    """Hold images to what `Runtime` takes. Raises `ConfigError`."""
     for index, image in enumerate(images):
         found = f"shape {image.shape} and type {image.dtype}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
         if (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 __all__ = ["MERGES", "tile_problems", "tile_size"]
 
-MERGES = ("nms", "agnostic-nms", "ios-nms", "soft-nms")
+MERGES = ("nms", "agnostic-nms", "ios-nms", "weighted-nms")
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _LEAST_TILE_PX = 32
 _MOST_OVERLAP = 0.9

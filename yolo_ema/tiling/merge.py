@@ -1,0 +1,286 @@
+"""From the boxes of overlapping views of one image, tiles and the whole frame, to one set of boxes.
+
+A view's own boxes have been through NMS, so only boxes of different views are held against each other. First come the boxes that a
+tile's border cuts: one is dropped where a box of another view covers it; of the others, those that are parts of one object are
+joined. Then NMS between views. All of it follows total orders, by score and by coordinates, so that neither the order of the views
+nor that of their boxes changes anything in what comes out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from yolo_ema.errors import ConfigError, did_you_mean
+from yolo_ema.options.tiles import MERGES
+
+__all__ = ["COVERED_SHARE", "JOINED_IOU", "merge_views"]
+
+COVERED_SHARE = 0.7
+"""Share of a cut box's area that must lie inside another view's box for that one to cover it."""
+
+JOINED_IOU = 0.5
+"""IoU from which two cut boxes, each clipped to what both views show, are parts of one object."""
+
+_PAIRS_A_BLOCK = 1_000_000  # bounds the memory
+_BAND_OF_HEIGHTS = 4  # a band is that many times as high as the median box,
+_MOST_BANDS = 256  # and no lower than this part of the image
+
+
+@dataclasses.dataclass(frozen=True)
+class _Boxes:
+    """Boxes of one image in total order.
+
+    Attributes:
+        xyxy: (N, 4) float64, pixels.
+        scores: (N,), falling.
+        classes: (N,) class ids.
+        groups: (N,) only boxes of one group are held against each other.
+        views: (N,) which view each was found in.
+    """
+
+    xyxy: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    groups: np.ndarray
+    views: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, chosen: np.ndarray | slice) -> _Boxes:
+        """Return the chosen boxes: a mask, indices or a slice."""
+        return _Boxes(*(getattr(self, name)[chosen] for name in ("xyxy", "scores", "classes", "groups", "views")))
+
+    def ordered(self) -> _Boxes:
+        """Return them by falling score, ties by class, coordinates and view."""
+        order = np.argsort(-self.scores, kind="stable")
+        if (np.diff(self.scores[order]) == 0).any():
+            order = np.lexsort((self.views, *self.xyxy.T[::-1], self.classes, -self.scores))
+        return self.take(order)
+
+
+def merge_views(
+    found: Sequence[np.ndarray],
+    views_xyxy: np.ndarray,
+    image_wh: tuple[int, int],
+    *,
+    method: str = "nms",
+    threshold: float = 0.5,
+    margin_px: float = 4.0,
+    max_det: int | None = None,
+) -> np.ndarray:
+    """Merge the boxes that were found in several views of one image.
+
+    Args:
+        found: for each view (N, 6) x1, y1, x2, y2 in pixels of the image, score, class id; any order.
+        views_xyxy: (V, 4) which part of the image each view shows, pixels.
+        image_wh: the image's width and height in pixels; its own border cuts nothing.
+        method: ``nms``: of two boxes of one class that overlap, the one of higher score stays. ``agnostic-nms``: of any class.
+            ``ios-nms``: overlap is the intersection's share of the smaller box, in place of IoU. ``weighted-nms``: a box that
+            stays becomes the mean, weighted by score, of itself and those that it drops.
+        threshold: overlap above which the weaker of two boxes of different views is dropped, 0…1.
+        margin_px: how close to a tile's border a box is cut by it, pixels.
+        max_det: the most boxes, those of the highest scores; None for all.
+
+    Returns:
+        (M, 6) float32, sorted by falling score, ties by class and coordinates.
+
+    Raises:
+        ConfigError: an unknown method.
+    """
+    if method not in MERGES:
+        raise ConfigError(f"there is no way to merge named {method!r}{did_you_mean(method, MERGES)}; there are {', '.join(MERGES)}")
+    views = np.asarray(views_xyxy, dtype=np.float64).reshape(-1, 4)
+    places = np.lexsort(views.T[::-1])  # views are numbered by where they lie, whatever their order in the list
+    views = views[places]
+    boxes = _gathered([found[place] for place in places], agnostic=method == "agnostic-nms")
+    boxes = _without_fragments(boxes, views, _cut(boxes, views, image_wh, margin_px))
+    boxes = _between_views(boxes, threshold, method).take(slice(max_det))
+    return np.column_stack((boxes.xyxy, boxes.scores, boxes.classes)).astype(np.float32)
+
+
+def _gathered(found: Sequence[np.ndarray], *, agnostic: bool) -> _Boxes:
+    """Return the boxes of all views in total order."""
+    rows = np.concatenate([np.empty((0, 6)), *found]).astype(np.float64)
+    views = np.repeat(np.arange(len(found)), [len(one) for one in found])
+    groups = np.zeros(len(rows)) if agnostic else rows[:, 5]
+    return _Boxes(rows[:, :4], rows[:, 4], rows[:, 5], groups, views).ordered()
+
+
+def _cut(boxes: _Boxes, views: np.ndarray, image_wh: tuple[int, int], margin_px: float) -> np.ndarray:
+    """Say which boxes have a side on a border of their view that is not the image's."""
+    borders = np.column_stack((views[:, :2] > 0, views[:, 2:] < np.asarray(image_wh)))
+    near = np.abs(boxes.xyxy - views[boxes.views]) <= margin_px
+    return (near & borders[boxes.views]).any(axis=1)
+
+
+def _without_fragments(boxes: _Boxes, views: np.ndarray, cut: np.ndarray) -> _Boxes:
+    """Drop the cut boxes that others cover, and join those that are parts of one object."""
+    if not cut.any():
+        return boxes
+    first, second, shared = _overlaps(boxes)
+    areas = _areas(boxes.xyxy)
+    # A whole box covers a cut one; of two cut ones the larger shows more of the object. No two boxes share a rank.
+    rank = _ranks(np.lexsort((np.arange(len(boxes)), -areas, cut)))
+    swap = rank[first] > rank[second]
+    cover, part = np.where(swap, second, first), np.where(swap, first, second)
+    covered = cut[part] & (shared >= COVERED_SHARE * areas[part])
+    kept = _first_come(len(boxes), cover[covered], part[covered])
+    parts = kept[first] & kept[second] & cut[first] & cut[second]
+    first, second = first[parts], second[parts]
+    one, other = views[boxes.views[first]], views[boxes.views[second]]
+    window = np.column_stack((np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])))
+    agree = _iou(_clipped(boxes.xyxy[first], window), _clipped(boxes.xyxy[second], window)) >= JOINED_IOU
+    return _joined(boxes, kept, first[agree], second[agree])
+
+
+def _joined(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> _Boxes:
+    """Return the kept boxes; of those that hang together by pairs, the one of the highest score, grown around all of them."""
+    if not len(first):
+        return boxes.take(kept)
+    leaders = _leaders(len(boxes), first, second)
+    xyxy, views = boxes.xyxy.copy(), boxes.views.copy()
+    for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
+        outermost.at(xyxy[:, side], leaders, boxes.xyxy[:, side])
+    views[leaders[first]] = boxes.views.max(initial=0) + 1 + leaders[first]  # what is joined belongs to no single view
+    kept = kept & (leaders == np.arange(len(boxes)))
+    return dataclasses.replace(boxes, xyxy=xyxy, views=views).take(kept).ordered()
+
+
+def _between_views(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
+    """Apply NMS between views."""
+    first, second, shared = _overlaps(boxes)
+    areas = _areas(boxes.xyxy)
+    whole = np.minimum(areas[first], areas[second]) if method == "ios-nms" else areas[first] + areas[second] - shared
+    alike = shared > threshold * whole
+    first, second = first[alike], second[alike]
+    kept = _first_come(len(boxes), first, second)
+    if method != "weighted-nms":
+        return boxes.take(kept)
+    return dataclasses.replace(boxes, xyxy=_means(boxes, kept, first, second)).take(kept).ordered()
+
+
+def _means(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (N, 4) each box's mean with those that it is the best to drop, weighted by score."""
+    owners = np.where(kept, np.arange(len(boxes)), len(boxes))
+    drops = kept[first]
+    np.minimum.at(owners, second[drops], first[drops])
+    weights = np.maximum(boxes.scores, np.finfo(np.float32).tiny)
+    sums = np.column_stack([np.bincount(owners, weights * column, minlength=len(boxes)) for column in boxes.xyxy.T])
+    total = np.bincount(owners, weights, minlength=len(boxes))
+    return np.where(kept[:, None], sums / np.maximum(total, np.finfo(np.float32).tiny)[:, None], boxes.xyxy)
+
+
+def _overlaps(boxes: _Boxes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all pairs of boxes of one group and different views that overlap, and the areas that they share.
+
+    The image is laid out in bands, one beside the other, group by group. Sorted from left to right there, a box can only overlap
+    those that begin before it ends. A pair that shares several bands counts in the first of them.
+    """
+    if len(boxes) < 2:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    x1, y1, x2, y2 = boxes.xyxy.T
+    top = y1.min()
+    height = max(_BAND_OF_HEIGHTS * float(np.median(y2 - y1)), float(y2.max() - top) / _MOST_BANDS, 1.0)
+    low, high = ((y - top) // height for y in (y1, y2))
+    spans = np.maximum(high - low, 0).astype(np.int64) + 1
+    box = np.repeat(np.arange(len(boxes)), spans)
+    band = low[box] + _counted(spans)
+    lane = np.unique(boxes.groups, return_inverse=True)[1][box] * (_MOST_BANDS + 2) + band
+    begin = lane * (x2.max() - x1.min() + 1) + x1[box]
+    order = np.argsort(begin, kind="stable")
+    box, band, begin = box[order], band[order], begin[order]
+    counts = np.searchsorted(begin, begin + (x2 - x1)[box], side="left") - np.arange(len(box)) - 1
+    counts = np.maximum(counts, 0)
+    columns = [np.ascontiguousarray(column[box]) for column in (*boxes.xyxy.T, boxes.views, low)]
+    found = [_pairs_of(columns, band, counts, start, stop) for start, stop in _blocks(counts)]
+    first, second, shared = (np.concatenate(column) for column in zip(*found, strict=True))
+    first, second = box[first], box[second]
+    return np.minimum(first, second), np.maximum(first, second), shared
+
+
+def _counted(counts: np.ndarray) -> np.ndarray:
+    """Return 0, 1, … for each count, one after the other."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _blocks(counts: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield ranges of boxes with about as many pairs each."""
+    total = np.cumsum(counts)
+    start = 0
+    while start < len(counts):
+        before = total[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(total, before + _PAIRS_A_BLOCK, side="right")))
+        yield start, stop
+        start = stop
+
+
+def _pairs_of(
+    columns: Sequence[np.ndarray], band: np.ndarray, counts: np.ndarray, start: int, stop: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the overlapping pairs of entries ``start`` to ``stop`` with those that follow them, and the areas they share."""
+    x1, y1, x2, y2, views, low = columns
+    first = np.repeat(np.arange(start, stop), counts[start:stop])
+    second = first + 1 + _counted(counts[start:stop])
+    meet = np.minimum(y2[first], y2[second]) > np.maximum(y1[first], y1[second])  # the test that most pairs fail comes first
+    first, second = first[meet], second[meet]
+    meet = (views[first] != views[second]) & (np.maximum(low[first], low[second]) == band[first])
+    first, second = first[meet], second[meet]
+    width = np.minimum(x2[first], x2[second]) - np.maximum(x1[first], x1[second])
+    height = np.minimum(y2[first], y2[second]) - np.maximum(y1[first], y1[second])
+    meet = width > 0  # a box without width begins and ends at once
+    return first[meet], second[meet], (width * height)[meet]
+
+
+def _first_come(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return which boxes stay when each, in order, is dropped where one that stays is paired with it as ``first``.
+
+    The same as going through the boxes one by one, but in rounds: whoever nobody undecided stands before stays, and drops those
+    that it stands before. ``first`` stands before ``second`` in some total order.
+    """
+    kept, decided = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
+    while len(first):
+        waits = np.zeros(count, dtype=bool)
+        waits[second] = True
+        stays = ~waits[first]
+        kept[second[stays]] = False
+        decided[first[stays]] = decided[second[stays]] = True
+        open_pairs = ~(decided[first] | decided[second])
+        first, second = first[open_pairs], second[open_pairs]
+    return kept
+
+
+def _leaders(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return for each box the first one, by number, of those that hang together with it by pairs."""
+    leaders = np.arange(count)
+    while True:
+        least = np.minimum(leaders[first], leaders[second])
+        before = leaders.copy()
+        np.minimum.at(leaders, first, least)
+        np.minimum.at(leaders, second, least)
+        if np.array_equal(before, leaders):
+            return leaders
+
+
+def _ranks(order: np.ndarray) -> np.ndarray:
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
+def _areas(xyxy: np.ndarray) -> np.ndarray:
+    return np.maximum(xyxy[:, 2] - xyxy[:, 0], 0) * np.maximum(xyxy[:, 3] - xyxy[:, 1], 0)
+
+
+def _clipped(xyxy: np.ndarray, window: np.ndarray) -> np.ndarray:
+    return np.column_stack((np.maximum(xyxy[:, :2], window[:, :2]), np.minimum(xyxy[:, 2:], window[:, 2:])))
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the IoU of boxes in pairs; 0 where neither has an area."""
+    shared = _areas(np.column_stack((np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:]))))
+    whole = _areas(one) + _areas(other) - shared
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
