@@ -30,6 +30,7 @@ from yolo_ema.engine.datasets import data_fingerprint, read_data, resolve_data
 from yolo_ema.engine.environment import use_all_cores
 from yolo_ema.engine.loading import guarded_torch_load, load_checkpoint, load_model
 from yolo_ema.engine.loss import attach_drone_loss
+from yolo_ema.engine.object_sizes import measured_sizes
 from yolo_ema.engine.offline import confined
 from yolo_ema.engine.plot_fonts import place_fonts
 from yolo_ema.engine.registration import model_yaml, register
@@ -216,9 +217,10 @@ class EmaTrainer(DetectionTrainer):
         """Strip both checkpoints, each at once or not at all, and validate the best one."""
         with torch_distributed_zero_first(LOCAL_RANK):
             if RANK in {-1, 0} and self.last.exists():
-                results = strip_checkpoint(Path(self.last)).get("train_results")
+                sizes = measured_sizes(self.train_loader.dataset.labels, self.args.imgsz)
+                results = strip_checkpoint(Path(self.last), updates=sizes).get("train_results")
                 if self.best.exists():
-                    strip_checkpoint(Path(self.best), updates={"train_results": results})
+                    strip_checkpoint(Path(self.best), updates={"train_results": results, **sizes})
         if not self.best.exists():
             return
         LOGGER.info(f"\nValidating {self.best}...")

@@ -17,10 +17,12 @@ from yolo_ema.engine.datasets import read_data, split_images
 from yolo_ema.engine.local_data import local_data
 from yolo_ema.engine.run_record import RECORD_NAME, versions
 from yolo_ema.engine.runtime import Runtime
+from yolo_ema.engine.tiled import TiledRuntime
 from yolo_ema.engine.truth import image_names, read_truth
 from yolo_ema.errors import DataError
 from yolo_ema.files import read_json, sha256_of
 from yolo_ema.footage.images import read_image
+from yolo_ema.options.tiles import tile_size
 from yolo_ema.options.val import ValOptions
 from yolo_ema.visdrone.protocol import MAX_DETS
 from yolo_ema.visdrone.score import unreadable_truth
@@ -88,10 +90,19 @@ class ValResult:
         times = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in self.seconds_per_image.items())
         lines = [
             self.scorecard.as_text(),
+            *_tile_line(about["tiles"]),
             f"input {about['imgsz'][0]}x{about['imgsz'][1]} pixels (height x width); an image: {times}",
         ]
         lines += [f"{what}: {path}" for what, path in (("results", self.saved_results), ("report", self.report)) if path]
         return "\n".join(lines)
+
+
+def _tile_line(tiles: Mapping[str, Any] | None) -> list[str]:
+    if tiles is None:
+        return []
+    frame = "and the whole frame" if tiles["whole_frame"] else "without the whole frame"
+    counts = f"{tiles['tiles_an_image']:.1f} an image, {tiles['images_in_tiles']} images in tiles"
+    return [f"tiles {tiles['tile']} {frame}, overlap {tiles['overlap']}, merged by {tiles['merge']}: {counts}"]
 
 
 def validate(options: ValOptions) -> ValResult:
@@ -105,17 +116,7 @@ def validate(options: ValOptions) -> ValResult:
         SourceError: an image cannot be read.
         MachineError: the device or a package is not there.
     """
-    runtime = Runtime(  # before the data: a wrong word for the weights shows at once
-        options.weights,
-        device=options.device,
-        imgsz=_imgsz(options.imgsz),
-        half=options.half,
-        conf=options.conf,
-        iou=options.iou,
-        max_det=options.max_det,
-        multi_label=True,
-        trust=options.trust,
-    )
+    runtime = _open(options)  # before the data: a wrong word for the weights shows at once
     data_yaml = local_data(options.data)
     class_names = tuple(read_data(data_yaml)["names"].values())
     images = split_images(data_yaml, options.split)
@@ -138,7 +139,7 @@ def validate(options: ValOptions) -> ValResult:
         evidence.detections,
         evidence.sizes_wh,
         class_names=class_names,
-        about=_about(runtime, data_yaml, options, origins),
+        about=_about(runtime, data_yaml, options, origins, list(evidence.sizes_wh.values())),
         warnings=warnings,
     )
     return ValResult(
@@ -152,6 +153,24 @@ def validate(options: ValOptions) -> ValResult:
     )
 
 
+def _open(options: ValOptions) -> Runtime | TiledRuntime:
+    runtime = Runtime(
+        options.weights,
+        device=options.device,
+        imgsz=_imgsz(options.imgsz),
+        half=options.half,
+        conf=options.conf,
+        iou=options.iou,
+        max_det=options.max_det,
+        multi_label=True,
+        trust=options.trust,
+    )
+    if options.tile == "off":
+        return runtime
+    tile = tile_size(options.tile) or options.tile
+    return TiledRuntime(runtime, tile=tile, overlap=options.overlap, whole_frame=options.whole_frame, merge=options.merge)
+
+
 def _imgsz(sides: tuple[int, ...]) -> int | tuple[int, int] | None:
     if not sides:
         return None
@@ -159,7 +178,11 @@ def _imgsz(sides: tuple[int, ...]) -> int | tuple[int, int] | None:
 
 
 def _detect(
-    runtime: Runtime, images: Sequence[Path], class_names: tuple[str, ...], classes: Mapping[int, int], options: ValOptions
+    runtime: Runtime | TiledRuntime,
+    images: Sequence[Path],
+    class_names: tuple[str, ...],
+    classes: Mapping[int, int],
+    options: ValOptions,
 ) -> tuple[Evidence, dict[str, float], Counter[str], list[str]]:
     """Run the weights over all images.
 
@@ -209,7 +232,7 @@ def _mean_seconds(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, 
     return {stage: sum(seconds[stage] for _, seconds in batches) / count for stage in batches[0][1]}
 
 
-def _class_warnings(runtime: Runtime, class_names: Sequence[str], classes: Mapping[int, int]) -> list[str]:
+def _class_warnings(runtime: Runtime | TiledRuntime, class_names: Sequence[str], classes: Mapping[int, int]) -> list[str]:
     warnings = []
     never = [name for class_id, name in enumerate(class_names) if class_id not in classes.values()]
     if never:
@@ -221,7 +244,7 @@ def _class_warnings(runtime: Runtime, class_names: Sequence[str], classes: Mappi
     return warnings
 
 
-def _limit_warnings(runtime: Runtime, asked: int, at_limit: Sequence[str], image_count: int) -> list[str]:
+def _limit_warnings(runtime: Runtime | TiledRuntime, asked: int, at_limit: Sequence[str], image_count: int) -> list[str]:
     warnings = []
     if at_limit:
         shown = ", ".join(at_limit[:3]) + (f" and {len(at_limit) - 3} more" if len(at_limit) > 3 else "")
@@ -235,7 +258,13 @@ def _limit_warnings(runtime: Runtime, asked: int, at_limit: Sequence[str], image
     return warnings
 
 
-def _about(runtime: Runtime, data_yaml: Path, options: ValOptions, origins: Mapping[str, int]) -> dict[str, Any]:
+def _about(
+    runtime: Runtime | TiledRuntime,
+    data_yaml: Path,
+    options: ValOptions,
+    origins: Mapping[str, int],
+    sizes: Sequence[tuple[int, int]],
+) -> dict[str, Any]:
     return {
         "split": options.split,
         "data": str(data_yaml),
@@ -247,12 +276,26 @@ def _about(runtime: Runtime, data_yaml: Path, options: ValOptions, origins: Mapp
         "max_det": runtime.max_det,
         "multi_label": runtime.multi_label,
         "batch": options.batch if runtime.batched else 1,
+        "tiles": _tile_facts(runtime, options, sizes) if isinstance(runtime, TiledRuntime) else None,
         "order": "by falling score",
         "versions": versions(),
     }
 
 
-def _weights_facts(runtime: Runtime, class_names: Sequence[str], classes: Mapping[int, int]) -> dict[str, Any]:
+def _tile_facts(runtime: TiledRuntime, options: ValOptions, sizes_wh: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Return how the images were looked at."""
+    plans = [runtime.plan(size) for size in sizes_wh]
+    return {
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "merge": runtime.merge,
+        "whole_frame": options.whole_frame is not False,
+        "tiles_an_image": sum(len(plan.tiles_xyxy) for plan in plans) / len(plans),
+        "images_in_tiles": sum(len(plan.tiles_xyxy) > 0 for plan in plans),
+    }
+
+
+def _weights_facts(runtime: Runtime | TiledRuntime, class_names: Sequence[str], classes: Mapping[int, int]) -> dict[str, Any]:
     path = runtime.weights
     return {
         "path": str(path),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_ema.options.fields import Options, option
+from yolo_ema.options.tiles import MERGES, tile_problems
 
 __all__ = ["ValOptions"]
 
@@ -23,6 +24,12 @@ class ValOptions(Options):
     iou: float = option(0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1")
     max_det: int = option(500, help="most detections an image; the protocols look at up to 500, and fewer is not their figure")
     batch: int = option(1, help="images a forward pass; above 1 images of unequal shape share the full input size")
+    tile: str = option(
+        "off", metavar="auto|off|WxH", help="look at large images in tiles of this width and height in pixels, as detect does"
+    )
+    overlap: float = option(0.2, help="overlap of neighbouring tiles as a share of the tile, 0 to 0.9")
+    whole_frame: bool | None = option(None, help="also look at the whole frame, for what is larger than the overlap; default: yes")
+    merge: str = option("nms", choices=MERGES, help="how the tiles' boxes become one set")
     map: tuple[str, ...] = option(
         (), metavar="WEIGHTS=DATA", help="which class of the weights counts as which of the data, as in person=pedestrian"
     )
@@ -42,6 +49,7 @@ class ValOptions(Options):
         for name in ("batch", "max_det", "max_pixels"):
             if getattr(self, name) < 1:
                 yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
+        yield from tile_problems(self.tile, self.overlap)
         if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
             yield f"--imgsz is {' '.join(map(str, self.imgsz))}; expected one number or height,width, each 32 or more"
         for name, folder in (("--save-results", self.save_results), ("--report", self.report)):
