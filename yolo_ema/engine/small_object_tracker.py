@@ -4,7 +4,8 @@ What differs from `ultralytics.trackers.bot_sort.BOTSORT`:
 
 - Boxes are widened before they are compared, so that boxes of a few pixels which do not overlap from frame to frame still match
   (Yang et al., "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching
-  Space", WACV 2023). Scores do not enter the cost: those of small objects are low, and would forbid nearly every match.
+  Space", WACV 2023): by pixels, since that is what misses by, and farther while a track's speed is unknown. Scores do not enter the
+  cost: those of small objects are low, and would forbid nearly every match.
 - The camera's motion is a homography from points outside the objects (`yolo_ema.tracking.motion`), applied at each track's place;
   Ultralytics fits one turn, zoom and shift to the strongest corners, moving objects included.
 - The Kalman filter's noise has a floor in pixels and a scale in seconds: by shares of a box of 10 pixels alone it would trust
@@ -38,11 +39,10 @@ class SmallObjectSettings:
         weak_score: those between here and `strong_score` only keep a track that is followed.
         new_score: least score that starts a track.
         lost_s: seconds for which a lost track may be found again.
-        buffer: by how much boxes are widened on each side before they are compared.
-        buffer_px: the same in pixels, on top.
+        buffer_px: by how much boxes are widened on each side before they are compared, pixels.
+        wide_buffer: what is added for tracks that were seen once, deviations of where they are expected.
         worst_cost: 1 − overlap of the widened boxes, above which two do not match.
         worst_weak_cost: the same for weak detections.
-        worst_new_cost: the same for tracks that were seen once.
         class_cost: added to the cost where the class differs from the track's last one.
         noise: deviation of a detected position.
         noise_px: least deviation of a detected position.
@@ -54,11 +54,10 @@ class SmallObjectSettings:
     weak_score: float = 0.1
     new_score: float = 0.25
     lost_s: float = 2.0
-    buffer: float = 0.3
-    buffer_px: float = 3.0
-    worst_cost: float = 0.9
+    buffer_px: float = 2.0
+    wide_buffer: float = 1.5
+    worst_cost: float = 0.8
     worst_weak_cost: float = 0.6
-    worst_new_cost: float = 0.8
     class_cost: float = 0.05
     noise: float = 0.05
     noise_px: float = 0.7
@@ -110,6 +109,7 @@ class SmallObjectTracker(BOTSORT):
         self.steps = 1
         self.motion = CameraMotion() if compensate_motion else None
         self.homography = np.eye(3)
+        self._objects_xyxy = np.zeros((0, 4), np.float32)
         super().__init__(
             SimpleNamespace(
                 track_high_thresh=settings.strong_score,
@@ -130,7 +130,15 @@ class SmallObjectTracker(BOTSORT):
         longest = self.max_frames_lost + 1
         self.steps = int(np.clip(round(seconds * self.frame_rate), 1, longest)) if self.frame_id else 1
         self.frame_id += self.steps - 1
+        self._drop_stale()
+        self._objects_xyxy = detections.xyxy
         self.update(detections, image_bgr)
+
+    def _drop_stale(self) -> None:
+        """Forget what is too old to be found again before this frame is matched; Ultralytics does so only after."""
+        oldest = self.frame_id + 1 - self.max_frames_lost
+        self.tracked_stracks = [track for track in self.tracked_stracks if track.end_frame >= oldest]
+        self.lost_stracks = [track for track in self.lost_stracks if track.end_frame >= oldest]
 
     def get_kalmanfilter(self) -> KalmanFilterXYWH:
         """Return the filter that new tracks get."""
@@ -149,25 +157,32 @@ class SmallObjectTracker(BOTSORT):
             track.mean, track.covariance = one_mean, one_covariance
 
     def get_dists(self, tracks: list[Any], detections: list[Any]) -> np.ndarray:
+        """Return the cost (tracks, detections) of each match; tracks that were seen once, whose speed is unknown, look farther."""
+        return self._costs(tracks, detections, wide=bool(tracks) and not tracks[0].is_activated)
+
+    def _costs(self, tracks: list[Any], detections: list[Any], *, wide: bool) -> np.ndarray:
         """Return the cost (tracks, detections) of each match, 0 to 1 and a little more where classes differ."""
         if not tracks or not detections:
             return np.zeros((len(tracks), len(detections)), np.float32)
-        cost = 1 - _overlap(self._widened(tracks), self._widened(detections))
+        boxes = [np.stack([one.xyxy for one in some]).astype(float) for some in (tracks, detections)]
+        cost = 1 - _overlap(*boxes, self._margins(tracks, wide=wide))
         classes = [np.array([one.cls for one in some]) for some in (tracks, detections)]
         cost += self.settings.class_cost * (classes[0][:, None] != classes[1])
         return cost.astype(np.float32)
 
-    def _widened(self, tracks: list[Any]) -> np.ndarray:
-        boxes = np.stack([track.xyxy for track in tracks]).astype(float)
-        margin = self.settings.buffer * (boxes[:, 2:] - boxes[:, :2]) + self.settings.buffer_px
-        return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
+    def _margins(self, tracks: list[Any], *, wide: bool) -> np.ndarray:
+        """Return by how much boxes are widened for each track (N,), pixels."""
+        if not wide:
+            return np.full(len(tracks), self.settings.buffer_px)
+        variance = np.array([track.covariance[0, 0] + track.covariance[1, 1] for track in tracks]) / 2
+        return self.settings.buffer_px + self.settings.wide_buffer * np.sqrt(variance)
 
     def _pre_first_associate(
         self, strack_pool: list[Any], unconfirmed: list[Any], img: np.ndarray | None, results_high: Any
     ) -> None:
         self.multi_predict(unconfirmed)  # Ultralytics leaves these where they were seen
         if self.motion is not None and img is not None:
-            self.homography = self.motion.update(img, results_high.xyxy)
+            self.homography = self.motion.update(img, self._objects_xyxy)
             _warp([*strack_pool, *unconfirmed], self.homography)
 
     def _second_association(  # noqa: PLR0917 (the signature is Ultralytics')
@@ -181,7 +196,7 @@ class SmallObjectTracker(BOTSORT):
     ) -> None:
         """Let weak detections keep tracks that were followed until now."""
         followed = [strack_pool[i] for i in u_track if strack_pool[i].state == TrackState.Tracked]
-        cost = self.get_dists(followed, detections_second)
+        cost = self._costs(followed, detections_second, wide=False)
         matches, missed, _ = matching.linear_assignment(cost, thresh=self.settings.worst_weak_cost)
         self._apply_matches(matches, followed, detections_second, activated, refind)
         for i in missed:
@@ -189,12 +204,17 @@ class SmallObjectTracker(BOTSORT):
             lost.append(followed[i])
 
 
-def _overlap(first_xyxy: np.ndarray, second_xyxy: np.ndarray) -> np.ndarray:
-    """Return the intersection over union of boxes (N, 4) with boxes (M, 4): (N, M)."""
+def _overlap(first_xyxy: np.ndarray, second_xyxy: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Return the intersection over union (N, M) of boxes (N, 4) with boxes (M, 4), all widened by ``margins`` (N,) on each side."""
+    both = 2 * margins[:, None]
     corner = np.maximum(first_xyxy[:, None, :2], second_xyxy[:, :2])
-    inside = np.clip(np.minimum(first_xyxy[:, None, 2:], second_xyxy[:, 2:]) - corner, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first_xyxy, second_xyxy)]
-    return inside / (areas[0][:, None] + areas[1] - inside)
+    across = np.minimum(first_xyxy[:, None, 2:], second_xyxy[:, 2:]) - corner + both[:, :, None]
+    inside = np.clip(across, 0, None).prod(axis=2)
+    areas = [
+        (sides[..., 0] + both) * (sides[..., 1] + both)
+        for sides in (first_xyxy[:, None, 2:] - first_xyxy[:, None, :2], (second_xyxy[:, 2:] - second_xyxy[:, :2])[None])
+    ]
+    return inside / (areas[0] + areas[1] - inside)
 
 
 def _warp(tracks: list[Any], homography: np.ndarray) -> None:
