@@ -1,12 +1,12 @@
 """How well identities last: HOTA, MOTA and IDF1 on drawn clips, with and without following the camera's motion.
 
-    python benchmarks/tracking.py [--seeds 3] [--frames 40] [--fps 10] [--pace 2.5] [--motions still pan …] [--trackers drone …] [--json]
+    python benchmarks/tracking.py [--seeds 3] [--frames 40] [--fps 10] [--pace 2.5] [--motions still …] [--trackers drone …] [--json]
 
-Clips are drawn (`yolo_ema.scenes.draw_clip`): traffic, people who cross one another's paths, trees, tall vehicles and bridges, under
-a camera that hangs still, pans, turns, climbs, or does all of these, at ``pace`` times the speed of a calm flight. Detections are made
-from the truth with the faults of a real detector (`faulty`). Every tracker gets the same detections and frames; all but ``drone`` run
-with Ultralytics' own settings. The scores are those of TrackEval, whose authors proposed HOTA; classes are not looked at, and
-detections without an identity count as missing. The last column is the processor time of one update.
+Clips are drawn (`yolo_ema.scenes.draw_clip`): traffic, people who cross one another's paths, trees, tall vehicles and bridges,
+under a camera that hangs still, pans, turns, climbs, or does all of these, at ``pace`` times the speed of a calm flight. Detections
+are made from the truth with the faults of a real detector (`faulty`). Every tracker gets the same detections and frames; all but
+``drone`` run with Ultralytics' own settings. The scores are those of TrackEval, whose authors proposed HOTA; classes are not looked
+at, and detections without an identity count as missing. The last column is the processor time of one update.
 """
 
 from __future__ import annotations
@@ -229,10 +229,9 @@ def main() -> None:
         print(json.dumps(rows))
         return
     tenth, half = np.percentile(np.concatenate(sides), [10, 50])
-    print(
-        f"{options.seeds} clips of 960x540 a camera motion, {options.frames} frames at {options.fps:g} a second, pace {options.pace:g}; "
-        f"{np.mean(counts):.0f} objects a frame, half of them under {half:.0f} pixels, a tenth under {tenth:.0f} (root of the area)\n"
-    )
+    length = f"{options.frames} frames at {options.fps:g} a second, pace {options.pace:g}"
+    small = f"half of them under {half:.0f} pixels, a tenth under {tenth:.0f} (root of the area)"
+    print(f"{options.seeds} clips of 960x540 a camera motion, {length}; {np.mean(counts):.0f} objects a frame, {small}\n")
     print_table(rows)
 
 

@@ -103,6 +103,9 @@ class _Filter(KalmanFilterXYWH):
 class SmallObjectTracker(BOTSORT):
     """The tracker behind the preset ``drone``."""
 
+    tracked_stracks: list[Any]
+    lost_stracks: list[Any]
+
     def __init__(self, settings: SmallObjectSettings, *, compensate_motion: bool, frame_rate: float) -> None:
         """Start without tracks; ``frame_rate`` in frames a second."""
         self.settings, self.frame_rate = settings, frame_rate
@@ -165,7 +168,7 @@ class SmallObjectTracker(BOTSORT):
         if not tracks or not detections:
             return np.zeros((len(tracks), len(detections)), np.float32)
         boxes = [np.stack([one.xyxy for one in some]).astype(float) for some in (tracks, detections)]
-        cost = 1 - _overlap(*boxes, self._margins(tracks, wide=wide))
+        cost = 1 - _overlap(boxes[0], boxes[1], self._margins(tracks, wide=wide))
         classes = [np.array([one.cls for one in some]) for some in (tracks, detections)]
         cost += self.settings.class_cost * (classes[0][:, None] != classes[1])
         return cost.astype(np.float32)
