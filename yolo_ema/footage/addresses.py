@@ -57,8 +57,10 @@ class Address:
         """Return a message of a library with every secret of this address taken out."""
         text = text.replace(self.url, self.shown)
         parts = urlsplit(self.url)
-        secrets = {parts.netloc.rpartition("@")[0], parts.query, self.password, self.username}
-        secrets |= {value for _, value in parse_qsl(parts.query)} | {part for part in parts.path.split("/") if _is_key(part)}
+        userinfo = parts.netloc.rpartition("@")[0]
+        secrets = {userinfo, *userinfo.split(":", 1), parts.query, self.password, self.username}
+        secrets |= {one.partition("=")[2] for one in parts.query.split("&")} | {value for _, value in parse_qsl(parts.query)}
+        secrets |= {part for part in parts.path.split("/") if _is_key(part)}
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) > 2 and secret not in self.shown:
                 text = text.replace(secret, _HIDDEN)
@@ -79,7 +81,7 @@ def parse_address(text: str) -> Address:
     """
     scheme = text.partition("://")[0].lower()
     if scheme not in SCHEMES:
-        raise SourceError(f"{scheme}:// is no kind of stream known here{did_you_mean(scheme, SCHEMES)}; known: {' '.join(SCHEMES)}")
+        raise SourceError(f"{scheme}:// is no kind of stream known here ({' '.join(SCHEMES)}){did_you_mean(scheme, SCHEMES)}")
     if any(sign.isspace() or ord(sign) < 32 for sign in text):
         raise SourceError(f"the {scheme}:// address has a space or control character in it; write a space as %20")
     problem = ""

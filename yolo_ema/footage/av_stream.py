@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -33,7 +34,7 @@ class AvConnection:
 
     def __init__(self, address: Address, options: NetworkOptions, *, max_pixels: int = LARGEST_PIXELS) -> None:
         self.frame_rate: Fraction | None = None
-        self.finite = False
+        self.finite = self.is_playlist = False
         self.damaged = 0
         self._address = address
         self._options = options
@@ -43,15 +44,20 @@ class AvConnection:
 
     def open(self) -> None:
         """Connect, and find the video. Raises `SourceError`."""
-        problem, refused = "", False
+        problem, refused, began_at = "", False, time.monotonic()
+        limit_s = 0.9 * self._options.open_timeout_s
         try:
             self._container = av.open(
                 self._address.url,
                 options=self._settings(),
-                timeout=(0.9 * self._options.open_timeout_s, self._options.read_timeout_s),
+                timeout=(limit_s, self._options.read_timeout_s),
             )
         except av.FFmpegError as error:
             problem, refused = _reason(error), isinstance(error, _REFUSALS)
+            if isinstance(error, av.error.InvalidDataError) and time.monotonic() - began_at >= limit_s:
+                problem = "no answer in time"  # as FFmpeg's RTSP tells an interrupt
+            if isinstance(error, av.error.HTTPUnauthorizedError):
+                problem += ", wrong user or password" if self._address.password else ", it wants a user and password"
         if problem:  # raised out here, so that no traceback leads to FFmpeg's error, which holds the address
             raise self._error("cannot be opened", problem, refused=refused)
         videos = self._container.streams.video
@@ -61,9 +67,11 @@ class AvConnection:
         stream.thread_type = "SLICE"  # frame threads would hold a frame back each
         self.frame_rate = stream.average_rate or stream.guessed_rate or None
         self.finite = self._address.scheme.startswith("http") and bool(self._container.duration)
+        self.is_playlist = self._container.format.name in {"hls", "dash"}
 
     def _settings(self) -> dict[str, str]:
-        settings = {"analyzeduration": "500000", "fflags": "nobuffer", "flags": "low_delay"}
+        # Half a second of looking instead of five. What was looked at is kept ("nobuffer" would lose the first key frame with it).
+        settings = {"analyzeduration": "500000"}
         if self._address.scheme.startswith("rtsp"):
             settings |= {"rtsp_transport": self._options.rtsp_transport, "allowed_media_types": "video"}
         return settings
@@ -124,4 +132,4 @@ def _reason(error: av.FFmpegError) -> str:
         return "no answer in time"
     if isinstance(error, av.error.InvalidDataError):
         return "what the server sends is no video that can be read"
-    return (error.strerror or type(error).__name__).lower()
+    return (error.strerror or type(error).__name__).lower().removesuffix(" (authorization failed)")

@@ -27,6 +27,11 @@ class Freshness:
         if known is None or known.shape != sample.shape or np.abs(sample - known).max() > _SAME_WITHIN_LEVELS:
             self._reference, self.changed_at = sample, now_s
 
+    def postpone(self, seconds: float) -> None:
+        """Leave a time out of account."""
+        if self.changed_at is not None:
+            self.changed_at += seconds
+
     def restart(self, now_s: float) -> None:
         """A new connection: the picture counts as fresh."""
         self._reference, self.changed_at = None, now_s

@@ -121,7 +121,9 @@ class HttpConnection:
         if self._closed:
             self._other.close()
         self._other.open()
-        self.frame_rate, self.finite = self._other.frame_rate, self._other.finite
+        self.frame_rate = self._other.frame_rate
+        # A recording says how long it is; so does a playlist, which may be one of a live stream.
+        self.finite = self._other.finite or ("Content-Length" in self._response.headers and not self._other.is_playlist)
 
     def _request(self) -> http.client.HTTPResponse:
         problem, refused = "", False
@@ -147,6 +149,12 @@ class HttpConnection:
                 self.damaged = self._other.damaged
                 yield frame
             return
+        if self._response is None:
+            return
+        with contextlib.closing(self._response):
+            yield from self._pictures()
+
+    def _pictures(self) -> Iterator[tuple[np.ndarray, float | None]]:
         splitter = JpegSplitter()
         undecodable = 0
         while not self._closed:

@@ -6,6 +6,7 @@ never waits for anything without a limit, and abandons it when its time is over.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from yolo_ema.footage.source import FeedEvent, FeedStatus, Footage, Source
 __all__ = ["Connection", "LiveFootage"]
 
 _TICK_S = 0.05
+_LONGEST_HANG_S = 30.0
 
 
 class Connection(Protocol):
@@ -159,8 +161,8 @@ class LiveFootage(Footage):
         """Connect again and again, until closed, given up, or read to the end. Runs in the watching thread."""
         tries, outage_began = 0, time.monotonic()
         while not self._closing.is_set():
-            attempt = _Attempt(self.source.name, self._connect(), self._arrived)
-            self._attempt = attempt
+            self._damaged = self.damaged_packets
+            attempt = self._attempt = _Attempt(self.source.name, self._connect(), self._arrived)
             attempt.start()
             problem = self._trouble_of(attempt)
             attempt.abandon()
@@ -177,8 +179,9 @@ class LiveFootage(Footage):
                 self._end("failed", f"{problem}; {reason}")
                 return
             self._lost(problem)
-            self._wait_for_next_try(attempt, self.options.wait_s(outage_s))
-            self._damaged += attempt.connection.damaged
+            if reason := self._wait_for_next_try(attempt, outage_began):
+                self._end("failed", f"{problem}; {reason}")
+                return
         self._change(state="ended", problem="")
 
     def _trouble_of(self, attempt: _Attempt) -> str:
@@ -190,8 +193,11 @@ class LiveFootage(Footage):
                 return f"{name} did not answer within {options.open_timeout_s:g} s"
             waiting = attempt.connected and not attempt.delivering
             if waiting and now - attempt.alive_at >= options.read_timeout_s:
-                return f"{name} brought no frame for {options.read_timeout_s:g} s"
-            self._check_freshness(now)
+                damaged = attempt.connection.damaged
+                only = f", only damaged data ({damaged} pictures or packets)" if damaged else ""
+                return f"{name} brought no frame for {options.read_timeout_s:g} s{only}"
+            if not attempt.delivering:
+                self._check_freshness(now)
         if isinstance(attempt.trouble, SourceError):
             return str(attempt.trouble)
         if attempt.trouble is not None:
@@ -207,11 +213,18 @@ class LiveFootage(Footage):
             return f"given up after {outage_s:.0f} s" if outage_s >= limit_s else ""
         return f"given up after {tries} tries" if not opened and tries >= self.options.open_tries else ""
 
-    def _wait_for_next_try(self, attempt: _Attempt, wait_s: float) -> None:
-        self._closing.wait(wait_s)
+    def _wait_for_next_try(self, attempt: _Attempt, outage_began: float) -> str:
+        """Pause; return why there is no further try, or ""."""
+        self._closing.wait(self.options.wait_s(time.monotonic() - outage_began))
+        limit_s = self.options.give_up_after_s
+        if limit_s is None:
+            limit_s = math.inf if self._status.frames_read else _LONGEST_HANG_S
         # Never two connections at once: cameras allow few, and what hangs in the name service would pile up.
-        while attempt.is_alive() and not self._closing.wait(_TICK_S):
+        while attempt.is_alive() and not self._closing.is_set():
+            if time.monotonic() - outage_began > limit_s:
+                return "given up, since the system does not return from the last try"
             attempt.join(_TICK_S)
+        return ""
 
     def _arrived(self, attempt: _Attempt, image_bgr: np.ndarray, media_time_s: float | None) -> None:
         """Pass a frame on. Runs in the reading thread."""
@@ -232,6 +245,8 @@ class LiveFootage(Footage):
             stale = self._status.state == "stale" and self._freshness.changed_at != now
             self._change(frames_read=count + 1, **({} if stale else {"state": "live", "problem": ""}))
         self.mailbox.put(FeedEvent(self.source, frame, self, problem=notice))
+        with self._lock:
+            self._freshness.postpone(time.monotonic() - now)  # while nobody took the frame, the source could bring no other
 
     def _notice_of(self, attempt: _Attempt, image_bgr: np.ndarray, now: float) -> str:
         """Return what is worth telling about a new frame, or ""."""
@@ -260,8 +275,10 @@ class LiveFootage(Footage):
 
     def _lost(self, problem: str) -> None:
         opened = self._status.frames_read > 0
+        known, changed = self._status.problem, self._status.state in {"live", "stale"}
         self._change(state="reconnecting" if opened else "opening", problem=problem)
-        self._tell(problem + "; trying again")
+        if changed or problem != known:  # an outage of an hour is one notice and not hundreds
+            self._tell(problem + "; trying again")
 
     def _end(self, state: str, problem: str) -> None:
         self._change(state=state, problem=problem)

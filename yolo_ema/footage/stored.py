@@ -58,6 +58,8 @@ class _ImageFootage(Footage):
     @property
     def frame_bytes(self) -> int:
         """The image's size in memory, out of its header; 0 where that can't be read, which the reading will tell."""
+        if self._closed:
+            return 0
         try:
             width, height = image_wh(self._source.path, max_pixels=self._source.max_pixels)
         except (ImageHeaderError, OSError):
@@ -66,6 +68,7 @@ class _ImageFootage(Footage):
 
     def __iter__(self) -> Iterator[Frame]:
         if not self._closed:
+            self._closed = True
             yield Frame(read_image(self._source.path, max_pixels=self._source.max_pixels), self._source.name, 0, 0.0)
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ class VideoReader:
                     return
 
     def close(self) -> None:
-        """Let the iteration end at its next packet; the file is closed by whoever reads it, or here where nobody began to."""
+        """Let the iteration end at its next packet; also from another thread."""
         self._closed = True
 
 
