@@ -39,6 +39,7 @@ class _Boxes:
         classes: (N,) class ids.
         groups: (N,) only boxes of one group are held against each other.
         views: (N,) which view each was found in.
+        cut: (N,) whether a border of its view cuts it.
     """
 
     xyxy: np.ndarray
@@ -46,13 +47,14 @@ class _Boxes:
     classes: np.ndarray
     groups: np.ndarray
     views: np.ndarray
+    cut: np.ndarray
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def take(self, chosen: np.ndarray | slice) -> _Boxes:
         """Return the chosen boxes: a mask, indices or a slice."""
-        return _Boxes(*(getattr(self, name)[chosen] for name in ("xyxy", "scores", "classes", "groups", "views")))
+        return _Boxes(*(getattr(self, name)[chosen] for name in ("xyxy", "scores", "classes", "groups", "views", "cut")))
 
     def ordered(self) -> _Boxes:
         """Return them by falling score, ties by class, coordinates and view."""
@@ -69,7 +71,7 @@ def merge_views(
     *,
     method: str = "nms",
     threshold: float = 0.5,
-    margin_px: float = 4.0,
+    margin_px: float = 2.0,
     max_det: int | None = None,
 ) -> np.ndarray:
     """Merge the boxes that were found in several views of one image.
@@ -96,39 +98,31 @@ def merge_views(
     views = np.asarray(views_xyxy, dtype=np.float64).reshape(-1, 4)
     places = np.lexsort(views.T[::-1])  # views are numbered by where they lie, whatever their order in the list
     views = views[places]
-    boxes = _gathered([found[place] for place in places], agnostic=method == "agnostic-nms")
-    boxes = _without_fragments(boxes, views, _cut(boxes, views, image_wh, margin_px))
-    boxes = _between_views(boxes, threshold, method).take(slice(max_det))
-    return np.column_stack((boxes.xyxy, boxes.scores, boxes.classes)).astype(np.float32)
+    boxes = _gathered([found[place] for place in places], views, image_wh, margin_px)
+    if method == "agnostic-nms":
+        boxes = dataclasses.replace(boxes, groups=np.zeros(len(boxes)))
+    merged = _merged(_parts_joined(boxes, views), threshold, method).take(slice(max_det))
+    return np.column_stack((merged.xyxy, merged.scores, merged.classes)).astype(np.float32)
 
 
-def _gathered(found: Sequence[np.ndarray], *, agnostic: bool) -> _Boxes:
-    """Return the boxes of all views in total order."""
+def _gathered(found: Sequence[np.ndarray], views: np.ndarray, image_wh: tuple[int, int], margin_px: float) -> _Boxes:
+    """Return the boxes of all views in total order; cut is what lies on a border of its view that is not the image's."""
     rows = np.concatenate([np.empty((0, 6)), *found]).astype(np.float64)
-    views = np.repeat(np.arange(len(found)), [len(one) for one in found])
-    groups = np.zeros(len(rows)) if agnostic else rows[:, 5]
-    return _Boxes(rows[:, :4], rows[:, 4], rows[:, 5], groups, views).ordered()
-
-
-def _cut(boxes: _Boxes, views: np.ndarray, image_wh: tuple[int, int], margin_px: float) -> np.ndarray:
-    """Say which boxes have a side on a border of their view that is not the image's."""
+    view = np.repeat(np.arange(len(found)), [len(one) for one in found])
     borders = np.column_stack((views[:, :2] > 0, views[:, 2:] < np.asarray(image_wh)))
-    near = np.abs(boxes.xyxy - views[boxes.views]) <= margin_px
-    return (near & borders[boxes.views]).any(axis=1)
+    near = np.abs(rows[:, :4] - views[view]) <= margin_px
+    return _Boxes(rows[:, :4], rows[:, 4], rows[:, 5], rows[:, 5], view, (near & borders[view]).any(axis=1)).ordered()
 
 
-def _without_fragments(boxes: _Boxes, views: np.ndarray, cut: np.ndarray) -> _Boxes:
-    """Drop the cut boxes that others cover, and join those that are parts of one object."""
-    if not cut.any():
+def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
+    """Drop the cut boxes that a whole one covers; of the others, join those that agree in what both views show."""
+    if not boxes.cut.any():
         return boxes
     first, second, shared = _overlaps(boxes)
-    areas = _areas(boxes.xyxy)
-    # A whole box covers a cut one; of two cut ones the larger shows more of the object. No two boxes share a rank.
-    rank = _ranks(np.lexsort((np.arange(len(boxes)), -areas, cut)))
-    swap = rank[first] > rank[second]
-    cover, part = np.where(swap, second, first), np.where(swap, first, second)
-    covered = cut[part] & (shared >= COVERED_SHARE * areas[part])
-    kept = _first_come(len(boxes), cover[covered], part[covered])
+    areas, cut = _areas(boxes.xyxy), boxes.cut
+    kept = np.ones(len(boxes), dtype=bool)
+    for part, cover in ((first, second), (second, first)):
+        kept[part[cut[part] & ~cut[cover] & (shared >= COVERED_SHARE * areas[part])]] = False
     parts = kept[first] & kept[second] & cut[first] & cut[second]
     first, second = first[parts], second[parts]
     one, other = views[boxes.views[first]], views[boxes.views[second]]
@@ -150,28 +144,41 @@ def _joined(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarr
     return dataclasses.replace(boxes, xyxy=xyxy, views=views).take(kept).ordered()
 
 
-def _between_views(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
-    """Apply NMS between views."""
+def _merged(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
+    """Drop the cut boxes that another covers, then apply NMS between views."""
     first, second, shared = _overlaps(boxes)
     areas = _areas(boxes.xyxy)
+    kept = _uncovered(boxes, areas, first, second, shared)
+    left = kept[first] & kept[second]
+    first, second, shared = first[left], second[left], shared[left]
     whole = np.minimum(areas[first], areas[second]) if method == "ios-nms" else areas[first] + areas[second] - shared
     alike = shared > threshold * whole
     first, second = first[alike], second[alike]
-    kept = _first_come(len(boxes), first, second)
+    kept &= _first_come(len(boxes), first, second)
     if method != "weighted-nms":
         return boxes.take(kept)
     return dataclasses.replace(boxes, xyxy=_means(boxes, kept, first, second)).take(kept).ordered()
 
 
+def _uncovered(boxes: _Boxes, areas: np.ndarray, first: np.ndarray, second: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """Return which boxes stay when cut ones go that a whole one, or a larger cut one that stays, covers."""
+    rank = np.empty(len(boxes), dtype=np.int64)  # no two boxes share one
+    rank[np.lexsort((np.arange(len(boxes)), -areas, boxes.cut))] = np.arange(len(boxes))
+    swap = rank[first] > rank[second]
+    cover, part = np.where(swap, second, first), np.where(swap, first, second)
+    covered = boxes.cut[part] & (shared >= COVERED_SHARE * areas[part])
+    return _first_come(len(boxes), cover[covered], part[covered])
+
+
 def _means(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return (N, 4) each box's mean with those that it is the best to drop, weighted by score."""
-    owners = np.where(kept, np.arange(len(boxes)), len(boxes))
-    drops = kept[first]
+    owners = np.arange(len(boxes))
+    drops = kept[first]  # nobody who stays is second to one who does
     np.minimum.at(owners, second[drops], first[drops])
     weights = np.maximum(boxes.scores, np.finfo(np.float32).tiny)
     sums = np.column_stack([np.bincount(owners, weights * column, minlength=len(boxes)) for column in boxes.xyxy.T])
     total = np.bincount(owners, weights, minlength=len(boxes))
-    return np.where(kept[:, None], sums / np.maximum(total, np.finfo(np.float32).tiny)[:, None], boxes.xyxy)
+    return sums / total[:, None]
 
 
 def _overlaps(boxes: _Boxes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -263,12 +270,6 @@ def _leaders(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         np.minimum.at(leaders, second, least)
         if np.array_equal(before, leaders):
             return leaders
-
-
-def _ranks(order: np.ndarray) -> np.ndarray:
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = np.arange(len(order))
-    return ranks
 
 
 def _areas(xyxy: np.ndarray) -> np.ndarray:
