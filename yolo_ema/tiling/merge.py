@@ -171,14 +171,14 @@ def _uncovered(boxes: _Boxes, areas: np.ndarray, first: np.ndarray, second: np.n
 
 
 def _means(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (N, 4) each box's mean with those that it is the best to drop, weighted by score."""
+    """Return (N, 4) for each box that stays the mean with those that it is the best to drop, weighted by score."""
     owners = np.arange(len(boxes))
     drops = kept[first]  # nobody who stays is second to one who does
     np.minimum.at(owners, second[drops], first[drops])
     weights = np.maximum(boxes.scores, np.finfo(np.float32).tiny)
     sums = np.column_stack([np.bincount(owners, weights * column, minlength=len(boxes)) for column in boxes.xyxy.T])
     total = np.bincount(owners, weights, minlength=len(boxes))
-    return sums / total[:, None]
+    return sums / np.where(kept, total, 1)[:, None]
 
 
 def _overlaps(boxes: _Boxes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,93 @@
+"""What ``auto`` decides, and what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.tiling import tile_grid
+from yolo_ema.tiling.plan import ObjectSizes, plan_tiles
+
+INPUT = (640, 640)
+
+
+def test_what_fits_is_looked_at_whole():
+    plan = plan_tiles((640, 360), INPUT)
+    assert (len(plan.tiles_xyxy), plan.whole_frame) == (0, True)
+    assert plan.reason == "the whole frame: its 640x360 pixels fit into the network's input of 640x640"
+
+
+def test_what_is_hardly_shrunk_is_looked_at_whole():
+    assert not len(plan_tiles((800, 600), INPUT).tiles_xyxy)
+    assert len(plan_tiles((801, 600), INPUT).tiles_xyxy)
+    assert "shrunk only 1.25 times" in plan_tiles((800, 600), INPUT).reason
+
+
+def test_what_is_shrunk_is_looked_at_in_tiles_of_the_inputs_size():
+    plan = plan_tiles((1920, 1080), INPUT)
+    np.testing.assert_array_equal(plan.tiles_xyxy, tile_grid((1920, 1080), (640, 640), 128))
+    assert (plan.whole_frame, plan.overlap_px) == (True, (128, 128))
+    assert plan.reason == (
+        "8 tiles of 640x640 pixels and the whole frame: "
+        "1920x1080 pixels would be shrunk 3.0 times to fit into the network's input of 640x640"
+    )
+    assert not len(plan_tiles((1920, 1080), (1088, 1920)).tiles_xyxy)
+
+
+def test_a_network_trained_on_large_objects_looks_at_the_whole_frame():
+    large, small = ObjectSizes(source_median=120, input_tenth=30), ObjectSizes(source_median=36, input_tenth=6)
+    whole = plan_tiles((1920, 1080), INPUT, objects=large)
+    assert not len(whole.tiles_xyxy)
+    assert "120 pixels in the median, to 40 pixels, which is large enough" in whole.reason
+    tiles = plan_tiles((1920, 1080), INPUT, objects=small)
+    assert len(tiles.tiles_xyxy) == 8
+    assert tiles.reason.endswith("objects like those it was trained on, 36 pixels in the median, to 12 pixels")
+    # Shrunk below what it has learned, large objects want tiles too.
+    assert len(plan_tiles((1920, 1080), INPUT, objects=ObjectSizes(source_median=120, input_tenth=60)).tiles_xyxy)
+
+
+def test_words_and_sizes():
+    assert not len(plan_tiles((1920, 1080), INPUT, tile="off").tiles_xyxy)
+    plan = plan_tiles((1920, 1080), INPUT, tile=(1000, 500), overlap=0.1, whole_frame=False)
+    np.testing.assert_array_equal(plan.tiles_xyxy, tile_grid((1920, 1080), (1000, 500), (100, 50)))
+    assert not plan.whole_frame
+    assert plan.reason == f"{len(plan.tiles_xyxy)} tiles of 1000x500 pixels: as asked for"
+    small = plan_tiles((300, 200), INPUT, tile=(500, 500), whole_frame=False)
+    assert (len(small.tiles_xyxy), small.whole_frame) == (0, True)
+    for wrong in ("on", (0, 5), (1, 2, 3)):
+        with pytest.raises(ConfigError, match="expected auto, off, or"):
+            plan_tiles((10, 10), INPUT, tile=wrong)
+    with pytest.raises(ConfigError, match=r"0 to 0\.9"):
+        plan_tiles((10, 10), INPUT, overlap=1.0)
+
+
+def test_tiles_are_no_larger_than_their_number_needs_where_the_input_may_be_smaller():
+    plan = plan_tiles((1360, 765), INPUT, stride=32)
+    np.testing.assert_array_equal(plan.tiles_xyxy, tile_grid((1360, 765), (640, 448), 128))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), st.sampled_from((0.0, 0.2, 0.5)))
+def test_smaller_tiles_are_as_many_and_keep_the_resolution(image_wh, overlap):
+    full = plan_tiles(image_wh, INPUT, overlap=overlap)
+    plan = plan_tiles(image_wh, INPUT, overlap=overlap, stride=32)
+    assert len(plan.tiles_xyxy) == len(full.tiles_xyxy)
+    if not len(plan.tiles_xyxy):
+        return
+    width, height = plan.tiles_xyxy[0, 2:] - plan.tiles_xyxy[0, :2]
+    assert max(width, height) == 640, "neither shrunk nor scaled up"
+    assert width <= 640
+    assert height <= 640
+    for axis in (0, 1):
+        starts, ends = np.unique(plan.tiles_xyxy[:, axis]), np.unique(plan.tiles_xyxy[:, axis + 2])
+        assert (starts[0], ends[-1]) == (0, image_wh[axis])
+        assert (ends[:-1] - starts[1:] >= plan.overlap_px[axis]).all()
+
+
+@pytest.mark.parametrize("image_wh", [(5000, 1), (1, 5000), (1, 1)])
+def test_lines_of_pixels(image_wh):
+    plan = plan_tiles(image_wh, INPUT, stride=32)
+    assert bool(len(plan.tiles_xyxy)) == (max(image_wh) > 800)
