@@ -1,6 +1,6 @@
 """How well identities last: HOTA, MOTA and IDF1 on drawn clips, with and without following the camera's motion.
 
-    python benchmarks/tracking.py [--seeds 3] [--frames 40] [--fps 10] [--pace 2.5] [--motions still …] [--trackers drone …] [--json]
+    python benchmarks/tracking.py [--seeds 3] [--frames 40] [--fps 10] [--pace 2.5] [--motions still …] [--trackers drone …]
 
 Clips are drawn (`yolo_ema.scenes.draw_clip`): traffic, people who cross one another's paths, trees, tall vehicles and bridges,
 under a camera that hangs still, pans, turns, climbs, or does all of these, at ``pace`` times the speed of a calm flight. Detections

@@ -58,11 +58,11 @@ class SmallObjectSettings:
     wide_buffer: float = 1.5
     worst_cost: float = 0.8
     worst_weak_cost: float = 0.6
-    class_cost: float = 0.05
+    class_cost: float = 0.1
     noise: float = 0.05
-    noise_px: float = 0.7
+    noise_px: float = 1.0
     speed: float = 2.0
-    acceleration: float = 5.0
+    acceleration: float = 3.0
 
 
 class _Filter(KalmanFilterXYWH):
@@ -160,25 +160,20 @@ class SmallObjectTracker(BOTSORT):
             track.mean, track.covariance = one_mean, one_covariance
 
     def get_dists(self, tracks: list[Any], detections: list[Any]) -> np.ndarray:
-        """Return the cost (tracks, detections) of each match; tracks that were seen once, whose speed is unknown, look farther."""
-        return self._costs(tracks, detections, wide=bool(tracks) and not tracks[0].is_activated)
-
-    def _costs(self, tracks: list[Any], detections: list[Any], *, wide: bool) -> np.ndarray:
         """Return the cost (tracks, detections) of each match, 0 to 1 and a little more where classes differ."""
         if not tracks or not detections:
             return np.zeros((len(tracks), len(detections)), np.float32)
         boxes = [np.stack([one.xyxy for one in some]).astype(float) for some in (tracks, detections)]
-        cost = 1 - _overlap(boxes[0], boxes[1], self._margins(tracks, wide=wide))
+        cost = 1 - _overlap(boxes[0], boxes[1], self._margins(tracks))
         classes = [np.array([one.cls for one in some]) for some in (tracks, detections)]
         cost += self.settings.class_cost * (classes[0][:, None] != classes[1])
         return cost.astype(np.float32)
 
-    def _margins(self, tracks: list[Any], *, wide: bool) -> np.ndarray:
+    def _margins(self, tracks: list[Any]) -> np.ndarray:
         """Return by how much boxes are widened for each track (N,), pixels."""
-        if not wide:
-            return np.full(len(tracks), self.settings.buffer_px)
-        variance = np.array([track.covariance[0, 0] + track.covariance[1, 1] for track in tracks]) / 2
-        return self.settings.buffer_px + self.settings.wide_buffer * np.sqrt(variance)
+        deviation = np.sqrt([(track.covariance[0, 0] + track.covariance[1, 1]) / 2 for track in tracks])
+        seen_once = np.array([track.start_frame == track.end_frame for track in tracks])
+        return self.settings.buffer_px + self.settings.wide_buffer * deviation * seen_once
 
     def _pre_first_associate(
         self, strack_pool: list[Any], unconfirmed: list[Any], img: np.ndarray | None, results_high: Any
@@ -199,7 +194,7 @@ class SmallObjectTracker(BOTSORT):
     ) -> None:
         """Let weak detections keep tracks that were followed until now."""
         followed = [strack_pool[i] for i in u_track if strack_pool[i].state == TrackState.Tracked]
-        cost = self._costs(followed, detections_second, wide=False)
+        cost = self.get_dists(followed, detections_second)
         matches, missed, _ = matching.linear_assignment(cost, thresh=self.settings.worst_weak_cost)
         self._apply_matches(matches, followed, detections_second, activated, refind)
         for i in missed:
