@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -71,12 +71,11 @@ class CameraSource(Source):
 class CameraConnection:
     """One time that a camera is opened."""
 
-    def __init__(self, source: CameraSource, capture: Callable[..., cv2.VideoCapture] = cv2.VideoCapture) -> None:
+    def __init__(self, source: CameraSource) -> None:
         self.frame_rate: Fraction | None = None
         self.finite = False
         self.damaged = 0
         self._source = source
-        self._make_capture = capture
         self._closed = False
         self._capture: cv2.VideoCapture | None = None
 
@@ -86,7 +85,7 @@ class CameraConnection:
         if _ON_LINUX:
             _check_device(self._source)
         which = int(device) if device.isdecimal() else device
-        self._capture = self._make_capture(which, cv2.CAP_V4L2 if _ON_LINUX else cv2.CAP_ANY)
+        self._capture = cv2.VideoCapture(which, cv2.CAP_V4L2 if _ON_LINUX else cv2.CAP_ANY)
         if not self._capture.isOpened():
             raise SourceError(f"{self._source.name} cannot be opened: it is in use by another program, or is no camera")
         rate = self._capture.get(cv2.CAP_PROP_FPS)

@@ -1,6 +1,7 @@
 """Streams over HTTP: motion JPEG is read here; everything else that is a video is left to FFmpeg.
 
-FFmpeg's reader of motion JPEG needs a boundary that cameras often get wrong, and begins by estimating a frame rate.
+FFmpeg's reader of motion JPEG ends where a length is wrong or something stands between two pictures, and passes on pictures that
+broke off as if they were whole; ``benchmarks/streams.py`` shows both readers on such streams.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ __all__ = ["JpegSplitter"]
 _START = b"\xff\xd8\xff"
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # in coded pixels: no stuffed byte, no fill byte, no restart
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_MAY_HOLD_A_PICTURE = frozenset({*range(0xE0, 0xF0), 0xFE})  # a thumbnail, or a comment
 _LARGEST_BYTES = 256 << 20
 
 
@@ -82,8 +83,17 @@ class JpegSplitter:
         elif marker in _STANDALONE:
             self._at += 2
         else:
-            self._at += 2 + max(2, int.from_bytes(buffer[self._at + 2 : self._at + 4], "big"))
-            self._in_pixels = marker == 0xDA
+            return self._skip_segment(marker)
+        return 0
+
+    def _skip_segment(self, marker: int) -> int | None:
+        end = self._at + 2 + max(2, int.from_bytes(self._buffer[self._at + 2 : self._at + 4], "big"))
+        if marker not in _MAY_HOLD_A_PICTURE:
+            if self._buffer.find(_START, self._at, end) >= 0:
+                return self._break_off()
+            if len(self._buffer) < end:
+                return None
+        self._at, self._in_pixels = end, marker == 0xDA
         return 0
 
     def _break_off(self) -> int:

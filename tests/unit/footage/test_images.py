@@ -115,21 +115,22 @@ def test_a_missing_image(tmp_path):
         read_image(tmp_path / "x.jpg")
 
 
-def _bomb(path: Path, side: int) -> None:
-    """Write a PNG of side × side grey pixels, all zero, in a few kilobytes a thousand rows."""
+def _bomb(path: Path, side: int, bits: int) -> None:
+    """Write a PNG of side × side grey pixels of so many bits, all zero, which pack a thousandfold."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     packer = zlib.compressobj(9)
-    pixels = b"".join(packer.compress(b"\0" * (side + 1)) for _ in range(side)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    pixels = b"".join(packer.compress(bytes(side * bits // 8 + 1)) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, bits, 0, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
 
 
-def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path):
-    _bomb(tmp_path / "bomb.png", 20_000)
-    assert (tmp_path / "bomb.png").stat().st_size < 500_000
+@pytest.mark.parametrize(("bits", "largest"), [(8, 500_000), (1, 50_000)])
+def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path, bits, largest):
+    _bomb(tmp_path / "bomb.png", 20_000, bits)
+    assert (tmp_path / "bomb.png").stat().st_size < largest
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from yolo_ema.footage.images import read_image; from yolo_ema.errors import SourceError\n"

@@ -1,0 +1,198 @@
+"""How streams behave when their servers don't: outages, silence, frozen pictures; and our reader of motion JPEG beside FFmpeg's.
+
+    python benchmarks/streams.py [--cycles 20] [--outage 4] [--rtsp] [--json]
+
+Servers and clock are local. Every picture carries its number, so that one that was never sent would be noticed. With the default
+settings of `NetworkOptions`. The table is Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+import misbehaving_servers as servers
+
+from yolo_ema.errors import SourceError
+from yolo_ema.footage.addresses import parse_address
+from yolo_ema.footage.av_stream import AvConnection
+from yolo_ema.footage.feeds import FeedEvent, Feeds
+from yolo_ema.footage.http_stream import HttpConnection
+from yolo_ema.footage.network import NetworkOptions
+from yolo_ema.footage.sources import open_sources
+from yolo_ema.footage.video_writer import VideoWriter
+
+
+def first(feeds: Feeds, enough) -> tuple[float, list[FeedEvent]]:
+    """Return how long the first event took that is enough, and all up to it."""
+    began, seen = time.monotonic(), []
+    for event in feeds:
+        seen.append(event)
+        if enough(event):
+            return time.monotonic() - began, seen
+    raise RuntimeError(f"it never came: {seen[-1].problem}")
+
+
+def outages(server, cycles: int, outage_s: float) -> dict:
+    """Take a server down and up again, and time how long the first new frame takes each time."""
+    recovered, came = [], []
+    with Feeds(open_sources([server.url()])) as feeds:
+        came += first(feeds, lambda event: event.frame is not None)[1]
+        for _ in range(cycles):
+            server.down()
+            threading.Timer(outage_s, server.up).start()
+            began = time.monotonic()
+            came += first(feeds, lambda event: event.frame is not None and "is back after" in event.problem)[1]
+            recovered.append(time.monotonic() - began - outage_s)
+            came += first(feeds, lambda event: event.frame is not None)[1]
+    numbers = [servers.number_of(event.frame.image_bgr) for event in came if event.frame is not None]
+    invented = (
+        set(numbers) - set(server.sent) if isinstance(server, servers.HttpServer) else {one for one in numbers if one >= 1500}
+    )
+    return {
+        "outages": cycles,
+        "recovered within 2 s": sum(one < 2 for one in recovered),
+        "median s": statistics.median(recovered),
+        "longest s": max(recovered),
+        "frames never sent": len(invented),
+    }
+
+
+def silence() -> dict:
+    """Time how long a server that never answers is waited for, while another source goes on."""
+    with servers.HttpServer(servers.never_answers) as mute, servers.HttpServer(servers.plays()) as good:
+        alone = frames_in(Feeds(open_sources([good.url()])), 3)
+        with Feeds(open_sources([mute.url(), good.url()])) as feeds:
+            given_up, seen = first(feeds, lambda event: event.problem != "")
+    beside = sum(event.frame is not None for event in seen) / given_up
+    return {"given up after s": given_up, "frames/s of another source meanwhile": beside, "frames/s of it alone": alone / 3}
+
+
+def frames_in(feeds: Feeds, seconds: float) -> int:
+    with feeds:
+        threading.Timer(seconds, feeds.stop).start()
+        return sum(event.frame is not None for event in feeds)
+
+
+def frozen() -> dict:
+    with servers.HttpServer(servers.freezes(after=25)) as server, Feeds(open_sources([server.url()])) as feeds:
+        first(feeds, lambda event: "stale" in event.problem)
+        return {"flagged after s": time.monotonic() - server.sent[25]}
+
+
+def stopping() -> dict:
+    taken = []
+    for behaviour in (servers.plays(), servers.never_answers, servers.says_nothing_more):
+        with servers.HttpServer(behaviour) as server:
+            feeds = Feeds(open_sources([server.url()], network=NetworkOptions(open_timeout_s=60, read_timeout_s=60)))
+            with feeds:
+                stop = threading.Timer(0.5, feeds.stop)
+                stop.start()
+                list(feeds)
+                began = time.monotonic()
+            taken.append(time.monotonic() - began)
+    return {"longest s to leave": max(taken)}
+
+
+def readers(pictures: int = 300) -> dict:
+    """Read the same motion JPEG with our reader and with FFmpeg's: the first picture, processor time, and what damage does."""
+    found = {}
+    for name, kind in (("ours", HttpConnection), ("FFmpeg", AvConnection)):
+        with servers.HttpServer(full_hd) as server:
+            connection = kind(parse_address(server.url()), NetworkOptions(open_timeout_s=20))
+            began, cpu_s = time.monotonic(), 0.0
+            connection.open()
+            for count, _ in enumerate(connection.frames(), start=1):
+                if count == 1:
+                    found[f"{name}: first picture s"] = time.monotonic() - began
+                    cpu_s = time.thread_time()
+                if count == pictures:
+                    break
+            found[f"{name}: ms of one thread a picture"] = (time.thread_time() - cpu_s) / (pictures - 1) * 1000
+            connection.close()
+        for flaw in ("wrong length", "between", "broken off"):
+            found[f"{name}: {flaw}, pictures of 54"], found[f"{name}: {flaw}, halves passed on"] = flawed(kind, flaw)
+    return found
+
+
+def flawed(kind, flaw: str) -> tuple[int, int]:
+    """Read sixty pictures of which every tenth is spoiled: how many of the others came, and how many of the spoiled ones."""
+
+    def behave(_: servers.HttpServer, line, __: str) -> None:
+        servers.begin(line)
+        for number in range(60):
+            content, length = servers.jpeg(number), len(servers.jpeg(number))
+            if number % 10 == 5:
+                length -= 20 * (flaw == "wrong length")
+                content = content[: len(content) // 2] if flaw == "broken off" else content
+                line.sendall(b"what is this?\r\n" if flaw == "between" else b"")
+            line.sendall(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (length, content))
+            time.sleep(0.01)
+
+    whole, spoiled = set(), 0
+    with servers.HttpServer(behave) as server, contextlib.suppress(SourceError):
+        connection = kind(parse_address(server.url()), NetworkOptions())
+        connection.open()
+        for image, _ in connection.frames():
+            number = servers.number_of(image)
+            whole |= {number} if number % 10 != 5 else set()
+            spoiled += number % 10 == 5 and flaw == "broken off"
+    return len(whole), spoiled
+
+
+def full_hd(server: servers.HttpServer, line, _: str) -> None:
+    servers.begin(line)
+    contents = [servers.jpeg(number, (1920, 1080)) for number in range(8)]
+    for number in range(1 << 14):
+        content = contents[number % 8]
+        line.sendall(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(content), content))
+        time.sleep(1 / 30)
+
+
+def over_rtsp(cycles: int, outage_s: float) -> dict:
+    if reason := servers.why_no_rtsp():
+        return {"not run": reason}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        with VideoWriter(path, frame_rate=Fraction(25), image_wh=(160, 120)) as writer:
+            for number in range(1500):
+                writer.write(servers.numbered(number))
+        line = f"( filesrc location={path} ! qtdemux ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+        with servers.RtspServer(line) as server:
+            return outages(server, cycles, outage_s)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cycles", type=int, default=20)
+    parser.add_argument("--outage", type=float, default=4.0, metavar="SECONDS")
+    parser.add_argument("--rtsp", action="store_true", help="the outages over RTSP too")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    os.environ["no_proxy"] = "*"
+    with servers.HttpServer(servers.plays(0.02)) as server:
+        found = {f"server down for {arguments.outage:g} s": outages(server, arguments.cycles, arguments.outage)}
+    if arguments.rtsp:
+        found[f"RTSP server down for {arguments.outage:g} s"] = over_rtsp(arguments.cycles, arguments.outage)
+    found |= {"accepts, never answers": silence(), "frozen": frozen(), "stopping": stopping(), "motion JPEG 1080p": readers()}
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return
+    print("| what | measured | |\n| --- | --- | --: |")
+    for what, figures in found.items():
+        for name, value in figures.items():
+            print(f"| {what} | {name} | {f'{value:.2f}' if isinstance(value, float) else value} |")
+
+
+if __name__ == "__main__":
+    main()
