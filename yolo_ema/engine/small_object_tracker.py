@@ -118,7 +118,7 @@ class SmallObjectTracker(BOTSORT):
                 track_high_thresh=settings.strong_score,
                 track_low_thresh=settings.weak_score,
                 new_track_thresh=settings.new_score,
-                track_buffer=round(settings.lost_s * frame_rate),
+                track_buffer=max(2, round(settings.lost_s * frame_rate)),
                 match_thresh=settings.worst_cost,
                 fuse_score=False,
                 gmc_method="none",
@@ -156,6 +156,7 @@ class SmallObjectTracker(BOTSORT):
         mean[[track.state != TrackState.Tracked for track in tracks], 6:] = 0  # the size of what is lost stays
         for _ in range(self.steps):
             mean, covariance = self.kalman_filter.multi_predict(mean, covariance)
+        mean[:, 2:4] = np.maximum(mean[:, 2:4], 1.0)
         for track, one_mean, one_covariance in zip(tracks, mean, covariance, strict=True):
             track.mean, track.covariance = one_mean, one_covariance
 

@@ -23,6 +23,11 @@ def boxes(scene):
     return {int(i): row for i, row in zip(scene.identities, scene.annotations, strict=True) if i}
 
 
+def ground_shift(pair) -> float:
+    grey = [cv2.cvtColor(scene.image_bgr, cv2.COLOR_BGR2GRAY).astype(np.float32) for scene in pair]
+    return float(np.hypot(*cv2.phaseCorrelate(*grey, cv2.createHanningWindow(SIZE, cv2.CV_32F))[0]))
+
+
 def test_frames_are_as_many_as_asked(clip):
     assert len(clip) == 48
     assert all(scene.image_bgr.shape == (270, 480, 3) for scene in clip)
@@ -69,12 +74,8 @@ def test_the_ground_moves_with_the_camera():
     still = list(draw_clip(4, frames=2, fps=4.0, image_wh=SIZE, objects=30, motions=()))
     panned = list(draw_clip(4, frames=2, fps=4.0, image_wh=SIZE, objects=30, motions=("pan",)))
 
-    def shift(pair):
-        grey = [cv2.cvtColor(scene.image_bgr, cv2.COLOR_BGR2GRAY).astype(np.float32) for scene in pair]
-        return np.hypot(*cv2.phaseCorrelate(*grey, cv2.createHanningWindow(SIZE, cv2.CV_32F))[0])
-
-    assert shift(still) < 0.3
-    assert shift(panned) > 3
+    assert ground_shift(still) < 0.3
+    assert ground_shift(panned) > 3
 
 
 def test_climbing_makes_standing_things_smaller():
@@ -101,6 +102,25 @@ def test_the_same_seed_gives_the_same_clip(clip):
     assert again.annotations.tobytes() == clip[0].annotations.tobytes()
 
 
+def test_bridges_hide_what_passes_below_and_move_nothing_else():
+    settings = {"frames": 1, "image_wh": SIZE, "objects": 70, "range_m": (48.0, 50.0)}
+    plain, spanned = (next(draw_clip(2, bridges=count, **settings)) for count in (0, 1))
+    changed = (plain.image_bgr != spanned.image_bgr).any(axis=2)
+    assert 0.01 < changed.mean() < 0.3
+    before, after = boxes(plain), boxes(spanned)
+    assert after.keys() <= before.keys(), "a bridge has no row of its own"
+    assert all(np.array_equal(before[i][:4], after[i][:4]) for i in after)
+    assert sum(row[7] for row in after.values()) + 2 * len(before.keys() - after.keys()) > sum(row[7] for row in before.values())
+
+
+def test_pace_is_a_factor_on_the_cameras_speed():
+    shifts = [
+        ground_shift(list(draw_clip(4, frames=2, fps=8.0, image_wh=SIZE, objects=30, motions=("pan",), pace=pace)))
+        for pace in (1.0, 2.0)
+    ]
+    assert 1.6 < shifts[1] / shifts[0] < 2.4
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -108,6 +128,8 @@ def test_the_same_seed_gives_the_same_clip(clip):
         ({"fps": 0.0}, "fps is 0"),
         ({"motions": ("roll",)}, "'roll'"),
         ({"objects": 999}, "1 to 200"),
+        ({"pace": 0.0}, "pace is 0"),
+        ({"bridges": -1}, "bridges is -1"),
         ({"image_wh": (10, 10)}, "64 to 8192"),
     ],
 )
