@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from yolo_ema.errors import SourceError, did_you_mean
 
@@ -17,6 +17,7 @@ _HIDDEN = "…"
 _HARMLESS_KEYS = frozenset({"cam", "camera", "channel", "codec", "fps", "id", "profile", "resolution", "stream", "subtype", "type"})
 _HARMLESS_VALUE = re.compile(r"[A-Za-z]{0,10}[0-9]{0,4}(x[0-9]{1,4})?")
 _LIKE_A_KEY = re.compile(r"(?=(?:.*[0-9]){4})[A-Za-z0-9_=+~-]{20,}")
+_SAFE = "%/:@!$&'()*+,;=?~[]"  # what is there stays as it is; only what HTTP cannot carry is encoded
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -51,7 +52,8 @@ class Address:
     def bare_url(self) -> str:
         """The address without user and password, as an HTTP request names it."""
         parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+        path, query = quote(parts.path, safe=_SAFE), quote(parts.query, safe=_SAFE)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path, query=query, fragment="").geturl()
 
     def cleaned(self, text: str) -> str:
         """Return a message of a library with every secret of this address taken out."""

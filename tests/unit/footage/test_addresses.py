@@ -43,6 +43,10 @@ def test_what_is_shown(given_address, shown, stem):
         assert address.stem == stem
 
 
+def test_a_request_keeps_what_it_is_given_and_encodes_the_rest():
+    assert parse_address("http://h/a%20b/ä?x=1&y=%2F&z=é").bare_url == "http://h/a%20b/%C3%A4?x=1&y=%2F&z=%C3%A9"
+
+
 def test_user_and_password_are_decoded_for_the_server():
     address = parse_address("http://dr%40ne:p%2Fw@host/live")
     assert (address.username, address.password, address.bare_url) == ("dr@ne", "p/w", "http://host/live")

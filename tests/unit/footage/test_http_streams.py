@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.server
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
+import av
 import misbehaving_servers as servers
 import numpy as np
 import pytest
@@ -18,7 +20,6 @@ from misbehaving_servers import HttpServer
 from yolo_ema.footage.feeds import FeedEvent, Feeds
 from yolo_ema.footage.network import NetworkOptions
 from yolo_ema.footage.sources import open_sources
-from yolo_ema.footage.video_writer import VideoWriter
 
 QUICK = NetworkOptions(open_timeout_s=1.0, read_timeout_s=1.0, stale_after_s=0.7, first_wait_s=0.1)
 
@@ -235,6 +236,30 @@ def test_a_redirect_is_followed_and_the_password_stays_behind(serve):
     assert "authorization" not in other.requests[0].lower()
 
 
+def test_a_transport_stream_over_tcp(tmp_path):
+    write_video(tmp_path / "x.ts")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve_once() -> None:
+        line, _ = listener.accept()
+        with line:
+            line.sendall((tmp_path / "x.ts").read_bytes())
+
+    threading.Thread(target=serve_once, daemon=True).start()
+    with listener, feeds_of(f"tcp://127.0.0.1:{listener.getsockname()[1]}", network=NetworkOptions(), every_frame=True) as feeds:
+        seen = watch(feeds, lambda event: "ended the stream; trying again" in event.problem)
+    assert numbers(seen) == list(range(30))
+
+
+def write_video(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for number in range(30):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(servers.numbered(number), format="bgr24")))
+        container.mux(stream.encode())
+
+
 def test_stopping_ends_a_read_that_waits(serve):
     server = serve(servers.says_nothing_more)
     patience = NetworkOptions(open_timeout_s=30, read_timeout_s=30)
@@ -246,10 +271,9 @@ def test_stopping_ends_a_read_that_waits(serve):
     assert not [one for one in threading.enumerate() if server.url() in one.name]
 
 
-def test_a_video_file_behind_an_address_is_read_to_its_end(tmp_path):
-    with VideoWriter(tmp_path / "x.mp4", frame_rate=Fraction(10), image_wh=(160, 120)) as writer:
-        for number in range(30):
-            writer.write(servers.numbered(number))
+@pytest.mark.parametrize("name", ["x.mp4", "x.ts", "x.m3u8"])
+def test_a_video_file_behind_an_address_is_read_to_its_end(tmp_path, name):
+    write_video(tmp_path / name)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -257,7 +281,7 @@ def test_a_video_file_behind_an_address_is_read_to_its_end(tmp_path):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with feeds_of(f"http://127.0.0.1:{server.server_address[1]}/x.mp4", network=NetworkOptions()) as feeds:
+        with feeds_of(f"http://127.0.0.1:{server.server_address[1]}/{name}", network=NetworkOptions()) as feeds:
             seen = watch(feeds, lambda event: event.ended)
         server.shutdown()
     assert numbers(seen) == list(range(30))
