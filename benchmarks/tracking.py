@@ -1,6 +1,6 @@
 """How well identities last: HOTA, MOTA and IDF1 on drawn clips, with and without following the camera's motion.
 
-    python benchmarks/tracking.py [--seeds 3] [--frames 40] [--fps 10] [--pace 2.5] [--motions still …] [--trackers drone …]
+    python benchmarks/tracking.py [--seeds 3] [--frames 30] [--fps 10] [--pace 2.5] [--trackers drone …] [--workers 2]
 
 Clips are drawn (`yolo_ema.scenes.draw_clip`): traffic, people who cross one another's paths, trees, tall vehicles and bridges,
 under a camera that hangs still, pans, turns, climbs, or does all of these, at ``pace`` times the speed of a calm flight. Detections
@@ -16,13 +16,14 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 
-from yolo_ema.engine.tracker import Tracker
+from yolo_ema.engine.tracker import SmallObjectSettings, Tracker
 from yolo_ema.footage.frames import Frame, FrameDetections
 from yolo_ema.scenes import draw_clip
 from yolo_ema.visdrone.annotations import CLASS_NAMES
@@ -125,9 +126,11 @@ def _detections(frame: TrueFrame, index: int, boxes: np.ndarray, scores: np.ndar
     return FrameDetections(Frame(frame.image_bgr, "drawn", index, frame.time_s), boxes, scores, classes.astype(np.int64), names)
 
 
-def tracked(found: Sequence[FrameDetections], preset: str, compensate: bool, fps: float) -> tuple[list[FrameDetections], float]:
+def tracked(
+    found: Sequence[FrameDetections], preset: str, compensate: bool, fps: float, settings: SmallObjectSettings | None = None
+) -> tuple[list[FrameDetections], float]:
     """Return the detections with identities, and the milliseconds of processor time of one update."""
-    tracker = Tracker(preset=preset, compensate_motion=compensate, frame_rate=fps)
+    tracker = Tracker(preset=preset, compensate_motion=compensate, frame_rate=fps, settings=settings)
     start = time.process_time()
     result = [tracker.update(one) for one in found]
     return result, (time.process_time() - start) * 1000 / max(len(found), 1)
@@ -191,48 +194,85 @@ def _overlap(first_xyxy: np.ndarray, second_xyxy: np.ndarray) -> np.ndarray:
     return inside / (areas[0][:, None] + areas[1] - inside)
 
 
+@dataclass(frozen=True)
+class Clip:
+    """What to draw and score: by one worker."""
+
+    motion: str
+    seed: int
+    frames: int
+    fps: float
+    pace: float
+    peers: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a clip: TrackEval's results and milliseconds of each peer, numbers of objects, and their sizes in pixels."""
+
+    motion: str
+    results: dict[tuple[str, bool], dict[str, Any]]
+    spent: dict[tuple[str, bool], float]
+    counts: list[int]
+    sides: np.ndarray
+
+
+def played(job: Clip) -> Outcome:
+    """Draw a clip and run all peers on it."""
+    cv2.setNumThreads(1)
+    clip = drawn(job.seed, MOTIONS[job.motion], frames=job.frames, fps=job.fps, pace=job.pace)
+    found = faulty(clip, job.seed)
+    results, spent = {}, {}
+    for name, follow in job.peers:
+        preset, _, change = name.partition(" ")
+        given, spent[name, follow] = tracked(found, preset, follow, job.fps, _changed(change))
+        results[name, follow] = scores(clip, given)
+    sides = [np.sqrt((frame.boxes_xyxy[:, 2:] - frame.boxes_xyxy[:, :2]).prod(axis=1)) for frame in clip]
+    return Outcome(job.motion, results, spent, [len(frame.identities) for frame in clip], np.concatenate(sides))
+
+
 def main() -> None:
     """Run, print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--pace", type=float, default=2.5)
     parser.add_argument("--motions", nargs="+", choices=list(MOTIONS), default=list(MOTIONS))
-    parser.add_argument("--trackers", nargs="+", default=["drone", "botsort", "bytetrack", "ocsort"])
+    parser.add_argument("--trackers", nargs="+", default=["drone", "botsort", "bytetrack"])
+    parser.add_argument("--variants", nargs="+", default=[], metavar="KEY=VALUE", help="settings to change in drone, one at a time")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    cv2.setNumThreads(1)
-    results: dict[tuple[str, bool, str], list[dict[str, Any]]] = {}
-    spent: dict[tuple[str, bool], list[float]] = {}
     peers = [(name, follow) for name in options.trackers for follow in ((False, True) if name in FOLLOWING else (False,))]
-    counts: list[int] = []
-    sides: list[np.ndarray] = []
-    for motion, seed in itertools.product(options.motions, range(options.seeds)):
-        clip = drawn(seed, MOTIONS[motion], frames=options.frames, fps=options.fps, pace=options.pace)
-        counts += [len(frame.identities) for frame in clip]
-        sides += [np.sqrt((frame.boxes_xyxy[:, 2:] - frame.boxes_xyxy[:, :2]).prod(axis=1)) for frame in clip]
-        found = faulty(clip, seed)
-        for name, follow in peers:
-            given, milliseconds = tracked(found, name, follow, options.fps)
-            results.setdefault((name, follow, motion), []).append(scores(clip, given))
-            spent.setdefault((name, follow), []).append(milliseconds)
+    peers += [(f"drone {change}", True) for change in options.variants]
+    jobs = [
+        Clip(motion, seed, options.frames, options.fps, options.pace, tuple(peers))
+        for motion, seed in itertools.product(options.motions, range(options.seeds))
+    ]
+    with ProcessPoolExecutor(options.workers) as pool:
+        outcomes = list(pool.map(played, jobs))
     rows: list[dict[str, Any]] = []
-    for name, follow in peers:
+    for peer in peers:
+        spent = float(np.median([one.spent[peer] for one in outcomes]))
         for motion in (*options.motions, "together"):
-            parts = options.motions if motion == "together" else [motion]
-            total = combined([one for part in parts for one in results[name, follow, part]])
-            rows.append(
-                {"tracker": name, "followed": follow, "camera": motion, "ms": float(np.median(spent[name, follow]))} | total
-            )
+            total = combined([one.results[peer] for one in outcomes if motion in {one.motion, "together"}])
+            rows.append({"tracker": peer[0], "followed": peer[1], "camera": motion, "ms": spent} | total)
     if options.json:
         print(json.dumps(rows))
         return
-    tenth, half = np.percentile(np.concatenate(sides), [10, 50])
+    tenth, half = np.percentile(np.concatenate([one.sides for one in outcomes]), [10, 50])
+    objects = np.mean([count for one in outcomes for count in one.counts])
     length = f"{options.frames} frames at {options.fps:g} a second, pace {options.pace:g}"
     small = f"half of them under {half:.0f} pixels, a tenth under {tenth:.0f} (root of the area)"
-    print(f"{options.seeds} clips of 960x540 a camera motion, {length}; {np.mean(counts):.0f} objects a frame, {small}\n")
+    print(f"{options.seeds} clips of 960x540 a camera motion, {length}; {objects:.0f} objects a frame, {small}\n")
     print_table(rows)
+
+
+def _changed(change: str) -> SmallObjectSettings | None:
+    """Return the settings with one of them changed, from ``key=value``."""
+    key, _, value = change.partition("=")
+    return replace(SmallObjectSettings(), **{key: float(value)}) if change else None
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

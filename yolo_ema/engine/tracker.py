@@ -16,7 +16,7 @@ from yolo_ema.engine.small_object_tracker import SmallObjectSettings, SmallObjec
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.footage.frames import FrameDetections
 
-__all__ = ["PRESETS", "Tracker"]
+__all__ = ["PRESETS", "SmallObjectSettings", "Tracker"]
 
 PRESETS = ("drone", *sorted(TRACKER_MAP))
 """``drone``, and Ultralytics' trackers with their own settings."""
@@ -34,23 +34,33 @@ class Tracker:
         >>> tracked[-1].track_ids
     """
 
-    def __init__(self, *, preset: str = "drone", compensate_motion: bool = True, frame_rate: float = 30) -> None:
+    def __init__(
+        self,
+        *,
+        preset: str = "drone",
+        compensate_motion: bool = True,
+        frame_rate: float = 30,
+        settings: SmallObjectSettings | None = None,
+    ) -> None:
         """Start without identities.
 
         Args:
             preset: one of `PRESETS`.
             compensate_motion: follow the camera's motion, seen in what lies between the objects.
             frame_rate: frames a second of the source.
+            settings: others than the preset ``drone`` has.
 
         Raises:
-            ConfigError: an unknown preset, or a frame rate that is not positive.
+            ConfigError: an unknown preset, a frame rate that is not positive, or settings for another preset.
         """
         if preset not in PRESETS:
             raise ConfigError(f"no tracker {preset!r}{did_you_mean(preset, PRESETS)}; expected one of {', '.join(PRESETS)}")
         if not 0 < frame_rate < float("inf"):
             raise ConfigError(f"frame_rate is {frame_rate}; expected frames a second, more than 0")
+        if settings is not None and preset != "drone":
+            raise ConfigError(f"settings belong to the preset 'drone', not to {preset!r}")
         self._tracker: Any = (
-            SmallObjectTracker(SmallObjectSettings(), compensate_motion=compensate_motion, frame_rate=float(frame_rate))
+            SmallObjectTracker(settings or SmallObjectSettings(), compensate_motion=compensate_motion, frame_rate=float(frame_rate))
             if preset == "drone"
             else _as_shipped(preset, compensate_motion)
         )

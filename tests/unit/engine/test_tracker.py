@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_ema.engine.tracker import PRESETS, Tracker
+from yolo_ema.engine.tracker import PRESETS, SmallObjectSettings, Tracker
 from yolo_ema.errors import ConfigError
 from yolo_ema.footage.frames import Frame, FrameDetections
 
@@ -130,6 +130,8 @@ def test_the_same_frames_give_the_same_identities():
 def test_wrong_settings_are_named():
     with pytest.raises(ConfigError, match="did you mean 'botsort'"):
         Tracker(preset="botsrt")
+    with pytest.raises(ConfigError, match="belong to the preset 'drone'"):
+        Tracker(preset="botsort", settings=SmallObjectSettings())
     for rate in (0, -5, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="frame_rate"):
             Tracker(frame_rate=rate)
