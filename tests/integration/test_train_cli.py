@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +17,7 @@ from tiny_dataset import NAMES, draw_dataset
 
 from yolo_ema.cli import main
 from yolo_ema.engine.loading import load_checkpoint, load_model
+from yolo_ema.engine.object_sizes import recorded_sizes
 from yolo_ema.nn import EfficientMultiScaleAttention
 
 # Runs the command with the network and every other program out of reach.
@@ -99,6 +101,16 @@ def test_the_weights_load_safely_and_are_an_ema_model_of_these_classes(result):
         assert loaded.imgsz == 64
         assert sum(isinstance(module, EfficientMultiScaleAttention) for module in loaded.model.modules()) == 5
         assert all(torch.isfinite(tensor).all() for tensor in loaded.model.state_dict().values())
+
+
+def test_the_weights_say_how_large_their_objects_were(result, run):
+    """What tiled detection goes by."""
+    files = (run["data"].parent / "labels" / "train").glob("*.txt")
+    shares = [np.prod([float(word) for word in row.split()[3:]]) ** 0.5 for file in files for row in file.read_text().splitlines()]
+    for name in ("best", "last"):
+        sizes = recorded_sizes(load_model(result[name]).metadata)
+        assert sizes.source_median == pytest.approx(96 * np.median(shares), abs=0.01)
+        assert sizes.input_tenth == pytest.approx(64 * np.quantile(shares, 0.1), abs=0.01)
 
 
 def test_the_record_says_how_it_was_made(record, run):

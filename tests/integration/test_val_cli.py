@@ -13,6 +13,8 @@ from ultralytics import YOLO
 
 from yolo_ema.engine.console import log_to_stderr
 from yolo_ema.engine.registration import build_model
+from yolo_ema.engine.runtime import Runtime
+from yolo_ema.engine.tiled import TiledRuntime
 from yolo_ema.engine.validation import validate
 from yolo_ema.options.val import ValOptions
 from yolo_ema.visdrone.annotations import CLASS_NAMES, read_annotations
@@ -71,6 +73,35 @@ def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema
     assert again.code == 0, again.err
     for part in ("official", "official_macro", "coco"):
         assert again.json[part] == found[part]
+
+
+def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema_command):
+    words = ("val", "--weights", weights, "--data", data, "--device", "cpu", "--conf", "0.0001", "--imgsz", "64", "--json")
+    whole, tiles, alone = (
+        yolo_ema_command(*words, *more, "--save-results", f"results-{number}")
+        for number, more in enumerate(((), ("--tile", "auto"), ("--tile", "64x32", "--overlap", "0.3", "--no-whole-frame")))
+    )
+    for done in (whole, tiles, alone):
+        assert done.code == 0, done.err
+    assert whole.json["protocol"]["tiles"] is None
+    assert tiles.json["protocol"]["tiles"] == {
+        "tile": "auto", "overlap": 0.2, "merge": "nms", "whole_frame": True, "tiles_an_image": 6.0, "images_in_tiles": 4,
+    }  # fmt: skip
+    assert alone.json["protocol"]["tiles"]["tiles_an_image"] == 3 * 4
+    runtime = TiledRuntime(
+        Runtime(weights, device="cpu", conf=0.0001, imgsz=64, max_det=500, multi_label=True),
+        tile=(64, 32), overlap=0.3, whole_frame=False,
+    )  # fmt: skip
+    picture = cv2.imread(str(data / "images/val/a.jpg"))
+    rows = (tmp_path / "results-2" / "a.txt").read_text().splitlines()
+    assert len(rows) == len(runtime([picture])[0]) > 0
+    again = yolo_ema_command(
+        "score", "--annotations", data / "annotations/val", "--results", "results-1", "--images", data / "images/val", "--json"
+    )
+    assert again.json["official"] == tiles.json["official"]
+    refused = yolo_ema_command(*words, "--tile", "big")
+    assert (refused.code, refused.out) == (2, "")
+    assert "expected auto, off, or width x height" in refused.err
 
 
 def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_command):
