@@ -14,7 +14,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
-from test_live import Played, endless, forever, picture, source
+from played_sources import Played, endless, forever, picture, source
 
 from yolo_ema.footage import feeds as feeds_module
 from yolo_ema.footage.feeds import Feeds
@@ -157,6 +157,21 @@ def test_a_signal_handler_can_stop_while_the_iteration_waits():
         assert child.stdout.read() == "[True]\n"
         assert child.wait(10) == 0
         assert time.monotonic() - began < 3
+
+
+def test_the_process_ends_although_ffmpeg_still_waits():
+    script = (
+        "import socket, threading\n"
+        "from yolo_ema.footage.feeds import Feeds\n"
+        "from yolo_ema.footage.sources import open_sources, NetworkOptions\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "address = f'rtsp://127.0.0.1:{listener.getsockname()[1]}/x'\n"
+        "with Feeds(open_sources([address], network=NetworkOptions(open_timeout_s=300))) as feeds:\n"
+        "    threading.Timer(0.5, feeds.stop).start()\n"
+        "    print([event.ended for event in feeds])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[True]\n", "")
 
 
 def test_threads_end_with_the_context(folder):

@@ -5,78 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from fractions import Fraction
-from itertools import count, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from played_sources import QUICK, Played, endless, forever, picture, source
 
 from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.footage import live
 from yolo_ema.footage.feeds import Feeds
-from yolo_ema.footage.live import LiveFootage
 from yolo_ema.footage.network import NetworkOptions
-from yolo_ema.footage.source import FeedEvent, Source
-
-QUICK = NetworkOptions(open_timeout_s=0.5, read_timeout_s=0.5, stale_after_s=0.3, first_wait_s=0.05, longest_wait_s=0.2)
-PICTURE = np.zeros((24, 32, 3), np.uint8)
-
-
-def picture(number: int) -> np.ndarray:
-    return np.full((24, 32, 3), (number * 37) % 256, np.uint8)
-
-
-def forever() -> None:
-    """A step that takes until the connection is closed."""
-
-
-class Played:
-    """A connection that plays a list of steps: a picture, a pause in seconds, an error, or a function to call."""
-
-    def __init__(self, steps: object, *, opening: Callable[[], None] | None = None, finite: bool = False) -> None:
-        self.frame_rate: Fraction | None = Fraction(25)
-        self.finite, self.damaged, self.closed = finite, 0, threading.Event()
-        self._steps, self._opening = steps, opening
-
-    def open(self) -> None:
-        if self._opening is not None:
-            self._opening()
-
-    def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        for step in self._steps:
-            if isinstance(step, np.ndarray):
-                yield step, None
-            elif isinstance(step, tuple):
-                yield step
-            elif isinstance(step, float):
-                time.sleep(step)
-            elif isinstance(step, Exception):
-                raise step
-            elif step is forever:
-                self.closed.wait()
-            else:
-                step()
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-@dataclass(frozen=True)
-class PlayedSource(Source):
-    connections: Iterator[Played] = field(repr=False)
-    network: NetworkOptions = QUICK
-    name: str = "cam"
-    stem: str = "cam"
-    is_video: bool = True
-    is_live: bool = True
-
-    def open(self) -> LiveFootage:
-        return LiveFootage(self, lambda: next(self.connections), self.network)
-
-
-def source(*connections: Played, network: NetworkOptions = QUICK, name: str = "cam") -> PlayedSource:
-    return PlayedSource(iter(connections), network, name)
+from yolo_ema.footage.source import FeedEvent
 
 
 def events_until(feeds: Feeds, enough: Callable[[FeedEvent], bool], limit_s: float = 20) -> list[FeedEvent]:
@@ -94,12 +33,6 @@ def events_until(feeds: Feeds, enough: Callable[[FeedEvent], bool], limit_s: flo
         return seen
     finally:
         timer.cancel()
-
-
-def endless(pause_s: float = 0.01) -> Iterator[object]:
-    for number in count():
-        yield picture(number)
-        yield pause_s
 
 
 def test_frames_are_numbered_and_timed_by_arrival():
@@ -285,7 +218,7 @@ def test_a_slow_change_is_not_frozen():
 
 
 def test_another_picture_size_is_told():
-    with Feeds([source(Played([PICTURE, 0.1, PICTURE, 0.1, np.zeros((48, 64, 3), np.uint8), forever]))]) as feeds:
+    with Feeds([source(Played([picture(0), 0.1, picture(0), 0.1, np.zeros((48, 64, 3), np.uint8), forever]))]) as feeds:
         seen = events_until(feeds, lambda event: event.frame is not None and event.frame.image_wh == (64, 48))
     assert [one.problem for one in seen if one.problem] == ["cam changed its picture from 32x24 to 64x48 pixels"]
 
