@@ -5,6 +5,8 @@ What is set, where the user has not set it:
     YOLO_AUTOINSTALL=false    no package is installed at run time
     YOLO_CONFIG_DIR           Ultralytics' settings of the user's other projects stay as they are
     ULTRALYTICS_SAFE_LOAD=1   Ultralytics' own loading of weights goes by an allow-list, and builds models without evaluating text
+    GOMP_SPINCOUNT=1000       torch's threads soon sleep where they wait for each other: on a busy machine they would burn the time
+                              that the others need (docs/speed.md); left alone where OMP_WAIT_POLICY or KMP_BLOCKTIME is set
 
 A script that imports Ultralytics first has made these choices itself. What this project promises does not rest on them:
 `loading` checks weights by itself, and `offline.confined` keeps Ultralytics from installing and downloading.
@@ -30,6 +32,10 @@ SUPPORTED_ULTRALYTICS = ("8.4.190", "8.5")
 """Lower bound (included) and upper bound (excluded), the same as in pyproject.toml."""
 
 
+_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+_SPINS = "1000"
+
+
 def cache_dir() -> Path:
     """Return the folder for what can be made anew: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the user's cache folder."""
     if chosen := os.environ.get("YOLO_EMA_CACHE"):
@@ -39,6 +45,8 @@ def cache_dir() -> Path:
 
 
 def _prepare_environment() -> None:
+    if not any(os.environ.get(name) for name in _WAITING):
+        os.environ["GOMP_SPINCOUNT"] = _SPINS  # read when torch is loaded
     if "ultralytics" in sys.modules:
         return  # too late: it has read them
     os.environ.setdefault("YOLO_OFFLINE", "true")

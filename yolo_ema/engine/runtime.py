@@ -17,9 +17,11 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.modules.head import Detect
 from ultralytics.utils import nms, ops
 
+from yolo_ema.engine.direct_backends import OnnxBackend, OpenVinoBackend, direct_backend
 from yolo_ema.engine.environment import quiet_ultralytics, use_all_cores
 from yolo_ema.engine.loading import LoadedModel, load_model
 from yolo_ema.engine.offline import confined
+from yolo_ema.engine.torch_backend import TorchBackend
 from yolo_ema.errors import (
     ConfigError,
     DamagedWeightsError,
@@ -48,6 +50,7 @@ _PACKAGES = {  # format: what must be importable, and what brings it
 }
 _PROGRAMS = frozenset({"torchscript", "saved_model", "pb"})  # formats whose operations reach beyond arithmetic: they write files
 _CHOSEN_COLUMNS = 6  # x1, y1, x2, y2, score, class id: Ultralytics knows boxes that need no NMS by this, too
+_PRECISIONS = ("auto", "f32", "bf16")
 _NMS_OFFSET_PX = 7680  # Ultralytics' distance between classes in NMS; raised where a frame is larger
 
 
@@ -68,6 +71,7 @@ class Runtime:
         multi_label: a box may bear several classes, as in Ultralytics' validation.
         rectangular: shrink the input to the images' shape where the format allows it.
         nms_free: take the head that needs no NMS, where a ``.pt`` has one; by default Ultralytics takes the other.
+        precision: of an OpenVINO file on the CPU: ``f32``, ``bf16``, or ``auto`` for what OpenVINO finds fastest on this processor.
         trust: load the weights although they carry code.
 
     Attributes:
@@ -100,6 +104,7 @@ class Runtime:
         multi_label: bool = False,
         rectangular: bool = True,
         nms_free: bool = False,
+        precision: str = "auto",
         trust: bool = False,
     ) -> None:
         """Load the weights.
@@ -111,8 +116,10 @@ class Runtime:
             WeightsError: they are no detector.
             MissingPackageError: the format's runtime is not installed.
             MachineError: the device is not there.
-            ConfigError: the input size or ``half`` does not fit.
+            ConfigError: the input size, ``half`` or ``precision`` does not fit.
         """
+        if precision not in _PRECISIONS:
+            raise ConfigError(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
         self.weights = Path(weights)
         self.conf, self.iou, self.max_det, self.agnostic, self.multi_label = conf, iou, max_det, agnostic, multi_label
         self.wanted_max_det = max_det
@@ -127,8 +134,9 @@ class Runtime:
         if loaded:
             self._backend = self._torch_backend(loaded, half=half, nms_free=nms_free)
         else:
-            self._backend = self._exported_backend(half=half, trust=trust)
+            self._backend = self._exported_backend(half=half, precision=precision, trust=trust)
         use_all_cores()
+        self._engine = self._fitting_engine()
         self.names: dict[int, str] = dict(loaded.names if loaded else self._backend.names)
         self.stride = int(self._backend.stride)
         dynamic = loaded is not None or bool(self._backend.dynamic)
@@ -157,7 +165,16 @@ class Runtime:
         with confined(), quiet_ultralytics():
             return AutoBackend(loaded.model, device=self.device, fp16=half, verbose=False, end2end=nms_free).eval()
 
-    def _exported_backend(self, *, half: bool, trust: bool) -> AutoBackend:
+    def _fitting_engine(self) -> TorchBackend | OpenVinoBackend | OnnxBackend | _AnyBackend:
+        """Return what takes letterboxed images to candidates the shortest way."""
+        if isinstance(self._backend, OpenVinoBackend | OnnxBackend):
+            return self._backend
+        if self._head is not None and TorchBackend.fits(self._backend.model, self.device):
+            with torch.inference_mode():
+                return TorchBackend(self._backend.model)
+        return _AnyBackend(self._backend, self.device)
+
+    def _exported_backend(self, *, half: bool, precision: str, trust: bool) -> AutoBackend | OpenVinoBackend | OnnxBackend:
         if self.format in _PROGRAMS and not trust:
             raise UnsafeWeightsError(
                 f"{self.weights} is refused: a file in the format {self.format} is a program; if you made it yourself, or trust "
@@ -168,7 +185,8 @@ class Runtime:
             raise MissingPackageError(f"{self.weights} needs the package {package}; install it with: pip install '{source}'")
         try:
             with confined(), quiet_ultralytics():
-                backend = AutoBackend(str(self.weights), device=self.device, fp16=half, verbose=False).eval()
+                backend = direct_backend(self.format, self.weights, self.device, precision)
+                backend = backend or AutoBackend(str(self.weights), device=self.device, fp16=half, verbose=False).eval()
         except ImportError as error:
             raise MissingPackageError(f"{self.weights} needs the package {error.name}; install it with: pip install") from error
         except (MemoryError, WeightsError):
@@ -215,26 +233,34 @@ class Runtime:
         auto = self.rectangular and len({image.shape for image in images_bgr}) == 1
         letterbox = LetterBox(self.imgsz_hw, auto=auto, stride=self.stride)
         with torch.inference_mode():
-            batch = self._to_tensor([letterbox(image=image) for image in images_bgr])
+            letterboxed = [letterbox(image=image) for image in images_bgr]
+            inputs = self._engine.prepare(letterboxed)
             prepared = self._now()
-            raw = self._backend(batch)
+            raw = self._engine(inputs, self.conf)
             inferred = self._now()
-            self._learn_limit(raw)
-            found = nms.non_max_suppression(
-                raw,
-                self.conf,
-                self.iou,
-                self.classes,
-                self.agnostic,
-                multi_label=self.multi_label,
-                max_det=max_det or self.max_det,
-                max_time_img=math.inf,  # otherwise the batch's later images come back empty on a slow machine
-                max_wh=max(_NMS_OFFSET_PX, *self.imgsz_hw),
-                end2end=bool(self._backend.end2end),
-            )
-            rows = [_boxes_of(boxes, batch.shape[2:], image.shape[:2]) for boxes, image in zip(found, images_bgr, strict=True)]
+            found = [boxes for batch in raw for boxes in self._chosen(batch, max_det or self.max_det)]
+            rows = [
+                _boxes_of(boxes, framed.shape[:2], image.shape[:2])
+                for boxes, framed, image in zip(found, letterboxed, images_bgr, strict=True)
+            ]
         self.seconds = {"preprocess": prepared - started, "inference": inferred - prepared, "postprocess": self._now() - inferred}
         return rows
+
+    def _chosen(self, raw: Any, max_det: int) -> list[torch.Tensor]:
+        """Return the boxes of a batch that NMS keeps."""
+        self._learn_limit(raw)
+        return nms.non_max_suppression(
+            raw,
+            self.conf,
+            self.iou,
+            self.classes,
+            self.agnostic,
+            multi_label=self.multi_label,
+            max_det=max_det,
+            max_time_img=math.inf,  # otherwise the batch's later images come back empty on a slow machine
+            max_wh=max(_NMS_OFFSET_PX, *self.imgsz_hw),
+            end2end=self.chooses,
+        )
 
     def candidates(self, image_bgr: np.ndarray) -> np.ndarray | None:
         """Return every box that the network proposes for one image, before NMS.
@@ -251,7 +277,7 @@ class Runtime:
         check_images([image_bgr])
         letterbox = LetterBox(self.imgsz_hw, auto=self.rectangular, stride=self.stride)
         with torch.inference_mode():
-            raw = _boxes_part(self._backend(self._to_tensor([letterbox(image=image_bgr)])))
+            raw = _boxes_part(self._engine(self._engine.prepare([letterbox(image=image_bgr)]), 0.0)[0])
         return np.ascontiguousarray(raw[0].float().cpu().numpy().T)
 
     def _learn_limit(self, raw: Any) -> None:
@@ -265,11 +291,22 @@ class Runtime:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def _to_tensor(self, letterboxed: list[np.ndarray]) -> torch.Tensor:
-        """Return (B, 3, H, W) RGB in 0…1 on the device."""
-        batch = torch.from_numpy(np.stack(letterboxed)).to(self.device)
+
+class _AnyBackend:
+    """Ultralytics' `AutoBackend`, called like the shorter ways: any format, any device, one batch."""
+
+    def __init__(self, backend: AutoBackend, device: torch.device) -> None:
+        self._backend, self._device = backend, device
+
+    def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Return one batch (B, 3, H, W), RGB in 0…1 on the device."""
+        batch = torch.from_numpy(np.stack(images_bgr)).to(self._device)
         batch = batch.permute(0, 3, 1, 2).contiguous().flip(1)
-        return (batch.half() if self._backend.fp16 else batch.float()).div_(255)
+        return [(batch.half() if self._backend.fp16 else batch.float()).div_(255)]
+
+    def __call__(self, batches: Sequence[torch.Tensor], lowest_score: float) -> list[Any]:
+        """Return the network's answer to each batch."""
+        return [self._backend(batch) for batch in batches]
 
 
 def format_of(weights: str | Path) -> str:

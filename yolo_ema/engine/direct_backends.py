@@ -1,0 +1,131 @@
+"""OpenVINO and ONNX Runtime on the CPU without the copies in between: the same files as `AutoBackend` reads, the same numbers.
+
+What differs from `AutoBackend`: the image's bytes go in as they lie (OpenVINO turns them to RGB in 0…1 by itself; for ONNX Runtime
+it is one pass), every core that this process may use counts, and threads that wait do not spin.
+
+Each image goes through by itself, as in `torch_backend`.
+"""
+
+from __future__ import annotations
+
+import platform
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from ultralytics.nn.backends.base import BaseBackend
+
+from yolo_ema.engine.environment import use_all_cores
+
+__all__ = ["OnnxBackend", "OpenVinoBackend", "direct_backend"]
+
+
+def direct_backend(format_name: str, weights: Path, device: torch.device, precision: str) -> OpenVinoBackend | OnnxBackend | None:
+    """Return the direct way to a file, or None where `AutoBackend` has to read it: another format or device, or a foreign file."""
+    kinds = {"openvino": OpenVinoBackend, "onnx": OnnxBackend}
+    if device.type != "cpu" or format_name not in kinds:
+        return None
+    if format_name == "openvino" and not weights.is_file():
+        weights = next(weights.glob("*.xml"))
+    metadata = BaseBackend.read_metadata(weights)
+    if "names" not in metadata or int(metadata.get("batch", 1)) != 1 or int(metadata.get("channels", 3)) != 3:
+        return None
+    found = kinds[format_name](weights, device, precision)
+    return found if found.loaded else None
+
+
+class _DirectBackend(BaseBackend):
+    """An exported file with what it says of itself, read as Ultralytics reads it.
+
+    Attributes:
+        loaded: whether this way fits the file.
+    """
+
+    def __init__(self, weights: Path, device: torch.device, precision: str) -> None:
+        self.loaded, self._precision = True, precision
+        super().__init__(weights, device)
+
+    @abstractmethod
+    def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return what `forward` takes, for each image."""
+
+    def __call__(self, images: Sequence[np.ndarray], lowest_score: float) -> list[Tensor]:
+        """Return the network's answer (1, 4 + K, N) or (1, N, 6) to each image."""
+        return [torch.from_numpy(self.forward(image)) for image in images]
+
+
+class OpenVinoBackend(_DirectBackend):
+    """An OpenVINO file. One call at a time: it has one request."""
+
+    def load_model(self, weight: Any) -> None:
+        """Read and compile the file."""
+        import openvino
+        from openvino.preprocess import ColorFormat, PrePostProcessor
+
+        self.apply_metadata(self.read_metadata(weight))
+        core = openvino.Core()
+        model = core.read_model(model=str(weight), weights=Path(weight).with_suffix(".bin"))
+        if core.available_devices != ["CPU"] or platform.machine() not in {"x86_64", "AMD64"} or _amx_would_crash(model):
+            self.loaded = False
+            return
+        steps = PrePostProcessor(model)
+        tensor = steps.input().tensor()
+        tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC")).set_color_format(ColorFormat.BGR)
+        steps.input().preprocess().convert_element_type(openvino.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": use_all_cores()}
+        if self._precision != "auto":
+            config["INFERENCE_PRECISION_HINT"] = self._precision
+        self._request = core.compile_model(steps.build(), "CPU", config).create_infer_request()
+
+    def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return each image as (1, H, W, 3) uint8."""
+        return [np.ascontiguousarray(image)[None] for image in images_bgr]
+
+    def forward(self, im: np.ndarray) -> np.ndarray:
+        """Return the answer to one prepared image; a copy, since OpenVINO writes the next into the same memory."""
+        return np.array(self._request.infer({0: im}, share_inputs=True, share_outputs=True)[0])
+
+
+class OnnxBackend(_DirectBackend):
+    """An ONNX file in ONNX Runtime."""
+
+    def load_model(self, weight: Any) -> None:
+        """Read the file."""
+        import onnxruntime
+
+        self.apply_metadata(self.read_metadata(weight))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = use_all_cores()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # it warns of what it puts right by itself
+        self._session = onnxruntime.InferenceSession(str(weight), options, providers=["CPUExecutionProvider"])
+        (images, *others), answer = self._session.get_inputs(), self._session.get_outputs()[0]
+        self.loaded = not others and images.type == "tensor(float)"
+        self._names = [answer.name], images.name
+        self.dynamic = isinstance(answer.shape[0], str)
+
+    def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return each image as (1, 3, H, W) float32, RGB in 0…1."""
+        return [cv2.dnn.blobFromImage(image, 1 / 255, swapRB=True) for image in images_bgr]
+
+    def forward(self, im: np.ndarray) -> np.ndarray:
+        """Return the answer to one prepared image."""
+        outputs, name = self._names
+        return self._session.run(outputs, {name: im})[0]
+
+
+def _amx_would_crash(model: Any) -> bool:
+    """Say whether OpenVINO's plugin may crash: int8 with a dynamic shape on a processor with AMX, as Ultralytics' backend knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return (
+        model.input().get_partial_shape().is_dynamic
+        and any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
+        and cpuinfo.exists()
+        and "amx_int8" in cpuinfo.read_text(encoding="utf-8", errors="replace")
+    )
