@@ -251,6 +251,30 @@ def test_a_transport_stream_over_tcp(tmp_path):
     assert numbers(seen) == list(range(30))
 
 
+def test_a_transport_stream_over_udp(tmp_path):
+    write_video(tmp_path / "x.ts")
+    content = (tmp_path / "x.ts").read_bytes()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    over = threading.Event()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+            while not over.is_set():
+                for at in range(0, len(content), 7 * 188):
+                    line.sendto(content[at : at + 7 * 188], ("127.0.0.1", port))
+                    over.wait(0.02)
+
+    threading.Thread(target=send, daemon=True).start()
+    with feeds_of(f"udp://127.0.0.1:{port}", network=NetworkOptions(open_timeout_s=10), every_frame=True) as feeds:
+        seen = watch(feeds, lambda event: event.frame is not None and event.frame.index == 20)
+        over.set()
+        seen += watch(feeds, lambda event: event.problem != "")
+    assert {one.frame.image_wh for one in seen if one.frame} == {(160, 120)}
+    assert "no answer in time" in seen[-1].problem or "brought no frame" in seen[-1].problem
+
+
 def write_video(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
