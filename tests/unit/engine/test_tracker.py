@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,6 +88,28 @@ def test_tiny_boxes_that_do_not_overlap_from_frame_to_frame():
     frames = [found(k, [box(20 + 10 * k, 60, side=8)], fps=5) for k in range(10)]
     assert ids_of(Tracker(frame_rate=5), frames) == [[1]] * 10
     assert len({tuple(row) for row in ids_of(Tracker(preset="botsort"), frames)}) > 1, "this is why the preset is there"
+
+
+def test_a_moving_camera_is_followed():
+    """The camera jumps to and fro over standing objects; what it sees of the ground says so."""
+    rng = np.random.default_rng(1)
+    ground = cv2.GaussianBlur(rng.integers(0, 256, (400, 600, 3), dtype=np.uint8), (0, 0), 2)
+    ground = cv2.normalize(ground, None, 0, 255, cv2.NORM_MINMAX)
+    places = np.array([[200.0, 150], [260, 200], [330, 160]])
+    corners = [(100 + 12 * (k % 2) + 9 * (k % 3), 80 + 7 * (k % 5)) for k in range(12)]
+    frames = [
+        found(k, [box(*place) for place in places - (x, y)], image=np.ascontiguousarray(ground[y : y + 240, x : x + 320]), fps=5)
+        for k, (x, y) in enumerate(corners)
+    ]
+    tracker = Tracker(frame_rate=5)
+    for k, frame in enumerate(frames):
+        assert tracker.update(frame).track_ids.tolist() == [1, 2, 3]
+        if k:
+            shift = np.subtract(corners[k - 1], corners[k])
+            np.testing.assert_allclose(tracker.homography, [[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]], atol=0.3)
+    blind = Tracker(frame_rate=5, compensate_motion=False)
+    assert ids_of(blind, frames) != [[1, 2, 3]] * len(frames)
+    assert np.array_equal(blind.homography, np.eye(3))
 
 
 def test_misses_are_bridged_and_time_counts_not_frames():
