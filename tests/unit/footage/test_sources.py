@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from yolo_ema.errors import ConfigError, SourceError
 from yolo_ema.footage.network import NetworkOptions
 from yolo_ema.footage.sources import open_sources
+from yolo_ema.footage.video_writer import VideoWriter
 
 
 @pytest.fixture
@@ -80,3 +83,50 @@ def test_names_with_odd_signs_are_files_if_they_exist(folder):
 def test_impossible_patience_is_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         NetworkOptions(**wrong)
+
+
+@pytest.fixture
+def mixed_folder(tmp_path):
+    for name in ("b.jpg", "a.PNG", "sub/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+    with VideoWriter(tmp_path / "v.mp4", frame_rate=Fraction(10), image_wh=(16, 16)) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((16, 16, 3), np.uint8))
+    (tmp_path / "notes.md").write_text("x")
+    return tmp_path
+
+
+def test_a_folder_gives_its_images_and_videos_sorted(mixed_folder):
+    assert [one.path.name for one in open_sources([str(mixed_folder)])] == ["a.PNG", "b.jpg", "c.jpg", "v.mp4"]
+
+
+def test_patterns_and_repeated_names(mixed_folder):
+    found = open_sources([str(mixed_folder / "*.jpg"), str(mixed_folder / "b.jpg"), str(mixed_folder / "**/c.*")])
+    assert [one.path.name for one in found] == ["b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing.jpg", "no file or folder"),
+        ("b.jgp", r"did you mean 'b\.jpg'"),
+        ("*.gif", "matches no image"),
+        ("notes.md", "neither"),
+    ],
+)
+def test_what_is_not_there_is_named(mixed_folder, name, reason):
+    with pytest.raises(SourceError, match=reason):
+        open_sources([str(mixed_folder / name)])
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(SourceError, match="holds no image"):
+        open_sources([str(tmp_path)])
+
+
+def test_frames_carry_source_index_and_time(mixed_folder):
+    image, video = open_sources([str(mixed_folder / "b.jpg"), str(mixed_folder / "v.mp4")])
+    assert [(frame.index, frame.time_s) for frame in image.open()] == [(0, 0.0)]
+    assert [(frame.index, round(frame.time_s, 3)) for frame in video.open()] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    assert next(iter(video.open())).source == str(mixed_folder / "v.mp4")

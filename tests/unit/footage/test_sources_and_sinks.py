@@ -4,17 +4,12 @@ import contextlib
 import json
 from fractions import Fraction
 
-import cv2
 import numpy as np
-import pytest
 
-from yolo_ema.errors import SourceError
 from yolo_ema.footage.drawing import class_colour_bgr, draw_detections
 from yolo_ema.footage.frames import Frame, FrameDetections
 from yolo_ema.footage.sinks import AnnotatedCopies, FrameContext, JsonLines
-from yolo_ema.footage.sources import open_sources
 from yolo_ema.footage.video import VideoReader
-from yolo_ema.footage.video_writer import VideoWriter
 
 NAMES = {0: "pedestrian", 1: "car"}
 
@@ -23,53 +18,6 @@ def _found(boxes, source="a.jpg", index=0, image_wh=(200, 150), track_ids=None) 
     rows = np.array(boxes, float).reshape(-1, 6)
     frame = Frame(np.zeros((image_wh[1], image_wh[0], 3), np.uint8), source, index, index / 10)
     return FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(int), NAMES, track_ids)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for name in ("b.jpg", "a.PNG", "sub/c.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        assert cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
-    with VideoWriter(tmp_path / "v.mp4", frame_rate=Fraction(10), image_wh=(16, 16)) as writer:
-        for _ in range(3):
-            writer.write(np.zeros((16, 16, 3), np.uint8))
-    (tmp_path / "notes.md").write_text("x")
-    return tmp_path
-
-
-def test_a_folder_gives_its_images_and_videos_sorted(folder):
-    assert [one.path.name for one in open_sources([str(folder)])] == ["a.PNG", "b.jpg", "c.jpg", "v.mp4"]
-
-
-def test_patterns_and_repeated_names(folder):
-    found = open_sources([str(folder / "*.jpg"), str(folder / "b.jpg"), str(folder / "**/c.*")])
-    assert [one.path.name for one in found] == ["b.jpg", "c.jpg"]
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("missing.jpg", "no file or folder"),
-        ("b.jgp", r"did you mean 'b\.jpg'"),
-        ("*.gif", "matches no image"),
-        ("notes.md", "neither"),
-    ],
-)
-def test_what_is_not_there_is_named(folder, name, reason):
-    with pytest.raises(SourceError, match=reason):
-        open_sources([str(folder / name)])
-
-
-def test_an_empty_folder_is_an_error(tmp_path):
-    with pytest.raises(SourceError, match="holds no image"):
-        open_sources([str(tmp_path)])
-
-
-def test_frames_carry_source_index_and_time(folder):
-    image, video = open_sources([str(folder / "b.jpg"), str(folder / "v.mp4")])
-    assert [(frame.index, frame.time_s) for frame in image.open()] == [(0, 0.0)]
-    assert [(frame.index, round(frame.time_s, 3)) for frame in video.open()] == [(0, 0.0), (1, 0.1), (2, 0.2)]
-    assert next(iter(video.open())).source == str(folder / "v.mp4")
 
 
 def test_a_json_line_has_the_promised_keys(tmp_path):
