@@ -1,0 +1,48 @@
+"""What the shorter ways from bytes to boxes assume about Ultralytics and torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torchvision  # noqa: F401 - Ultralytics' NMS runs on its kernel
+from torch import nn
+from torch.nn import functional
+from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.head import Detect
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import nms
+
+
+def test_a_model_is_layers_with_the_sources_of_their_inputs_and_a_list_of_what_to_keep():
+    model = DetectionModel("yolo11n.yaml", verbose=False).eval()
+    outputs, x = [], torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        wanted = model(x)[0]
+        for layer in model.model:
+            if layer.f != -1:
+                x = outputs[layer.f] if isinstance(layer.f, int) else [x if n == -1 else outputs[n] for n in layer.f]
+            x = layer(x)
+            outputs.append(x if layer.i in model.save else None)
+    np.testing.assert_array_equal(x[0], wanted)
+
+
+def test_the_head_keeps_box_and_class_branches_as_sequences_that_end_with_a_plain_convolution():
+    head = Detect(nc=3, ch=(16, 32))
+    for branch in (*head.cv2, *head.cv3):
+        assert isinstance(branch[-1], nn.Conv2d)
+    assert all(isinstance(part, Conv) for branch in head.cv2 for part in branch[:-1])
+
+
+def test_nms_takes_six_columns_for_boxes_already_chosen():
+    raw = torch.zeros(1, 7, 6)
+    raw[0, :4], raw[0, 4] = 10.0, 0.9
+    assert nms.non_max_suppression(raw, 0.25, 0.7)[0].shape != (1, 6)
+
+
+def test_torch_joins_a_convolution_and_its_activation():
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(1, 8, 9, 9, generator=generator), torch.randn(4, 8, 3, 3, generator=generator)
+    bias = torch.randn(4, generator=generator)
+    packed = torch.ops.mkldnn._reorder_convolution_weight(weight, [1, 1], [1, 1], [1, 1], 1, None)
+    found = torch.ops.mkldnn._convolution_pointwise(x, packed, bias, [1, 1], [1, 1], [1, 1], 1, "swish", [], "")
+    np.testing.assert_allclose(found, functional.silu(functional.conv2d(x, weight, bias, padding=1)), rtol=1e-4, atol=1e-4)
