@@ -6,6 +6,7 @@ never waits for anything without a limit, and abandons it when its time is over.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -115,8 +116,12 @@ class LiveFootage(Footage):
                 self._watcher.start()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield frames until `close`, or until the source is given up. Raises `SourceError` then."""
+        """Yield frames until `close`, or until the source is given up. Raises `SourceError` then; disconnects when left."""
         self.start()
+        with contextlib.closing(self):
+            yield from self._frames()
+
+    def _frames(self) -> Iterator[Frame]:
         while not self.mailbox.closed:
             event = self.mailbox.take(timeout_s=1.0)
             if event is None:

@@ -248,6 +248,14 @@ def test_closing_from_another_thread_lets_a_waiting_reader_go():
     footage.close()
 
 
+def test_leaving_the_loop_disconnects():
+    connection = Played(endless())
+    for frame in source(connection).open():
+        assert frame.index >= 0
+        break
+    assert connection.closed.wait(5)
+
+
 def test_waits_grow_with_the_outage_and_are_never_all_alike():
     options = NetworkOptions(first_wait_s=0.25, wait_share=0.125, longest_wait_s=10)
     for outage_s, expected in [(0, 0.25), (1, 0.25), (4, 0.5), (40, 5), (4000, 10)]:
