@@ -25,7 +25,7 @@ JOINED_IOU = 0.5
 """IoU from which two cut boxes, each clipped to what both views show, are parts of one object."""
 
 _PAIRS_A_BLOCK = 1_000_000  # bounds the memory
-_BAND_OF_HEIGHTS = 4  # a band is that many times as high as the median box,
+_BAND_OF_HEIGHTS = 2  # a band is that many times as high as the median box,
 _MOST_BANDS = 256  # and no lower than this part of the image
 
 
