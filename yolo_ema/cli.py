@@ -60,10 +60,15 @@ VERBS = (
     ),
     Verb(
         "detect",
-        "find objects in images, folders and videos",
+        "find objects in images, videos, cameras and network streams",
         "yolo_ema.options.detect:DetectOptions",
         "yolo_ema.engine.detection:detect",
-        ("detect flight.mp4 --weights best.pt", "detect photos/ --weights best.onnx --out boxes --conf 0.3"),
+        (
+            "detect flight.mp4 --weights best.pt",
+            "detect photos/ --weights best.onnx --tile 640x640 --save coco,annotated --out boxes",
+            "detect flight.mp4 --weights best.pt --track --count-line gate=0.1,0.5,0.9,0.5",
+            "detect rtsp://10.0.0.7/live 0 --weights best.pt --serve 8080 --save jsonl",
+        ),
     ),
     Verb(
         "export",

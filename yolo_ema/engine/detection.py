@@ -1,116 +1,94 @@
-"""The ``detect`` verb: footage in, annotated copies and ``detections.jsonl`` out."""
+"""The ``detect`` verb: footage in; pictures, videos and lists of detections out."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 import sys
+import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
+import numpy as np
 from tqdm import tqdm
 
+from yolo_ema.engine.detect_output import DetectOutput
+from yolo_ema.engine.detect_result import DetectResult, SourceSummary, most_frequent
 from yolo_ema.engine.detector import Detector
-from yolo_ema.errors import SourceError
-from yolo_ema.footage.sinks import AnnotatedCopies, FrameContext, JsonLines
-from yolo_ema.footage.sources import Source, open_sources
+from yolo_ema.engine.output_thread import OutputThread
+from yolo_ema.engine.tracker import Tracker
+from yolo_ema.footage.feeds import FeedEvent, Feeds
+from yolo_ema.footage.frames import FrameDetections
+from yolo_ema.footage.sources import NetworkOptions, Source, open_sources
+from yolo_ema.footage.window import Window
 from yolo_ema.options.detect import DetectOptions
 
-__all__ = ["DetectResult", "SourceSummary", "detect", "fresh_folder"]
-
-
-@dataclass
-class SourceSummary:
-    """What came of one source."""
-
-    source: str
-    frames: int = 0
-    objects: int = 0
-    seconds: float = 0.0
-    frames_at_limit: list[int] = field(default_factory=list)
-    problem: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the summary as plain values."""
-        return {
-            "source": self.source,
-            "frames": self.frames,
-            "objects": self.objects,
-            "seconds": round(self.seconds, 3),
-            "frames_at_max_det": self.frames_at_limit,
-            "problem": self.problem or None,
-        }
-
-
-@dataclass(frozen=True)
-class DetectResult:
-    """What ``detect`` wrote. ``exit_code`` is 5 where a source could not be read to its end."""
-
-    out: Path
-    jsonl: Path
-    copies: tuple[Path, ...]
-    sources: tuple[SourceSummary, ...]
-    objects_per_class: dict[str, int]
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 5 where a source failed."""
-        return SourceError.exit_code if any(one.problem for one in self.sources) else 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the result as plain values."""
-        return {
-            "out": str(self.out),
-            "detections": str(self.jsonl),
-            "annotated": [str(path) for path in self.copies],
-            "sources": [one.as_json() for one in self.sources],
-            "objects_per_class": self.objects_per_class,
-        }
-
-    def as_text(self) -> str:
-        """Return a short table."""
-        shown = self.sources if len(self.sources) <= 20 else self.sources[:20]
-        lines = [f"{'frames':>8} {'objects':>8} {'seconds':>8}  source"]
-        lines += [f"{one.frames:8d} {one.objects:8d} {one.seconds:8.2f}  {one.source}" for one in shown]
-        if len(shown) < len(self.sources):
-            lines.append(f"{'':26}  … and {len(self.sources) - len(shown)} more")
-        total = SourceSummary(
-            "total", *(sum(getattr(one, key) for one in self.sources) for key in ("frames", "objects", "seconds"))
-        )
-        lines.append(f"{total.frames:8d} {total.objects:8d} {total.seconds:8.2f}  total")
-        if self.objects_per_class:
-            lines.append("objects: " + ", ".join(f"{count} {name}" for name, count in self.objects_per_class.items()))
-        lines += [
-            f"max_det reached in {one.source}, frames {_short(one.frames_at_limit)}: raise --max-det"
-            for one in self.sources
-            if one.frames_at_limit
-        ]
-        lines += [f"failed: {one.problem}" for one in self.sources if one.problem]
-        lines.append(f"written: {self.out}")
-        return "\n".join(lines)
-
-
-def _short(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+__all__ = ["detect", "fresh_folder"]
 
 
 def detect(options: DetectOptions) -> DetectResult:
-    """Detect on every source, writing annotated copies and ``detections.jsonl``.
+    """Detect on every source and write what is asked for.
 
-    A source that fails is named in the result and does not stop the others.
+    Decoding, inference, and drawing with encoding go on side by side, each in a thread of its own. A source that fails is named in
+    the result and does not stop the others. Ctrl-C and SIGTERM end the run with complete files; a second one ends it at once.
 
     Raises:
         SourceError: a source does not exist.
         WeightsError: the weights cannot be used.
+        ConfigError: a class, line, zone or page that cannot be.
         DiskFullError: there is no room for what is written.
     """
-    sources = open_sources(options.source, max_pixels=options.max_pixels)
-    detector = Detector(
+    network = NetworkOptions(
+        open_timeout_s=options.open_timeout,
+        read_timeout_s=options.read_timeout,
+        stale_after_s=options.stale_after,
+        give_up_after_s=options.give_up_after,
+        every_frame=options.every_frame,
+        rtsp_transport=options.rtsp_transport,
+    )
+    sources = open_sources(options.source, max_pixels=options.max_pixels, network=network)
+    detector = _detector(options)
+    out = options.out or (Path() if options.save == ("none",) else fresh_folder(Path("runs/detect")))
+    run, feeds = _Run(detector, sources, options), Feeds(sources, every_frame=options.every_frame)
+    with (
+        contextlib.closing(DetectOutput(options, out, detector.names, feeds.status)) as output,
+        _window(options) as window,
+        feeds,
+        _ended_by_signals(feeds.stop) as interrupted,
+        OutputThread(output.take) as thread,
+    ):
+        for item in run.detections(feeds):
+            thread.put(item)
+            if window is not None and not window.show(output.picture):
+                feeds.stop()
+    return run.result(out, output, interrupted=bool(interrupted))
+
+
+@contextlib.contextmanager
+def _window(options: DetectOptions) -> Iterator[Window | None]:
+    """Open a window where one is wanted."""
+    if not options.show:
+        yield None
+        return
+    with contextlib.closing(Window("yolo-ema")) as window:
+        yield window
+
+
+def _detector(options: DetectOptions) -> Detector:
+    imgsz = None if not options.imgsz else options.imgsz[0] if len(options.imgsz) == 1 else (options.imgsz[0], options.imgsz[1])
+    return Detector(
         options.weights,
-        imgsz=_imgsz(options.imgsz),
+        tile=options.tile,
+        overlap=options.overlap,
+        whole_frame=options.whole_frame,
+        merge=options.merge,
+        track=options.tracks,
+        camera_motion=options.camera_motion,
+        imgsz=imgsz,
         conf=options.conf,
         iou=options.iou,
         max_det=options.max_det,
@@ -120,57 +98,105 @@ def detect(options: DetectOptions) -> DetectResult:
         max_pixels=options.max_pixels,
         trust=options.trust,
     )
-    out = options.out or fresh_folder(Path("runs/detect"))
-    summaries: list[SourceSummary] = []
-    counts: Counter[str] = Counter()
-    with contextlib.closing(JsonLines(out)) as lines, contextlib.closing(AnnotatedCopies(out)) as copies:
-        progress = tqdm(sources, desc="sources", unit="source", file=sys.stderr, disable=_quiet() or len(sources) == 1)
-        drawn = copies if options.annotate else None
-        summaries.extend(_detect_source(source, detector, lines, drawn, counts) for source in progress)
-    return DetectResult(out, lines.paths[0], copies.paths, tuple(summaries), dict(counts.most_common()))
 
 
-def _detect_source(
-    source: Source, detector: Detector, lines: JsonLines, copies: AnnotatedCopies | None, counts: Counter[str]
-) -> SourceSummary:
-    summary = SourceSummary(source.name)
-    started = time.perf_counter()
-    try:
-        footage = source.open()
-        frames = tqdm(
-            footage,
-            desc=source.name,
-            total=footage.frame_count,
-            unit="frame",
-            file=sys.stderr,
-            disable=_quiet() or not source.is_video,
+class _Run:
+    """Detects on what the feeds bring, and keeps the account."""
+
+    def __init__(self, detector: Detector, sources: list[Source], options: DetectOptions) -> None:
+        self._detector, self._tracks = detector, options.tracks
+        self._trackers: dict[str, Tracker] = {}
+        self._summaries = {source.name: SourceSummary(source.name, is_live=source.is_live) for source in sources}
+        self._started: dict[str, float] = {}
+        self._per_class: Counter[str] = Counter()
+        self._tiling: dict[str, str] = {}
+        self._progress = _progress(sources)
+
+    def detections(self, feeds: Feeds) -> Iterator[tuple[FeedEvent, FrameDetections | None, np.ndarray | None]]:
+        """Yield every event of the feeds, what was found in its frame, and the camera's motion to it where it is known."""
+        with self._progress:
+            for event in feeds:
+                found = self._look(event)
+                tracker = self._trackers.get(event.source.name)
+                yield event, found, tracker.homography if tracker else None
+                if event.ended:
+                    self._end(event)
+                elif event.problem:
+                    self._progress.write(f"yolo-ema: {event.problem}", file=sys.stderr)
+        for status in feeds.status():
+            if status.name in self._summaries:
+                summary = self._summaries[status.name]
+                summary.frames_dropped, summary.reconnects = status.frames_dropped, status.reconnects
+
+    def _look(self, event: FeedEvent) -> FrameDetections | None:
+        frame, name = event.frame, event.source.name
+        if frame is None:
+            return None
+        self._started.setdefault(name, time.perf_counter())
+        self._say_tiling(frame.image_wh)
+        found = self._detector.detect_frame(frame)
+        if self._tracks and event.source.is_video:
+            rate = event.footage.frame_rate if event.footage else None
+            found = self._detector.tracker(self._trackers, name, rate).update(found)
+        summary = self._summaries[name]
+        summary.frames += 1
+        summary.objects += len(found)
+        summary.seconds = time.perf_counter() - self._started[name]
+        if len(found) >= self._detector.max_det:
+            summary.frames_at_limit.append(frame.index)
+        self._per_class.update(found.names[int(class_id)] for class_id in found.class_ids)
+        if event.footage and len(self._summaries) == 1:
+            self._progress.total = event.footage.frame_count
+        self._progress.update()
+        return found
+
+    def _end(self, event: FeedEvent) -> None:
+        damaged = event.footage.damaged_packets if event.footage else 0
+        passed_over = f"{event.source.name}: {damaged} damaged packets were passed over" if damaged else ""
+        self._summaries[event.source.name].problem = event.problem or passed_over
+        self._trackers.pop(event.source.name, None)
+
+    def _say_tiling(self, image_wh: tuple[int, int]) -> None:
+        size = "{}x{}".format(*image_wh)
+        if size not in self._tiling:
+            self._tiling[size] = self._detector.plan(image_wh)
+            self._progress.write(f"yolo-ema: {self._tiling[size]}", file=sys.stderr)
+
+    def result(self, out: Path, output: DetectOutput, *, interrupted: bool) -> DetectResult:
+        """Return the account."""
+        for name, counts in output.counts().items():
+            self._summaries[name].counts = counts
+        return DetectResult(
+            out, output.paths(), tuple(self._summaries.values()), most_frequent(self._per_class), self._tiling, interrupted
         )
-        for frame in frames:
-            found = detector.detect_frames([frame])[0]
-            context = FrameContext(footage.frame_rate, source.stem)
-            lines.write(found, context)
-            if copies is not None:
-                copies.write(found, context)
-            summary.frames += 1
-            summary.objects += len(found)
-            counts.update(found.names[int(class_id)] for class_id in found.class_ids)
-            if len(found) >= detector.max_det:
-                summary.frames_at_limit.append(frame.index)
-        if footage.damaged_packets:
-            summary.problem = f"{source.name}: {footage.damaged_packets} damaged packets were passed over"
-    except SourceError as error:
-        summary.problem = str(error)
+
+
+def _progress(sources: list[Source]) -> tqdm:
+    """Return a bar over frames, with a total where it is known without opening anything: for images."""
+    total = None if any(source.is_video for source in sources) else len(sources)
+    return tqdm(desc="detect", total=total, unit="frame", file=sys.stderr, disable=not sys.stderr.isatty())
+
+
+@contextlib.contextmanager
+def _ended_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call ``stop`` at the first Ctrl-C or SIGTERM; a second one interrupts at once. Yields the signals that came."""
+    came: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
     finally:
-        if copies is not None:
-            copies.end_source(summary.source)
-    summary.seconds = time.perf_counter() - started
-    return summary
-
-
-def _imgsz(sides: tuple[int, ...]) -> int | tuple[int, int] | None:
-    if not sides:
-        return None
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def fresh_folder(base: Path) -> Path:
@@ -182,7 +208,3 @@ def fresh_folder(base: Path) -> Path:
             folder.mkdir(parents=True)
             return folder
     raise AssertionError("unreachable: the names have no end")
-
-
-def _quiet() -> bool:
-    return not sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""`Detector`: boxes from arrays, files, folders and videos, as Ultralytics `Results`."""
+"""`Detector`: boxes from arrays, files, folders, videos, cameras and streams, as Ultralytics `Results`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import torch
 from ultralytics.engine.results import Results
 
 from yolo_ema.engine.runtime import Runtime
+from yolo_ema.engine.tiled import TiledRuntime
+from yolo_ema.engine.tracker import Tracker
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError, did_you_mean
+from yolo_ema.footage.feeds import Feeds
 from yolo_ema.footage.frames import Frame, FrameDetections
-from yolo_ema.footage.sources import open_sources
+from yolo_ema.footage.sources import NetworkOptions, open_sources
 from yolo_ema.image_header import LARGEST_PIXELS
+from yolo_ema.options.tiles import tile_problems, tile_size
 from yolo_ema.resources import weights_dir
 
 __all__ = ["DEFAULT_WEIGHTS", "Detector", "default_weights"]
@@ -21,6 +25,8 @@ __all__ = ["DEFAULT_WEIGHTS", "Detector", "default_weights"]
 DEFAULT_WEIGHTS = "yolo11n-ema-visdrone.pt"
 
 Image = np.ndarray | str | Path
+_FRAME_RATE = 30.0
+"""Frames a second, where a source does not say."""
 
 
 def default_weights() -> Path:
@@ -41,12 +47,20 @@ class Detector:
         >>> detector = Detector("best.pt")
         >>> results = detector.detect("junction.jpg")
         >>> results.boxes.xyxy, results.boxes.conf, results.boxes.cls
+        >>> for results in Detector("best.pt", track=True).stream("rtsp://camera.local/stream"):
+        ...     print(results.boxes.id)
     """
 
     def __init__(
         self,
         weights: str | Path | None = None,
         *,
+        tile: str | tuple[int, int] = "auto",
+        overlap: float = 0.2,
+        whole_frame: bool | None = None,
+        merge: str = "nms",
+        track: bool = False,
+        camera_motion: bool = True,
         imgsz: int | tuple[int, int] | None = None,
         conf: float = 0.25,
         iou: float = 0.7,
@@ -61,6 +75,12 @@ class Detector:
 
         Args:
             weights: a ``.pt`` or an exported file; None takes the shipped ones.
+            tile: ``auto``, ``off``, or the width and height of tiles in pixels, as (640, 640) or ``"640x640"``.
+            overlap: least overlap of neighbouring tiles as a share of the tile, 0…0.9.
+            whole_frame: also look at the whole frame, for what is larger than a tile; None decides it as ``tile`` does.
+            merge: how the tiles' boxes become one set, see `yolo_ema.tiling.merge`.
+            track: give objects of a stream identities that last; see `stream`.
+            camera_motion: with ``track``, take the camera's own motion out before matching.
             imgsz: input size in pixels, one number or (height, width); None takes the weights' own.
             conf: lowest score that counts, 0…1.
             iou: overlap above which the weaker of two boxes of a class is dropped, 0…1.
@@ -69,18 +89,21 @@ class Detector:
             device: ``auto``, ``cpu``, ``cuda`` or a GPU's number.
             half: half precision, on a GPU.
             max_pixels: refuse images with more pixels before decoding them.
-            trust: load a ``.pt`` although it carries code.
+            trust: load weights although they carry code.
 
         Raises:
             WeightsError: the weights are missing, damaged, foreign, or carry code.
-            ConfigError: a class that the weights do not know.
+            ConfigError: a class that the weights do not know, or tiles that cannot be.
         """
+        tile_word = tile if isinstance(tile, str) else "x".join(map(str, tile))
+        if problems := list(tile_problems(tile_word, overlap)):
+            raise ConfigError("; ".join(problems))
         self.weights = Path(weights) if weights is not None else default_weights()
-        self.max_pixels = max_pixels
-        self.runtime = Runtime(
-            self.weights, device=device, imgsz=imgsz, half=half, conf=conf, iou=iou, max_det=max_det, trust=trust
-        )
-        self.runtime.classes = _ids_of(classes, self.names)
+        self.max_pixels, self.track, self.camera_motion = max_pixels, track, camera_motion
+        runtime = Runtime(self.weights, device=device, imgsz=imgsz, half=half, conf=conf, iou=iou, max_det=max_det, trust=trust)
+        runtime.classes = _ids_of(classes, runtime.names)
+        tile_wh = tile_size(tile_word) or tile
+        self.runtime = TiledRuntime(runtime, tile=tile_wh, overlap=overlap, whole_frame=whole_frame, merge=merge)
 
     @property
     def max_det(self) -> int:
@@ -92,6 +115,10 @@ class Detector:
         """The classes of the weights."""
         return self.runtime.names
 
+    def plan(self, image_wh: tuple[int, int]) -> str:
+        """Say in a sentence how frames of this width and height in pixels are looked at: in which tiles, and why."""
+        return self.runtime.plan(image_wh).reason
+
     def detect(self, image: Image | Sequence[Image]) -> Results | list[Results]:
         """Detect on an array, (H, W, 3) uint8 BGR, a path, or a list of these; a list gives a list.
 
@@ -99,31 +126,66 @@ class Detector:
             SourceError: an image cannot be read, or an array has another shape or type.
         """
         if isinstance(image, np.ndarray | str | Path):
-            return self._results(self.detect_frames([_frame_of(image, self.max_pixels)])[0])
-        return [self._results(self.detect_frames([_frame_of(one, self.max_pixels)])[0]) for one in image]
+            return self._results(self.detect_frame(_frame_of(image, self.max_pixels)))
+        return [self._results(self.detect_frame(_frame_of(one, self.max_pixels))) for one in image]
 
-    def stream(self, source: str | Path | Sequence[str | Path]) -> Iterator[Results]:
-        """Yield one result a frame of images, videos, folders or patterns; memory holds one frame.
+    def stream(self, source: str | Path | Sequence[str | Path], *, every_frame: bool = False) -> Iterator[Results]:
+        """Yield one result a frame of videos, cameras, network streams, images, folders or patterns.
+
+        Reading runs ahead in threads of its own. Several live sources take turns, each with its newest frame. With ``track``,
+        ``boxes.id`` holds the identities, −1 where an object has none yet; each source has identities of its own.
+
+        Args:
+            source: one source or several.
+            every_frame: of live sources take every frame, in place of the newest.
 
         Raises:
-            SourceError: a source cannot be opened or read.
+            SourceError: a source cannot be opened or read; with several, when the others have ended.
         """
-        sources = [source] if isinstance(source, str | Path) else source
-        for one in open_sources([str(path) for path in sources], max_pixels=self.max_pixels):
-            for frame in one.open():
-                yield self._results(self.detect_frames([frame])[0])
+        given = [source] if isinstance(source, str | Path) else source
+        sources = open_sources(
+            [str(one) for one in given], max_pixels=self.max_pixels, network=NetworkOptions(every_frame=every_frame)
+        )
+        trackers: dict[str, Tracker] = {}
+        failed: list[str] = []
+        with Feeds(sources, every_frame=every_frame) as feeds:
+            for event in feeds:
+                if event.frame is not None:
+                    found = self.detect_frame(event.frame)
+                    if self.track and event.source.is_video:
+                        rate = event.footage.frame_rate if event.footage else None
+                        found = self.tracker(trackers, event.source.name, rate).update(found)
+                    yield self._results(found)
+                if event.ended and event.problem:
+                    failed.append(event.problem)
+        if failed:
+            raise SourceError("; ".join(failed))
 
-    def detect_frames(self, frames: Sequence[Frame]) -> list[FrameDetections]:
-        """Detect on frames as one batch; the arrays that the sinks write."""
-        boxes = self.runtime([frame.image_bgr for frame in frames])
-        return [self._found(frame, rows) for frame, rows in zip(frames, boxes, strict=True)]
+    def tracker(self, trackers: dict[str, Tracker], source: str, frame_rate: object) -> Tracker:
+        """Return the tracker of a source out of ``trackers``, made where there is none yet."""
+        if source not in trackers:
+            rate = float(frame_rate) if frame_rate else _FRAME_RATE  # type: ignore[arg-type]
+            trackers[source] = Tracker(compensate_motion=self.camera_motion, frame_rate=rate)
+        return trackers[source]
 
-    def _found(self, frame: Frame, rows: np.ndarray) -> FrameDetections:
+    def detect_frame(self, frame: Frame) -> FrameDetections:
+        """Detect on a frame; the arrays that the sinks write."""
+        rows = self.runtime([frame.image_bgr])[0]
         return FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self.names)
 
     def _results(self, found: FrameDetections) -> Results:
-        rows = np.concatenate([found.boxes_xyxy, found.scores[:, None], found.class_ids[:, None]], axis=1).astype(np.float32)
-        return Results(orig_img=found.frame.image_bgr, path=found.frame.source, names=found.names, boxes=torch.from_numpy(rows))
+        columns = [found.boxes_xyxy, found.scores[:, None], found.class_ids[:, None]]
+        if found.track_ids is not None:
+            columns.insert(1, found.track_ids[:, None])
+        rows = np.concatenate(columns, axis=1).astype(np.float32)
+        speed_ms = {step: seconds * 1000 for step, seconds in self.runtime.seconds.items()}
+        return Results(
+            orig_img=found.frame.image_bgr,
+            path=found.frame.source,
+            names=found.names,
+            boxes=torch.from_numpy(rows),
+            speed=speed_ms,
+        )
 
 
 def _frame_of(image: Image, max_pixels: int) -> Frame:
@@ -135,7 +197,8 @@ def _frame_of(image: Image, max_pixels: int) -> Frame:
         return Frame(image, "array", 0, 0.0)
     sources = open_sources([str(image)], max_pixels=max_pixels)
     if len(sources) != 1 or sources[0].is_video:
-        raise SourceError(f"{image} is not one image; use Detector.stream for folders, patterns and videos")
+        what = sources[0].name if len(sources) == 1 else f"{image}, which holds {len(sources)} images and videos,"
+        raise SourceError(f"{what} is not one image; use Detector.stream for folders, patterns, videos and live sources")
     return next(iter(sources[0].open()))
 
 

@@ -6,10 +6,9 @@ import random
 from dataclasses import dataclass
 
 from yolo_ema.errors import ConfigError
+from yolo_ema.options.detect import RTSP_TRANSPORTS
 
-__all__ = ["RTSP_TRANSPORTS", "NetworkOptions"]
-
-RTSP_TRANSPORTS = ("tcp", "udp", "udp_multicast", "http")
+__all__ = ["NetworkOptions"]
 
 
 @dataclass(frozen=True)

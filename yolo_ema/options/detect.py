@@ -7,20 +7,48 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_ema.options.fields import Options, option
+from yolo_ema.options.tiles import MERGES, tile_problems
 
-__all__ = ["DetectOptions"]
+__all__ = ["RTSP_TRANSPORTS", "SAVED_KINDS", "DetectOptions"]
+
+SAVED_KINDS = ("annotated", "jsonl", "csv", "coco", "visdrone", "yolo", "crops", "mot", "visdrone-mot", "none")
+RTSP_TRANSPORTS = ("tcp", "udp", "udp_multicast", "http")
+_NEED_TRACKS = ("mot", "visdrone-mot")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectOptions(Options):
-    """What to detect on, with which weights, and where to write."""
+    """What to detect on, with which weights, how, and what to write."""
 
-    source: tuple[str, ...] = option(positional=True, help="images, videos, folders of them, or patterns such as 'flight/*.jpg'")
+    source: tuple[str, ...] = option(
+        positional=True,
+        help="images, videos, folders, patterns such as 'flight/*.jpg', cameras by number, addresses such as rtsp://host/live, "
+        "or a .txt list of these",
+    )
     weights: Path | None = option(None, help="a .pt or an exported file; without it the weights shipped with the project")
     out: Path | None = option(
-        None,
-        metavar="DIR",
-        help="folder for detections.jsonl and annotated copies, which replace no file; default: a fresh one in runs/",
+        None, metavar="DIR", help="folder for what is written, where no file is replaced; default: a fresh one in runs/"
+    )
+    save: tuple[str, ...] = option(("annotated", "jsonl"), choices=SAVED_KINDS, help="what to write, separated by commas")
+    tile: str = option(
+        "auto", metavar="auto|off|WxH", help="look at large images in tiles of this width and height in pixels, or as a whole"
+    )
+    overlap: float = option(0.2, help="overlap of neighbouring tiles as a share of the tile, 0 to 0.9")
+    whole_frame: bool | None = option(None, help="also look at the whole frame, for what is larger than a tile; default: as needed")
+    merge: str = option("nms", choices=MERGES, help="how the tiles' boxes become one set")
+    track: bool = option(False, help="give objects identities that last from frame to frame")
+    camera_motion: bool = option(True, help="with --track, take the camera's own motion out before matching")
+    count_line: tuple[str, ...] = option(
+        (),
+        repeated=True,
+        metavar="[NAME=]X1,Y1,X2,Y2",
+        help="count what crosses this line, in pixels or in shares of the frame; may be given several times; turns --track on",
+    )
+    zone: tuple[str, ...] = option(
+        (),
+        repeated=True,
+        metavar="[NAME=]X1,Y1,…,XN,YN",
+        help="count what is inside this polygon; may be given several times; turns --track on",
     )
     imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height,width; without it the weights' own")
     conf: float = option(0.25, help="lowest score that counts, 0 to 1")
@@ -29,14 +57,30 @@ class DetectOptions(Options):
     classes: tuple[str, ...] = option((), help="only these classes, by name, as in car,bus")
     device: str = option("auto", help="auto, cpu, cuda, or a GPU's number")
     half: bool = option(False, help="half precision, on a GPU")
+    every_frame: bool = option(False, help="of a live source take every frame, in place of the newest one")
+    open_timeout: float = option(3.0, metavar="SECONDS", help="how long a camera or stream may take to answer")
+    read_timeout: float = option(3.0, metavar="SECONDS", help="without a frame for so long, a live source is connected to again")
+    stale_after: float = option(4.5, metavar="SECONDS", help="without a new or changed picture for so long, a source is flagged")
+    rtsp_transport: str = option("tcp", choices=RTSP_TRANSPORTS, help="what RTSP streams come through")
+    give_up_after: float | None = option(
+        None, metavar="SECONDS", help="end a live source that stays away so long; without it, it is awaited for ever"
+    )
+    serve: int | None = option(None, metavar="PORT", help="show annotated frames, counts and rates on a web page; 0 picks a port")
+    serve_host: str = option("127.0.0.1", metavar="ADDRESS", help="address of that page; any but this machine's own wants a token")
+    serve_token: str | None = option(None, metavar="WORD", help="what a viewer of that page must know; YOLO_EMA_TOKEN sets it too")
+    show: bool = option(False, help="show the annotated frames in a window; q ends it")
     max_pixels: int = option(350_000_000, help="refuse images with more pixels, before decoding them")
-    annotate: bool = option(True, help="write annotated copies beside detections.jsonl")
     trust: bool = option(False, help="load a .pt although it carries code; only for files you made yourself")
+
+    @property
+    def tracks(self) -> bool:
+        """Whether identities are wanted: by name, or because lines and zones are counted."""
+        return self.track or bool(self.count_line or self.zone)
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
         if not self.source:
-            yield "no source is given; expected images, videos or folders"
+            yield "no source is given; expected images, videos, folders, a camera's number or an address"
         for name in ("conf", "iou"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"--{name} is {getattr(self, name)}; expected 0 to 1"
@@ -45,3 +89,17 @@ class DetectOptions(Options):
                 yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
         if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
             yield f"--imgsz is {' '.join(map(str, self.imgsz))}; expected one number or height,width, each 32 or more"
+        yield from tile_problems(self.tile, self.overlap)
+        yield from self._output_problems()
+
+    def _output_problems(self) -> Iterator[str]:
+        if "none" in self.save and len(self.save) > 1:
+            yield f"--save is {','.join(self.save)}; none stands alone"
+        if not self.tracks and (wanting := [kind for kind in self.save if kind in _NEED_TRACKS]):
+            yield f"--save {','.join(wanting)} wants --track: these files are about identities"
+        for name in ("open_timeout", "read_timeout", "stale_after", "give_up_after"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                yield f"--{name.replace('_', '-')} is {value}; expected seconds, more than 0"
+        if self.serve is not None and not 0 <= self.serve <= 65535:
+            yield f"--serve is {self.serve}; expected a port from 0 to 65535"

@@ -15,7 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolo_ema.engine.detection import DetectResult, detect, fresh_folder
+from yolo_ema.engine.detect_result import DetectResult
+from yolo_ema.engine.detection import detect, fresh_folder
 from yolo_ema.engine.exporting import ExportResult, export
 from yolo_ema.engine.training import TrainResult, train
 from yolo_ema.engine.validation import Evidence, ValResult
@@ -242,13 +243,14 @@ def _show(options: DemoOptions, weights: Path) -> tuple[Path, ...]:
                     source=source,
                     weights=weights,
                     out=options.out / "detected" / Path(name).stem,
+                    tile="off",
                     imgsz=imgsz,
                     iou=0.45,
                     device=options.device,
                 )
             )
         )
-    return tuple(path for result in found for path in result.copies)
+    return tuple(path for result in found for path in result.paths["annotated"])
 
 
 class _Clock:

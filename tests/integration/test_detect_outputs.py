@@ -1,0 +1,235 @@
+"""``yolo-ema detect``: what is written, counted and shown, and how it ends, with a network of random weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from misbehaving_servers import HttpServer, never_answers, plays
+
+from yolo_ema import Detector
+from yolo_ema.engine.registration import build_model
+from yolo_ema.errors import SourceError
+from yolo_ema.footage.video import VideoReader
+from yolo_ema.footage.video_writer import VideoWriter
+from yolo_ema.options.detect import SAVED_KINDS
+from yolo_ema.visdrone.annotations import CLASS_NAMES
+
+CONF = "0.0001"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose class scores lie high enough to be reported."""
+    torch.manual_seed(0)
+    model = build_model("yolo11n-ema", class_count=10)
+    model.names = dict(enumerate(CLASS_NAMES))
+    for branch in model.model[-1].cv3:
+        torch.nn.init.normal_(branch[-1].weight, std=0.5)
+        torch.nn.init.constant_(branch[-1].bias, 1.0)
+    path = tmp_path_factory.mktemp("weights") / "random.pt"
+    torch.save({"model": model.half(), "train_args": {"imgsz": 96}}, path)
+    return path
+
+
+def _clip(path: Path, frames: int, image_wh: tuple[int, int] = (96, 64)) -> Path:
+    """Write a video of one noisy picture that hardly changes, so that identities last."""
+    rng = np.random.default_rng(0)
+    width, height = image_wh
+    ground = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+    with VideoWriter(path, frame_rate=Fraction(10), image_wh=image_wh) as writer:
+        for _ in range(frames):
+            writer.write(ground)
+    return path
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("footage")
+    assert cv2.imwrite(str(folder / "a.jpg"), np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8))
+    _clip(folder / "c.mp4", 5)
+    return folder
+
+
+def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, footage, tmp_path):
+    kinds = [kind for kind in SAVED_KINDS if kind != "none"]
+    words = ("--conf", CONF, "--max-det", 20, "--track", "--save", ",".join(kinds), "--out", "out", "--json")
+    done = yolo_ema_command("detect", footage, "--weights", weights, *words)
+    assert done.code == 0, done.err
+    assert sorted(done.json["files"]) == sorted(kinds)
+    for kind, paths in done.json["files"].items():
+        assert paths, kind
+        assert all((tmp_path / path).exists() for path in paths), kind
+    lines = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
+    assert all("track_id" not in one for one in lines[0]["detections"])  # a picture has no identities
+    identities = [{one["track_id"] for one in line["detections"]} - {None} for line in lines[1:]]
+    assert identities[-1] & identities[-2]
+
+
+def test_nothing_is_written_where_nothing_is_wanted(yolo_ema_command, weights, footage, tmp_path):
+    done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--save", "none", "--out", "out")
+    assert done.code == 0, done.err
+    assert "nothing was written" in done.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(yolo_ema_command, weights, footage):
+    done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--tile", "64x64", "--conf", CONF, "--json")
+    assert done.code == 0, done.err
+    assert "6 tiles of 64x64 pixels and the whole frame" in done.json["tiling"]["120x80"]
+    assert "6 tiles of 64x64 pixels" in done.err
+    whole = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--tile", "off", "--conf", CONF, "--json")
+    assert whole.json["tiling"] == {"120x80": "the whole frame: tiles are off"}
+
+
+def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, footage):
+    words = ("--count-line", "gate=0,0.5,1,0.5", "--zone", "0,0,1,0,1,1,0,1", "--conf", CONF, "--json")
+    done = yolo_ema_command("detect", footage / "c.mp4", "--weights", weights, *words)
+    assert done.code == 0, done.err
+    counts = done.json["sources"][0]["counts"]
+    assert set(counts["lines"]) == {"gate"}
+    assert sum(counts["zones"]["zone 1"]["visitors"].values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--tile", "640"), "--tile is '640'"),
+        (("--save", "none,csv"), "none stands alone"),
+        (("--save", "mot"), "wants --track"),
+        (("--save", "cvs"), "did you mean 'csv'"),
+        (("--zone", "1,2,3"), "is no zone"),
+        (("--serve", 99999), "--serve is 99999"),
+        (("--serve", 0, "--serve-host", "0.0.0.0"), "token"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(yolo_ema_command, weights, footage, tmp_path, words, message):
+    done = yolo_ema_command("detect", footage, "--weights", weights, "--out", "out", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert not (tmp_path / "out" / "detections.jsonl").exists()
+
+
+class _Running:
+    """A ``yolo-ema detect`` that runs beside the test."""
+
+    def __init__(self, folder: Path, *words: object) -> None:
+        self._errors = (folder / "stderr.txt").open("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "yolo_ema", "detect", *map(str, words), "--json"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            # An interruption sent to this process alone; a shell's background jobs ignore it otherwise.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+            env={**os.environ, "OMP_NUM_THREADS": "1", "YOLO_EMA_THREADS": "1"},
+        )
+        self._stderr = folder / "stderr.txt"
+
+    def __enter__(self) -> _Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+    @property
+    def err(self) -> str:
+        return self._stderr.read_text()
+
+    def wait_until(self, true: Callable[[], bool]) -> None:
+        until = time.monotonic() + 240
+        while not true():
+            assert self._process.poll() is None, self.err
+            assert time.monotonic() < until, self.err
+            time.sleep(0.05)
+
+    def end(self, number: int) -> tuple[int, dict]:
+        self._process.send_signal(number)
+        out, _ = self._process.communicate(timeout=240)
+        return self._process.returncode, json.loads(out) if out else {}
+
+
+def _line_count(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_ends_a_video_with_complete_outputs(weights, tmp_path, number):
+    clip = _clip(tmp_path / "long.mp4", 2000)
+    jsonl = tmp_path / "out" / "detections.jsonl"
+    words = (clip, "--weights", weights, "--out", "out", "--conf", CONF, "--save", "annotated,jsonl,coco")
+    with _Running(tmp_path, *words) as running:
+        running.wait_until(lambda: _line_count(jsonl) > 3)
+        code, result = running.end(number)
+    assert code == 130, running.err
+    assert result["interrupted"]
+    frames = result["sources"][0]["frames"]
+    assert 3 < frames < 2000
+    assert _line_count(jsonl) == frames
+    assert len(list(VideoReader(tmp_path / "out" / "long.mp4"))) == frames
+    (coco,) = result["files"]["coco"]
+    assert json.loads((tmp_path / coco).read_text()) is not None
+
+
+@pytest.mark.slow
+def test_live_sources_are_served_on_a_page_and_ended_by_the_user_without_an_error(weights, tmp_path):
+    with HttpServer(plays()) as server, HttpServer(never_answers) as silent:
+        addresses = (server.url(userinfo="me:secret@"), silent.url())
+        with _Running(tmp_path, *addresses, "--weights", weights, "--out", "out", "--conf", CONF, "--serve", 0) as running:
+            running.wait_until(
+                lambda: "http://127.0.0.1:" in running.err and _line_count(tmp_path / "out" / "detections.jsonl") > 3
+            )
+            page = next(word for word in running.err.split() if word.startswith("http://127.0.0.1:") and "live" not in word)
+            with urllib.request.urlopen(page.rstrip(",.;"), timeout=20) as answer:
+                assert answer.status == 200
+            code, result = running.end(signal.SIGINT)
+    live, hung = result["sources"]
+    assert live["frames"] > 3
+    assert live["frames_dropped"] >= 0
+    assert not live["problem"]
+    assert hung["frames"] == 0
+    assert code in {0, 5}  # 5 where the silent one was already given up
+    assert code == (5 if hung["problem"] else 0)
+    written = " ".join(path.name for path in (tmp_path / "out").rglob("*"))
+    for text in (written, running.err, json.dumps(result), (tmp_path / "out" / "detections.jsonl").read_text()):
+        assert "secret" not in text
+
+
+class TestStream:
+    def test_identities_are_in_the_results(self, weights, footage):
+        frames = list(Detector(weights, conf=float(CONF), max_det=20, track=True).stream(footage / "c.mp4"))
+        assert len(frames) == 5
+        assert frames[-1].boxes.is_track
+        assert set(frames[-1].boxes.id.tolist()) & set(frames[-2].boxes.id.tolist()) - {-1.0}
+        assert frames[-1].plot().shape == (64, 96, 3)
+
+    def test_tiles_by_numbers_or_by_word(self, weights, footage):
+        by_numbers, by_word = (Detector(weights, conf=float(CONF), tile=tile) for tile in ((64, 64), "64x64"))
+        one, two = (detector.detect(footage / "a.jpg") for detector in (by_numbers, by_word))
+        torch.testing.assert_close(one.boxes.data, two.boxes.data)
+        assert by_numbers.plan((120, 80)).startswith("6 tiles of 64x64 pixels")
+
+    def test_a_failed_source_is_raised_after_the_others_have_ended(self, weights, footage, tmp_path):
+        damaged = tmp_path / "0.jpg"
+        damaged.write_bytes((footage / "a.jpg").read_bytes()[:500])
+        seen = []
+        with pytest.raises(SourceError, match=r"0\.jpg is"):
+            seen.extend(result.path for result in Detector(weights, conf=float(CONF)).stream([damaged, footage / "a.jpg"]))
+        assert seen == [str(footage / "a.jpg")]

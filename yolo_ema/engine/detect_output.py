@@ -1,0 +1,134 @@
+"""What ``detect`` does with the objects of a frame once they are found: count, draw, write, show."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_ema.footage.drawing import Overlay, draw_detections
+from yolo_ema.footage.frames import FrameDetections
+from yolo_ema.footage.live_page import LivePage
+from yolo_ema.footage.sinks import FrameContext, Sink, open_sinks
+from yolo_ema.footage.source import FeedEvent, FeedStatus
+from yolo_ema.options.detect import DetectOptions
+from yolo_ema.tracking.counting import Counter, CountLine, Zone
+from yolo_ema.tracking.mot import MOT_STYLES, MotFiles
+from yolo_ema.tracking.trails import Trails
+from yolo_ema.visdrone.annotations import CLASS_NAMES
+
+__all__ = ["DetectOutput"]
+
+TOKEN_VARIABLE = "YOLO_EMA_TOKEN"  # noqa: S105 - the name of the variable, not a token
+
+
+class _Scene:
+    """What is remembered of a source from frame to frame: trails and counts."""
+
+    def __init__(self, lines: list[CountLine], zones: list[Zone], image_wh: tuple[int, int], names: dict[int, str]) -> None:
+        self._trails = Trails()
+        self.counter = Counter(lines, zones, image_wh=image_wh, names=names)
+        self.ways: dict[int, np.ndarray] = {}
+
+    def take(self, found: FrameDetections, homography: np.ndarray | None) -> None:
+        if found.track_ids is not None:
+            self.ways = self._trails.update(found.frame.time_s, found.boxes_xyxy, found.track_ids, homography)
+            self.counter.update(found.boxes_xyxy, found.class_ids, found.track_ids)
+
+    def overlays(self) -> list[Overlay]:
+        return [Overlay(kind, points, label) for kind, points, label in self.counter.overlays]
+
+
+class DetectOutput:
+    """Takes what was found, frame by frame, in a thread of its own, and hands it to all that was asked for.
+
+    Attributes:
+        picture: the last annotated frame, (H, W, 3) uint8 BGR, where a window wants it.
+    """
+
+    def __init__(
+        self, options: DetectOptions, out: Path, names: dict[int, str], status: Callable[[], Sequence[FeedStatus]]
+    ) -> None:
+        """Open the sinks and the page.
+
+        Args:
+            options: what is asked for.
+            out: the folder for files.
+            names: the classes of the weights.
+            status: says how each source is doing; called from another thread.
+
+        Raises:
+            ConfigError: a line or zone that is none; a format that cannot hold the classes; a page whose address wants a token, or
+                whose port is taken.
+            DiskFullError: there is no room.
+        """
+        self.picture: np.ndarray | None = None
+        self._options, self._status = options, status
+        self._lines = [CountLine.from_text(text, f"line {number}") for number, text in enumerate(options.count_line, start=1)]
+        self._zones = [Zone.from_text(text, f"zone {number}") for number, text in enumerate(options.zone, start=1)]
+        self._scenes: dict[str, _Scene] = {}
+        self._drawn: tuple[FrameDetections, np.ndarray] | None = None
+        self._page: LivePage | None = None
+        self._sinks: dict[str, Sink] = {}
+        with contextlib.ExitStack() as opened:
+            opened.callback(self.close)
+            kinds = [kind for kind in options.save if kind not in MOT_STYLES and kind != "none"]
+            sinks = open_sinks(kinds, out, names=names, draw=self._draw, visdrone_names=CLASS_NAMES)
+            self._sinks |= zip(kinds, sinks, strict=True)
+            self._sinks |= {kind: MotFiles(out, kind) for kind in MOT_STYLES if kind in options.save}
+            if options.serve is not None:
+                token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
+                self._page = LivePage(options.serve, options.serve_host, token)
+            opened.pop_all()
+
+    def take(self, item: tuple[FeedEvent, FrameDetections | None, np.ndarray | None]) -> None:
+        """Take an event of the feeds, what was found in its frame, and how the camera moved since the last one: (3, 3), or None."""
+        event, found, homography = item
+        if found is not None:
+            self._take_frame(event, found, homography)
+        if event.ended:
+            for sink in self._sinks.values():
+                sink.end_source(event.source.name)
+
+    def _take_frame(self, event: FeedEvent, found: FrameDetections, homography: np.ndarray | None) -> None:
+        name = event.source.name
+        if self._options.tracks and event.source.is_video:
+            if name not in self._scenes:
+                self._scenes[name] = _Scene(self._lines, self._zones, found.frame.image_wh, found.names)
+            self._scenes[name].take(found, homography)
+        frame_rate = event.footage.frame_rate if event.footage else None
+        context = FrameContext(frame_rate, event.source.stem, event.source.is_live)
+        for sink in self._sinks.values():
+            sink.write(found, context)
+        if self._page is not None:
+            self._page.publish(found, self._draw(found))
+        if self._options.show:
+            self.picture = self._draw(found)
+
+    def _draw(self, found: FrameDetections) -> np.ndarray:
+        """Return the annotated frame, drawn once for all that want it."""
+        if self._drawn is None or self._drawn[0] is not found:
+            scene = self._scenes.get(found.frame.source)
+            picture = draw_detections(found, trails=scene.ways, overlays=scene.overlays()) if scene else draw_detections(found)
+            self._drawn = (found, picture)
+        return self._drawn[1]
+
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Return what was counted, by source: identities by class, crossings, and what was in the zones."""
+        return {name: scene.counter.as_json() for name, scene in self._scenes.items()}
+
+    def paths(self) -> dict[str, tuple[Path, ...]]:
+        """Return what was written, by kind."""
+        return {kind: tuple(sink.paths) for kind, sink in self._sinks.items()}
+
+    def close(self) -> None:
+        """Complete all files, each of them, even where one fails; end the page."""
+        with contextlib.ExitStack() as stack:
+            if self._page is not None:
+                stack.callback(self._page.close)
+            for sink in self._sinks.values():
+                stack.callback(sink.close)
