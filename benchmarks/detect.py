@@ -5,7 +5,8 @@
 Each contender is a process of its own with the environment its users have, is warmed up, and then asked for one pass after the
 other in rounds, so that a busy minute of the machine meets all of them; the others wait meanwhile. The table gives the median of
 the passes, their lower and upper quartile, the processor time of the cheapest pass, and how many times as fast as each peer the
-median is. Images are decoded before; video is decoded, drawn on and encoded. Exported files are made here, dynamic, of the same weights.
+median is. Images are decoded before; video is decoded, drawn on and encoded. Exported files are made here, dynamic, of the same
+weights.
 
 SAHI: `get_sliced_prediction` with its defaults and the same tiles and overlap, the whole frame besides the tiles. "As shipped" is a
 process without any setting of threads; "all threads" has torch's threads set to the cores that it may use before each pass.

@@ -1,0 +1,69 @@
+"""Exported files give the same numbers on the short way as through Ultralytics' backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from lively_weights import lively_model, picture, save
+from ultralytics.nn.autobackend import AutoBackend
+
+from yolo_ema.engine.direct_backends import OnnxBackend, OpenVinoBackend, direct_backend
+from yolo_ema.engine.environment import quiet_ultralytics
+from yolo_ema.engine.exporting import export
+from yolo_ema.engine.runtime import Runtime
+from yolo_ema.errors import ConfigError
+from yolo_ema.options.export import ExportOptions
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+CPU = torch.device("cpu")
+KINDS = {"onnx": OnnxBackend, "openvino": OpenVinoBackend}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    weights = save(lively_model("tiny"), tmp_path_factory.mktemp("weights") / "tiny.pt")
+    made = export(ExportOptions(weights=weights, format=("onnx", "openvino"), imgsz=(192,), dynamic=True, check=False))
+    return {one.format: one.path for one in made.files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hw", [(192, 192), (96, 160)])
+def test_numbers_are_those_of_ultralytics(files, kind, hw):
+    images = [picture(seed, hw[::-1]) for seed in range(2)]
+    direct = direct_backend(kind, files[kind], CPU, "f32")
+    assert isinstance(direct, KINDS[kind])
+    with quiet_ultralytics():
+        plain = AutoBackend(str(files[kind]), device=CPU, verbose=False)
+    assert (direct.names, direct.stride, direct.dynamic, direct.end2end) == (plain.names, plain.stride, True, False)
+    found = direct(direct.prepare(images), 0.0)
+    for one, image in zip(found, images, strict=True):
+        batch = torch.from_numpy(image[None, :, :, ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+        wanted = np.asarray(plain(batch))
+        np.testing.assert_allclose(one[:, :4], wanted[:, :4], rtol=0, atol=1e-2)
+        np.testing.assert_allclose(one[:, 4:], wanted[:, 4:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_that_are_cut_out_of_others_need_no_copy(files, kind):
+    frame = picture(1, (320, 320))
+    runtime = Runtime(files[kind], device="cpu", precision="f32")
+    cut = frame[10:202, 20:212]
+    np.testing.assert_array_equal(runtime([cut])[0], runtime([cut.copy()])[0])
+
+
+@pytest.mark.slow
+def test_what_is_foreign_goes_the_long_way(files, monkeypatch):
+    assert direct_backend("onnx", files["onnx"], torch.device("cuda:0"), "auto") is None
+    assert direct_backend("ncnn", files["onnx"], CPU, "auto") is None
+    monkeypatch.setattr(OnnxBackend, "read_metadata", staticmethod(lambda _: {}))
+    monkeypatch.setattr("yolo_ema.engine.direct_backends.BaseBackend.read_metadata", staticmethod(lambda _: {}))
+    assert direct_backend("onnx", files["onnx"], CPU, "auto") is None
+
+
+def test_an_unknown_precision_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="f16"):
+        Runtime(tmp_path / "any.pt", precision="f16")
