@@ -65,7 +65,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, footage, tmp_path):
     kinds = [kind for kind in SAVED_KINDS if kind != "none"]
-    words = ("--conf", CONF, "--max-det", 20, "--track", "--save", ",".join(kinds), "--out", "out", "--json")
+    words = ("--conf", CONF, "--max-det", 20, "--save", ",".join(kinds), "--out", "out", "--json")
     done = yolo_ema_command("detect", footage, "--weights", weights, *words)
     assert done.code == 0, done.err
     assert sorted(done.json["files"]) == sorted(kinds)
@@ -108,7 +108,8 @@ def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, foo
     [
         (("--tile", "640"), "--tile is '640'"),
         (("--save", "none,csv"), "none stands alone"),
-        (("--save", "mot"), "wants --track"),
+        (("--tracker", "bytetrak"), "did you mean 'bytetrack'"),
+        (("--trails", "-1"), "--trails is -1.0"),
         (("--save", "cvs"), "did you mean 'csv'"),
         (("--zone", "1,2,3"), "is no zone"),
         (("--serve", 99999), "--serve is 99999"),

@@ -16,7 +16,7 @@ from yolo_ema.footage.live_page import LivePage
 from yolo_ema.footage.sinks import FrameContext, Sink, open_sinks
 from yolo_ema.footage.source import FeedEvent, FeedStatus
 from yolo_ema.options.detect import DetectOptions
-from yolo_ema.tracking.counting import Counter, CountLine, Zone
+from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
 from yolo_ema.tracking.mot import MOT_STYLES, MotFiles
 from yolo_ema.tracking.trails import Trails
 from yolo_ema.visdrone.annotations import CLASS_NAMES
@@ -26,18 +26,25 @@ __all__ = ["DetectOutput"]
 TOKEN_VARIABLE = "YOLO_EMA_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
 
+_Shapes = tuple[list[CountLine], list[Zone]]
+
+
 class _Scene:
     """What is remembered of a source from frame to frame: trails and counts."""
 
-    def __init__(self, lines: list[CountLine], zones: list[Zone], image_wh: tuple[int, int], names: dict[int, str]) -> None:
-        self._trails = Trails()
-        self.counter = Counter(lines, zones, image_wh=image_wh, names=names)
+    def __init__(self, options: DetectOptions, shapes: _Shapes, image_wh: tuple[int, int], names: dict[int, str]) -> None:
+        self._trails = Trails(options.trails)
+        self._on_ground = options.count_on == "ground"
+        self.counter = Counter(
+            *shapes, image_wh=image_wh, names=names, anchor="bottom" if options.count_at == "bottom" else "centre"
+        )
         self.ways: dict[int, np.ndarray] = {}
 
     def take(self, found: FrameDetections, homography: np.ndarray | None) -> None:
         if found.track_ids is not None:
             self.ways = self._trails.update(found.frame.time_s, found.boxes_xyxy, found.track_ids, homography)
-            self.counter.update(found.boxes_xyxy, found.class_ids, found.track_ids)
+            followed = homography if self._on_ground else None
+            self.counter.update(found.boxes_xyxy, found.class_ids, found.track_ids, followed)
 
     def overlays(self) -> list[Overlay]:
         return [Overlay(kind, points, label) for kind, points, label in self.counter.overlays]
@@ -68,8 +75,10 @@ class DetectOutput:
         """
         self.picture: np.ndarray | None = None
         self._options, self._status = options, status
-        self._lines = [CountLine.from_text(text, f"line {number}") for number, text in enumerate(options.count_line, start=1)]
-        self._zones = [Zone.from_text(text, f"zone {number}") for number, text in enumerate(options.zone, start=1)]
+        self._shapes: _Shapes = (
+            [CountLine.from_text(text, f"line {number}") for number, text in enumerate(options.count_line, start=1)],
+            [Zone.from_text(text, f"zone {number}") for number, text in enumerate(options.zone, start=1)],
+        )
         self._scenes: dict[str, _Scene] = {}
         self._drawn: tuple[FrameDetections, np.ndarray] | None = None
         self._page: LivePage | None = None
@@ -98,7 +107,7 @@ class DetectOutput:
         name = event.source.name
         if self._options.tracks and event.source.is_video:
             if name not in self._scenes:
-                self._scenes[name] = _Scene(self._lines, self._zones, found.frame.image_wh, found.names)
+                self._scenes[name] = _Scene(self._options, self._shapes, found.frame.image_wh, found.names)
             self._scenes[name].take(found, homography)
         frame_rate = event.footage.frame_rate if event.footage else None
         context = FrameContext(frame_rate, event.source.stem, event.source.is_live)

@@ -60,7 +60,8 @@ class Detector:
         whole_frame: bool | None = None,
         merge: str = "nms",
         track: bool = False,
-        camera_motion: bool = True,
+        tracker: str = "drone",
+        follow_camera: bool = True,
         imgsz: int | tuple[int, int] | None = None,
         conf: float = 0.25,
         iou: float = 0.7,
@@ -80,7 +81,8 @@ class Detector:
             whole_frame: also look at the whole frame, for what is larger than a tile; None decides it as ``tile`` does.
             merge: how the tiles' boxes become one set, see `yolo_ema.tiling.merge`.
             track: give objects of a stream identities that last; see `stream`.
-            camera_motion: with ``track``, take the camera's own motion out before matching.
+            tracker: how identities are kept: ``drone``, or a tracker of Ultralytics such as ``bytetrack``.
+            follow_camera: with ``track``, take the camera's own motion out before matching.
             imgsz: input size in pixels, one number or (height, width); None takes the weights' own.
             conf: lowest score that counts, 0…1.
             iou: overlap above which the weaker of two boxes of a class is dropped, 0…1.
@@ -99,7 +101,7 @@ class Detector:
         if problems := list(tile_problems(tile_word, overlap)):
             raise ConfigError("; ".join(problems))
         self.weights = Path(weights) if weights is not None else default_weights()
-        self.max_pixels, self.track, self.camera_motion = max_pixels, track, camera_motion
+        self.max_pixels, self.track, self._tracker, self._follow_camera = max_pixels, track, tracker, follow_camera
         runtime = Runtime(self.weights, device=device, imgsz=imgsz, half=half, conf=conf, iou=iou, max_det=max_det, trust=trust)
         runtime.classes = _ids_of(classes, runtime.names)
         tile_wh = tile_size(tile_word) or tile
@@ -165,7 +167,7 @@ class Detector:
         """Return the tracker of a source out of ``trackers``, made where there is none yet."""
         if source not in trackers:
             rate = float(frame_rate) if frame_rate else _FRAME_RATE  # type: ignore[arg-type]
-            trackers[source] = Tracker(compensate_motion=self.camera_motion, frame_rate=rate)
+            trackers[source] = Tracker(preset=self._tracker, compensate_motion=self._follow_camera, frame_rate=rate)
         return trackers[source]
 
     def detect_frame(self, frame: Frame) -> FrameDetections:

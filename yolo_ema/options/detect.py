@@ -9,11 +9,12 @@ from pathlib import Path
 from yolo_ema.options.fields import Options, option
 from yolo_ema.options.tiles import MERGES, tile_problems
 
-__all__ = ["RTSP_TRANSPORTS", "SAVED_KINDS", "DetectOptions"]
+__all__ = ["RTSP_TRANSPORTS", "SAVED_KINDS", "TRACKERS", "DetectOptions"]
 
 SAVED_KINDS = ("annotated", "jsonl", "csv", "coco", "visdrone", "yolo", "crops", "mot", "visdrone-mot", "none")
 RTSP_TRANSPORTS = ("tcp", "udp", "udp_multicast", "http")
-_NEED_TRACKS = ("mot", "visdrone-mot")
+TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
+_ABOUT_IDENTITIES = {"mot", "visdrone-mot"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +37,25 @@ class DetectOptions(Options):
     overlap: float = option(0.2, help="overlap of neighbouring tiles as a share of the tile, 0 to 0.9")
     whole_frame: bool | None = option(None, help="also look at the whole frame, for what is larger than a tile; default: as needed")
     merge: str = option("nms", choices=MERGES, help="how the tiles' boxes become one set")
-    track: bool = option(False, help="give objects identities that last from frame to frame")
-    camera_motion: bool = option(True, help="with --track, take the camera's own motion out before matching")
+    track: bool = option(False, help="give the objects of a video or live source identities that last from frame to frame")
+    tracker: str = option("drone", choices=TRACKERS, help="how identities are kept: drone, or a tracker of Ultralytics")
+    follow_camera: bool = option(True, help="take the camera's own motion out before matching")
+    trails: float = option(2.0, metavar="SECONDS", help="draw where tracked objects were; 0 for no trails")
     count_line: tuple[str, ...] = option(
         (),
         repeated=True,
         metavar="[NAME=]X1,Y1,X2,Y2",
-        help="count what crosses this line, in pixels or in shares of the frame; may be given several times; turns --track on",
+        help="count what crosses this line, in pixels, or shares of the frame where none is above 1; from the first point to the "
+        "second, left to right is in; may be given several times",
     )
     zone: tuple[str, ...] = option(
         (),
         repeated=True,
         metavar="[NAME=]X1,Y1,…,XN,YN",
-        help="count what is inside this polygon; may be given several times; turns --track on",
+        help="count what is in this polygon, enters and leaves it; may be given several times",
     )
+    count_at: str = option("centre", choices=("centre", "bottom"), help="the point of a box that counts")
+    count_on: str = option("picture", choices=("picture", "ground"), help="lines and zones stay in the picture, or on the ground")
     imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height,width; without it the weights' own")
     conf: float = option(0.25, help="lowest score that counts, 0 to 1")
     iou: float = option(0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1")
@@ -74,8 +80,8 @@ class DetectOptions(Options):
 
     @property
     def tracks(self) -> bool:
-        """Whether identities are wanted: by name, or because lines and zones are counted."""
-        return self.track or bool(self.count_line or self.zone)
+        """Whether identities are wanted: by name, or because something that is asked for needs them."""
+        return self.track or bool(self.count_line or self.zone) or not _ABOUT_IDENTITIES.isdisjoint(self.save)
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
@@ -95,11 +101,11 @@ class DetectOptions(Options):
     def _output_problems(self) -> Iterator[str]:
         if "none" in self.save and len(self.save) > 1:
             yield f"--save is {','.join(self.save)}; none stands alone"
-        if not self.tracks and (wanting := [kind for kind in self.save if kind in _NEED_TRACKS]):
-            yield f"--save {','.join(wanting)} wants --track: these files are about identities"
         for name in ("open_timeout", "read_timeout", "stale_after", "give_up_after"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 yield f"--{name.replace('_', '-')} is {value}; expected seconds, more than 0"
+        if not self.trails >= 0:
+            yield f"--trails is {self.trails}; expected seconds, 0 or more"
         if self.serve is not None and not 0 <= self.serve <= 65535:
             yield f"--serve is {self.serve}; expected a port from 0 to 65535"
