@@ -35,9 +35,8 @@ class _Scene:
     def __init__(self, options: DetectOptions, shapes: _Shapes, image_wh: tuple[int, int], names: dict[int, str]) -> None:
         self._trails = Trails(options.trails)
         self._on_ground = options.count_on == "ground"
-        self.counter = Counter(
-            *shapes, image_wh=image_wh, names=names, anchor="bottom" if options.count_at == "bottom" else "centre"
-        )
+        anchor: Anchor = "bottom" if options.count_at == "bottom" else "centre"
+        self.counter = Counter(*shapes, image_wh=image_wh, names=names, anchor=anchor)
         self.ways: dict[int, np.ndarray] = {}
 
     def take(self, found: FrameDetections, homography: np.ndarray | None) -> None:

@@ -8,8 +8,7 @@ from yolo_ema.engine.tracker import PRESETS
 from yolo_ema.errors import ConfigError
 from yolo_ema.footage.sinks import SINK_KINDS
 from yolo_ema.options.detect import SAVED_KINDS, TRACKERS, DetectOptions
-from yolo_ema.options.tiles import MERGES, tile_size
-from yolo_ema.tiling.merge import MERGE_METHODS
+from yolo_ema.options.tiles import tile_size
 from yolo_ema.tracking.mot import MOT_STYLES
 
 
@@ -19,10 +18,6 @@ def test_every_output_can_be_asked_for_by_name():
 
 def test_every_tracker_can_be_asked_for_by_name():
     assert set(TRACKERS) == set(PRESETS)
-
-
-def test_every_way_to_merge_can_be_asked_for_by_name():
-    assert set(MERGES) == set(MERGE_METHODS)
 
 
 @pytest.mark.parametrize(("word", "size"), [("auto", None), ("off", None), ("640x480", (640, 480)), ("640", None), ("ax4", None)])
