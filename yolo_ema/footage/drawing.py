@@ -1,103 +1,140 @@
 """Drawing detections so that a picture with 300 small objects stays readable.
 
-Thin lines, labels only where there is room, a legend with counts, and colours that colour-blind viewers can tell apart (the
-palette of Okabe and Ito, 2008, then lighter ones).
+Lines are as thin as their object is small, labels stand only where they hide no object, and a legend counts the classes. All boxes
+of a class are one call of OpenCV, and words are copied from a cache: this runs on every frame of a video.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from yolo_ema.footage.frames import FrameDetections
+from yolo_ema.footage.labels import draw_labels
+from yolo_ema.footage.legend import draw_legend
+from yolo_ema.footage.lettering import copy_inside, plate
+from yolo_ema.footage.palette import class_colour_bgr
 
-__all__ = ["class_colour_bgr", "draw_detections"]
+__all__ = ["Overlay", "draw_detections"]
 
-_PALETTE_RGB = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (255, 255, 255),
-    (120, 255, 190),
-    (255, 170, 170),
-    (150, 110, 255),
-    (170, 170, 170),
-)
-_CROWDED = 40
-"""Above so many objects a frame, boxes carry no label: the legend tells the classes."""
-_ROOM_FOR_LABEL_PX = 18
+_WHITE, _BLACK, _EDGE = (255, 255, 255), (0, 0, 0), (30, 30, 30)
+_SMALL_PX = 28
+"""Below this side, lines are one pixel wide; they gain one with each further step of it."""
+_TRAIL_POINTS = 16
+_SMOOTH_TRAILS = 60
+"""Smoothing the lines of more would take most of the time."""
 
 
-def class_colour_bgr(class_id: int) -> tuple[int, int, int]:
-    """Return the colour of a class."""
-    red, green, blue = _PALETTE_RGB[class_id % len(_PALETTE_RGB)]
-    return blue, green, red
+class Overlay(NamedTuple):
+    """A line or zone over the picture.
+
+    Attributes:
+        kind: ``line`` or ``zone``.
+        points_xy: (M, 2) pixels: two ends, or a polygon's corners.
+        label: its name and counts.
+    """
+
+    kind: str
+    points_xy: np.ndarray
+    label: str
 
 
-def draw_detections(found: FrameDetections) -> np.ndarray:
-    """Return a copy of the frame with boxes, labels where there is room, and a legend of counts: (H, W, 3) uint8 BGR."""
-    canvas = found.frame.image_bgr.copy()
-    scale = max(1.0, max(canvas.shape[:2]) / 1280)
-    # Weak boxes first, so that the surest lie on top.
-    order = np.argsort(found.scores, kind="stable")
-    for row in order:
-        _draw_box(canvas, found, int(row), scale)
-    if len(found) <= _CROWDED:
-        for row in order:
-            _draw_label(canvas, found, int(row), scale)
-    _draw_legend(canvas, found, scale)
+def draw_detections(
+    found: FrameDetections,
+    *,
+    trails: Mapping[int, np.ndarray] | None = None,
+    overlays: Sequence[Overlay | tuple[str, np.ndarray, str]] = (),
+) -> np.ndarray:
+    """Return a copy of the frame with boxes, labels where there is room, and a legend of counts: (H, W, 3) uint8 BGR.
+
+    Args:
+        found: the detections; where they have identities, labels show these.
+        trails: for each identity where its object has been, oldest first, (M, 2) pixels.
+        overlays: lines and zones; they lie below the boxes, their names above.
+    """
+    canvas = np.ascontiguousarray(found.frame.image_bgr).copy()
+    scale = min(3.0, max(1.0, max(canvas.shape[:2]) / 1920))
+    for overlay in overlays:
+        _draw_overlay(canvas, Overlay(*overlay), scale)
+    if trails:
+        _draw_trails(canvas, found, trails, scale)
+    if len(found):
+        _draw_boxes(canvas, found, scale)
+        draw_labels(canvas, found, scale)
+    for overlay in overlays:
+        _draw_name(canvas, Overlay(*overlay), scale)
+    draw_legend(canvas, found, scale)
     return canvas
 
 
-def _corners(found: FrameDetections, row: int) -> tuple[int, int, int, int]:
-    x1, y1, x2, y2 = (round(float(edge)) for edge in found.boxes_xyxy[row])
-    return x1, y1, x2, y2
+def _draw_boxes(canvas: np.ndarray, found: FrameDetections, scale: float) -> None:
+    limit = 2 * max(canvas.shape)
+    boxes = np.nan_to_num(found.boxes_xyxy).clip(-limit, limit).round().astype(np.int32)
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
+    widths = (sides // _SMALL_PX + 1).clip(1, round(2 * scale))
+    # Around a small object the line stands off by a pixel, so that it hides nothing of it.
+    boxes += np.where(sides < _SMALL_PX, 1, 0)[:, None] * np.array([-1, -1, 1, 1], np.int32)
+    for width in np.unique(widths)[::-1].tolist():  # small objects on top
+        of_width = widths == width
+        # A dark edge outside keeps light colours visible on light ground.
+        edge = np.array([-1, -1, 1, 1], np.int32) * (width // 2 + 1)
+        _outline(canvas, boxes[of_width] + edge, 1, _EDGE)
+        for class_id in np.unique(found.class_ids[of_width]).tolist():
+            _outline(canvas, boxes[of_width & (found.class_ids == class_id)], width, class_colour_bgr(class_id))
 
 
-def _draw_box(canvas: np.ndarray, found: FrameDetections, row: int, scale: float) -> None:
-    x1, y1, x2, y2 = _corners(found, row)
-    small = min(x2 - x1, y2 - y1) < 24 * scale
-    thickness = max(1, round(scale if small else 2 * scale))
-    colour = class_colour_bgr(int(found.class_ids[row]))
-    if not small:  # a dark edge keeps light colours visible on light ground
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), thickness + 2, cv2.LINE_AA)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
+def _outline(canvas: np.ndarray, boxes: np.ndarray, width: int, colour_bgr: tuple[int, int, int]) -> None:
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    cv2.polylines(canvas, list(corners), True, colour_bgr, width, cv2.LINE_8)
 
 
-def _draw_label(canvas: np.ndarray, found: FrameDetections, row: int, scale: float) -> None:
-    x1, y1, x2, _y2 = _corners(found, row)
-    if x2 - x1 < _ROOM_FOR_LABEL_PX * scale:
+def _draw_trails(canvas: np.ndarray, found: FrameDetections, trails: Mapping[int, np.ndarray], scale: float) -> None:
+    if found.track_ids is None:
         return
-    class_id = int(found.class_ids[row])
-    text = f"{found.names[class_id]} {found.scores[row]:.2f}"
-    if found.track_ids is not None and found.track_ids[row] >= 0:
-        text = f"#{found.track_ids[row]} {text}"
-    _text_on_plate(canvas, text, (x1, y1 - round(2 * scale)), class_colour_bgr(class_id), 0.38 * scale)
+    classes = dict(zip(found.track_ids.tolist(), found.class_ids.tolist(), strict=True))
+    by_class: dict[int, list[np.ndarray]] = {}
+    for track_id, points in trails.items():
+        if track_id in classes and len(points) > 1:
+            corners = np.unique(np.linspace(0, len(points) - 1, _TRAIL_POINTS).astype(int))
+            by_class.setdefault(classes[track_id], []).append(np.asarray(points)[corners].round().astype(np.int32))
+    smooth = cv2.LINE_AA if len(trails) <= _SMOOTH_TRAILS else cv2.LINE_8
+    for class_id, lines in by_class.items():
+        colour = class_colour_bgr(class_id)
+        faint = (colour[0] // 2, colour[1] // 2, colour[2] // 2)
+        older, recent = [line[: (len(line) + 1) // 2] for line in lines], [line[(len(line) - 1) // 2 :] for line in lines]
+        cv2.polylines(canvas, older, False, faint, max(1, round(scale)), smooth)
+        cv2.polylines(canvas, recent, False, colour, max(1, round(scale)), smooth)
 
 
-def _draw_legend(canvas: np.ndarray, found: FrameDetections, scale: float) -> None:
-    counts = Counter(int(class_id) for class_id in found.class_ids)
-    line_px = round(16 * scale)
-    for place, (class_id, count) in enumerate(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))):
-        bottom = round(4 * scale) + (place + 1) * line_px
-        _text_on_plate(
-            canvas, f"{count:4d} {found.names[class_id]}", (round(4 * scale), bottom), class_colour_bgr(class_id), 0.45 * scale
-        )
+def _draw_overlay(canvas: np.ndarray, overlay: Overlay, scale: float) -> None:
+    points = np.asarray(overlay.points_xy).round().astype(np.int32).reshape(-1, 2)
+    is_zone = overlay.kind == "zone"
+    if is_zone:
+        _tint(canvas, points)
+    cv2.polylines(canvas, [points], is_zone, _BLACK, round(4 * scale), cv2.LINE_AA)
+    cv2.polylines(canvas, [points], is_zone, _WHITE, round(2 * scale), cv2.LINE_AA)
+    if not is_zone:
+        for x, y in points.tolist():
+            cv2.circle(canvas, (x, y), round(5 * scale), _BLACK, cv2.FILLED, cv2.LINE_AA)
+            cv2.circle(canvas, (x, y), round(4 * scale), _WHITE, cv2.FILLED, cv2.LINE_AA)
 
 
-def _text_on_plate(
-    canvas: np.ndarray, text: str, bottom_left: tuple[int, int], colour_bgr: tuple[int, int, int], size: float
-) -> None:
-    """Write ``text`` in black on a plate of the class's colour, pushed inside the picture."""
-    thickness = max(1, round(size * 1.5))
-    (width, height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)
-    x = int(np.clip(bottom_left[0], 0, max(0, canvas.shape[1] - width - 2)))
-    y = int(np.clip(bottom_left[1], height + 2, canvas.shape[0] - baseline))
-    cv2.rectangle(canvas, (x, y - height - 2), (x + width + 2, y + baseline), colour_bgr, cv2.FILLED)
-    cv2.putText(canvas, text, (x + 1, y), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), thickness, cv2.LINE_AA)
+def _draw_name(canvas: np.ndarray, overlay: Overlay, scale: float) -> None:
+    points = np.asarray(overlay.points_xy).reshape(-1, 2)
+    middle_x, middle_y = points[:, 0].mean(), points[:, 1].min() if overlay.kind == "zone" else points[:, 1].mean()
+    word = plate(overlay.label, round(14 * scale), _WHITE)
+    copy_inside(canvas, word, round(middle_x - word.shape[1] / 2), round(middle_y - word.shape[0] - 6 * scale))
+
+
+def _tint(canvas: np.ndarray, polygon: np.ndarray) -> None:
+    """Lighten what lies inside a polygon a little."""
+    height, width = canvas.shape[:2]
+    (x1, y1), (x2, y2) = polygon.min(axis=0).clip(0), np.minimum(polygon.max(axis=0) + 1, (width, height))
+    if x1 >= x2 or y1 >= y2:
+        return
+    part = canvas[y1:y2, x1:x2]
+    filled = cv2.fillPoly(part.copy(), [polygon - (x1, y1)], _WHITE)
+    cv2.addWeighted(filled, 0.15, part, 0.85, 0, dst=part)

@@ -1,0 +1,84 @@
+"""Labels beside boxes: only where they hide no object, and shorter the more objects there are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from yolo_ema.footage.frames import FrameDetections
+from yolo_ema.footage.lettering import copy_inside, plate
+from yolo_ema.footage.palette import class_colour_bgr
+
+__all__ = ["draw_labels"]
+
+_SIZE_PX = 12
+_SCORES_UP_TO = 40
+"""Up to so many objects a frame, labels say class and score; above it, the class only."""
+_WORDS_UP_TO = 120
+"""Above so many, the legend alone tells the classes; identities still stand where there is room."""
+_CELL_PX = 4
+_LARGE_PX = 64
+"""A box with sides above this may have a label inside."""
+
+
+def draw_labels(canvas: np.ndarray, found: FrameDetections, scale: float) -> None:
+    """Draw a label for each object that has room for one, the surest first."""
+    if len(found) > _WORDS_UP_TO and found.track_ids is None:
+        return
+    boxes = np.nan_to_num(found.boxes_xyxy)
+    size_px = round(_SIZE_PX * scale)
+    room = _Room(canvas.shape[1], canvas.shape[0], boxes)
+    for row in np.argsort(-found.scores, kind="stable").tolist():
+        colour = class_colour_bgr(int(found.class_ids[row]))
+        for text in _texts(found, row):
+            word = plate(text, size_px, colour)
+            place = room.take(boxes[row].tolist(), (word.shape[1], word.shape[0]), round(2 * scale))
+            if place is not None:
+                copy_inside(canvas, word, *place)
+                break
+
+
+def _texts(found: FrameDetections, row: int) -> list[str]:
+    """Return what may be written beside a box, the longest first."""
+    class_name, score = found.names[int(found.class_ids[row])], f"{found.scores[row]:.2f}"
+    number = f"#{found.track_ids[row]}" if found.track_ids is not None and found.track_ids[row] >= 0 else ""
+    texts = [number]
+    if len(found) <= _WORDS_UP_TO:
+        texts.insert(0, f"{number} {class_name}")
+    if len(found) <= _SCORES_UP_TO:
+        texts.insert(0, f"{number} {class_name} {score}")
+    return [text.strip() for text in texts if text.strip()]
+
+
+class _Room:
+    """Which parts of the picture are taken, in cells of a few pixels."""
+
+    def __init__(self, width: int, height: int, boxes_xyxy: np.ndarray) -> None:
+        self._image_wh = (width, height)
+        self._taken = np.zeros((height // _CELL_PX + 2, width // _CELL_PX + 2), bool)
+        for x1, y1, x2, y2 in boxes_xyxy.clip(0, (width, height, width, height)).tolist():
+            self._take(x1, y1, x2, y2)
+            if min(x2 - x1, y2 - y1) > _LARGE_PX:  # its middle is free for other things
+                self._take(x1 + 8, y1 + 8, x2 - 8, y2 - 8, taken=False)
+
+    def take(self, box: list[float], word_wh: tuple[int, int], gap: int) -> tuple[int, int] | None:
+        """Take the first free place beside a box for a word; return its left top corner, or None where all are taken."""
+        x1, y1, x2, y2 = (round(edge) for edge in box)
+        width, height = word_wh
+        places = [(x1 - gap, y1 - height - gap), (x1 - gap, y2 + gap + 1), (x2 - width + gap, y1 - height - gap)]
+        places.append((x2 - width + gap, y2 + gap + 1))
+        if min(x2 - x1, y2 - y1) > _LARGE_PX:
+            places.append((x1 + 2 * gap, y1 + 2 * gap))
+        for x, y in places:
+            inside = 0 <= y <= self._image_wh[1] - height and 0 <= x <= self._image_wh[0] - width
+            if inside and not self._cells(x, y, x + width, y + height).any():
+                self._take(x, y, x + width, y + height)
+                return x, y
+        return None
+
+    def _cells(self, x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
+        """Return the cells that lie wholly within a box, at least one."""
+        left, top = -int(-x1 // _CELL_PX), -int(-y1 // _CELL_PX)
+        return self._taken[top : max(top + 1, int(y2 // _CELL_PX)), left : max(left + 1, int(x2 // _CELL_PX))]
+
+    def _take(self, x1: float, y1: float, x2: float, y2: float, *, taken: bool = True) -> None:
+        self._taken[int(y1 // _CELL_PX) : -int(-y2 // _CELL_PX), int(x1 // _CELL_PX) : -int(-x2 // _CELL_PX)] = taken
