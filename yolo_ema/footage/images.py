@@ -16,6 +16,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".tif", ".t
 
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_START_OF_SCAN = 0xDA
+_LARGE_PIXELS = 50_000_000
 
 
 def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
@@ -39,12 +40,24 @@ def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     if cut := _cut_short(content):
         raise SourceError(f"{path} is truncated: {cut}")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        if width * height < _LARGE_PIXELS:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        else:
+            del content
+            image = _decode_large(path, width, height)
     except cv2.error as error:
         raise SourceError(f"{path} cannot be decoded: {error.err}") from error
     if image is None:
         raise SourceError(f"{path} is damaged: its header says {width}x{height} pixels, but they cannot be decoded")
     return image
+
+
+def _decode_large(path: Path, width: int, height: int) -> np.ndarray | None:
+    """Decode into an array of ours: otherwise OpenCV holds the pixels twice. None where it finds no image."""
+    try:
+        return cv2.imread(str(path), np.empty((height, width, 3), np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # a quarter turn by EXIF wants the other shape
+        return cv2.imread(str(path), np.empty((width, height, 3), np.uint8), cv2.IMREAD_COLOR)
 
 
 def _cut_short(content: bytes) -> str:
