@@ -139,7 +139,7 @@ def test_trails_follow_their_object_and_zones_lie_under_boxes():
     trail = {7: np.array([[100.0, 315], [415, 315]]), 8: np.array([[100.0, 500], [400, 500]])}
     zone = Overlay("zone", np.array([[380, 280], [600, 280], [600, 450], [380, 450]]), "yard: 1 now")
     drawn = draw_detections(found, trails=trail, overlays=[zone, ("line", np.array([[50.0, 400], [350, 400]]), "gate: 2 in")])
-    assert (drawn[315, 300] == class_colour_bgr(3)).all()
+    assert np.abs(drawn[315, 300].astype(int) - class_colour_bgr(3)).max() < 30  # its edges are smoothed
     assert (drawn[500, 100:400] == 90).all()  # nothing is there of an identity that is not in the picture
     assert drawn[440, 500].mean() == pytest.approx(90 + 0.15 * 165, abs=2)
     assert (drawn[400, 100] == 255).all()
