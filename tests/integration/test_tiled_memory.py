@@ -20,11 +20,11 @@ def peak_gb(size: str, tile: str) -> tuple[float, dict]:
 
 @pytest.mark.slow
 def test_memory_grows_by_the_image_and_not_by_the_tiles():
-    few, _ = peak_gb("6000x4000", "1000x1000")
-    many, facts = peak_gb("6000x4000", "160x160")
+    few, _ = peak_gb("4000x3000", "1000x1000")
+    many, facts = peak_gb("4000x3000", "160x160")
     assert "tiles of 160x160" in facts["plan"]
-    assert int(facts["plan"].split()[0]) > 1000
-    assert many < few + 0.1, "thirty times the tiles"
+    assert int(facts["plan"].split()[0]) > 500
+    assert many < few + 0.1, "many times the tiles"
     assert many < 1.2
-    assert facts["boxes"] > 1000
+    assert facts["boxes"] > 500
     assert facts["jsonl_bytes"] > 50 * facts["boxes"]
