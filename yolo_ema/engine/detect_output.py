@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,13 @@ from yolo_ema.footage.sinks import FrameContext, Sink, open_sinks
 from yolo_ema.footage.source import FeedEvent, FeedStatus
 from yolo_ema.options.detect import DetectOptions
 from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
-from yolo_ema.tracking.mot import MOT_STYLES, MotFiles
+from yolo_ema.tracking.mot import MOT_STYLES, MotFiles, Style
 from yolo_ema.tracking.trails import Trails
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 __all__ = ["DetectOutput"]
 
+_STATUS_EVERY_S = 0.5
 TOKEN_VARIABLE = "YOLO_EMA_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
 
@@ -44,6 +48,12 @@ class _Scene:
             self.ways = self._trails.update(found.frame.time_s, found.boxes_xyxy, found.track_ids, homography)
             followed = homography if self._on_ground else None
             self.counter.update(found.boxes_xyxy, found.class_ids, found.track_ids, followed)
+
+    def totals(self) -> dict[str, int]:
+        """Return how many crossed each line and are in each zone, by a short label."""
+        counts = self.counter.as_json()
+        crossed = {f"{name} {way}": sum(each.values()) for name, ways in counts["lines"].items() for way, each in ways.items()}
+        return crossed | {f"{name} now": sum(zone["now"].values()) for name, zone in counts["zones"].items()}
 
     def overlays(self) -> list[Overlay]:
         return [Overlay(kind, points, label) for kind, points, label in self.counter.overlays]
@@ -81,16 +91,22 @@ class DetectOutput:
         self._scenes: dict[str, _Scene] = {}
         self._drawn: tuple[FrameDetections, np.ndarray] | None = None
         self._page: LivePage | None = None
+        self._counted: dict[str, dict[str, int]] = {}
+        self._closing = threading.Event()
+        self._reporter = threading.Thread(target=self._report, name="page status", daemon=True)
         self._sinks: dict[str, Sink] = {}
         with contextlib.ExitStack() as opened:
             opened.callback(self.close)
             kinds = [kind for kind in options.save if kind not in MOT_STYLES and kind != "none"]
             sinks = open_sinks(kinds, out, names=names, draw=self._draw, visdrone_names=CLASS_NAMES)
             self._sinks |= zip(kinds, sinks, strict=True)
-            self._sinks |= {kind: MotFiles(out, kind) for kind in MOT_STYLES if kind in options.save}
+            styles: tuple[Style, ...] = ("mot", "visdrone-mot")
+            self._sinks |= {style: MotFiles(out, style) for style in styles if style in options.save}
             if options.serve is not None:
                 token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
                 self._page = LivePage(options.serve, options.serve_host, token)
+                print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
+                self._reporter.start()
             opened.pop_all()
 
     def take(self, item: tuple[FeedEvent, FrameDetections | None, np.ndarray | None]) -> None:
@@ -108,6 +124,8 @@ class DetectOutput:
             if name not in self._scenes:
                 self._scenes[name] = _Scene(self._options, self._shapes, found.frame.image_wh, found.names)
             self._scenes[name].take(found, homography)
+            if self._page is not None:
+                self._counted = self._counted | {name: self._scenes[name].totals()}  # a new one: another thread reads it
         frame_rate = event.footage.frame_rate if event.footage else None
         context = FrameContext(frame_rate, event.source.stem, event.source.is_live)
         for sink in self._sinks.values():
@@ -125,6 +143,12 @@ class DetectOutput:
             self._drawn = (found, picture)
         return self._drawn[1]
 
+    def _report(self) -> None:
+        """Tell the page how the sources are doing, also while no frame comes."""
+        while self._page is not None and not self._closing.wait(_STATUS_EVERY_S):
+            counted = self._counted
+            self._page.publish_status([asdict(status) | {"counts": counted.get(status.name, {})} for status in self._status()])
+
     def counts(self) -> dict[str, dict[str, Any]]:
         """Return what was counted, by source: identities by class, crossings, and what was in the zones."""
         return {name: scene.counter.as_json() for name, scene in self._scenes.items()}
@@ -135,6 +159,9 @@ class DetectOutput:
 
     def close(self) -> None:
         """Complete all files, each of them, even where one fails; end the page."""
+        self._closing.set()
+        if self._reporter.ident is not None:
+            self._reporter.join()
         with contextlib.ExitStack() as stack:
             if self._page is not None:
                 stack.callback(self._page.close)

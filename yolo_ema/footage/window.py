@@ -27,9 +27,7 @@ class Window:
         """
         # Without a display OpenCV's window library ends the whole process, so this has to be known before.
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise MachineError(
-                "--show needs a desktop, and DISPLAY is not set; --serve PORT shows a web page instead"
-            )
+            raise MachineError("--show needs a desktop, and DISPLAY is not set; --serve PORT shows a web page instead")
         self._title = title
         self._sized = False
         try:
