@@ -98,8 +98,9 @@ def _draw_trails(canvas: np.ndarray, found: FrameDetections, trails: Mapping[int
     by_class: dict[int, list[np.ndarray]] = {}
     for track_id, points in trails.items():
         if track_id in classes and len(points) > 1:
-            corners = np.unique(np.linspace(0, len(points) - 1, _TRAIL_POINTS).astype(int))
-            by_class.setdefault(classes[track_id], []).append(np.asarray(points)[corners].round().astype(np.int32))
+            step = -(-len(points) // _TRAIL_POINTS)
+            some = np.asarray(points)[(len(points) - 1) % step :: step]  # the last of them always
+            by_class.setdefault(classes[track_id], []).append(some.round().astype(np.int32))
     smooth = cv2.LINE_AA if len(trails) <= _SMOOTH_TRAILS else cv2.LINE_8
     for class_id, lines in by_class.items():
         colour = class_colour_bgr(class_id)

@@ -25,13 +25,14 @@ def draw_labels(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
     if len(found) > _WORDS_UP_TO and found.track_ids is None:
         return
     boxes = np.nan_to_num(found.boxes_xyxy)
-    size_px = round(_SIZE_PX * scale)
+    size_px, gap = round(_SIZE_PX * scale), round(2 * scale)
     room = _Room(canvas.shape[1], canvas.shape[0], boxes)
+    rows, class_ids = boxes.tolist(), found.class_ids.tolist()
     for row in np.argsort(-found.scores, kind="stable").tolist():
-        colour = class_colour_bgr(int(found.class_ids[row]))
+        colour = class_colour_bgr(class_ids[row])
         for text in _texts(found, row):
             word = plate(text, size_px, colour)
-            place = room.take(boxes[row].tolist(), (word.shape[1], word.shape[0]), round(2 * scale))
+            place = room.take(rows[row], (word.shape[1], word.shape[0]), gap)
             if place is not None:
                 copy_inside(canvas, word, *place)
                 break
@@ -39,14 +40,14 @@ def draw_labels(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
 
 def _texts(found: FrameDetections, row: int) -> list[str]:
     """Return what may be written beside a box, the longest first."""
-    class_name, score = found.names[int(found.class_ids[row])], f"{found.scores[row]:.2f}"
-    number = f"#{found.track_ids[row]}" if found.track_ids is not None and found.track_ids[row] >= 0 else ""
-    texts = [number]
-    if len(found) <= _WORDS_UP_TO:
-        texts.insert(0, f"{number} {class_name}")
-    if len(found) <= _SCORES_UP_TO:
-        texts.insert(0, f"{number} {class_name} {score}")
-    return [text.strip() for text in texts if text.strip()]
+    number = ""
+    if found.track_ids is not None and (track_id := int(found.track_ids[row])) >= 0:
+        number = f"#{track_id}"
+    if len(found) > _WORDS_UP_TO:
+        return [number] if number else []
+    class_name = f"{number} {found.names[int(found.class_ids[row])]}".strip()
+    texts = [f"{class_name} {found.scores[row]:.2f}"] if len(found) <= _SCORES_UP_TO else []
+    return [*texts, class_name, *([number] if number else [])]
 
 
 class _Room:
@@ -54,6 +55,7 @@ class _Room:
 
     def __init__(self, width: int, height: int, boxes_xyxy: np.ndarray) -> None:
         self._image_wh = (width, height)
+        self._places = 4 if len(boxes_xyxy) <= _WORDS_UP_TO else 2  # in a crowd the others are hardly ever free
         self._taken = np.zeros((height // _CELL_PX + 2, width // _CELL_PX + 2), bool)
         for x1, y1, x2, y2 in boxes_xyxy.clip(0, (width, height, width, height)).tolist():
             self._take(x1, y1, x2, y2)
@@ -64,8 +66,8 @@ class _Room:
         """Take the first free place beside a box for a word; return its left top corner, or None where all are taken."""
         x1, y1, x2, y2 = (round(edge) for edge in box)
         width, height = word_wh
-        places = [(x1 - gap, y1 - height - gap), (x1 - gap, y2 + gap + 1), (x2 - width + gap, y1 - height - gap)]
-        places.append((x2 - width + gap, y2 + gap + 1))
+        above, below, left, right = y1 - height - gap, y2 + gap + 1, x1 - gap, x2 - width + gap
+        places = [(left, above), (left, below), (right, above), (right, below)][: self._places]
         if min(x2 - x1, y2 - y1) > _LARGE_PX:
             places.append((x1 + 2 * gap, y1 + 2 * gap))
         for x, y in places:
