@@ -97,17 +97,18 @@ class DetectOutput:
         self._sinks: dict[str, Sink] = {}
         with contextlib.ExitStack() as opened:
             opened.callback(self.close)
+            if options.serve is not None:
+                token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
+                self._page = LivePage(options.serve, options.serve_host, token)
+                print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
             kinds = [kind for kind in options.save if kind not in MOT_STYLES and kind != "none"]
             sinks = open_sinks(kinds, out, names=names, draw=self._draw, visdrone_names=CLASS_NAMES)
             self._sinks |= zip(kinds, sinks, strict=True)
             styles: tuple[Style, ...] = ("mot", "visdrone-mot")
             self._sinks |= {style: MotFiles(out, style) for style in styles if style in options.save}
-            if options.serve is not None:
-                token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
-                self._page = LivePage(options.serve, options.serve_host, token)
-                print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
-                self._reporter.start()
             opened.pop_all()
+        if self._page is not None:
+            self._reporter.start()
 
     def take(self, item: tuple[FeedEvent, FrameDetections | None, np.ndarray | None]) -> None:
         """Take an event of the feeds, what was found in its frame, and how the camera moved since the last one: (3, 3), or None."""
