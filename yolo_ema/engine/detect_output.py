@@ -16,7 +16,7 @@ import numpy as np
 from yolo_ema.footage.drawing import Overlay, draw_detections
 from yolo_ema.footage.frames import FrameDetections
 from yolo_ema.footage.live_page import LivePage
-from yolo_ema.footage.sinks import FrameContext, Sink, open_sinks
+from yolo_ema.footage.sinks import Crops, FrameContext, Sink, open_sinks
 from yolo_ema.footage.source import FeedEvent, FeedStatus
 from yolo_ema.options.detect import DetectOptions
 from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
@@ -74,7 +74,7 @@ class DetectOutput:
         Args:
             options: what is asked for.
             out: the folder for files.
-            names: the classes of the weights.
+            names: the classes that may be found.
             status: says how each source is doing; called from another thread.
 
         Raises:
@@ -102,7 +102,15 @@ class DetectOutput:
                 self._page = LivePage(options.serve, options.serve_host, token)
                 print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
             kinds = [kind for kind in options.save if kind not in MOT_STYLES and kind != "none"]
-            sinks = open_sinks(kinds, out, names=names, draw=self._draw, visdrone_names=CLASS_NAMES)
+            sinks = open_sinks(
+                kinds,
+                out,
+                names=names,
+                draw=self._draw,
+                visdrone_names=CLASS_NAMES,
+                yolo_scores=options.yolo_scores,
+                crop_limit=options.crop_limit,
+            )
             self._sinks |= zip(kinds, sinks, strict=True)
             styles: tuple[Style, ...] = ("mot", "visdrone-mot")
             self._sinks |= {style: MotFiles(out, style) for style in styles if style in options.save}
@@ -153,6 +161,11 @@ class DetectOutput:
     def counts(self) -> dict[str, dict[str, Any]]:
         """Return what was counted, by source: identities by class, crossings, and what was in the zones."""
         return {name: scene.counter.as_json() for name, scene in self._scenes.items()}
+
+    @property
+    def crops_left_out(self) -> int:
+        """How many objects got no picture of their own, because there are enough of them."""
+        return sum(sink.left_out for sink in self._sinks.values() if isinstance(sink, Crops))
 
     def paths(self) -> dict[str, tuple[Path, ...]]:
         """Return what was written, by kind."""

@@ -70,6 +70,7 @@ class DetectResult:
         objects_per_class: most frequent first.
         tiling: how frames of each size were looked at.
         interrupted: Ctrl-C or SIGTERM ended it; all files are complete for the frames seen until then.
+        crops_left_out: how many objects got no picture of their own, because there were enough of them.
     """
 
     out: Path
@@ -78,6 +79,7 @@ class DetectResult:
     objects_per_class: dict[str, int]
     tiling: dict[str, str]
     interrupted: bool = False
+    crops_left_out: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -98,6 +100,7 @@ class DetectResult:
             "objects_per_class": self.objects_per_class,
             "tiling": self.tiling,
             "interrupted": self.interrupted,
+            "crops_left_out": self.crops_left_out,
         }
 
     def as_text(self) -> str:
@@ -115,6 +118,8 @@ class DetectResult:
             lines.append("objects: " + ", ".join(f"{count} {name}" for name, count in self.objects_per_class.items()))
         for one in self.sources:
             lines += _remarks(one)
+        if self.crops_left_out:
+            lines.append(f"{self.crops_left_out} objects got no crop: raise --crop-limit")
         if self.interrupted:
             lines.append("interrupted: what is written is complete for the frames in the table")
         lines.append(f"written: {self.out}" if any(self.paths.values()) else "nothing was written")

@@ -55,7 +55,7 @@ def detect(options: DetectOptions) -> DetectResult:
     out = options.out or (Path() if options.save == ("none",) else fresh_folder(Path("runs/detect")))
     run, feeds = _Run(detector, sources, options), Feeds(sources, every_frame=options.every_frame)
     with (
-        contextlib.closing(DetectOutput(options, out, detector.names, feeds.status)) as output,
+        contextlib.closing(DetectOutput(options, out, detector.wanted_names, feeds.status)) as output,
         _window(options) as window,
         feeds,
         _ended_by_signals(feeds.stop) as interrupted,
@@ -168,7 +168,13 @@ class _Run:
         for name, counts in output.counts().items():
             self._summaries[name].counts = counts
         return DetectResult(
-            out, output.paths(), tuple(self._summaries.values()), most_frequent(self._per_class), self._tiling, interrupted
+            out,
+            output.paths(),
+            tuple(self._summaries.values()),
+            most_frequent(self._per_class),
+            self._tiling,
+            interrupted,
+            output.crops_left_out,
         )
 
 

@@ -117,6 +117,12 @@ class Detector:
         """The classes of the weights."""
         return self.runtime.names
 
+    @property
+    def wanted_names(self) -> dict[int, str]:
+        """The classes that may be found: all, or those that were asked for."""
+        wanted = self.runtime.classes
+        return self.names if wanted is None else {class_id: self.names[class_id] for class_id in wanted}
+
     def plan(self, image_wh: tuple[int, int]) -> str:
         """Say in a sentence how frames of this width and height in pixels are looked at: in which tiles, and why."""
         return self.runtime.plan(image_wh).reason

@@ -31,6 +31,8 @@ class DetectOptions(Options):
         None, metavar="DIR", help="folder for what is written, where no file is replaced; default: a fresh one in runs/"
     )
     save: tuple[str, ...] = option(("annotated", "jsonl"), choices=SAVED_KINDS, help="what to write, separated by commas")
+    yolo_scores: bool = option(False, help="with --save yolo, append scores to the labels")
+    crop_limit: int = option(10_000, help="with --save crops, the most pictures in all")
     tile: str = option(
         "auto", metavar="auto|off|WxH", help="look at large images in tiles of this width and height in pixels, or as a whole"
     )
@@ -90,7 +92,7 @@ class DetectOptions(Options):
         for name in ("conf", "iou"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"--{name} is {getattr(self, name)}; expected 0 to 1"
-        for name in ("max_det", "max_pixels"):
+        for name in ("max_det", "max_pixels", "crop_limit"):
             if getattr(self, name) < 1:
                 yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
         if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
