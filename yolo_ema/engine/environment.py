@@ -33,7 +33,7 @@ SUPPORTED_ULTRALYTICS = ("8.4.190", "8.5")
 
 
 _WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
-_SPINS = "1000"
+_SPINS = "10000"
 
 
 def cache_dir() -> Path:

@@ -42,7 +42,7 @@ def test_the_users_choices_stand():
 
 def test_waiting_threads_soon_sleep_unless_the_user_chose():
     script = "import os\nfor key in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY', 'KMP_BLOCKTIME'): os.environ.pop(key, None)\n"
-    assert in_fresh_process(script + "import yolo_ema.engine")["environment"]["GOMP_SPINCOUNT"] == "1000"
+    assert in_fresh_process(script + "import yolo_ema.engine")["environment"]["GOMP_SPINCOUNT"] == "10000"
     for key, value in (("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "active"), ("KMP_BLOCKTIME", "200")):
         found = in_fresh_process(script + f"os.environ['{key}'] = '{value}'\nimport yolo_ema.engine")["environment"]
         assert found[key] == value
