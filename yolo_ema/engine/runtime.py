@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ _NMS_OFFSET_PX = 7680  # Ultralytics' distance between classes in NMS; raised wh
 
 
 class Runtime:
-    """A detector out of a weights file, whatever its format.
+    """A detector out of a weights file, whatever its format. Calls from several threads wait for each other.
 
     Args:
         weights: a ``.pt`` or an exported file or folder.
@@ -116,10 +117,9 @@ class Runtime:
             WeightsError: they are no detector.
             MissingPackageError: the format's runtime is not installed.
             MachineError: the device is not there.
-            ConfigError: the input size, ``half`` or ``precision`` does not fit.
+            ConfigError: a threshold, a limit, the input size, ``half`` or ``precision`` does not fit.
         """
-        if precision not in _PRECISIONS:
-            raise ConfigError(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
+        _check_settings(conf, iou, max_det, imgsz, precision)
         self.weights = Path(weights)
         self.conf, self.iou, self.max_det, self.agnostic, self.multi_label = conf, iou, max_det, agnostic, multi_label
         self.wanted_max_det = max_det
@@ -149,6 +149,7 @@ class Runtime:
         self._most_boxes = min(max_det, int(kept)) if kept.isdecimal() and self.chooses else max_det
         self.max_det = self._most_boxes
         self.seconds: dict[str, float] = {}
+        self._one_at_a_time = threading.Lock()  # heads and files keep what belongs to one call
 
     @property
     def chooses(self) -> bool:
@@ -226,6 +227,10 @@ class Runtime:
         check_images(images_bgr)
         if not images_bgr:
             return []
+        with self._one_at_a_time:
+            return self._found(images_bgr, max_det)
+
+    def _found(self, images_bgr: Sequence[np.ndarray], max_det: int | None) -> list[np.ndarray]:
         if self._head is not None:
             self._head.max_det = max(max_det or self.max_det, 300)
         started = self._now()
@@ -276,7 +281,7 @@ class Runtime:
             return None
         check_images([image_bgr])
         letterbox = LetterBox(self.imgsz_hw, auto=self.rectangular, stride=self.stride)
-        with torch.inference_mode():
+        with self._one_at_a_time, torch.inference_mode():
             raw = _boxes_part(self._engine(self._engine.prepare([letterbox(image=image_bgr)]), 0.0)[0])
         return np.ascontiguousarray(raw[0].float().cpu().numpy().T)
 
@@ -351,6 +356,20 @@ def select_device(device: str) -> torch.device:
         have = f"this machine has {count} (0 to {count - 1})" if count else "torch sees no GPU here"
         raise MachineError(f"--device is {device!r}, and {have}; take --device cpu or auto, or install a torch that fits your GPU")
     return torch.device(f"cuda:{number}")
+
+
+def _check_settings(conf: float, iou: float, max_det: int, imgsz: Any, precision: str) -> None:
+    """Hold what a caller sets to its range. Raises `ConfigError` with all that is wrong."""
+    problems = [f"{name} is {value}; expected 0 to 1" for name, value in (("conf", conf), ("iou", iou)) if not 0 <= value <= 1]
+    if max_det < 1:
+        problems.append(f"max_det is {max_det}; expected 1 or more")
+    sides = (imgsz, imgsz) if imgsz is None or isinstance(imgsz, int) else tuple(imgsz)
+    if imgsz is not None and not (len(sides) == 2 and all(isinstance(side, int | np.integer) and side >= 1 for side in sides)):
+        problems.append(f"imgsz is {imgsz}; expected a number of pixels, or height and width")
+    if precision not in _PRECISIONS:
+        problems.append(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
+    if problems:
+        raise ConfigError("; ".join(problems))
 
 
 def _boxes_part(raw: Any) -> torch.Tensor:

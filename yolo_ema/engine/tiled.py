@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -44,6 +45,7 @@ class TiledRuntime:
 
     Tiles go through the network in chunks of one shape: one by one on a CPU, where batches gain nothing, and many at once on a GPU.
     A tile's pixels are copied when its chunk's turn comes, so that memory does not grow with their number.
+    Calls from several threads wait for each other.
 
     Args:
         runtime: the detector; its input size, thresholds and classes hold for each tile.
@@ -91,6 +93,7 @@ class TiledRuntime:
         self.weights, self.conf, self.iou = runtime.weights, runtime.conf, runtime.iou
         self.seconds: dict[str, float] = {}
         self.last_plans: tuple[TilePlan, ...] = ()
+        self._one_at_a_time = threading.Lock()
         self._objects = recorded_sizes(runtime.metadata)
         self._chunk = chunk or self._fitting_chunk()
         self.plan((1, 1))  # a word that makes no sense shows here
@@ -135,6 +138,10 @@ class TiledRuntime:
             ConfigError: an image has another shape or type.
         """
         check_images(images_bgr)
+        with self._one_at_a_time:
+            return self._found(images_bgr)
+
+    def _found(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
         sizes = [(image.shape[1], image.shape[0]) for image in images_bgr]
         self.last_plans = tuple(self.plan(size) for size in sizes)
         if not any(len(plan.tiles_xyxy) for plan in self.last_plans):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -190,6 +192,48 @@ def test_all_cores_are_used(weights, monkeypatch):
 def test_wrong_images_are_named(weights, image):
     with pytest.raises(ConfigError, match=r"image 1 of the batch .* expected an array \(H, W, 3\) of uint8"):
         Runtime(weights, device="cpu")([picture(1), image])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"conf": 25}, "conf is 25; expected 0 to 1"),
+        ({"conf": float("nan")}, "conf is nan"),
+        ({"iou": -0.1}, r"iou is -0\.1; expected 0 to 1"),
+        ({"max_det": 0}, "max_det is 0; expected 1 or more"),
+        ({"max_det": -1, "iou": 2}, "iou is 2.*max_det is -1"),
+        ({"imgsz": 0}, "imgsz is 0; expected"),
+        ({"imgsz": (640,)}, r"imgsz is \(640,\); expected a number of pixels, or height and width"),
+        ({"imgsz": (640, 1.5)}, "expected a number of pixels"),
+    ],
+)
+def test_what_is_out_of_range_is_named_before_anything_is_loaded(tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Runtime(tmp_path / "missing.pt", **settings)
+
+
+def test_calls_of_several_threads_wait_for_each_other(weights, monkeypatch):
+    """An OpenVINO request that is running refuses another call, and a head keeps the limit of one call."""
+    runtime, inside, most = Runtime(weights, device="cpu"), [], []
+    engine = runtime._engine
+
+    class Watched:
+        prepare = staticmethod(engine.prepare)
+
+        def __call__(self, inputs, lowest):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.pop()
+            return engine(inputs, lowest)
+
+    monkeypatch.setattr(runtime, "_engine", Watched())
+    images = [picture(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda image: runtime([image])[0], images))
+    assert max(most) == 1
+    for rows, image in zip(found, images, strict=True):
+        np.testing.assert_array_equal(rows, runtime([image])[0])
 
 
 def test_missing_weights_name_the_closest(weights):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -128,6 +130,28 @@ def test_images_of_different_plans_in_one_call():
     assert max(map(len, runtime.batches)) == 4
     assert tiled.seconds["inference"] == len(runtime.batches)
     assert tiled([]) == []
+
+
+def test_threads_that_share_it_each_get_what_they_would_get_alone():
+    class Slow(Painted):
+        """Gives another thread every chance to come in between."""
+
+        def __call__(self, images, *, max_det=None):
+            came.set()
+            second.wait(0.2)
+            return super().__call__(images, max_det=max_det)
+
+    came, second = threading.Event(), threading.Event()
+    large, small = painting((300, 100), [(1, 1, 5, 5), (250, 3, 290, 30)]), painting((50, 40), [(9, 3, 20, 30)])
+    tiled, found = TiledRuntime(Slow()), {}
+    first = threading.Thread(target=lambda: found.update(large=tiled([large])[0]))
+    first.start()
+    came.wait(10)
+    found["small"] = tiled([small])[0]
+    second.set()
+    first.join(10)
+    for name, image in (("large", large), ("small", small)):
+        np.testing.assert_array_equal(found[name], Painted()([image])[0])
 
 
 def test_on_a_cpu_tiles_go_one_by_one_and_on_a_gpu_many_at_once():
