@@ -136,6 +136,44 @@ class TestDetector:
         with pytest.raises(SourceError, match=r"expected \(H, W, 3\) uint8"):
             detector.detect(image)
 
+    @pytest.mark.parametrize("image", [torch.zeros(4, 4, 3, dtype=torch.uint8), None, 7, b"a.jpg", [None]])
+    def test_what_is_no_image_at_all_is_refused(self, detector, image):
+        with pytest.raises(SourceError, match=r"is given; expected an array .* a path, or a list of these"):
+            detector.detect(image)
+
+    def test_arrays_that_lie_in_memory_in_another_way_give_the_same(self, detector, footage):
+        image = cv2.imread(str(footage / "b.png"))
+        wanted = detector.detect(image).boxes.data
+        turned, still = image[:, :, ::-1].copy()[:, :, ::-1], image.copy()
+        still.setflags(write=False)
+        for other in (turned, np.asfortranarray(image), still):
+            torch.testing.assert_close(detector.detect(other).boxes.data, wanted, rtol=0, atol=0)
+
+    def test_a_camera_may_be_given_by_its_number(self, detector, monkeypatch):
+        asked = []
+
+        def no_sources(given, **_):
+            asked.append(given)
+            return []
+
+        monkeypatch.setattr("yolo_ema.engine.detector.open_sources", no_sources)
+        assert list(detector.stream(0)) == list(detector.stream([0, "b.mp4"])) == []
+        assert asked == [["0"], ["0", "b.mp4"]]
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"tile": 640}, "expected auto, off, or width x height"),
+            ({"tile": (640,)}, "expected auto, off, or width x height"),
+            ({"classes": "car,bus"}, r"expected a list of names, as in \['car', 'bus'\]"),
+            ({"classes": (3,)}, "know no class 3; they know"),
+            ({"conf": 25}, "conf is 25"),
+        ],
+    )
+    def test_settings_that_cannot_be_are_refused(self, weights, settings, message):
+        with pytest.raises(ConfigError, match=message):
+            Detector(weights, **settings)
+
     def test_a_video_is_no_image(self, detector, footage):
         with pytest.raises(SourceError, match=r"Detector\.stream"):
             detector.detect(footage / "c.mp4")

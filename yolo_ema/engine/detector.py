@@ -25,6 +25,7 @@ __all__ = ["DEFAULT_WEIGHTS", "Detector", "default_weights"]
 DEFAULT_WEIGHTS = "yolo11n-ema-visdrone.pt"
 
 Image = np.ndarray | str | Path
+Place = str | Path | int
 _FRAME_RATE = 30.0
 """Frames a second, where a source does not say."""
 
@@ -95,9 +96,9 @@ class Detector:
 
         Raises:
             WeightsError: the weights are missing, damaged, foreign, or carry code.
-            ConfigError: a class that the weights do not know, or tiles that cannot be.
+            ConfigError: a class that the weights do not know, tiles that cannot be, a threshold or limit out of its range.
         """
-        tile_word = tile if isinstance(tile, str) else "x".join(map(str, tile))
+        tile_word = "x".join(map(str, tile)) if isinstance(tile, tuple | list) else str(tile)
         if problems := list(tile_problems(tile_word, overlap)):
             raise ConfigError("; ".join(problems))
         self.weights = Path(weights) if weights is not None else default_weights()
@@ -133,24 +134,24 @@ class Detector:
         Raises:
             SourceError: an image cannot be read, or an array has another shape or type.
         """
-        if isinstance(image, np.ndarray | str | Path):
+        if isinstance(image, str) or not isinstance(image, Sequence):
             return self._results(self.detect_frame(_frame_of(image, self.max_pixels)))
         return [self._results(self.detect_frame(_frame_of(one, self.max_pixels))) for one in image]
 
-    def stream(self, source: str | Path | Sequence[str | Path], *, every_frame: bool = False) -> Iterator[Results]:
+    def stream(self, source: Place | Sequence[Place], *, every_frame: bool = False) -> Iterator[Results]:
         """Yield one result a frame of videos, cameras, network streams, images, folders or patterns.
 
         Reading runs ahead in threads of its own. Several live sources take turns, each with its newest frame. With ``track``,
         ``boxes.id`` holds the identities, −1 where an object has none yet; each source has identities of its own.
 
         Args:
-            source: one source or several.
+            source: one source or several; a camera's number may be an int.
             every_frame: of live sources take every frame, in place of the newest.
 
         Raises:
             SourceError: a source cannot be opened or read; with several, when the others have ended.
         """
-        given = [source] if isinstance(source, str | Path) else source
+        given = [source] if isinstance(source, str | Path | int) else source
         sources = open_sources(
             [str(one) for one in given], max_pixels=self.max_pixels, network=NetworkOptions(every_frame=every_frame)
         )
@@ -203,6 +204,10 @@ def _frame_of(image: Image, max_pixels: int) -> Frame:
                 f"an array of shape {image.shape} and type {image.dtype} is given; expected (H, W, 3) uint8 in BGR order"
             )
         return Frame(image, "array", 0, 0.0)
+    if not isinstance(image, str | Path):
+        raise SourceError(
+            f"a {type(image).__name__} is given; expected an array (H, W, 3) uint8 in BGR order, a path, or a list of these"
+        )
     sources = open_sources([str(image)], max_pixels=max_pixels)
     if len(sources) != 1 or sources[0].is_video:
         what = sources[0].name if len(sources) == 1 else f"{image}, which holds {len(sources)} images and videos,"
@@ -214,8 +219,10 @@ def _ids_of(classes: Sequence[str], names: dict[int, str]) -> list[int] | None:
     """Return the ids of class names; None where all are wanted."""
     if not classes:
         return None
+    if isinstance(classes, str):
+        raise ConfigError(f"classes is the text {classes!r}; expected a list of names, as in {classes.split(',')!r}")
     ids = {name: class_id for class_id, name in names.items()}
-    unknown = [f"{name!r}{did_you_mean(name, ids)}" for name in classes if name not in ids]
+    unknown = [f"{name!r}{did_you_mean(str(name), ids)}" for name in classes if name not in ids]
     if unknown:
         raise ConfigError(f"the weights know no class {', '.join(unknown)}; they know {', '.join(names.values())}")
     return [ids[name] for name in classes]
