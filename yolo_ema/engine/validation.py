@@ -55,7 +55,7 @@ class ValResult:
     Attributes:
         scorecard: the figures of both protocols.
         weights: path, format, SHA-256 and classes of the weights.
-        seconds_per_image: mean time to read, preprocess, infer and postprocess; the first batch, which warms up, is left out
+        seconds_per_image: mean time to preprocess, infer and postprocess, not to read; the first batch, which warms up, is left out
             where there are more.
         images_at_limit: images with as many detections as are looked at: weaker ones were cut off.
         evidence: what was scored, for the report.
