@@ -143,7 +143,7 @@ def test_threads_that_share_it_each_get_what_they_would_get_alone():
 
     came, second = threading.Event(), threading.Event()
     large, small = painting((300, 100), [(1, 1, 5, 5), (250, 3, 290, 30)]), painting((50, 40), [(9, 3, 20, 30)])
-    tiled, found = TiledRuntime(Slow()), {}
+    tiled, found = TiledRuntime(Slow(), whole_frame=False), {}
     first = threading.Thread(target=lambda: found.update(large=tiled([large])[0]))
     first.start()
     came.wait(10)
