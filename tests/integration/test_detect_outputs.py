@@ -72,6 +72,14 @@ def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, fo
     for kind, paths in done.json["files"].items():
         assert paths, kind
         assert all((tmp_path / path).exists() for path in paths), kind
+    named = {kind: [Path(path).name for path in done.json["files"][kind]] for kind in ("jsonl", "csv", "coco", "visdrone", "yolo")}
+    assert named == {
+        "jsonl": ["detections.jsonl"],
+        "csv": ["detections.csv"],
+        "coco": ["coco.json"],
+        "visdrone": ["visdrone"],
+        "yolo": ["yolo"],
+    }
     lines = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
     assert all("track_id" not in one for one in lines[0]["detections"])  # a picture has no identities
     identities = [{one["track_id"] for one in line["detections"]} - {None} for line in lines[1:]]

@@ -101,7 +101,7 @@ class DetectOutput:
                 token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
                 self._page = LivePage(options.serve, options.serve_host, token)
                 print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
-            kinds = [kind for kind in options.save if kind not in MOT_STYLES and kind != "none"]
+            kinds = [kind for kind in dict.fromkeys(options.save) if kind not in MOT_STYLES and kind != "none"]
             sinks = open_sinks(
                 kinds,
                 out,

@@ -243,6 +243,14 @@ def test_unknown_kinds_are_named(tmp_path):
         everything(tmp_path, ("jsnol",))
 
 
+def test_sinks_come_in_the_order_of_their_kinds(tmp_path):
+    kinds = ("jsonl", "csv", "visdrone", "yolo")
+    sinks = open_sinks(kinds, tmp_path, names=NAMES, visdrone_names=CLASS_NAMES)
+    assert [type(sink) for sink in sinks] == [JsonLines, CsvRows, VisdroneResults, YoloLabels]
+    for sink in sinks:
+        sink.close()
+
+
 def test_every_kind_opens_its_sink_once(tmp_path):
     sinks = everything(tmp_path, ("csv", "jsonl", "csv"))
     assert sorted(type(one).__name__ for one in sinks) == ["CsvRows", "JsonLines"]

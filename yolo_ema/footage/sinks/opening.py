@@ -35,7 +35,7 @@ def open_sinks(
     yolo_scores: bool = False,
     crop_limit: int = LARGEST_NUMBER,
 ) -> list[Sink]:
-    """Open a sink of each kind.
+    """Open a sink of each kind, and return them in the order of the kinds.
 
     Args:
         kinds: some of `SINK_KINDS`; one named twice is opened once.
@@ -62,11 +62,11 @@ def open_sinks(
     for kind in kinds:
         if kind not in openers:
             raise ConfigError(f"there is no output {kind!r}{did_you_mean(kind, SINK_KINDS)}; expected {', '.join(SINK_KINDS)}")
-    sinks: list[Sink] = []
+    sinks: dict[str, Sink] = {}
     with contextlib.ExitStack() as opened:
         # What may refuse comes first, so that it refuses before a file is there.
         for kind in sorted(dict.fromkeys(kinds), key=lambda one: one != "visdrone"):
-            sinks.append(openers[kind]())
-            opened.callback(sinks[-1].close)
+            sinks[kind] = openers[kind]()
+            opened.callback(sinks[kind].close)
         opened.pop_all()
-    return sinks
+    return [sinks[kind] for kind in dict.fromkeys(kinds)]
