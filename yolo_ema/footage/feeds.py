@@ -83,8 +83,6 @@ class Feeds:
         self._arrived.clear()
         if (event := self._first_waiting()) is not None:
             return event
-        for feed in self._feeds:
-            feed.wanted = True  # the one who detects has nothing to do: an image larger than the look-ahead may be decoded
         self._arrived.wait(_TICK_S)
         return self._first_waiting()
 
@@ -95,6 +93,7 @@ class Feeds:
             if event is not None:
                 self._next = at + 1
                 return event
+            self._feeds[at].wanted = True  # it is its turn and it has nothing: an image above the look-ahead may be decoded
         return None
 
     def status(self) -> list[FeedStatus]:

@@ -123,6 +123,20 @@ def test_large_images_are_not_decoded_ahead_of_their_use(folder, monkeypatch):
     assert len(kept) == 6
 
 
+def test_large_images_get_their_turn_beside_a_busy_stream(folder, monkeypatch):
+    """A stream that always has a frame leaves no idle moment; images above the look-ahead are read all the same."""
+    monkeypatch.setattr(feeds_module, "_LOOK_AHEAD_BYTES", 16 * 24 * 3 - 1)
+    camera = source(Played(picture(number) for number in range(10**6)), name="cam")
+    images, until = 0, time.monotonic() + 20
+    with Feeds([camera, *open_sources([str(folder / f"{index}.png") for index in range(6)])]) as feeds:
+        for event in feeds:
+            images += event.frame is not None and not event.source.is_live
+            if images == 6 or time.monotonic() > until:
+                break
+            time.sleep(0.02)  # detection, while the next frame of the camera comes
+    assert images == 6
+
+
 def test_stopping_ends_every_source_that_had_begun(folder):
     with Feeds([*open_sources([str(folder / "v.mp4")]), source(Played(endless()), name="cam")]) as feeds:
         begun, ended = set(), []
