@@ -41,13 +41,22 @@ class _Scene:
         self._on_ground = options.count_on == "ground"
         anchor: Anchor = "bottom" if options.count_at == "bottom" else "centre"
         self.counter = Counter(*shapes, image_wh=image_wh, names=names, anchor=anchor)
+        self._image_wh = image_wh
         self.ways: dict[int, np.ndarray] = {}
 
     def take(self, found: FrameDetections, homography: np.ndarray | None) -> None:
         if found.track_ids is not None:
+            resized = self._resized(found.frame.image_wh)
+            if resized is not None:
+                homography = resized if homography is None else homography @ resized
             self.ways = self._trails.update(found.frame.time_s, found.boxes_xyxy, found.track_ids, homography)
-            followed = homography if self._on_ground else None
+            followed = homography if self._on_ground else resized
             self.counter.update(found.boxes_xyxy, found.class_ids, found.track_ids, followed)
+
+    def _resized(self, image_wh: tuple[int, int]) -> np.ndarray | None:
+        """Return (3, 3) from pixels of the last frame to those of this one where a stream changed its size; else None."""
+        before, self._image_wh = self._image_wh, image_wh
+        return None if before == image_wh else np.diag([image_wh[0] / before[0], image_wh[1] / before[1], 1.0])
 
     def totals(self) -> dict[str, int]:
         """Return how many crossed each line and are in each zone, by a short label."""
@@ -101,6 +110,8 @@ class DetectOutput:
                 token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
                 self._page = LivePage(options.serve, options.serve_host, token)
                 print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
+            styles: tuple[Style, ...] = ("mot", "visdrone-mot")
+            self._sinks |= {style: MotFiles(out, style, names) for style in styles if style in options.save}
             kinds = [kind for kind in dict.fromkeys(options.save) if kind not in MOT_STYLES and kind != "none"]
             sinks = open_sinks(
                 kinds,
@@ -112,8 +123,6 @@ class DetectOutput:
                 crop_limit=options.crop_limit,
             )
             self._sinks |= zip(kinds, sinks, strict=True)
-            styles: tuple[Style, ...] = ("mot", "visdrone-mot")
-            self._sinks |= {style: MotFiles(out, style) for style in styles if style in options.save}
             opened.pop_all()
         if self._page is not None:
             self._reporter.start()

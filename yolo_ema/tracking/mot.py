@@ -9,7 +9,7 @@ VisDrone-MOT (the toolkit of VisDrone2018-MOT), ten fields, frame numbers from 1
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
@@ -62,11 +62,23 @@ class MotFiles:
     Detections without an identity are left out: both formats want one in every row. A source without any gets an empty file.
     """
 
-    def __init__(self, out: Path, style: Style = "mot") -> None:
-        """Write below ``out``. Raises `ConfigError` for another style."""
+    def __init__(self, out: Path, style: Style = "mot", names: Mapping[int, str] | None = None) -> None:
+        """Write below ``out``.
+
+        Args:
+            out: the folder.
+            style: one of `MOT_STYLES`.
+            names: class by id, of all classes that may be found; None where the first frame of each source tells.
+
+        Raises:
+            ConfigError: another style, or names that are not VisDrone's, whose numbers ``visdrone-mot`` wants.
+        """
         if style not in MOT_STYLES:
             raise ConfigError(f"no MOT style {style!r}; expected one of {', '.join(MOT_STYLES)}")
+        if style == "visdrone-mot" and names is not None:
+            _check_names(names)
         self.folder, self.style = Path(out) / style, style
+        self._checked = names is not None
         self._paths: list[Path] = []
         self._files: dict[str, TextIO] = {}
 
@@ -84,7 +96,7 @@ class MotFiles:
         """
         source = found.frame.source
         if source not in self._files:
-            if self.style == "visdrone-mot":
+            if self.style == "visdrone-mot" and not self._checked:
                 _check_names(found.names)
             self._files[source] = self._open(context.stem)
         file = self._files[source]
@@ -129,10 +141,10 @@ class MotFiles:
         return file
 
 
-def _check_names(names: dict[int, str]) -> None:
+def _check_names(names: Mapping[int, str]) -> None:
     unknown = [name for name in names.values() if name not in _VISDRONE_CATEGORIES]
     if unknown:
         shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
         raise ConfigError(
-            f"VisDrone has no class {shown}: --save visdrone-mot needs weights of VisDrone's classes; use mot instead"
+            f"VisDrone has no class {shown}: --save visdrone-mot needs weights of VisDrone's classes; use mot, or leave the others out with --classes"
         )

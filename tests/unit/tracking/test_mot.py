@@ -90,6 +90,17 @@ def test_untracked_frames_give_an_empty_file(tmp_path):
     assert sink.paths[0].read_text() == ""
 
 
+def test_only_classes_that_may_be_found_must_be_visdrones(tmp_path):
+    names = {0: "car", 1: "zebra"}
+    with pytest.raises(ConfigError, match="no class zebra"):
+        MotFiles(tmp_path, "visdrone-mot", names)
+    assert not list(tmp_path.iterdir())
+    sink = MotFiles(tmp_path, "visdrone-mot", {0: "car"})
+    sink.write(found(0, [[10, 20, 14, 26, 0.25, 0]], [1], names=names), context("a"))
+    sink.close()
+    assert sink.paths[0].read_text() == "1,1,10.00,20.00,4.00,6.00,0.250000,4,-1,-1\n"
+
+
 def test_wrong_style_and_foreign_classes_are_named(tmp_path):
     with pytest.raises(ConfigError, match="'kitti'"):
         MotFiles(tmp_path, "kitti")
