@@ -13,7 +13,7 @@ import numpy as np
 from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.footage.addresses import Address
 from yolo_ema.footage.network import NetworkOptions
-from yolo_ema.footage.video import upright_bgr
+from yolo_ema.footage.video import stated_rate, upright_bgr
 from yolo_ema.image_header import LARGEST_PIXELS
 
 __all__ = ["AvConnection"]
@@ -65,7 +65,7 @@ class AvConnection:
             raise self._error("cannot be used", "it has no video", refused=True)
         stream = videos[0]
         stream.thread_type = "SLICE"  # frame threads would hold a frame back each
-        self.frame_rate = stream.average_rate or stream.guessed_rate or None
+        self.frame_rate = stated_rate(stream)
         self.finite = self._address.scheme.startswith("http") and bool(self._container.duration)
         self.is_playlist = self._container.format.name in {"hls", "dash"}
 

@@ -12,9 +12,10 @@ import numpy as np
 from yolo_ema.errors import SourceError
 from yolo_ema.image_header import LARGEST_PIXELS
 
-__all__ = ["VIDEO_SUFFIXES", "VideoReader", "upright_bgr"]
+__all__ = ["VIDEO_SUFFIXES", "VideoReader", "stated_rate", "upright_bgr"]
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
+_HIGHEST_RATE = 1000
 _QUARTER_TURNS_OF = {0: 0, 90: 1, 180: 2, 270: 3}
 
 
@@ -55,7 +56,7 @@ class VideoReader:
             )
         self.image_wh = width, height
         self._stream.thread_type = "AUTO"
-        self.frame_rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self.frame_rate = stated_rate(self._stream) or Fraction(25)
         self.frame_count = self._count()
         self.damaged_packets = 0
 
@@ -98,6 +99,14 @@ class VideoReader:
     def close(self) -> None:
         """Let the iteration end at its next packet; also from another thread."""
         self._closed = True
+
+
+def stated_rate(stream: av.VideoStream) -> Fraction | None:
+    """Return a stream's frames a second; None where it says none, or the ticks of its clock, as RTSP's 90,000, in their place."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate and 0 < rate <= _HIGHEST_RATE:
+            return Fraction(rate)
+    return None
 
 
 def upright_bgr(frame: av.VideoFrame) -> np.ndarray:

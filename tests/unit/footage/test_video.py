@@ -4,13 +4,14 @@ import signal
 import subprocess
 import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from yolo_ema.errors import SourceError
-from yolo_ema.footage.video import VideoReader
+from yolo_ema.footage.video import VideoReader, stated_rate
 from yolo_ema.footage.video_writer import VideoWriter
 
 
@@ -95,3 +96,13 @@ def test_a_killed_writer_leaves_a_file_that_plays_to_within_a_second(tmp_path):
     assert (tmp_path / "x.mp4").stat().st_size > 0
     frames = len(list(VideoReader(tmp_path / "x.mp4")))
     assert frames >= 200 - 15  # a fragment is a second, ten frames; the encoder's threads hold a few back
+
+
+def test_ticks_of_a_clock_are_no_frame_rate():
+    """RTSP servers that say nothing of frames a second make FFmpeg guess the 90,000 ticks of their time stamps."""
+    stream = SimpleNamespace(average_rate=None, guessed_rate=Fraction(90_000))
+    assert stated_rate(stream) is None
+    assert stated_rate(SimpleNamespace(average_rate=Fraction(90_000), guessed_rate=Fraction(30_000, 1001))) == Fraction(
+        30_000, 1001
+    )
+    assert stated_rate(SimpleNamespace(average_rate=Fraction(25), guessed_rate=Fraction(90_000))) == 25
