@@ -146,5 +146,6 @@ def _check_names(names: Mapping[int, str]) -> None:
     if unknown:
         shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
         raise ConfigError(
-            f"VisDrone has no class {shown}: --save visdrone-mot needs weights of VisDrone's classes; use mot, or leave the others out with --classes"
+            f"VisDrone has no class {shown}: --save visdrone-mot needs weights of VisDrone's classes; "
+            "use mot, or leave the others out with --classes"
         )
