@@ -76,6 +76,12 @@ def test_without_out_every_run_gets_a_fresh_folder(yolo_ema_command, weights, fo
     assert (tmp_path / "runs" / "detect-2" / "a.jpg").is_file()
 
 
+def test_a_run_that_is_refused_leaves_no_folder(yolo_ema_command, weights, footage, tmp_path):
+    done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--count-line", "bad")
+    assert done.code == 2
+    assert not list(tmp_path.glob("runs/*"))
+
+
 def test_a_damaged_source_is_named_and_the_others_go_on(yolo_ema_command, weights, footage, tmp_path):
     folder = tmp_path / "mixed"
     folder.mkdir()

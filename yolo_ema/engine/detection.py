@@ -52,9 +52,9 @@ def detect(options: DetectOptions) -> DetectResult:
     )
     sources = open_sources(options.source, max_pixels=options.max_pixels, network=network)
     detector = _detector(options)
-    out = options.out or (Path() if options.save == ("none",) else fresh_folder(Path("runs/detect")))
     run, feeds = _Run(detector, sources, options), Feeds(sources, every_frame=options.every_frame)
     with (
+        _out(options) as out,
         contextlib.closing(DetectOutput(options, out, detector.wanted_names, feeds.status)) as output,
         _window(options) as window,
         feeds,
@@ -66,6 +66,21 @@ def detect(options: DetectOptions) -> DetectResult:
             if window is not None and not window.show(output.picture):
                 feeds.stop()
     return run.result(out, output, interrupted=bool(interrupted))
+
+
+@contextlib.contextmanager
+def _out(options: DetectOptions) -> Iterator[Path]:
+    """Yield the folder for what is written; one that was made for it goes where the run fails before anything is in it."""
+    if options.out is not None or options.save == ("none",):
+        yield options.out or Path()
+        return
+    folder = fresh_folder(Path("runs/detect"))
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only an empty one goes
+        raise
 
 
 @contextlib.contextmanager

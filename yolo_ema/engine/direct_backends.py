@@ -31,7 +31,9 @@ def direct_backend(format_name: str, weights: Path, device: torch.device, precis
     if device.type != "cpu" or format_name not in kinds:
         return None
     if format_name == "openvino" and not weights.is_file():
-        weights = next(weights.glob("*.xml"))
+        weights = next(weights.glob("*.xml"), weights / "*.xml")
+        if not weights.is_file():
+            raise FileNotFoundError("there is no .xml file in it")
     metadata = BaseBackend.read_metadata(weights)
     if "names" not in metadata or int(metadata.get("batch", 1)) != 1 or int(metadata.get("channels", 3)) != 3:
         return None

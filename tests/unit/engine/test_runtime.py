@@ -255,6 +255,13 @@ def test_damaged_export(tmp_path, name, monkeypatch):
         Runtime(tmp_path / name)
 
 
+def test_an_empty_openvino_folder_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime_module, "_PACKAGES", {})
+    (tmp_path / "best_openvino_model").mkdir()
+    with pytest.raises(DamagedWeightsError, match=r"no \.xml file"):
+        Runtime(tmp_path / "best_openvino_model", device="cpu")
+
+
 def test_formats_that_are_programs_need_trust(tmp_path, weights):
     path = tmp_path / "model.torchscript"
     torch.jit.trace(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2)).save(str(path))
