@@ -5,7 +5,7 @@ What is set, where the user has not set it:
     YOLO_AUTOINSTALL=false    no package is installed at run time
     YOLO_CONFIG_DIR           Ultralytics' settings of the user's other projects stay as they are
     ULTRALYTICS_SAFE_LOAD=1   Ultralytics' own loading of weights goes by an allow-list, and builds models without evaluating text
-    GOMP_SPINCOUNT=1000       torch's threads soon sleep where they wait for each other: on a busy machine they would burn the time
+    GOMP_SPINCOUNT=10000      torch's threads soon sleep where they wait for each other: on a busy machine they would burn the time
                               that the others need (docs/speed.md); left alone where OMP_WAIT_POLICY or KMP_BLOCKTIME is set
 
 A script that imports Ultralytics first has made these choices itself. What this project promises does not rest on them:
