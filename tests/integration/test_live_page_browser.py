@@ -151,3 +151,19 @@ def _keep(browser, name: str) -> None:
     if folder:
         width = browser.execute_script("return window.innerWidth")
         browser.save_screenshot(str(Path(folder) / f"{name}-{width}.png"))
+
+
+def test_a_source_whose_picture_was_dropped_comes_back(browser):
+    """Sixteen others took its place meanwhile; its pictures are numbered anew, and must be fetched all the same."""
+    with LivePage(0) as page:
+        flight = Flight(page)
+        page.publish_status([{"name": "cam 0", "state": "live"}])
+        for index in range(5):
+            flight._show("cam 0", index, 3)
+        browser.get(page.url)
+        before = until(browser, "document.querySelector('.card img')?.src")
+        for number in range(1, 17):
+            flight._show(f"cam {number}", 0, 3)
+        flight._show("cam 0", 9, 3)
+        until(browser, f"document.querySelector('.card img').src !== {before!r}")
+        assert browser.execute_script("return document.querySelector('.card h2').textContent") == "cam 0"

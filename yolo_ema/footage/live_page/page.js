@@ -47,6 +47,8 @@ function element(tag, ...children) {
 
 function show(source, ended) {
   const card = cardOf(source.name);
+  // A picture of another run on this port, or of a source that was away, has numbers of its own.
+  if (card.id !== source.id || card.shown > source.sequence) { card.id = source.id; card.shown = 0; }
   card.source = source;
   const state = ended && !["failed"].includes(source.state) ? "ended" : source.state;
   card.node.className = `card ${state}${card.node.classList.contains("large") ? " large" : ""}`;
