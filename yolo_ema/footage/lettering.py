@@ -33,6 +33,7 @@ def plate(text: str, size_px: int, ground_bgr: tuple[int, int, int]) -> np.ndarr
 def text_mask(text: str, size_px: int) -> np.ndarray:
     """Return (H, W) float32 in 0…1, not to be written to: how much ink covers each pixel. All texts of a size are equally high."""
     font = _font(size_px)
+    text = "".join(sign if sign.isprintable() else " " for sign in text)  # a line break in a class name fails
     ascent, descent = font.getmetrics()
     width = max(1, round(font.getlength(text)))
     canvas = Image.new("L", (width, ascent + descent))

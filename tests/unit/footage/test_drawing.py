@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from yolo_ema.footage.drawing import Overlay, draw_detections
 from yolo_ema.footage.frames import Frame, FrameDetections
 from yolo_ema.footage.labels import _Room
-from yolo_ema.footage.lettering import plate
+from yolo_ema.footage.lettering import plate, text_mask
 from yolo_ema.footage.palette import PALETTE_RGB, class_colour_bgr, ink_on_bgr
 
 NAMES = {number: f"class {number}" for number in range(30)}
@@ -166,3 +166,8 @@ def test_three_hundred_boxes_are_drawn_quickly():
     finally:
         cv2.setNumThreads(-1)
     assert min(times) < 0.010  # seconds of one core, without those that others took
+
+
+def test_names_with_line_breaks_are_drawn_in_one_line():
+    for name in ("car\nvan", "car\r\nvan", "car\u2028van", "\n"):
+        assert text_mask(name, 12).shape[0] == text_mask("car", 12).shape[0]
