@@ -55,10 +55,10 @@ def detect(options: DetectOptions) -> DetectResult:
     run, feeds = _Run(detector, sources, options), Feeds(sources, every_frame=options.every_frame)
     with (
         _out(options) as out,
+        _ended_by_signals(feeds.stop) as interrupted,  # outermost: closing the files is not to be cut short
         contextlib.closing(DetectOutput(options, out, detector.wanted_names, feeds.status)) as output,
         _window(options) as window,
         feeds,
-        _ended_by_signals(feeds.stop) as interrupted,
         OutputThread(output.take) as thread,
     ):
         for item in run.detections(feeds):
