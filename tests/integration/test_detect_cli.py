@@ -13,26 +13,12 @@ import torch
 from ultralytics.engine.results import Results
 
 from yolo_ema import Detector
-from yolo_ema.engine.registration import build_model
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError
 from yolo_ema.footage.video import VideoReader
 from yolo_ema.footage.video_writer import VideoWriter
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 CONF = "0.0001"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose class scores lie high enough to be reported."""
-    torch.manual_seed(0)
-    model = build_model("yolo11n-ema", class_count=10)
-    model.names = dict(enumerate(CLASS_NAMES))
-    for branch in model.model[-1].cv3:
-        torch.nn.init.normal_(branch[-1].weight, std=0.5)
-    path = tmp_path_factory.mktemp("weights") / "random.pt"
-    torch.save({"model": model.half(), "train_args": {"imgsz": 96}}, path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -20,28 +20,17 @@ import torch
 from misbehaving_servers import HttpServer, never_answers, plays
 
 from yolo_ema import Detector
-from yolo_ema.engine.registration import build_model
 from yolo_ema.errors import SourceError
 from yolo_ema.footage.video import VideoReader
 from yolo_ema.footage.video_writer import VideoWriter
 from yolo_ema.options.detect import SAVED_KINDS
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 CONF = "0.0001"
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose class scores lie high enough to be reported."""
-    torch.manual_seed(0)
-    model = build_model("yolo11n-ema", class_count=10)
-    model.names = dict(enumerate(CLASS_NAMES))
-    for branch in model.model[-1].cv3:
-        torch.nn.init.normal_(branch[-1].weight, std=0.5)
-        torch.nn.init.constant_(branch[-1].bias, 1.0)
-    path = tmp_path_factory.mktemp("weights") / "random.pt"
-    torch.save({"model": model.half(), "train_args": {"imgsz": 96}}, path)
-    return path
+def weights(sure_weights: Path) -> Path:
+    return sure_weights
 
 
 def _clip(path: Path, frames: int, image_wh: tuple[int, int] = (96, 64)) -> Path:
@@ -234,6 +223,19 @@ class TestStream:
         one, two = (detector.detect(footage / "a.jpg") for detector in (by_numbers, by_word))
         torch.testing.assert_close(one.boxes.data, two.boxes.data)
         assert by_numbers.plan((120, 80)).startswith("6 tiles of 64x64 pixels")
+
+    def test_an_outage_of_a_live_source_is_a_warning(self, weights):
+        def watch(server: HttpServer) -> None:
+            for number, _ in enumerate(Detector(weights, max_det=20).stream(server.url())):
+                if number == 1:
+                    server.down()
+                    server.up()
+                if number == 4:
+                    return
+
+        with HttpServer(plays()) as server, pytest.warns(UserWarning, match=r"127\.0\.0\.1") as told:
+            watch(server)
+        assert any("is back after" in str(one.message) for one in told)
 
     def test_a_failed_source_is_raised_after_the_others_have_ended(self, weights, footage, tmp_path):
         damaged = tmp_path / "0.jpg"

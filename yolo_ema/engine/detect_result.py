@@ -13,6 +13,7 @@ __all__ = ["INTERRUPTED", "DetectResult", "SourceSummary"]
 
 INTERRUPTED = 130
 _MOST_ROWS = 20
+_MOST_FRAMES_NAMED = 100
 
 
 @dataclass
@@ -26,7 +27,8 @@ class SourceSummary:
         seconds: from its first frame to its last, on the clock.
         frames_dropped: frames of a live source that newer ones replaced before they could be looked at.
         reconnects: how often a network source came back.
-        frames_at_limit: the frames that reached the limit of objects.
+        frames_at_limit: the frames that reached the limit of objects, the first hundred of them.
+        count_at_limit: how many there were.
         counts: what crossed the lines and stood in the zones, where any are counted.
         problem: why it ended early; empty where it did not.
     """
@@ -39,8 +41,15 @@ class SourceSummary:
     frames_dropped: int = 0
     reconnects: int = 0
     frames_at_limit: list[int] = field(default_factory=list)
+    count_at_limit: int = 0
     counts: dict[str, Any] | None = None
     problem: str = ""
+
+    def reached_limit(self, frame: int) -> None:
+        """Note a frame that reached the limit of objects; memory does not grow with their number."""
+        self.count_at_limit += 1
+        if len(self.frames_at_limit) < _MOST_FRAMES_NAMED:
+            self.frames_at_limit.append(frame)
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as plain values."""
@@ -50,6 +59,7 @@ class SourceSummary:
             "objects": self.objects,
             "seconds": round(self.seconds, 3),
             "frames_at_max_det": self.frames_at_limit,
+            "count_at_max_det": self.count_at_limit,
             "problem": self.problem or None,
         }
         if self.is_live:
@@ -133,7 +143,9 @@ def _row(one: SourceSummary) -> str:
 def _remarks(one: SourceSummary) -> list[str]:
     remarks = []
     if one.frames_at_limit:
-        remarks.append(f"max_det reached in {one.source}, frames {_short(one.frames_at_limit)}: raise --max-det")
+        remarks.append(
+            f"max_det reached in {one.source}, frames {_short(one.frames_at_limit, one.count_at_limit)}: raise --max-det"
+        )
     if one.is_live and (one.frames_dropped or one.reconnects):
         remarks.append(f"{one.source}: {one.frames_dropped} frames dropped for newer ones, {one.reconnects} reconnects")
     if one.problem:
@@ -141,8 +153,8 @@ def _remarks(one: SourceSummary) -> list[str]:
     return remarks
 
 
-def _short(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+def _short(numbers: list[int], count: int) -> str:
+    return ", ".join(map(str, numbers[:5])) + (f" and {count - 5} more" if count > 5 else "")
 
 
 def most_frequent(counts: Counter[str]) -> dict[str, int]:

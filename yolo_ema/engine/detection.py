@@ -20,6 +20,7 @@ from yolo_ema.engine.detect_output import DetectOutput
 from yolo_ema.engine.detect_result import DetectResult, SourceSummary, most_frequent
 from yolo_ema.engine.detector import Detector
 from yolo_ema.engine.output_thread import OutputThread
+from yolo_ema.engine.runtime import input_size
 from yolo_ema.engine.tracker import Tracker
 from yolo_ema.footage.feeds import FeedEvent, Feeds
 from yolo_ema.footage.frames import FrameDetections
@@ -94,7 +95,6 @@ def _window(options: DetectOptions) -> Iterator[Window | None]:
 
 
 def _detector(options: DetectOptions) -> Detector:
-    imgsz = None if not options.imgsz else options.imgsz[0] if len(options.imgsz) == 1 else (options.imgsz[0], options.imgsz[1])
     return Detector(
         options.weights,
         tile=options.tile,
@@ -104,7 +104,7 @@ def _detector(options: DetectOptions) -> Detector:
         track=options.tracks,
         tracker=options.tracker,
         follow_camera=options.follow_camera,
-        imgsz=imgsz,
+        imgsz=input_size(options.imgsz),
         conf=options.conf,
         iou=options.iou,
         max_det=options.max_det,
@@ -159,7 +159,7 @@ class _Run:
         summary.objects += len(found)
         summary.seconds = time.perf_counter() - self._started[name]
         if len(found) >= self._detector.max_det:
-            summary.frames_at_limit.append(frame.index)
+            summary.reached_limit(frame.index)
         self._per_class.update(found.names[int(class_id)] for class_id in found.class_ids)
         if event.footage and len(self._summaries) == 1:
             self._progress.total = event.footage.frame_count

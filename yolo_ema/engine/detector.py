@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -148,6 +149,8 @@ class Detector:
             source: one source or several; a camera's number may be an int.
             every_frame: of live sources take every frame, in place of the newest.
 
+        A lost connection, a stale picture and the like are given as warnings.
+
         Raises:
             SourceError: a source cannot be opened or read; with several, when the others have ended.
         """
@@ -165,8 +168,10 @@ class Detector:
                         rate = event.footage.frame_rate if event.footage else None
                         found = self.tracker(trackers, event.source.name, rate).update(found)
                     yield self._results(found)
-                if event.ended and event.problem:
+                if event.problem and event.ended:
                     failed.append(event.problem)
+                elif event.problem:
+                    warnings.warn(event.problem, stacklevel=2)
         if failed:
             raise SourceError("; ".join(failed))
 

@@ -34,7 +34,7 @@ from yolo_ema.errors import (
     did_you_mean,
 )
 
-__all__ = ["Runtime", "check_images", "format_of", "select_device"]
+__all__ = ["Runtime", "check_images", "format_of", "input_size", "select_device"]
 
 _PACKAGES = {  # format: what must be importable, and what brings it
     "onnx": ("onnxruntime", "yolo-ema[onnx]"),
@@ -370,6 +370,13 @@ def _check_settings(conf: float, iou: float, max_det: int, imgsz: Any, precision
         problems.append(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
     if problems:
         raise ConfigError("; ".join(problems))
+
+
+def input_size(sides: tuple[int, ...]) -> int | tuple[int, int] | None:
+    """Return what `Runtime` takes as ``imgsz`` for the numbers of ``--imgsz``: none, one, or height and width."""
+    if not sides:
+        return None
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def _boxes_part(raw: Any) -> torch.Tensor:

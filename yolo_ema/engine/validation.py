@@ -16,7 +16,7 @@ from yolo_ema.engine.class_map import map_classes
 from yolo_ema.engine.datasets import read_data, split_images
 from yolo_ema.engine.local_data import local_data
 from yolo_ema.engine.run_record import RECORD_NAME, versions
-from yolo_ema.engine.runtime import Runtime
+from yolo_ema.engine.runtime import Runtime, input_size
 from yolo_ema.engine.tiled import TiledRuntime
 from yolo_ema.engine.truth import image_names, read_truth
 from yolo_ema.errors import DataError
@@ -157,7 +157,7 @@ def _open(options: ValOptions) -> Runtime | TiledRuntime:
     runtime = Runtime(
         options.weights,
         device=options.device,
-        imgsz=_imgsz(options.imgsz),
+        imgsz=input_size(options.imgsz),
         half=options.half,
         conf=options.conf,
         iou=options.iou,
@@ -169,12 +169,6 @@ def _open(options: ValOptions) -> Runtime | TiledRuntime:
         return runtime
     tile = tile_size(options.tile) or options.tile
     return TiledRuntime(runtime, tile=tile, overlap=options.overlap, whole_frame=options.whole_frame, merge=options.merge)
-
-
-def _imgsz(sides: tuple[int, ...]) -> int | tuple[int, int] | None:
-    if not sides:
-        return None
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def _detect(

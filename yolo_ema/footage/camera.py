@@ -16,7 +16,7 @@ import numpy as np
 from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.footage.live import LiveFootage
 from yolo_ema.footage.network import NetworkOptions
-from yolo_ema.footage.source import Source
+from yolo_ema.footage.source import LiveSource
 
 __all__ = ["CameraSource", "is_camera"]
 
@@ -33,7 +33,7 @@ def is_camera(specification: str) -> bool:
 
 
 @dataclass(frozen=True)
-class CameraSource(Source):
+class CameraSource(LiveSource):
     """A camera.
 
     Attributes:
@@ -52,16 +52,6 @@ class CameraSource(Source):
     def stem(self) -> str:
         """``camera-0``, or the device file's name."""
         return f"camera-{self.device}" if self.device.isdecimal() else Path(self.device).name
-
-    @property
-    def is_video(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def is_live(self) -> bool:
-        """Always."""
-        return True
 
     def open(self) -> LiveFootage:
         """Return the camera's footage; it is opened when frames are asked for."""

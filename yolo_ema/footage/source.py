@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from yolo_ema.footage.frames import Frame
 
-__all__ = ["FeedEvent", "FeedStatus", "Footage", "Source"]
+__all__ = ["FeedEvent", "FeedStatus", "Footage", "LiveSource", "Source"]
 
 
 class Footage(ABC):
@@ -68,6 +68,20 @@ class Source(ABC):
     @abstractmethod
     def open(self) -> Footage:
         """Open the source. Raises `SourceError` where a file can't be read; a live source is connected to while it is iterated."""
+
+
+class LiveSource(Source):
+    """A camera or a stream. Whether an address is a recording after all shows only when it is open."""
+
+    @property
+    def is_video(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def is_live(self) -> bool:
+        """Always."""
+        return True
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from yolo_ema.footage.av_stream import AvConnection
 from yolo_ema.footage.http_stream import HttpConnection
 from yolo_ema.footage.live import Connection, LiveFootage
 from yolo_ema.footage.network import NetworkOptions
-from yolo_ema.footage.source import Source
+from yolo_ema.footage.source import LiveSource
 from yolo_ema.image_header import LARGEST_PIXELS
 
 __all__ = ["StreamSource"]
 
 
 @dataclass(frozen=True)
-class StreamSource(Source):
+class StreamSource(LiveSource):
     """A stream.
 
     Attributes:
@@ -37,16 +37,6 @@ class StreamSource(Source):
     def stem(self) -> str:
         """Host, port and path of the address, in letters, digits, dots and dashes."""
         return self.address.stem if self.number == 1 else f"{self.address.stem}-{self.number}"
-
-    @property
-    def is_video(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def is_live(self) -> bool:
-        """Always: whether an address is a recording shows only when it is open."""
-        return True
 
     def open(self) -> LiveFootage:
         """Return the stream's footage; it is connected to when frames are asked for."""
