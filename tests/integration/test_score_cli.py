@@ -54,13 +54,15 @@ def test_command_prints_everything_as_json(folders, yolo_ema_command):
     assert done.code == 0, done.err
     assert done.err == ""
     found = done.json
-    assert set(found) == {"official", "official_macro", "coco", "per_class", "protocol", "warnings"}
+    assert set(found) == {"official", "official_macro", "coco", "per_class", "thresholds", "protocol", "warnings"}
     assert set(found["official"]) == set(found["official_macro"]) == {"AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500"}
     assert found["official"]["AP"] == pytest.approx(100)
     assert found["official"]["AR1"] == pytest.approx(100 / 3)
     assert found["coco"]["AP_small"] == pytest.approx(100)
     assert found["coco"]["AP_large"] is None
     assert found["per_class"]["car"]["official"]["AP50"] == pytest.approx(100)
+    assert found["thresholds"]["per_class"]["car"]["F1"] == found["thresholds"]["all"]["F1"] == pytest.approx(100)
+    assert "bus" not in found["thresholds"]["per_class"]
     assert found["per_class"]["bus"]["coco"]["AP"] is None
     assert found["per_class"]["car"]["objects"] == {"official": 9, "coco": 9}
     protocol = found["protocol"]

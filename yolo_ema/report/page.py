@@ -50,7 +50,7 @@ def validation_page(result: ValResult, diagnosis: Diagnosis) -> str:
         _warnings(scorecard.warnings),
         _section("Figures", f'{tables.score_table(scorecard)}<p class="soft after">{_PROTOCOL_NOTE}</p>'),
         _pair(_section("AP by class", tables.class_bars(scorecard)), _sizes(scorecard)),
-        _section("Classes", tables.class_table(scorecard)),
+        _section("Classes", f"{tables.class_table(scorecard)}{_threshold_note(scorecard)}"),
         _pair(_curves(scorecard.official), _errors(diagnosis)),
         _confusion(diagnosis),
         _pictures(result, diagnosis.images),
@@ -112,6 +112,17 @@ def _warnings(warnings: Sequence[str]) -> str:
 def _sizes(scorecard: Scorecard) -> str:
     note = "<p class=soft>Area of the box in pixels of the original image; in brackets the number of objects.</p>"
     return _section("COCO AP by object size", f"{note}{tables.size_bars(scorecard)}<br>{tables.size_table(scorecard)}")
+
+
+def _threshold_note(scorecard: Scorecard) -> str:
+    point = scorecard.threshold_for_all
+    if point is None:
+        return ""
+    return (
+        '<p class="soft after">Best conf is the confidence threshold of the highest F1 at IoU 0.5 (official protocol), beside it '
+        f"the precision and recall there. One threshold for all classes: {point.confidence:.2f}, with a mean precision of "
+        f"{tables.percent(point.precision)} and recall of {tables.percent(point.recall)}.</p>"
+    )
 
 
 def _curves(scores: OfficialScores) -> str:

@@ -50,14 +50,16 @@ def score_table(scorecard: Scorecard) -> str:
 
 def class_table(scorecard: Scorecard) -> str:
     """Return each class's figures by both protocols."""
-    official, coco = scorecard.official.per_class, scorecard.coco.per_class
+    official, coco, thresholds = scorecard.official.per_class, scorecard.coco.per_class, scorecard.thresholds
     rows = []
     for k, name in enumerate(scorecard.official.class_names):
         figures = [official[name][figure] for figure in ("AP", "AP50", "AP75", "AR500")]
         figures += [coco[name][figure] for figure in ("AP", "AP50")]
         counts = (f"{int(scorecard.official.truth_count[k]):,}", f"{int(scorecard.official.image_count[k]):,}")
-        rows.append((html.escape(name), *counts, *map(percent, figures)))
-    head = ("class", "objects", "images", "AP", "AP50", "AP75", "AR500", "COCO AP", "AP50")
+        point = thresholds.get(name)
+        best = (f"{point.confidence:.2f}", percent(point.precision), percent(point.recall)) if point else ("–", "–", "–")
+        rows.append((html.escape(name), *counts, *map(percent, figures), *best))
+    head = ("class", "objects", "images", "AP", "AP50", "AP75", "AR500", "COCO AP", "AP50", "best conf", "precision", "recall")
     return table(head, rows)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import yolo_ema
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 from yolo_ema.visdrone.coco import COCO_MAX_DETS, CocoScores, evaluate_coco
+from yolo_ema.visdrone.operating_points import OperatingPoint, best_for_all, best_of_class
 from yolo_ema.visdrone.protocol import MAX_DETS, OfficialScores, evaluate_official
 
 __all__ = ["Scorecard", "make_scorecard"]
@@ -33,6 +34,18 @@ class Scorecard:
     protocol: Mapping[str, Any]
     warnings: tuple[str, ...] = field(default=())
 
+    @property
+    def thresholds(self) -> dict[str, OperatingPoint | None]:
+        """Return the confidence threshold of the best F1 for each class that occurs; None where nothing of it was found."""
+        occurring = zip(self.official.class_names, self.official.curves, self.official.truth_count, strict=True)
+        return {name: best_of_class(curve) for name, curve, count in occurring if count}
+
+    @property
+    def threshold_for_all(self) -> OperatingPoint | None:
+        """Return the one threshold of the best F1, averaged over the classes that occur."""
+        occurring = zip(self.official.curves, self.official.truth_count, strict=True)
+        return best_for_all([curve for curve, count in occurring if count])
+
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values; a figure that does not exist is None."""
         official, coco = self.official.per_class, self.coco.per_class
@@ -50,6 +63,10 @@ class Scorecard:
             "official_macro": self.official.macro,
             "coco": self.coco.summary,
             "per_class": per_class,
+            "thresholds": {
+                "all": point.as_json() if (point := self.threshold_for_all) else None,
+                "per_class": {name: point.as_json() if point else None for name, point in self.thresholds.items()},
+            },
             "protocol": dict(self.protocol),
             "warnings": list(self.warnings),
         }
@@ -63,16 +80,20 @@ class Scorecard:
             lines.append(f"{title:24}" + "".join(f"{_percent(values[name]):>8}" for name in figures))
         sizes = (f"{size} {_percent(coco[f'AP_{size}'])}" for size in ("small", "medium", "large"))
         lines += [f"COCO AP by object size: {', '.join(sizes)}", ""]
-        lines.append(f"{'class':20}{'objects':>8}{'images':>8}{'AP':>8}{'AP50':>8}{'AR500':>8}{'COCO AP':>9}{'AP50':>8}")
-        per_official, per_coco = self.official.per_class, self.coco.per_class
+        lines.append(
+            f"{'class':20}{'objects':>8}{'images':>8}{'AP':>8}{'AP50':>8}{'AR500':>8}{'COCO AP':>9}{'AP50':>8}{'best conf':>11}"
+        )
+        per_official, per_coco, thresholds = self.official.per_class, self.coco.per_class, self.thresholds
         for k, name in enumerate(self.official.class_names):
             cells = [per_official[name][figure] for figure in ("AP", "AP50", "AR500")]
             counts = f"{name:20}{int(self.official.truth_count[k]):8d}{int(self.official.image_count[k]):8d}"
             lines.append(
                 counts
                 + "".join(f"{_percent(cell):>8}" for cell in cells)
-                + f"{_percent(per_coco[name]['AP']):>9}{_percent(per_coco[name]['AP50']):>8}"
+                + f"{_percent(per_coco[name]['AP']):>9}{_percent(per_coco[name]['AP50']):>8}{_confidence(thresholds.get(name)):>11}"
             )
+        if point := self.threshold_for_all:
+            lines += ["", f"best conf: of the highest F1 at IoU 0.5, official protocol; one for all classes: {_confidence(point)}"]
         return "\n".join([*lines, "", self._footer()])
 
     def _footer(self) -> str:
@@ -111,6 +132,10 @@ def make_scorecard(
         "coco": {"max_dets": list(COCO_MAX_DETS), "iou": [0.5, 0.95, 0.05], "ignored_regions": False, "mean": "over classes"},
     }
     return Scorecard(official, coco, protocol, tuple(warnings))
+
+
+def _confidence(point: OperatingPoint | None) -> str:
+    return "–" if point is None else f"{point.confidence:.2f}"
 
 
 def _percent(value: float | None) -> str:
