@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_ema.nn import EfficientMultiScaleAttention
+from yolo_ema.nn import EfficientMultiScaleAttention, trace_for
 
 sys.path.insert(0, str(Path(__file__).parent))
 from direct_ema import DirectEMA
@@ -52,7 +52,7 @@ def differences(direct, call, block, x, weight) -> list[float]:
     return [relative(mine, theirs) for mine, theirs in pairs]
 
 
-@pytest.mark.parametrize("form", ["eager", "graph", "onnx"])
+@pytest.mark.parametrize("form", ["eager", "graph", "onnx", "ncnn"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize(("channels", "groups"), [(16, 8), (16, 2), (12, 1)])
 def test_float64_agrees_to_ten_digits(form, size, channels, groups):
@@ -60,7 +60,7 @@ def test_float64_agrees_to_ten_digits(form, size, channels, groups):
     direct.double()
     block.double()
     x, weight = torch.randn(2, 2, channels, *size, dtype=torch.float64)
-    call = {"eager": block, "graph": block._graph, "onnx": lambda x: block._graph(x, onnx=True)}[form]
+    call = {"eager": block, "graph": block._graph, "onnx": lambda x: block._graph(x, onnx=True), "ncnn": block._ncnn}[form]
     assert max(differences(direct, call, block, x, weight)) < 1e-10
 
 
@@ -160,6 +160,24 @@ def test_openvino(tmp_path):
             np.testing.assert_allclose(
                 compiled(x.numpy())[0], direct.eval()(x).detach().numpy(), rtol=1e-4, atol=1e-5, err_msg=name
             )
+
+
+def test_ncnn(tmp_path, monkeypatch):
+    pnnx, ncnn = pytest.importorskip("pnnx"), pytest.importorskip("ncnn")
+    direct, block = twins(32, 8)
+    trace_for(block, "ncnn")
+    x = torch.randn(1, 32, 12, 9)
+    monkeypatch.chdir(tmp_path)
+    pnnx.export(block.eval(), "block.pt", inputs=x, fp16=False)
+    layers = (tmp_path / "block.ncnn.param").read_text(encoding="utf-8").splitlines()[2:]
+    assert not [line for line in layers if "::" in line.split()[0] or line.startswith("pnnx")]  # what was left unconverted
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = False
+    assert net.load_param("block.ncnn.param") == net.load_model("block.ncnn.bin") == 0
+    with net.create_extractor() as extractor:
+        extractor.input(net.input_names()[0], ncnn.Mat(x[0].numpy()))
+        found = np.array(extractor.extract(net.output_names()[0])[1])
+    np.testing.assert_allclose(found, direct.eval()(x)[0].detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_torch_export_with_dynamic_batch_height_and_width():

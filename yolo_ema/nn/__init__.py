@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from yolo_ema.nn.ema import EfficientMultiScaleAttention, fitting_groups
+from yolo_ema.nn.ema import EfficientMultiScaleAttention, fitting_groups, trace_for
 
-__all__ = ["EfficientMultiScaleAttention", "fitting_groups"]
+__all__ = ["EfficientMultiScaleAttention", "fitting_groups", "trace_for"]

@@ -16,8 +16,9 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.nn.ema_algebra import fold_parameters
 from yolo_ema.nn.ema_eager import GroupedAttention, working_type
 from yolo_ema.nn.ema_graph import attend_graph
+from yolo_ema.nn.ema_ncnn import attend_ncnn
 
-__all__ = ["EfficientMultiScaleAttention", "fitting_groups"]
+__all__ = ["EfficientMultiScaleAttention", "fitting_groups", "trace_for"]
 
 MINIMUM_GROUP_CHANNELS = 2
 """A softmax over a single channel is 1 whatever the input, so a group of one channel would weigh nothing."""
@@ -42,6 +43,18 @@ def fitting_groups(channels: int, factor: int) -> int:
     return min(counts, key=lambda count: (abs(count - factor), count), default=1)
 
 
+def trace_for(model: nn.Module, format_name: str) -> None:
+    """Tell every EMA block of a model for which format it is traced next; formats without a form of their own share one.
+
+    Args:
+        model: Any module.
+        format_name: As Ultralytics names formats: "onnx", "openvino", "ncnn", …
+    """
+    for module in model.modules():
+        if isinstance(module, EfficientMultiScaleAttention):
+            module.traced_for = format_name
+
+
 class EfficientMultiScaleAttention(nn.Module):
     """Efficient Multi-Scale Attention: weighs every pixel of each channel group, keeping the map's shape.
 
@@ -56,10 +69,13 @@ class EfficientMultiScaleAttention(nn.Module):
         conv1x1: 1×1 convolution k→k over the row and column means, k = C / G.
         conv3x3: 3×3 convolution k→k whose result is never computed whole.
         gn: Normalisation of each channel over its pixels, with scale and shift.
+        traced_for: The format that `trace_for` named, empty without.
 
     Raises:
         ConfigError: If `channels` or `factor` is not a whole number of at least 1.
     """
+
+    traced_for: str = ""
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__()
@@ -113,6 +129,8 @@ class EfficientMultiScaleAttention(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 return self._dispatch(x)
         if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            if self.traced_for == "ncnn":
+                return self._ncnn(x)
             return self._graph(x, onnx=torch.onnx.is_in_onnx_export())
         self._check(x)
         pool, mix, norm = self.conv1x1, self.conv3x3, self.gn
@@ -131,6 +149,22 @@ class EfficientMultiScaleAttention(nn.Module):
             norm.weight,
             norm.bias,
         )
+
+    @torch.jit.unused
+    def _ncnn(self, x: Tensor) -> Tensor:
+        pool, mix, norm, wide = self.conv1x1, self.conv3x3, self.gn, working_type(x)
+        made = attend_ncnn(
+            x.to(wide),
+            self.groups,
+            pool_weight=pool.weight.to(wide),
+            pool_bias=pool.bias.to(wide),
+            weight=mix.weight.to(wide),
+            bias=mix.bias.to(wide),
+            norm_weight=norm.weight.to(wide),
+            norm_bias=norm.bias.to(wide),
+            eps=norm.eps,
+        )
+        return made.to(x.dtype)
 
     def _check(self, x: Tensor) -> None:
         channels = self.groups * self.gn.num_channels
