@@ -354,7 +354,7 @@ def exported(weights: Path, folder: Path, imgsz: int, int8: Path | None) -> dict
     copy = Path(shutil.copy(weights, folder / weights.name))
     with contextlib.redirect_stdout(io.StringIO()):
         made = export(
-            ExportOptions(weights=copy, format=("openvino", "onnx"), imgsz=(imgsz,), dynamic=True, check=False, trust=True)
+            ExportOptions(weights=copy, format=("openvino", "onnx"), imgsz=(imgsz,), dynamic=True, prove=False, trust=True)
         )
     files = {one.format: str(one.path) for one in made.files} | {"pt": str(copy)}
     return files | ({"int8": str(int8)} if int8 else {})

@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 def test_export_writes_beside_the_weights_and_prints_json_alone(folder, yolo_ema_command):
     done = yolo_ema_command(
-        *("export", "--weights", "tiny.pt", "--imgsz", "192,320", "--check-images", "0.png", "--json", "simplify=false"), cwd=folder
+        *("export", "--weights", "tiny.pt", "--imgsz", "192,320", "--images", "0.png", "--json", "simplify=false"), cwd=folder
     )
     assert done.code == 0, done.err
     found = done.json["files"][0]
@@ -55,7 +55,7 @@ def test_missing_weights_are_named(folder, yolo_ema_command):
 def test_same_boxes_from_onnx_as_from_the_weights_on_real_images(shared, tmp_path, yolo_ema_command):
     weights = shared / "weights" / "yolo11n_coco_from_int8.pt"
     images = shared / "data/visdrone-sample/VisDrone2019-DET-val/images"
-    done = yolo_ema_command("export", "--weights", weights, "--out", tmp_path, "--check-images", images, "--json")
+    done = yolo_ema_command("export", "--weights", weights, "--out", tmp_path, "--images", images, "--json")
     assert done.code == 0, done.err
     check = done.json["files"][0]["check"]
     assert check["boxes"] > 100

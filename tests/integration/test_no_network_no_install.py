@@ -87,7 +87,7 @@ WORK = """
     assert load_model("tiny.pt").stride == 32
     images = [cv2.imread(f"{{seed}}.png") for seed in range(2)]
     assert all(len(rows) for rows in Runtime("tiny.pt", device="cpu")(images))
-    made = export(ExportOptions(weights=Path("tiny.pt"), out=Path("out"), imgsz=(192, 320), check_images=(Path("."),)))
+    made = export(ExportOptions(weights=Path("tiny.pt"), out=Path("out"), imgsz=(192, 320), images=(Path("."),)))
     assert made.files[0].agreement.boxes
     assert all(len(rows) for rows in Runtime(made.path, device="cpu")(images))
     print("done")
@@ -135,7 +135,7 @@ def test_missing_packages_are_not_installed(folder):
         from yolo_ema.errors import MissingPackageError
         from yolo_ema.options.export import ExportOptions
         try:
-            export(ExportOptions(weights=Path("tiny.pt"), format=("paddle",), check=False))
+            export(ExportOptions(weights=Path("tiny.pt"), format=("paddle",), prove=False))
         except MissingPackageError as error:
             print(error)
     """

@@ -37,6 +37,7 @@ from yolo_ema.errors import (
 )
 from yolo_ema.files import atomic_path, disk_full_is_clear, sha256_of
 from yolo_ema.footage.images import read_image
+from yolo_ema.nn import trace_for
 from yolo_ema.options.export import ExportOptions
 
 __all__ = ["ExportResult", "ExportedFile", "export"]
@@ -45,6 +46,7 @@ _CHECK_SCENES = 3
 _MOST_CHECK_IMAGES = 20
 _MISSING_SHARE = 0.01  # boxes without a counterpart: where two overlap by just the threshold, NMS may keep either
 _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+_BITS = {"fp16": 16, "int8": 8}
 _EXTRAS = {"onnx": "onnx", "onnxslim": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx", "openvino": "openvino"}
 
 
@@ -133,7 +135,7 @@ def export(options: ExportOptions) -> ExportResult:
     """
     settings = _settings(options)
     loaded = load_model(options.weights, trust=options.trust)
-    images = list(_check_images(options.check_images)) if options.check else []
+    images = list(_check_images(options.images)) if options.prove else []
     formats = tqdm(options.format, desc="export", unit="format", file=sys.stderr, disable=not sys.stderr.isatty())
     return ExportResult(tuple(_export_one(name, loaded, options, settings, images) for name in formats))
 
@@ -149,7 +151,7 @@ def _settings(options: ExportOptions) -> dict[str, Any]:
         "conf": options.conf,
         "iou": options.iou,
         "max_det": options.max_det,
-        **({"quantize": 16} if options.half else {}),
+        **({"quantize": _BITS[options.quantize]} if options.quantize else {}),
         "mode": "export",
         "data": None,
     }
@@ -170,11 +172,11 @@ def _export_one(
         exporter, made = _run_exporter(name, loaded, options, settings, Path(folder))
         seconds = time.perf_counter() - started
         size_hw = (int(exporter.imgsz[0]), int(exporter.imgsz[1]))
-        agreement = _check(made, size_hw, options, images) if options.check else None
+        agreement = _check(made, size_hw, options, images) if options.prove else None
         final = _final_path(made, options)
         _put(made, final)
     size = sum(part.stat().st_size for part in (final.rglob("*") if final.is_dir() else [final]) if part.is_file())
-    return ExportedFile(name, final, size, seconds, size_hw, agreement, "" if agreement else "--no-check")
+    return ExportedFile(name, final, size, seconds, size_hw, agreement, "" if agreement else "--no-prove")
 
 
 def _run_exporter(
@@ -183,6 +185,7 @@ def _run_exporter(
     """Run Ultralytics' exporter on a model that it believes to lie in ``folder``; return it and the file that it made."""
     loaded.model.pt_path = str(folder / f"{options.weights.stem}.pt")  # the exporter writes beside this
     loaded.model.args = {**DEFAULT_CFG_DICT, "data": ""}  # the path of the training data is nobody's business
+    trace_for(loaded.model, name)
     hooks = callbacks.get_default_callbacks()
     digest = sha256_of(options.weights)
 
@@ -259,7 +262,7 @@ def _compared(made: Path, size_hw: tuple[int, int], options: ExportOptions, imag
 
 
 def _uncheckable(made: Path, why: str) -> str:
-    return f"{made.name} is not written, because it cannot be checked: {why}; or write it unchecked with --no-check"
+    return f"{made.name} is not written, because it cannot be checked: {why}; or write it unchecked with --no-prove"
 
 
 def _check_images(places: Sequence[Path]) -> Iterator[np.ndarray]:

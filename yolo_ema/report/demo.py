@@ -167,7 +167,7 @@ def demo(options: DemoOptions) -> DemoResult:
         images = (folders[1] / "images",)
         onnx = export(
             # Every box that the network proposes is compared, the weak ones too.
-            ExportOptions(weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), conf=0.0, check_images=images)
+            ExportOptions(weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), conf=0.0, images=images)
         )
         _check_compared(onnx)
     pages = (validation.report,) if validation.report else ()

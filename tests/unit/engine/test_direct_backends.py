@@ -24,7 +24,7 @@ KINDS = {"onnx": OnnxBackend, "openvino": OpenVinoBackend}
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     weights = save(lively_model("tiny"), tmp_path_factory.mktemp("weights") / "tiny.pt")
-    made = export(ExportOptions(weights=weights, format=("onnx", "openvino"), imgsz=(192,), dynamic=True, check=False))
+    made = export(ExportOptions(weights=weights, format=("onnx", "openvino"), imgsz=(192,), dynamic=True, prove=False))
     return {one.format: one.path for one in made.files}
 
 

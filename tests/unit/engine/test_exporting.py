@@ -49,7 +49,7 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def fixed(weights, pictures, tmp_path_factory):
     """A static export, made once."""
-    return export(ExportOptions(weights=weights, out=tmp_path_factory.mktemp("fixed"), imgsz=(192, 320), check_images=(pictures,)))
+    return export(ExportOptions(weights=weights, out=tmp_path_factory.mktemp("fixed"), imgsz=(192, 320), images=(pictures,)))
 
 
 def test_onnx_gives_the_same_boxes(weights, fixed):
@@ -92,7 +92,7 @@ def test_fixed_file_takes_no_other_size(fixed):
 
 
 def test_dynamic_file_is_as_rectangular_as_the_weights(weights, pictures, tmp_path):
-    result = export(ExportOptions(weights=weights, out=tmp_path / "any.onnx", dynamic=True, check_images=(pictures,)))
+    result = export(ExportOptions(weights=weights, out=tmp_path / "any.onnx", dynamic=True, images=(pictures,)))
     assert result.path == tmp_path / "any.onnx"
     image = picture(4, (333, 150))
     ours, theirs = Runtime(weights, device="cpu", conf=0.4), Runtime(result.path, device="cpu", conf=0.4)
@@ -104,7 +104,7 @@ def test_dynamic_file_is_as_rectangular_as_the_weights(weights, pictures, tmp_pa
 @pytest.mark.parametrize("nms", [True, False])
 def test_file_that_chooses_by_itself_keeps_max_det_and_gives_the_same_boxes(pictures, tmp_path, nms):
     weights = save(lively_model("tiny" if nms else "tiny-nms-free"), tmp_path / "model.pt")
-    options = ExportOptions(weights=weights, nms=nms, imgsz=(320,), conf=0.02, max_det=600, check_images=(pictures,))
+    options = ExportOptions(weights=weights, nms=nms, imgsz=(320,), conf=0.02, max_det=600, images=(pictures,))
     settings = {"device": "cpu", "imgsz": 320, "rectangular": False, "conf": 0.02, "max_det": 600}
     image = picture(1)
     runtime = Runtime(export(options).path, **settings)
@@ -120,7 +120,7 @@ def test_file_that_chooses_by_itself_keeps_max_det_and_gives_the_same_boxes(pict
 
 
 def test_nms_inside_gives_exactly_the_boxes_where_no_two_are_close_calls(weights, pictures, tmp_path):
-    options = ExportOptions(weights=weights, nms=True, imgsz=(320,), conf=0.5, iou=0.3, out=tmp_path, check_images=(pictures,))
+    options = ExportOptions(weights=weights, nms=True, imgsz=(320,), conf=0.5, iou=0.3, out=tmp_path, images=(pictures,))
     settings = {"device": "cpu", "imgsz": 320, "rectangular": False, "conf": 0.5, "iou": 0.3}
     result = export(options)
     ours, theirs = Runtime(weights, **settings)([picture(0)])[0], Runtime(result.path, **settings)([picture(0)])[0]
@@ -154,7 +154,7 @@ def test_weakly_trained_weights_are_checked_and_a_ruined_file_of_theirs_is_refus
     weights = _weak(tmp_path, kind)
     assert not len(Runtime(weights, device="cpu")([picture(0)])[0])
     options = ExportOptions(
-        weights=weights, imgsz=(320,), nms=None if kind == "tiny" else False, out=tmp_path / "out", check_images=(pictures,)
+        weights=weights, imgsz=(320,), nms=None if kind == "tiny" else False, out=tmp_path / "out", images=(pictures,)
     )
     found = export(options).files[0].agreement
     assert found.boxes >= 600
@@ -165,14 +165,14 @@ def test_weakly_trained_weights_are_checked_and_a_ruined_file_of_theirs_is_refus
     with pytest.raises(CheckFailedError, match=r"weak\.onnx is not written"):
         export(options)
     assert (tmp_path / "out/weak.onnx").read_bytes() == before
-    unchecked = export(dataclasses.replace(options, check=False))
+    unchecked = export(dataclasses.replace(options, prove=False))
     assert unchecked.files[0].as_json()["check"] is None
-    assert "not checked: --no-check" in unchecked.as_text()
+    assert "not checked: --no-prove" in unchecked.as_text()
 
 
 def test_file_that_finds_nothing_as_the_weights_do_is_no_proof(pictures, tmp_path):
-    options = ExportOptions(weights=_weak(tmp_path), imgsz=(192,), nms=True, out=tmp_path / "out", check_images=(pictures,))
-    with pytest.raises(CheckFailedError, match=r"cannot be checked: .* find anything .* at --conf 0\.25; .* --no-check"):
+    options = ExportOptions(weights=_weak(tmp_path), imgsz=(192,), nms=True, out=tmp_path / "out", images=(pictures,))
+    with pytest.raises(CheckFailedError, match=r"cannot be checked: .* find anything .* at --conf 0\.25; .* --no-prove"):
         export(options)
     assert not (tmp_path / "out").exists()
 
@@ -184,28 +184,28 @@ def test_file_that_cannot_be_run_here_is_refused_unless_the_user_says_so(weights
 
     monkeypatch.setattr(exporting, "_run_exporter", lambda *_: (type("Fake", (), {"imgsz": (192, 320)})(), fixed.path))
     monkeypatch.setattr(exporting, "Runtime" if isinstance(error, MissingPackageError) else "compare_runtimes", fails)
-    options = ExportOptions(weights=weights, out=tmp_path / "out", check_images=(pictures,))
-    with pytest.raises(CheckFailedError, match=f"cannot be checked: .*{error}.*--no-check"):
+    options = ExportOptions(weights=weights, out=tmp_path / "out", images=(pictures,))
+    with pytest.raises(CheckFailedError, match=f"cannot be checked: .*{error}.*--no-prove"):
         export(options)
     assert not (tmp_path / "out").exists()
-    assert export(dataclasses.replace(options, check=False)).files[0].unchecked == "--no-check"
+    assert export(dataclasses.replace(options, prove=False)).files[0].unchecked == "--no-prove"
 
 
 def test_images_to_check_on_are_whole_and_of_a_size_that_fits(weights, tmp_path):
     cv2.imwrite(str(tmp_path / "whole.jpg"), picture(0))
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:4000])
     with pytest.raises(SourceError, match=r"cut\.jpg is truncated"):
-        export(ExportOptions(weights=weights, check_images=(tmp_path / "cut.jpg",)))
+        export(ExportOptions(weights=weights, images=(tmp_path / "cut.jpg",)))
     Image.new("1", (30_000, 30_000)).save(tmp_path / "vast.png")
     with pytest.raises(SourceError, match=r"vast\.png"):
-        export(ExportOptions(weights=weights, check_images=(tmp_path / "vast.png",)))
+        export(ExportOptions(weights=weights, images=(tmp_path / "vast.png",)))
 
 
 def test_wrong_export_is_refused_and_the_old_file_stays(weights, pictures, tmp_path, monkeypatch):
     (tmp_path / "tiny.onnx").write_bytes(b"the old one")
     monkeypatch.setattr(exporting, "compare_runtimes", lambda *_, **__: Agreement(2, 50, 0, 3.0, 0.001))
-    with pytest.raises(CheckFailedError, match=r"differ by up to 3 px \(at most 1\)"):
-        export(ExportOptions(weights=weights, out=tmp_path, imgsz=(192,), check_images=(pictures,)))
+    with pytest.raises(CheckFailedError, match=r"differ by up to 3 px \(at most 0.5\)"):
+        export(ExportOptions(weights=weights, out=tmp_path, imgsz=(192,), images=(pictures,)))
     assert (tmp_path / "tiny.onnx").read_bytes() == b"the old one"
     assert [file.name for file in tmp_path.iterdir()] == ["tiny.onnx"]
 
@@ -215,7 +215,7 @@ def test_export_of_other_weights_is_caught(weights, fixed, pictures, monkeypatch
     other = save(lively_model("tiny", seed=1), tmp_path / "other.pt")
     monkeypatch.setattr(exporting, "_run_exporter", lambda *_: (type("Fake", (), {"imgsz": (192, 320)})(), fixed.path))
     with pytest.raises(CheckFailedError, match="is not written"):
-        export(ExportOptions(weights=other, out=tmp_path / "out", check_images=(pictures,)))
+        export(ExportOptions(weights=other, out=tmp_path / "out", images=(pictures,)))
     assert not (tmp_path / "out").exists()
 
 
@@ -225,33 +225,33 @@ def test_full_disk_is_one_clear_error(weights, tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting, "_run_exporter", full)
     with pytest.raises(DiskFullError, match="disk full"):
-        export(ExportOptions(weights=weights, out=tmp_path / "out", check=False))
+        export(ExportOptions(weights=weights, out=tmp_path / "out", prove=False))
 
 
 def test_unknown_setting_names_the_closest(weights):
     with pytest.raises(ConfigError, match="did you mean 'simplify'"):
-        export(ExportOptions(weights=weights, check=False, settings={"simplfy": "false"}))
+        export(ExportOptions(weights=weights, prove=False, settings={"simplfy": "false"}))
 
 
 def test_setting_with_a_flag_of_its_own(weights):
     with pytest.raises(ConfigError, match="--max-det"):
-        export(ExportOptions(weights=weights, check=False, settings={"max_det": "5"}))
+        export(ExportOptions(weights=weights, prove=False, settings={"max_det": "5"}))
 
 
 def test_missing_converter_is_named(weights, tmp_path):
     with pytest.raises(MissingPackageError, match="paddle"):
-        export(ExportOptions(weights=weights, format=("paddle",), out=tmp_path, check=False))
+        export(ExportOptions(weights=weights, format=("paddle",), out=tmp_path, prove=False))
 
 
 def test_no_images_to_check_on(weights, tmp_path):
     with pytest.raises(DataNotFoundError, match="no images"):
-        export(ExportOptions(weights=weights, check_images=(tmp_path,)))
+        export(ExportOptions(weights=weights, images=(tmp_path,)))
 
 
 def test_out_of_another_format(weights, fixed, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_run_exporter", lambda *_: (type("Fake", (), {"imgsz": (192, 320)})(), fixed.path))
     with pytest.raises(ConfigError, match=r"ending in \.onnx"):
-        export(ExportOptions(weights=weights, out=tmp_path / "model.engine", check=False))
+        export(ExportOptions(weights=weights, out=tmp_path / "model.engine", prove=False))
 
 
 def test_untrusted_weights_are_not_exported(tmp_path):

@@ -158,7 +158,7 @@ def test_head_without_nms_gives_more_than_300(tmp_path):
 def test_an_export_that_does_not_say_how_many_boxes_it_holds_shows_it(tmp_path):
     onnx = pytest.importorskip("onnx")
     weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")
-    path = export(ExportOptions(weights=weights, nms=False, imgsz=(320,), max_det=300, check=False)).path
+    path = export(ExportOptions(weights=weights, nms=False, imgsz=(320,), max_det=300, prove=False)).path
     plain = onnx.load(str(path))  # as Ultralytics itself writes it: without that entry
     kept = [entry for entry in plain.metadata_props if entry.key != "max_det"]
     assert len(kept) == len(plain.metadata_props) - 1

@@ -247,7 +247,7 @@ def test_chunks_of_a_network_find_the_same(tmp_path):
 def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
     pytest.importorskip("onnxruntime")
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
-    path = export(ExportOptions(weights=weights, imgsz=(256,), check=False)).path
+    path = export(ExportOptions(weights=weights, imgsz=(256,), prove=False)).path
     image = picture(4, (700, 300))
     fixed, free = Runtime(path, device="cpu"), Runtime(weights, device="cpu", imgsz=256, rectangular=False)
     assert TiledRuntime(fixed).plan((700, 300)).tiles_xyxy[0].tolist() == [0, 0, 256, 256]
@@ -260,7 +260,7 @@ def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
 def test_a_file_that_holds_few_boxes_holds_them_for_each_tile(tmp_path):
     pytest.importorskip("onnxruntime")
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
-    path = export(ExportOptions(weights=weights, imgsz=(128,), nms=True, max_det=10, conf=0.1, check=False)).path
+    path = export(ExportOptions(weights=weights, imgsz=(128,), nms=True, max_det=10, conf=0.1, prove=False)).path
     tiled = TiledRuntime(Runtime(path, device="cpu", max_det=200))
     assert 10 < len(tiled([picture(4, (700, 300))])[0]) <= 200
     assert tiled.max_det == 200
