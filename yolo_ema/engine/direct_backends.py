@@ -3,7 +3,7 @@
 What differs from `AutoBackend`: the image's bytes go in as they lie (OpenVINO turns them to RGB in 0…1 by itself; for ONNX Runtime
 it is one pass), every core that this process may use counts, and threads that wait do not spin.
 
-Each image goes through by itself, as in `torch_backend`.
+Each image goes through by itself, as in `torch_backend`, unless they are joined on purpose.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class _DirectBackend(BaseBackend):
 
     Attributes:
         loaded: whether this way fits the file.
+        joined: images go through in one forward pass.
     """
+
+    joined = False
 
     def __init__(self, weights: Path, device: torch.device, precision: str) -> None:
         self.loaded, self._precision = True, precision
@@ -57,7 +60,9 @@ class _DirectBackend(BaseBackend):
         """Return what `forward` takes, for each image."""
 
     def __call__(self, images: Sequence[np.ndarray], lowest_score: float) -> list[Tensor]:
-        """Return the network's answer (1, 4 + K, N) or (1, N, 6) to each image."""
+        """Return the network's answer (1, 4 + K, N) or (1, N, 6) to each image; where they are joined, one for all of them."""
+        if self.joined:
+            return [torch.from_numpy(self.forward(np.concatenate(images)))]
         return [torch.from_numpy(self.forward(image)) for image in images]
 
 

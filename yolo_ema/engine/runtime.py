@@ -6,7 +6,7 @@ import importlib.util
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,9 @@ class Runtime:
         rectangular: shrink the input to the images' shape where the format allows it.
         nms_free: take the head that needs no NMS, where a ``.pt`` has one; by default Ultralytics takes the other.
         precision: of an OpenVINO file on the CPU: ``f32``, ``bf16``, or ``auto`` for what OpenVINO finds fastest on this processor.
+        joined: images of a call go through an exported file in one forward pass where it takes several; otherwise a CPU sees them
+            one by one, where batches gain nothing.
+        adjust: for finding a file's fault: what is done to the network's input (B, 3, H, W), RGB in 0…1, before it goes in.
         trust: load the weights although they carry code.
 
     Attributes:
@@ -106,6 +109,8 @@ class Runtime:
         rectangular: bool = True,
         nms_free: bool = False,
         precision: str = "auto",
+        joined: bool = False,
+        adjust: Callable[[torch.Tensor], torch.Tensor] | None = None,
         trust: bool = False,
     ) -> None:
         """Load the weights.
@@ -131,12 +136,15 @@ class Runtime:
         loaded = load_model(self.weights, trust=trust) if self.format == "pt" else None
         self.metadata: dict[str, Any] = loaded.metadata if loaded else {}
         self._head: Detect | None = None
+        self._adjust = adjust
         if loaded:
             self._backend = self._torch_backend(loaded, half=half, nms_free=nms_free)
         else:
             self._backend = self._exported_backend(half=half, precision=precision, trust=trust)
         use_all_cores()
         self._engine = self._fitting_engine()
+        if joined and isinstance(self._engine, OpenVinoBackend | OnnxBackend):
+            self._engine.joined = bool(self._engine.dynamic)
         self.names: dict[int, str] = dict(loaded.names if loaded else self._backend.names)
         self.stride = int(self._backend.stride)
         dynamic = loaded is not None or bool(self._backend.dynamic)
@@ -170,10 +178,10 @@ class Runtime:
         """Return what takes letterboxed images to candidates the shortest way."""
         if isinstance(self._backend, OpenVinoBackend | OnnxBackend):
             return self._backend
-        if self._head is not None and TorchBackend.fits(self._backend.model, self.device):
+        if self._head is not None and self._adjust is None and TorchBackend.fits(self._backend.model, self.device):
             with torch.inference_mode():
                 return TorchBackend(self._backend.model)
-        return _AnyBackend(self._backend, self.device)
+        return _AnyBackend(self._backend, self.device, self._adjust)
 
     def _exported_backend(self, *, half: bool, precision: str, trust: bool) -> AutoBackend | OpenVinoBackend | OnnxBackend:
         if self.format in _PROGRAMS and not trust:
@@ -186,7 +194,9 @@ class Runtime:
             raise MissingPackageError(f"{self.weights} needs the package {package}; install it with: pip install '{source}'")
         try:
             with confined(), quiet_ultralytics():
-                backend = direct_backend(self.format, self.weights, self.device, precision)
+                # The direct ways take pixels, not the network's input.
+                direct = self._adjust is None
+                backend = direct_backend(self.format, self.weights, self.device, precision) if direct else None
                 backend = backend or AutoBackend(str(self.weights), device=self.device, fp16=half, verbose=False).eval()
         except ImportError as error:
             raise MissingPackageError(f"{self.weights} needs the package {error.name}; install it with: pip install") from error
@@ -300,14 +310,17 @@ class Runtime:
 class _AnyBackend:
     """Ultralytics' `AutoBackend`, called like the shorter ways: any format, any device, one batch."""
 
-    def __init__(self, backend: AutoBackend, device: torch.device) -> None:
-        self._backend, self._device = backend, device
+    def __init__(
+        self, backend: AutoBackend, device: torch.device, adjust: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> None:
+        self._backend, self._device, self._adjust = backend, device, adjust
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Return one batch (B, 3, H, W), RGB in 0…1 on the device."""
         batch = torch.from_numpy(np.stack(images_bgr)).to(self._device)
         batch = batch.permute(0, 3, 1, 2).contiguous().flip(1)
-        return [(batch.half() if self._backend.fp16 else batch.float()).div_(255)]
+        batch = (batch.half() if self._backend.fp16 else batch.float()).div_(255)
+        return [self._adjust(batch) if self._adjust else batch]
 
     def __call__(self, batches: Sequence[torch.Tensor], lowest_score: float) -> list[Any]:
         """Return the network's answer to each batch."""
