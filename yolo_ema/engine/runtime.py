@@ -289,11 +289,24 @@ class Runtime:
         """
         if self.chooses:
             return None
+        return self._proposed(image_bgr)[0]
+
+    def proposals(self, image_bgr: np.ndarray) -> np.ndarray | None:
+        """Return what `candidates` returns with the boxes as x1, y1, x2, y2 in pixels of the image, as a call gives them."""
+        if self.chooses:
+            return None
+        rows, input_hw = self._proposed(image_bgr)
+        rows[:, :4] = ops.xywh2xyxy(rows[:, :4])
+        ops.scale_boxes(input_hw, rows[:, :4], image_bgr.shape[:2])
+        return rows
+
+    def _proposed(self, image_bgr: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """Return (N, 4 + K) what the network proposes for an image, and the height and width of the input that it saw."""
         check_images([image_bgr])
-        letterbox = LetterBox(self.imgsz_hw, auto=self.rectangular, stride=self.stride)
+        letterboxed = LetterBox(self.imgsz_hw, auto=self.rectangular, stride=self.stride)(image=image_bgr)
         with self._one_at_a_time, torch.inference_mode():
-            raw = _boxes_part(self._engine(self._engine.prepare([letterbox(image=image_bgr)]), 0.0)[0])
-        return np.ascontiguousarray(raw[0].float().cpu().numpy().T)
+            raw = _boxes_part(self._engine(self._engine.prepare([letterboxed]), 0.0)[0])
+        return np.ascontiguousarray(raw[0].float().cpu().numpy().T), letterboxed.shape[:2]
 
     def _learn_limit(self, raw: Any) -> None:
         """Lower ``max_det`` to what an exported file can hold: it always gives as many rows, the rest of them empty."""
