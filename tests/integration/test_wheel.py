@@ -55,3 +55,18 @@ def test_an_installed_wheel_builds_a_model_outside_the_checkout(wheel, tmp_path)
     done = subprocess.run([sys.executable, "-I", "-c", code, str(site)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) == 5
+
+
+def test_an_installed_wheel_finds_the_shipped_weights(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from yolo_ema.engine.detector import default_weights\n"
+        "print(default_weights())\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = Path(done.stdout.strip())
+    assert found.is_relative_to(tmp_path)
+    assert found.read_bytes() == (REPOSITORY / "weights" / found.name).read_bytes()

@@ -1,6 +1,6 @@
 """The card of weights that are given to others: what they learnt from, how, what they reach, and the file's SHA-256.
 
-The figures stand in ``<name>.json``; ``<name>.md`` repeats them as tables between two marks, with words written by hand around them.
+The figures stand in ``<name>.json``; ``<name>.md`` repeats them as tables between two marks, amid words written by hand.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def _percent(value: float | None) -> str:
 
 
 def write_tables(card_json: Path) -> None:
-    """Renew the tables of the Markdown beside a card's JSON. Raises `DataError` where the marks between which they go are missing."""
+    """Renew the tables of the Markdown beside a card's JSON. Raises `DataError` where the marks around them are missing."""
     page = card_json.with_suffix(".md")
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
