@@ -1,4 +1,4 @@
-"""The ``export`` verb: weights in a format for deployment, written whole or not at all, and checked against the weights."""
+"""From weights to one file in a format for deployment, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,47 +7,198 @@ import shutil
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 from ultralytics.cfg import DEFAULT_CFG_DICT, smart_value
-from ultralytics.engine.exporter import Exporter
-from ultralytics.utils import callbacks
 
-import yolo_ema
+from yolo_ema.engine import artifact_metadata
 from yolo_ema.engine.agreement import Agreement, compare_runtimes
-from yolo_ema.engine.environment import quiet_ultralytics, use_all_cores
+from yolo_ema.engine.calibration_images import calibration_dataset, calibration_files
+from yolo_ema.engine.export_limits import check_request
 from yolo_ema.engine.loading import LoadedModel, load_model
-from yolo_ema.engine.offline import confined
 from yolo_ema.engine.runtime import Runtime, select_device
-from yolo_ema.errors import (
-    CheckFailedError,
-    ConfigError,
-    DataNotFoundError,
-    MachineError,
-    MissingPackageError,
-    WeightsError,
-    YoloEmaError,
-    did_you_mean,
-)
+from yolo_ema.engine.ultralytics_export import run_exporter
+from yolo_ema.errors import CheckFailedError, ConfigError, DataNotFoundError, MachineError, WeightsError, YoloEmaError, did_you_mean
 from yolo_ema.files import atomic_path, disk_full_is_clear, sha256_of
 from yolo_ema.footage.images import read_image
-from yolo_ema.nn import trace_for
 from yolo_ema.options.export import ExportOptions
 
-__all__ = ["ExportResult", "ExportedFile", "export"]
+__all__ = ["Artifact", "ExportResult", "ExportedFile", "export", "export_artifact", "final_path", "input_hw", "publish"]
+
+_OWN_INT8 = ("onnx", "openvino")
+"""Formats that this project quantizes by itself: Ultralytics would quantize the sensitive layers, too."""
+
+_BITS = {"fp16": 16, "int8": 8}
+_INT8_WORDS = ("w8a16", "w8a32")
+"""Ultralytics' further precisions, as ``quantize=…`` of the formats that know them."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file or folder.
+
+    Attributes:
+        format: as Ultralytics names it.
+        path: where it lies.
+        imgsz_hw: the input's height and width in pixels; of a dynamic file those that it was made with.
+        dynamic: it takes any batch, height and width.
+        batch: images a forward pass; of a dynamic file with NMS inside the most.
+        quantize: fp16, int8, or None for float32.
+        seconds: what making it took.
+    """
+
+    format: str
+    path: Path
+    imgsz_hw: tuple[int, int]
+    dynamic: bool
+    batch: int
+    quantize: str | None
+    seconds: float
+
+
+def export_artifact(name: str, options: ExportOptions, loaded: LoadedModel, folder: Path) -> Artifact:
+    """Write weights in one format into a folder; nothing is proven, and nothing gets its final name.
+
+    Args:
+        name: the format as Ultralytics names it.
+        options: how to write it.
+        loaded: the model of ``options.weights``; it stays as it is.
+        folder: an empty folder for this format alone.
+
+    Raises:
+        ConfigError: an unknown setting, or one that the format or the weights do not take.
+        MissingPackageError: a package that the format needs is not installed.
+        MachineError: the format cannot be written on this machine.
+        DataNotFoundError: there are no images to calibrate on.
+        DiskFullError: there is no room.
+    """
+    settings = _settings(name, options, loaded)
+    check_request(name, options, loaded.model)
+    started = time.perf_counter()
+    with disk_full_is_clear(folder):
+        made = _made(name, options, loaded, settings, folder)
+    seconds = time.perf_counter() - started
+    return Artifact(name, made, tuple(settings["imgsz"]), options.dynamic, options.batch, options.quantize, seconds)
+
+
+def input_hw(options: ExportOptions, loaded: LoadedModel) -> tuple[int, int]:
+    """Return the input's height and width in pixels: what is asked for, raised to the weights' stride."""
+    asked = options.imgsz or (loaded.imgsz,)
+    height, width = (math.ceil(side / loaded.stride) * loaded.stride for side in (asked[0], asked[-1]))
+    return height, width
+
+
+def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[str, Any]:
+    """Return Ultralytics' settings for the export. Raises `ConfigError` for an unknown key."""
+    own: dict[str, Any] = {
+        "format": name,
+        "mode": "export",
+        "imgsz": list(input_hw(options, loaded)),
+        "dynamic": options.dynamic,
+        "batch": options.batch,
+        "nms": options.nms,
+        "conf": options.conf,
+        "iou": options.iou,
+        "max_det": options.max_det,
+        "quantize": None if options.quantize is None else _BITS[options.quantize],
+        "device": options.device,
+        "data": None,
+    }
+    taken = {*own, "model", "task", "half", "int8"}
+    for key, text in options.settings.items():
+        if key not in DEFAULT_CFG_DICT:
+            raise ConfigError(f"{key!r} is no setting of Ultralytics{did_you_mean(key, DEFAULT_CFG_DICT)}")
+        if key in taken and not (key == "quantize" and text in _INT8_WORDS and options.quantize is None):
+            flag = {"half": "quantize", "int8": "quantize", "model": "weights"}.get(key, key).replace("_", "-")
+            raise ConfigError(f"{key}={text} is set by a flag of its own: --{flag}")
+        own[key] = smart_value(text)
+    if name == "qnn" and own["quantize"] == _BITS["int8"]:
+        own["quantize"] = "w8a16"  # the one precision that it knows
+    device = select_device(options.device)
+    own["device"] = device.index if device.type == "cuda" else "cpu"
+    return own
+
+
+def _made(name: str, options: ExportOptions, loaded: LoadedModel, settings: dict[str, Any], folder: Path) -> Path:
+    """Return the file or folder that was made."""
+    int8 = options.quantize == "int8"
+    entries = artifact_metadata.own_entries(
+        loaded, precision=options.quantize or "fp32", max_det=options.max_det, weights_sha256=sha256_of(options.weights)
+    )
+    run = partial(run_exporter, loaded.model, name, stem=_stem(options), entries=entries)
+    if not int8:
+        made = run(settings, folder)
+    elif name in _OWN_INT8:
+        made = _quantized(run, options, settings, folder)
+    else:
+        with tempfile.TemporaryDirectory(prefix="calibration-", dir=folder) as beside:
+            data = calibration_dataset(calibration_files(options), loaded.names, Path(beside))
+            made = run(settings | {"data": str(data)}, folder)
+    if name == "openvino":  # its model can carry them as well as the file beside it
+        artifact_metadata.write(made, name, entries)
+    return made
+
+
+def _quantized(run: Callable[..., Path], options: ExportOptions, settings: dict[str, Any], folder: Path) -> Path:
+    """Return an int8 file: the float one, quantized on the images that the user names."""
+    from yolo_ema.engine.quantization import calibration_inputs, quantize_int8
+
+    files = calibration_files(options)
+    with tempfile.TemporaryDirectory(prefix="float-", dir=folder) as beside:
+        exact = run(settings | {"quantize": None}, Path(beside))
+        inputs = calibration_inputs(files, tuple(settings["imgsz"]), options.calibration_images)
+        made = quantize_int8(exact, settings["format"], inputs, out=folder / exact.name)
+        artifact_metadata.write(made, settings["format"], artifact_metadata.read_entries(exact))
+    return made
+
+
+def _stem(options: ExportOptions) -> str:
+    """Return the file's name without its ending: the weights', and the precision where it is not float32."""
+    return options.weights.stem + (f"-{options.quantize}" if options.quantize else "")
+
+
+def final_path(made: Path, options: ExportOptions) -> Path:
+    """Return where a finished file or folder belongs. Raises `ConfigError` where ``--out`` names a file of another format."""
+    ending = made.name.removeprefix(_stem(options))
+    if options.out is None:
+        return options.weights.parent / made.name
+    if options.out.is_dir() and not options.out.name.endswith(ending):
+        return options.out / made.name
+    if options.out.name.endswith(ending):
+        return options.out
+    if options.out.suffix:
+        raise ConfigError(f"--out is {options.out}; expected a folder, or a name ending in {ending}")
+    return options.out / made.name
+
+
+def publish(made: Path, final: Path) -> None:
+    """Give a finished file or folder its name; what bore it before goes only then.
+
+    Raises:
+        DiskFullError: there is no room; what bore the name before is intact.
+    """
+    if made.is_file():
+        with atomic_path(final) as beside:
+            shutil.copyfile(made, beside)
+        return
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with disk_full_is_clear(final), tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as waiting:
+        shutil.copytree(made, Path(waiting) / "new")
+        if final.exists():
+            final.rename(Path(waiting) / "old")
+        (Path(waiting) / "new").rename(final)
+
 
 _CHECK_SCENES = 3
 _MOST_CHECK_IMAGES = 20
 _MISSING_SHARE = 0.01  # boxes without a counterpart: where two overlap by just the threshold, NMS may keep either
 _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-_BITS = {"fp16": 16, "int8": 8}
-_EXTRAS = {"onnx": "onnx", "onnxslim": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -119,102 +270,21 @@ class ExportResult:
 
 
 def export(options: ExportOptions) -> ExportResult:
-    """Write weights in each of the formats.
-
-    A file appears under its name when it is whole and has passed the check; one that was there before stays until then.
-
-    Raises:
-        WeightsError: the weights cannot be used.
-        ConfigError: an unknown setting, or one that the format does not take.
-        MissingPackageError: a package that the format needs is not installed.
-        CheckFailedError: the file's boxes are not those of the weights, or it cannot be checked whether they are.
-        DiskFullError: there is no room; what was there before is intact.
-        DataNotFoundError: there are no images to check on.
-        SourceError: an image to check on cannot be read.
-        MachineError: the format cannot be written on this machine.
-    """
-    settings = _settings(options)
+    """Write weights in each of the formats, compare each file with the weights, and give it its name."""
     loaded = load_model(options.weights, trust=options.trust)
     images = list(_check_images(options.images)) if options.prove else []
     formats = tqdm(options.format, desc="export", unit="format", file=sys.stderr, disable=not sys.stderr.isatty())
-    return ExportResult(tuple(_export_one(name, loaded, options, settings, images) for name in formats))
+    return ExportResult(tuple(_export_one(name, loaded, options, images) for name in formats))
 
 
-def _settings(options: ExportOptions) -> dict[str, Any]:
-    """Return Ultralytics' settings for the export. Raises `ConfigError` for an unknown key."""
-    size = options.imgsz[0] if len(options.imgsz) == 1 else list(options.imgsz)
-    own: dict[str, Any] = {
-        **({"imgsz": size} if options.imgsz else {}),
-        "dynamic": options.dynamic,
-        "batch": options.batch,
-        "nms": options.nms,
-        "conf": options.conf,
-        "iou": options.iou,
-        "max_det": options.max_det,
-        **({"quantize": _BITS[options.quantize]} if options.quantize else {}),
-        "mode": "export",
-        "data": None,
-    }
-    for key, text in options.settings.items():
-        if key not in DEFAULT_CFG_DICT:
-            raise ConfigError(f"{key!r} is no setting of Ultralytics{did_you_mean(key, DEFAULT_CFG_DICT)}")
-        if own.get(key) is not None:
-            raise ConfigError(f"{key}={text} is set by a flag of its own: --{key.replace('_', '-')}")
-        own[key] = smart_value(text)
-    return own
-
-
-def _export_one(
-    name: str, loaded: LoadedModel, options: ExportOptions, settings: dict[str, Any], images: Sequence[np.ndarray]
-) -> ExportedFile:
+def _export_one(name: str, loaded: LoadedModel, options: ExportOptions, images: Sequence[np.ndarray]) -> ExportedFile:
     with tempfile.TemporaryDirectory(prefix="yolo-ema-export-") as folder, disk_full_is_clear(Path(folder)):
-        started = time.perf_counter()
-        exporter, made = _run_exporter(name, loaded, options, settings, Path(folder))
-        seconds = time.perf_counter() - started
-        size_hw = (int(exporter.imgsz[0]), int(exporter.imgsz[1]))
-        agreement = _check(made, size_hw, options, images) if options.prove else None
-        final = _final_path(made, options)
-        _put(made, final)
+        made = export_artifact(name, options, loaded, Path(folder))
+        agreement = _check(made.path, made.imgsz_hw, options, images) if options.prove else None
+        final = final_path(made.path, options)
+        publish(made.path, final)
     size = sum(part.stat().st_size for part in (final.rglob("*") if final.is_dir() else [final]) if part.is_file())
-    return ExportedFile(name, final, size, seconds, size_hw, agreement, "" if agreement else "--no-prove")
-
-
-def _run_exporter(
-    name: str, loaded: LoadedModel, options: ExportOptions, settings: dict[str, Any], folder: Path
-) -> tuple[Exporter, Path]:
-    """Run Ultralytics' exporter on a model that it believes to lie in ``folder``; return it and the file that it made."""
-    loaded.model.pt_path = str(folder / f"{options.weights.stem}.pt")  # the exporter writes beside this
-    loaded.model.args = {**DEFAULT_CFG_DICT, "data": ""}  # the path of the training data is nobody's business
-    trace_for(loaded.model, name)
-    hooks = callbacks.get_default_callbacks()
-    digest = sha256_of(options.weights)
-
-    def describe(exporter: Exporter) -> None:
-        exporter.metadata |= {"max_det": options.max_det, "producer": f"yolo-ema {yolo_ema.__version__}", "weights_sha256": digest}
-
-    hooks["on_export_start"].append(describe)
-    device = select_device(options.device)
-    overrides = {"imgsz": loaded.imgsz, **settings, "format": name, "device": device.index if device.type == "cuda" else "cpu"}
-    try:
-        # Tracing warns of every branch on a shape; the check afterwards says whether one mattered.
-        with confined(), quiet_ultralytics(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exporter = Exporter(overrides=overrides, _callbacks=hooks)
-            return exporter, Path(exporter(model=loaded.model))
-    except (YoloEmaError, OSError, MemoryError):
-        raise
-    except ImportError as error:
-        package = (error.name or "").partition(".")[0]
-        wanted = f"yolo-ema[{_EXTRAS[package]}]" if package in _EXTRAS else package
-        raise MissingPackageError(
-            f"export to {name} needs the package {package}; install it with: pip install '{wanted}'"
-        ) from error
-    except (AssertionError, ValueError, TypeError) as error:
-        raise ConfigError(f"export to {name} is refused by Ultralytics: {_first_line(error)}") from error
-    except Exception as error:  # converters have errors of their own
-        raise MachineError(f"export to {name} failed here: {_first_line(error)}") from error
-    finally:
-        use_all_cores()
+    return ExportedFile(name, final, size, made.seconds, made.imgsz_hw, agreement, "" if agreement else "--no-prove")
 
 
 def _check(made: Path, size_hw: tuple[int, int], options: ExportOptions, images: Sequence[np.ndarray]) -> Agreement:
@@ -283,29 +353,6 @@ def _check_images(places: Sequence[Path]) -> Iterator[np.ndarray]:
         raise DataNotFoundError(f"there are no images to check on in {', '.join(map(str, places))}")
     for file in files[:: math.ceil(len(files) / _MOST_CHECK_IMAGES)]:
         yield read_image(file)
-
-
-def _final_path(made: Path, options: ExportOptions) -> Path:
-    if options.out is None:
-        return options.weights.parent / made.name
-    is_file_name = bool(options.out.suffix) and not options.out.is_dir()
-    if is_file_name and options.out.suffix != made.suffix:
-        raise ConfigError(f"--out is {options.out}; expected a folder, or a file ending in {made.suffix or made.name}")
-    return options.out if is_file_name else options.out / made.name
-
-
-def _put(made: Path, final: Path) -> None:
-    """Give a finished file or folder its name; what bore it before goes only then."""
-    if made.is_file():
-        with atomic_path(final) as beside:
-            shutil.copyfile(made, beside)
-        return
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with disk_full_is_clear(final), tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as waiting:
-        shutil.copytree(made, Path(waiting) / "new")
-        if final.exists():
-            final.rename(Path(waiting) / "old")
-        (Path(waiting) / "new").rename(final)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""How large the objects were that a network was trained on, as its checkpoint tells: what tiled detection is planned by."""
+"""How large the objects were that a network was trained on, as its checkpoint or exported file tells: tiles are planned by it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from yolo_ema.tiling.plan import ObjectSizes
 
-__all__ = ["measured_sizes", "recorded_sizes"]
+__all__ = ["entries_of", "measured_sizes", "recorded_sizes"]
 
 _SOURCE_MEDIAN, _INPUT_TENTH = "object_source_median_px", "object_input_tenth_px"
 
@@ -39,8 +39,13 @@ def measured_sizes(labels: Sequence[Mapping[str, Any]], imgsz: int) -> dict[str,
 
 
 def recorded_sizes(metadata: Mapping[str, Any]) -> ObjectSizes | None:
-    """Return what `measured_sizes` put into a checkpoint; None where it says nothing sensible."""
+    """Return what `measured_sizes` put into a checkpoint, or an export of it has; None where it says nothing sensible."""
     found = [value for key in (_SOURCE_MEDIAN, _INPUT_TENTH) if isinstance(value := metadata.get(key), float)]
     if len(found) < 2 or not all(0 < value < float("inf") for value in found):
         return None
     return ObjectSizes(*found)
+
+
+def entries_of(sizes: ObjectSizes) -> dict[str, float]:
+    """Return the sizes as a checkpoint or an exported file keeps them."""
+    return {_SOURCE_MEDIAN: sizes.source_median, _INPUT_TENTH: sizes.input_tenth}
