@@ -29,7 +29,7 @@ from yolo_ema.visdrone.score import unreadable_truth
 from yolo_ema.visdrone.scorecard import Scorecard, make_scorecard
 from yolo_ema.visdrone.submission import rounded, write_submission
 
-__all__ = ["Evidence", "ValResult", "validate"]
+__all__ = ["Evidence", "ValResult", "open_runtime", "validate"]
 
 DETECTIONS_PER_IMAGE = MAX_DETS[-1]
 
@@ -116,7 +116,7 @@ def validate(options: ValOptions) -> ValResult:
         SourceError: an image cannot be read.
         MachineError: the device or a package is not there.
     """
-    runtime = _open(options)  # before the data: a wrong word for the weights shows at once
+    runtime = open_runtime(options)  # before the data: a wrong word for the weights shows at once
     data_yaml = local_data(options.data)
     class_names = tuple(read_data(data_yaml)["names"].values())
     images = split_images(data_yaml, options.split)
@@ -153,7 +153,8 @@ def validate(options: ValOptions) -> ValResult:
     )
 
 
-def _open(options: ValOptions) -> Runtime | TiledRuntime:
+def open_runtime(options: ValOptions) -> Runtime | TiledRuntime:
+    """Return what the options look at images with. Raises `WeightsError`, `ConfigError` or `MachineError` as `validate` does."""
     runtime = Runtime(
         options.weights,
         device=options.device,
@@ -163,6 +164,7 @@ def _open(options: ValOptions) -> Runtime | TiledRuntime:
         iou=options.iou,
         max_det=options.max_det,
         multi_label=True,
+        rectangular=options.rectangular,
         trust=options.trust,
     )
     if options.tile == "off":

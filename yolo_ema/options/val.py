@@ -20,6 +20,9 @@ class ValOptions(Options):
     data: str = option("visdrone", help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of one of Ultralytics'")
     split: str = option("val", help="the dataset's split: train, val or test (test-dev)")
     imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height,width; without it the weights' own")
+    rectangular: bool = option(
+        True, help="shrink the input to an image's shape where the weights allow it; without it they see the full, padded input"
+    )
     conf: float = option(0.001, help="lowest score that counts, 0 to 1")
     iou: float = option(0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1")
     max_det: int = option(500, help="most detections an image; the protocols look at up to 500, and fewer is not their figure")
