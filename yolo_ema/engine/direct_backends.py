@@ -1,6 +1,6 @@
-"""OpenVINO and ONNX Runtime on the CPU without the copies in between: the same files as `AutoBackend` reads, the same numbers.
+"""OpenVINO, ONNX Runtime and ncnn on the CPU without the copies in between: the files that `AutoBackend` reads, the same numbers.
 
-What differs from `AutoBackend`: the image's bytes go in as they lie (OpenVINO turns them to RGB in 0…1 by itself; for ONNX Runtime
+What differs from `AutoBackend`: the image's bytes go in as they lie (OpenVINO turns them to RGB in 0…1 by itself; for the others
 it is one pass), every core that this process may use counts, and threads that wait do not spin.
 
 Each image goes through by itself, as in `torch_backend`, unless they are joined on purpose.
@@ -22,26 +22,31 @@ from ultralytics.nn.backends.base import BaseBackend
 
 from yolo_ema.engine.environment import use_all_cores
 
-__all__ = ["OnnxBackend", "OpenVinoBackend", "direct_backend"]
+__all__ = ["DirectBackend", "NcnnBackend", "OnnxBackend", "OpenVinoBackend", "direct_backend"]
 
 
-def direct_backend(format_name: str, weights: Path, device: torch.device, precision: str) -> OpenVinoBackend | OnnxBackend | None:
+def direct_backend(format_name: str, weights: Path, device: torch.device, precision: str) -> DirectBackend | None:
     """Return the direct way to a file, or None where `AutoBackend` has to read it: another format or device, or a foreign file."""
-    kinds = {"openvino": OpenVinoBackend, "onnx": OnnxBackend}
+    kinds: dict[str, tuple[type[DirectBackend], str]] = {
+        "openvino": (OpenVinoBackend, ".xml"),
+        "onnx": (OnnxBackend, ".onnx"),
+        "ncnn": (NcnnBackend, ".param"),
+    }
     if device.type != "cpu" or format_name not in kinds:
         return None
-    if format_name == "openvino" and not weights.is_file():
-        weights = next(weights.glob("*.xml"), weights / "*.xml")
+    kind, ending = kinds[format_name]
+    if not weights.is_file():
+        weights = next(weights.glob(f"*{ending}"), weights / f"*{ending}")
         if not weights.is_file():
-            raise FileNotFoundError("there is no .xml file in it")
+            raise FileNotFoundError(f"there is no {ending} file in it")
     metadata = BaseBackend.read_metadata(weights)
     if "names" not in metadata or int(metadata.get("batch", 1)) != 1 or int(metadata.get("channels", 3)) != 3:
         return None
-    found = kinds[format_name](weights, device, precision)
+    found = kind(weights, device, precision)
     return found if found.loaded else None
 
 
-class _DirectBackend(BaseBackend):
+class DirectBackend(BaseBackend):
     """An exported file with what it says of itself, read as Ultralytics reads it.
 
     Attributes:
@@ -66,7 +71,7 @@ class _DirectBackend(BaseBackend):
         return [torch.from_numpy(self.forward(image)) for image in images]
 
 
-class OpenVinoBackend(_DirectBackend):
+class OpenVinoBackend(DirectBackend):
     """An OpenVINO file. One call at a time: it has one request."""
 
     def load_model(self, weight: Any) -> None:
@@ -99,7 +104,7 @@ class OpenVinoBackend(_DirectBackend):
         return np.array(self._request.infer({0: im}, share_inputs=True, share_outputs=True)[0])
 
 
-class OnnxBackend(_DirectBackend):
+class OnnxBackend(DirectBackend):
     """An ONNX file in ONNX Runtime."""
 
     def load_model(self, weight: Any) -> None:
@@ -125,6 +130,40 @@ class OnnxBackend(_DirectBackend):
         """Return the answer to one prepared image."""
         outputs, name = self._names
         return self._session.run(outputs, {name: im})[0]
+
+
+class NcnnBackend(DirectBackend):
+    """An ncnn folder. Its maps have no axis for several images."""
+
+    def load_model(self, weight: Any) -> None:
+        """Read the file. Raises `ValueError` where ncnn cannot."""
+        import ncnn
+
+        self.apply_metadata(self.read_metadata(weight))
+        self._ncnn, self._net = ncnn, ncnn.Net()
+        self._net.opt.use_vulkan_compute = False
+        self._net.opt.num_threads = use_all_cores()
+        self._net.opt.openmp_blocktime = 0
+        if self._precision == "f32":
+            for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+                setattr(self._net.opt, f"use_{name}", False)
+        if self._net.load_param(str(weight)) or self._net.load_model(str(Path(weight).with_suffix(".bin"))):
+            raise ValueError("ncnn cannot read it")
+        self._names = self._net.input_names()[0], self._net.output_names()[0]
+
+    def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return each image as (3, H, W) float32, RGB in 0…1."""
+        return [cv2.dnn.blobFromImage(image, 1 / 255, swapRB=True)[0] for image in images_bgr]
+
+    def forward(self, im: np.ndarray) -> np.ndarray:
+        """Return the answer to one prepared image."""
+        inputs, output = self._names
+        with self._net.create_extractor() as extractor:
+            extractor.input(inputs, self._ncnn.Mat(im))
+            code, found = extractor.extract(output)
+            if code:
+                raise RuntimeError(f"ncnn ends with code {code}")
+            return np.array(found)[None]
 
 
 def _amx_would_crash(model: Any) -> bool:

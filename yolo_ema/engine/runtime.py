@@ -6,6 +6,7 @@ import importlib.util
 import math
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.modules.head import Detect
 from ultralytics.utils import nms, ops
 
-from yolo_ema.engine.direct_backends import OnnxBackend, OpenVinoBackend, direct_backend
+from yolo_ema.engine.artifact_metadata import ArtifactMetadata
+from yolo_ema.engine.direct_backends import DirectBackend, direct_backend
 from yolo_ema.engine.environment import quiet_ultralytics, use_all_cores
 from yolo_ema.engine.loading import LoadedModel, load_model
+from yolo_ema.engine.object_sizes import recorded_sizes
 from yolo_ema.engine.offline import confined
 from yolo_ema.engine.torch_backend import TorchBackend
 from yolo_ema.errors import (
@@ -39,7 +42,7 @@ __all__ = ["Runtime", "check_images", "format_of", "input_size", "select_device"
 _PACKAGES = {  # format: what must be importable, and what brings it
     "onnx": ("onnxruntime", "yolo-ema[onnx]"),
     "openvino": ("openvino", "yolo-ema[openvino]"),
-    "ncnn": ("ncnn", "ncnn"),
+    "ncnn": ("ncnn", "yolo-ema[ncnn]"),
     "engine": ("tensorrt", "tensorrt"),
     "coreml": ("coremltools", "coremltools"),
     "saved_model": ("tensorflow", "tensorflow"),
@@ -89,7 +92,8 @@ class Runtime:
             how many it holds shows it with its first answer.
         wanted_max_det: what was asked for.
         device: where the network runs.
-        metadata: what a ``.pt`` says of itself in plain values; empty for exported files.
+        metadata: what an exported file says of itself; None for a ``.pt``.
+        object_sizes: how large the objects were that the weights were trained on, where they say so.
         seconds: what the last call took: ``preprocess``, ``inference``, ``postprocess``.
     """
 
@@ -134,7 +138,6 @@ class Runtime:
             raise ConfigError(f"half precision needs a GPU, and the device is {self.device}")
         self.format = format_of(self.weights)
         loaded = load_model(self.weights, trust=trust) if self.format == "pt" else None
-        self.metadata: dict[str, Any] = loaded.metadata if loaded else {}
         self._head: Detect | None = None
         self._adjust = adjust
         if loaded:
@@ -142,9 +145,9 @@ class Runtime:
         else:
             self._backend = self._exported_backend(half=half, precision=precision, trust=trust)
         use_all_cores()
+        self.metadata = None if loaded else ArtifactMetadata.from_entries(self._backend.metadata)
+        self.object_sizes = self.metadata.object_sizes if self.metadata else recorded_sizes(loaded.metadata if loaded else {})
         self._engine = self._fitting_engine()
-        if joined and isinstance(self._engine, OpenVinoBackend | OnnxBackend):
-            self._engine.joined = bool(self._engine.dynamic)
         self.names: dict[int, str] = dict(loaded.names if loaded else self._backend.names)
         self.stride = int(self._backend.stride)
         dynamic = loaded is not None or bool(self._backend.dynamic)
@@ -152,9 +155,13 @@ class Runtime:
         self.imgsz_hw = self._input_size(
             imgsz, loaded.imgsz if loaded else getattr(self._backend, "imgsz", None), fixed=not dynamic
         )
-        self.batched = dynamic or int(self._backend.batch) > 1
-        kept = str(self._backend.metadata.get("max_det", ""))
-        self._most_boxes = min(max_det, int(kept)) if kept.isdecimal() and self.chooses else max_det
+        # NMS inside a file is made for a number of images, even where their size is open.
+        nms_inside = self.metadata is not None and self.metadata.nms
+        self.batched = (dynamic and not nms_inside) or int(self._backend.batch) > 1
+        if isinstance(self._engine, DirectBackend):
+            self._engine.joined = joined and self.batched
+        kept = self.metadata.max_det if self.metadata and self.chooses else None
+        self._most_boxes = min(max_det, kept or max_det)
         self.max_det = self._most_boxes
         self.seconds: dict[str, float] = {}
         self._one_at_a_time = threading.Lock()  # heads and files keep what belongs to one call
@@ -174,16 +181,16 @@ class Runtime:
         with confined(), quiet_ultralytics():
             return AutoBackend(loaded.model, device=self.device, fp16=half, verbose=False, end2end=nms_free).eval()
 
-    def _fitting_engine(self) -> TorchBackend | OpenVinoBackend | OnnxBackend | _AnyBackend:
+    def _fitting_engine(self) -> TorchBackend | DirectBackend | _AnyBackend:
         """Return what takes letterboxed images to candidates the shortest way."""
-        if isinstance(self._backend, OpenVinoBackend | OnnxBackend):
+        if isinstance(self._backend, DirectBackend):
             return self._backend
         if self._head is not None and self._adjust is None and TorchBackend.fits(self._backend.model, self.device):
             with torch.inference_mode():
                 return TorchBackend(self._backend.model)
         return _AnyBackend(self._backend, self.device, self._adjust)
 
-    def _exported_backend(self, *, half: bool, precision: str, trust: bool) -> AutoBackend | OpenVinoBackend | OnnxBackend:
+    def _exported_backend(self, *, half: bool, precision: str, trust: bool) -> AutoBackend | DirectBackend:
         if self.format in _PROGRAMS and not trust:
             raise UnsafeWeightsError(
                 f"{self.weights} is refused: a file in the format {self.format} is a program; if you made it yourself, or trust "
@@ -193,13 +200,16 @@ class Runtime:
         if package and importlib.util.find_spec(package) is None:
             raise MissingPackageError(f"{self.weights} needs the package {package}; install it with: pip install '{source}'")
         try:
-            with confined(), quiet_ultralytics():
+            with confined(), quiet_ultralytics(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch's, of TorchScript's end some day
                 # The direct ways take pixels, not the network's input.
                 direct = self._adjust is None
                 backend = direct_backend(self.format, self.weights, self.device, precision) if direct else None
                 backend = backend or AutoBackend(str(self.weights), device=self.device, fp16=half, verbose=False).eval()
         except ImportError as error:
-            raise MissingPackageError(f"{self.weights} needs the package {error.name}; install it with: pip install") from error
+            missing = (error.name or "").partition(".")[0]
+            line = f"; install it with: pip install '{missing}'" if missing else f": {_first_line(error)}"
+            raise MissingPackageError(f"{self.weights} needs the package {missing or 'of its runtime'}{line}") from error
         except (MemoryError, WeightsError):
             raise
         except Exception as error:  # each runtime has errors of its own for a file that it cannot read

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from yolo_ema.engine.object_sizes import recorded_sizes
 from yolo_ema.engine.runtime import Runtime, check_images
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.tiles import MERGES
@@ -94,7 +93,7 @@ class TiledRuntime:
         self.seconds: dict[str, float] = {}
         self.last_plans: tuple[TilePlan, ...] = ()
         self._one_at_a_time = threading.Lock()
-        self._objects = recorded_sizes(runtime.metadata)
+        self._objects = runtime.object_sizes
         self._chunk = chunk or self._fitting_chunk()
         self.plan((1, 1))  # a word that makes no sense shows here
 

@@ -58,7 +58,7 @@ def test_images_that_are_cut_out_of_others_need_no_copy(files, kind):
 @pytest.mark.slow
 def test_what_is_foreign_goes_the_long_way(files, monkeypatch):
     assert direct_backend("onnx", files["onnx"], torch.device("cuda:0"), "auto") is None
-    assert direct_backend("ncnn", files["onnx"], CPU, "auto") is None
+    assert direct_backend("torchscript", files["onnx"], CPU, "auto") is None
     monkeypatch.setattr(OnnxBackend, "read_metadata", staticmethod(lambda _: {}))
     monkeypatch.setattr("yolo_ema.engine.direct_backends.BaseBackend.read_metadata", staticmethod(lambda _: {}))
     assert direct_backend("onnx", files["onnx"], CPU, "auto") is None
