@@ -78,6 +78,17 @@ VERBS = (
         ("export --weights best.pt --format onnx", "export --weights best.pt --format onnx --imgsz 384,640"),
     ),
     Verb(
+        "bench",
+        "compare the runtimes of these weights on this machine: speed, memory, size, boxes",
+        "yolo_ema.options.bench:BenchOptions",
+        "yolo_ema.deploy.bench:bench",
+        (
+            "bench --weights best.pt                        # .pt, ONNX, OpenVINO, TorchScript, ncnn",
+            "bench --weights best.pt --artifact best.onnx best_openvino_model --images photos/ --json",
+            "bench --weights best.pt --format onnx,openvino --quantize int8 --data visdrone --imgsz 384,640",
+        ),
+    ),
+    Verb(
         "score",
         "score any detector's result files by the official protocol",
         "yolo_ema.options.score:ScoreOptions",
@@ -97,6 +108,18 @@ VERBS = (
         "yolo_ema.options.data:InspectOptions",
         "yolo_ema.report.inspection:inspect",
         ("data inspect datasets/visdrone", "data inspect my.yaml --imgsz 960 --json"),
+    ),
+    Verb(
+        "ablate",
+        "run a study: paired trainings that differ in one thing, with records, table and plots",
+        "yolo_ema.options.ablate:AblateOptions",
+        "yolo_ema.studies.ablation:ablate",
+        (
+            "ablate experiments/placement.yaml --data visdrone",
+            "ablate experiments/placement.yaml --list",
+            "ablate experiments/placement.yaml --only none:0 both:0",
+            "ablate experiments/placement.yaml --report-only --markdown docs/experiments.md",
+        ),
     ),
     Verb(
         "models",

@@ -1,0 +1,77 @@
+"""How far a runtime's boxes lie from those of the weights at the same input size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from yolo_ema.deploy.comparison import Tolerance, compare_image
+
+__all__ = ["EXACT", "BoxAgreement", "box_agreement"]
+
+EXACT = Tolerance(px=0.5, score=0.01)
+"""How far the boxes of a float32 file may lie from those of its weights to be called the same."""
+
+_MOST_UNMATCHED = 0.01
+
+
+@dataclass(frozen=True)
+class BoxAgreement:
+    """How the boxes of a runtime compare with those of the weights.
+
+    Attributes:
+        boxes: of the weights, over all images.
+        unmatched: boxes on either side without a counterpart of the same class at the same place.
+        ties: boxes that NMS chose differently among proposals that are alike; not among the unmatched, and not in the differences.
+        box_px: largest difference of a side, in pixels of the network's input.
+        score: largest difference of a score, 0…1.
+    """
+
+    boxes: int
+    unmatched: int
+    ties: int
+    box_px: float
+    score: float
+
+    @property
+    def same(self) -> bool:
+        """Whether these are the boxes of the weights but for rounding."""
+        few = self.unmatched <= _MOST_UNMATCHED * self.boxes
+        return self.boxes > 0 and few and self.box_px <= EXACT.px and self.score <= EXACT.score
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        return {**asdict(self), "same": self.same}
+
+
+def box_agreement(
+    reference: Sequence[np.ndarray],
+    other: Sequence[np.ndarray],
+    sizes_hw: Sequence[Sequence[int]],
+    input_hw: Sequence[int],
+    *,
+    conf: float,
+) -> BoxAgreement:
+    """Compare boxes image by image.
+
+    Args:
+        reference: of each image (N, 6) the weights' boxes: x1, y1, x2, y2 in pixels of the image, score, class id.
+        other: likewise the runtime's.
+        sizes_hw: height and width of each image in pixels.
+        input_hw: height and width of the network's input in pixels.
+        conf: the lowest score that was asked for.
+    """
+    found = [
+        compare_image("", first, second, EXACT, scale=min(input_hw[0] / size[0], input_hw[1] / size[1]), lowest=conf)
+        for first, second, size in zip(reference, other, sizes_hw, strict=True)
+    ]
+    return BoxAgreement(
+        boxes=sum(len(rows) for rows in reference),
+        unmatched=sum(len(one.lost) + len(one.extra) + 2 * len(one.renamed) for one in found),
+        ties=sum(one.ties for one in found),
+        box_px=max((one.box_px for one in found), default=0.0),
+        score=max((one.score for one in found), default=0.0),
+    )
