@@ -72,10 +72,25 @@ VERBS = (
     ),
     Verb(
         "export",
-        "write weights in a format for deployment",
+        "write weights in a format for deployment, proven to give the same boxes",
         "yolo_ema.options.export:ExportOptions",
-        "yolo_ema.engine.exporting:export",
-        ("export --weights best.pt --format onnx", "export --weights best.pt --format onnx --imgsz 384,640"),
+        "yolo_ema.deploy.publish:export",
+        (
+            "export --weights best.pt --format onnx",
+            "export --weights best.pt --format onnx,openvino --imgsz 384,640 --images photos/",
+            "export --weights best.pt --format openvino --quantize int8 --data visdrone",
+        ),
+    ),
+    Verb(
+        "verify",
+        "prove again, on this machine, that an exported file gives the boxes of its weights",
+        "yolo_ema.options.verify:VerifyOptions",
+        "yolo_ema.deploy.verify:verify",
+        (
+            "verify best.onnx --weights best.pt",
+            "verify best-int8_openvino_model --weights best.pt --data visdrone --report proof.json",
+            "verify best-unproven.engine --weights best.pt --device 0 --trust --accept",
+        ),
     ),
     Verb(
         "bench",

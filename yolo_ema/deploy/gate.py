@@ -174,6 +174,9 @@ def _compare(setup: Setup, images: Sequence[GateImage], found: _Findings) -> Non
         found.faults += causes if setup.is_float else []
         found.notes += [] if setup.is_float else causes
     found.faults += wrong
+    if wrong:
+        found.notes.append("the other cases were not run: this one is refused")
+        return
     for case in other_cases(sides, images, reference[:-1], lowest):
         found.cases.append(case.figures)
         found.faults += _judged(case, setup)
