@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
+import urllib.request
 
 import cv2
 import numpy as np
@@ -130,6 +132,9 @@ def test_every_answer_is_locked_down(page, path):
         ("localhost:1", 200),
         ("127.0.0.1", 200),
         ("[::1]:80", 200),
+        ("127.0.0.2:80", 200),
+        ("128.0.0.1", 403),
+        ("[::2]:80", 403),
         ("evil.example", 403),
         ("127.0.0.1.evil.example:80", 403),
         ("", 403),
@@ -138,6 +143,14 @@ def test_every_answer_is_locked_down(page, path):
 def test_names_that_point_here_from_elsewhere_are_refused(page, host, status):
     publish(page)
     assert ask(page, "/state.json", Host=host)[0].status == status
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux answers at all of 127.0.0.0/8 unasked")
+def test_another_address_of_this_machine_alone_needs_no_token():
+    with LivePage(0, "127.0.0.2") as page:
+        publish(page)
+        with urllib.request.urlopen(page.url, timeout=10) as answer:
+            assert answer.status == 200
 
 
 def test_other_pages_may_link_here_but_not_read(page):

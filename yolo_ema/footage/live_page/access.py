@@ -14,15 +14,14 @@ from yolo_ema.errors import ConfigError
 __all__ = ["Gate", "is_loopback"]
 
 _SHORTEST_TOKEN = 8
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address."""
+    """Return whether only this machine can reach an address: all of 127.0.0.0/8, ``::1`` and ``localhost``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
 
 
 class Gate:
@@ -53,8 +52,8 @@ class Gate:
         if self._token is not None:
             return True
         name = headers.get("Host", "")
-        bare = name[: name.index("]") + 1] if name.startswith("[") and "]" in name else name.partition(":")[0]
-        return bare.lower() in _LOCAL_NAMES
+        bare = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+        return is_loopback(bare)
 
     def lets_in(self, headers: Mapping[str, str], cookie_name: str) -> bool:
         """Return whether the request carries the token, or the cookie that was given for it."""
