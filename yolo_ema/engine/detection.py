@@ -60,7 +60,7 @@ def detect(options: DetectOptions) -> DetectResult:
         contextlib.closing(DetectOutput(options, out, detector.wanted_names, feeds.status)) as output,
         _window(options) as window,
         feeds,
-        OutputThread(output.take) as thread,
+        OutputThread(output.take, on_error=feeds.stop) as thread,
     ):
         for item in run.detections(feeds):
             thread.put(item)

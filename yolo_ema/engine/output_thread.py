@@ -22,8 +22,15 @@ class OutputThread(Generic[_Item]):
     An error of ``work`` comes out of the next `put` or of the end of the ``with`` block; what was put after it is not worked on.
     """
 
-    def __init__(self, work: Callable[[_Item], None], *, ahead: int = 4) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[_Item], None], *, ahead: int = 4, on_error: Callable[[], None] = lambda: None) -> None:
+        """Prepare; the thread starts with the ``with`` block.
+
+        Args:
+            work: what is done with an item.
+            ahead: how many items may wait.
+            on_error: called once, in this thread, when ``work`` has failed: whoever puts items may be waiting for the next one.
+        """
+        self._work, self._on_error = work, on_error
         self._items: queue.Queue[_Item | None] = queue.Queue(ahead)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="output", daemon=True)
@@ -54,3 +61,4 @@ class OutputThread(Generic[_Item]):
                     self._work(item)
                 except BaseException as error:
                     self._error = error
+                    self._on_error()
