@@ -25,7 +25,8 @@ PRESETS = ("drone", *sorted(TRACKER_MAP))
 class Tracker:
     """Gives the detections of one source identities that last.
 
-    Identities start at 1 and are never used twice. Objects are matched whatever their class, so that one which flickers between
+    Identities start at 1 and are never used twice. Where the picture changes its size, all objects are new ones: nothing says what
+    became of the old picture's pixels. Objects are matched whatever their class, so that one which flickers between
     car and van keeps its identity. No detection is removed, moved or added: what a tracker has not confirmed yet has no identity.
 
     Example:
@@ -59,14 +60,21 @@ class Tracker:
             raise ConfigError(f"frame_rate is {frame_rate}; expected frames a second, more than 0")
         if settings is not None and preset != "drone":
             raise ConfigError(f"settings belong to the preset 'drone', not to {preset!r}")
+        self._preset, self._compensate_motion, self._frame_rate = preset, compensate_motion, float(frame_rate)
+        self._settings = settings or SmallObjectSettings()
+        self._image_wh: tuple[int, int] | None = None
+        self._given = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin without tracks; identities count on from where they were."""
         self._tracker: Any = (
-            SmallObjectTracker(settings or SmallObjectSettings(), compensate_motion=compensate_motion, frame_rate=float(frame_rate))
-            if preset == "drone"
-            else _as_shipped(preset, compensate_motion)
+            SmallObjectTracker(self._settings, compensate_motion=self._compensate_motion, frame_rate=self._frame_rate)
+            if self._preset == "drone"
+            else _as_shipped(self._preset, self._compensate_motion)
         )
         self._last_time_s: float | None = None
         self._numbers: dict[int, int] = {}
-        self._given = 0
 
     @property
     def homography(self) -> np.ndarray:
@@ -79,6 +87,9 @@ class Tracker:
         Returns:
             The same detections in the same order; ``track_ids`` is −1 where there is no identity yet.
         """
+        if self._image_wh not in {None, found.frame.image_wh}:
+            self._begin()
+        self._image_wh = found.frame.image_wh
         rows = np.column_stack([found.boxes_xyxy, found.scores, found.class_ids]).astype(np.float32).reshape(-1, 6)
         detections = Boxes(rows, found.frame.image_bgr.shape[:2])
         if isinstance(self._tracker, SmallObjectTracker):

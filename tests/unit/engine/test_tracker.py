@@ -112,6 +112,17 @@ def test_a_moving_camera_is_followed():
     assert np.array_equal(blind.homography, np.eye(3))
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_in_a_picture_of_another_size_objects_are_new_ones(preset):
+    """What stands at the same pixels of another picture is something else, and must not inherit an identity."""
+    large, small = np.zeros((120, 160, 3), np.uint8), np.zeros((90, 120, 3), np.uint8)
+    images = [large] * 5 + [small] * 5 + [large] * 5
+    ids = ids_of(Tracker(preset=preset), [found(index, [box(30, 40), box(90, 60)], image=image) for index, image in enumerate(images)])
+    parts = [{one for frame in ids[start : start + 5] for one in frame if one >= 0} for start in (0, 5, 10)]
+    assert all(len(part) == 2 for part in parts)
+    assert set.union(*parts) == {1, 2, 3, 4, 5, 6}
+
+
 def test_misses_are_bridged_and_time_counts_not_frames():
     tracker = Tracker(frame_rate=30)
     ids_of(tracker, [found(k, [box(10 + 2 * k, 60)]) for k in range(10)])
