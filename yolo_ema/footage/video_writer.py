@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -50,7 +51,7 @@ class VideoWriter:
         rate = frame_rate.limit_denominator(65535)
         self._ticks_per_s = rate.numerator * max(1, round(_TICKS / rate.numerator))
         self._frame_ticks = max(1, round(self._ticks_per_s / rate))
-        self._next_tick = self._offset = 0
+        self._last_tick, self._last_s, self._offset = -self._frame_ticks, -math.inf, 0
         self._stream = self._new_stream(rate, image_wh, is_live)
 
     def _new_stream(self, rate: Fraction, image_wh: tuple[int, int], is_live: bool) -> av.VideoStream:
@@ -74,7 +75,7 @@ class VideoWriter:
         Args:
             image_bgr: (H, W, 3) uint8.
             time_s: when it is shown, in seconds since the start of the video, so that frames that come irregularly play at their
-                real speed; a frame time after the one before where it is not given, or not later than that one.
+                real speed, bursts of a live source too; a frame time after the one before where it is not given, or not later.
 
         Raises:
             DiskFullError: there is no room; the file plays as far as it goes.
@@ -90,14 +91,16 @@ class VideoWriter:
         self._mux(frame)
 
     def _tick(self, time_s: float | None) -> int:
-        """Return when the frame is shown; times that run backwards go on from where they were."""
-        tick = self._next_tick
-        if time_s is not None:
-            tick = self._on_the_beat(time_s) + self._offset
-            if tick < self._next_tick - self._frame_ticks + 1:
-                self._offset += self._next_tick - tick
-                tick = self._next_tick
-        self._next_tick = tick + self._frame_ticks
+        """Return when the frame is shown, always later than the one before; times that run backwards go on from where they were."""
+        following = self._last_tick + self._frame_ticks
+        if time_s is None:
+            time_s = (following - self._offset) / self._ticks_per_s
+        elif time_s <= self._last_s:
+            self._offset = following - self._on_the_beat(time_s)
+        tick = self._on_the_beat(time_s) + self._offset
+        if tick <= self._last_tick:  # a burst: each frame a little late, but the frames after it are not, so that no delay adds up
+            tick = max(round(time_s * self._ticks_per_s) + self._offset, self._last_tick + 1)
+        self._last_tick, self._last_s = tick, time_s
         return tick
 
     def _on_the_beat(self, time_s: float) -> int:

@@ -74,6 +74,21 @@ def test_irregular_times_are_kept_and_backward_ones_go_on(tmp_path):
     assert [time_s for _, time_s in VideoReader(tmp_path / "x.mp4")] == pytest.approx(expected, abs=2e-3)
 
 
+def test_bursts_play_at_their_real_speed(tmp_path):
+    """Ten seconds of a stream at 25 a second that stalls for half a second and then brings what it held back, all but at once."""
+    times = [second + start + step * index for second in range(10) for start, step in ((0.0, 0.04), (0.9, 2e-6)) for index in range(12)]
+    with VideoWriter(tmp_path / "x.mp4", frame_rate=Fraction(25), image_wh=(64, 48), is_live=True) as writer:
+        for index, time_s in enumerate(times):
+            writer.write(noise(index, (64, 48)), time_s)
+        growing = tmp_path / "killed.mp4"
+        growing.write_bytes(writer.path.read_bytes())
+    for path, expected in ((writer.path, times), (growing, times[:-1])):
+        played = np.array([time_s for _, time_s in VideoReader(path)])
+        assert len(played) >= len(expected), path
+        assert (np.diff(played) > 0).all(), "no two frames at one time"
+        assert np.abs(played - times[: len(played)]).max() <= 2e-3, "no delay adds up"
+
+
 def test_a_live_video_holds_no_frame_back(tmp_path):
     writer = VideoWriter(tmp_path / "x.mp4", frame_rate=Fraction(1), image_wh=(160, 120), is_live=True)
     for index in range(5):
