@@ -7,7 +7,7 @@ import dataclasses
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,12 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def train(options: TrainOptions) -> TrainResult:
+def train(options: TrainOptions, *, callbacks: Mapping[str, Callable[[Any], None]] | None = None) -> TrainResult:
     """Train a model, or go on with a run that was cut off.
+
+    Args:
+        options: what to train on what.
+        callbacks: more for Ultralytics' trainer to call, by its names of the moments (``on_train_epoch_end``); on one device only.
 
     Raises:
         ConfigError: an option or a setting is wrong, or the run to resume is finished.
@@ -84,15 +88,18 @@ def train(options: TrainOptions) -> TrainResult:
         MachineError: the device asked for is not there, or a process on a GPU failed.
     """
     with log_to_stderr():
-        return _run(plan_run(options))
+        return _run(plan_run(options), callbacks or {})
 
 
-def _run(overrides: dict[str, Any]) -> TrainResult:
+def _run(overrides: dict[str, Any], callbacks: Mapping[str, Callable[[Any], None]]) -> TrainResult:
     folder = Path(overrides["save_dir"])
     last = folder / "weights" / "last.pt"
     is_new = not overrides.get("resume") and not overrides.get("exist_ok")
     with _without_empty_folder(folder, is_ours=is_new), _ending_well(last, trust=overrides[RUN_KEY]["trust"]):
-        EmaTrainer(overrides=overrides).train()
+        trainer = EmaTrainer(overrides=overrides)
+        for moment, callback in callbacks.items():
+            trainer.add_callback(moment, callback)
+        trainer.train()
     content = read_json(folder / RECORD_NAME)
     final = {_short(name): value for name, value in content["final"].items() if name.startswith("metrics/")}
     metrics = {name: None if value is None else 100 * value for name, value in final.items()}

@@ -27,7 +27,7 @@ from yolo_ema.engine.layer_graph import run_layers
 from yolo_ema.errors import TransferError
 from yolo_ema.nn import EfficientMultiScaleAttention
 
-__all__ = ["MINIMUM_SHARE", "TransferReport", "transfer_weights"]
+__all__ = ["MINIMUM_SHARE", "TransferReport", "corresponding_tensors", "transfer_weights"]
 
 MINIMUM_SHARE = 0.5
 """Share of the target's tensors, 0 to 1, that must come from the source by default."""
@@ -122,6 +122,19 @@ def transfer_weights(source: nn.Module, target: nn.Module, *, minimum_share: flo
         for tensor, value in copies.values():
             tensor.copy_(value)
     return report
+
+
+def corresponding_tensors(source: nn.Module, target: nn.Module) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Yield the name, tensor and counterpart of every tensor of ``target`` that has one of equal shape in ``source``.
+
+    Raises:
+        TransferError: one of the two is no detection model.
+    """
+    given, wanted = _layers(source, "source"), _layers(target, "target")
+    for pair in (*_layer_pairs(source, target), *_head_pairs(given[-1], wanted[-1], {}, f"model.{len(wanted) - 1}")):
+        for key, tensor, value in _common_tensors(pair):
+            if tensor.shape == value.shape:
+                yield f"{pair.name}.{key}", tensor, value
 
 
 def _layers(model: nn.Module, role: str) -> list[nn.Module]:

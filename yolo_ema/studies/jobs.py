@@ -1,0 +1,168 @@
+"""What one run of a study does, as plain values: its process reads them from a file, and needs nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.engine.datasets import data_fingerprint, resolve_data
+from yolo_ema.engine.pretrained import resolve_pretrained
+from yolo_ema.errors import ConfigError, DataNotFoundError, WeightsNotFoundError
+from yolo_ema.files import read_json, sha256_of, write_json
+from yolo_ema.options.ablate import AblateOptions
+from yolo_ema.studies.records import data_facts, record_path
+from yolo_ema.studies.spec import Arm, Study
+
+__all__ = ["Job", "Place", "find_place"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where on this machine a study finds its data and first weights, and leaves its runs and records.
+
+    Attributes:
+        data_yaml: the dataset.
+        data: what records say of it.
+        pretrained: the first weights, or None for random ones.
+        pretrained_sha256: their digest.
+        runs: the folder of the study's trainings.
+        records: the folder of its records.
+        device: as in train.
+        offline: forbid every download.
+    """
+
+    data_yaml: Path
+    data: dict[str, Any]
+    pretrained: Path | None
+    pretrained_sha256: str | None
+    runs: Path
+    records: Path
+    device: str
+    offline: bool
+
+
+def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
+    """Find a study's data and first weights.
+
+    Raises:
+        DataError: the dataset is not there, or wrong.
+        WeightsError: the first weights are not there.
+        OfflineError: a download would be needed, and is forbidden.
+    """
+    try:
+        data_yaml = resolve_data(options.data or study.data, offline=options.offline, splits=("train", "val")).absolute()
+    except DataNotFoundError as error:
+        hint = "" if options.data else f" (the study {study.name} names it; say with --data where it lies on this machine)"
+        raise DataNotFoundError(f"{error}{hint}") from error
+    weights = None
+    if study.pretrained != "none":
+        try:
+            weights = resolve_pretrained(options.pretrained or study.pretrained, offline=options.offline).absolute()
+        except WeightsNotFoundError as error:
+            hint = "" if options.pretrained else f" (the study {study.name} names them; say with --pretrained where they lie)"
+            raise WeightsNotFoundError(f"{error}{hint}") from error
+    return Place(
+        data_yaml,
+        data_facts(study.data, data_fingerprint(data_yaml)),
+        weights,
+        sha256_of(weights) if weights else None,
+        options.runs.absolute() / study.name,
+        records.absolute(),
+        options.device,
+        options.offline,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One arm at one seed.
+
+    Attributes:
+        folder: of the training, with ``weights/`` and ``run.json``.
+        record: the file that the run's record goes to.
+        head: what the record says from the start: study, arm, seed, settings, data, first weights.
+        train: the values of `TrainOptions`.
+        budget: `Budget`'s values.
+        baseline_model: the model that the start is compared with.
+        evaluations: `Evaluation`'s values, each.
+        data, split, device: what is measured on what.
+    """
+
+    folder: str
+    record: str
+    head: dict[str, Any]
+    train: dict[str, Any]
+    budget: dict[str, Any]
+    baseline_model: str
+    evaluations: list[dict[str, Any]]
+    data: str
+    split: str
+    device: str
+
+    @classmethod
+    def of(cls, study: Study, arm: Arm, seed: int, place: Place) -> Job:
+        """Return the job of a run."""
+        name = f"{arm.name}-seed{seed}"
+        train = study.train_options(
+            arm,
+            seed,
+            data=str(place.data_yaml),
+            pretrained=str(place.pretrained or "none"),
+            project=str(place.runs),
+            name=name,
+            device=place.device,
+            offline=place.offline,
+        )
+        head = {
+            "study": study.name,
+            "arm": arm.name,
+            "seed": seed,
+            "settings_sha256": study.settings_sha256(arm),
+            "settings": study.settings(arm),
+            "data": place.data,
+            "pretrained": {"name": study.pretrained, "sha256": place.pretrained_sha256},
+        }
+        return cls(
+            folder=str(place.runs / name),
+            record=str(record_path(place.records, arm.name, seed)),
+            head=head,
+            train=train,
+            budget=dataclasses.asdict(study.budget),
+            baseline_model=study.arm(study.baseline).model,
+            evaluations=[dataclasses.asdict(one) for one in study.evaluations],
+            data=str(place.data_yaml),
+            split=study.split,
+            device=place.device,
+        )
+
+    @property
+    def file(self) -> Path:
+        """Where the job stands, beside the folder of its training; log, clock and lock lie there, too."""
+        return self.beside(".json")
+
+    def beside(self, suffix: str) -> Path:
+        """Return a file of the run's that lies beside its folder."""
+        folder = Path(self.folder)
+        return folder.with_name(folder.name + suffix)
+
+    def write(self) -> None:
+        """Write the job's file.
+
+        Raises:
+            ConfigError: a training under other settings, on other data or from other weights lies in its place.
+        """
+        if self.file.is_file() and Path(self.folder).is_dir():
+            before = read_json(self.file)["head"]
+            differing = [key for key in self.head if before.get(key) != self.head[key]]
+            if differing:
+                raise ConfigError(
+                    f"{self.folder} holds a training of this run with other {', '.join(differing)}; move it away, or name another "
+                    "folder with --runs"
+                )
+        write_json(self.file, dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """Read a job's file."""
+        return cls(**read_json(path))

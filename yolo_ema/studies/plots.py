@@ -1,0 +1,144 @@
+"""Pictures of a study: pairs and their differences, figures against milliseconds, learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from yolo_ema.files import atomic_path
+from yolo_ema.studies.comparison import Comparison, Row
+
+__all__ = ["draw_plots"]
+
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+"""Okabe and Ito's palette, which the colour-blind can tell apart."""
+
+_GREY = "#555555"
+_MARKS = "osD^vP"
+
+
+def draw_plots(comparison: Comparison, folder: Path, *, only: Sequence[str] | None = None) -> list[Path]:
+    """Write a study's pictures as PNG files and return their paths.
+
+    Args:
+        comparison: the figures.
+        folder: where to.
+        only: file names; None for all that the figures give.
+
+    Raises:
+        DiskFullError: the disk is full.
+    """
+    study = comparison.study
+    several = len(study.evaluations) > 1
+    found = [
+        ("pairs", _pairs),
+        ("differences", _differences),
+        ("curves", _curves),
+        *([("milliseconds", _milliseconds)] if several else []),
+    ]
+    drawings = {f"{study.name}-{what}.png": draw for what, draw in found}
+    if not any(row.to_baseline for row in comparison.rows):
+        del drawings[f"{study.name}-differences.png"]
+    wanted = [name for name in drawings if only is None or name in only]
+    return [_save(folder / name, drawings[name], comparison) for name in wanted]
+
+
+def _save(path: Path, draw: Callable[[Axes, Comparison], None], comparison: Comparison) -> Path:
+    figure = Figure(figsize=(8, 4.8), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=_GREY)
+    draw(axes, comparison)
+    with atomic_path(path) as beside:
+        figure.savefig(beside, metadata={"Software": None})
+    return path
+
+
+def _first_rows(comparison: Comparison) -> list[Row]:
+    return [row for row in comparison.rows if row.at == comparison.study.evaluations[0] and row.spread]
+
+
+def _pairs(axes: Axes, comparison: Comparison) -> None:
+    """Draw each seed's points joined across the arms, and each arm's mean."""
+    rows = _first_rows(comparison)
+    for index, seed in enumerate(comparison.study.seeds):
+        points = [(place, row.values[seed]) for place, row in enumerate(rows) if seed in row.values]
+        colour, mark = _COLOURS[index % len(_COLOURS)], _MARKS[index % len(_MARKS)]
+        axes.plot(*zip(*points, strict=True) if points else ((), ()), color=colour, marker=mark, alpha=0.8, label=f"seed {seed}")
+    for place, row in enumerate(rows):
+        if row.spread:
+            label = "mean" if place == 0 else None
+            axes.plot([place - 0.18, place + 0.18], [row.spread.mean] * 2, color="black", linewidth=2.5, label=label)
+    axes.set_xticks(range(len(rows)), [row.arm.name for row in rows])
+    axes.set_xlim(-0.5, len(rows) - 0.5)
+    axes.set_ylabel(f"{comparison.study.primary}, percent, at {comparison.study.evaluations[0].key}")
+    axes.set_title("Each seed's runs, joined", loc="left", fontsize=11)
+    axes.legend(frameon=False)
+
+
+def _differences(axes: Axes, comparison: Comparison) -> None:
+    """Draw each arm's paired differences to the baseline, their mean and its interval."""
+    rows = [row for row in comparison.rows if row.to_baseline]
+    for place, row in enumerate(rows):
+        found = row.to_baseline
+        if found is None:
+            continue
+        colour = _COLOURS[place % len(_COLOURS)]
+        axes.plot(found.differences, [place + 0.12] * len(found.differences), linestyle="", marker="o", color=colour, alpha=0.7)
+        axes.plot(found.spread.mean, place - 0.08, marker="D", color=colour, markersize=8)
+        if found.interval:
+            axes.plot(found.interval, [place - 0.08] * 2, color=colour, linewidth=2.5)
+    axes.axvline(0, color=_GREY, linewidth=1)
+    several = len(comparison.study.evaluations) > 1
+    axes.set_yticks(range(len(rows)), [f"{row.arm.name} at {row.at.key}" if several else row.arm.name for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(f"{comparison.study.primary}: difference to {comparison.study.baseline}, percent points")
+    axes.set_title("Dots: pairs of equal seed; diamond and bar: mean and 95 % interval", loc="left", fontsize=11)
+
+
+def _curves(axes: Axes, comparison: Comparison) -> None:
+    """Draw the validation's AP epoch by epoch, one line a run, one colour an arm."""
+    for index, arm in enumerate(comparison.study.arms):
+        label: str | None = arm.name
+        for (name, _), record in comparison.records.runs.items():
+            curve = record["curve"]["AP (Ultralytics)"]
+            if name == arm.name and None not in curve:
+                values = [100 * value for value in curve]
+                axes.plot(range(1, len(values) + 1), values, color=_COLOURS[index % len(_COLOURS)], alpha=0.75, label=label)
+                label = None
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("AP in training (Ultralytics' own), percent")
+    axes.set_title("Learning curves, one line a run", loc="left", fontsize=11)
+    axes.legend(frameon=False)
+
+
+def _milliseconds(axes: Axes, comparison: Comparison) -> None:
+    """Draw the primary figure against the time an image takes: lines join input sizes, for each arm and kind of tiles."""
+    study = comparison.study
+    lines = [(arm, tile) for arm in study.arms for tile in dict.fromkeys(at.tile for at in study.evaluations)]
+    for arm, tile in lines:
+        rows = [row for row in comparison.rows if row.arm == arm and row.at.tile == tile and row.spread and row.milliseconds]
+        rows.sort(key=lambda row: row.at.imgsz)
+        points = [(row.milliseconds["process"], row.spread.mean) for row in rows if row.milliseconds and row.spread]
+        if not points:
+            continue
+        place = [one.name for one in study.arms].index(arm.name)
+        style: dict[str, Any] = {
+            "color": _COLOURS[place % len(_COLOURS)],
+            "linestyle": "-" if tile == "off" else "--",
+            "marker": "o" if tile == "off" else "s",
+        }
+        axes.plot(*zip(*points, strict=True), label=f"{arm.name}, {'whole images' if tile == 'off' else f'tiles {tile}'}", **style)
+        for row, point in zip(rows, points, strict=True):
+            axes.annotate(str(row.at.imgsz), point, textcoords="offset points", xytext=(5, -11), fontsize=8, color=_GREY)
+    axes.set_xscale("log")
+    axes.set_xlabel("milliseconds of processor time an image (logarithmic); numbers: input size in pixels")
+    axes.set_ylabel(f"{study.primary}, percent")
+    axes.set_title("What looking closer adds and costs", loc="left", fontsize=11)
+    axes.legend(frameon=False)

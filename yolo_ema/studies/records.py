@@ -1,0 +1,140 @@
+"""The record of each run of a study: a small JSON file, whole at every moment, without any of the machine's paths."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.errors import DataError, did_you_mean
+from yolo_ema.files import read_json
+from yolo_ema.studies.spec import Arm, Evaluation, Study
+
+__all__ = ["Records", "data_facts", "read_record", "record_path"]
+
+_ENTRIES = ("study", "arm", "seed", "settings_sha256", "settings", "data", "pretrained", "training", "curve", "evaluations")
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """What is known of a study.
+
+    Attributes:
+        study: the study.
+        runs: arm and seed → record, of the runs that have one.
+    """
+
+    study: Study
+    runs: Mapping[tuple[str, int], Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, study: Study, folder: Path) -> Records:
+        """Read a study's records.
+
+        Raises:
+            DataError: one is no record, was made under other settings, or on other data or first weights than the rest.
+        """
+        wanted = {record_path(folder, arm.name, seed): (arm, seed) for arm in study.arms for seed in study.seeds}
+        runs = {}
+        for path, (arm, seed) in wanted.items():
+            if path.is_file():
+                runs[arm.name, seed] = read_record(path, study, arm, seed)
+        names = [path.name for path in wanted]
+        for path in sorted(folder.glob("*.json")):
+            if path not in wanted:
+                raise DataError(
+                    f"{path} belongs to no run of the study {study.name} (arms {', '.join(arm.name for arm in study.arms)}, seeds "
+                    f"{', '.join(map(str, study.seeds))}){did_you_mean(path.name, names)}; move it elsewhere"
+                )
+        _check_alike(runs, folder)
+        return cls(study, runs)
+
+    def missing(self, arm: str, seed: int) -> tuple[Evaluation, ...]:
+        """Return what the run still has to be measured at: all of the study's evaluations where it has no record."""
+        record = self.runs.get((arm, seed))
+        known = record["evaluations"] if record else {}
+        return tuple(one for one in self.study.evaluations if known.get(one.key, {}).get("settings") != dataclasses.asdict(one))
+
+    def is_done(self, arm: str, seed: int) -> bool:
+        """Say whether the run is trained and measured."""
+        return (arm, seed) in self.runs and not self.missing(arm, seed)
+
+    def evaluation(self, arm: str, seed: int, at: Evaluation) -> Mapping[str, Any] | None:
+        """Return what a run gave at a setting; None where that is not there yet."""
+        if (arm, seed) not in self.runs or at in self.missing(arm, seed):
+            return None
+        found: Mapping[str, Any] = self.runs[arm, seed]["evaluations"][at.key]
+        return found
+
+    def require_data(self, data: Mapping[str, Any], pretrained_sha256: str | None) -> None:
+        """Raise `DataError` where the records were made on other data, or from other first weights, than those at hand."""
+        for (arm, seed), record in self.runs.items():
+            _require_equal(
+                record, {"data": data, "pretrained": {"sha256": pretrained_sha256}}, f"{arm}, seed {seed}", "what is here"
+            )
+
+
+def record_path(folder: Path, arm: str, seed: int) -> Path:
+    """Return where a run's record stands."""
+    return folder / f"{arm}-seed{seed}.json"
+
+
+def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]:
+    """Read a run's record.
+
+    Raises:
+        DataError: it is none, or was made under other settings, which the message names.
+    """
+    try:
+        record = read_json(path)
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON: {error}; restore it, or remove it to have its run made again") from error
+    missing = [key for key in _ENTRIES if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise DataError(f"{path} is no record of a study: it lacks {', '.join(missing)}")
+    found, expected = (record["study"], record["arm"], record["seed"]), (study.name, arm.name, seed)
+    if found != expected:
+        raise DataError(f"{path} holds the run {found[1]}:{found[2]} of {found[0]}; expected {arm.name}:{seed} of {study.name}")
+    if record["settings_sha256"] != study.settings_sha256(arm):
+        differing = ", ".join(_differences(record["settings"], study.settings(arm))) or "its digest alone: the file was edited"
+        raise DataError(
+            f"{path} was made under other settings than {study.path} has: {differing}. Records of different settings don't mix: "
+            "undo the change, give the study another name, or move the record away to have its run made again"
+        )
+    return dict(record)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> Iterable[str]:
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, f"{place}{key}.")
+        elif old != new:
+            yield f"{place}{key} was {old!r} and is {new!r}"
+
+
+def _check_alike(runs: Mapping[tuple[str, int], Mapping[str, Any]], folder: Path) -> None:
+    """Raise `DataError` where two records were made on other data or from other first weights."""
+    items = list(runs.items())
+    for (arm, seed), record in items[1:]:
+        (first_arm, first_seed), first = items[0]
+        _require_equal(record, first, f"{record_path(folder, arm, seed)}", f"{record_path(folder, first_arm, first_seed)}")
+
+
+def _require_equal(record: Mapping[str, Any], other: Mapping[str, Any], name: str, other_name: str) -> None:
+    splits = ("names", "train", "val", "test")
+    for split in splits:
+        if record["data"].get(split) != other["data"].get(split):
+            raise DataError(
+                f"{name} and {other_name} are of different data ({split}: {record['data'].get(split)} and "
+                f"{other['data'].get(split)}); figures of different data don't mix"
+            )
+    mine, theirs = record["pretrained"]["sha256"], other["pretrained"]["sha256"]
+    if mine != theirs:
+        raise DataError(f"{name} and {other_name} started from different weights (SHA-256 {mine} and {theirs}); they don't compare")
+
+
+def data_facts(name: str, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of its data: name, classes, and each split's number of images and SHA-256."""
+    return {"name": name, "names": list(fingerprint["names"]), **fingerprint["splits"]}

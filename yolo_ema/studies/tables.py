@@ -1,0 +1,136 @@
+"""A study's figures as Markdown, and their place in a page."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from yolo_ema.errors import DataError
+from yolo_ema.files import write_text
+from yolo_ema.studies.comparison import Comparison, Row
+from yolo_ema.studies.spec import Evaluation
+from yolo_ema.studies.statistics import Paired
+
+__all__ = ["marks", "renew_section", "table"]
+
+_NONE = "–"
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Return the lines between which a page holds a study's table."""
+    return f"<!-- study {name}: made by yolo-ema ablate -->", f"<!-- end of study {name} -->"
+
+
+def renew_section(page: Path, name: str, text: str) -> None:
+    """Put a study's table between its marks in a page. Raises `DataError` where the page or a mark is missing."""
+    begin, end = marks(name)
+    content = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if content.count(begin) != 1 or content.count(end) != 1 or content.index(begin) > content.index(end):
+        raise DataError(
+            f"{page} has not one line {begin!r} and after it one line {end!r}; the table of the study goes between them"
+        )
+    before, _, rest = content.partition(begin)
+    write_text(page, f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
+
+
+def table(comparison: Comparison) -> str:
+    """Return what the records show: the table, then a sentence for each arm, then what was trained on what."""
+    if not comparison.records.runs:
+        return f"No run of the study {comparison.study.name} has ended yet."
+    lines = [*_figures(comparison), "", *(f"- {sentence}" for sentence in _sentences(comparison)), "", _facts(comparison)]
+    return "\n".join(lines)
+
+
+def _figures(comparison: Comparison) -> list[str]:
+    study = comparison.study
+    several = len(study.evaluations) > 1
+    head = ["arm", *(["looked at"] if several else []), "seeds", f"{study.primary}: mean ± deviation", "least to most"]
+    head += [f"difference to {study.baseline} [95 % interval]", *([f"to {study.evaluations[0].key} [95 %]"] if several else [])]
+    head += ["AP50", "COCO AP", "COCO small", "ms an image"]
+    rows = [_cells(row, several=several) for row in comparison.rows]
+    words = 2 if several else 1
+    rule = ["---"] * words + ["---:"] * (len(head) - words)
+    return [_line(head), _line(rule), *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(row: Row, *, several: bool) -> list[str]:
+    cells = [row.arm.name, *([_setting(row.at)] if several else []), str(len(row.values))]
+    if row.spread is None:
+        return cells + [_NONE] * (8 if several else 7)
+    deviation = _NONE if row.spread.deviation is None else f"{row.spread.deviation:.2f}"
+    cells += [f"{row.spread.mean:.2f} ± {deviation}", f"{row.spread.least:.2f} to {row.spread.most:.2f}"]
+    cells += [_difference(row.to_baseline), *([_difference(row.to_first)] if several else [])]
+    cells += [_number(row.means[name]) for name in ("official AP50", "COCO AP", "COCO AP small")]
+    return [*cells, f"{row.milliseconds['process']:.0f}" if row.milliseconds else _NONE]
+
+
+def _setting(at: Evaluation) -> str:
+    return f"{at.imgsz}" if at.tile == "off" else f"{at.imgsz}, tiles {at.tile}"
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.2f}"
+
+
+def _difference(found: Paired | None) -> str:
+    if found is None:
+        return _NONE
+    return f"{found.spread.mean:+.2f} {_interval(found)}"
+
+
+def _interval(found: Paired) -> str:
+    return "[one pair]" if found.interval is None else f"[{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+
+
+def _sentences(comparison: Comparison) -> list[str]:
+    """Return what can be said of each arm against the baseline, at the study's first setting."""
+    study = comparison.study
+    sentences = []
+    for arm in study.arms:
+        found = comparison.row(arm.name, study.evaluations[0]).to_baseline
+        if arm.name == study.baseline:
+            continue
+        about = f"{arm.name} against {study.baseline}"
+        if found is None:
+            sentences.append(f"{about}: no pair of equal seeds has ended yet.")
+        elif found.interval is None:
+            sentences.append(f"{about}: {found.spread.mean:+.2f} in one pair, which shows nothing by itself.")
+        else:
+            sentences.append(f"{about}: {_verdict(found)}")
+    return sentences
+
+
+def _verdict(found: Paired) -> str:
+    each = ", ".join(f"{value:+.2f}" for value in found.differences)
+    about = f"{found.spread.mean:+.2f} ± {found.spread.deviation:.2f} over {found.spread.count} pairs ({each})"
+    if found.verdict == "no difference shown":
+        return f"{about}: no difference shown, the 95 % interval {_interval(found)} holds 0."
+    side = "above" if found.verdict == "higher" else "below"
+    return f"{about}: {found.verdict}, the 95 % interval {_interval(found)} lies {side} 0."
+
+
+def _facts(comparison: Comparison) -> str:
+    """Return a sentence on what the figures rest on."""
+    study, runs = comparison.study, comparison.records.runs
+    images = next(iter(runs.values()))["data"]
+    hours = {
+        arm.name: [runs[run]["training"]["process_seconds"] / 3600 for run in runs if run[0] == arm.name] for arm in study.arms
+    }
+    epochs = {arm.name: [runs[run]["training"]["epochs"] for run in runs if run[0] == arm.name] for arm in study.arms}
+    took = ", ".join(
+        f"{name} {statistics.fmean(values):.2f} h ({min(epochs[name])} epochs)"
+        if min(epochs[name]) == max(epochs[name])
+        else f"{name} {statistics.fmean(values):.2f} h ({min(epochs[name])} to {max(epochs[name])} epochs)"
+        for name, values in hours.items()
+        if values
+    )
+    return (
+        f"Percent; {len(runs)} of {len(study.arms) * len(study.seeds)} runs. Budget of a run: {study.budget.as_text()}. "
+        f"Trained on {images['train']['images']} images, measured on the {images[study.split]['images']} of {study.split}. "
+        f"Processor time of a training, on average: {took}. ms an image: processor time, on the machine of the records."
+    )
