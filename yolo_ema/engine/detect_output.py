@@ -20,7 +20,6 @@ from yolo_ema.footage.sinks import Crops, FrameContext, Sink, open_sinks
 from yolo_ema.footage.source import FeedEvent, FeedStatus
 from yolo_ema.options.detect import DetectOptions
 from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
-from yolo_ema.tracking.mot import MOT_STYLES, MotFiles, Style
 from yolo_ema.tracking.trails import Trails
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
@@ -110,9 +109,7 @@ class DetectOutput:
                 token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
                 self._page = LivePage(options.serve, options.serve_host, token)
                 print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
-            styles: tuple[Style, ...] = ("mot", "visdrone-mot")
-            self._sinks |= {style: MotFiles(out, style, names) for style in styles if style in options.save}
-            kinds = [kind for kind in dict.fromkeys(options.save) if kind not in MOT_STYLES and kind != "none"]
+            kinds = [kind for kind in dict.fromkeys(options.save) if kind != "none"]
             sinks = open_sinks(
                 kinds,
                 out,

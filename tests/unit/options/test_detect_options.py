@@ -9,11 +9,10 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.footage.sinks import SINK_KINDS
 from yolo_ema.options.detect import SAVED_KINDS, TRACKERS, DetectOptions
 from yolo_ema.options.tiles import tile_size
-from yolo_ema.tracking.mot import MOT_STYLES
 
 
 def test_every_output_can_be_asked_for_by_name():
-    assert {*SINK_KINDS, *MOT_STYLES, "none"} == set(SAVED_KINDS)
+    assert {*SINK_KINDS, "none"} == set(SAVED_KINDS)
 
 
 def test_every_tracker_can_be_asked_for_by_name():

@@ -8,6 +8,7 @@ from yolo_ema.footage.sinks.contract import FrameContext, Sink
 from yolo_ema.footage.sinks.crops import Crops
 from yolo_ema.footage.sinks.csv_rows import CsvRows
 from yolo_ema.footage.sinks.jsonl import JsonLines
+from yolo_ema.footage.sinks.mot import MotFiles
 from yolo_ema.footage.sinks.opening import SINK_KINDS, open_sinks
 from yolo_ema.footage.sinks.visdrone_results import VisdroneResults
 from yolo_ema.footage.sinks.yolo_labels import YoloLabels
@@ -20,6 +21,7 @@ __all__ = [
     "CsvRows",
     "FrameContext",
     "JsonLines",
+    "MotFiles",
     "Sink",
     "VisdroneResults",
     "YoloLabels",

@@ -17,12 +17,14 @@ from yolo_ema.footage.sinks.contract import Sink
 from yolo_ema.footage.sinks.crops import LARGEST_NUMBER, Crops
 from yolo_ema.footage.sinks.csv_rows import CsvRows
 from yolo_ema.footage.sinks.jsonl import JsonLines
+from yolo_ema.footage.sinks.mot import MOT_STYLES, MotFiles
 from yolo_ema.footage.sinks.visdrone_results import VisdroneResults
 from yolo_ema.footage.sinks.yolo_labels import YoloLabels
 
 __all__ = ["SINK_KINDS", "open_sinks"]
 
-SINK_KINDS = ("annotated", "jsonl", "csv", "coco", "visdrone", "yolo", "crops")
+SINK_KINDS = ("annotated", "jsonl", "csv", "coco", "visdrone", "yolo", "crops", *MOT_STYLES)
+_MAY_REFUSE = frozenset({"visdrone", "visdrone-mot"})
 
 
 def open_sinks(
@@ -58,6 +60,8 @@ def open_sinks(
         "visdrone": lambda: VisdroneResults(out, names, visdrone_names),
         "yolo": lambda: YoloLabels(out, names, scores=yolo_scores),
         "crops": lambda: Crops(out, limit=crop_limit),
+        "mot": lambda: MotFiles(out, "mot", names),
+        "visdrone-mot": lambda: MotFiles(out, "visdrone-mot", names),
     }
     for kind in kinds:
         if kind not in openers:
@@ -65,7 +69,7 @@ def open_sinks(
     sinks: dict[str, Sink] = {}
     with contextlib.ExitStack() as opened:
         # What may refuse comes first, so that it refuses before a file is there.
-        for kind in sorted(dict.fromkeys(kinds), key=lambda one: one != "visdrone"):
+        for kind in sorted(dict.fromkeys(kinds), key=lambda one: one not in _MAY_REFUSE):
             sinks[kind] = openers[kind]()
             opened.callback(sinks[kind].close)
         opened.pop_all()

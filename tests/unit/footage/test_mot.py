@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +12,8 @@ import pytest
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.footage.frames import Frame, FrameDetections
-from yolo_ema.tracking import mot
-from yolo_ema.tracking.mot import MotFiles
+from yolo_ema.footage.sinks import mot
+from yolo_ema.footage.sinks.mot import MotFiles
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 NAMES = dict(enumerate(CLASS_NAMES))
@@ -83,11 +86,39 @@ def test_nothing_that_exists_is_replaced(tmp_path):
     assert (tmp_path / "mot" / "a.txt").read_text() == "mine"
 
 
-def test_untracked_frames_give_an_empty_file(tmp_path):
+def test_what_is_not_tracked_gets_no_file(tmp_path):
     sink = MotFiles(tmp_path)
-    sink.write(found(0, ROWS, None), context("a"))
+    sink.write(found(0, ROWS, None), context("picture"))
+    sink.write(found(0, ROWS, [-1, -1, -1], source="b.mp4"), context("b"))
     sink.close()
-    assert sink.paths[0].read_text() == ""
+    assert [path.name for path in (tmp_path / "mot").iterdir()] == ["b.txt"]
+    assert [path.read_text() for path in sink.paths] == [""]
+
+
+def test_a_full_disk_leaves_whole_frames(tmp_path):
+    """A file may grow to a certain size only: as on a full disk, a part of what is written last still fits."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_mot import MotFiles, ROWS, context, found
+from yolo_ema.errors import DiskFullError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sink = MotFiles(Path(sys.argv[2]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    for index in range(100):
+        sink.write(found(index, ROWS, [1, 2, 3]), context("a"))
+except DiskFullError as error:
+    print(index, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    lines = (tmp_path / "mot" / "a.txt").read_text().splitlines()
+    assert len(lines) % len(ROWS) == 0
+    assert all(len(line.split(",")) == 10 for line in lines)
+    assert 0 < len(lines) == int(done.stdout.split()[0]) * len(ROWS)
 
 
 def test_only_classes_that_may_be_found_must_be_visdrones(tmp_path):

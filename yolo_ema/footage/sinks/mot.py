@@ -8,15 +8,16 @@ VisDrone-MOT (the toolkit of VisDrone2018-MOT), ten fields, frame numbers from 1
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import Literal
 
 import numpy as np
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.files import disk_full_is_clear
+from yolo_ema.footage.frames import FrameDetections
+from yolo_ema.footage.sinks.contract import FrameContext
+from yolo_ema.footage.sinks.growing_file import GrowingFile
 
 __all__ = ["MOT_STYLES", "MotFiles"]
 
@@ -32,34 +33,11 @@ _VISDRONE_CATEGORIES = {
 }
 
 
-class _Tracked(Protocol):
-    """What is read of a frame's detections, by `footage.frames.FrameDetections`."""
-
-    @property
-    def frame(self) -> Any: ...
-    @property
-    def boxes_xyxy(self) -> np.ndarray: ...
-    @property
-    def scores(self) -> np.ndarray: ...
-    @property
-    def class_ids(self) -> np.ndarray: ...
-    @property
-    def names(self) -> dict[int, str]: ...
-    @property
-    def track_ids(self) -> np.ndarray | None: ...
-
-
-class _Context(Protocol):
-    """What is read of a source, by `footage.sinks.FrameContext`."""
-
-    @property
-    def stem(self) -> str: ...
-
-
 class MotFiles:
-    """Writes ``<out>/<style>/<stem>.txt`` for each source, flushed frame by frame; no file that exists is replaced.
+    """Writes ``<out>/<style>/<stem>.txt`` for each tracked source, frame by frame; no file that exists is replaced.
 
-    Detections without an identity are left out: both formats want one in every row. A source without any gets an empty file.
+    Detections without an identity are left out: both formats want one in every row. What is not tracked, as single pictures are,
+    gets no file; a tracked source in which nothing got an identity gets an empty one.
     """
 
     def __init__(self, out: Path, style: Style = "mot", names: Mapping[int, str] | None = None) -> None:
@@ -80,46 +58,44 @@ class MotFiles:
         self.folder, self.style = Path(out) / style, style
         self._checked = names is not None
         self._paths: list[Path] = []
-        self._files: dict[str, TextIO] = {}
+        self._files: dict[str, GrowingFile] = {}
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files so far."""
         return tuple(self._paths)
 
-    def write(self, found: _Tracked, context: _Context) -> None:
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Append one frame.
 
         Raises:
             ConfigError: the classes are not VisDrone's, whose numbers the style wants.
-            DiskFullError: there is no room.
+            DiskFullError: there is no room; the file ends with the last whole frame.
         """
+        if found.track_ids is None:
+            return
         source = found.frame.source
         if source not in self._files:
             if self.style == "visdrone-mot" and not self._checked:
                 _check_names(found.names)
-            self._files[source] = self._open(context.stem)
-        file = self._files[source]
-        with disk_full_is_clear(Path(file.name)):
-            file.writelines(self._lines(found))
-            file.flush()
+            self._files[source] = GrowingFile(self.folder, context.stem, ".txt")
+            self._paths.append(self._files[source].path)
+        self._files[source].append("".join(self._lines(found, found.track_ids)))
 
     def end_source(self, name: str) -> None:
         """Complete the file of a source."""
         file = self._files.pop(name, None)
         if file is not None:
-            with disk_full_is_clear(Path(file.name)):
-                file.close()
+            file.close()
 
     def close(self) -> None:
         """Complete all files."""
         for name in list(self._files):
             self.end_source(name)
 
-    def _lines(self, found: _Tracked) -> Iterator[str]:
+    def _lines(self, found: FrameDetections, track_ids: np.ndarray) -> Iterator[str]:
         number = found.frame.index + 1
         from_one = 1 if self.style == "mot" else 0
-        track_ids = np.full(len(found.scores), -1) if found.track_ids is None else found.track_ids
         kept = np.flatnonzero(track_ids >= 0)
         for row in kept[np.argsort(track_ids[kept], kind="stable")].tolist():
             x1, y1, x2, y2 = map(float, found.boxes_xyxy[row])
@@ -128,17 +104,6 @@ class MotFiles:
             if self.style == "visdrone-mot":
                 rest = f"{_VISDRONE_CATEGORIES[found.names[int(found.class_ids[row])]]},-1,-1"
             yield f"{number},{int(track_ids[row])},{box},{float(found.scores[row]):.6f},{rest}\n"
-
-    def _open(self, stem: str) -> TextIO:
-        path, number = self.folder / f"{stem}.txt", 1
-        with disk_full_is_clear(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            while os.path.lexists(path):
-                number += 1
-                path = self.folder / f"{stem}-{number}.txt"
-            file = path.open("x", encoding="utf-8", newline="\n")
-        self._paths.append(path)
-        return file
 
 
 def _check_names(names: Mapping[int, str]) -> None:
