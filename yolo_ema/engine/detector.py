@@ -221,13 +221,15 @@ def _frame_of(image: Image, max_pixels: int) -> Frame:
 
 
 def _ids_of(classes: Sequence[str], names: dict[int, str]) -> list[int] | None:
-    """Return the ids of class names; None where all are wanted."""
+    """Return the ids of class names, of every class that is called so; None where all are wanted."""
     if not classes:
         return None
     if isinstance(classes, str):
         raise ConfigError(f"classes is the text {classes!r}; expected a list of names, as in {classes.split(',')!r}")
-    ids = {name: class_id for class_id, name in names.items()}
+    ids: dict[str, list[int]] = {}
+    for class_id, name in names.items():
+        ids.setdefault(name, []).append(class_id)
     unknown = [f"{name!r}{did_you_mean(str(name), ids)}" for name in classes if name not in ids]
     if unknown:
         raise ConfigError(f"the weights know no class {', '.join(unknown)}; they know {', '.join(names.values())}")
-    return [ids[name] for name in classes]
+    return [class_id for name in dict.fromkeys(classes) for class_id in ids[name]]

@@ -39,15 +39,23 @@ def test_a_full_disk_ends_the_run_although_the_stream_is_silent(tmp_path, monkey
         server.send_picture(line)
         last_sent.wait(60)
 
-    def full(_output: DetectOutput, _item: object) -> None:
-        failed_at.append(time.monotonic())
-        raise DiskFullError("no room")
+    def full(_output: DetectOutput, item: tuple) -> None:
+        if item[0].frame is not None and item[0].frame.index == 1:  # the last one that comes
+            failed_at.append(time.monotonic())
+            raise DiskFullError("no room")
 
     monkeypatch.setattr(DetectOutput, "take", full)
     weights = save(tiny_model(), tmp_path / "tiny.pt")
     with HttpServer(two_pictures) as server:
         options = DetectOptions(
-            source=(server.url(),), weights=weights, out=tmp_path, save=("jsonl",), imgsz=(64,), read_timeout=30.0, open_timeout=30.0
+            source=(server.url(),),
+            weights=weights,
+            out=tmp_path,
+            save=("jsonl",),
+            imgsz=(64,),
+            read_timeout=30.0,
+            stale_after=60.0,
+            open_timeout=30.0,
         )
         with pytest.raises(DiskFullError, match="no room"):
             detect(options)

@@ -117,7 +117,9 @@ def test_in_a_picture_of_another_size_objects_are_new_ones(preset):
     """What stands at the same pixels of another picture is something else, and must not inherit an identity."""
     large, small = np.zeros((120, 160, 3), np.uint8), np.zeros((90, 120, 3), np.uint8)
     images = [large] * 5 + [small] * 5 + [large] * 5
-    ids = ids_of(Tracker(preset=preset), [found(index, [box(30, 40), box(90, 60)], image=image) for index, image in enumerate(images)])
+    ids = ids_of(
+        Tracker(preset=preset), [found(index, [box(30, 40), box(90, 60)], image=image) for index, image in enumerate(images)]
+    )
     parts = [{one for frame in ids[start : start + 5] for one in frame if one >= 0} for start in (0, 5, 10)]
     assert all(len(part) == 2 for part in parts)
     assert set.union(*parts) == {1, 2, 3, 4, 5, 6}

@@ -76,7 +76,9 @@ def test_irregular_times_are_kept_and_backward_ones_go_on(tmp_path):
 
 def test_bursts_play_at_their_real_speed(tmp_path):
     """Ten seconds of a stream at 25 a second that stalls for half a second and then brings what it held back, all but at once."""
-    times = [second + start + step * index for second in range(10) for start, step in ((0.0, 0.04), (0.9, 2e-6)) for index in range(12)]
+    times = [
+        second + start + step * index for second in range(10) for start, step in ((0.0, 0.04), (0.9, 2e-6)) for index in range(12)
+    ]
     with VideoWriter(tmp_path / "x.mp4", frame_rate=Fraction(25), image_wh=(64, 48), is_live=True) as writer:
         for index, time_s in enumerate(times):
             writer.write(noise(index, (64, 48)), time_s)
