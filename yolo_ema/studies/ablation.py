@@ -16,7 +16,8 @@ from yolo_ema.studies.plots import draw_plots
 from yolo_ema.studies.progress import Progress, progress_of
 from yolo_ema.studies.records import Records
 from yolo_ema.studies.runner import Failure, run_jobs
-from yolo_ema.studies.spec import Study, read_study
+from yolo_ema.studies.spec import Study
+from yolo_ema.studies.spec_reader import read_study
 from yolo_ema.studies.tables import renew_section, table
 
 __all__ = ["AblateResult", "ablate"]

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from yolo_ema.files import atomic_path
 from yolo_ema.studies.comparison import Comparison, Row
@@ -112,6 +113,7 @@ def _curves(axes: Axes, comparison: Comparison) -> None:
                 values = [100 * value for value in curve]
                 axes.plot(range(1, len(values) + 1), values, color=_COLOURS[index % len(_COLOURS)], alpha=0.75, label=label)
                 label = None
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("AP in training (Ultralytics' own), percent")
     axes.set_title("Learning curves, one line a run", loc="left", fontsize=11)
@@ -138,6 +140,8 @@ def _milliseconds(axes: Axes, comparison: Comparison) -> None:
         for row, point in zip(rows, points, strict=True):
             axes.annotate(str(row.at.imgsz), point, textcoords="offset points", xytext=(5, -11), fontsize=8, color=_GREY)
     axes.set_xscale("log")
+    for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        which(ScalarFormatter())
     axes.set_xlabel("milliseconds of processor time an image (logarithmic); numbers: input size in pixels")
     axes.set_ylabel(f"{study.primary}, percent")
     axes.set_title("What looking closer adds and costs", loc="left", fontsize=11)

@@ -30,7 +30,9 @@ class Records:
 
     @classmethod
     def read(cls, study: Study, folder: Path) -> Records:
-        """Read a study's records.
+        """Read a study's records, and those of other studies in folders beside it that stand for runs of this one.
+
+        A run of equal settings and seed that another study has made and measured need not be made again.
 
         Raises:
             DataError: one is no record, was made under other settings, or on other data or first weights than the rest.
@@ -48,6 +50,10 @@ class Records:
                     f"{', '.join(map(str, study.seeds))}){did_you_mean(path.name, names)}; move it elsewhere"
                 )
         _check_alike(runs, folder)
+        for arm, seed in wanted.values():
+            found = None if (arm.name, seed) in runs else _from_elsewhere(cls(study, runs), arm, seed, folder)
+            if found:
+                runs[arm.name, seed] = found
         return cls(study, runs)
 
     def missing(self, arm: str, seed: int) -> tuple[Evaluation, ...]:
@@ -73,6 +79,20 @@ class Records:
             _require_equal(
                 record, {"data": data, "pretrained": {"sha256": pretrained_sha256}}, f"{arm}, seed {seed}", "what is here"
             )
+
+
+def _from_elsewhere(records: Records, arm: Arm, seed: int, folder: Path) -> dict[str, Any] | None:
+    """Return another study's record of a run of equal settings, seed, data and first weights, measured as this study wants it."""
+    study = records.study
+    digest = study.settings_sha256(arm)
+    for path in sorted(folder.parent.glob(f"*/*-seed{seed}.json")):
+        found = read_json(path) if path.parent != folder else {}
+        if found.get("settings_sha256") != digest or found["seed"] != seed:
+            continue
+        complete = not Records(study, {(arm.name, seed): found}).missing(arm.name, seed)
+        if complete and all(_differing(found, other) is None for other in records.runs.values()):
+            return dict(found)
+    return None
 
 
 def record_path(folder: Path, arm: str, seed: int) -> Path:
@@ -123,16 +143,18 @@ def _check_alike(runs: Mapping[tuple[str, int], Mapping[str, Any]], folder: Path
 
 
 def _require_equal(record: Mapping[str, Any], other: Mapping[str, Any], name: str, other_name: str) -> None:
-    splits = ("names", "train", "val", "test")
-    for split in splits:
-        if record["data"].get(split) != other["data"].get(split):
-            raise DataError(
-                f"{name} and {other_name} are of different data ({split}: {record['data'].get(split)} and "
-                f"{other['data'].get(split)}); figures of different data don't mix"
-            )
+    if differing := _differing(record, other):
+        raise DataError(f"{name} and {other_name} don't compare: {differing}")
+
+
+def _differing(record: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Say in which way two records are of different data or first weights; None where they are of the same."""
+    for split in ("names", "train", "val", "test"):
+        mine, theirs = record["data"].get(split), other["data"].get(split)
+        if mine != theirs:
+            return f"they are of different data, {split} {mine} and {theirs}"
     mine, theirs = record["pretrained"]["sha256"], other["pretrained"]["sha256"]
-    if mine != theirs:
-        raise DataError(f"{name} and {other_name} started from different weights (SHA-256 {mine} and {theirs}); they don't compare")
+    return None if mine == theirs else f"they started from different weights, SHA-256 {mine} and {theirs}"
 
 
 def data_facts(name: str, fingerprint: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""What is said of records: figures against a form of their own, sentences, the page's section, pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+from study_files import SPEC, made_up_record, small_study, write_record, write_records
+
+from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.files import write_json
+from yolo_ema.options.ablate import AblateOptions
+from yolo_ema.studies.ablation import ablate
+from yolo_ema.studies.comparison import compare
+from yolo_ema.studies.plots import draw_plots
+from yolo_ema.studies.progress import progress_of
+from yolo_ema.studies.records import Records
+from yolo_ema.studies.tables import marks, renew_section, table
+
+FIGURES = {("none", 0): 8.0, ("none", 1): 9.0, ("none", 2): 8.5, ("ema", 0): 8.4, ("ema", 1): 9.6, ("ema", 2): 9.0}
+
+
+def comparison_of(tmp_path, figures, spec=SPEC):
+    study = small_study(tmp_path, spec)
+    return compare(Records.read(study, write_records(tmp_path / "records" / "small", study, figures)))
+
+
+def test_the_figures_are_those_of_numpy(tmp_path):
+    found = comparison_of(tmp_path, FIGURES)
+    none = np.array([8.0, 9.0, 8.5])
+    ema = np.array([8.4, 9.6, 9.0])
+    row = found.row("ema", found.study.evaluations[0])
+    assert row.spread.mean == pytest.approx(ema.mean())
+    assert row.spread.deviation == pytest.approx(ema.std(ddof=1))
+    difference = ema - none
+    half = 4.30265 * difference.std(ddof=1) / math.sqrt(3)
+    assert row.to_baseline.interval == pytest.approx((difference.mean() - half, difference.mean() + half), abs=1e-4)
+    assert row.to_first is None
+    assert found.row("ema", found.study.evaluations[1]).to_first.differences == pytest.approx((1, 1, 1))
+    assert row.means["COCO AP"] == pytest.approx(ema.mean() - 1)
+    assert row.means["COCO AP small"] is None
+    assert row.milliseconds == pytest.approx({"process": 74, "wall": 84})
+    assert found.row("none", found.study.evaluations[0]).to_baseline is None
+
+
+def test_only_equal_seeds_make_pairs(tmp_path):
+    found = comparison_of(tmp_path, {("none", 0): 8.0, ("none", 2): 9.0, ("ema", 1): 5.0, ("ema", 2): 9.5})
+    assert found.row("ema", found.study.evaluations[0]).to_baseline.differences == pytest.approx((0.5,))
+    assert "ema against none: +0.50 in one pair, which shows nothing by itself." in table(found)
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
+        (
+            (0.4, 0.6, 0.5),
+            "ema against none: +0.50 ± 0.10 over 3 pairs (+0.40, +0.60, +0.50): higher, the 95 % interval [+0.25, +0.75]",
+        ),
+        ((-0.4, -0.6, -0.5), "lower, the 95 % interval [-0.75, -0.25] lies below 0."),
+        ((0.4, -0.6, 0.5), "no difference shown, the 95 % interval [-1.41, +1.61] holds 0."),
+    ],
+)
+def test_the_sentence_follows_the_interval(tmp_path, differences, said):
+    figures = {("none", seed): 8.0 for seed in range(3)} | {("ema", seed): 8.0 + one for seed, one in enumerate(differences)}
+    assert said in table(comparison_of(tmp_path, figures))
+
+
+def test_the_table_of_a_study_that_is_under_way(tmp_path):
+    assert table(comparison_of(tmp_path / "a", {})) == "No run of the study small has ended yet."
+    text = table(comparison_of(tmp_path / "b", {("none", 0): 8.0}))
+    assert "| none | 64 | 1 | 8.00 ± – | 8.00 to 8.00 | – | – | 16.00 | 7.00 | – | 74 |" in text
+    assert "| ema | 64 | 0 | – |" in text
+    assert "no pair of equal seeds has ended yet" in text
+    assert "1 of 6 runs. Budget of a run: 4 epochs. Trained on 12 images, measured on the 4 of val." in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_a_page_keeps_everything_but_the_studys_section(tmp_path):
+    page, (begin, end) = tmp_path / "page.md", marks("small")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    renew_section(page, "small", "new")
+    assert page.read_text() == f"before\n{begin}\nnew\n{end}\nafter\n"
+    with pytest.raises(DataError, match="study other"):
+        renew_section(page, "other", "new")
+    assert page.read_text().count("new") == 1
+
+
+def test_the_pictures_show_something(tmp_path):
+    found = comparison_of(tmp_path, FIGURES)
+    paths = draw_plots(found, tmp_path / "out")
+    assert [path.name for path in paths] == [f"small-{what}.png" for what in ("pairs", "differences", "curves", "milliseconds")]
+    for path in paths:
+        image = cv2.imread(str(path))
+        assert min(image.shape[:2]) > 400
+        colours = np.unique(image.reshape(-1, 3), axis=0)
+        assert len(colours) > 50
+        blue = np.all(np.abs(image.astype(int) - (0xB2, 0x72, 0x00)) < 40, axis=2)
+        assert blue.sum() > 30, path
+
+
+def test_a_study_at_one_setting_has_no_picture_of_milliseconds(tmp_path):
+    found = comparison_of(tmp_path, FIGURES, SPEC.replace("[64, 96]", "64"))
+    names = [path.name for path in draw_plots(found, tmp_path / "out")]
+    assert names == ["small-pairs.png", "small-differences.png", "small-curves.png"]
+    assert [path.name for path in draw_plots(found, tmp_path / "one", only=["small-curves.png"])] == ["small-curves.png"]
+
+
+def test_report_only_writes_table_figures_and_the_pictures_that_the_page_shows(tmp_path):
+    study = small_study(tmp_path)
+    write_records(tmp_path / "records" / "small", study, FIGURES)
+    page, (begin, end) = tmp_path / "docs" / "page.md", marks("small")
+    page.parent.mkdir()
+    page.write_text(f"{begin}\n{end}\n![pairs](images/small-pairs.png)\n")
+    result = ablate(AblateOptions(spec=study.path, report_only=True, markdown=page))
+    assert result.exit_code == 0
+    assert table(result.comparison) in page.read_text()
+    assert (tmp_path / "small" / "table.md").read_text() == table(result.comparison) + "\n"
+    assert [path.name for path in (tmp_path / "docs" / "images").iterdir()] == ["small-pairs.png"]
+    figures = json.loads((tmp_path / "small" / "figures.json").read_text())
+    assert figures["rows"][1]["to_baseline"]["verdict"] == "higher"
+    assert json.loads(json.dumps(result.as_json()))["rows"] == figures["rows"]
+    assert "6 of 6 runs done" in result.as_text()
+
+
+def test_the_list_says_what_is_left_and_how_long_it_takes(tmp_path):
+    study = small_study(tmp_path)
+    write_record(tmp_path / "records" / "small", made_up_record(study, "none", 0, {"64": 5.0, "96": 6.0}))
+    write_record(tmp_path / "records" / "small", made_up_record(study, "ema", 0, {"64": 5.0}))
+    runs = tmp_path / "runs"
+    epoch = {"train_process": 50.0, "train_wall": 900.0, "all_wall": 1000.0}
+    write_json(runs / "none-seed1.clock.json", {"epochs": [{"epoch": 1, **epoch}]})
+    found = progress_of(study, Records.read(study, tmp_path / "records" / "small"), runs)
+    assert [(run.arm, run.seed, run.state, run.seconds_left) for run in found.runs] == [
+        ("none", 0, "done", 0.0),
+        ("ema", 0, "to measure", 0.0),
+        ("none", 1, "training", 3000.0),
+        ("ema", 1, "left", 4000.0),
+        ("none", 2, "left", 4000.0),
+        ("ema", 2, "left", 4000.0),
+    ]
+    assert "1 of 6 runs done; time left, one run after the other: about 4.2 h" in found.as_text()
+
+
+def test_nothing_is_guessed_before_an_epoch_is_timed(tmp_path):
+    study = small_study(tmp_path)
+    found = ablate(AblateOptions(spec=study.path, list=True, runs=tmp_path / "runs"))
+    assert found.seconds_left is None
+    assert "not known before an epoch is timed" in found.as_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"only": ("none",)}, "--only has 'none'; expected an arm, a colon and a seed"),
+        ({"jobs": 0}, "--jobs is 0"),
+        ({"list": True, "report_only": True}, "exclude each other"),
+        ({"device": "0,1"}, "one device"),
+        ({"only": ("nnoe:0", "none:7")}, "nnoe:0; did you mean 'none:0'?, none:7"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path, options, said):
+    study = small_study(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        ablate(AblateOptions(spec=study.path, **options))
+    assert said in str(caught.value)
