@@ -79,7 +79,7 @@ WORK = """
     import cv2
     from pathlib import Path
     {first}
-    from yolo_ema.engine.exporting import export
+    from yolo_ema.deploy.publish import export
     from yolo_ema.engine.loading import load_model
     from yolo_ema.engine.runtime import Runtime
     from yolo_ema.options.export import ExportOptions
@@ -87,8 +87,8 @@ WORK = """
     assert load_model("tiny.pt").stride == 32
     images = [cv2.imread(f"{{seed}}.png") for seed in range(2)]
     assert all(len(rows) for rows in Runtime("tiny.pt", device="cpu")(images))
-    made = export(ExportOptions(weights=Path("tiny.pt"), out=Path("out"), imgsz=(192, 320), images=(Path("."),)))
-    assert made.files[0].agreement.boxes
+    made = export(ExportOptions(weights=Path("tiny.pt"), out=Path("out"), imgsz=(192, 320)))
+    assert made.files[0].verdict.passed
     assert all(len(rows) for rows in Runtime(made.path, device="cpu")(images))
     print("done")
 """
@@ -131,7 +131,7 @@ def test_missing_packages_are_not_installed(folder):
         import ultralytics  # with its own automatic installation on
         import os; os.write(2, b"IMPORTED")
         from pathlib import Path
-        from yolo_ema.engine.exporting import export
+        from yolo_ema.deploy.publish import export
         from yolo_ema.errors import MissingPackageError
         from yolo_ema.options.export import ExportOptions
         try:

@@ -17,6 +17,9 @@ _LEAST_SCORE = 0.01
 _NEIGHBOUR_IOU = 0.4
 """What NMS may keep in a box's stead overlaps it at least this much: the thresholds in use lie above."""
 
+_EXCUSABLE = 0.25
+"""Where more of the boxes differ, no choice of NMS is to blame."""
+
 _ANOTHER_IOU = 0.95
 """Boxes of a pair that overlap less are plainly two proposals of the network, not one that drifted."""
 
@@ -155,7 +158,8 @@ def compare_image(
     renamed = matching.renamed
     excused_pairs = np.zeros(len(px), bool)
     excused = len(matching.lost) - len(lost) + len(matching.extra) - len(extra)
-    if wrong.any() or len(lost) or len(extra) or len(renamed):
+    suspects = int(wrong.sum()) + len(lost) + len(extra) + len(renamed)
+    if 0 < suspects <= _EXCUSABLE * (len(reference) + len(other)):
         judge: _Judge = (
             _Seen(reference, other, proposals(), tolerance, scale) if proposals else _Likely(reference, other, tolerance)
         )

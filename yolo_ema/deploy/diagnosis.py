@@ -11,12 +11,12 @@ import numpy as np
 from yolo_ema.deploy.comparison import ImageComparison, as_shares
 from yolo_ema.deploy.gate_images import GateImage
 from yolo_ema.deploy.matching import match_boxes
-from yolo_ema.deploy.sides import Sides, open_sides
+from yolo_ema.deploy.sides import Sides, with_adjusted_input
 from yolo_ema.errors import YoloEmaError
 
 __all__ = ["diagnose"]
 
-_TRIED_IMAGES = 3
+_TRIED_IMAGES = 2
 _MOST_CHANGED = 0.02
 """A changed input is the explanation where this share of the boxes, or less, still lies beyond the tolerance."""
 
@@ -57,9 +57,13 @@ def diagnose(sides: Sides, compared: Sequence[ImageComparison], images: Sequence
     """
     if input_fault := _input_fault(sides, compared, images):
         return [input_fault]
-    found = [*_renamed(compared, sides.reference.names), *_blind(compared)]
-    found += _dropped(sides, compared, images)
-    return found or [*_misplaced(sides, images), *_drifting(sides, compared, images)]
+    found = [*_blind(compared), *_dropped(sides, compared, images)]
+    return (
+        found
+        or [*_permuted(sides, images), *_renamed(compared, sides.reference.names)][:1]
+        or [*_misplaced(sides, images)]
+        or [*_drifting(sides, compared, images)]
+    )
 
 
 def _input_fault(sides: Sides, compared: Sequence[ImageComparison], images: Sequence[GateImage]) -> str | None:
@@ -67,7 +71,7 @@ def _input_fault(sides: Sides, compared: Sequence[ImageComparison], images: Sequ
     tried = min(len(images), _TRIED_IMAGES)
     for adjust, sentence in _INPUTS:
         try:
-            changed = open_sides(sides.setup, None if not sides.setup.facts.dynamic else sides.imgsz_hw, adjust=adjust)
+            changed = with_adjusted_input(sides, adjust)
             lowest = min((float(one.reference[:, 4].min(initial=1.0)) for one in compared[:tried]), default=0.0)
             rows = changed.other_rows(images[:tried], lowest, sides.setup.batch)
         except YoloEmaError:  # such a file cannot be run with another input: nothing is learned about this fault
@@ -90,6 +94,23 @@ def _agrees(sides: Sides, compared: Sequence[ImageComparison], rows: Sequence[np
         boxes += len(one.reference)
         wrong += int(far.sum()) + len(one.reference) - len(matching.pairs)
     return boxes > 0 and wrong <= _MOST_CHANGED * boxes
+
+
+def _permuted(sides: Sides, images: Sequence[GateImage]) -> Iterator[str]:
+    """Say that the file's class scores stand in another order, as its proposals show it."""
+    found = _candidates(sides, images[0])
+    if found is None:
+        return
+    ours, theirs = (rows[:, 4:] for rows in found)
+    tolerance, names = sides.setup.tolerance, sides.reference.names
+    order = [
+        next((j for j in range(theirs.shape[1]) if as_shares(theirs[:, j] - column, column).max() <= tolerance.score), None)
+        for column in ours.T
+    ]
+    if None in order or order == sorted(order, key=lambda j: j or 0):
+        return
+    moved = [f"{names.get(i)} where the weights give {names.get(j or 0)}" for j, i in enumerate(order) if i is not None and i != j]
+    yield f"the file gives its class scores in another order: {'; '.join(moved[:4])}"
 
 
 def _renamed(compared: Sequence[ImageComparison], names: Mapping[int, str]) -> Iterator[str]:
@@ -175,7 +196,7 @@ def _misplaced(sides: Sides, images: Sequence[GateImage]) -> Iterator[str]:
         return
     yield (
         "the file's scores agree, and its boxes lie elsewhere by a rule: centers are the weights' times "
-        f"{factors[0]:.4g}, {factors[1]:.4g} (x, y) plus {shifts[0]:.3g}, {shifts[1]:.3g} px of the input, as after another "
+        f"{factors[0]:.4g}, {factors[1]:.4g} (x, y) plus {shifts[0]:.1f}, {shifts[1]:.1f} px of the input, as after another "
         "letterbox or in other units"
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from yolo_ema.engine.runtime import Runtime
 from yolo_ema.engine.tiled import TiledRuntime
 from yolo_ema.errors import MachineError, YoloEmaError
 
-__all__ = ["LADDER", "MOST_BOXES", "Setup", "Sides", "open_sides"]
+__all__ = ["LADDER", "MOST_BOXES", "Setup", "Sides", "open_sides", "with_adjusted_input"]
 
 MOST_BOXES = 1000
 """So many boxes an image are compared, those of the highest scores; fewer where the file says that it holds fewer."""
@@ -152,7 +152,8 @@ class Sides:
         found = []
         for runtime in (self.reference, self.other):
             runtime.conf = lowest
-            found.append(self._timed(TiledRuntime(runtime, tile=tile_wh), [image.bgr()])[0])
+            limited = cast("Runtime", _Limited(runtime, self.setup.most))
+            found.append(self._timed(TiledRuntime(limited, tile=tile_wh), [image.bgr()])[0])
         return found[0], found[1]
 
     def _proposals_of_file(self, image_bgr: np.ndarray) -> np.ndarray | None:
@@ -165,32 +166,51 @@ class Sides:
         return found
 
 
-def open_sides(
-    setup: Setup, imgsz_hw: tuple[int, int] | None = None, *, joined: bool = False, adjust: Callable[[Any], Any] | None = None
-) -> Sides:
+class _Limited:
+    """A runtime that keeps no more boxes a tile than the file can hold, as `TiledRuntime` would have it."""
+
+    def __init__(self, runtime: Runtime, most: int) -> None:
+        self._runtime, self._most = runtime, most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def __call__(self, images_bgr: Sequence[np.ndarray], *, max_det: int | None = None) -> list[np.ndarray]:
+        """Detect on one batch."""
+        return self._runtime(images_bgr, max_det=min(max_det or self._most, self._most))
+
+
+def open_sides(setup: Setup, imgsz_hw: tuple[int, int] | None = None, *, joined: bool = False) -> Sides:
     """Open weights and file.
 
     Args:
         setup: what holds for all comparisons.
         imgsz_hw: the input of a dynamic file; None for the file's own.
         joined: images of a call go through the file in one forward pass.
-        adjust: what is done to the file's input, see `Runtime`.
 
     Raises:
         WeightsError: one of them cannot be used.
         MachineError: it cannot be run here.
     """
-    same: dict[str, Any] = {
-        "device": setup.device,
-        "rectangular": False,
-        "iou": setup.iou,
-        "max_det": setup.most,
-        "trust": setup.trust,
-    }
-    precision = "f32" if setup.is_float else "auto"
-    other = Runtime(setup.artifact, imgsz=imgsz_hw, precision=precision, joined=joined, adjust=adjust, **same)
-    reference = Runtime(setup.weights, imgsz=other.imgsz_hw, nms_free=setup.facts.nms_free, **same)
+    other = _open_file(setup, imgsz_hw, joined=joined)
+    reference = Runtime(setup.weights, imgsz=other.imgsz_hw, nms_free=setup.facts.nms_free, **_same(setup))
     return Sides(setup, reference, other)
+
+
+def with_adjusted_input(sides: Sides, adjust: Callable[[Any], Any]) -> Sides:
+    """Return the sides with something done to the file's input, see `Runtime`. Raises as `open_sides` does."""
+    return replace(sides, other=_open_file(sides.setup, sides.imgsz_hw if sides.setup.facts.dynamic else None, adjust=adjust))
+
+
+def _open_file(setup: Setup, imgsz_hw: tuple[int, int] | None, **more: Any) -> Runtime:
+    # Otherwise OpenVINO computes in bfloat16 where the processor can, and the file would bear the blame.
+    precision = "f32" if setup.is_float else "auto"
+    return Runtime(setup.artifact, imgsz=imgsz_hw, precision=precision, **_same(setup), **more)
+
+
+def _same(setup: Setup) -> dict[str, Any]:
+    """Return what both runtimes have in common."""
+    return {"device": setup.device, "rectangular": False, "iou": setup.iou, "max_det": setup.most, "trust": setup.trust}
 
 
 def _run(work: Callable[[Any], Any], images: Any) -> Any:

@@ -1,0 +1,210 @@
+"""The gate: a good file passes, and each fault is refused by its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import faulty_files as faults
+import numpy as np
+import pytest
+from lively_weights import lively_model, save
+
+from yolo_ema.deploy.gate import prove
+from yolo_ema.deploy.verdict import FAILED, NOT_PROVEN, PASSED, GateLimits
+from yolo_ema.errors import DataNotFoundError, UnsafeWeightsError, WeightsError
+
+ROWS = 14  # 4 + classes
+
+
+@pytest.fixture
+def spoil(good, tmp_path):
+    """Return a function that makes a file with a fault."""
+    return lambda surgery: faults.spoilt(good, tmp_path / "bad.onnx", surgery)
+
+
+@pytest.fixture
+def judge(gate_weights, gate_pictures):
+    """Return a function that asks the gate about a file."""
+
+    def ask(file: Path, **more: object):
+        return prove(file, gate_weights, **{"images": [gate_pictures], **more})
+
+    return ask
+
+
+def test_good_file_passes_on_images_and_a_crowd_whole_and_tiled(good, judge):
+    verdict = judge(good)
+    assert (verdict.status, verdict.reasons) == (PASSED, ())
+    by_name = {case.name.partition(",")[0].partition(" of ")[0]: case for case in verdict.cases}
+    assert list(by_name) == ["batch 1", "proposals before NMS", "crowded", "tiles"]
+    assert by_name["batch 1"].boxes >= 500
+    assert by_name["batch 1"].images == 20
+    assert by_name["crowded"].boxes > 300
+    assert all(case.box_px < 0.01 and case.score < 1e-5 for case in verdict.cases)
+    assert all(case.lost == case.extra == case.renamed == 0 for case in verdict.cases)
+    found = json.loads(json.dumps(verdict.as_json(), allow_nan=False))
+    assert found["status"] == "passed"
+    assert found["cases"][0]["boxes"] == by_name["batch 1"].boxes
+    assert found["limits"]["least_boxes"] == 500
+    assert "tiny.onnx: passed" in verdict.as_text()
+    assert "crowded, " in verdict.as_text()
+
+
+def test_dynamic_file_is_run_in_batches_and_at_a_second_size(made, gate_weights, judge, tmp_path):
+    file = made(gate_weights, dynamic=True)
+    verdict = judge(file)
+    assert verdict.passed, verdict.reasons
+    names = [case.name for case in verdict.cases]
+    assert "batch 4" in names
+    assert "size 96x320" in names
+    bad = faults.spoilt(file, tmp_path / "mixed.onnx", faults.mixes_its_batch)
+    verdict = judge(bad)
+    assert verdict.status == FAILED
+    assert [reason.partition(":")[0] for reason in verdict.reasons] == ["batch 4"], "a single image is right"
+
+
+def test_file_of_several_images_a_pass_is_run_so(made, gate_weights, judge):
+    verdict = judge(made(gate_weights, batch=2))
+    assert verdict.passed, verdict.reasons
+    assert verdict.cases[0].name == "batch 2"
+
+
+@pytest.mark.parametrize("number", [0, 3, 8, -1, -4])
+def test_one_convolution_scaled_by_a_hundredth_is_refused(spoil, judge, number):
+    verdict = judge(spoil(faults.scaled_convolution(number)))
+    assert verdict.status == FAILED
+    assert any("drift" in reason and "convolution" in reason for reason in verdict.reasons), verdict.reasons
+    assert verdict.cases[0].lost < 0.5 * verdict.cases[0].boxes
+
+
+@pytest.mark.parametrize(
+    ("surgery", "says"),
+    [
+        (faults.expects_bgr, "the file expects BGR: with red and blue swapped"),
+        (faults.expects_bytes, "the file expects pixels of 0…255"),
+        (faults.divides_twice, "the file scales its input wrongly"),
+        (faults.expects_bgr_bytes, "the file expects BGR of 0…255"),
+        (faults.ignores_its_input, "it ignores its input"),
+        (faults.swapped_names(3, 8), "class names are swapped in the file: 3 is 'class 8' instead of 'class 3', 8 is 'class 3'"),
+        (
+            faults.swapped_classes(3, 8, ROWS),
+            "another order: class 8 where the weights give class 3; class 3 where the weights give class 8",
+        ),
+        (faults.loses_proposals(960), "its network proposes 960 boxes an image before NMS, the weights' 1260"),
+        (faults.silent_proposals(0, 300, ROWS), "drops detections"),
+        (faults.moved_boxes(ROWS, shift_px=14), "plus 0.0, 14.0 px of the input"),
+        (faults.moved_boxes(ROWS, factor=1.2), "times 1, 1.2 (x, y)"),
+        (faults.metadata(weights_sha256="0" * 64), "made from other weights: it names SHA-256 000000000000…"),
+        (faults.metadata(stride=16), "stride is 16, and the weights' is 32"),
+        (faults.metadata(channel_order="BGR"), "asks for channel_order 'BGR'"),
+        (faults.metadata(pixel_scale=1.0), "asks for pixels times 1;"),
+        (faults.metadata(names={0: "car"}), "names 1 classes, and the weights have 10"),
+    ],
+    ids=lambda value: value[:30].replace(" ", "-") if isinstance(value, str) else "",
+)
+def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
+    verdict = judge(spoil(surgery))
+    assert verdict.status == FAILED
+    assert any(says in reason for reason in verdict.reasons), verdict.reasons
+
+
+def test_limit_of_boxes_inside_the_file_is_named(made, gate_weights, judge, tmp_path):
+    """NMS inside keeps 40 boxes, and the file says it keeps 1000."""
+    file = made(gate_weights, nms=True, conf=0.02, max_det=40)
+    honest = judge(faults.spoilt(file, tmp_path / "honest.onnx", faults.metadata(conf=0.02)))
+    assert honest.status == PASSED, honest.reasons
+    assert any("keeps at most 40 boxes an image, by its own account" in note for note in honest.notes)
+    verdict = judge(faults.spoilt(file, tmp_path / "bad.onnx", faults.metadata(conf=0.02, max_det=1000)))
+    assert verdict.status == FAILED
+    assert any("drops detections" in reason and "keeps at most 40 boxes an image" in reason for reason in verdict.reasons)
+
+
+def test_file_of_other_weights_is_refused_twice(good, gate_pictures, tmp_path):
+    other = save(lively_model("tiny", seed=1), tmp_path / "other.pt")
+    verdict = prove(good, other, images=[gate_pictures])
+    assert verdict.status == FAILED
+    assert "made from other weights" in verdict.reasons[0]
+    assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), "the boxes say so, too"
+
+
+def test_truncated_file_is_refused(good, judge, tmp_path):
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    verdict = judge(cut)
+    assert verdict.status == FAILED
+    assert "cannot be read" in verdict.reasons[0]
+
+
+def test_too_few_images_or_boxes_are_no_proof(good, gate_pictures, judge):
+    some = sorted(gate_pictures.glob("*.png"))
+    verdict = judge(good, images=some[:19])
+    assert verdict.status == NOT_PROVEN
+    assert "19 images are too few; expected at least 20" in verdict.reasons[0]
+
+
+def test_nms_inside_with_a_high_threshold_finds_too_little_to_prove(made, gate_weights, judge, tmp_path):
+    file = made(gate_weights, nms=True, conf=0.95)
+    verdict = judge(faults.spoilt(file, tmp_path / "sure.onnx", faults.metadata(conf=0.95)))
+    assert verdict.status == NOT_PROVEN
+    assert any("are too few; expected at least 500" in reason and "--conf" in reason for reason in verdict.reasons)
+
+
+def test_weights_that_ignore_their_input_prove_nothing(made, gate_pictures, tmp_path):
+    import torch
+
+    model = lively_model("tiny")
+    with torch.no_grad():
+        model.model[0].conv.weight.zero_()
+    blind = save(model, tmp_path / "blind.pt")
+    verdict = prove(made(blind), blind, images=[gate_pictures])
+    assert verdict.status == NOT_PROVEN
+    assert any("answer these images as an empty one" in reason for reason in verdict.reasons)
+
+
+def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(made, gate_pictures, tmp_path):
+    import torch
+
+    model = lively_model("tiny")
+    with torch.no_grad():
+        for branch in model.model[-1].cv3:
+            branch[-1].bias.sub_(6.0)  # no score reaches 0.05
+    weak = save(model, tmp_path / "weak.pt")
+    file = made(weak)
+    verdict = prove(file, weak, images=[gate_pictures])
+    assert verdict.passed, verdict.reasons
+    assert verdict.cases[0].lowest_score < 0.05
+    bad = prove(faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(-1)), weak, images=[gate_pictures])
+    assert bad.status == FAILED, "tolerances shrink with the scores"
+
+
+def test_head_that_needs_no_nms(made, gate_pictures, tmp_path):
+    weights = save(lively_model("tiny-nms-free"), tmp_path / "free.pt")
+    file = made(weights, nms=False)
+    verdict = prove(file, weights, images=[gate_pictures])
+    assert verdict.passed, verdict.reasons
+    bad = prove(faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(2)), weights, images=[gate_pictures])
+    assert bad.status == FAILED
+
+
+def test_tolerance_is_the_users(spoil, judge):
+    loose = judge(spoil(faults.scaled_convolution(3, 1.0005)), limits=GateLimits(px=50.0, score=1.0))
+    assert loose.passed, loose.reasons
+    assert loose.box_px > 0
+
+
+def test_what_is_no_exported_file(gate_weights, judge, tmp_path):
+    with pytest.raises(WeightsError, match=r"is a \.pt"):
+        judge(gate_weights)
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    with pytest.raises(DataNotFoundError, match="nothing at"):
+        judge(tmp_path / "empty.onnx", images=[tmp_path / "nowhere"])
+
+
+def test_program_is_run_only_on_trust(made, gate_weights, judge):
+    file = made(gate_weights, "torchscript")
+    with pytest.raises(UnsafeWeightsError, match="--trust"):
+        judge(file)
+    verdict = judge(file, trust=True)
+    assert verdict.passed, verdict.reasons
+    assert np.isfinite(verdict.box_px)
