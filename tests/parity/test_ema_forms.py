@@ -52,7 +52,7 @@ def differences(direct, call, block, x, weight) -> list[float]:
     return [relative(mine, theirs) for mine, theirs in pairs]
 
 
-@pytest.mark.parametrize("form", ["eager", "graph", "onnx", "ncnn"])
+@pytest.mark.parametrize("form", ["eager", "graph", "fixed size", "onnx"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize(("channels", "groups"), [(16, 8), (16, 2), (12, 1)])
 def test_float64_agrees_to_ten_digits(form, size, channels, groups):
@@ -60,7 +60,7 @@ def test_float64_agrees_to_ten_digits(form, size, channels, groups):
     direct.double()
     block.double()
     x, weight = torch.randn(2, 2, channels, *size, dtype=torch.float64)
-    call = {"eager": block, "graph": block._graph, "onnx": lambda x: block._graph(x, onnx=True), "ncnn": block._ncnn}[form]
+    call = {"eager": block, "graph": block._graph, "fixed size": lambda x: block._graph(x, size), "onnx": block._onnx}[form]
     assert max(differences(direct, call, block, x, weight)) < 1e-10
 
 
@@ -165,7 +165,7 @@ def test_openvino(tmp_path):
 def test_ncnn(tmp_path, monkeypatch):
     pnnx, ncnn = pytest.importorskip("pnnx"), pytest.importorskip("ncnn")
     direct, block = twins(32, 8)
-    trace_for(block, "ncnn")
+    trace_for(block, fixed_size=True)
     x = torch.randn(1, 32, 12, 9)
     monkeypatch.chdir(tmp_path)
     pnnx.export(block.eval(), "block.pt", inputs=x, fp16=False)

@@ -33,6 +33,9 @@ _EXTRAS = {"onnx": "onnx", "openvino": "openvino", "ncnn": "ncnn", "torchscript"
 _UNMET = re.compile(r"Ultralytics requirements? (\[.*\]) not found")
 """How Ultralytics' log names packages that it would install if it might."""
 
+_NO_LABELS = re.compile(r"labels", re.IGNORECASE)
+"""What it says of images to calibrate on, which need none."""
+
 
 def run_exporter(
     model: nn.Module, name: str, settings: Mapping[str, Any], folder: Path, *, stem: str, entries: Mapping[str, Any]
@@ -55,7 +58,7 @@ def run_exporter(
     model = copy.deepcopy(model)
     model.pt_path = str(folder / f"{stem}.pt")  # the exporter writes beside this
     model.args = {**DEFAULT_CFG_DICT, "data": ""}  # the path of the training data is nobody's business
-    trace_for(model, name)
+    trace_for(model, fixed_size=not settings.get("dynamic"))
     hooks = callbacks.get_default_callbacks()
     hooks["on_export_start"].append(lambda exporter: exporter.metadata.update(entries))
     heard: list[str] = []
@@ -72,7 +75,8 @@ def run_exporter(
     finally:
         use_all_cores()
     for warning in heard:
-        if not _UNMET.search(warning):  # a version that it would rather have; the proof says whether this one does
+        # A version that it would rather have is no news: the proof says whether this one does.
+        if not _UNMET.search(warning) and not _NO_LABELS.search(warning):
             print(f"export to {name}: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
     if name == "ncnn":
         _check_operators(made)

@@ -9,14 +9,16 @@ The import path ``yolo_ema.nn.ema.EfficientMultiScaleAttention`` and the attribu
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.nn.ema_algebra import fold_parameters
 from yolo_ema.nn.ema_eager import GroupedAttention, working_type
-from yolo_ema.nn.ema_graph import attend_graph
-from yolo_ema.nn.ema_ncnn import attend_ncnn
+from yolo_ema.nn.ema_graph import EmaParameters, attend_graph
+from yolo_ema.nn.ema_onnx import attend_onnx
 
 __all__ = ["EfficientMultiScaleAttention", "fitting_groups", "trace_for"]
 
@@ -43,16 +45,16 @@ def fitting_groups(channels: int, factor: int) -> int:
     return min(counts, key=lambda count: (abs(count - factor), count), default=1)
 
 
-def trace_for(model: nn.Module, format_name: str) -> None:
-    """Tell every EMA block of a model for which format it is traced next; formats without a form of their own share one.
+def trace_for(model: nn.Module, *, fixed_size: bool) -> None:
+    """Tell every EMA block of a model whether it is traced for the size of the example alone, which makes a leaner graph.
 
     Args:
         model: Any module.
-        format_name: As Ultralytics names formats: "onnx", "openvino", "ncnn", …
+        fixed_size: Whether height and width may become constants; the batch stays free in any case.
     """
     for module in model.modules():
         if isinstance(module, EfficientMultiScaleAttention):
-            module.traced_for = format_name
+            module.fixed_size = fixed_size
 
 
 class EfficientMultiScaleAttention(nn.Module):
@@ -69,13 +71,13 @@ class EfficientMultiScaleAttention(nn.Module):
         conv1x1: 1×1 convolution k→k over the row and column means, k = C / G.
         conv3x3: 3×3 convolution k→k whose result is never computed whole.
         gn: Normalisation of each channel over its pixels, with scale and shift.
-        traced_for: The format that `trace_for` named, empty without.
+        fixed_size: What `trace_for` set, False without.
 
     Raises:
         ConfigError: If `channels` or `factor` is not a whole number of at least 1.
     """
 
-    traced_for: str = ""
+    fixed_size: bool = False
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__()
@@ -105,21 +107,21 @@ class EfficientMultiScaleAttention(nn.Module):
             return self._graph(x)
         return self._dispatch(x)
 
-    def _graph(self, x: Tensor, onnx: bool = False) -> Tensor:
+    def _graph(self, x: Tensor, size_hw: tuple[int, int] | None = None) -> Tensor:
+        made = attend_graph(_widened(x), self.groups, self._widened_parameters(), self.gn.eps, size_hw)
+        return made if made.dtype == x.dtype else made.to(x.dtype)
+
+    def _widened_parameters(self) -> EmaParameters:
         pool_bias, bias = self.conv1x1.bias, self.conv3x3.bias
         if pool_bias is None or bias is None:  # never so: TorchScript, to which a bias is optional, must be told
             raise ConfigError("EMA: both convolutions need a bias")
-        return attend_graph(
-            x,
-            self.groups,
-            pool_weight=self.conv1x1.weight,
-            pool_bias=pool_bias,
-            weight=self.conv3x3.weight,
-            bias=bias,
-            norm_weight=self.gn.weight,
-            norm_bias=self.gn.bias,
-            eps=self.gn.eps,
-            onnx=onnx,
+        return EmaParameters(
+            pool_weight=_widened(self.conv1x1.weight),
+            pool_bias=_widened(pool_bias),
+            weight=_widened(self.conv3x3.weight),
+            bias=_widened(bias),
+            norm_weight=_widened(self.gn.weight),
+            norm_bias=_widened(self.gn.bias),
         )
 
     @torch.jit.unused
@@ -129,9 +131,9 @@ class EfficientMultiScaleAttention(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 return self._dispatch(x)
         if torch.jit.is_tracing() or torch.compiler.is_compiling():
-            if self.traced_for == "ncnn":
-                return self._ncnn(x)
-            return self._graph(x, onnx=torch.onnx.is_in_onnx_export())
+            if torch.onnx.is_in_onnx_export():
+                return self._onnx(x)
+            return self._graph(x, self._size(x))
         self._check(x)
         pool, mix, norm = self.conv1x1, self.conv3x3, self.gn
         wide = working_type(x)  # folded in half precision, a sum of k products would lose digits that a large input brings to light
@@ -150,21 +152,16 @@ class EfficientMultiScaleAttention(nn.Module):
             norm.bias,
         )
 
-    @torch.jit.unused
-    def _ncnn(self, x: Tensor) -> Tensor:
-        pool, mix, norm, wide = self.conv1x1, self.conv3x3, self.gn, working_type(x)
-        made = attend_ncnn(
-            x.to(wide),
-            self.groups,
-            pool_weight=pool.weight.to(wide),
-            pool_bias=pool.bias.to(wide),
-            weight=mix.weight.to(wide),
-            bias=mix.bias.to(wide),
-            norm_weight=norm.weight.to(wide),
-            norm_bias=norm.bias.to(wide),
-            eps=norm.eps,
-        )
-        return made.to(x.dtype)
+    def _onnx(self, x: Tensor) -> Tensor:
+        made = attend_onnx(_widened(x), self.groups, self._widened_parameters(), self.gn.eps)
+        return made if made.dtype == x.dtype else made.to(x.dtype)
+
+    def _size(self, x: Tensor) -> tuple[int, int] | None:
+        if not self.fixed_size:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # that the size becomes a constant is what is wanted
+            return int(x.shape[2]), int(x.shape[3])
 
     def _check(self, x: Tensor) -> None:
         channels = self.groups * self.gn.num_channels
@@ -172,3 +169,8 @@ class EfficientMultiScaleAttention(nn.Module):
             raise ConfigError(
                 f"EMA: expected a floating-point map (B, {channels}, H, W) of at least one pixel, got {tuple(x.shape)} in {x.dtype}"
             )
+
+
+def _widened(values: Tensor) -> Tensor:
+    """Return half precision as float32, all else as it is: without a needless conversion in the graph."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["border_map", "border_means", "fold_parameters"]
+__all__ = ["border_means", "border_shares", "fold_parameters"]
 
 
 def fold_parameters(weight: Tensor, bias: Tensor, norm_bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,22 +44,16 @@ def border_means(x: Tensor, column_means: Tensor) -> Tensor:
         column_means: Means over the height, (N, k, W).
 
     Returns:
-        (N, 9k): `border_map` of each channel, row by row.
-    """
-    return border_map(x, column_means.unsqueeze(2)).flatten(1)
-
-
-def border_map(x: Tensor, column_means: Tensor) -> Tensor:
-    """Return the same numbers as `border_means` in their places.
-
-    Args:
-        x: (N, C, H, W).
-        column_means: Means over the height, (N, C, 1, W).
-
-    Returns:
-        (N, C, 3, 3), all divided by H·W: all rows, the first, the last; of each all columns, the first, the last.
+        (N, 9k), three by three for each channel: all rows, the first, the last; of each all columns, the first, the last.
     """
     height, width = x.shape[2], x.shape[3]
-    by_rows = torch.cat([column_means, x[:, :, :1] / height, x[:, :, -1:] / height], 2)  # (N, C, 3, W)
+    by_rows = torch.cat([column_means.unsqueeze(2), x[:, :, :1] / height, x[:, :, -1:] / height], 2)  # (N, k, 3, W)
     edges = [by_rows.mean(3, keepdim=True), by_rows[:, :, :, :1] / width, by_rows[:, :, :, -1:] / width]
-    return torch.cat(edges, 3)
+    return torch.cat(edges, 3).flatten(1)
+
+
+def border_shares(like: Tensor, height: int, width: int) -> Tensor:
+    """Return what `border_means` divides by, for graphs that divide the weights instead: (3, 3), in the type of `like`."""
+    one = torch.ones(1, dtype=like.dtype, device=like.device)
+    by_rows, by_columns = torch.cat([one, one / height, one / height]), torch.cat([one, one / width, one / width])
+    return by_rows.unsqueeze(1) * by_columns

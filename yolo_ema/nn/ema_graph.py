@@ -1,121 +1,82 @@
-"""EMA's closed form in plain operations: what tracing, scripting, `torch.compile` and every exporter see.
+"""EMA's closed form in plain operations: what tracing, scripting, `torch.compile` and every exporter but ONNX's see.
 
-Shapes stay symbolic, so height, width and batch may be dynamic. No adaptive pooling (it does not export with dynamic sizes) and no
-convolution: runtimes that block channels by eight serve k→1 badly, so it is one matrix product and a sum of nine shifted maps.
+The groups stay in the channels, and what they share is repeated once for each: OpenVINO keeps its own order of memory from
+the convolution before to the one after, where folding the groups into the batch would cost two copies; ncnn knows no batch.
+Sums over a group, and the way back to its channels, are 1×1 convolutions by ones. Runtimes fold what depends on parameters alone.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from yolo_ema.nn.ema_algebra import border_means, fold_parameters
+from yolo_ema.nn.ema_algebra import border_shares, fold_parameters
 
-__all__ = ["attend_graph"]
+__all__ = ["EmaParameters", "attend_graph"]
 
 
-def attend_graph(
-    x: Tensor,
-    groups: int,
-    *,
-    pool_weight: Tensor,
-    pool_bias: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    eps: float,
-    onnx: bool,
-) -> Tensor:
-    """Return EMA of `x`; half precision is computed in float32 and returned in half precision.
+class EmaParameters(NamedTuple):
+    """The parameters of a block, k channels a group.
 
-    Args:
-        x: (B, C, H, W).
-        groups: G; k = C / G.
+    Attributes:
         pool_weight: The 1×1 convolution's kernel, (k, k, 1, 1).
         pool_bias: Its bias, (k,).
         weight: The 3×3 convolution's kernel, (k, k, 3, 3).
         bias: Its bias, (k,).
         norm_weight: γ of the normalisation, (k,).
         norm_bias: β of the normalisation, (k,).
+    """
+
+    pool_weight: Tensor
+    pool_bias: Tensor
+    weight: Tensor
+    bias: Tensor
+    norm_weight: Tensor
+    norm_bias: Tensor
+
+
+def attend_graph(x: Tensor, groups: int, parameters: EmaParameters, eps: float, size_hw: tuple[int, int] | None = None) -> Tensor:
+    """Return EMA of `x`.
+
+    Args:
+        x: (B, C, H, W), not in half precision.
+        groups: G; k = C / G.
+        parameters: Of the block, in the type of `x`.
         eps: ε of the normalisation.
-        onnx: Use the operations that ONNX Runtime is quickest at, not those of OpenVINO and compilers; the values agree.
+        size_hw: H and W where the graph is for this size alone; without them height, width and batch stay symbolic.
 
     Returns:
-        (B, C, H, W), in the type of `x`.
+        (B, C, H, W).
     """
-    if x.dtype in (torch.float16, torch.bfloat16):
-        wide = _attend(
-            x.float(),
-            groups,
-            pool_weight=pool_weight.float(),
-            pool_bias=pool_bias.float(),
-            weight=weight.float(),
-            bias=bias.float(),
-            norm_weight=norm_weight.float(),
-            norm_bias=norm_bias.float(),
-            eps=eps,
-            onnx=onnx,
-        )
-        return wide.to(x.dtype)
-    return _attend(
-        x,
-        groups,
-        pool_weight=pool_weight,
-        pool_bias=pool_bias,
-        weight=weight,
-        bias=bias,
-        norm_weight=norm_weight,
-        norm_bias=norm_bias,
-        eps=eps,
-        onnx=onnx,
-    )
+    channels = parameters.bias.shape[0]
+    kernel, kernel_bias, mean_weight = fold_parameters(parameters.weight, parameters.bias, parameters.norm_bias)
+    mean_kernel = mean_weight.reshape(channels, channels, 3, 3)
 
+    if size_hw is None:
+        row_means, column_means = x.mean(3, keepdim=True), x.mean(2, keepdim=True)
+        mean_kernel = mean_kernel * border_shares(mean_kernel, x.shape[2], x.shape[3])
+    else:  # the same, and quicker in OpenVINO
+        height, width = size_hw
+        row_means, column_means = functional.avg_pool2d(x, (1, width)), functional.avg_pool2d(x, (height, 1))
+        mean_kernel = mean_kernel * border_shares(mean_kernel, height, width)
 
-def _attend(
-    x: Tensor,
-    groups: int,
-    *,
-    pool_weight: Tensor,
-    pool_bias: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    eps: float,
-    onnx: bool,
-) -> Tensor:
-    channels = weight.size(0)
-    height, width = x.shape[2], x.shape[3]
-    grouped = x.reshape(-1, channels, height, width)  # (N, k, H, W) with N = B·G
-    kernel, kernel_bias, mean_weight = fold_parameters(weight, bias, norm_bias)
+    pool_weight, pool_bias = parameters.pool_weight.repeat(groups, 1, 1, 1), parameters.pool_bias.repeat(groups)
+    gated = x * functional.conv2d(row_means, pool_weight, pool_bias, groups=groups).sigmoid()
+    gated = gated * functional.conv2d(column_means, pool_weight, pool_bias, groups=groups).sigmoid()
+    norm_weight, norm_bias = parameters.norm_weight.repeat(groups), parameters.norm_bias.repeat(groups)
+    # Not functional.instance_norm: it refuses a single value a channel.
+    normalised = torch.instance_norm(gated, norm_weight, norm_bias, None, None, True, 0.0, eps, False)
 
-    column_means = grouped.mean(2)
-    strips = torch.cat([grouped.mean(3), column_means], 2)  # (N, k, H + W)
-    gates = (torch.matmul(pool_weight.reshape(channels, channels), strips) + pool_bias.reshape(channels, 1)).sigmoid()
-    gated = grouped * gates[:, :, :height].unsqueeze(3) * gates[:, :, height:].unsqueeze(2)
-    share = torch.softmax(functional.linear(border_means(grouped, column_means), mean_weight, bias), 1)
-    if onnx:
-        centred = gated - gated.mean((2, 3), keepdim=True)
-        scale = share * norm_weight * torch.rsqrt((centred * centred).mean((2, 3)) + eps)  # (N, k)
-        level = (share * norm_bias).sum(1, keepdim=True) + kernel_bias  # (N, 1)
-        second = torch.matmul(scale.unsqueeze(1), centred.flatten(2)) + level.unsqueeze(2)  # (N, 1, H·W)
-        first = functional.conv_transpose2d(grouped, kernel.flip(0).t().reshape(channels, 1, 3, 3), padding=1)
-    else:
-        # Not functional.group_norm: it refuses a single value a channel.
-        normalised = torch.group_norm(gated, channels, norm_weight, norm_bias, eps)
-        second = torch.matmul(share.unsqueeze(1), normalised.flatten(2)) + kernel_bias
-        parts = torch.matmul(kernel, grouped.flatten(2)).reshape(-1, 9, height, width)
-        first = _shifted_sum(functional.pad(parts, [1, 1, 1, 1]), height, width)  # (N, 1, H, W)
-    attention = (first + second.reshape(-1, 1, height, width)).sigmoid()
-    return (grouped * attention).reshape(-1, groups * channels, height, width)
+    rows = torch.cat([column_means, x[:, :, :1], x[:, :, -1:]], 2)  # (B, C, 3, W): all together, the first, the last
+    borders = torch.cat([rows.mean(3, keepdim=True), rows[:, :, :, :1], rows[:, :, :, -1:]], 3)  # (B, C, 3, 3)
+    means = functional.conv2d(borders, mean_kernel.repeat(groups, 1, 1, 1), parameters.bias.repeat(groups), groups=groups)
+    share = torch.softmax(means.reshape(-1, groups, channels), 2).reshape(-1, groups * channels, 1, 1)
 
-
-def _shifted_sum(parts: Tensor, height: int, width: int) -> Tensor:
-    """Add the nine maps (N, 9, H + 2, W + 2), each moved by its kernel position: (N, 1, H, W)."""
-    total = parts[:, 0:1, 0:height, 0:width]
-    for position in range(1, 9):
-        down, right = position // 3, position % 3
-        total = total + parts[:, position : position + 1, down : down + height, right : right + width]
-    return total
+    each = kernel.t().reshape(channels, 1, 3, 3).repeat(groups, 1, 1, 1)
+    both = functional.conv2d(x, each, padding=1, groups=groups * channels) + normalised * share
+    members = torch.eye(groups, dtype=x.dtype, device=x.device).repeat_interleave(channels, 0).reshape(-1, groups, 1, 1)
+    attention = functional.conv2d(both, members.transpose(0, 1), kernel_bias.repeat(groups)).sigmoid()  # (B, G, H, W)
+    return x * functional.conv2d(attention, members)
