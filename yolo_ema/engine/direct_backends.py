@@ -82,7 +82,15 @@ class OpenVinoBackend(DirectBackend):
         self.apply_metadata(self.read_metadata(weight))
         core = openvino.Core()
         model = core.read_model(model=str(weight), weights=Path(weight).with_suffix(".bin"))
-        if core.available_devices != ["CPU"] or platform.machine() not in {"x86_64", "AMD64"} or _amx_would_crash(model):
+        open_shape = model.input().get_partial_shape().is_dynamic
+        # With an open shape and NMS inside, OpenVINO 2026.4 gives other boxes where it turns the colours itself.
+        turns_wrong = open_shape and self.metadata.get("args", {}).get("nms")
+        if (
+            core.available_devices != ["CPU"]
+            or platform.machine() not in {"x86_64", "AMD64"}
+            or turns_wrong
+            or (open_shape and _amx_would_crash(model))
+        ):
             self.loaded = False
             return
         steps = PrePostProcessor(model)
@@ -167,11 +175,10 @@ class NcnnBackend(DirectBackend):
 
 
 def _amx_would_crash(model: Any) -> bool:
-    """Say whether OpenVINO's plugin may crash: int8 with a dynamic shape on a processor with AMX, as Ultralytics' backend knows."""
+    """Say whether OpenVINO's plugin may crash on an open shape: int8 on a processor with AMX, as Ultralytics' backend knows."""
     cpuinfo = Path("/proc/cpuinfo")
     return (
-        model.input().get_partial_shape().is_dynamic
-        and any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
+        any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
         and cpuinfo.exists()
         and "amx_int8" in cpuinfo.read_text(encoding="utf-8", errors="replace")
     )
