@@ -95,9 +95,10 @@ def _draw_trails(canvas: np.ndarray, found: FrameDetections, trails: Mapping[int
     if found.track_ids is None:
         return
     classes = dict(zip(found.track_ids.tolist(), found.class_ids.tolist(), strict=True))
+    boxes = dict(zip(found.track_ids.tolist(), found.boxes_xyxy, strict=True))
     by_class: dict[int, list[np.ndarray]] = {}
     for track_id, points in trails.items():
-        if track_id in classes and len(points) > 1:
+        if track_id in classes and len(points) > 1 and _leaves(boxes[track_id], points):
             step = -(-len(points) // _TRAIL_POINTS)
             some = np.asarray(points)[(len(points) - 1) % step :: step]  # the last of them always
             by_class.setdefault(classes[track_id], []).append(some.round().astype(np.int32))
@@ -108,6 +109,11 @@ def _draw_trails(canvas: np.ndarray, found: FrameDetections, trails: Mapping[int
         older, recent = [line[: (len(line) + 1) // 2] for line in lines], [line[(len(line) - 1) // 2 :] for line in lines]
         cv2.polylines(canvas, older, False, faint, max(1, round(scale)), smooth)
         cv2.polylines(canvas, recent, False, colour, max(1, round(scale)), smooth)
+
+
+def _leaves(box_xyxy: np.ndarray, points: np.ndarray) -> bool:
+    """Return whether a trail leads out of its object's box; that of a standing object is jitter on top of it."""
+    return bool((points < box_xyxy[:2]).any() or (points > box_xyxy[2:]).any())
 
 
 def _draw_overlay(canvas: np.ndarray, overlay: Overlay, scale: float) -> None:

@@ -134,6 +134,12 @@ def test_boxes_that_are_no_numbers_or_far_outside_do_no_harm():
     assert draw_detections(found_in(rows, track_ids=[1, 2, 3, -1])).shape == (540, 960, 3)
 
 
+def test_the_jitter_of_a_standing_object_is_not_drawn_on_it():
+    found = found_in([[400, 300, 430, 330, 0.9, 3]], track_ids=[7])
+    jitter = {7: np.array([[413.0, 316], [416, 314], [415, 315]])}
+    assert np.array_equal(draw_detections(found, trails=jitter), draw_detections(found))
+
+
 def test_trails_follow_their_object_and_zones_lie_under_boxes():
     found = found_in([[400, 300, 430, 330, 0.9, 3]], track_ids=[7])
     trail = {7: np.array([[100.0, 315], [415, 315]]), 8: np.array([[100.0, 500], [400, 500]])}
