@@ -67,6 +67,7 @@ VERBS = (
             "detect flight.mp4 --weights best.pt",
             "detect photos/ --weights best.onnx --tile 640x640 --save coco,annotated --out boxes",
             "detect flight.mp4 --weights best.pt --track --count-line gate=0.1,0.5,0.9,0.5",
+            "detect sequences/uav0000013 --weights best.pt --track --fps 30 --save annotated,visdrone-mot",
             "detect rtsp://10.0.0.7/live 0 --weights best.pt --serve 8080 --save jsonl",
         ),
     ),

@@ -75,6 +75,45 @@ def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, fo
     assert identities[-1] & identities[-2]
 
 
+def test_a_folder_of_pictures_is_tracked_as_one_sequence(yolo_ema_command, weights, tmp_path):
+    """Pictures of one size keep their identities; behind another size, and of the second folder, they are new ones."""
+    rng = np.random.default_rng(0)
+    large, small = (rng.integers(0, 255, shape, dtype=np.uint8) for shape in ((64, 96, 3), (48, 64, 3)))
+    for folder, pictures in (("one", [large] * 9 + [small] * 4), ("two", [large] * 2)):
+        (tmp_path / "flight" / folder).mkdir(parents=True)
+        for number, image in enumerate(pictures, start=1):
+            assert cv2.imwrite(str(tmp_path / "flight" / folder / f"{number}.png"), image)
+    kinds = "annotated,jsonl,mot,visdrone-mot,visdrone,yolo,coco"
+    words = ("--track", "--fps", 12.5, "--conf", CONF, "--max-det", 20, "--save", kinds, "--out", "out", "--json")
+    done = yolo_ema_command("detect", "flight", "--weights", weights, *words)
+    assert done.code == 0, done.err
+    one, two = str(Path("flight", "one")), str(Path("flight", "two"))
+    assert [(each["source"], each["frames"]) for each in done.json["sources"]] == [(one, 13), (two, 2)]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
+    first = [line for line in lines if line["source"] == one]
+    assert [(line["frame"], line["time_s"]) for line in first] == [(index, index * 0.08) for index in range(13)]
+    assert [line["picture"] for line in first] == [str(Path(one, f"{number}.png")) for number in range(1, 14)]
+    seen = [{each["track_id"] for each in line["detections"]} - {None} for line in first]
+    assert seen[1] & seen[2] & seen[8]
+    assert seen[9]
+    assert not set.union(*seen[:9]) & set.union(*seen[9:])
+    _files_of_sequences(tmp_path / "out", one)
+
+
+def _files_of_sequences(out: Path, one: str) -> None:
+    numbers = [f"one_{number}" for number in (1, 2)] + [str(number) for number in range(3, 14)] + ["two_1", "two_2"]
+    assert sorted(path.name for path in out.glob("*.png")) == sorted(f"{stem}.png" for stem in numbers)
+    assert sorted(path.stem for path in (out / "yolo" / "labels").iterdir()) == sorted(numbers)
+    for kind in ("mot", "visdrone-mot", "visdrone"):
+        assert sorted(path.name for path in (out / kind).iterdir()) == ["one.txt", "two.txt"], kind
+        frames = [int(row.split(",")[0]) for row in (out / kind / "one.txt").read_text().splitlines()]
+        assert frames == sorted(frames)
+        assert set(frames) <= set(range(1, 14))
+        assert 13 in frames
+    images = json.loads((out / "coco.json").read_text())["images"]
+    assert [(image["file_name"], image["frame"]) for image in images[:2]] == [(str(Path(one, f"{n}.png")), n - 1) for n in (1, 2)]
+
+
 def test_nothing_is_written_where_nothing_is_wanted(yolo_ema_command, weights, footage, tmp_path):
     done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--save", "none", "--out", "out")
     assert done.code == 0, done.err
@@ -107,6 +146,7 @@ def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, foo
         (("--save", "none,csv"), "none stands alone"),
         (("--tracker", "bytetrak"), "did you mean 'bytetrack'"),
         (("--trails", "-1"), "--trails is -1.0"),
+        (("--fps", "0"), "--fps is 0.0"),
         (("--save", "cvs"), "did you mean 'csv'"),
         (("--zone", "1,2,3"), "is no zone"),
         (("--serve", 99999), "--serve is 99999"),
@@ -211,6 +251,16 @@ def test_live_sources_are_served_on_a_page_and_ended_by_the_user_without_an_erro
 
 
 class TestStream:
+    def test_pictures_of_a_folder_are_one_sequence_where_identities_are_wanted(self, weights, tmp_path):
+        image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+        for number in (9, 10):
+            assert cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+        tracked = list(Detector(weights, conf=float(CONF), max_det=20, track=True).stream(tmp_path, fps=10))
+        assert [Path(results.path).name for results in tracked] == ["9.png", "10.png"]
+        assert set(tracked[1].boxes.id.tolist()) & set(tracked[0].boxes.id.tolist()) - {-1.0}
+        plain = list(Detector(weights, conf=float(CONF), max_det=20).stream(tmp_path))
+        assert [(Path(results.path).name, results.boxes.id) for results in plain] == [("10.png", None), ("9.png", None)]
+
     def test_identities_are_in_the_results(self, weights, footage):
         frames = list(Detector(weights, conf=float(CONF), max_det=20, track=True).stream(footage / "c.mp4"))
         assert len(frames) == 5

@@ -142,7 +142,9 @@ class DetectOutput:
             if self._page is not None:
                 self._counted = self._counted | {name: self._scenes[name].totals()}  # a new one: another thread reads it
         frame_rate = event.footage.frame_rate if event.footage else None
-        context = FrameContext(frame_rate, event.source.stem, event.source.is_live)
+        picture = event.source.picture_of(found.frame.index)
+        about = (picture.name, picture.stem) if picture else ("", "")
+        context = FrameContext(frame_rate, event.source.stem, event.source.is_live, *about)
         for sink in self._sinks.values():
             sink.write(found, context)
         if self._page is not None:

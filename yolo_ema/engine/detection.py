@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 
@@ -29,6 +30,9 @@ from yolo_ema.footage.window import Window
 from yolo_ema.options.detect import DetectOptions
 
 __all__ = ["detect", "fresh_folder"]
+
+_FINEST_RATE = 1001
+"""Rates are fractions with a denominator of no more: 29.97 frames a second and the like are n/1001."""
 
 
 def detect(options: DetectOptions) -> DetectResult:
@@ -51,7 +55,8 @@ def detect(options: DetectOptions) -> DetectResult:
         every_frame=options.every_frame,
         rtsp_transport=options.rtsp_transport,
     )
-    sources = open_sources(options.source, max_pixels=options.max_pixels, network=network)
+    rate = Fraction(options.fps).limit_denominator(_FINEST_RATE) if options.tracks else None
+    sources = open_sources(options.source, max_pixels=options.max_pixels, network=network, sequence_rate=rate)
     detector = _detector(options)
     run, feeds = _Run(detector, sources, options), Feeds(sources, every_frame=options.every_frame)
     with (

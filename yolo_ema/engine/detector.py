@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ class Detector:
             return self._results(self.detect_frame(_frame_of(image, self.max_pixels)))
         return [self._results(self.detect_frame(_frame_of(one, self.max_pixels))) for one in image]
 
-    def stream(self, source: Place | Sequence[Place], *, every_frame: bool = False) -> Iterator[Results]:
+    def stream(self, source: Place | Sequence[Place], *, every_frame: bool = False, fps: float = 30.0) -> Iterator[Results]:
         """Yield one result a frame of videos, cameras, network streams, images, folders or patterns.
 
         Reading runs ahead in threads of its own. Several live sources take turns, each with its newest frame. With ``track``,
@@ -148,6 +149,7 @@ class Detector:
         Args:
             source: one source or several; a camera's number may be an int.
             every_frame: of live sources take every frame, in place of the newest.
+            fps: with ``track`` the pictures of a folder are one sequence of so many frames a second.
 
         A lost connection, a stale picture and the like are given as warnings.
 
@@ -156,7 +158,10 @@ class Detector:
         """
         given = [source] if isinstance(source, str | Path | int) else source
         sources = open_sources(
-            [str(one) for one in given], max_pixels=self.max_pixels, network=NetworkOptions(every_frame=every_frame)
+            [str(one) for one in given],
+            max_pixels=self.max_pixels,
+            network=NetworkOptions(every_frame=every_frame),
+            sequence_rate=Fraction(fps).limit_denominator(1001) if self.track else None,
         )
         trackers: dict[str, Tracker] = {}
         failed: list[str] = []
@@ -167,7 +172,8 @@ class Detector:
                     if self.track and event.source.is_video:
                         rate = event.footage.frame_rate if event.footage else None
                         found = self.tracker(trackers, event.source.name, rate).update(found)
-                    yield self._results(found)
+                    picture = event.source.picture_of(event.frame.index)
+                    yield self._results(found, picture.name if picture else event.source.name)
                 if event.problem and event.ended:
                     failed.append(event.problem)
                 elif event.problem:
@@ -187,7 +193,7 @@ class Detector:
         rows = self.runtime([frame.image_bgr])[0]
         return FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self.names)
 
-    def _results(self, found: FrameDetections) -> Results:
+    def _results(self, found: FrameDetections, path: str = "") -> Results:
         columns = [found.boxes_xyxy, found.scores[:, None], found.class_ids[:, None]]
         if found.track_ids is not None:
             columns.insert(1, found.track_ids[:, None])
@@ -195,7 +201,7 @@ class Detector:
         speed_ms = {step: seconds * 1000 for step, seconds in self.runtime.seconds.items()}
         return Results(
             orig_img=found.frame.image_bgr,
-            path=found.frame.source,
+            path=path or found.frame.source,
             names=found.names,
             boxes=torch.from_numpy(rows),
             speed=speed_ms,

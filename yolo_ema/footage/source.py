@@ -53,7 +53,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def stem(self) -> str:
-        """A name for files made from this source; not always unique."""
+        """A name for files made from this source; those of `open_sources` are distinct."""
 
     @property
     @abstractmethod
@@ -64,6 +64,10 @@ class Source(ABC):
     @abstractmethod
     def is_live(self) -> bool:
         """Whether frames come by themselves, and are lost if nobody takes them."""
+
+    def picture_of(self, index: int) -> Source | None:
+        """Return the picture file that a frame is; None where it is none, as in videos and live sources."""
+        return None
 
     @abstractmethod
     def open(self) -> Footage:

@@ -6,13 +6,16 @@ import glob
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from yolo_ema.errors import SourceError, did_you_mean
 from yolo_ema.footage.addresses import is_address, parse_address
 from yolo_ema.footage.camera import CameraSource, is_camera
+from yolo_ema.footage.distinct_stems import with_distinct_stems
 from yolo_ema.footage.images import IMAGE_SUFFIXES
 from yolo_ema.footage.network import NetworkOptions
+from yolo_ema.footage.sequence import as_sequences
 from yolo_ema.footage.source import Footage, Source
 from yolo_ema.footage.stored import StoredSource
 from yolo_ema.footage.streams import StreamSource
@@ -26,11 +29,15 @@ _DEFAULT = NetworkOptions()
 
 
 def open_sources(
-    specifications: Sequence[str], *, max_pixels: int = LARGEST_PIXELS, network: NetworkOptions = _DEFAULT
+    specifications: Sequence[str],
+    *,
+    max_pixels: int = LARGEST_PIXELS,
+    network: NetworkOptions = _DEFAULT,
+    sequence_rate: Fraction | None = None,
 ) -> list[Source]:
     """Turn what the user names into sources, in the order given and sorted by name within a folder; repeated ones count once.
 
-    Nothing is opened or connected to.
+    Nothing is opened or connected to. No two sources have the same stem.
 
     Args:
         specifications: image files, video files, folders (all images and videos below them), patterns such as ``flight/*.jpg``,
@@ -38,6 +45,8 @@ def open_sources(
             in a line, where # begins a comment and paths count from the list's folder.
         max_pixels: the limit for pictures, see `read_image`.
         network: patience with cameras and streams.
+        sequence_rate: frames a second at which the pictures of each folder are the frames of one sequence, in natural order; None
+            where every picture is a source of its own.
 
     Raises:
         SourceError: a path does not exist, a pattern matches nothing, a folder holds neither image nor video, a file is of
@@ -54,7 +63,8 @@ def open_sources(
                 found[replace(source, number=shown[source.name])] = None
             elif not isinstance(source, StreamSource):
                 found[source] = None
-    return list(found)
+    distinct = with_distinct_stems(list(found))
+    return distinct if sequence_rate is None else with_distinct_stems(as_sequences(distinct, sequence_rate))
 
 
 def _is_known(source: StreamSource, found: dict[Source, None]) -> bool:

@@ -17,10 +17,17 @@ __all__ = ["StoredSource"]
 
 @dataclass(frozen=True)
 class StoredSource(Source):
-    """One image or video file."""
+    """One image or video file.
+
+    Attributes:
+        path: as given.
+        max_pixels: the limit for its pictures.
+        file_stem: a name for files in place of its own.
+    """
 
     path: Path
     max_pixels: int = LARGEST_PIXELS
+    file_stem: str = ""
 
     @property
     def name(self) -> str:
@@ -29,8 +36,8 @@ class StoredSource(Source):
 
     @property
     def stem(self) -> str:
-        """The file's name without its suffix."""
-        return self.path.stem
+        """The file's name without its suffix, unless there is another for files."""
+        return self.file_stem or self.path.stem
 
     @property
     def is_video(self) -> bool:
@@ -41,6 +48,10 @@ class StoredSource(Source):
     def is_live(self) -> bool:
         """Never."""
         return False
+
+    def picture_of(self, index: int) -> StoredSource | None:
+        """Return this file where it is an image."""
+        return None if self.is_video else self
 
     def open(self) -> Footage:
         """Open the file. Raises `SourceError` with the reason where it can't be read."""

@@ -21,12 +21,14 @@ class StreamSource(LiveSource):
 
     Attributes:
         number: tells several streams apart that are shown alike, since they differ in their secrets only; 1 for the first.
+        file_stem: a name for files in place of the address's.
     """
 
     address: Address
     network: NetworkOptions = NetworkOptions()  # noqa: RUF009 - frozen
     max_pixels: int = LARGEST_PIXELS
     number: int = 1
+    file_stem: str = ""
 
     @property
     def name(self) -> str:
@@ -36,6 +38,8 @@ class StreamSource(LiveSource):
     @property
     def stem(self) -> str:
         """Host, port and path of the address, in letters, digits, dots and dashes."""
+        if self.file_stem:
+            return self.file_stem
         return self.address.stem if self.number == 1 else f"{self.address.stem}-{self.number}"
 
     def open(self) -> LiveFootage:

@@ -15,6 +15,7 @@ SAVED_KINDS = ("annotated", "jsonl", "csv", "coco", "visdrone", "yolo", "crops",
 RTSP_TRANSPORTS = ("tcp", "udp", "udp_multicast", "http")
 TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
 _ABOUT_IDENTITIES = {"mot", "visdrone-mot"}
+_HIGHEST_RATE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,10 @@ class DetectOptions(Options):
     overlap: float = option(0.2, help="overlap of neighbouring tiles as a share of the tile, 0 to 0.9")
     whole_frame: bool | None = option(None, help="also look at the whole frame, for what is larger than a tile; default: as needed")
     merge: str = option("nms", choices=MERGES, help="how the tiles' boxes become one set")
-    track: bool = option(False, help="give the objects of a video or live source identities that last from frame to frame")
+    track: bool = option(
+        False, help="give the objects of a video, a live source or a folder of pictures identities that last from frame to frame"
+    )
+    fps: float = option(30.0, metavar="RATE", help="with --track, frames a second of a folder of pictures, which is one sequence")
     tracker: str = option("drone", choices=TRACKERS, help="how identities are kept: drone, or a tracker of Ultralytics")
     follow_camera: bool = option(True, help="take the camera's own motion out before matching")
     trails: float = option(2.0, metavar="SECONDS", help="draw where tracked objects were; 0 for no trails")
@@ -103,6 +107,8 @@ class DetectOptions(Options):
     def _output_problems(self) -> Iterator[str]:
         if "none" in self.save and len(self.save) > 1:
             yield f"--save is {','.join(self.save)}; none stands alone"
+        if not 0 < self.fps <= _HIGHEST_RATE:
+            yield f"--fps is {self.fps}; expected frames a second, more than 0 and at most {_HIGHEST_RATE}"
         for name in ("open_timeout", "read_timeout", "stale_after", "give_up_after"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -16,6 +16,7 @@ from yolo_ema.footage.frames import FrameDetections
 from yolo_ema.footage.fresh_files import publish_fresh
 from yolo_ema.footage.images import IMAGE_SUFFIXES
 from yolo_ema.footage.sinks.contract import FrameContext
+from yolo_ema.footage.sinks.frame_names import frame_stem
 from yolo_ema.footage.video_writer import VideoWriter
 
 __all__ = ["AnnotatedCopies"]
@@ -33,7 +34,10 @@ class _Clip:
 
 
 class AnnotatedCopies:
-    """A picture, or an mp4, a source, with its detections drawn in; no file that exists is replaced."""
+    """A picture, or an mp4, a source, with its detections drawn in; no file that exists is replaced.
+
+    The frames of a sequence of pictures stay pictures.
+    """
 
     def __init__(self, out: Path, draw: Callable[[FrameDetections], np.ndarray] = draw_detections) -> None:
         self._out = out
@@ -53,8 +57,9 @@ class AnnotatedCopies:
             DiskFullError: there is no room; what was written of a video until then plays.
         """
         image = self._draw(found)
-        if not context.is_moving:
-            self._paths.append(self._write_picture(found.frame.source, context.stem, image))
+        if context.picture or not context.is_moving:
+            stem = frame_stem(found.frame, context)
+            self._paths.append(self._write_picture(context.picture or found.frame.source, stem, image))
             return
         source, time_s = found.frame.source, found.frame.time_s
         image_wh = (image.shape[1], image.shape[0])

@@ -56,11 +56,10 @@ class CocoJson:
         width, height = found.frame.image_wh
         image_id = self._images.count + 1
         image: dict[str, Any] = {"id": image_id, "width": width, "height": height}
+        is_picture = context.picture or not context.is_moving
+        image["file_name"] = context.picture or found.frame.source if is_picture else f"{frame_stem(found.frame, context)}.jpg"
         if context.is_moving:
-            image["file_name"] = f"{frame_stem(found.frame, context)}.jpg"
             image |= {"source": found.frame.source, "frame": found.frame.index, "time_s": round(found.frame.time_s, 6)}
-        else:
-            image["file_name"] = found.frame.source
         first = self._annotations.count + 1
         self._annotations.add(_annotations(found, image_id, first))
         self._images.add([image])

@@ -20,11 +20,15 @@ class FrameContext:
         frame_rate: frames a second; None for a picture, and for a live source that doesn't say.
         stem: the source's name for file names, without folder and suffix.
         is_live: a camera or a stream, whose frames come at irregular times.
+        picture: path of the picture file that the frame is; "" where it is none, or simply the source.
+        picture_stem: the picture's name for file names, where ``picture`` is given.
     """
 
     frame_rate: Fraction | None
     stem: str
     is_live: bool = False
+    picture: str = ""
+    picture_stem: str = ""
 
     @property
     def is_moving(self) -> bool:

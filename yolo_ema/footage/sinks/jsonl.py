@@ -26,7 +26,10 @@ class JsonLines:
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Append one frame's detections as one line."""
-        self._file.append(json.dumps(found.as_json(), ensure_ascii=False, allow_nan=False) + "\n")
+        line = found.as_json()
+        if context.picture and context.is_moving:
+            line = {"source": line["source"], "picture": context.picture} | line
+        self._file.append(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
 
     def end_source(self, name: str) -> None:
         """Nothing is held back for a source."""
