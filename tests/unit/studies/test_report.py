@@ -96,10 +96,8 @@ def test_the_pictures_show_something(tmp_path):
     for path in paths:
         image = cv2.imread(str(path))
         assert min(image.shape[:2]) > 400
-        colours = np.unique(image.reshape(-1, 3), axis=0)
-        assert len(colours) > 50
-        blue = np.all(np.abs(image.astype(int) - (0xB2, 0x72, 0x00)) < 40, axis=2)
-        assert blue.sum() > 30, path
+        coloured = np.ptp(image.astype(int), axis=2) > 60
+        assert coloured.sum() > 100, path
 
 
 def test_a_study_at_one_setting_has_no_picture_of_milliseconds(tmp_path):
