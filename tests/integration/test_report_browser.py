@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+webdriver = pytest.importorskip("selenium.webdriver")
 TEXT_HEIGHT = """(
 parseFloat(getComputedStyle(document.querySelector('.chart text')).fontSize)
 * document.querySelector('.chart svg').getBoundingClientRect().width / document.querySelector('.chart svg').viewBox.baseVal.width
 )"""
-pytestmark = pytest.mark.slow
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +35,21 @@ def page(tmp_path_factory) -> Path:
     path = folder / "report.html"
     path.write_text(module.page_of(module.made_up_result(folder, images=4, record={"command": "train", "epochs": epochs})))
     return path
+
+
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["wide", "phone"])
+def browser(request):
+    width, height = request.param
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", f"--window-size={width},{height}"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    if width < 600:
+        options.add_experimental_option("mobileEmulation", {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 2.0}})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
 
 
 def test_page_is_whole_and_quiet(browser, page):

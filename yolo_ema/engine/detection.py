@@ -136,8 +136,8 @@ class _Run:
     def detections(self, feeds: Feeds) -> Iterator[tuple[FeedEvent, FrameDetections | None, np.ndarray | None]]:
         """Yield every event of the feeds, what was found in its frame, and the camera's motion to it where it is known."""
         with self._progress:
-            for event in feeds:
-                found = self._look(event)
+            for event, seen in self._detector.detect_events(feeds, before=self._announce):
+                found = None if seen is None else self._count(event, seen)
                 tracker = self._trackers.get(event.source.name)
                 yield event, found, tracker.homography if tracker else None
                 if event.ended:
@@ -149,13 +149,15 @@ class _Run:
                 summary = self._summaries[status.name]
                 summary.frames_dropped, summary.reconnects = status.frames_dropped, status.reconnects
 
-    def _look(self, event: FeedEvent) -> FrameDetections | None:
-        frame, name = event.frame, event.source.name
-        if frame is None:
-            return None
-        self._started.setdefault(name, time.perf_counter())
-        self._say_tiling(frame.image_wh)
-        found = self._detector.detect_frame(frame)
+    def _announce(self, event: FeedEvent) -> None:
+        """Start the source's clock, and say how frames of this size are looked at."""
+        self._started.setdefault(event.source.name, time.perf_counter())
+        if event.frame is not None:
+            self._say_tiling(event.frame.image_wh)
+
+    def _count(self, event: FeedEvent, found: FrameDetections) -> FrameDetections:
+        """Add a frame to the account, and return what was found in it with its identities."""
+        name = event.source.name
         if self._tracks and event.source.is_video:
             rate = event.footage.frame_rate if event.footage else None
             found = self._detector.tracker(self._trackers, name, rate).update(found)
@@ -164,7 +166,7 @@ class _Run:
         summary.objects += len(found)
         summary.seconds = time.perf_counter() - self._started[name]
         if len(found) >= self._detector.max_det:
-            summary.reached_limit(frame.index)
+            summary.reached_limit(found.frame.index)
         self._per_class.update(found.names[int(class_id)] for class_id in found.class_ids)
         if event.footage and len(self._summaries) == 1:
             self._progress.total = event.footage.frame_count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from yolo_ema.engine.tracker import Tracker
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError, did_you_mean
 from yolo_ema.footage.feeds import Feeds
 from yolo_ema.footage.frames import Frame, FrameDetections
+from yolo_ema.footage.source import FeedEvent
 from yolo_ema.footage.sources import NetworkOptions, open_sources
 from yolo_ema.image_header import LARGEST_PIXELS
 from yolo_ema.options.tiles import tile_problems, tile_size
@@ -108,6 +109,7 @@ class Detector:
         runtime = Runtime(self.weights, device=device, imgsz=imgsz, half=half, conf=conf, iou=iou, max_det=max_det, trust=trust)
         runtime.classes = _ids_of(classes, runtime.names)
         tile_wh = tile_size(tile_word) or tile
+        self._speed_ms: dict[str, float] = {}
         self.runtime = TiledRuntime(runtime, tile=tile_wh, overlap=overlap, whole_frame=whole_frame, merge=merge)
 
     @property
@@ -137,8 +139,8 @@ class Detector:
             SourceError: an image cannot be read, or an array has another shape or type.
         """
         if isinstance(image, str) or not isinstance(image, Sequence):
-            return self._results(self.detect_frame(_frame_of(image, self.max_pixels)))
-        return [self._results(self.detect_frame(_frame_of(one, self.max_pixels))) for one in image]
+            return self._results(*self.detect_frames([_frame_of(image, self.max_pixels)]))
+        return [self._results(*self.detect_frames([_frame_of(one, self.max_pixels)])) for one in image]
 
     def stream(self, source: Place | Sequence[Place], *, every_frame: bool = False, fps: float = 30.0) -> Iterator[Results]:
         """Yield one result a frame of videos, cameras, network streams, images, folders or patterns.
@@ -166,9 +168,8 @@ class Detector:
         trackers: dict[str, Tracker] = {}
         failed: list[str] = []
         with Feeds(sources, every_frame=every_frame) as feeds:
-            for event in feeds:
-                if event.frame is not None:
-                    found = self.detect_frame(event.frame)
+            for event, found in self.detect_events(feeds):
+                if found is not None:
                     if self.track and event.source.is_video:
                         rate = event.footage.frame_rate if event.footage else None
                         found = self.tracker(trackers, event.source.name, rate).update(found)
@@ -188,23 +189,63 @@ class Detector:
             trackers[source] = Tracker(preset=self._tracker, compensate_motion=self._follow_camera, frame_rate=rate)
         return trackers[source]
 
-    def detect_frame(self, frame: Frame) -> FrameDetections:
-        """Detect on a frame; the arrays that the sinks write."""
-        rows = self.runtime([frame.image_bgr])[0]
-        return FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self.names)
+    def detect_events(
+        self, events: Iterable[FeedEvent], *, before: Callable[[FeedEvent], None] | None = None
+    ) -> Iterator[tuple[FeedEvent, FrameDetections | None]]:
+        """Yield each event with what is found in its frame; None without a frame.
+
+        Args:
+            events: what sources bring.
+            before: called with each event that has a frame, before it is looked at.
+        """
+        for together in self._groups(events):
+            frames = [event.frame for event in together if event.frame is not None]
+            if before:
+                for event in together:
+                    if event.frame is not None:
+                        before(event)
+            found = iter(self.detect_frames(frames))
+            for event in together:
+                yield event, next(found) if event.frame is not None else None
+
+    def _groups(self, events: Iterable[FeedEvent]) -> Iterator[list[FeedEvent]]:
+        """Yield events in their order, frames of one size together where workers look at them side by side.
+
+        A frame of a live source waits for no other.
+        """
+        waiting: list[FeedEvent] = []
+        for event in events:
+            size = event.frame.image_wh if event.frame is not None else None
+            if waiting and (size is None or waiting[0].frame is None or size != waiting[0].frame.image_wh):
+                yield waiting
+                waiting = []
+            waiting.append(event)
+            if size is None or event.source.is_live or len(waiting) >= self.runtime.at_once(size):
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+    def detect_frames(self, frames: Sequence[Frame]) -> list[FrameDetections]:
+        """Detect on frames; the arrays that the sinks write."""
+        found = self.runtime([frame.image_bgr for frame in frames]) if frames else []
+        self._speed_ms = {step: seconds * 1000 / max(len(frames), 1) for step, seconds in self.runtime.seconds.items()}
+        return [
+            FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self.names)
+            for frame, rows in zip(frames, found, strict=True)
+        ]
 
     def _results(self, found: FrameDetections, path: str = "") -> Results:
         columns = [found.boxes_xyxy, found.scores[:, None], found.class_ids[:, None]]
         if found.track_ids is not None:
             columns.insert(1, found.track_ids[:, None])
         rows = np.concatenate(columns, axis=1).astype(np.float32)
-        speed_ms = {step: seconds * 1000 for step, seconds in self.runtime.seconds.items()}
         return Results(
             orig_img=found.frame.image_bgr,
             path=path or found.frame.source,
             names=found.names,
             boxes=torch.from_numpy(rows),
-            speed=speed_ms,
+            speed=dict(self._speed_ms),
         )
 
 

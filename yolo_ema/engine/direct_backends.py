@@ -9,6 +9,7 @@ Each image goes through by itself, as in `torch_backend`, unless they are joined
 from __future__ import annotations
 
 import platform
+import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,9 +57,14 @@ class DirectBackend(BaseBackend):
 
     joined = False
 
-    def __init__(self, weights: Path, device: torch.device, precision: str) -> None:
+    def __init__(self, weights: Path, device: torch.device, precision: str, *, workers: int = 1, threads_each: int = 0) -> None:
         self.loaded, self._precision = True, precision
+        self._weights, self._workers, self._threads_each = weights, workers, threads_each or use_all_cores()
         super().__init__(weights, device)
+
+    def shared_by(self, workers: int, threads_each: int) -> DirectBackend:
+        """Return the same file for several workers at once, each with so many threads."""
+        return type(self)(self._weights, self.device, self._precision, workers=workers, threads_each=threads_each)
 
     @abstractmethod
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -72,7 +78,7 @@ class DirectBackend(BaseBackend):
 
 
 class OpenVinoBackend(DirectBackend):
-    """An OpenVINO file. One call at a time: it has one request."""
+    """An OpenVINO file; each thread that calls has a request of its own."""
 
     def load_model(self, weight: Any) -> None:
         """Read and compile the file."""
@@ -98,10 +104,12 @@ class OpenVinoBackend(DirectBackend):
         tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC")).set_color_format(ColorFormat.BGR)
         steps.input().preprocess().convert_element_type(openvino.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
         steps.input().model().set_layout(openvino.Layout("NCHW"))
-        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": use_all_cores()}
+        config: dict[str, Any] = {"INFERENCE_NUM_THREADS": self._workers * self._threads_each}
+        config |= {"PERFORMANCE_HINT": "LATENCY"} if self._workers == 1 else {"NUM_STREAMS": self._workers}
         if self._precision != "auto":
             config["INFERENCE_PRECISION_HINT"] = self._precision
-        self._request = core.compile_model(steps.build(), "CPU", config).create_infer_request()
+        self._compiled = core.compile_model(steps.build(), "CPU", config)
+        self._requests = threading.local()
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return each image as (1, H, W, 3) uint8."""
@@ -109,7 +117,9 @@ class OpenVinoBackend(DirectBackend):
 
     def forward(self, im: np.ndarray) -> np.ndarray:
         """Return the answer to one prepared image; a copy, since OpenVINO writes the next into the same memory."""
-        return np.array(self._request.infer({0: im}, share_inputs=True, share_outputs=True)[0])
+        if not hasattr(self._requests, "own"):
+            self._requests.own = self._compiled.create_infer_request()
+        return np.array(self._requests.own.infer({0: im}, share_inputs=True, share_outputs=True)[0])
 
 
 class OnnxBackend(DirectBackend):
@@ -121,7 +131,7 @@ class OnnxBackend(DirectBackend):
 
         self.apply_metadata(self.read_metadata(weight))
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = use_all_cores()
+        options.intra_op_num_threads = self._threads_each
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # it warns of what it puts right by itself
         self._session = onnxruntime.InferenceSession(str(weight), options, providers=["CPUExecutionProvider"])
@@ -150,7 +160,7 @@ class NcnnBackend(DirectBackend):
         self.apply_metadata(self.read_metadata(weight))
         self._ncnn, self._net = ncnn, ncnn.Net()
         self._net.opt.use_vulkan_compute = False
-        self._net.opt.num_threads = use_all_cores()
+        self._net.opt.num_threads = self._threads_each
         self._net.opt.openmp_blocktime = 0
         if self._precision == "f32":
             for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):

@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from yolo_ema.engine.environment import quiet_ultralytics, use_all_cores
 from yolo_ema.engine.loading import LoadedModel, load_model
 from yolo_ema.engine.object_sizes import recorded_sizes
 from yolo_ema.engine.offline import confined
+from yolo_ema.engine.side_by_side import SideBySide
 from yolo_ema.engine.torch_backend import TorchBackend
 from yolo_ema.errors import (
     ConfigError,
@@ -55,6 +57,7 @@ _PACKAGES = {  # format: what must be importable, and what brings it
 _PROGRAMS = frozenset({"torchscript", "saved_model", "pb"})  # formats whose operations reach beyond arithmetic: they write files
 _CHOSEN_COLUMNS = 6  # x1, y1, x2, y2, score, class id: Ultralytics knows boxes that need no NMS by this, too
 _PRECISIONS = ("auto", "f32", "bf16")
+_LARGEST_SIDE_BY_SIDE = 1280 * 1280  # pixels of the input; a larger one keeps every thread busy, and several at once take memory
 _NMS_OFFSET_PX = 7680  # Ultralytics' distance between classes in NMS; raised where a frame is larger
 
 
@@ -144,10 +147,12 @@ class Runtime:
             self._backend = self._torch_backend(loaded, half=half, nms_free=nms_free)
         else:
             self._backend = self._exported_backend(half=half, precision=precision, trust=trust)
-        use_all_cores()
+        threads = use_all_cores()
         self.metadata = None if loaded else ArtifactMetadata.from_entries(self._backend.metadata)
         self.object_sizes = self.metadata.object_sizes if self.metadata else recorded_sizes(loaded.metadata if loaded else {})
         self._engine = self._fitting_engine()
+        self._workers = SideBySide(threads) if threads > 1 and self.device.type == "cpu" else None
+        self._shared_engine: TorchBackend | DirectBackend | _AnyBackend | None = None  # made where several images are looked at
         self.names: dict[int, str] = dict(loaded.names if loaded else self._backend.names)
         self.stride = int(self._backend.stride)
         dynamic = loaded is not None or bool(self._backend.dynamic)
@@ -247,29 +252,55 @@ class Runtime:
         check_images(images_bgr)
         if not images_bgr:
             return []
-        with self._one_at_a_time:
-            return self._found(images_bgr, max_det)
-
-    def _found(self, images_bgr: Sequence[np.ndarray], max_det: int | None) -> list[np.ndarray]:
-        if self._head is not None:
-            self._head.max_det = max(max_det or self.max_det, 300)
-        started = self._now()
         # Images of one shape share the smallest input; others share the full one, as Ultralytics does it.
         auto = self.rectangular and len({image.shape for image in images_bgr}) == 1
-        letterbox = LetterBox(self.imgsz_hw, auto=auto, stride=self.stride)
+        with self._one_at_a_time:
+            if self._head is not None:
+                self._head.max_det = max(max_det or self.max_det, 300)
+            look = partial(self._look, letterbox=LetterBox(self.imgsz_hw, auto=auto, stride=self.stride), max_det=max_det)
+            if len(images_bgr) > 1 and (workers := self._usable_workers()):
+                return self._side_by_side(workers, look, images_bgr)
+            rows, self.seconds = look(self._engine, images_bgr)
+            return rows
+
+    @property
+    def at_once(self) -> int:
+        """How many images of one call are looked at side by side: 1 where they go one by one, or in one forward pass."""
+        workers = self._usable_workers()
+        return workers.workers if workers else 1
+
+    def _usable_workers(self) -> SideBySide | None:
+        return None if self._engine.joined or math.prod(self.imgsz_hw) > _LARGEST_SIDE_BY_SIDE else self._workers
+
+    def _side_by_side(self, workers: SideBySide, look: Callable[..., Any], images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._shared_engine is None:
+            self._shared_engine = self._engine.shared_by(workers.workers, workers.threads_each)
+        engine = self._shared_engine
+        started = time.perf_counter()
+        answers = workers.map(lambda image: look(engine, [image]), images_bgr)
+        passed = time.perf_counter() - started
+        spent = {stage: sum(seconds[stage] for _, seconds in answers) for stage in answers[0][1]}
+        self.seconds = {stage: passed * seconds / sum(spent.values()) for stage, seconds in spent.items()}
+        return [rows for found, _ in answers for rows in found]
+
+    def _look(
+        self, engine: Any, images_bgr: Sequence[np.ndarray], *, letterbox: LetterBox, max_det: int | None
+    ) -> tuple[list[np.ndarray], dict[str, float]]:
+        """Return each image's boxes, and the seconds that each stage took. Called by several threads at once."""
+        started = self._now()
         with torch.inference_mode():
             letterboxed = [letterbox(image=image) for image in images_bgr]
-            inputs = self._engine.prepare(letterboxed)
+            inputs = engine.prepare(letterboxed)
             prepared = self._now()
-            raw = self._engine(inputs, self.conf)
+            raw = engine(inputs, self.conf)
             inferred = self._now()
             found = [boxes for batch in raw for boxes in self._chosen(batch, max_det or self.max_det)]
             rows = [
                 _boxes_of(boxes, framed.shape[:2], image.shape[:2])
                 for boxes, framed, image in zip(found, letterboxed, images_bgr, strict=True)
             ]
-        self.seconds = {"preprocess": prepared - started, "inference": inferred - prepared, "postprocess": self._now() - inferred}
-        return rows
+        seconds = {"preprocess": prepared - started, "inference": inferred - prepared, "postprocess": self._now() - inferred}
+        return rows, seconds
 
     def _chosen(self, raw: Any, max_det: int) -> list[torch.Tensor]:
         """Return the boxes of a batch that NMS keeps."""
@@ -333,10 +364,16 @@ class Runtime:
 class _AnyBackend:
     """Ultralytics' `AutoBackend`, called like the shorter ways: any format, any device, one batch."""
 
+    joined = True
+
     def __init__(
         self, backend: AutoBackend, device: torch.device, adjust: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> None:
         self._backend, self._device, self._adjust = backend, device, adjust
+
+    def shared_by(self, workers: int, threads_each: int) -> _AnyBackend:
+        """Return itself: it takes several images in one forward pass."""
+        return self
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Return one batch (B, 3, H, W), RGB in 0…1 on the device."""

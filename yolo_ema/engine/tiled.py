@@ -21,6 +21,7 @@ __all__ = ["TiledRuntime"]
 
 _NO_LIMIT = 30_000  # as many boxes as Ultralytics' NMS looks at
 _CUT_MARGIN_PX = 2.0  # in the network's input
+_TURNS = 4  # tiles of a chunk for each worker: few wait at its end, and few are in memory
 _GPU_CHUNK_PIXELS = 32 * 640 * 640  # what goes through a GPU at once, at first
 
 
@@ -42,7 +43,7 @@ class _View(NamedTuple):
 class TiledRuntime:
     """Looks at large images in tiles, and calls like the `Runtime` that it looks through.
 
-    Tiles go through the network in chunks of one shape: one by one on a CPU, where batches gain nothing, and many at once on a GPU.
+    Tiles go through the network in chunks of one shape: many at once on a GPU; side by side on a CPU, where batches gain nothing.
     A tile's pixels are copied when its chunk's turn comes, so that memory does not grow with their number.
     Calls from several threads wait for each other.
 
@@ -124,6 +125,10 @@ class TiledRuntime:
             objects=self._objects,
         )
 
+    def at_once(self, image_wh: tuple[int, int]) -> int:
+        """Return how many images of this size should share a call: several where workers look at them side by side."""
+        return 1 if len(self.plan(image_wh).tiles_xyxy) else self.runtime.at_once
+
     def __call__(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Detect on images, each by its plan.
 
@@ -158,6 +163,8 @@ class TiledRuntime:
         return merged
 
     def _fitting_chunk(self) -> int:
+        if self.runtime.at_once > 1:
+            return _TURNS * self.runtime.at_once
         if not self.batched or self.runtime.device.type != "cuda":
             return 1
         height, width = self.imgsz_hw

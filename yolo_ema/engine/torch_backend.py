@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,9 @@ class TorchBackend:
         self._layers, self._kept = layers[1:-1], set(model.save)
         self._head = _SparseHead(layers[-1])
 
+    joined = False
+    """Images of a call go one by one."""
+
     @staticmethod
     def fits(model: Any, device: torch.device) -> bool:
         """Say whether a model can go this way: a detector as Ultralytics builds it, whose boxes need NMS, on an x86 processor."""
@@ -64,6 +68,10 @@ class TorchBackend:
             and not hasattr(first, "bn")
             and first.f == -1
         )
+
+    def shared_by(self, workers: int, threads_each: int) -> TorchBackend:
+        """Return what several workers may call at once: itself, since it keeps nothing of a call."""
+        return self
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[Tensor]:
         """Return each image (H, W, 3) uint8 as (1, 3, H, W) float32 in 0…255, its pixels' channels side by side."""
@@ -118,19 +126,27 @@ def pack_convolutions(model: nn.Module) -> None:
                     branch[-1].forward = _packed(branch[-1], nn.Identity())
 
 
-def _packed(convolution: nn.Conv2d, activation: nn.Module) -> Layer:
-    """Return a convolution and its activation as one call, or in two where oneDNN cannot join them."""
+def _packed(convolution: nn.Conv2d, activation: nn.Module, *, padded: bool = True) -> Layer:
+    """Return a convolution and its activation as one call, or in two where oneDNN cannot join them; perhaps without its padding."""
     fuses = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if torch.backends.mkldnn.is_available() else None
     name = {nn.SiLU: "swish", nn.ReLU: "relu", nn.Identity: "none"}.get(type(activation))
     if fuses is None or name is None or convolution.padding_mode != "zeros" or isinstance(convolution.padding, str):
-        return lambda x: activation(nn.Conv2d.forward(convolution, x))
+        return partial(_in_two, convolution, activation, padded)
     padding, stride, dilation = (list(pair) for pair in (convolution.padding, convolution.stride, convolution.dilation))
+    padding = padding if padded else [0, 0]
     groups = convolution.groups
     bias = None if convolution.bias is None else convolution.bias.detach()
     weight = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001 - what torch.compile itself calls
         convolution.weight.detach(), padding, stride, dilation, groups, None
     )
     return lambda x: fuses(x, weight, bias, padding, stride, dilation, groups, name, [], "")
+
+
+def _in_two(convolution: nn.Conv2d, activation: nn.Module, padded: bool, x: Tensor) -> Tensor:
+    if padded:
+        return activation(nn.Conv2d.forward(convolution, x))
+    weight, bias = convolution.weight, convolution.bias
+    return activation(functional.conv2d(x, weight, bias, convolution.stride, 0, convolution.dilation, convolution.groups))
 
 
 class _SparseHead:
@@ -174,7 +190,8 @@ class _Surroundings:
     """A chain of convolutions at single places of a map: of each place, only the pixels around it that matter go through."""
 
     def __init__(self, chain: list[tuple[nn.Conv2d, nn.Module]]) -> None:
-        self._chain = chain
+        # Packed: the arithmetic of other convolutions varies with the number of threads where there are few places.
+        self._layers = [_packed(convolution, activation, padded=False) for convolution, activation in chain]
         self._reach = sum(convolution.kernel_size[0] // 2 for convolution, _ in chain)
         sides, side = [], 2 * self._reach + 1
         for convolution, _ in chain:
@@ -208,11 +225,11 @@ class _Surroundings:
         inside = ((down >= 0) & (down < height))[:, :, None] & ((right >= 0) & (right < width))[:, None, :]  # (M, P, P)
         index = down.clamp(0, height - 1)[:, :, None] * width + right.clamp(0, width - 1)[:, None, :]
         x = (_by_place(features)[index] * inside[..., None]).permute(0, 3, 1, 2)  # (M, C, P, P), channels side by side
-        for number, (convolution, activation) in enumerate(self._chain):
+        for number, layer in enumerate(self._layers):
             if number:  # beyond the map's border the next convolution sees zeros, not what this one would say there
                 cut = (inside.shape[1] - x.shape[2]) // 2
                 x = x * inside[:, None, cut : cut + x.shape[2], cut : cut + x.shape[3]]
-            x = activation(functional.conv2d(x, convolution.weight, convolution.bias, groups=convolution.groups))
+            x = layer(x)
         return x.flatten(1)
 
 
