@@ -28,7 +28,7 @@ if image is None:
     sys.exit(f"{image_path} is no image that OpenCV can read")
 scale = min(height / image.shape[0], width / image.shape[1])
 inner_h, inner_w = (max(round(side * scale), 1) for side in image.shape[:2])
-if model.is_dynamic():
+if model.input().partial_shape.is_dynamic:
     stride = int(about["stride"])
     height, width = (-(-side // stride) * stride for side in (inner_h, inner_w))
 top, left = round((height - inner_h) / 2 - 0.1), round((width - inner_w) / 2 - 0.1)

@@ -1,8 +1,11 @@
-"""What the tests of the command line share: weights whose way through it can be followed."""
+"""What these tests share: weights whose way through the command line can be followed, and a real browser."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,3 +42,24 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sure_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights whose scores are high enough for identities."""
     return save_random_weights(tmp_path_factory.mktemp("weights") / "sure.pt", class_bias=1.0)
+
+
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["wide", "phone"])
+def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Chromium without a window, as a desktop shows pages and as a telephone in dark mode does; keeps console and network logs."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver_path = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not (chromium and driver_path):
+        pytest.skip("needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+    width, height = request.param
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", f"--window-size={width},{height}"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    if width < 600:
+        options.add_argument("--force-dark-mode")
+        options.add_experimental_option("mobileEmulation", {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 2.0}})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
+    yield driver
+    driver.quit()

@@ -65,9 +65,10 @@ class BenchResult:
             f"p95: of all {calls} calls; network: of that the forward pass"
         )
         yield (
-            "images/s: (N) with N images a call; peak MB: of a process of its own, with PyTorch; model MB: of that what loading and "
-            f"running took; unmatched (+ ties of NMS), px, score: against the .pt at the same input, conf {about['conf']:g}"
+            "images/s: (N) with N images a call; peak MB: of a process of its own, with PyTorch; model MB: of that what loading "
+            "and running took"
         )
+        yield f"unmatched (+ ties of NMS), px, score: boxes against the .pt's at the same input, from a score of {about['conf']:g}"
         yield ", ".join(dict.fromkeys(row.facts["version"] for row in ran if row.facts["version"]))
         before, after = about["load_average"]
         if before is not None and max(before, after - 1) > _BUSY:

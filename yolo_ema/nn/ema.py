@@ -10,6 +10,7 @@ The import path ``yolo_ema.nn.ema.EfficientMultiScaleAttention`` and the attribu
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from yolo_ema.errors import ConfigError
 from yolo_ema.nn.ema_algebra import fold_parameters
 from yolo_ema.nn.ema_eager import GroupedAttention, working_type
-from yolo_ema.nn.ema_graph import EmaParameters, attend_graph
+from yolo_ema.nn.ema_graph import EmaParameters, GraphConstants, attend_graph, graph_constants
 from yolo_ema.nn.ema_onnx import attend_onnx
 
 __all__ = ["EfficientMultiScaleAttention", "fitting_groups", "trace_for"]
@@ -107,8 +108,9 @@ class EfficientMultiScaleAttention(nn.Module):
             return self._graph(x)
         return self._dispatch(x)
 
-    def _graph(self, x: Tensor, size_hw: tuple[int, int] | None = None) -> Tensor:
-        made = attend_graph(_widened(x), self.groups, self._widened_parameters(), self.gn.eps, size_hw)
+    def _graph(self, x: Tensor) -> Tensor:
+        constants = graph_constants(self._widened_parameters(), self.groups, x.shape[2], x.shape[3])
+        made = attend_graph(_widened(x), self.groups, constants, self.gn.eps)
         return made if made.dtype == x.dtype else made.to(x.dtype)
 
     def _widened_parameters(self) -> EmaParameters:
@@ -133,7 +135,7 @@ class EfficientMultiScaleAttention(nn.Module):
         if torch.jit.is_tracing() or torch.compiler.is_compiling():
             if torch.onnx.is_in_onnx_export():
                 return self._onnx(x)
-            return self._graph(x, self._size(x))
+            return self._fixed(x) if self.fixed_size else self._graph(x)
         self._check(x)
         pool, mix, norm = self.conv1x1, self.conv3x3, self.gn
         wide = working_type(x)  # folded in half precision, a sum of k products would lose digits that a large input brings to light
@@ -156,12 +158,19 @@ class EfficientMultiScaleAttention(nn.Module):
         made = attend_onnx(_widened(x), self.groups, self._widened_parameters(), self.gn.eps)
         return made if made.dtype == x.dtype else made.to(x.dtype)
 
-    def _size(self, x: Tensor) -> tuple[int, int] | None:
-        if not self.fixed_size:
-            return None
+    @torch.jit.unused
+    def _fixed(self, x: Tensor) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # that the size becomes a constant is what is wanted
-            return int(x.shape[2]), int(x.shape[3])
+            size_hw = int(x.shape[2]), int(x.shape[3])
+        with ThreadPoolExecutor(1) as untraced:  # each thread is traced by itself: what another returns is a constant
+            constants = untraced.submit(self._constants, *size_hw).result()
+        made = attend_graph(_widened(x), self.groups, constants, self.gn.eps, size_hw)
+        return made if made.dtype == x.dtype else made.to(x.dtype)
+
+    @torch.no_grad()
+    def _constants(self, height: int, width: int) -> GraphConstants:
+        return graph_constants(self._widened_parameters(), self.groups, height, width)
 
     def _check(self, x: Tensor) -> None:
         channels = self.groups * self.gn.num_channels

@@ -61,6 +61,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Failure]:
             time.sleep(_POLL_SECONDS)
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
+                one.process.communicate()  # closes its standard input
                 stage, code = one.stages.pop(0), one.process.returncode
                 if code:
                     failures.append(Failure(one.name, stage, _last_words(one, code), one.log))
@@ -100,6 +101,7 @@ def _stop(running: Sequence[_Running]) -> None:
             one.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             one.process.kill()
+        one.process.communicate()
         _say(f"{one.name}: stopped; the same command goes on with it")
 
 

@@ -101,5 +101,5 @@ def test_streams_that_differ_in_their_secrets_only_are_told_apart():
     addresses = ["http://a:1@cam/live", "http://b:2@cam/live", "http://a:1@cam/live", "http://cam/live?token=x"]
     sources = open_sources(addresses)
     assert [one.name for one in sources] == ["http://cam/live", "http://cam/live #2", "http://cam/live?…"]
-    assert [one.stem for one in sources] == ["cam-live", "cam-live-2", "cam-live"]
+    assert [one.stem for one in sources] == ["cam-live", "cam-live-2", "cam-live-3"]
     assert all(one.is_live and one.is_video for one in sources)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from study_files import SPEC, small_study, write_spec
 
+from yolo_ema.engine.definition import find_definition
 from yolo_ema.errors import ConfigError
 from yolo_ema.options.train import TrainOptions
 from yolo_ema.resources import models_dir
@@ -148,9 +149,21 @@ def test_a_model_given_by_path_is_looked_for_beside_the_spec_and_its_content_cou
     assert again.settings_sha256(again.arm("ema")) != before
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+EXPERIMENTS = REPOSITORY / "experiments"
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_repositorys_own_specs_are_right(path):
+    if path.parent.name == "models":
+        assert find_definition(path).path == path
+        return
     study = read_study(path)
-    assert study.name == path.stem
+    assert study.name == (path.stem if path.parent == EXPERIMENTS else f"full-{path.stem}")
     assert len(study.seeds) >= 3
     assert all(arm.train["imgsz"] >= 416 for arm in study.arms)
+
+
+@pytest.mark.parametrize("folder", [EXPERIMENTS, EXPERIMENTS / "full"], ids=lambda path: path.name)
+def test_masking_is_compared_with_runs_of_the_first_study(folder):
+    placement, ignored = read_study(folder / "placement.yaml"), read_study(folder / "ignored-regions.yaml")
+    assert ignored.settings_sha256(ignored.arm("masked")) == placement.settings_sha256(placement.arm("both"))
