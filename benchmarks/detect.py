@@ -95,7 +95,7 @@ def sequential_video(job: dict[str, Any], _: Rows) -> Callable[[], None]:
             for frame in footage:
                 rate = footage.frame_rate or Fraction(30)
                 writer = writer or VideoWriter(Path(folder) / "out.mp4", frame_rate=rate, image_wh=frame.image_wh)
-                writer.write(draw_detections(detector.detect_frame(frame)))
+                writer.write(draw_detections(detector.detect_frames([frame])[0]))
             if writer:
                 writer.close()
 
@@ -348,15 +348,17 @@ def exported(weights: Path, folder: Path, imgsz: int, int8: Path | None) -> dict
     """Return the weights' file by format."""
     import shutil
 
-    from yolo_ema.engine.exporting import export
+    from yolo_ema.engine.exporting import export_artifact
+    from yolo_ema.engine.loading import load_model
     from yolo_ema.options.export import ExportOptions
 
     copy = Path(shutil.copy(weights, folder / weights.name))
     with contextlib.redirect_stdout(io.StringIO()):
-        made = export(
-            ExportOptions(weights=copy, format=("openvino", "onnx"), imgsz=(imgsz,), dynamic=True, prove=False, trust=True)
-        )
-    files = {one.format: str(one.path) for one in made.files} | {"pt": str(copy)}
+        loaded = load_model(copy, trust=True)
+        options = ExportOptions(weights=copy, imgsz=(imgsz,), dynamic=True)
+        files = {name: str(export_artifact(name, options, loaded, folder).path) for name in ("openvino", "onnx")} | {
+            "pt": str(copy)
+        }
     return files | ({"int8": str(int8)} if int8 else {})
 
 

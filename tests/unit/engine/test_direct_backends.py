@@ -10,7 +10,8 @@ from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_ema.engine.direct_backends import OnnxBackend, OpenVinoBackend, direct_backend
 from yolo_ema.engine.environment import quiet_ultralytics
-from yolo_ema.engine.exporting import export
+from yolo_ema.engine.exporting import export_artifact
+from yolo_ema.engine.loading import load_model
 from yolo_ema.engine.runtime import Runtime
 from yolo_ema.errors import ConfigError
 from yolo_ema.options.export import ExportOptions
@@ -24,8 +25,8 @@ KINDS = {"onnx": OnnxBackend, "openvino": OpenVinoBackend}
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     weights = save(lively_model("tiny"), tmp_path_factory.mktemp("weights") / "tiny.pt")
-    made = export(ExportOptions(weights=weights, format=("onnx", "openvino"), imgsz=(192,), dynamic=True, prove=False))
-    return {one.format: one.path for one in made.files}
+    options, loaded = ExportOptions(weights=weights, imgsz=(192,), dynamic=True), load_model(weights)
+    return {kind: export_artifact(kind, options, loaded, weights.parent).path for kind in KINDS}
 
 
 @pytest.mark.slow

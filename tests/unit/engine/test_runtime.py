@@ -16,7 +16,8 @@ from ultralytics import YOLO
 from ultralytics.utils import nms
 
 from yolo_ema.engine import runtime as runtime_module
-from yolo_ema.engine.exporting import export
+from yolo_ema.engine.exporting import export_artifact
+from yolo_ema.engine.loading import load_model
 from yolo_ema.engine.registration import register
 from yolo_ema.engine.runtime import Runtime, format_of, select_device
 from yolo_ema.errors import (
@@ -158,7 +159,8 @@ def test_head_without_nms_gives_more_than_300(tmp_path):
 def test_an_export_that_does_not_say_how_many_boxes_it_holds_shows_it(tmp_path):
     onnx = pytest.importorskip("onnx")
     weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")
-    path = export(ExportOptions(weights=weights, nms=False, imgsz=(320,), max_det=300, prove=False)).path
+    options = ExportOptions(weights=weights, nms=False, imgsz=(320,), max_det=300)
+    path = export_artifact("onnx", options, load_model(weights), tmp_path).path
     plain = onnx.load(str(path))  # as Ultralytics itself writes it: without that entry
     kept = [entry for entry in plain.metadata_props if entry.key != "max_det"]
     assert len(kept) == len(plain.metadata_props) - 1

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lively_weights import lively_model, picture, save
 
-from yolo_ema.engine.exporting import export
+from yolo_ema.engine.exporting import export_artifact
+from yolo_ema.engine.loading import load_model
 from yolo_ema.engine.object_sizes import measured_sizes, recorded_sizes
 from yolo_ema.engine.runtime import Runtime
 from yolo_ema.engine.tiled import TiledRuntime
@@ -28,7 +29,7 @@ class Painted:
 
     stride, format, batched, rectangular, multi_label, weights = 32, "pt", True, True, False, None
     conf, iou, agnostic, classes = 0.25, 0.7, False, None
-    device = torch.device("cpu")
+    device, at_once, object_sizes = torch.device("cpu"), 1, None
 
     def __init__(self, imgsz=64, max_det=1000):
         self.imgsz_hw, self.max_det, self.wanted_max_det = (imgsz, imgsz), max_det, max_det
@@ -154,8 +155,12 @@ def test_threads_that_share_it_each_get_what_they_would_get_alone():
         np.testing.assert_array_equal(found[name], Painted()([image])[0])
 
 
-def test_on_a_cpu_tiles_go_one_by_one_and_on_a_gpu_many_at_once():
+def test_chunks_suit_the_device():
+    """One by one on a core, so many for each worker on several, and many in one forward pass on a GPU."""
     assert TiledRuntime(Painted())._chunk == 1
+    on_four_cores = Painted()
+    on_four_cores.at_once = 4
+    assert TiledRuntime(on_four_cores)._chunk == 16
     on_gpu = Painted(imgsz=640)
     on_gpu.device = torch.device("cuda:0")
     assert TiledRuntime(on_gpu)._chunk == 32
@@ -247,7 +252,7 @@ def test_chunks_of_a_network_find_the_same(tmp_path):
 def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
     pytest.importorskip("onnxruntime")
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
-    path = export(ExportOptions(weights=weights, imgsz=(256,), prove=False)).path
+    path = export_artifact("onnx", ExportOptions(weights=weights, imgsz=(256,)), load_model(weights), tmp_path).path
     image = picture(4, (700, 300))
     fixed, free = Runtime(path, device="cpu"), Runtime(weights, device="cpu", imgsz=256, rectangular=False)
     assert TiledRuntime(fixed).plan((700, 300)).tiles_xyxy[0].tolist() == [0, 0, 256, 256]
@@ -260,7 +265,8 @@ def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
 def test_a_file_that_holds_few_boxes_holds_them_for_each_tile(tmp_path):
     pytest.importorskip("onnxruntime")
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
-    path = export(ExportOptions(weights=weights, imgsz=(128,), nms=True, max_det=10, conf=0.1, prove=False)).path
+    options = ExportOptions(weights=weights, imgsz=(128,), nms=True, max_det=10, conf=0.1)
+    path = export_artifact("onnx", options, load_model(weights), tmp_path).path
     tiled = TiledRuntime(Runtime(path, device="cpu", max_det=200))
     assert 10 < len(tiled([picture(4, (700, 300))])[0]) <= 200
     assert tiled.max_det == 200
@@ -294,7 +300,7 @@ def test_sizes_of_objects_go_into_a_checkpoint_and_come_back(tmp_path):
     sizes = measured_sizes(labels, imgsz=640)  # 20, 40 and 64 pixels; in the input 12.8, 25.6 and 64
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt", **sizes)
     runtime = Runtime(weights, device="cpu")
-    found = recorded_sizes(runtime.metadata)
+    found = runtime.object_sizes
     assert found.source_median == pytest.approx(40, abs=0.01)
     assert found.input_tenth == pytest.approx(12.8 + 0.2 * 12.8, abs=0.01)
     assert "40 pixels in the median" in TiledRuntime(runtime).plan((1000, 700)).reason
