@@ -238,8 +238,9 @@ class _Bench:
             return
         reference = self._reference(key, weights)
         if reference is not None:
-            agreement = box_agreement(reference, boxes, sizes_hw, (height, width), conf=self._options.conf)
-            contender.row = replace(contender.row, agreement=agreement)
+            row = contender.row
+            agreement = box_agreement(reference, boxes, sizes_hw, (height, width), conf=self._options.conf, lossy=row.lossy)
+            contender.row = replace(row, agreement=agreement)
 
     def _reference(self, key: Key, weights: _Contender) -> list[np.ndarray] | None:
         """Return the weights' boxes for an input, from a process that is asked for nothing else; None where they do not run."""

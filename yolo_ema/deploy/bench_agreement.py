@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from yolo_ema.deploy.comparison import Tolerance, compare_image
+from yolo_ema.options.export import ExportOptions
 
 __all__ = ["EXACT", "BoxAgreement", "box_agreement"]
 
-EXACT = Tolerance(px=0.5, score=0.01)
-"""How far the boxes of a float32 file may lie from those of its weights to be called the same."""
+EXACT = Tolerance(px=ExportOptions.tolerance_px, score=ExportOptions.tolerance_score)
+"""How far the boxes of a float32 file may lie from those of its weights to be called the same: the proof's own default."""
 
 _MOST_UNMATCHED = 0.01
 
@@ -25,7 +26,8 @@ class BoxAgreement:
     Attributes:
         boxes: of the weights, over all images.
         unmatched: boxes on either side without a counterpart of the same class at the same place.
-        ties: boxes that NMS chose differently among proposals that are alike; not among the unmatched, and not in the differences.
+        ties: boxes that NMS chose differently among proposals that are alike, or that score as good as the lowest score that
+            counts; neither among the unmatched nor in the differences. Told apart only where both sides are float32.
         box_px: largest difference of a side, in pixels of the network's input.
         score: largest difference of a score, 0…1.
     """
@@ -54,6 +56,7 @@ def box_agreement(
     input_hw: Sequence[int],
     *,
     conf: float,
+    lossy: bool = False,
 ) -> BoxAgreement:
     """Compare boxes image by image.
 
@@ -63,13 +66,23 @@ def box_agreement(
         sizes_hw: height and width of each image in pixels.
         input_hw: height and width of the network's input in pixels.
         conf: the lowest score that was asked for.
+        lossy: the runtime stores or computes in less than float32: its differences are its own, and none is excused.
     """
     found = [
         compare_image("", first, second, EXACT, scale=min(input_hw[0] / size[0], input_hw[1] / size[1]), lowest=conf)
         for first, second, size in zip(reference, other, sizes_hw, strict=True)
     ]
+    boxes = sum(map(len, reference))
+    if lossy:
+        return BoxAgreement(
+            boxes,
+            unmatched=boxes + sum(map(len, other)) - 2 * sum(len(one.px) for one in found),
+            ties=0,
+            box_px=max((float(one.px.max(initial=0.0)) for one in found), default=0.0),
+            score=max((float(np.abs(one.scores).max(initial=0.0)) for one in found), default=0.0),
+        )
     return BoxAgreement(
-        boxes=sum(len(rows) for rows in reference),
+        boxes,
         unmatched=sum(len(one.lost) + len(one.extra) + 2 * len(one.renamed) for one in found),
         ties=sum(one.ties for one in found),
         box_px=max((one.box_px for one in found), default=0.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import platform
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -48,7 +49,12 @@ def runtime_facts(runtime: Runtime) -> RuntimeFacts:
     if isinstance(backend, OnnxBackend):
         return RuntimeFacts(stored, stored, int(backend._session.get_session_options().intra_op_num_threads))  # noqa: SLF001 - as above
     if isinstance(backend, NcnnBackend):
-        return RuntimeFacts(stored, stored, int(backend._net.opt.num_threads))  # noqa: SLF001 - as above
+        options = backend._net.opt  # noqa: SLF001 - as above
+        halves = options.use_fp16_storage and platform.machine().lower() in {
+            "aarch64",
+            "arm64",
+        }  # by itself, where the processor can
+        return RuntimeFacts(stored, "fp16" if halves and stored == "fp32" else stored, int(options.num_threads))
     is_torch = runtime.format == "torchscript" and runtime.device.type == "cpu"
     return RuntimeFacts(stored, stored, torch.get_num_threads() if is_torch else None)
 
