@@ -8,7 +8,7 @@ from typing import Any
 
 from yolo_ema.engine.datasets import data_fingerprint, resolve_data
 from yolo_ema.engine.pretrained import resolve_pretrained
-from yolo_ema.errors import ConfigError, DataNotFoundError, WeightsNotFoundError
+from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
 from yolo_ema.files import read_json, sha256_of, write_json
 from yolo_ema.options.ablate import AblateOptions
 from yolo_ema.studies.records import data_facts, record_path
@@ -52,9 +52,9 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
     """
     try:
         data_yaml = resolve_data(options.data or study.data, offline=options.offline, splits=("train", "val")).absolute()
-    except DataNotFoundError as error:
+    except DataError as error:
         hint = "" if options.data else f" (the study {study.name} names it; say with --data where it lies on this machine)"
-        raise DataNotFoundError(f"{error}{hint}") from error
+        raise type(error)(f"{error}{hint}") from error
     weights = None
     if study.pretrained != "none":
         try:
