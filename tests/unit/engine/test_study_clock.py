@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from yolo_ema.engine import study_clock
 from yolo_ema.engine.study_clock import StudyClock
+from yolo_ema.engine.training import train
 from yolo_ema.files import read_json
+from yolo_ema.options.train import TrainOptions
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration"))
+from tiny_dataset import draw_dataset
 
 
 class Trainer(SimpleNamespace):
@@ -79,3 +86,36 @@ def test_time_used_before_a_cut_counts_and_the_epoch_that_is_done_again_counts_o
     assert [one["epoch"] for one in read_json(file)["epochs"]] == [1, 2, 3]
     run(StudyClock(file, budget_seconds=50), now, start_epoch=2, epochs=5)
     assert [one["epoch"] for one in read_json(file)["epochs"]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.slow
+def test_a_real_run_ends_by_time_with_the_schedule_of_the_epochs_that_it_had(tmp_path, monkeypatch, now):
+    """Ultralytics reads the number of epochs anew after each, and its schedule can be set anew."""
+    monkeypatch.chdir(tmp_path)
+    clock = StudyClock(tmp_path / "clock.json", budget_seconds=2.5)
+    calls = clock.callbacks()
+    end = calls["on_train_epoch_end"]
+
+    def after_a_second(trainer):
+        now.process += 1
+        end(trainer)
+
+    options = TrainOptions(
+        model="yolo11n",
+        data=str(draw_dataset(tmp_path / "tiny")),
+        imgsz=64,
+        epochs=100,
+        batch=12,
+        device="cpu",
+        pretrained="none",
+        offline=True,
+        loggers=("none",),
+        settings={"plots": "false", "optimizer": "SGD", "lr0": "0.01", "lrf": "0.01", "warmup_epochs": "0", "close_mosaic": "0"},
+    )
+    result = train(options, callbacks={**calls, "on_train_epoch_end": after_a_second})
+    record = read_json(result.record)
+    assert [one["epoch"] for one in record["epochs"]] == [1, 2, 3]
+    assert [one["train_process"] for one in read_json(tmp_path / "clock.json")["epochs"]] == [1, 1, 1]
+    rates = [one["lr/pg0"] for one in record["epochs"]]
+    # Planned with 100 epochs first, then with three: 1, 2/3 and 1/3 of the way from the last to the first rate.
+    assert rates[1:] == pytest.approx([0.01 * (share * 0.99 + 0.01) for share in (2 / 3, 1 / 3)])
