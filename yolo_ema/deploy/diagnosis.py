@@ -191,7 +191,7 @@ def _misplaced(sides: Sides, images: Sequence[GateImage]) -> Iterator[str]:
         if np.abs(factor * ours[:, axis] + shift - theirs[:, axis]).max() > 1.0 + 0.001 * abs(ours[:, axis]).max():
             return
         factors.append(float(factor))
-        shifts.append(float(shift))
+        shifts.append(round(float(shift), 1) + 0.0)  # no -0
     if max(abs(factor - 1) for factor in factors) < 0.002 and max(map(abs, shifts)) < 0.2:
         return
     yield (
