@@ -14,6 +14,7 @@ from tqdm import tqdm
 from yolo_ema.deploy.gate import prove
 from yolo_ema.deploy.names import unproven_path
 from yolo_ema.deploy.verdict import NOT_PROVEN, GateLimits, Verdict
+from yolo_ema.engine.export_limits import check_request
 from yolo_ema.engine.exporting import Artifact, export_artifact, final_path, publish
 from yolo_ema.engine.loading import load_model
 from yolo_ema.errors import CheckFailedError
@@ -108,6 +109,8 @@ def export(options: ExportOptions) -> ExportResult:
         MachineError: the format cannot be written on this machine.
     """
     loaded = load_model(options.weights, trust=options.trust)
+    for name in options.format:  # the last format's refusal should not come after the first one's proof
+        check_request(name, options, loaded.model)
     files: list[ExportedFile] = []
     for name in tqdm(options.format, desc="export", unit="format", file=sys.stderr, disable=not sys.stderr.isatty()):
         with tempfile.TemporaryDirectory(prefix="yolo-ema-export-") as folder:

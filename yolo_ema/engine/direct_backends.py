@@ -162,9 +162,10 @@ class NcnnBackend(DirectBackend):
         self._net.opt.use_vulkan_compute = False
         self._net.opt.num_threads = self._threads_each
         self._net.opt.openmp_blocktime = 0
-        if self._precision == "f32":
-            for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        if self._precision != "auto":
+            for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic"):
                 setattr(self._net.opt, f"use_{name}", False)
+            self._net.opt.use_bf16_storage = self._precision == "bf16"
         if self._net.load_param(str(weight)) or self._net.load_model(str(Path(weight).with_suffix(".bin"))):
             raise ValueError("ncnn cannot read it")
         self._names = self._net.input_names()[0], self._net.output_names()[0]

@@ -78,7 +78,7 @@ class Runtime:
         multi_label: a box may bear several classes, as in Ultralytics' validation.
         rectangular: shrink the input to the images' shape where the format allows it.
         nms_free: take the head that needs no NMS, where a ``.pt`` has one; by default Ultralytics takes the other.
-        precision: of an OpenVINO file on the CPU: ``f32``, ``bf16``, or ``auto`` for what OpenVINO finds fastest on this processor.
+        precision: of an OpenVINO or ncnn file on the CPU: ``f32``, ``bf16``, or ``auto`` for what its runtime takes by itself here.
         joined: images of a call go through an exported file in one forward pass where it takes several; otherwise a CPU sees them
             one by one, where batches gain nothing.
         adjust: for finding a file's fault: what is done to the network's input (B, 3, H, W), RGB in 0…1, before it goes in.
