@@ -131,9 +131,9 @@ VERBS = (
         "yolo_ema.options.ablate:AblateOptions",
         "yolo_ema.studies.ablation:ablate",
         (
-            "ablate experiments/placement.yaml --data visdrone",
+            "ablate experiments/full/placement.yaml --device 0",
             "ablate experiments/placement.yaml --list",
-            "ablate experiments/placement.yaml --only none:0 both:0",
+            "ablate experiments/full/placement.yaml --only none:0 both:0",
             "ablate experiments/placement.yaml --report-only --markdown docs/experiments.md",
         ),
     ),

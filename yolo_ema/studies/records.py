@@ -86,8 +86,8 @@ def _from_elsewhere(records: Records, arm: Arm, seed: int, folder: Path) -> dict
     study = records.study
     digest = study.settings_sha256(arm)
     for path in sorted(folder.parent.glob(f"*/*-seed{seed}.json")):
-        found = read_json(path) if path.parent != folder else {}
-        if found.get("settings_sha256") != digest or found["seed"] != seed:
+        found = _load(path) if path.parent != folder else None
+        if not isinstance(found, dict) or found.get("settings_sha256") != digest or found["seed"] != seed:
             continue
         complete = not Records(study, {(arm.name, seed): found}).missing(arm.name, seed)
         if complete and all(_differing(found, other) is None for other in records.runs.values()):
@@ -106,10 +106,7 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
     Raises:
         DataError: it is none, or was made under other settings, which the message names.
     """
-    try:
-        record = read_json(path)
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}; restore it, or remove it to have its run made again") from error
+    record = _load(path)
     missing = [key for key in _ENTRIES if not isinstance(record, dict) or key not in record]
     if missing:
         raise DataError(f"{path} is no record of a study: it lacks {', '.join(missing)}")
@@ -123,6 +120,13 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
             "undo the change, give the study another name, or move the record away to have its run made again"
         )
     return dict(record)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON: {error}; restore it, or remove it to have its run made again") from error
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> Iterable[str]:
