@@ -1,4 +1,4 @@
-"""Images that workers look at side by side give the boxes that each gives alone, to the bit, in their order."""
+"""Images that workers look at side by side give the boxes that each gives alone, in their order."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ def three_threads(monkeypatch):
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("kind", ["pt", "onnx", "openvino"])
-def test_together_as_alone(files, kind, three_threads):
+@pytest.mark.parametrize(("kind", "tolerance"), [("pt", 0), ("onnx", 0), ("openvino", 1e-3)])
+def test_together_as_alone(files, kind, tolerance, three_threads):
+    """To the bit; OpenVINO's sums depend in their last digits on how many threads make them."""
     runtime = Runtime(files[kind], device="cpu", conf=0.1)
     alone = [runtime([image])[0] for image in PICTURES]
     assert runtime.at_once == 3
     together = runtime(PICTURES)
     assert sum(map(len, alone)) > 50
     for one, other in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
     assert set(runtime.seconds) == {"preprocess", "inference", "postprocess"}
 
 
