@@ -143,16 +143,15 @@ def prove(
 
 def _setup(artifact: Path, weights: Path, limits: GateLimits, *, device: str, trust: bool) -> Setup:
     try:
-        entries = artifact_metadata.read_entries(artifact)
-        facts = artifact_metadata.ArtifactMetadata.from_entries(entries)
+        facts = artifact_metadata.read(artifact)
     except (WeightsError, MachineError):
         raise
     except Exception as error:  # each format has errors of its own for a file that is cut short
         raise WeightsError(
             f"{artifact} is damaged: {(str(error).strip() or type(error).__name__).splitlines()[0][:200]}"
         ) from error
-    conf = float(entries.get("conf", _BUILT_IN_CONF)) if facts.nms else None
-    iou = float(entries.get("iou", _IOU)) if facts.nms else _IOU
+    conf = (_BUILT_IN_CONF if facts.conf is None else facts.conf) if facts.nms else None
+    iou = facts.iou if facts.nms and facts.iou is not None else _IOU
     return Setup(artifact, weights, facts, Tolerance(limits.px, limits.score), conf, iou, device, trust)
 
 

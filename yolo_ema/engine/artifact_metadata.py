@@ -45,6 +45,8 @@ class ArtifactMetadata:
         nms: NMS is inside.
         nms_free: the head that needs no NMS is inside.
         max_det: the most boxes an image, where it chooses them by itself.
+        conf: lowest score that it gives, where NMS is inside.
+        iou: overlap above which it drops the weaker of two boxes, where NMS is inside.
         precision: fp32, fp16 or int8.
         channel_order: of the input, RGB.
         pixel_scale: what bytes are multiplied with.
@@ -65,6 +67,8 @@ class ArtifactMetadata:
     nms: bool = False
     nms_free: bool = False
     max_det: int | None = None
+    conf: float | None = None
+    iou: float | None = None
     precision: str | None = None
     channel_order: str | None = None
     pixel_scale: float | None = None
@@ -93,6 +97,8 @@ class ArtifactMetadata:
             nms=nms,
             nms_free=bool(found.get("end2end")) and not nms,
             max_det=_of(int, found.get("max_det")),
+            conf=_of(float, found.get("conf")),
+            iou=_of(float, found.get("iou")),
             precision=_of(str, found.get("precision")),
             channel_order=_of(str, found.get("channel_order")),
             pixel_scale=_of(float, found.get("pixel_scale")),

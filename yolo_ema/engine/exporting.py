@@ -131,6 +131,8 @@ def _made(name: str, options: ExportOptions, loaded: LoadedModel, settings: dict
     entries = artifact_metadata.own_entries(
         loaded, precision=options.quantize or "fp32", max_det=options.max_det, weights_sha256=sha256_of(options.weights)
     )
+    if options.nms:
+        entries |= {"conf": options.conf, "iou": options.iou}
     run = partial(run_exporter, loaded.model, name, stem=_stem(options), entries=entries)
     if not int8:
         made = run(settings, folder)

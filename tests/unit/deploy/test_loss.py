@@ -1,0 +1,79 @@
+"""fp16 and int8 are judged by what they lose of the official figures."""
+
+from __future__ import annotations
+
+import faulty_files as faults
+import pytest
+from lively_weights import lively_model, save
+
+from yolo_ema.deploy import gate
+from yolo_ema.deploy.gate import prove
+from yolo_ema.deploy.verdict import FAILED, NOT_PROVEN, PASSED, GateLimits, Loss
+from yolo_ema.scenes.dataset import write_dataset
+from yolo_ema.visdrone.annotations import CLASS_NAMES
+
+
+@pytest.fixture
+def half(good, tmp_path):
+    """A file that says that it is fp16, and drifts as such files do."""
+
+    def make(factor: float = 1.01):
+        def surgery(model) -> None:
+            faults.scaled_convolution(8, factor)(model)
+            faults.metadata(precision="fp16")(model)
+
+        return faults.spoilt(good, tmp_path / "half.onnx", surgery)
+
+    return make
+
+
+@pytest.fixture
+def loses(monkeypatch):
+    """Return a function after which the measurement gives these figures."""
+
+    def fake(ap: tuple[float, float], ap50: tuple[float, float]) -> None:
+        monkeypatch.setattr(gate, "measure_loss", lambda _sides, data: Loss(data, 97, ap, ap50))
+
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("ap", "ap50", "limits", "status", "says"),
+    [
+        ((20.0, 19.5), (35.0, 34.0), GateLimits(), PASSED, ""),
+        ((20.0, 18.5), (35.0, 34.0), GateLimits(), FAILED, "fp16 loses 1.50 points of official AP on 97 images of set"),
+        ((20.0, 19.5), (35.0, 32.5), GateLimits(), FAILED, "fp16 loses 2.50 points of official AP50 on 97 images of set"),
+        ((20.0, 18.5), (35.0, 34.0), GateLimits(ap_loss=2.0), PASSED, ""),
+        ((0.8, 0.8), (35.0, 34.0), GateLimits(), NOT_PROVEN, "any file would pass"),
+    ],
+)
+def test_loss_is_held_to_the_limits(half, loses, gate_weights, gate_pictures, ap, ap50, limits, status, says):
+    loses(ap, ap50)
+    verdict = prove(half(), gate_weights, limits, images=[gate_pictures], data="set")
+    assert verdict.status == status, verdict.reasons
+    assert says in " ".join(verdict.reasons)
+    assert verdict.cases[0].box_px > 0, "boxes are compared and shown, and not held to a float file's tolerance"
+    found = verdict.as_json()["loss"]
+    assert found["loss"] == {"AP": ap[0] - ap[1], "AP50": ap50[0] - ap50[1]}
+    assert f"loss {ap[0] - ap[1]:+.2f}" in verdict.as_text()
+
+
+def test_without_data_nothing_is_proven(half, gate_weights, gate_pictures):
+    verdict = prove(half(1.0), gate_weights, images=[gate_pictures])
+    assert verdict.status == NOT_PROVEN
+    assert "name one with --data" in verdict.reasons[0]
+
+
+@pytest.mark.slow
+def test_measured_on_a_dataset_both_see_the_same(made, gate_pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the prepared dataset goes there
+    model = lively_model("tiny")
+    model.names = dict(enumerate(CLASS_NAMES))
+    weights = save(model, tmp_path / "named.pt")
+    file = faults.spoilt(made(weights), tmp_path / "half.onnx", faults.metadata(precision="fp16"))
+    data = write_dataset(tmp_path / "drawn", train=0, val=3, image_wh=(320, 192))
+    verdict = prove(file, weights, images=[gate_pictures], data=str(data))
+    assert verdict.loss is not None
+    assert verdict.loss.images == 3
+    assert verdict.loss.ap[0] == verdict.loss.ap[1]
+    assert verdict.status == NOT_PROVEN, "weights that never learned lose nothing"
