@@ -108,3 +108,6 @@ def test_a_run_that_another_study_has_made_is_not_made_again(study, folder, tmp_
     assert ("ema", 1) not in records.runs  # measured at less than this study wants
     assert ("ema", 2) not in records.runs  # of other data
     assert records.runs["ema", 0]["arm"] == "block"
+    (folder.parent / "other" / "block-seed1.json").write_text("{")
+    with pytest.raises(DataError, match=r"other/block-seed1.json is no JSON"):
+        Records.read(study, folder)
