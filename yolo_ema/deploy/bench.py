@@ -29,7 +29,7 @@ from yolo_ema.footage.images import IMAGE_SUFFIXES
 from yolo_ema.options.bench import BenchOptions
 from yolo_ema.scenes.scene import draw_scene
 
-__all__ = ["bench"]
+__all__ = ["bench", "export_settings"]
 
 _SCENES = 4
 _SCENE_WH = (1920, 1080)
@@ -143,21 +143,7 @@ class _Bench:
         self._step("export", contender)
         with self._process() as process:
             try:
-                made = process.ask(
-                    "export",
-                    weights=str(options.weights),
-                    format_name=row.name,
-                    folder=str(folder),
-                    quantize=row.quantize,
-                    imgsz=options.imgsz,
-                    data=options.data,
-                    calibrate=[str(path) for path in options.calibrate],
-                    conf=options.conf,
-                    iou=options.iou,
-                    max_det=options.max_det,
-                    device=contender.device,
-                    trust=options.trust,
-                )
+                made = process.ask("export", folder=str(folder), device=contender.device, **export_settings(row, options))
                 contender.path = Path(made["path"])
             except MachineError as error:
                 contender.fail(str(error))
@@ -256,6 +242,23 @@ class _Bench:
     def _step(self, what: str, contender: _Contender) -> None:
         self._progress.set_postfix_str(f"{what} {contender.row.label}", refresh=False)
         self._progress.update()
+
+
+def export_settings(row: BenchRow, options: BenchOptions) -> dict[str, Any]:
+    """Return what a row's export is asked for; what int8 is calibrated on is for int8 alone."""
+    int8 = row.quantize == "int8"
+    return {
+        "weights": str(options.weights),
+        "format_name": row.name,
+        "quantize": row.quantize,
+        "imgsz": list(options.imgsz),
+        "data": options.data if int8 else None,
+        "calibrate": [str(path) for path in options.calibrate] if int8 else [],
+        "conf": options.conf,
+        "iou": options.iou,
+        "max_det": options.max_det,
+        "trust": options.trust,
+    }
 
 
 @contextlib.contextmanager

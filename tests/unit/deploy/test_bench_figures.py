@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from yolo_ema.deploy.bench import export_settings
 from yolo_ema.deploy.bench_advice import advice
 from yolo_ema.deploy.bench_agreement import EXACT, BoxAgreement, box_agreement
 from yolo_ema.deploy.bench_result import BenchResult
 from yolo_ema.deploy.bench_row import BenchRow, Round
 from yolo_ema.errors import ConfigError
 from yolo_ema.options.bench import USUAL_FORMATS, BenchOptions
+from yolo_ema.options.export import ExportOptions
 
 SAME = BoxAgreement(boxes=50, unmatched=0, ties=0, box_px=1e-4, score=1e-5)
 ABOUT = {
@@ -157,6 +159,18 @@ def test_a_busy_machine_is_said():
     busy = BenchResult(Path("w.pt"), (row("pt", 100),), ABOUT | {"load_average": [7.0, 8.0]})
     assert "trust the ratios" in busy.as_text()
     assert "trust the ratios" not in BenchResult(Path("w.pt"), (row("pt", 100),), ABOUT | {"load_average": [0.2, 1.4]}).as_text()
+
+
+@pytest.mark.parametrize("quantize", [None, "fp16", "int8"])
+def test_every_row_asks_for_an_export_that_makes_sense(quantize):
+    options = BenchOptions(weights=Path("w.pt"), quantize=("fp16", "int8"), calibrate=(Path("photos"),), imgsz=(96, 160))
+    asked = export_settings(BenchRow("onnx", quantize), options)
+    assert bool(asked["calibrate"]) == (quantize == "int8")
+    format_name, paths = asked.pop("format_name"), [Path(one) for one in asked.pop("calibrate")]
+    asked |= {"weights": Path(asked["weights"]), "imgsz": tuple(asked["imgsz"])}
+    assert (
+        ExportOptions(format=(format_name,), calibrate=tuple(paths), **asked).quantize == quantize
+    )  # it refuses what does not fit
 
 
 def test_options_name_every_fault():
