@@ -60,5 +60,7 @@ def _problems(name: str, options: ExportOptions, model: Any) -> Iterator[str]:
         yield f"it has no fp16; {', '.join(sorted(FP16_FORMATS))} have"
     if options.quantize == "int8" and name not in INT8_FORMATS | _CALIBRATED:
         yield f"it has no int8; {', '.join(sorted(INT8_FORMATS))} have"
+    if options.quantize == "int8" and name in {"onnx", "openvino"} and options.batch > 1 and not options.dynamic:
+        yield "int8 is calibrated one image at a time: leave --batch out, or give --dynamic"
     if options.quantize != "int8" and name in _CALIBRATED:
         yield "its files are int8: give --quantize int8, and --data or --calibrate for images to calibrate on"

@@ -31,6 +31,7 @@ def check(name: str, *, nms_free: bool = False, **options: object) -> None:
     ("paddle", {"quantize": "fp16"}, r"it has no fp16; .*onnx, openvino"),
     ("ncnn", IMAGES, r"it has no int8; .*onnx, openvino"),
     ("torchscript", IMAGES, r"it has no int8"),
+    ("onnx", {"batch": 4, **IMAGES}, r"leave --batch out, or give --dynamic"),
     *((name, {}, r"its files are int8: give --quantize int8, and --data or --calibrate") for name in INT8_ALWAYS),
 ])  # fmt: skip
 def test_refused(name, options, says):
