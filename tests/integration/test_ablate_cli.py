@@ -79,6 +79,7 @@ def _child_is_gone(lock: Path) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a dozen starts of Python with torch, on machines that do other things besides
 def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
     runs, records = place / "runs" / "ablate" / "tiny", place / "records" / "tiny"
     process = _start(place)
@@ -94,7 +95,7 @@ def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
     assert [run["state"] for run in listed["runs"]] == ["training", "left"]
     assert 1 <= listed["runs"][0]["epochs"] <= EPOCHS
 
-    done = yolo_ema_command(*WORDS, "--json", cwd=place)
+    done = yolo_ema_command(*WORDS, "--json", cwd=place, timeout=1500)
     assert done.code == 0, done.err[-3000:]
     assert {path.name for path in records.iterdir()} == {"none-seed3.json", "ema-seed3.json"}
     none, ema = (json.loads((records / f"{arm}-seed3.json").read_text()) for arm in ("none", "ema"))
