@@ -139,8 +139,8 @@ class Detector:
             SourceError: an image cannot be read, or an array has another shape or type.
         """
         if isinstance(image, str) or not isinstance(image, Sequence):
-            return self._results(*self.detect_frames([_frame_of(image, self.max_pixels)]))
-        return [self._results(*self.detect_frames([_frame_of(one, self.max_pixels)])) for one in image]
+            return self._results(self.detect_frames([_frame_of(image, self.max_pixels)])[0])
+        return [self._results(self.detect_frames([_frame_of(one, self.max_pixels)])[0]) for one in image]
 
     def stream(self, source: Place | Sequence[Place], *, every_frame: bool = False, fps: float = 30.0) -> Iterator[Results]:
         """Yield one result a frame of videos, cameras, network streams, images, folders or patterns.
@@ -173,7 +173,7 @@ class Detector:
                     if self.track and event.source.is_video:
                         rate = event.footage.frame_rate if event.footage else None
                         found = self.tracker(trackers, event.source.name, rate).update(found)
-                    picture = event.source.picture_of(event.frame.index)
+                    picture = event.source.picture_of(found.frame.index)
                     yield self._results(found, picture.name if picture else event.source.name)
                 if event.problem and event.ended:
                     failed.append(event.problem)
