@@ -65,7 +65,8 @@ def test_an_installed_wheel_finds_the_shipped_weights(wheel, tmp_path):
         "from yolo_ema.engine.detector import default_weights\n"
         "print(default_weights())\n"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-I", "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = Path(done.stdout.strip())
     assert found.is_relative_to(tmp_path)
