@@ -42,8 +42,8 @@ class GateLimits:
         ap50_loss: largest loss of official AP50, percent points; for fp16 and int8.
     """
 
-    px: float = 0.05
-    score: float = 0.001
+    px: float = 0.02
+    score: float = 0.0005
     ap_loss: float = 1.0
     ap50_loss: float = 2.0
 

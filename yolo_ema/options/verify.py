@@ -24,7 +24,7 @@ class VerifyOptions(Options):
     tolerance_px: float = option(
         0.05, help="largest difference of a box's side, in pixels of the input, that a float file may show"
     )
-    tolerance_score: float = option(0.001, help="largest difference of a score, as a share of it, that a float file may show")
+    tolerance_score: float = option(0.0005, help="largest difference of a score, as a share of it, that a float file may show")
     max_ap_loss: float = option(1.0, help="largest loss of official AP on --data, in percent points")
     max_ap50_loss: float = option(2.0, help="largest loss of official AP50 on --data, in percent points")
     accept: bool = option(False, help="take -unproven out of the file's name if it passes")
