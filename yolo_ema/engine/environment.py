@@ -8,6 +8,9 @@ What is set, where the user has not set it:
     GOMP_SPINCOUNT=10000      torch's threads soon sleep where they wait for each other: on a busy machine they would burn the time
                               that the others need (docs/speed.md); left alone where OMP_WAIT_POLICY or KMP_BLOCKTIME is set
 
+OpenVINO and NNCF send word of their use unless a user has forbidden it; without their package openvino_telemetry they don't, and it
+can't be imported in this process from here on, unless it already was.
+
 A script that imports Ultralytics first has made these choices itself. What this project promises does not rest on them:
 `loading` checks weights by itself, and `offline.confined` keeps Ultralytics from installing and downloading.
 """
@@ -45,6 +48,7 @@ def cache_dir() -> Path:
 
 
 def _prepare_environment() -> None:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes importing it an ImportError
     if not any(os.environ.get(name) for name in _WAITING):
         os.environ["GOMP_SPINCOUNT"] = _SPINS  # read when torch is loaded
     if "ultralytics" in sys.modules:
