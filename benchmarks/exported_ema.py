@@ -54,20 +54,33 @@ def networks(name: str) -> dict[str, nn.Module]:
     ours = build_model(name).eval()
     ours.task = "detect"
     ours.names = {index: str(index) for index in range(10)}
-    made = {"without": copy.deepcopy(ours), "direct": copy.deepcopy(ours), "ours": ours}
-    for index, layer in enumerate(ours.model):
+    for layer in ours.model:
         if isinstance(layer, EfficientMultiScaleAttention):
             for parameter in layer.parameters():
                 parameter.data.normal_(std=0.3)
+    spread(ours)
+    made = {"without": copy.deepcopy(ours), "direct": copy.deepcopy(ours), "ours": ours}
+    for index, layer in enumerate(ours.model):
+        if isinstance(layer, EfficientMultiScaleAttention):
             for kind, block in (("without", nn.Identity()), ("direct", direct_of(layer))):
                 block.i, block.f, block.type = layer.i, layer.f, kind
                 made[kind].model[index] = block
     return made
 
 
+def spread(model: nn.Module) -> None:
+    """Fit batch normalisation to noise, so that the maps of a network that was not trained do not fade away."""
+    norms = [one for one in model.modules() if isinstance(one, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.rand(2, 3, 256, 256))
+    model.eval()
+
+
 def export(model: nn.Module, format_name: str, size: int, folder: Path) -> Path:
     """Write a network as `yolo-ema export` does."""
-    settings = {"mode": "export", "format": format_name, "imgsz": [size, size], "device": "cpu", "data": None}
+    settings = {"mode": "export", "format": format_name, "imgsz": [size, size], "batch": 1, "device": "cpu", "data": None}
     return run_exporter(model, format_name, settings, folder, stem="network", entries={})
 
 
