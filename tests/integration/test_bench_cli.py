@@ -16,6 +16,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_runtimes_take_turns_and_faults_are_rows_of_their_own(folder, yolo_ema_command):
     (folder / "damaged.onnx").write_bytes(b"no network")
     done = yolo_ema_command(

@@ -66,6 +66,16 @@ class DirectBackend(BaseBackend):
         """Return the same file for several workers at once, each with so many threads."""
         return type(self)(self._weights, self.device, self._precision, workers=workers, threads_each=threads_each)
 
+    @property
+    def threads(self) -> int:
+        """How many threads it computes with, over all workers."""
+        return self._workers * self._threads_each
+
+    @property
+    def computed_in(self) -> str | None:
+        """The precision it computes in by its own word, as f32, bf16 or f16; None where it does not say."""
+        return None
+
     @abstractmethod
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return what `forward` takes, for each image."""
@@ -110,6 +120,11 @@ class OpenVinoBackend(DirectBackend):
             config["INFERENCE_PRECISION_HINT"] = self._precision
         self._compiled = core.compile_model(steps.build(), "CPU", config)
         self._requests = threading.local()
+
+    @property
+    def computed_in(self) -> str:
+        """The precision that OpenVINO has chosen or was given."""
+        return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return each image as (1, H, W, 3) uint8."""
@@ -169,6 +184,13 @@ class NcnnBackend(DirectBackend):
         if self._net.load_param(str(weight)) or self._net.load_model(str(Path(weight).with_suffix(".bin"))):
             raise ValueError("ncnn cannot read it")
         self._names = self._net.input_names()[0], self._net.output_names()[0]
+
+    @property
+    def computed_in(self) -> str:
+        """What ncnn is allowed; on ARM it then takes fp16 where the processor can."""
+        options = self._net.opt
+        halves = options.use_fp16_storage and platform.machine().lower() in {"aarch64", "arm64"}
+        return "f16" if halves else "bf16" if options.use_bf16_storage else "f32"
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return each image as (3, H, W) float32, RGB in 0…1."""
