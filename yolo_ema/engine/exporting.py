@@ -77,7 +77,8 @@ def export_artifact(name: str, options: ExportOptions, loaded: LoadedModel, fold
     settings = _settings(name, options, loaded)
     check_request(name, options, loaded.model)
     size_hw = settings["imgsz"]
-    if options.imgsz and size_hw != [options.imgsz[0], options.imgsz[-1]]:
+    # Said once, however many formats there are.
+    if name == options.format[0] and options.imgsz and size_hw != [options.imgsz[0], options.imgsz[-1]]:
         asked, raised = ",".join(map(str, options.imgsz)), ",".join(map(str, size_hw))
         print(f"--imgsz {asked} is raised to {raised}: multiples of the stride, {loaded.stride}", file=sys.stderr)  # noqa: T201 - no result
     started = time.perf_counter()
