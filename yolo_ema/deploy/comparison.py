@@ -17,11 +17,11 @@ _LEAST_SCORE = 0.01
 _NEIGHBOUR_IOU = 0.4
 """What NMS may keep in a box's stead overlaps it at least this much: the thresholds in use lie above."""
 
-_EXCUSABLE = 0.25
-"""Where more of the boxes differ, no choice of NMS is to blame."""
+_ANOTHER_IOU, _ANOTHER_PX = 0.95, 1.0
+"""Boxes of a pair that overlap less, or lie farther apart, are plainly two proposals of the network, not one that drifted."""
 
-_ANOTHER_IOU = 0.95
-"""Boxes of a pair that overlap less are plainly two proposals of the network, not one that drifted."""
+_TRIED = 20
+"""Where of so many boxes none is proposed, the others are not looked for."""
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,9 @@ def compare_image(
     renamed = matching.renamed
     excused_pairs = np.zeros(len(px), bool)
     excused = len(matching.lost) - len(lost) + len(matching.extra) - len(extra)
-    suspects = int(wrong.sum()) + len(lost) + len(extra) + len(renamed)
-    if 0 < suspects <= _EXCUSABLE * (len(reference) + len(other)):
+    if wrong.any() or len(lost) or len(extra) or len(renamed):
         judge: _Judge = (
-            _Seen(reference, other, proposals(), tolerance, scale) if proposals else _Likely(reference, other, tolerance)
+            _Seen(reference, other, proposals(), tolerance, scale) if proposals else _Likely(reference, other, tolerance, scale)
         )
         excused_pairs[wrong] = judge.pairs(matching.pairs[wrong])
         free_lost, free_extra, free_renamed = judge.of_weights(lost), judge.of_file(extra), judge.renamed(renamed)
@@ -209,7 +208,12 @@ class _Seen:
         return self.pairs(pairs)
 
     def _proposed(self, rows: np.ndarray, proposals: np.ndarray) -> np.ndarray:
-        return np.array([self._is_proposed(row, proposals) for row in rows], dtype=bool)
+        found = np.zeros(len(rows), dtype=bool)
+        for number, row in enumerate(rows):
+            found[number] = self._is_proposed(row, proposals)
+            if number == _TRIED and not found.any():
+                break
+        return found
 
     def _is_proposed(self, row: np.ndarray, proposals: np.ndarray) -> bool:
         near = np.abs(proposals[:, :4] - row[:4]).max(axis=1, initial=0.0) <= self._px
@@ -219,8 +223,8 @@ class _Seen:
 class _Likely:
     """Excuses by what was kept, where the proposals cannot be seen."""
 
-    def __init__(self, reference: np.ndarray, other: np.ndarray, tolerance: Tolerance) -> None:
-        self._reference, self._other, self._tolerance = reference, other, tolerance
+    def __init__(self, reference: np.ndarray, other: np.ndarray, tolerance: Tolerance, scale: float) -> None:
+        self._reference, self._other, self._tolerance, self._scale = reference, other, tolerance, scale
 
     def of_weights(self, indices: np.ndarray) -> np.ndarray:
         """Say which of the weights' boxes have a neighbour among the file's."""
@@ -233,7 +237,8 @@ class _Likely:
     def pairs(self, pairs: np.ndarray) -> np.ndarray:
         """Say which pairs are plainly two proposals."""
         first, second = self._reference[pairs[:, 0]], self._other[pairs[:, 1]]
-        return np.diagonal(overlaps(first, second)) < _ANOTHER_IOU
+        px = np.abs(first[:, :4] - second[:, :4]).max(axis=1, initial=0.0) * self._scale
+        return (np.diagonal(overlaps(first, second)) < _ANOTHER_IOU) | (px > _ANOTHER_PX)
 
     def renamed(self, pairs: np.ndarray) -> np.ndarray:
         """Say which boxes score alike under both classes."""

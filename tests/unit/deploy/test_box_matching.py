@@ -169,11 +169,21 @@ def test_box_at_the_lowest_score_may_stand_alone():
     assert len(compare_image("a", weak, weak[:-1], TIGHT, lowest=0.2).lost) == 1
 
 
-def test_many_differences_are_no_choice_of_nms():
-    """The proposals are not even asked for."""
-    ours = crowd()
-    found = compare_image("a", ours, ours[:5], TIGHT, proposals=lambda: pytest.fail("asked"))
-    assert len(found.lost) == 15
+def test_of_weights_that_score_alike_all_over_nms_may_choose_every_box_otherwise():
+    """Each box of the one lies a grid step beside that of the other, and both networks propose all of them."""
+    ours = np.array([[8 * i, 0, 8 * i + 120, 120, 0.1, 0] for i in range(0, 60, 10)], np.float64)
+    theirs = ours + np.array([8, 0, 8, 0, 0, 0])
+    proposed = np.vstack([ours[:, :5], theirs[:, :5]])
+    found = compare_image("a", ours, theirs, TIGHT, proposals=lambda: Proposals(proposed, proposed))
+    assert (found.boxes, found.ties) == (0, 6)
+    assert found.box_px == 0.0
+
+
+def test_boxes_that_nobody_proposes_are_all_lost():
+    ours = crowd(60)
+    proposed = np.column_stack([ours[:, :4], ours[:, 4]])
+    found = compare_image("a", ours, ours[:5], TIGHT, proposals=lambda: Proposals(proposed, proposed[:5]))
+    assert len(found.lost) == 55
 
 
 @settings(max_examples=20, deadline=None)
