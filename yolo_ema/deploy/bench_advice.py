@@ -15,8 +15,8 @@ _ALIKE = 0.05
 def advice(rows: Sequence[BenchRow]) -> str:
     """Return what the figures recommend.
 
-    The fastest of those is taken that give the boxes of the weights; of equally fast ones that with the least memory. A faster one
-    whose boxes differ is named with what is not known of it.
+    The fastest of those is taken that give the boxes of the weights; of equally fast ones that with the least processor time.
+    A faster one whose boxes differ is named with what is not known of it.
     """
     ran = [row for row in rows if row.ran]
     if not ran:
@@ -28,7 +28,7 @@ def advice(rows: Sequence[BenchRow]) -> str:
     proper = [row for row in same_input if row.is_weights or (row.agreement is not None and row.agreement.same)]
     fastest = min(row.latency for row in proper)
     alike = [row for row in proper if row.latency <= fastest * (1 + _ALIKE)]
-    best = min(alike, key=lambda row: row.facts["peak_memory_bytes"])
+    best = min(alike, key=lambda row: row.cpu)
     return " ".join([_choice(best, alike), *_caveats(best, ran, same_input)])
 
 
@@ -40,7 +40,9 @@ def _choice(best: BenchRow, alike: Sequence[BenchRow]) -> str:
         if agreement:
             figures += f", with its boxes ({agreement.boxes} within {agreement.box_px:.2g} px)"
     others = [f"{_called(row)} {_ms(row)}" for row in alike if row is not best]
-    equal = f"; of those within {_ALIKE:.0%} of the fastest ({', '.join(others)}) it holds the least memory" if others else ""
+    equal = (
+        f"; of those within {_ALIKE:.0%} of the fastest ({', '.join(others)}) it takes the least processor time" if others else ""
+    )
     return f"Take {figures}{equal}."
 
 

@@ -16,7 +16,8 @@ __all__ = ["EXACT", "BoxAgreement", "box_agreement"]
 EXACT = Tolerance(px=ExportOptions.tolerance_px, score=ExportOptions.tolerance_score)
 """How far the boxes of a float32 file may lie from those of its weights to be called the same: the proof's own default."""
 
-_MOST_UNMATCHED = 0.01
+_FEW = 0.02
+"""Share of the boxes that may be unmatched or ties: where two networks differ in the last digit NMS rarely breaks a tie otherwise."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class BoxAgreement:
             counts; neither among the unmatched nor in the differences. Told apart only where both sides are float32.
         box_px: largest difference of a side, in pixels of the network's input.
         score: largest difference of a score, 0…1.
+        score_share: the same as a share of the score.
     """
 
     boxes: int
@@ -37,12 +39,13 @@ class BoxAgreement:
     ties: int
     box_px: float
     score: float
+    score_share: float
 
     @property
     def same(self) -> bool:
         """Whether these are the boxes of the weights but for rounding."""
-        few = self.unmatched <= _MOST_UNMATCHED * self.boxes
-        return self.boxes > 0 and few and self.box_px <= EXACT.px and self.score <= EXACT.score
+        few = self.unmatched + self.ties <= _FEW * self.boxes
+        return self.boxes > 0 and few and self.box_px <= EXACT.px and self.score_share <= EXACT.score
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as plain values."""
@@ -73,18 +76,22 @@ def box_agreement(
         for first, second, size in zip(reference, other, sizes_hw, strict=True)
     ]
     boxes = sum(map(len, reference))
-    if lossy:
+    ties = sum(one.ties for one in found)
+    if lossy or ties > _FEW * boxes:  # so many are no ties
+        pairs = sum(len(one.px) for one in found)
         return BoxAgreement(
             boxes,
-            unmatched=boxes + sum(map(len, other)) - 2 * sum(len(one.px) for one in found),
+            unmatched=boxes + sum(map(len, other)) - 2 * pairs,
             ties=0,
             box_px=max((float(one.px.max(initial=0.0)) for one in found), default=0.0),
             score=max((float(np.abs(one.scores).max(initial=0.0)) for one in found), default=0.0),
+            score_share=max((float(one.shares.max(initial=0.0)) for one in found), default=0.0),
         )
     return BoxAgreement(
         boxes,
         unmatched=sum(len(one.lost) + len(one.extra) + 2 * len(one.renamed) for one in found),
-        ties=sum(one.ties for one in found),
+        ties=ties,
         box_px=max((one.box_px for one in found), default=0.0),
         score=max((one.score for one in found), default=0.0),
+        score_share=max((one.score_share for one in found), default=0.0),
     )
