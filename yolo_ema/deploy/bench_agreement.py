@@ -17,7 +17,7 @@ EXACT = Tolerance(px=ExportOptions.tolerance_px, score=ExportOptions.tolerance_s
 """How far the boxes of a float32 file may lie from those of its weights to be called the same: the proof's own default."""
 
 _FEW = 0.02
-"""Share of the boxes that may be unmatched or ties: where two networks differ in the last digit NMS rarely breaks a tie otherwise."""
+"""Share of the boxes that may be unmatched or ties: where two networks differ in the last digit NMS rarely breaks a tie so."""
 
 
 @dataclass(frozen=True)
