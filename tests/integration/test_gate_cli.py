@@ -45,6 +45,7 @@ def test_good_file_passes_with_a_table_and_a_report(folder, yolo_ema_command, tm
     assert report["cases"][0]["images"] >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("surgery", "says"),
     [

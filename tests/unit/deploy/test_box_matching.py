@@ -16,6 +16,11 @@ TIGHT = Tolerance(px=0.05, score=0.001)
 ROW = np.array([[10, 10, 30, 30, 0.9, 1]], np.float32)
 
 
+def nothing_proposed() -> Proposals:
+    """Nobody proposed anything else: no difference is excused."""
+    return Proposals(np.empty((0, 14)), np.empty((0, 14)))
+
+
 def rows_of(random: np.random.Generator, count: int, spread: float = 500.0, classes: int = 3) -> np.ndarray:
     corner = random.uniform(0, spread, (count, 2))
     sizes = random.uniform(5, 50, (count, 2))
@@ -87,16 +92,16 @@ def test_every_box_is_in_one_place_of_the_matching(count, seed):
 
 def test_difference_is_measured_at_the_input():
     other = ROW + np.array([0, 2, 0, 0, -0.1, 0], np.float32)
-    found = compare_image("a", ROW, other, TIGHT, scale=0.5)
+    found = compare_image("a", ROW, other, TIGHT, scale=0.5, proposals=nothing_proposed)
     assert (found.boxes, found.box_px) == (1, 1.0)
     assert found.score == pytest.approx(0.1)
     assert found.score_share == pytest.approx(0.1 / 0.9)
 
 
 def test_box_of_another_class_or_place():
-    renamed = compare_image("a", ROW, ROW + np.array([0, 0, 0, 0, 0, 1], np.float32), TIGHT)
+    renamed = compare_image("a", ROW, ROW + np.array([0, 0, 0, 0, 0, 1], np.float32), TIGHT, proposals=nothing_proposed)
     assert (renamed.boxes, len(renamed.renamed), len(renamed.lost)) == (0, 1, 0)
-    elsewhere = compare_image("a", ROW, ROW + np.array([50, 50, 50, 50, 0, 0], np.float32), TIGHT)
+    elsewhere = compare_image("a", ROW, ROW + np.array([50, 50, 50, 50, 0, 0], np.float32), TIGHT, proposals=nothing_proposed)
     assert (elsewhere.boxes, len(elsewhere.lost), len(elsewhere.extra)) == (0, 1, 1)
 
 
@@ -124,7 +129,7 @@ def test_box_of_no_size_matches_itself(row):
 def test_what_is_no_number_agrees_with_nothing(column):
     other = ROW.copy()
     other[0, column] = np.nan
-    found = compare_image("a", ROW, other, TIGHT)
+    found = compare_image("a", ROW, other, TIGHT, proposals=nothing_proposed)
     assert len(found.lost) or not np.isfinite(found.box_px) or not np.isfinite(found.score)
 
 
