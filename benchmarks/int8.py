@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--calibrate", type=Path, metavar="DIR", help="images to calibrate on, instead of the train split")
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--images", type=int, default=64, help="the most images to calibrate on (default: 64)")
-    parser.add_argument("--ranges", choices=tuple(ONNX_RANGES), default="minmax", help="how ranges are chosen for ONNX")
+    parser.add_argument("--ranges", choices=tuple(ONNX_RANGES), default="percentile", help="how ranges are chosen for ONNX")
     parser.add_argument("--keep", choices=tuple(CHOICES), action="append", help="only this choice; may be repeated")
     parser.add_argument("--formats", default="onnx,openvino")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each file for the time (default: 10)")

@@ -7,6 +7,7 @@ without VNNI add two products in sixteen; their inputs with one scale. What deco
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import sys
@@ -89,7 +90,7 @@ def quantize_int8(
     *,
     out: Path,
     keep_float: Sequence[str] = FLOAT_PARTS,
-    ranges: str = "minmax",
+    ranges: str = "percentile",
 ) -> Path:
     """Write the int8 twin of an exported float file; the same inputs in the same order give the same file.
 
@@ -105,7 +106,7 @@ def quantize_int8(
         `out`.
 
     Raises:
-        ConfigError: another format, or an unknown part.
+        ConfigError: another format, an unknown part, or an unknown way to choose ranges.
         DataNotFoundError: there are no inputs.
         MissingPackageError: what the format needs for it is not installed.
         MachineError: the file cannot be quantized.
@@ -114,6 +115,8 @@ def quantize_int8(
     if format_name not in {"onnx", "openvino"} or unknown:
         what = f"{unknown[0]!r} can't be kept in float; expected {' or '.join(FLOAT_PARTS)}" if unknown else f"not {format_name}"
         raise ConfigError(f"int8 is made here for onnx and openvino: {what}")
+    if ranges not in ONNX_RANGES:
+        raise ConfigError(f"ranges are chosen by {', '.join(ONNX_RANGES)}; not by {ranges!r}")
     samples = inputs if isinstance(inputs, Sequence) else list(inputs)
     if not samples:
         raise DataNotFoundError("int8 needs images to calibrate on, and none are named; name some with --calibrate or --data")
@@ -185,7 +188,7 @@ def _quantize_onnx(source: Path, inputs: Sequence[np.ndarray], out: Path, keep_f
         raise MissingPackageError("int8 for onnx needs the packages onnx and onnxruntime: pip install 'yolo-ema[onnx]'") from error
     model = onnx.load(source)
     excluded = float_nodes([(node.name, node.op_type) for node in model.graph.node], keep_float)
-    with _plain_log(), tempfile.TemporaryDirectory(prefix="yolo-ema-int8-") as folder:
+    with _plain_log(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(prefix="yolo-ema-int8-") as folder:
         made = Path(folder) / out.name
         quantization.quantize_static(
             model,

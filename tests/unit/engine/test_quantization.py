@@ -108,9 +108,10 @@ def test_it_runs_and_gives_nearly_the_same_candidates(onnx_file, int8_file, imag
     assert difference.mean() < 0.02
 
 
-def test_the_same_images_give_the_same_file(onnx_file, int8_file, images, tmp_path):
+def test_the_same_images_give_the_same_file_and_nothing_on_stdout(onnx_file, int8_file, images, tmp_path, capsys):
     again = quantize_int8(onnx_file, "onnx", calibration_inputs(images, HW, 5), out=tmp_path / "again.onnx")
     assert again.read_bytes() == int8_file.read_bytes()
+    assert capsys.readouterr().out == ""
 
 
 def test_ranges_come_from_the_images(onnx_file, tmp_path):
@@ -121,8 +122,8 @@ def test_ranges_come_from_the_images(onnx_file, tmp_path):
         scale = next(node.input[1] for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == name)
         return next(float(onnx.numpy_helper.to_array(value)) for value in graph.initializer if value.name == scale)
 
-    assert input_scale(1.0) == pytest.approx(1 / 255, rel=1e-3)
-    assert input_scale(0.5) == pytest.approx(0.5 / 255, rel=1e-3)
+    assert input_scale(1.0) == pytest.approx(1 / 255, rel=5e-3)
+    assert input_scale(0.5) == pytest.approx(0.5 / 255, rel=5e-3)
 
 
 @pytest.mark.slow
@@ -167,6 +168,8 @@ def test_wrong_requests_are_named(onnx_file, tmp_path, images):
         quantize_int8(onnx_file, "torchscript", calibration_inputs(images, HW, 1), out=tmp_path / "made")
     with pytest.raises(ConfigError, match="'neck'"):
         quantize_int8(onnx_file, "onnx", calibration_inputs(images, HW, 1), out=tmp_path / "made", keep_float=("neck",))
+    with pytest.raises(ConfigError, match="'mean'"):
+        quantize_int8(onnx_file, "onnx", calibration_inputs(images, HW, 1), out=tmp_path / "made", ranges="mean")
     with pytest.raises(ConfigError, match="0 images"):
         calibration_inputs(images, HW, 0)
 
