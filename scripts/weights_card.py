@@ -15,7 +15,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", help="prepared dataset or data YAML, whose val split scores the weights")
     parser.add_argument("--settings", nargs="+", type=Setting.parse, default=[Setting(640)], help="as in 640 960 640@640x640")
     parser.add_argument("--recommended", type=Setting.parse, default=Setting(640), help="which of them the card recommends")
-    parser.add_argument("--hours", type=float, help="what the training took, in hours of one processor thread")
+    parser.add_argument("--hours", type=float, help="what the training took, in hours on the clock")
     parser.add_argument("--note", default="", help="what was done besides the recorded command")
     parser.add_argument("--tables", action="store_true", help="only renew the tables of the .md from the .json")
     given = parser.parse_args()

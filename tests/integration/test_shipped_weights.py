@@ -76,7 +76,7 @@ def test_detect_without_weights_finds_drawn_cars(yolo_ema_command, tmp_path):
     done = yolo_ema_command("detect", tmp_path / "scene.png", "--conf", "0.1", "--save", "jsonl", "--out", tmp_path / "out")
     assert done.code == 0, done.err
     rows = [json.loads(line) for line in next((tmp_path / "out").rglob("*.jsonl")).read_text(encoding="utf-8").splitlines()]
-    assert sum(len(row["objects"]) for row in rows) > 0
+    assert sum(len(row["detections"]) for row in rows) > 0
 
 
 def test_settings_as_text():

@@ -163,7 +163,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
         ("terms", card["licence"]),
         ("command", f"`{training['command']}`"),
         ("commit, seed", f"`{training['commit']}`, {training['seed']}"),
-        ("epochs, hours", f"{training['epochs']}, {training['hours']:.1f} h of one processor thread's work"),
+        ("epochs, hours", f"{training['epochs']}, {training['hours']:.1f} h on the clock, one thread of a shared machine"),
         ("hardware", f"{training['hardware']['processor']}, {training['hardware']['cores']} virtual cores, no GPU"),
         ("carried over", f"{training['transferred_tensors']} tensors"),
         ("versions", ", ".join(f"{name} {version}" for name, version in training["versions"].items())),
