@@ -49,9 +49,7 @@ class ExportOptions(Options):
     prove: bool = option(
         True, help="prove that the file gives the boxes of the weights; without it the file's name ends in -unproven until verify"
     )
-    tolerance_px: float = option(
-        0.02, help="largest difference of a box's side, in pixels of the input, a float file may show"
-    )
+    tolerance_px: float = option(0.02, help="largest difference of a box's side, in pixels of the input, a float file may show")
     tolerance_score: float = option(0.0005, help="largest difference of a score, as a share of it, a float file may show")
     max_ap_loss: float = option(1.0, help="largest loss of official AP on --data, in percent points, of fp16 and int8")
     max_ap50_loss: float = option(2.0, help="largest loss of official AP50 on --data, in percent points, of fp16 and int8")
