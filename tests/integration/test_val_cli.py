@@ -108,7 +108,7 @@ def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_comm
     model = lively_model("tiny")
     model.names = dict(enumerate(CLASS_NAMES))
     weights = save(model, tmp_path / "best.pt")
-    made = yolo_ema_command("export", "--weights", weights, "--out", tmp_path, "--imgsz", "96", "--images", data / "images/val")
+    made = yolo_ema_command("export", "--weights", weights, "--out", tmp_path, "--imgsz", "96")
     assert made.code == 0, made.err
     words = ("--data", data, "--conf", "0.0001", "--max-det", "50", "--device", "cpu", "--json")
     square, exported = (

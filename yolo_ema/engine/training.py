@@ -88,16 +88,16 @@ def train(options: TrainOptions, *, callbacks: Mapping[str, Callable[[Any], None
         MachineError: the device asked for is not there, or a process on a GPU failed.
     """
     with log_to_stderr():
-        return _run(plan_run(options), callbacks or {})
+        return _run(plan_run(options), callbacks)
 
 
-def _run(overrides: dict[str, Any], callbacks: Mapping[str, Callable[[Any], None]]) -> TrainResult:
+def _run(overrides: dict[str, Any], callbacks: Mapping[str, Callable[[Any], None]] | None = None) -> TrainResult:
     folder = Path(overrides["save_dir"])
     last = folder / "weights" / "last.pt"
     is_new = not overrides.get("resume") and not overrides.get("exist_ok")
     with _without_empty_folder(folder, is_ours=is_new), _ending_well(last, trust=overrides[RUN_KEY]["trust"]):
         trainer = EmaTrainer(overrides=overrides)
-        for moment, callback in callbacks.items():
+        for moment, callback in (callbacks or {}).items():
             trainer.add_callback(moment, callback)
         trainer.train()
     content = read_json(folder / RECORD_NAME)
