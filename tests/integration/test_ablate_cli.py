@@ -125,8 +125,11 @@ def test_an_interruption_ends_the_run_cleanly(place, yolo_ema_command):
     process = _start(place, "--runs", "others", "--records", "other-records")
     lock = place / "others" / "tiny" / "none-seed3.lock"
     _wait(lambda: lock.is_file() and (place / "others" / "tiny" / "none-seed3").is_dir(), process, place)
+    child = int(subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()[0])
+    os.kill(child, signal.SIGSTOP)  # on a quick machine it would end before the second command has begun
     refused = yolo_ema_command(*WORDS, "--runs", "others", "--records", "other-records", "--only", "none:3", cwd=place)
     process.send_signal(signal.SIGTERM)
+    os.kill(child, signal.SIGCONT)
     assert process.wait(60) == 130
     assert "none-seed3: stopped; the same command goes on with it" in (place / "err.txt").read_text()
     assert _child_is_gone(lock)
