@@ -23,6 +23,7 @@ from ultralytics.utils import nms, ops
 from yolo_ema.engine.artifact_metadata import ArtifactMetadata
 from yolo_ema.engine.direct_backends import DirectBackend, direct_backend
 from yolo_ema.engine.environment import quiet_ultralytics, use_all_cores
+from yolo_ema.engine.freed_memory import keep_freed_memory
 from yolo_ema.engine.loading import LoadedModel, load_model
 from yolo_ema.engine.object_sizes import recorded_sizes
 from yolo_ema.engine.offline import confined
@@ -148,6 +149,8 @@ class Runtime:
         else:
             self._backend = self._exported_backend(half=half, precision=precision, trust=trust)
         threads = use_all_cores()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.metadata = None if loaded else ArtifactMetadata.from_entries(self._backend.metadata)
         self.object_sizes = self.metadata.object_sizes if self.metadata else recorded_sizes(loaded.metadata if loaded else {})
         self._engine = self._fitting_engine()

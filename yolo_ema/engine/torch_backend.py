@@ -31,6 +31,7 @@ __all__ = ["TorchBackend"]
 
 _LOGIT_MARGIN = 1e-3  # candidates are chosen before the sigmoid a little below the threshold; NMS then draws the line exactly
 _READ_AS_CHOSEN = 6  # Ultralytics' NMS takes so many columns for boxes already chosen: one of score 0 is added
+_KEPT_SHAPES = 2  # the tiles' and the whole frame's
 _FEW = 0.5  # the box branch sees single places where that costs less than this share of the whole map
 
 Layer = Callable[[Tensor], Tensor]
@@ -132,14 +133,38 @@ def _packed(convolution: nn.Conv2d, activation: nn.Module, *, padded: bool = Tru
     name = {nn.SiLU: "swish", nn.ReLU: "relu", nn.Identity: "none"}.get(type(activation))
     if fuses is None or name is None or convolution.padding_mode != "zeros" or isinstance(convolution.padding, str):
         return partial(_in_two, convolution, activation, padded)
-    padding, stride, dilation = (list(pair) for pair in (convolution.padding, convolution.stride, convolution.dilation))
-    padding = padding if padded else [0, 0]
-    groups = convolution.groups
-    bias = None if convolution.bias is None else convolution.bias.detach()
-    weight = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001 - what torch.compile itself calls
-        convolution.weight.detach(), padding, stride, dilation, groups, None
-    )
-    return lambda x: fuses(x, weight, bias, padding, stride, dilation, groups, name, [], "")
+    return _PackedConvolution(convolution, name, padded)
+
+
+class _PackedConvolution:
+    """A convolution and its activation as one call to oneDNN, with the weights in the order that it wants.
+
+    That order depends on the input's shape. For whole maps it is found for the shape at hand and kept for those that came last;
+    single places (not ``padded``) come in any number, and take the order that oneDNN wants without knowing.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, activation: str, padded: bool) -> None:
+        self._weight = convolution.weight.detach()
+        self._bias = None if convolution.bias is None else convolution.bias.detach()
+        padding, stride, dilation = (list(pair) for pair in (convolution.padding, convolution.stride, convolution.dilation))
+        self._geometry = (padding if padded else [0, 0], stride, dilation, convolution.groups)
+        self._activation = activation
+        self._by_shape: dict[torch.Size | None, Tensor] = {} if padded else {None: self._in_order(None)}
+        self._any_shape = not padded
+
+    def __call__(self, x: Tensor) -> Tensor:
+        shape = None if self._any_shape else x.shape
+        weight = self._by_shape.get(shape)
+        if weight is None:
+            weight = self._in_order(list(x.shape))
+            # A new dictionary, not a change of the old one: other threads may be reading that.
+            self._by_shape = dict([*self._by_shape.items(), (x.shape, weight)][-_KEPT_SHAPES:])
+        return torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001 - what torch.compile itself calls
+            x, weight, self._bias, *self._geometry, self._activation, [], ""
+        )
+
+    def _in_order(self, shape: list[int] | None) -> Tensor:
+        return torch.ops.mkldnn._reorder_convolution_weight(self._weight, *self._geometry, shape)  # noqa: SLF001
 
 
 def _in_two(convolution: nn.Conv2d, activation: nn.Module, padded: bool, x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from yolo_ema.engine.checkpoints import AtomicPath, discard_leftovers, strip_che
 from yolo_ema.engine.dataset import DroneDataset, build_train_dataset
 from yolo_ema.engine.datasets import data_fingerprint, read_data, resolve_data
 from yolo_ema.engine.environment import use_all_cores
+from yolo_ema.engine.freed_memory import keep_freed_memory
 from yolo_ema.engine.loading import guarded_torch_load, load_checkpoint, load_model
 from yolo_ema.engine.loss import attach_drone_loss
 from yolo_ema.engine.object_sizes import measured_sizes
@@ -81,6 +82,7 @@ class EmaTrainer(DetectionTrainer):
             refuse_distillation(vars(self.args))
         if self.device.type == "cpu":
             use_all_cores()
+            keep_freed_memory(of_any_size=True)
             self.args.workers = workers or 0  # Ultralytics knows only 0 here
         setattr(self.args, RUN_KEY, self.run_settings.as_dict())
         self.wdir = AtomicPath(self.wdir)

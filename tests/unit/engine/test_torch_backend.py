@@ -61,6 +61,16 @@ def test_above_a_score_it_proposes_those_boxes_from_whole_maps_and_from_single_p
     np.testing.assert_allclose(found[:, :4], wanted[:, :4], rtol=0, atol=5e-3)
 
 
+def test_sizes_that_come_and_go_change_no_bit_and_few_stay_packed(plain):
+    short = TorchBackend(copy.deepcopy(plain.backend.model))
+    images = [picture(seed, wh) for seed, wh in enumerate([(320, 192), (64, 64), (96, 320), (128, 160)])]
+    fresh = [candidates(TorchBackend(copy.deepcopy(plain.backend.model)), image, 0.1) for image in images]
+    for _ in range(2):
+        for image, wanted in zip(images, fresh, strict=True):
+            np.testing.assert_array_equal(candidates(short, image, 0.1), wanted)
+    assert len(short._first._by_shape) == torch_backend._KEPT_SHAPES < len(images)
+
+
 def test_a_chain_at_single_places_is_the_chain_on_the_whole_map_also_at_its_borders():
     generator = torch.Generator().manual_seed(0)
     branch = nn.Sequential(Conv(3, 5, 3), Conv(5, 4, 5), nn.Conv2d(4, 2, 1)).eval()
