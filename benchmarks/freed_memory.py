@@ -105,7 +105,7 @@ def main() -> None:
         print(f"| {row['what']} | {' | '.join(f'{figure:,.0f}' for figure in figures)} |")
 
 
-def measured(task: str, options: dict[str, Any], environment: dict[str, str]) -> list[dict[str, object]]:
+def measured(task: str, options: dict[str, Any], environment: dict[str, str]) -> list[dict[str, Any]]:
     """Return a row for each way."""
     ways = {f"{task}, freed memory kept": True, f"{task}, as glibc has it": False}
     found: dict[str, list[list[float]]] = {name: [] for name in ways}
@@ -118,7 +118,7 @@ def measured(task: str, options: dict[str, Any], environment: dict[str, str]) ->
             passes, megabytes = json.loads(done.stdout.splitlines()[-1])
             found[name] += passes
             most[name] = max(most[name], megabytes)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for name, passes in found.items():
         seconds, user, kernel, faults = (statistics.median(column) for column in zip(*passes, strict=True))
         rows.append(
