@@ -68,7 +68,11 @@ class ExportedFile:
         if self.verdict is None:
             return f"{first}\n  not proven: --no-prove; yolo-ema verify {self.path} --weights … --accept gives it its name"
         verdict = self.verdict
-        compared = f"  {verdict.status}: {verdict.matched:,} boxes within {verdict.box_px:.2g} px and {verdict.score:.2g} in score"
+        if loss := verdict.loss:  # rounded weights are judged by what they cost, not by how far single boxes move
+            compared = f"  {verdict.status}: loses {loss.ap_loss:.2f} AP and {loss.ap50_loss:.2f} AP50 on {loss.images} images"
+        else:
+            within = f"{verdict.box_px:.2g} px and {verdict.score:.2g} in score"
+            compared = f"  {verdict.status}: {verdict.matched:,} boxes within {within}"
         table = "\n".join("  " + line if line else "" for line in verdict.as_text().splitlines()[1:])
         return f"{first}\n{compared}\n{table}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -140,7 +141,12 @@ class Detector:
         """
         if isinstance(image, str) or not isinstance(image, Sequence):
             return self._results(self.detect_frames([_frame_of(image, self.max_pixels)])[0])
-        return [self._results(self.detect_frames([_frame_of(one, self.max_pixels)])[0]) for one in image]
+        results = []
+        frames = (_frame_of(one, self.max_pixels) for one in image)
+        for size, alike in itertools.groupby(frames, lambda frame: frame.image_wh):
+            while together := list(itertools.islice(alike, self.runtime.at_once(size))):
+                results += [self._results(found) for found in self.detect_frames(together)]
+        return results
 
     def stream(self, source: Place | Sequence[Place], *, every_frame: bool = False, fps: float = 30.0) -> Iterator[Results]:
         """Yield one result a frame of videos, cameras, network streams, images, folders or patterns.

@@ -12,6 +12,7 @@ import pytest
 from yolo_ema.deploy import publish
 from yolo_ema.deploy.names import final_name, unproven_path
 from yolo_ema.deploy.publish import export
+from yolo_ema.deploy.verdict import Loss, Verdict
 from yolo_ema.deploy.verify import verify
 from yolo_ema.engine.exporting import Artifact
 from yolo_ema.errors import CheckFailedError, ConfigError, MissingPackageError
@@ -46,6 +47,12 @@ def test_proven_file_gets_its_name_and_a_report(good, options, exporter_makes, t
     assert report["files"][0]["proof"]["status"] == "passed"
     assert "passed: " in result.as_text()
     assert " boxes within " in result.as_text()
+
+
+def test_rounded_weights_are_told_by_what_they_cost(tmp_path):
+    loss = Loss("visdrone.yaml", images=97, ap=(11.53, 11.48), ap50=(22.39, 22.35))
+    file = publish.ExportedFile("onnx", tmp_path / "best-int8.onnx", 3_400_000, 1.0, SIZE_HW, Verdict("passed", (), loss=loss))
+    assert file.as_text().splitlines()[1] == "  passed: loses 0.05 AP and 0.04 AP50 on 97 images"
 
 
 def test_refused_file_leaves_the_old_one_and_a_report(good, options, exporter_makes, tmp_path):

@@ -1,8 +1,9 @@
-"""What the detector makes of class names."""
+"""What the detector makes of class names, and of several images."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from lively_weights import lively_model, picture, save
 
 from yolo_ema.engine.detector import Detector
@@ -19,3 +20,18 @@ def test_a_name_that_several_classes_have_means_all_of_them(tmp_path):
     found = cars.detect(image).boxes.cls.numpy()
     assert {0, 2} == set(np.unique(found))
     assert len(found) == int(np.isin(everything.cls.numpy(), (0, 2)).sum())
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_a_list_of_images_gives_what_each_of_them_gives(tmp_path, monkeypatch, threads):
+    """Images of one size that follow each other go side by side where there are threads for it."""
+    monkeypatch.setenv("YOLO_EMA_THREADS", threads)
+    detector = Detector(save(lively_model("tiny"), tmp_path / "tiny.pt"), imgsz=320, conf=0.01, tile="off")
+    images = [picture(seed, wh) for seed, wh in enumerate([(320, 192)] * 4 + [(64, 64)] + [(320, 192)])]
+    together = detector.detect(images)
+    assert len(together) == len(images)
+    for found, image in zip(together, images, strict=True):
+        assert found.orig_img is image
+        np.testing.assert_array_equal(found.boxes.data, detector.detect(image).boxes.data)
+    assert sum(len(found) for found in together) > 0
+    assert detector.detect([]) == []
