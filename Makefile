@@ -42,8 +42,9 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: $(READY)
-	@# A test whose worker process died under it, which says nothing of the test, is run once more; one that failed is not.
-	$(BIN)/python -m pytest -n auto --dist worksteal --reruns 1 --only-rerun "crashed while running"
+	@# A test whose worker process died under it, which says nothing of the test, is run once more, and named at the end; one that
+	@# failed is not.
+	$(BIN)/python -m pytest -n auto --dist worksteal --reruns 1 --only-rerun "crashed while running" -rfER
 
 format: $(READY)
 	$(BIN)/ruff check --fix . || true
