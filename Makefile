@@ -44,7 +44,7 @@ imports: $(READY)
 pytest: $(READY)
 	@# A test whose worker process died under it, which says nothing of the test, is run once more, and named at the end; one that
 	@# failed is not.
-	$(BIN)/python -m pytest -n auto --dist worksteal --reruns 1 --only-rerun "crashed while running" -rfER
+	$(BIN)/python -m pytest -n auto --dist worksteal --reruns 1 --only-rerun "crashed while running" -rfER --durations 15
 
 format: $(READY)
 	$(BIN)/ruff check --fix . || true
