@@ -2,14 +2,16 @@
 
 Weights that are carried over are equal where layers correspond. What is new is drawn at random while a model is built, and an
 inserted block draws, too, so that with one and the same seed the rest of the model would start from other numbers. So the head's
-new convolutions are drawn again from numbers that depend on the seed and their place alone, and the random numbers of what
-follows (order and augmentation of the images) start anew from the seed.
+new convolutions are drawn again from numbers that depend on the seed and their place alone, what else is new in both takes the
+values that the baseline has with this seed, and the random numbers of what follows (order and augmentation of the images) start
+anew from the seed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -44,21 +46,25 @@ class PairedStart:
         """
         if trainer.resume:
             return
-        weights = trainer.args.pretrained
-        if trainer.transfer is None or not isinstance(weights, str):
+        if trainer.transfer is None or not isinstance(trainer.args.pretrained, str):
             self.facts = {"pretrained": None}
             return
-        model = unwrap_model(trainer.model)
+        model, baseline = unwrap_model(trainer.model), self._started_baseline(trainer)
         for one in (model, trainer.ema.ema):
             _draw_new_outputs(one, trainer.transfer, trainer.args.seed)
-        self._compare(model, weights, trainer)
+            _take_over(baseline.to(next(one.parameters()).device), one, trainer.transfer.new)
+        self._compare(model, baseline, trainer.transfer)
         init_seeds(trainer.args.seed + 1, deterministic=trainer.args.deterministic)
 
-    def _compare(self, model: nn.Module, weights: str, trainer: Any) -> None:
+    def _started_baseline(self, trainer: Any) -> nn.Module:
+        """Return the baseline's model as its own run with this seed starts with it."""
+        torch.manual_seed(trainer.args.seed)  # as Ultralytics' trainer does before it builds the model
         baseline = build_model(self.baseline, trainer.data["nc"])
-        source = load_model(weights, trust=trainer.run_settings.trust).model
+        source = load_model(trainer.args.pretrained, trust=trainer.run_settings.trust).model
         _draw_new_outputs(baseline, transfer_weights(source, baseline), trainer.args.seed)
-        baseline.to(next(model.parameters()).device)
+        return baseline
+
+    def _compare(self, model: nn.Module, baseline: nn.Module, transfer: TransferReport) -> None:
         shared = list(corresponding_tensors(baseline, model))
         different = [name for name, mine, theirs in shared if not torch.equal(mine, theirs)]
         if different:
@@ -68,11 +74,19 @@ class PairedStart:
             )
         total = len(model.state_dict())
         self.facts = {
-            "carried_over": trainer.transfer.transferred,
+            "carried_over": transfer.transferred,
             "of": total,
             "equal_to_baseline": len(shared),
             "own": total - len(shared),
         }
+
+
+def _take_over(baseline: nn.Module, model: nn.Module, new: Collection[str]) -> None:
+    """Give what no weights were carried over to the baseline's values, where the baseline has a counterpart."""
+    with torch.no_grad():
+        for name, mine, theirs in corresponding_tensors(baseline, model):
+            if name in new:
+                mine.copy_(theirs)
 
 
 def _draw_new_outputs(model: nn.Module, transfer: TransferReport, seed: int) -> None:

@@ -80,6 +80,20 @@ def test_everything_shared_starts_equal_whatever_was_drawn_before(model, own, pr
     assert all(torch.equal(value, state[name]) for name, value in trainer.ema.ema.state_dict().items())
 
 
+@pytest.mark.parametrize(("model", "blocks"), [("yolo11n-ema", 5), ("yolo11n-ema-p2", 5), ("yolo11n", 0)])
+def test_a_baseline_with_blocks_of_its_own_lends_them_to_the_arms(model, blocks, pretrained):
+    start, trainer = PairedStart("yolo11n-ema"), started(model, pretrained, noise=9)
+    start(trainer)
+    baseline = started("yolo11n-ema", pretrained, noise=1)
+    PairedStart("yolo11n-ema")(baseline)
+    shared = list(corresponding_tensors(baseline.model, trainer.model))
+    assert all(torch.equal(mine, theirs) for _, mine, theirs in shared)
+    assert sum(".conv3x3.weight" in name for name, *_ in shared) == blocks
+    assert start.facts["own"] == len(trainer.model.state_dict()) - len(shared)
+    state = trainer.model.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in trainer.ema.ema.state_dict().items())
+
+
 def test_the_seed_alone_decides_about_what_is_drawn_and_it_is_spread_as_torch_does_it(pretrained):
     outputs = []
     for seed in (0, 1):
@@ -116,6 +130,28 @@ def test_random_first_weights_are_no_equal_start_and_it_says_so(pretrained):
     start = PairedStart("yolo11n")
     start(trainer)
     assert start.facts == {"pretrained": None}
+
+
+def test_a_run_of_the_baseline_itself_starts_as_it_would_without(tmp_path, monkeypatch, pretrained):
+    """So runs of equal settings are the same in studies with different baselines."""
+    monkeypatch.chdir(tmp_path)
+    data = draw_dataset(tmp_path / "tiny")
+    drawn: list[dict[str, torch.Tensor]] = []
+
+    def begin(trainer):
+        for start in (lambda _: None, PairedStart("yolo11n"), PairedStart("yolo11n-ema")):
+            start(trainer)
+            drawn.append({name: tensor.clone() for name, tensor in trainer.model.named_parameters()})
+        raise CheckFailedError("enough seen")
+
+    first = {"model": "yolo11n-ema", "data": str(data), "pretrained": str(pretrained)}
+    options = TrainOptions(**first, imgsz=64, epochs=1, batch=4, seed=3, device="cpu", offline=True)
+    with pytest.raises(CheckFailedError, match="enough seen"):
+        train(options, callbacks={"on_pretrain_routine_end": begin})
+    plain, without_blocks, with_blocks = drawn
+    assert any("conv3x3" in name for name in plain)
+    assert all(torch.equal(plain[name], tensor) for name, tensor in with_blocks.items() if ".cv3." not in name)
+    assert all(torch.equal(without_blocks[name], tensor) for name, tensor in with_blocks.items())
 
 
 @pytest.mark.slow
