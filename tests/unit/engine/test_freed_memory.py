@@ -7,8 +7,15 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from lively_weights import lively_model, save
+
+from yolo_ema.engine import runtime, trainer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration"))
+from tiny_dataset import draw_dataset
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is set up")
 
@@ -45,6 +52,18 @@ def test_blocks_that_come_back_need_no_new_pages(mode, megabytes):
     plain = faults_a_round("", megabytes)[1]
     assert taken
     assert faults < 20 < 100 < plain
+
+
+def test_detection_and_training_on_a_cpu_ask_for_it(tmp_path, monkeypatch):
+    asked = []
+    for module in (runtime, trainer):
+        monkeypatch.setattr(module, "keep_freed_memory", lambda **how: asked.append(how))
+    weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
+    runtime.Runtime(weights, device="cpu")
+    assert asked == [{}]
+    data = draw_dataset(tmp_path / "tiny")
+    trainer.EmaTrainer(overrides={"model": str(weights), "data": str(data), "device": "cpu", "save_dir": str(tmp_path / "run")})
+    assert asked == [{}, {"of_any_size": True}]
 
 
 def test_huge_blocks_go_back_to_the_system_unless_asked_otherwise():
