@@ -63,7 +63,7 @@ class Comparison:
             "question": study.question,
             "primary": study.primary,
             "baseline": study.baseline,
-            "budget": study.budget.as_text(),
+            "budget": study.budget_text,
             "rows": [_row_json(row) for row in self.rows],
         }
 

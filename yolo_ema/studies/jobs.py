@@ -128,7 +128,7 @@ class Job:
             record=str(record_path(place.records, arm.name, seed)),
             head=head,
             train=train,
-            budget=dataclasses.asdict(study.budget),
+            budget=dataclasses.asdict(arm.budget),
             baseline_model=study.arm(study.baseline).model,
             evaluations=[dataclasses.asdict(one) for one in study.evaluations],
             data=str(place.data_yaml),

@@ -50,14 +50,14 @@ class Progress:
         """Return it for machines."""
         return {
             "study": self.study.name,
-            "budget": self.study.budget.as_text(),
+            "budget": self.study.budget_text,
             "runs": [dataclasses.asdict(run) for run in self.runs],
             "seconds_left": self.seconds_left,
         }
 
     def as_text(self) -> str:
         """Return it as a table."""
-        lines = [f"{self.study.name}: {self.study.question}", f"budget of a run: {self.study.budget.as_text()}"]
+        lines = [f"{self.study.name}: {self.study.question}", f"budget of a run: {self.study.budget_text}"]
         width = max(len(run.arm) for run in self.runs)
         lines += [f"{run.arm:{width}}  seed {run.seed}  {_state(run)}" for run in self.runs]
         done = sum(run.state == "done" for run in self.runs)
@@ -93,10 +93,11 @@ def _run_state(
     if run in records.runs:
         done = int(records.runs[run]["training"]["epochs"])
         return RunState(*run, "to measure" if records.missing(*run) else "done", done, 0.0)
-    if study.budget.epochs is not None:
-        left = None if pace is None else pace * max(study.budget.epochs - len(epochs), 0)
+    budget = study.arm(run[0]).budget
+    if budget.epochs is not None:
+        left = None if pace is None else pace * max(budget.epochs - len(epochs), 0)
     else:
-        left = max((study.budget.seconds or 0.0) - sum(one[f"train_{study.budget.clock}"] for one in epochs), 0.0)
+        left = max((budget.seconds or 0.0) - sum(one[f"train_{budget.clock}"] for one in epochs), 0.0)
     return RunState(*run, "training" if epochs else "left", len(epochs), left)
 
 

@@ -27,7 +27,7 @@ _FIRST_GUESS = 100
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How long each arm trains: so many epochs, or until so many seconds of training are used up.
+    """How long an arm trains: so many epochs, or until so many seconds of training are used up.
 
     Attributes:
         epochs: passes over the training images; None where time is what is equal.
@@ -80,6 +80,7 @@ class Arm:
         changed: what the arm changes.
         model: the model's name, or the path of its YAML.
         model_sha256: of the model YAML's content, so that another model of the same name is noticed.
+        budget: how long it trains.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Arm:
     changed: Mapping[str, Any]
     model: str
     model_sha256: str
+    budget: Budget
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +101,18 @@ class Study:
     data: str
     split: str
     seeds: tuple[int, ...]
-    budget: Budget
     pretrained: str
     arms: tuple[Arm, ...]
     baseline: str
     evaluations: tuple[Evaluation, ...]
     primary: str
+
+    @property
+    def budget_text(self) -> str:
+        """Return the budget of a run in words: of every run, or arm by arm."""
+        each = {arm.name: arm.budget.as_text() for arm in self.arms}
+        same = len(set(each.values())) == 1
+        return self.arms[0].budget.as_text() if same else ", ".join(f"{name} {text}" for name, text in each.items())
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name. Raises `ConfigError`, naming the closest."""
@@ -119,7 +127,7 @@ class Study:
         return {
             "data": self.data,
             "pretrained": self.pretrained,
-            "budget": dataclasses.asdict(self.budget),
+            "budget": dataclasses.asdict(arm.budget),
             "train": {**arm.train, "model": shown},
             "model_sha256": arm.model_sha256,
         }
@@ -134,7 +142,7 @@ class Study:
         return {
             **flags,
             "model": arm.model,
-            "epochs": self.budget.epochs or _FIRST_GUESS,
+            "epochs": arm.budget.epochs or _FIRST_GUESS,
             "seed": seed,
             "loggers": ("none",),
             "settings": {**settings, **FIXED},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,6 @@ def read_study(path: Path) -> Study:
         "data": _text(content, "data", problems),
         "split": _text(content, "split", problems, default="val"),
         "seeds": _seeds(content.get("seeds", [0]), problems),
-        "budget": _budget(content.get("budget", {"epochs": 1}), problems),
         "pretrained": _text(content, "pretrained", problems),
         "primary": _text(content, "primary", problems, default=PRIMARY),
     }
@@ -126,7 +125,9 @@ def _is_number(value: Any) -> bool:
 
 def _budget(value: Any, problems: list[str]) -> Budget:
     if not isinstance(value, dict) or ("epochs" in value) == ("seconds" in value):
-        problems.append(f"budget is {value!r}; expected either epochs or seconds, as in {{epochs: 20}}")
+        problems.append(
+            f"budget is {value!r}; expected either epochs or seconds, as in {{epochs: 20}} or {{epochs: {{none: 20, ema: 18}}}}"
+        )
         return Budget(1)
     problems += [f"budget has {key!r}{did_you_mean(str(key), _BUDGET_KEYS)}" for key in value if key not in _BUDGET_KEYS]
     clock = value.get("clock", "process")
@@ -141,8 +142,25 @@ def _budget(value: Any, problems: list[str]) -> Budget:
     return Budget(None, value["seconds"], clock)
 
 
+def _budgets(value: Any, arms: Sequence[Any], problems: list[str]) -> dict[Any, Budget]:
+    """Return each arm's budget: the same for all, or epochs by arm."""
+    by_arm = value.get("epochs") if isinstance(value, dict) else None
+    if not isinstance(by_arm, dict):
+        return dict.fromkeys(arms, _budget(value, problems))
+    names = [str(arm) for arm in arms]
+    if missing := [name for name in arms if name not in by_arm]:
+        problems.append(f"budget's epochs lacks the arm {', '.join(map(repr, missing))}")
+    unknown = [name for name in by_arm if name not in arms]
+    problems += [f"budget's epochs has {name!r}, which is no arm{did_you_mean(str(name), names)}" for name in unknown]
+    found: list[str] = []
+    budgets = {arm: _budget({**value, "epochs": by_arm.get(arm, 1)}, found) for arm in arms}
+    problems += dict.fromkeys(found)  # what is wrong for all arms is named once
+    return budgets
+
+
 def _arms(content: Mapping[Any, Any], folder: Path, problems: list[str]) -> tuple[Arm, ...]:
     base, given = content.get("train", {}), content.get("arms", {})
+    budgets = _budgets(content.get("budget", {"epochs": 1}), list(given) if isinstance(given, dict) else [], problems)
     if not isinstance(base, dict):
         problems.append(f"train is {base!r}; expected settings, as in {{model: yolo11n, imgsz: 416}}")
         return ()
@@ -162,13 +180,15 @@ def _arms(content: Mapping[Any, Any], folder: Path, problems: list[str]) -> tupl
         else:
             own = [f"the arm {name!r}: {problem}" for problem in _setting_problems(changed)]
             if not own and not found:
-                arms.append(_arm(name, {**base, **changed}, changed, folder, own))
+                arms.append(_arm(name, {**base, **changed}, changed, folder, budgets[name], own))
             found += own
     problems += found
     return tuple(arm for arm in arms if arm)
 
 
-def _arm(name: str, train: dict[str, Any], changed: dict[str, Any], folder: Path, problems: list[str]) -> Arm | None:
+def _arm(
+    name: str, train: dict[str, Any], changed: dict[str, Any], folder: Path, budget: Budget, problems: list[str]
+) -> Arm | None:
     missing = [key for key in ("model", "imgsz", "batch") if key not in train]
     if missing:
         problems.append(f"the arm {name!r}: {', '.join(missing)} is given neither there nor in train")
@@ -188,7 +208,7 @@ def _arm(name: str, train: dict[str, Any], changed: dict[str, Any], folder: Path
         problems.append(f"the arm {name!r}: {error}")
         return None
     digest = content_sha256(yaml.safe_load(definition.path.read_text(encoding="utf-8")))
-    return Arm(name, train, changed, model, digest)
+    return Arm(name, train, changed, model, digest, budget)
 
 
 def _setting_problems(settings: Mapping[Any, Any]) -> Iterable[str]:

@@ -130,7 +130,7 @@ def _facts(comparison: Comparison) -> str:
         if values
     )
     return (
-        f"Percent; {len(runs)} of {len(study.arms) * len(study.seeds)} runs. Budget of a run: {study.budget.as_text()}. "
+        f"Percent; {len(runs)} of {len(study.arms) * len(study.seeds)} runs. Budget of a run: {study.budget_text}. "
         f"Trained on {images['train']['images']} images, measured on the {images[study.split]['images']} of {study.split}. "
         f"Processor time of a training, on average: {took}. ms an image: processor time, on the machine of the records."
     )

@@ -125,7 +125,7 @@ def test_report_only_writes_table_figures_and_the_pictures_that_the_page_shows(t
 
 
 def test_the_list_says_what_is_left_and_how_long_it_takes(tmp_path):
-    study = small_study(tmp_path)
+    study = small_study(tmp_path, SPEC.replace("{epochs: 4}", "{epochs: {none: 4, ema: 3}}"))
     write_record(tmp_path / "records" / "small", made_up_record(study, "none", 0, {"64": 5.0, "96": 6.0}))
     write_record(tmp_path / "records" / "small", made_up_record(study, "ema", 0, {"64": 5.0}))
     runs = tmp_path / "runs"
@@ -136,11 +136,11 @@ def test_the_list_says_what_is_left_and_how_long_it_takes(tmp_path):
         ("none", 0, "done", 0.0),
         ("ema", 0, "to measure", 0.0),
         ("none", 1, "training", 3000.0),
-        ("ema", 1, "left", 4000.0),
+        ("ema", 1, "left", 3000.0),
         ("none", 2, "left", 4000.0),
-        ("ema", 2, "left", 4000.0),
+        ("ema", 2, "left", 3000.0),
     ]
-    assert "1 of 6 runs done; time left, one run after the other: about 4.2 h" in found.as_text()
+    assert "1 of 6 runs done; time left, one run after the other: about 3.6 h" in found.as_text()
 
 
 def test_nothing_is_guessed_before_an_epoch_is_timed(tmp_path):

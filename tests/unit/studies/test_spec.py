@@ -89,6 +89,9 @@ primary: AP
         ("batch: 4", "batch: 0", "--batch is 0"),
         ("imgsz: 64, batch: 4, ", "", "imgsz, batch is given neither there nor in train"),
         ("budget: {epochs: 4}", "budget: {}", "either epochs or seconds"),
+        ("budget: {epochs: 4}", "budget: {epochs: {none: 4, ma: 3}}", "budget's epochs lacks the arm 'ema'"),
+        ("budget: {epochs: 4}", "budget: {epochs: {none: 4, ma: 3}}", "has 'ma', which is no arm; did you mean 'ema'?"),
+        ("budget: {epochs: 4}", "budget: {epochs: {none: 4, ema: 0}}", "epochs is 0; expected a whole number from 1"),
         ("budget: {epochs: 4}", "budget: {seconds: -1, clock: sun}", "clock is 'sun'; expected process or wall"),
         ("  ema:", "  none:", "'none' is given twice"),
         ("arms:", "arms: [1]\nx:", "arms is [1]"),
@@ -129,6 +132,17 @@ def test_the_digest_follows_what_a_run_is_made_of_and_nothing_else(tmp_path):
     assert with_("epochs: 4", "epochs: 5", "f") != digest
     assert with_("yolo11n-ema", "yolo11n-ema-p2", "g") != digest
     assert study.settings_sha256(study.arm("none")) != digest
+
+
+def test_arms_may_have_epochs_of_their_own(tmp_path):
+    """So that they take the same time, or are runs that another study has made."""
+    alike = small_study(tmp_path / "a")
+    study = small_study(tmp_path / "b", SPEC.replace("{epochs: 4}", "{epochs: {none: 4, ema: 3}}"))
+    assert study.train_options(study.arm("none"), 0)["epochs"] == 4
+    assert study.train_options(study.arm("ema"), 0)["epochs"] == 3
+    assert (alike.budget_text, study.budget_text) == ("4 epochs", "none 4 epochs, ema 3 epochs")
+    for name, same in (("none", True), ("ema", False)):
+        assert (study.settings_sha256(study.arm(name)) == alike.settings_sha256(alike.arm(name))) is same
 
 
 def test_a_model_given_by_path_is_looked_for_beside_the_spec_and_its_content_counts(tmp_path):
