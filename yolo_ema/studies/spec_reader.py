@@ -125,9 +125,8 @@ def _is_number(value: Any) -> bool:
 
 def _budget(value: Any, problems: list[str]) -> Budget:
     if not isinstance(value, dict) or ("epochs" in value) == ("seconds" in value):
-        problems.append(
-            f"budget is {value!r}; expected either epochs or seconds, as in {{epochs: 20}} or {{epochs: {{none: 20, ema: 18}}}}"
-        )
+        example = "{epochs: 20} or, by arm, {epochs: {none: 20, ema: 18}}"
+        problems.append(f"budget is {value!r}; expected either epochs or seconds, as in {example}")
         return Budget(1)
     problems += [f"budget has {key!r}{did_you_mean(str(key), _BUDGET_KEYS)}" for key in value if key not in _BUDGET_KEYS]
     clock = value.get("clock", "process")
@@ -180,14 +179,14 @@ def _arms(content: Mapping[Any, Any], folder: Path, problems: list[str]) -> tupl
         else:
             own = [f"the arm {name!r}: {problem}" for problem in _setting_problems(changed)]
             if not own and not found:
-                arms.append(_arm(name, {**base, **changed}, changed, folder, budgets[name], own))
+                arms.append(_arm(name, {**base, **changed}, changed, folder, own, budget=budgets[name]))
             found += own
     problems += found
     return tuple(arm for arm in arms if arm)
 
 
 def _arm(
-    name: str, train: dict[str, Any], changed: dict[str, Any], folder: Path, budget: Budget, problems: list[str]
+    name: str, train: dict[str, Any], changed: dict[str, Any], folder: Path, problems: list[str], *, budget: Budget
 ) -> Arm | None:
     missing = [key for key in ("model", "imgsz", "batch") if key not in train]
     if missing:
