@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from yolo_ema.files import atomic_path
 from yolo_ema.studies.comparison import Comparison, Row
@@ -140,8 +140,9 @@ def _milliseconds(axes: Axes, comparison: Comparison) -> None:
         for row, point in zip(rows, points, strict=True):
             axes.annotate(str(row.at.imgsz), point, textcoords="offset points", xytext=(5, -11), fontsize=8, color=_GREY)
     axes.set_xscale("log")
-    for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        which(ScalarFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("milliseconds of processor time an image (logarithmic); numbers: input size in pixels")
     axes.set_ylabel(f"{study.primary}, percent")
     axes.set_title("What looking closer adds and costs", loc="left", fontsize=11)
