@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -157,9 +157,24 @@ VERBS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: see `yolo_ema.errors` for the numbers."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # `timeout`, container stops and service managers send SIGTERM: let it end a run as cleanly as Ctrl-C does.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+    with _sigterm_interrupts():
+        return _main(words)
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM, which `timeout`, container stops and service managers send, end a run as cleanly as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: set by other than Python
+
+
+def _main(words: list[str]) -> int:
     try:
         namespace, unknown = _parser(words).parse_known_args(words)
         if unknown := _without_settings(namespace, unknown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -16,6 +17,18 @@ def test_help_of_every_verb_shows_examples(verb, capsys):
     shown = capsys.readouterr().out
     assert "examples:" in shown
     assert f"yolo-ema {verb.examples[0]}" in shown
+
+
+def test_a_program_that_calls_it_keeps_its_own_handler_of_sigterm():
+    def own(_number, _frame):
+        """Stand for a handler of the caller's."""
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        main(["--version"])
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_version(capsys):
