@@ -17,6 +17,7 @@ from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CARDS = sorted((REPOSITORY / "weights").glob("*.json"))
+FILES = sorted(path for path in (REPOSITORY / "weights").iterdir() if path.suffix in {".pt", ".onnx"})
 LARGEST_BYTES = 8_000_000
 
 
@@ -41,8 +42,7 @@ def test_every_file_has_a_card_and_its_hash():
     for card_file in CARDS:
         card = json.loads(card_file.read_text(encoding="utf-8"))
         described |= {card["file"]: card["sha256"]} | card.get("exported", {})
-    there = [path for path in (REPOSITORY / "weights").iterdir() if path.suffix in {".pt", ".onnx"}]
-    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in there} == described
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES} == described
 
 
 def test_it_is_small_half_precision_and_knows_visdrone(card_file, card):
@@ -69,11 +69,13 @@ def test_the_page_holds_the_figures_of_the_card_and_its_terms(card_file, card):
     assert card["recommended"] in {one["setting"] for one in card["figures"]}
 
 
-def test_detect_without_weights_finds_drawn_cars(yolo_ema_command, tmp_path):
+@pytest.mark.parametrize("weights", [None, *FILES], ids=lambda path: path.name if path else "none given")
+def test_detect_finds_drawn_cars(yolo_ema_command, tmp_path, weights):
     import cv2
 
     cv2.imwrite(str(tmp_path / "scene.png"), draw_scene(4).image_bgr)
-    done = yolo_ema_command("detect", tmp_path / "scene.png", "--conf", "0.1", "--save", "jsonl", "--out", tmp_path / "out")
+    given = ["--weights", weights] if weights else []
+    done = yolo_ema_command("detect", tmp_path / "scene.png", *given, "--conf", "0.1", "--save", "jsonl", "--out", tmp_path / "out")
     assert done.code == 0, done.err
     rows = [json.loads(line) for line in next((tmp_path / "out").rglob("*.jsonl")).read_text(encoding="utf-8").splitlines()]
     assert sum(len(row["detections"]) for row in rows) > 0

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.engine import run_record
 from yolo_ema.engine.datasets import label_path, read_data, split_images
 from yolo_ema.engine.labels import read_label_file
 from yolo_ema.engine.object_sizes import measured_sizes
 from yolo_ema.engine.release import release_weights, without_folders
-from yolo_ema.engine.run_record import hardware
 from yolo_ema.engine.validation import validate
 from yolo_ema.errors import ConfigError, DataError
 from yolo_ema.files import read_json, sha256_of, write_json, write_text
@@ -88,7 +88,7 @@ def score_card(
 ) -> dict[str, Any]:
     """Score released weights at each setting, write the card's JSON beside them and return it."""
     figures = [_figures(weights, data, setting) for setting in settings]
-    card = {**facts, "sha256": sha256_of(weights), "bytes": weights.stat().st_size, "hardware_of_figures": hardware()}
+    card = {**facts, "sha256": sha256_of(weights), "bytes": weights.stat().st_size, "hardware_of_figures": run_record.hardware()}
     card |= {"recommended": recommended.text, "figures": figures}
     write_json(weights.with_suffix(".json"), card)
     return card
@@ -156,15 +156,16 @@ def card_tables(card: Mapping[str, Any]) -> str:
     """Return the card's figures as Markdown."""
     best = next(one for one in card["figures"] if one["setting"] == card["recommended"])
     first = card["figures"][0]
-    training = card["training"]
+    training, hardware = card["training"], card["training"]["hardware"]
     facts = [
         ("file", f"`{card['file']}`, {card['bytes'] / 1e6:.2f} MB, half precision"),
         ("SHA-256", f"`{card['sha256']}`"),
         ("terms", card["licence"]),
         ("command", f"`{training['command']}`"),
         ("commit, seed", f"`{training['commit']}`, {training['seed']}"),
-        ("epochs, hours", f"{training['epochs']}, {training['hours']:.1f} h on the clock, one thread of a shared machine"),
-        ("hardware", f"{training['hardware']['processor']}, {training['hardware']['cores']} virtual cores, no GPU"),
+        ("epochs, hours", f"{training['epochs']}, {training['hours']:.1f} h on the clock"),
+        ("hardware", f"{hardware['processor']}, {hardware['cores']} virtual cores, {', '.join(hardware['gpus']) or 'no GPU'}"),
+        *([("besides", training["note"])] if training["note"] else []),
         ("carried over", f"{training['transferred_tensors']} tensors"),
         ("versions", ", ".join(f"{name} {version}" for name, version in training["versions"].items())),
     ]

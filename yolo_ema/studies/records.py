@@ -9,11 +9,10 @@ from typing import Any
 
 from yolo_ema.errors import DataError, did_you_mean
 from yolo_ema.files import read_json
+from yolo_ema.studies.record_shape import record_problems
 from yolo_ema.studies.spec import Arm, Evaluation, Study
 
 __all__ = ["Records", "data_facts", "read_record", "record_path"]
-
-_ENTRIES = ("study", "arm", "seed", "settings_sha256", "settings", "data", "pretrained", "training", "curve", "evaluations")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +86,12 @@ def _from_elsewhere(records: Records, arm: Arm, seed: int, folder: Path) -> dict
     digest = study.settings_sha256(arm)
     for path in sorted(folder.parent.glob(f"*/*-seed{seed}.json")):
         found = _load(path) if path.parent != folder else None
-        if not isinstance(found, dict) or found.get("settings_sha256") != digest or found["seed"] != seed:
+        if not isinstance(found, dict) or found.get("settings_sha256") != digest or found.get("seed") != seed:
             continue
+        found = _require_record(found, path)
         complete = not Records(study, {(arm.name, seed): found}).missing(arm.name, seed)
         if complete and all(_differing(found, other) is None for other in records.runs.values()):
-            return dict(found)
+            return found
     return None
 
 
@@ -106,10 +106,7 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
     Raises:
         DataError: it is none, or was made under other settings, which the message names.
     """
-    record = _load(path)
-    missing = [key for key in _ENTRIES if not isinstance(record, dict) or key not in record]
-    if missing:
-        raise DataError(f"{path} is no record of a study: it lacks {', '.join(missing)}")
+    record = _require_record(_load(path), path)
     found, expected = (record["study"], record["arm"], record["seed"]), (study.name, arm.name, seed)
     if found != expected:
         raise DataError(f"{path} holds the run {found[1]}:{found[2]} of {found[0]}; expected {arm.name}:{seed} of {study.name}")
@@ -119,7 +116,15 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
             f"{path} was made under other settings than {study.path} has: {differing}. Records of different settings don't mix: "
             "undo the change, give the study another name, or move the record away to have its run made again"
         )
-    return dict(record)
+    return record
+
+
+def _require_record(content: Any, path: Path) -> dict[str, Any]:
+    if problems := record_problems(content):
+        raise DataError(
+            f"{path} is no record of a study: {'; '.join(problems)}. Restore it, or remove it to have its run made again"
+        )
+    return dict(content)
 
 
 def _load(path: Path) -> Any:

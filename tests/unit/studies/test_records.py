@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from study_files import DATA, SPEC, made_up_record, small_study, write_record, write_records
 
@@ -81,7 +83,34 @@ def test_a_file_that_is_no_record_is_refused(study, folder):
     with pytest.raises(DataError, match=r"none-seed0.json is no JSON"):
         Records.read(study, folder)
     (folder / "none-seed0.json").write_text("{}")
-    with pytest.raises(DataError, match="it lacks study, arm"):
+    with pytest.raises(DataError, match="no record of a study: study: field required; arm: field required"):
+        Records.read(study, folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("evaluations",), [], r"evaluations: input should be a valid dictionary"),
+        (("evaluations", "64", "official", "AP"), "much", r"evaluations\.64\.official\.AP: input should be a valid number"),
+        (("training", "epochs"), 4.5, r"training\.epochs: input should be a valid integer"),
+        (("data", "val"), "x", r"data\.val: input should be"),
+        (("pretrained",), {}, r"pretrained\.sha256: field required"),
+        (("curve",), {}, r"curve\.AP \(Ultralytics\): field required"),
+    ],
+)
+def test_a_record_with_a_damaged_entry_is_refused_and_the_entry_named(study, folder, place, value, said):
+    record = copy.deepcopy(made_up_record(study, "none", 0, AT_BOTH))
+    entry = record
+    for key in place[:-1]:
+        entry = entry[key]
+    entry[place[-1]] = value
+    path = write_record(folder, record)
+    with pytest.raises(DataError, match=rf"none-seed0\.json is no record of a study: .*{said}"):
+        Records.read(study, folder)
+    path.rename(folder.parent / "moved.json")
+    (folder.parent / "other").mkdir()
+    (folder.parent / "moved.json").rename(folder.parent / "other" / "none-seed0.json")
+    with pytest.raises(DataError, match=rf"other/none-seed0\.json is no record of a study: .*{said}"):
         Records.read(study, folder)
 
 

@@ -1,0 +1,90 @@
+"""What a run's record must hold for its figures to be compared, as pydantic's models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+
+__all__ = ["record_problems"]
+
+
+class _Shape(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True, extra="allow")
+
+
+class _Split(_Shape):
+    images: int
+    sha256: str
+
+
+class _Data(_Shape):
+    __pydantic_extra__: dict[str, _Split]
+    name: str
+    names: list[str]
+    train: _Split
+    val: _Split
+
+
+class _Pretrained(_Shape):
+    sha256: str | None
+
+
+class _Training(_Shape):
+    epochs: int
+    process_seconds: float
+
+
+class _Milliseconds(_Shape):
+    wall: float
+    process: float
+
+
+class _Official(_Shape):
+    AP: float | None
+    AP50: float | None
+    AR500: float | None
+
+
+class _Coco(_Shape):
+    AP: float | None
+    AP50: float | None
+    AP_small: float | None
+
+
+class _Curve(_Shape):
+    __pydantic_extra__: dict[str, list[float | None]]
+    ap: list[float | None] = pydantic.Field(alias="AP (Ultralytics)")
+
+
+class _Evaluation(_Shape):
+    settings: dict[str, Any]
+    official: _Official
+    coco: _Coco
+    ms_per_image: _Milliseconds
+
+
+class _Record(_Shape):
+    study: str
+    arm: str
+    seed: int
+    settings_sha256: str
+    settings: dict[str, Any]
+    data: _Data
+    pretrained: _Pretrained
+    training: _Training
+    curve: _Curve
+    evaluations: dict[str, _Evaluation]
+
+
+def record_problems(content: object) -> list[str]:
+    """Return what keeps a JSON file's content from being a run's record, each with its place; empty where it is one."""
+    try:
+        _Record.model_validate(content)
+    except pydantic.ValidationError as error:
+        return [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {_said(one['msg'])}" for one in error.errors(include_url=False)]
+    return []
+
+
+def _said(message: str) -> str:
+    return message.partition(" or instance of")[0].lower()  # the class's name says nothing to who reads the file
