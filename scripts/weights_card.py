@@ -1,6 +1,7 @@
 """Release a run's weights with their card: ``python scripts/weights_card.py runs/train/a --out weights/yolo11n-ema-visdrone.pt …``.
 
-The words around the tables of ``<out>.md`` are written by hand; ``--tables`` renews the tables from ``<out>.json`` alone.
+The words around the tables of ``<out>.md``, which is begun where it is missing, are written by hand; ``--tables`` renews the tables
+from ``<out>.json`` alone.
 """
 
 import argparse

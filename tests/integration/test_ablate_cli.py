@@ -15,6 +15,7 @@ import torch
 from tiny_dataset import draw_dataset
 
 from yolo_ema.engine.registration import build_model
+from yolo_ema.files import sha256_of
 from yolo_ema.studies.jobs import Job
 from yolo_ema.studies.runner import run_jobs
 from yolo_ema.studies.spec_reader import read_study
@@ -109,7 +110,9 @@ def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
         assert len(json.dumps(record)) < 6000
     assert len(none["training"]["resumed_at_epochs"]) == 1
     assert none["start"]["own"] == 0
+    assert ema["start"].pop("optimizer") == {"name": "AdamW", "lr": 0.001}
     assert ema["start"] == {"carried_over": 493, "of": 529, "equal_to_baseline": 499, "own": 30}
+    assert none["weights_sha256"] == sha256_of(runs / "none-seed3" / "weights" / "last.pt")
     values = {row["arm"]: row["values"]["3"] for row in done.json["rows"] if row["at"] == "64"}
     assert values["ema"] == ema["evaluations"]["64"]["official"]["AP"]
     assert {Path(path).name for path in done.json["files"]} >= {"table.md", "figures.json", "tiny-pairs.png", "tiny-curves.png"}
@@ -167,7 +170,7 @@ def test_runs_that_fail_don_t_end_the_rest(tmp_path):
     for number in range(2):
         train = {"model": f"yolo11n-none{number}", "data": "x", "project": str(tmp_path), "name": f"{number}", "offline": True}
         budget = {"epochs": 1, "seconds": None, "clock": "process"}
-        job = Job(str(tmp_path / f"{number}"), str(tmp_path / "r.json"), {}, train, budget, "yolo11n", [], "x", "val", "cpu")
+        job = Job(str(tmp_path / f"{number}"), str(tmp_path / "r.json"), {}, train, budget, "yolo11n", [], "x", "cpu")
         job.write()
         jobs.append(job)
     failures = run_jobs(jobs, at_once=2)

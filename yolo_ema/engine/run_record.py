@@ -58,7 +58,8 @@ class RunRecord:
     def resume(self, *, command: str, epoch: int) -> None:
         """Write that the run goes on with ``epoch`` (1-based); what was recorded of it and of later ones is redone."""
         self.content["epochs"] = [one for one in self.content.get("epochs", []) if one["epoch"] < epoch]
-        self.content.setdefault("resumed", []).append({"at": _now(), "epoch": epoch, "command": command, "hardware": hardware()})
+        now_with = {"command": command, "commit": source_commit(), "versions": versions(), "hardware": hardware()}
+        self.content.setdefault("resumed", []).append({"at": _now(), "epoch": epoch, **now_with})
         self.content |= {"status": "running", "ended": None}
         self._write()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.engine import run_record
-from yolo_ema.engine.datasets import label_path, read_data, split_images
+from yolo_ema.engine.datasets import label_path, read_data, resolve_data, split_images
 from yolo_ema.engine.labels import read_label_file
 from yolo_ema.engine.object_sizes import measured_sizes
 from yolo_ema.engine.release import release_weights, without_folders
@@ -29,6 +29,7 @@ LICENCE = (
     "The code that made and runs them: AGPL-3.0."
 )
 BEGIN, END = "<!-- figures: made by scripts/weights_card.py -->", "<!-- end of figures -->"
+_EXPORTED = (".onnx", ".torchscript")
 _FIGURES = ("AP", "AP50", "AP75", "AR500")
 
 
@@ -69,7 +70,7 @@ def make_card(
         data: the dataset whose val split scores them, as ``val`` takes it.
         settings: what to score at.
         recommended: which of them the card recommends.
-        notes: more facts for the card: hours, what was done besides the recorded command, …
+        notes: more facts for the card: hours (None where not known), and note, what was done besides the recorded command.
 
     Raises:
         ConfigError: the recommended setting is none of those scored.
@@ -79,17 +80,22 @@ def make_card(
     if recommended not in settings:
         raise ConfigError(f"the recommended setting {recommended.text!r} is not among those to score")
     record = _record(run)
-    release_weights(run / "weights" / "last.pt", out, licence=LICENCE, facts=_object_sizes(Path(data), record["settings"]["imgsz"]))
+    sizes = _object_sizes(resolve_data(data), record["settings"]["imgsz"])
+    release_weights(run / "weights" / "last.pt", out, licence=LICENCE, facts=sizes)
     return score_card(out, _facts(record, out, notes), data=data, settings=settings, recommended=recommended)
 
 
 def score_card(
     weights: Path, facts: Mapping[str, Any], *, data: str, settings: Sequence[Setting], recommended: Setting
 ) -> dict[str, Any]:
-    """Score released weights at each setting, write the card's JSON beside them and return it."""
+    """Score released weights at each setting, write the card's JSON beside them and return it.
+
+    Exported forms of the same name that lie beside the weights get their SHA-256 in it.
+    """
     figures = [_figures(weights, data, setting) for setting in settings]
     card = {**facts, "sha256": sha256_of(weights), "bytes": weights.stat().st_size, "hardware_of_figures": run_record.hardware()}
-    card |= {"recommended": recommended.text, "figures": figures}
+    exported = sorted(path for path in weights.parent.glob(f"{weights.stem}.*") if path.suffix in _EXPORTED)
+    card |= {"recommended": recommended.text, "figures": figures, "exported": {path.name: sha256_of(path) for path in exported}}
     write_json(weights.with_suffix(".json"), card)
     return card
 
@@ -157,14 +163,16 @@ def card_tables(card: Mapping[str, Any]) -> str:
     best = next(one for one in card["figures"] if one["setting"] == card["recommended"])
     first = card["figures"][0]
     training, hardware = card["training"], card["training"]["hardware"]
+    gpus = ", ".join(one["name"] for one in hardware["gpus"])
     facts = [
         ("file", f"`{card['file']}`, {card['bytes'] / 1e6:.2f} MB, half precision"),
         ("SHA-256", f"`{card['sha256']}`"),
         ("terms", card["licence"]),
         ("command", f"`{training['command']}`"),
         ("commit, seed", f"`{training['commit']}`, {training['seed']}"),
-        ("epochs, hours", f"{training['epochs']}, {training['hours']:.1f} h on the clock"),
-        ("hardware", f"{hardware['processor']}, {hardware['cores']} virtual cores, {', '.join(hardware['gpus']) or 'no GPU'}"),
+        ("epochs", f"{training['epochs']}"),
+        *([("hours", f"{training['hours']:.1f} on the clock")] if training["hours"] else []),
+        ("hardware", f"{hardware['processor']}, {hardware['cores']} virtual cores, {gpus or 'no GPU'}"),
         *([("besides", training["note"])] if training["note"] else []),
         ("carried over", f"{training['transferred_tensors']} tensors"),
         ("versions", ", ".join(f"{name} {version}" for name, version in training["versions"].items())),
@@ -191,7 +199,7 @@ def _figures_table(figures: Sequence[Mapping[str, Any]]) -> list[str]:
         coco = one["coco"]
         cells = [_percent(one["official"][name]) for name in _FIGURES] + [_percent(coco["AP"]), _percent(coco["AP50"])]
         cells.append(" / ".join(_percent(coco[f"AP_{size}"]) for size in ("small", "medium", "large")))
-        cells += [f"{one['thresholds']['all']['confidence']:.2f}", f"{one['ms_per_image']:.0f}"]
+        cells += [_threshold(one["thresholds"]["all"]), f"{one['ms_per_image']:.0f}"]
         lines.append(f"| {one['setting']} | {' | '.join(cells)} |")
     return lines
 
@@ -202,9 +210,12 @@ def _class_table(one: Mapping[str, Any]) -> list[str]:
         point = one["thresholds"]["per_class"].get(name)
         official, coco = (f"{_percent(found[kind]['AP'])}, {_percent(found[kind]['AP50'])}" for kind in ("official", "coco"))
         there = f"{_percent(point['precision'])}, {_percent(point['recall'])}" if point else "–"
-        best = f"{point['confidence']:.2f}" if point else "–"
-        lines.append(f"| {name} | {found['objects']['official']} | {official} | {coco} | {best} | {there} |")
+        lines.append(f"| {name} | {found['objects']['official']} | {official} | {coco} | {_threshold(point)} | {there} |")
     return lines
+
+
+def _threshold(point: Mapping[str, float] | None) -> str:
+    return "–" if point is None else f"{point['confidence']:.2f}"
 
 
 def _percent(value: float | None) -> str:
@@ -212,9 +223,9 @@ def _percent(value: float | None) -> str:
 
 
 def write_tables(card_json: Path) -> None:
-    """Renew the tables of the Markdown beside a card's JSON. Raises `DataError` where the marks around them are missing."""
+    """Renew the tables of the Markdown beside a card's JSON, or begin it. Raises `DataError` where the marks are missing in it."""
     page = card_json.with_suffix(".md")
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.is_file() else f"# {page.stem}\n\n{BEGIN}\n{END}\n"
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise DataError(f"{page} has not one of each mark {BEGIN} and {END}; the tables go between them")
     before, _, rest = text.partition(BEGIN)

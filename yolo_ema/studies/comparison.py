@@ -26,7 +26,7 @@ class Row:
         to_baseline: differences to the baseline arm at the same setting and seed; None for itself and without a pair.
         to_first: differences to the same arm at the study's first setting; None there and without a pair.
         means: of the other figures.
-        milliseconds: mean time an image, in processor time and by the wall clock.
+        milliseconds: an image takes, over the seeds: in processor time, or by the wall clock where a GPU was used.
     """
 
     arm: Arm
@@ -36,7 +36,7 @@ class Row:
     to_baseline: Paired | None
     to_first: Paired | None
     means: Mapping[str, float | None]
-    milliseconds: Mapping[str, float] | None
+    milliseconds: Spread | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "to_baseline": _paired_json(row.to_baseline),
         "to_first_setting": _paired_json(row.to_first),
         "means": dict(row.means),
-        "ms_per_image": row.milliseconds,
+        "ms_per_image": dataclasses.asdict(row.milliseconds) if row.milliseconds else None,
     }
 
 
@@ -134,6 +134,6 @@ def _mean(records: Records, arm: str, at: Evaluation, name: str) -> float | None
     return statistics.fmean(known) if known else None
 
 
-def _milliseconds(records: Records, arm: str, at: Evaluation) -> dict[str, float] | None:
+def _milliseconds(records: Records, arm: str, at: Evaluation) -> Spread | None:
     found = [one["ms_per_image"] for seed in records.study.seeds if (one := records.evaluation(arm, seed, at))]
-    return {clock: statistics.fmean(one[clock] for one in found) for clock in ("process", "wall")} if found else None
+    return spread([one[one["clock"]] for one in found]) if found else None

@@ -6,15 +6,20 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.engine.datasets import data_fingerprint, resolve_data
+from yolo_ema.engine.datasets import data_fingerprint, resolve_data, split_images
 from yolo_ema.engine.pretrained import resolve_pretrained
 from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
 from yolo_ema.files import read_json, sha256_of, write_json
 from yolo_ema.options.ablate import AblateOptions
-from yolo_ema.studies.records import data_facts, record_path
+from yolo_ema.studies.records import data_facts, record_path, run_id
 from yolo_ema.studies.spec import Arm, Study
 
-__all__ = ["Job", "Place", "find_place"]
+__all__ = ["Job", "Place", "find_place", "weights_of"]
+
+
+def weights_of(folder: Path) -> Path:
+    """Return the weights that a run is measured with: of its last epoch, so that nothing is chosen on the images measured on."""
+    return folder / "weights" / "last.pt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +57,7 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
     """
     try:
         data_yaml = resolve_data(options.data or study.data, offline=options.offline, splits=("train", "val")).absolute()
+        split_images(data_yaml, study.split)  # or the study fails only when it measures, after hours
     except DataError as error:
         hint = "" if options.data else f" (the study {study.name} names it; say with --data where it lies on this machine)"
         raise type(error)(f"{error}{hint}") from error
@@ -86,7 +92,7 @@ class Job:
         budget: `Budget`'s values.
         baseline_model: the model that the start is compared with.
         evaluations: `Evaluation`'s values, each.
-        data, split, device: what is measured on what.
+        data, device: what is measured on what.
     """
 
     folder: str
@@ -97,13 +103,12 @@ class Job:
     baseline_model: str
     evaluations: list[dict[str, Any]]
     data: str
-    split: str
     device: str
 
     @classmethod
     def of(cls, study: Study, arm: Arm, seed: int, place: Place) -> Job:
         """Return the job of a run."""
-        name = f"{arm.name}-seed{seed}"
+        name = run_id(arm.name, seed)
         train = study.train_options(
             arm,
             seed,
@@ -122,6 +127,7 @@ class Job:
             "settings": study.settings(arm),
             "data": place.data,
             "pretrained": {"name": study.pretrained, "sha256": place.pretrained_sha256},
+            "baseline_model_sha256": study.arm(study.baseline).model_sha256,
         }
         return cls(
             folder=str(place.runs / name),
@@ -132,7 +138,6 @@ class Job:
             baseline_model=study.arm(study.baseline).model,
             evaluations=[dataclasses.asdict(one) for one in study.evaluations],
             data=str(place.data_yaml),
-            split=study.split,
             device=place.device,
         )
 
@@ -150,9 +155,12 @@ class Job:
         """Write the job's file.
 
         Raises:
-            ConfigError: a training under other settings, on other data or from other weights lies in its place.
+            ConfigError: something else lies in its place: a training under other settings, on other data or from other weights, or
+                no training of a study.
         """
-        if self.file.is_file() and Path(self.folder).is_dir():
+        if not self.file.is_file() and Path(self.folder).is_dir():
+            raise ConfigError(f"{self.folder} is there, and no run of a study; move it away, or name another folder with --runs")
+        if Path(self.folder).is_dir():
             before = read_json(self.file)["head"]
             differing = [key for key in self.head if before.get(key) != self.head[key]]
             if differing:

@@ -13,13 +13,15 @@ from typing import Any
 from yolo_ema.engine.datasets import split_images
 from yolo_ema.engine.environment import use_all_cores
 from yolo_ema.engine.loading import load_model
-from yolo_ema.engine.run_record import RECORD_NAME, versions
+from yolo_ema.engine.run_record import RECORD_NAME, source_commit, versions
+from yolo_ema.engine.runtime import select_device
 from yolo_ema.engine.validation import open_runtime, validate
-from yolo_ema.files import read_json, write_json
+from yolo_ema.errors import DataError
+from yolo_ema.files import read_json, sha256_of, write_json
 from yolo_ema.footage.images import read_image
 from yolo_ema.options.val import ValOptions
-from yolo_ema.studies.jobs import Job
-from yolo_ema.studies.runs import start_facts, weights_of
+from yolo_ema.studies.jobs import Job, weights_of
+from yolo_ema.studies.runs import start_facts
 from yolo_ema.studies.spec import Evaluation
 
 __all__ = ["measure_run"]
@@ -39,17 +41,23 @@ def measure_run(job: Job) -> None:
     """Measure a trained run at the settings that its record lacks. The record is written anew after each.
 
     Raises:
+        DataError: the record is of other weights.
         YoloEmaError: as `yolo_ema.engine.validation.validate`.
     """
     path, weights = Path(job.record), weights_of(Path(job.folder))
     record = read_json(path) if path.is_file() else _new_record(job, weights)
+    if record["weights_sha256"] != (found := sha256_of(weights)):
+        raise DataError(
+            f"{path} was measured with other weights than {weights} (SHA-256 {record['weights_sha256']}, and {found}); figures of "
+            "two trainings don't mix: move one of the two away"
+        )
     for values in job.evaluations:
         setting = Evaluation(**values)
         if record["evaluations"].get(setting.key, {}).get("settings") == values:
             continue
         print(f"measuring at {setting.key}", file=sys.stderr)  # noqa: T201 - into the run's log
-        options = setting.options(weights, job.data, job.split, job.device)
-        record["evaluations"][setting.key] = {"settings": values, **_measured(options)}
+        options = setting.options(weights, job.data, job.device)
+        record["evaluations"][setting.key] = {"settings": values, "commit": source_commit(), **_measured(options)}
         write_json(path, record)
 
 
@@ -64,6 +72,7 @@ def _new_record(job: Job, weights: Path) -> dict[str, Any]:
         "versions": versions(),
         "hardware": {**machine, "threads": use_all_cores()},
         "start": start_facts(job),
+        "weights_sha256": sha256_of(weights),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "training": {
             "epochs": len(epochs),
@@ -114,10 +123,12 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _milliseconds(options: ValOptions) -> dict[str, float]:
+def _milliseconds(options: ValOptions) -> dict[str, Any]:
     """Return the median time an image takes, without reading it, by the wall clock and in processor time of this process.
 
-    Images are spread over the split, each is looked at several times, and the first round, which warms up, does not count.
+    Which of the two clocks counts is said, too: processor time shows nothing of a GPU's work, and on a CPU it is what a machine
+    that others share disturbs least. Images are spread over the split, each is looked at several times, and the first round, which
+    warms up, does not count.
     """
     runtime = open_runtime(options)
     images = split_images(Path(options.data), options.split)
@@ -131,5 +142,6 @@ def _milliseconds(options: ValOptions) -> dict[str, float]:
             if turn:
                 wall.append(1000 * (time.perf_counter() - began))
                 process.append(1000 * (time.process_time() - began_process))
-    shown = {"wall": round(statistics.median(wall), 1), "process": round(statistics.median(process), 1)}
+    clock = "process" if select_device(options.device).type == "cpu" else "wall"
+    shown = {"wall": round(statistics.median(wall), 1), "process": round(statistics.median(process), 1), "clock": clock}
     return {**shown, "load": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else shown

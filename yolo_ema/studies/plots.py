@@ -127,7 +127,7 @@ def _milliseconds(axes: Axes, comparison: Comparison) -> None:
     for arm, tile in lines:
         rows = [row for row in comparison.rows if row.arm == arm and row.at.tile == tile and row.spread and row.milliseconds]
         rows.sort(key=lambda row: row.at.imgsz)
-        points = [(row.milliseconds["process"], row.spread.mean) for row in rows if row.milliseconds and row.spread]
+        points = [(row.milliseconds.mean, row.spread.mean) for row in rows if row.milliseconds and row.spread]
         if not points:
             continue
         place = [one.name for one in study.arms].index(arm.name)
@@ -143,7 +143,7 @@ def _milliseconds(axes: Axes, comparison: Comparison) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("milliseconds of processor time an image (logarithmic); numbers: input size in pixels")
+    axes.set_xlabel("milliseconds an image (logarithmic); numbers: input size in pixels")
     axes.set_ylabel(f"{study.primary}, percent")
     axes.set_title("What looking closer adds and costs", loc="left", fontsize=11)
     axes.legend(frameon=False)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.files import read_json
-from yolo_ema.studies.records import Records
+from yolo_ema.studies.jobs import weights_of
+from yolo_ema.studies.records import Records, run_id
 from yolo_ema.studies.spec import Study
 
 __all__ = ["Progress", "RunState", "progress_of"]
@@ -21,7 +22,7 @@ class RunState:
 
     Attributes:
         arm, seed: which.
-        state: done, to measure, training, or left.
+        state: done, to measure (with or without the weights that this needs), training, or left.
         epochs: done so far.
         seconds_left: estimated, by the wall clock of this machine's epochs so far; None where nothing is known.
     """
@@ -84,16 +85,19 @@ def progress_of(study: Study, records: Records, runs: Path) -> Progress:
     paces = {arm.name: _pace([clocks[arm.name, seed] for seed in study.seeds]) for arm in study.arms}
     known = [pace for pace in paces.values() if pace is not None]
     usual = statistics.fmean(known) if known else None
-    return Progress(study, tuple(_run_state(study, records, run, clocks[run], paces[run[0]] or usual) for run in order))
+    there = {run: weights_of(runs / run_id(*run)).is_file() for run in order}
+    return Progress(study, tuple(_run_state(records, run, there[run], clocks[run], paces[run[0]] or usual) for run in order))
 
 
 def _run_state(
-    study: Study, records: Records, run: tuple[str, int], epochs: Sequence[dict[str, float]], pace: float | None
+    records: Records, run: tuple[str, int], has_weights: bool, epochs: Sequence[dict[str, float]], pace: float | None
 ) -> RunState:
     if run in records.runs:
         done = int(records.runs[run]["training"]["epochs"])
-        return RunState(*run, "to measure" if records.missing(*run) else "done", done, 0.0)
-    budget = study.arm(run[0]).budget
+        if not records.missing(*run):
+            return RunState(*run, "done", done, 0.0)
+        return RunState(*run, "to measure" if has_weights else "to measure, and its weights are not here", done, 0.0)
+    budget = records.study.arm(run[0]).budget
     if budget.epochs is not None:
         left = None if pace is None else pace * max(budget.epochs - len(epochs), 0)
     else:
@@ -102,7 +106,7 @@ def _run_state(
 
 
 def _epochs(runs: Path, arm: str, seed: int) -> list[dict[str, float]]:
-    clock = runs / f"{arm}-seed{seed}.clock.json"
+    clock = runs / f"{run_id(arm, seed)}.clock.json"
     epochs: list[dict[str, float]] = read_json(clock)["epochs"] if clock.is_file() else []
     return epochs
 

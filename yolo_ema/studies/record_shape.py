@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -33,11 +33,13 @@ class _Pretrained(_Shape):
 class _Training(_Shape):
     epochs: int
     process_seconds: float
+    wall_seconds: float
 
 
 class _Milliseconds(_Shape):
     wall: float
     process: float
+    clock: Literal["wall", "process"]
 
 
 class _Official(_Shape):
@@ -59,6 +61,7 @@ class _Curve(_Shape):
 
 class _Evaluation(_Shape):
     settings: dict[str, Any]
+    commit: str | None
     official: _Official
     coco: _Coco
     ms_per_image: _Milliseconds
@@ -72,6 +75,11 @@ class _Record(_Shape):
     settings: dict[str, Any]
     data: _Data
     pretrained: _Pretrained
+    baseline_model_sha256: str
+    commit: str | None
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    weights_sha256: str
     training: _Training
     curve: _Curve
     evaluations: dict[str, _Evaluation]

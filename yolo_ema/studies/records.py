@@ -12,7 +12,7 @@ from yolo_ema.files import read_json
 from yolo_ema.studies.record_shape import record_problems
 from yolo_ema.studies.spec import Arm, Evaluation, Study
 
-__all__ = ["Records", "data_facts", "read_record", "record_path"]
+__all__ = ["Records", "data_facts", "read_record", "record_path", "run_id"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Records:
             if path.is_file():
                 runs[arm.name, seed] = read_record(path, study, arm, seed)
         names = [path.name for path in wanted]
-        for path in sorted(folder.glob("*.json")):
+        for path in sorted(folder.glob("[!.]*.json")):  # a dot: being written, or left by a process that was killed while it wrote
             if path not in wanted:
                 raise DataError(
                     f"{path} belongs to no run of the study {study.name} (arms {', '.join(arm.name for arm in study.arms)}, seeds "
@@ -90,14 +90,20 @@ def _from_elsewhere(records: Records, arm: Arm, seed: int, folder: Path) -> dict
             continue
         found = _require_record(found, path)
         complete = not Records(study, {(arm.name, seed): found}).missing(arm.name, seed)
-        if complete and all(_differing(found, other) is None for other in records.runs.values()):
+        alike = study.starts_alike(arm, found["baseline_model_sha256"])
+        if complete and alike and all(_differing(found, other) is None for other in records.runs.values()):
             return found
     return None
 
 
+def run_id(arm: str, seed: int) -> str:
+    """Return the name of a run's record and of what lies beside its training."""
+    return f"{arm}-seed{seed}"
+
+
 def record_path(folder: Path, arm: str, seed: int) -> Path:
     """Return where a run's record stands."""
-    return folder / f"{arm}-seed{seed}.json"
+    return folder / f"{run_id(arm, seed)}.json"
 
 
 def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]:
@@ -115,6 +121,11 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
         raise DataError(
             f"{path} was made under other settings than {study.path} has: {differing}. Records of different settings don't mix: "
             "undo the change, give the study another name, or move the record away to have its run made again"
+        )
+    if not study.starts_alike(arm, record["baseline_model_sha256"]):
+        raise DataError(
+            f"{path} was made beside another baseline than {study.baseline}, whose new values its run started with; name that "
+            "baseline again, give the study another name, or move the record away to have its run made again"
         )
     return record
 

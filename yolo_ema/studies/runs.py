@@ -11,25 +11,27 @@ from yolo_ema.engine.loading import load_checkpoint
 from yolo_ema.engine.paired_start import PairedStart
 from yolo_ema.engine.study_clock import StudyClock
 from yolo_ema.engine.training import train
+from yolo_ema.errors import WeightsNotFoundError
 from yolo_ema.files import read_json, write_json
 from yolo_ema.options.train import TrainOptions
-from yolo_ema.studies.jobs import Job
+from yolo_ema.studies.jobs import Job, weights_of
 
-__all__ = ["start_facts", "train_run", "weights_of"]
-
-
-def weights_of(folder: Path) -> Path:
-    """Return the weights that a run is measured with: of its last epoch, so that nothing is chosen on the images measured on."""
-    return folder / "weights" / "last.pt"
+__all__ = ["start_facts", "train_run"]
 
 
 def train_run(job: Job) -> None:
     """Train a run, from the start or from its last checkpoint; do nothing where it is trained.
 
     Raises:
+        WeightsNotFoundError: the run has a record that lacks something, and its weights are gone; a training would give others.
         YoloEmaError: as `yolo_ema.engine.training.train`.
     """
     folder, last = Path(job.folder), weights_of(Path(job.folder))
+    if Path(job.record).is_file() and not last.is_file():
+        raise WeightsNotFoundError(
+            f"{job.record} lacks settings that the study wants, and the weights that it was made with are not at {last}; put them "
+            "there, say with --runs where they are, or move the record away to have the run made again"
+        )
     clock = StudyClock(job.beside(".clock.json"), budget_seconds=job.budget["seconds"], clock=job.budget["clock"])
     if not last.is_file():
         if folder.is_dir():  # ours, see Job.write, and cut off before its first checkpoint
@@ -52,9 +54,11 @@ def _train_anew(job: Job, clock: StudyClock) -> None:
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in job.train.items()}
     options = TrainOptions(**{**values, "project": Path(job.train["project"])})
 
-    def begin(trainer: object) -> None:
+    def begin(trainer: Any) -> None:
         start(trainer)
-        write_json(facts, start.facts)
+        first = trainer.optimizer.param_groups[0]  # what Ultralytics' own choice came to
+        optimizer = {"name": type(trainer.optimizer).__name__, "lr": first.get("initial_lr", first["lr"])}
+        write_json(facts, {**start.facts, "optimizer": optimizer})
 
     train(options, callbacks={**clock.callbacks(), "on_pretrain_routine_end": begin})
 

@@ -52,6 +52,7 @@ class Evaluation:
 
     imgsz: int
     tile: str = "off"
+    split: str = "val"
     overlap: float = 0.2
     whole_frame: bool | None = None
     merge: str = "nms"
@@ -64,10 +65,10 @@ class Evaluation:
         """Return what tables and records call it: ``640``, or ``640@auto`` in tiles."""
         return str(self.imgsz) if self.tile == "off" else f"{self.imgsz}@{self.tile}"
 
-    def options(self, weights: Path, data: str, split: str, device: str) -> ValOptions:
+    def options(self, weights: Path, data: str, device: str) -> ValOptions:
         """Return the options of ``val``. Raises `ConfigError` where a value is out of range."""
         values = dataclasses.asdict(self) | {"imgsz": (self.imgsz,)}
-        return ValOptions(weights=weights, data=data, split=split, device=device, **values)
+        return ValOptions(weights=weights, data=data, device=device, **values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,14 @@ class Study:
             if arm.name == name:
                 return arm
         raise ConfigError(f"{self.path}: there is no arm {name!r}{did_you_mean(name, [one.name for one in self.arms])}")
+
+    def starts_alike(self, arm: Arm, baseline_model_sha256: str) -> bool:
+        """Say whether a run that was made beside another baseline starts as one of this study does: from the same new values.
+
+        The model of a study's own baseline starts the same in every study; another's blocks take over what its baseline has.
+        """
+        own = self.arm(self.baseline).model_sha256
+        return own in {baseline_model_sha256, arm.model_sha256}
 
     def settings(self, arm: Arm) -> dict[str, Any]:
         """Return everything that makes a trained arm what it is, but for the seed."""

@@ -36,6 +36,8 @@ _WHERE = {
     "split": "split",
 }
 _STUDYS_OWN = ("project", "name", "resume", "offline", "trust", "loggers", "settings", "preset", "device", "workers", "exist_ok")
+_SPLITS = ("train", "val", "test")
+_MOST_SEED = 2**32 - 1  # what numpy's generators take
 _EVALUATION_KEYS = ("imgsz", "tile", "overlap", "whole_frame", "merge", "conf", "iou", "max_det")
 
 
@@ -44,6 +46,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a dictionary; see the class."""
+        self.flatten_mapping(node)  # "<<" takes over another's entries
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -71,11 +74,13 @@ def read_study(path: Path) -> Study:
     }
     if values["primary"] not in PRIMARY_NAMES:
         problems.append(f"primary is {values['primary']!r}; expected one of {', '.join(PRIMARY_NAMES)}")
+    if values["split"] not in _SPLITS:
+        problems.append(f"split is {values['split']!r}; expected one of {', '.join(_SPLITS)}")
     arms = _arms(content, path.absolute().parent, problems)
     baseline = _text(content, "baseline", problems)
     if arms and baseline and baseline not in (names := [arm.name for arm in arms]):
         problems.append(f"baseline is {baseline!r}, which is no arm{did_you_mean(baseline, names)}")
-    evaluations = _evaluations(content.get("evaluate"), content.get("train"), problems)
+    evaluations = _evaluations(content.get("evaluate"), content.get("train"), values["split"], problems)
     if problems:
         raise ConfigError(f"{path}: {'; '.join(problems)}")
     return Study(path=path, arms=arms, baseline=baseline, evaluations=evaluations, **values)
@@ -109,8 +114,9 @@ def _text(
 
 
 def _seeds(value: Any, problems: list[str]) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value or not all(_is_count(one, 0) for one in value) or len(set(value)) < len(value):
-        problems.append(f"seeds is {value!r}; expected different whole numbers from 0, as in [0, 1, 2]")
+    fit = isinstance(value, list) and bool(value) and all(_is_count(one, 0) and one <= _MOST_SEED for one in value)
+    if not fit or len(set(value)) < len(value):
+        problems.append(f"seeds is {value!r}; expected different whole numbers from 0 to {_MOST_SEED}, as in [0, 1, 2]")
         return (0,)
     return tuple(value)
 
@@ -251,7 +257,7 @@ def _kind(hint: Any) -> str:
     return "text (in quotes where YAML reads another thing)"
 
 
-def _evaluations(value: Any, train: Any, problems: list[str]) -> tuple[Evaluation, ...]:
+def _evaluations(value: Any, train: Any, split: str, problems: list[str]) -> tuple[Evaluation, ...]:
     """Return every input size with every kind of tiles; without an entry the size that was trained on."""
     value = {} if value is None else value
     if not isinstance(value, dict):
@@ -275,7 +281,7 @@ def _evaluations(value: Any, train: Any, problems: list[str]) -> tuple[Evaluatio
     if mistyped:
         problems += mistyped
         return ()
-    made = tuple(Evaluation(size, tile, **rest) for tile in tiles for size in sizes)
+    made = tuple(Evaluation(size, tile, split, **rest) for tile in tiles for size in sizes)
     problems += [f"evaluate: {problem}" for one in made if (problem := _evaluation_problem(one))]
     if len({one.key for one in made}) < len(made):
         problems.append("evaluate names a size or a kind of tiles twice")
@@ -284,7 +290,7 @@ def _evaluations(value: Any, train: Any, problems: list[str]) -> tuple[Evaluatio
 
 def _evaluation_problem(one: Evaluation) -> str:
     try:
-        one.options(Path("weights.pt"), "data", "val", "cpu")
+        one.options(Path("weights.pt"), "data", "cpu")
     except ConfigError as error:
         return str(error)
     return ""

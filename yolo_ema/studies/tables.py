@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from yolo_ema.errors import DataError
 from yolo_ema.files import write_text
 from yolo_ema.studies.comparison import Comparison, Row
 from yolo_ema.studies.spec import Evaluation
-from yolo_ema.studies.statistics import Paired
+from yolo_ema.studies.statistics import Paired, Spread
 
 __all__ = ["marks", "renew_section", "table"]
 
 _NONE = "–"
+Runs = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -66,7 +69,14 @@ def _cells(row: Row, *, several: bool) -> list[str]:
     cells += [f"{row.spread.mean:.2f} ± {deviation}", f"{row.spread.least:.2f} to {row.spread.most:.2f}"]
     cells += [_difference(row.to_baseline), *([_difference(row.to_first)] if several else [])]
     cells += [_number(row.means[name]) for name in ("official AP50", "COCO AP", "COCO AP small")]
-    return [*cells, f"{row.milliseconds['process']:.0f}" if row.milliseconds else _NONE]
+    return [*cells, _milliseconds(row.milliseconds)]
+
+
+def _milliseconds(found: Spread | None) -> str:
+    if found is None:
+        return _NONE
+    deviation = _NONE if found.deviation is None else f"{found.deviation:.0f}"
+    return f"{found.mean:.0f} ± {deviation}"
 
 
 def _setting(at: Evaluation) -> str:
@@ -88,14 +98,15 @@ def _interval(found: Paired) -> str:
 
 
 def _sentences(comparison: Comparison) -> list[str]:
-    """Return what can be said of each arm against the baseline, at the study's first setting."""
+    """Return what can be said of each arm against the baseline, at each setting that a pair was measured at."""
     study = comparison.study
+    several = len(study.evaluations) > 1
     sentences = []
-    for arm in study.arms:
-        found = comparison.row(arm.name, study.evaluations[0]).to_baseline
-        if arm.name == study.baseline:
+    for row in comparison.rows:
+        found = row.to_baseline
+        if row.arm.name == study.baseline or (found is None and row.at != study.evaluations[0]):
             continue
-        about = f"{arm.name} against {study.baseline}"
+        about = f"{row.arm.name} against {study.baseline}{f' at {_setting(row.at)}' if several else ''}"
         if found is None:
             sentences.append(f"{about}: no pair of equal seeds has ended yet.")
         elif found.interval is None:
@@ -118,9 +129,8 @@ def _facts(comparison: Comparison) -> str:
     """Return a sentence on what the figures rest on."""
     study, runs = comparison.study, comparison.records.runs
     images = next(iter(runs.values()))["data"]
-    hours = {
-        arm.name: [runs[run]["training"]["process_seconds"] / 3600 for run in runs if run[0] == arm.name] for arm in study.arms
-    }
+    clock, seconds = ("the wall clock", "wall_seconds") if "wall" in _clocks(runs) else ("processor time", "process_seconds")
+    hours = {arm.name: [runs[run]["training"][seconds] / 3600 for run in runs if run[0] == arm.name] for arm in study.arms}
     epochs = {arm.name: [runs[run]["training"]["epochs"] for run in runs if run[0] == arm.name] for arm in study.arms}
     took = ", ".join(
         f"{name} {statistics.fmean(values):.2f} h ({min(epochs[name])} epochs)"
@@ -132,5 +142,28 @@ def _facts(comparison: Comparison) -> str:
     return (
         f"Percent; {len(runs)} of {len(study.arms) * len(study.seeds)} runs. Budget of a run: {study.budget_text}. "
         f"Trained on {images['train']['images']} images, measured on the {images[study.split]['images']} of {study.split}. "
-        f"Processor time of a training, on average: {took}. ms an image: processor time, on the machine of the records."
+        f"A training took on average, by {clock}: {took}. ms an image: by {clock}, on the machine of the records, with whatever "
+        f"else was running there.{_unlike(runs)}"
     )
+
+
+def _clocks(runs: Runs) -> set[str]:
+    return {one["ms_per_image"]["clock"] for record in runs.values() for one in record["evaluations"].values()}
+
+
+def _unlike(runs: Runs) -> str:
+    """Say by which commits the runs were trained and measured, and that versions or hardware differ, where they do."""
+    trained: dict[str, dict[str, None]] = {}
+    for (arm, _), record in runs.items():
+        trained.setdefault(str(record["commit"])[:7], {})[arm] = None
+    measured = {str(one["commit"])[:7] for record in runs.values() for one in record["evaluations"].values()}
+    said = ""
+    if len(trained) > 1:
+        by = "; ".join(f"{commit} ({', '.join(arms)})" for commit, arms in trained.items())
+        said += f" Trained by commits {by}."
+    if len(measured) > 1:
+        said += f" Measured by commits {', '.join(sorted(measured))}."
+    for key in ("versions", "hardware"):
+        if len({json.dumps(record[key], sort_keys=True) for record in runs.values()}) > 1:
+            said += f" The runs differ in {key}; see their records."
+    return said

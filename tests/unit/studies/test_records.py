@@ -41,6 +41,36 @@ def test_a_figure_of_another_setting_of_the_same_size_is_not_taken(study, folder
     assert [at.key for at in Records.read(study, folder).missing("none", 0)] == ["64"]
 
 
+def test_figures_of_another_split_are_not_taken(study, folder, tmp_path):
+    write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
+    on_train = small_study(tmp_path, SPEC.replace("data: drawn", "data: drawn\nsplit: train"))
+    assert [at.key for at in Records.read(on_train, folder).missing("none", 0)] == ["64", "96"]
+
+
+def test_a_file_that_is_just_being_written_is_no_record(study, folder):
+    path = write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
+    (folder / ".ema-seed0-x1y2.part.json").write_text('{"study": "sma')
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / ".ema-seed0-x1y2.part.json").write_text('{"study": "sma')
+    assert list(Records.read(study, folder).runs) == [("none", 0)]
+    assert path.is_file()
+
+
+def test_a_run_beside_another_baseline_is_refused_unless_it_is_the_baseline_s_own(study, folder, tmp_path):
+    write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
+    write_record(folder, made_up_record(study, "ema", 0, AT_BOTH))
+    swapped = small_study(tmp_path, SPEC.replace("baseline: none", "baseline: ema"))
+    with pytest.raises(DataError, match=r"none-seed0.json was made beside another baseline than ema"):
+        Records.read(swapped, folder)
+    (folder / "none-seed0.json").unlink()
+    assert Records.read(swapped, folder).is_done("ema", 0)
+    other = small_study(tmp_path / "other", SPEC.replace("name: small", "name: other").replace("baseline: none", "baseline: ema"))
+    found = Records.read(other, folder.parent / "other")
+    assert found.is_done("ema", 0)
+    write_record(folder, made_up_record(study, "none", 1, AT_BOTH))
+    assert not Records.read(other, folder.parent / "other").is_done("none", 1)
+
+
 def test_a_record_of_other_settings_is_refused_and_the_difference_is_named(study, folder, tmp_path):
     write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
     changed = small_study(tmp_path, SPEC.replace("nbs: 4", "nbs: 8").replace("epochs: 4", "epochs: 5"))

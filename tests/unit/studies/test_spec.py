@@ -44,6 +44,7 @@ name: a b
 questoin: Does it help?
 data: drawn
 seeds: [0, 0]
+split: vall
 budget: {epochs: 0, clok: wall}
 pretrained: yolo11n.pt
 train: {model: yolo11n, imgsz: 64, batch: 4, lr00: 0.1, epochs: 3, mask_ignored: 1, plots: true}
@@ -64,6 +65,7 @@ primary: AP
         "'question' is missing",
         "name is 'a b'",
         "seeds is [0, 0]",
+        "split is 'vall'; expected one of train, val, test",
         "epochs is 0",
         "'clok'; did you mean 'clock'?",
         "setting 'lr00'; did you mean 'lr0'?",
@@ -87,6 +89,7 @@ primary: AP
         ("yolo11n-ema}", "models/yolo11n-x.yaml}", "no model YAML at"),
         ("nbs: 4}", "nbs: many}", "nbs"),
         ("batch: 4", "batch: 0", "--batch is 0"),
+        ("[0, 1, 2]", "[0, 4294967296]", "different whole numbers from 0 to 4294967295"),
         ("imgsz: 64, batch: 4, ", "", "imgsz, batch is given neither there nor in train"),
         ("budget: {epochs: 4}", "budget: {}", "either epochs or seconds"),
         ("budget: {epochs: 4}", "budget: {epochs: {none: 4, ma: 3}}", "budget's epochs lacks the arm 'ema'"),
@@ -105,6 +108,11 @@ def test_a_wrong_entry_is_named(tmp_path, before, after, said):
     with pytest.raises(ConfigError) as caught:
         small_study(tmp_path, SPEC.replace(before, after, 1))
     assert said in str(caught.value)
+
+
+def test_an_entry_may_take_over_another_s(tmp_path):
+    shared = SPEC.replace("train: {model", "train: &shared {model").replace("none: {}", "none: {<<: *shared, lr0: 0.002}")
+    assert small_study(tmp_path, shared).arm("none").train == {"model": "yolo11n", "imgsz": 64, "batch": 4, "nbs": 4, "lr0": 0.002}
 
 
 def test_no_file_and_no_yaml(tmp_path):
