@@ -8,13 +8,18 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from yolo_ema.errors import DiskFullError
 
-__all__ = ["atomic_path", "disk_full_is_clear", "read_json", "sha256_of", "write_bytes", "write_json", "write_text"]
+try:
+    import fcntl
+except ImportError:  # Windows: two processes at the same files are not noticed there
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["atomic_path", "disk_full_is_clear", "locked", "read_json", "sha256_of", "write_bytes", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -101,3 +106,38 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path, taken: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs; it is removed at the end. A process that dies gives the lock up.
+
+    Args:
+        path: the lock file; its folder must be there.
+        taken: called where another process has the lock. It may raise, else the lock is waited for.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    while fcntl is not None:
+        with path.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_still(path, file):  # who had the lock has removed the file
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+    yield
+
+
+def _is_still(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

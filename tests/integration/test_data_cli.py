@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from yolo_ema.files import locked
+
 NAMES = ("pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus", "motor")
 
 
@@ -181,6 +183,21 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(yolo_ema_command, tm
         assert content("torn") == content("whole")
         shutil.rmtree(tmp_path / "torn")
     assert cut_short >= 2
+
+
+def test_a_root_that_another_process_prepares_is_waited_for(yolo_ema_command, tmp_path: Path) -> None:
+    source, root = _split(tmp_path / "source", "train", 3).parent, tmp_path / "root"
+    words = ("data", "prepare", "visdrone", "--source", str(source), "--root", str(root))
+    root.mkdir()
+    with (tmp_path / "err.txt").open("w+", encoding="utf-8") as said:
+        with locked(root / ".lock", pytest.fail):
+            waiting = subprocess.Popen([sys.executable, "-m", "yolo_ema", *words], stdout=subprocess.DEVNULL, stderr=said)
+            while "waiting for it" not in Path(said.name).read_text():
+                assert waiting.poll() is None
+                time.sleep(0.05)
+            assert list(root.iterdir()) == [root / ".lock"]
+        assert waiting.wait(60) == 0
+    assert yolo_ema_command(*words, "--json").json["up_to_date"]
 
 
 def test_a_mistyped_split_names_the_closest(yolo_ema_command) -> None:

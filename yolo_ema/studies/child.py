@@ -10,16 +10,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 from yolo_ema.errors import ConfigError, YoloEmaError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two studies at once in one folder are not noticed there
-    fcntl = None  # type: ignore[assignment]
+from yolo_ema.files import locked
 
 __all__ = ["main"]
 
@@ -37,7 +33,8 @@ def main(words: Sequence[str]) -> int:
         from yolo_ema.studies.jobs import Job
 
         job = Job.read(Path(file))
-        with _alone(job.beside(".lock")):
+        lock = job.beside(".lock")
+        with locked(lock, lambda: _refuse(lock)):
             {"train": runs.train_run, "measure": measuring.measure_run}[stage](job)
     except YoloEmaError as error:
         print(f"yolo-ema: error: {error}", file=sys.stderr)  # noqa: T201
@@ -52,28 +49,15 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _refuse(lock: Path) -> NoReturn:
+    raise ConfigError(f"another process is at this run ({lock} is locked); wait for it, or end it")
+
+
 def _end_with_the_starter() -> None:
     with contextlib.suppress(OSError):
         while os.read(0, 1024):  # not by sys.stdin, whose lock a waiting thread would hold while Python ends
             pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock on the run while the block runs. Raises `ConfigError` where another process has it."""
-    with path.open("w", encoding="utf-8") as file:
-        _lock(file, path)
-        yield
-
-
-def _lock(file: IO[str], path: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigError(f"another process is at this run ({path} is locked); wait for it, or end it") from error
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from yolo_ema.visdrone.archives import is_archive, unpack
 from yolo_ema.visdrone.download import fetch, remote_size
 from yolo_ema.visdrone.layout import SplitFolder, find_splits, official_name, split_named
 
-__all__ = ["LICENCE", "PUBLIC_ARCHIVES", "PUBLISHED_SPLITS", "Acquired", "acquire_public", "acquire_sources"]
+__all__ = ["LICENCE", "PUBLIC_ARCHIVES", "PUBLISHED_SPLITS", "Acquired", "acquire_public", "acquire_sources", "say"]
 
 PUBLISHED_SPLITS = ("train", "val", "test-dev")
 """The splits whose annotations are published, which are prepared unless others are asked for."""
@@ -104,7 +104,7 @@ def acquire_public(
     for split, archive in archives.items():
         if split in missing:
             fetched = fetch(addresses[split], archive, sha256=hashes.get(archive.name))
-            _say(f"fetched {archive.name}: {_megabytes(fetched.size)}, SHA-256 {fetched.sha256}, from {fetched.url}")
+            say(f"fetched {archive.name}: {_megabytes(fetched.size)}, SHA-256 {fetched.sha256}, from {fetched.url}")
         folder, about = _unpacked(archive, root, hashes.get(archive.name))
         _discard_fetched(archive, root)
         found[split] = Acquired(find_splits(folder, name=official_name(split), wanted=(split,))[0], "download", about)
@@ -129,17 +129,18 @@ def _discard_fetched(archive: Path, root: Path) -> None:
 def _announce(addresses: Mapping[str, Sequence[str]]) -> None:
     if not addresses:
         return
-    _say(f"to be fetched, under these terms: {LICENCE}")
+    say(f"to be fetched, under these terms: {LICENCE}")
     for urls in addresses.values():
         size = remote_size(urls)
-        _say(f"  {urls[0]}: {_megabytes(size) if size is not None else 'the server does not state its size'}")
+        say(f"  {urls[0]}: {_megabytes(size) if size is not None else 'the server does not state its size'}")
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line for the user on stderr."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - stdout is for the result
 
 

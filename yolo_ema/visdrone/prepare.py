@@ -16,9 +16,9 @@ import numpy as np
 import yaml
 
 from yolo_ema.errors import AnnotationError, ConfigError, DataError, DataNotFoundError, YoloEmaError
-from yolo_ema.files import write_text
+from yolo_ema.files import locked, write_text
 from yolo_ema.options.data import PrepareOptions
-from yolo_ema.visdrone.acquisition import LICENCE, PUBLISHED_SPLITS, Acquired, acquire_public, acquire_sources
+from yolo_ema.visdrone.acquisition import LICENCE, PUBLISHED_SPLITS, Acquired, acquire_public, acquire_sources, say
 from yolo_ema.visdrone.annotations import CLASS_NAMES, OTHERS, Anomaly
 from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
 from yolo_ema.visdrone.coco_layout import read_coco
@@ -60,7 +60,28 @@ def prepare(options: PrepareOptions, *, alone: bool = False) -> PrepareResult:
     started = time.monotonic()
     root = Path(options.root or Path("datasets") / options.dataset).absolute()
     with _places_are_named(root):
-        return _prepare(options, root, started, alone=alone)
+        Record.read(root, options.dataset)  # refuses a folder of somebody else's before anything is written there
+        with _one_at_a_time(root):
+            return _prepare(options, root, started, alone=alone)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    """Keep other processes from preparing the same root while the block runs. Folders that it leaves empty are gone again."""
+    new = [folder for folder in (root, *root.parents) if not folder.exists()]
+    with contextlib.ExitStack() as held:
+        for folder in reversed(new):
+            held.callback(_remove_empty, folder)
+        # Where nothing can be written, a root that is ready will do, and any other is refused at the first file.
+        with contextlib.suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(root / ".lock", lambda: say(f"another process prepares {root}: waiting for it")))
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _prepare(options: PrepareOptions, root: Path, started: float, *, alone: bool) -> PrepareResult:
