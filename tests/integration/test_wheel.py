@@ -71,3 +71,20 @@ def test_an_installed_wheel_finds_the_shipped_weights(wheel, tmp_path):
     found = Path(done.stdout.strip())
     assert found.is_relative_to(tmp_path)
     assert found.read_bytes() == (REPOSITORY / "weights" / found.name).read_bytes()
+
+
+def test_an_installed_wheel_knows_the_shipped_weights_by_name_and_writes_nothing_beside_them(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from yolo_ema.engine.exporting import final_path\n"
+        "from yolo_ema.options.export import ExportOptions\n"
+        "options = ExportOptions(weights=Path('yolo11n-ema-visdrone.pt'), format=('onnx',))\n"
+        "print(options.weights, final_path(Path('somewhere/yolo11n-ema-visdrone.onnx'), options))\n"
+    )
+    command = [sys.executable, "-I", "-c", code, str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "site/yolo_ema/weights/yolo11n-ema-visdrone.pt"), "yolo11n-ema-visdrone.onnx"]

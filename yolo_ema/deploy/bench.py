@@ -23,10 +23,11 @@ from yolo_ema.deploy.bench_agreement import box_agreement
 from yolo_ema.deploy.bench_process import RuntimeProcess
 from yolo_ema.deploy.bench_result import BenchResult
 from yolo_ema.deploy.bench_row import BenchRow, Round
-from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError, WeightsNotFoundError, did_you_mean
+from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError, did_you_mean
 from yolo_ema.files import sha256_of
 from yolo_ema.footage.images import IMAGE_SUFFIXES
 from yolo_ema.options.bench import BenchOptions
+from yolo_ema.resources import missing_weights
 from yolo_ema.scenes.scene import draw_scene
 
 __all__ = ["bench", "export_settings"]
@@ -272,8 +273,7 @@ def _row_of(contender: _Contender) -> Iterator[None]:
 
 def _check_weights(weights: Path) -> None:
     if not weights.is_file():
-        beside = [one.name for one in weights.parent.iterdir()] if weights.parent.is_dir() else []
-        raise WeightsNotFoundError(f"there is no weights file {weights}{did_you_mean(weights.name, beside)}")
+        raise missing_weights(weights)
     if weights.suffix not in {".pt", ".pth"}:
         raise ConfigError(f"--weights is {weights}; expected a .pt; exported files are for --artifact")
 

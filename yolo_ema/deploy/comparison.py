@@ -217,7 +217,10 @@ class _Seen:
 
     def _is_proposed(self, row: np.ndarray, proposals: np.ndarray) -> bool:
         near = np.abs(proposals[:, :4] - row[:4]).max(axis=1, initial=0.0) <= self._px
-        return bool((np.abs(proposals[near, 4 + int(row[5])] - row[4]) <= self._tolerance.of_scores(row[4])).any())
+        column = 4 + int(row[5])
+        if column >= proposals.shape[1]:  # a class that the other side does not have
+            return False
+        return bool((np.abs(proposals[near, column] - row[4]) <= self._tolerance.of_scores(row[4])).any())
 
 
 class _Likely:

@@ -22,7 +22,7 @@ from yolo_ema.footage.source import FeedEvent
 from yolo_ema.footage.sources import NetworkOptions, open_sources
 from yolo_ema.image_header import LARGEST_PIXELS
 from yolo_ema.options.tiles import tile_problems, tile_size
-from yolo_ema.resources import weights_dir
+from yolo_ema.resources import weights_dir, weights_path
 
 __all__ = ["DEFAULT_WEIGHTS", "Detector", "default_weights"]
 
@@ -80,7 +80,7 @@ class Detector:
         """Load the weights.
 
         Args:
-            weights: a ``.pt`` or an exported file; None takes the shipped ones.
+            weights: a ``.pt`` or an exported file, or the name of shipped ones; None takes the shipped ones.
             tile: ``auto``, ``off``, or the width and height of tiles in pixels, as (640, 640) or ``"640x640"``.
             overlap: least overlap of neighbouring tiles as a share of the tile, 0…0.9.
             whole_frame: also look at the whole frame, for what is larger than a tile; None decides it as ``tile`` does.
@@ -105,7 +105,7 @@ class Detector:
         tile_word = "x".join(map(str, tile)) if isinstance(tile, tuple | list) else str(tile)
         if problems := list(tile_problems(tile_word, overlap)):
             raise ConfigError("; ".join(problems))
-        self.weights = Path(weights) if weights is not None else default_weights()
+        self.weights = weights_path(weights) if weights is not None else default_weights()
         self.max_pixels, self.track, self._tracker, self._follow_camera = max_pixels, track, tracker, follow_camera
         runtime = Runtime(self.weights, device=device, imgsz=imgsz, half=half, conf=conf, iou=iou, max_det=max_det, trust=trust)
         runtime.classes = _ids_of(classes, runtime.names)

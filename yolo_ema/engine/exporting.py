@@ -24,6 +24,7 @@ from yolo_ema.engine.ultralytics_export import run_exporter
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.files import atomic_path, disk_full_is_clear, sha256_of
 from yolo_ema.options.export import ExportOptions
+from yolo_ema.resources import are_installed
 
 __all__ = ["Artifact", "export_artifact", "final_path", "input_hw", "publish"]
 
@@ -170,7 +171,7 @@ def final_path(made: Path, options: ExportOptions) -> Path:
     """Return where a finished file or folder belongs. Raises `ConfigError` where ``--out`` names a file of another format."""
     ending = made.name.removeprefix(_stem(options))
     if options.out is None:
-        return options.weights.parent / made.name
+        return Path(made.name) if are_installed(options.weights) else options.weights.parent / made.name
     if options.out.is_dir() and not options.out.name.endswith(ending):
         return options.out / made.name
     if options.out.name.endswith(ending):

@@ -25,7 +25,8 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_ema.engine.foreign import kind_of
 from yolo_ema.engine.pickle_gate import RefusedPickle, check_pickles
-from yolo_ema.errors import DamagedWeightsError, UnsafeWeightsError, WeightsError, WeightsNotFoundError, did_you_mean
+from yolo_ema.errors import DamagedWeightsError, UnsafeWeightsError, WeightsError
+from yolo_ema.resources import missing_weights
 
 __all__ = ["LoadedModel", "guarded_torch_load", "load_checkpoint", "load_model"]
 
@@ -160,8 +161,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise WeightsNotFoundError(f"there is no weights file {path}{did_you_mean(path.name, beside)}") from error
+        raise missing_weights(path) from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
 

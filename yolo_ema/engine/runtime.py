@@ -36,9 +36,8 @@ from yolo_ema.errors import (
     MissingPackageError,
     UnsafeWeightsError,
     WeightsError,
-    WeightsNotFoundError,
-    did_you_mean,
 )
+from yolo_ema.resources import missing_weights
 
 __all__ = ["Runtime", "check_images", "format_of", "input_size", "select_device"]
 
@@ -399,8 +398,7 @@ def format_of(weights: str | Path) -> str:
     """
     path = Path(weights)
     if not path.exists():
-        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise WeightsNotFoundError(f"there is no weights file {path}{did_you_mean(path.name, beside)}")
+        raise missing_weights(path)
     if path.suffix == ".pth":
         return "pt"
     found = AutoBackend._model_type(str(path))  # noqa: SLF001 - Ultralytics' own table of names

@@ -21,11 +21,13 @@ _MOST_IMAGES = 64
 class BenchOptions(Options):
     """Which runtimes to compare on this machine, on what, and for how long."""
 
-    weights: Path = option(help="the .pt that every runtime is compared with")
+    weights: Path = option(help="the .pt that every runtime is compared with", weights=True)
     format: tuple[str, ...] = option(
         (), choices=FORMATS, help=f"formats to export to and run; default: {','.join(USUAL_FORMATS)}, or none with --artifact"
     )
-    artifact: tuple[Path, ...] = option((), metavar="FILE", help="exported files or folders of these weights, to run as they are")
+    artifact: tuple[Path, ...] = option(
+        (), metavar="FILE", help="exported files or folders of these weights, to run as they are", weights=True
+    )
     quantize: tuple[str, ...] = option((), choices=PRECISIONS, help="lower precisions to export each format in, besides float32")
     data: str | None = option(None, help="dataset, as in val, on whose train split int8 is calibrated")
     calibrate: tuple[Path, ...] = option((), help="images, or folders of them, to calibrate int8 on, instead of those of --data")

@@ -27,7 +27,9 @@ class DetectOptions(Options):
         help="images, videos, folders, patterns such as 'flight/*.jpg', cameras by number, addresses such as rtsp://host/live, "
         "or a .txt list of these",
     )
-    weights: Path | None = option(None, help="a .pt or an exported file; without it the weights shipped with the project")
+    weights: Path | None = option(
+        None, help="a .pt or an exported file; without it the weights shipped with the project", weights=True
+    )
     out: Path | None = option(
         None, metavar="DIR", help="folder for what is written, where no file is replaced; default: a fresh one in runs/"
     )

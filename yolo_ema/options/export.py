@@ -24,9 +24,12 @@ PRECISIONS = ("fp16", "int8")
 class ExportOptions(Options):
     """Which weights to write in which formats, and how to prove that what was written is right."""
 
-    weights: Path = option(help="the .pt to export")
+    weights: Path = option(help="the .pt to export, or the name of shipped weights", weights=True)
     format: tuple[str, ...] = option(("onnx",), choices=FORMATS, help="formats to write")
-    out: Path | None = option(None, help="file (of one format) or folder to write; without it beside the weights")
+    out: Path | None = option(
+        None,
+        help="file (of one format) or folder to write; without it beside the weights, or here where those came with a wheel",
+    )
     imgsz: tuple[int, ...] = option(
         (), help="input size in pixels, one number or height,width, raised to the weights' stride; without it the weights' own"
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from yolo_ema.errors import ConfigError, did_you_mean
+from yolo_ema.resources import weights_path
 
 __all__ = ["Options", "add_arguments", "option", "options_from_namespace", "parse_overrides"]
 
@@ -31,6 +32,7 @@ def option(
     overrides: bool = False,
     alone: Any = None,
     repeated: bool = False,
+    weights: bool = False,
 ) -> Any:
     """Return a dataclass field that is also a command-line argument.
 
@@ -43,9 +45,10 @@ def option(
         overrides: collects ``key=value`` words into a ``dict[str, str]``.
         alone: the value of the flag where it stands without a word; without it the flag wants one.
         repeated: a tuple of words that may hold commas: the flag is given once for each.
+        weights: a path, or paths, that may also be the bare names of shipped weights.
     """
     metadata: dict[str, Any] = {"help": help, "metavar": metavar, "choices": choices, "positional": positional}
-    metadata |= {"overrides": overrides, "alone": alone, "repeated": repeated}
+    metadata |= {"overrides": overrides, "alone": alone, "repeated": repeated, "weights": weights}
     if isinstance(default, dict | list):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -60,6 +63,7 @@ class Options:
     """
 
     def __post_init__(self) -> None:
+        _name_shipped_weights(self)
         problems = [*_wrong_choices(self), *self.problems()]
         if problems:
             raise ConfigError("; ".join(problems))
@@ -67,6 +71,14 @@ class Options:
     def problems(self) -> Iterator[str]:
         """Yield one sentence per wrong field: what was found, what was expected. Overridden by each verb."""
         yield from ()
+
+
+def _name_shipped_weights(options: Options) -> None:
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.metadata.get("weights") and value is not None:
+            found = tuple(map(weights_path, value)) if isinstance(value, tuple) else weights_path(value)
+            object.__setattr__(options, field.name, found)  # frozen for everyone else
 
 
 def _wrong_choices(options: Options) -> Iterator[str]:

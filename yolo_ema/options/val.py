@@ -16,7 +16,9 @@ __all__ = ["ValOptions"]
 class ValOptions(Options):
     """Which weights to score on which images, and what to write beside the figures."""
 
-    weights: Path = option(help="a .pt of ours or of Ultralytics, or an exported file or folder")
+    weights: Path = option(
+        help="a .pt of ours or of Ultralytics, an exported file or folder, or the name of shipped weights", weights=True
+    )
     data: str = option("visdrone", help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of one of Ultralytics'")
     split: str = option("val", help="the dataset's split: train, val or test (test-dev)")
     imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height,width; without it the weights' own")

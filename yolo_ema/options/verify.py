@@ -15,14 +15,14 @@ __all__ = ["VerifyOptions"]
 class VerifyOptions(Options):
     """Which file to hold against which weights, and on what."""
 
-    artifact: Path = option(help="an exported file or folder", positional=True)
-    weights: Path = option(help="the .pt that it was made from")
+    artifact: Path = option(help="an exported file or folder", positional=True, weights=True)
+    weights: Path = option(help="the .pt that it was made from, or the name of shipped weights", weights=True)
     data: str | None = option(
         None, help="dataset, as in val, on whose val split the loss of official AP is measured; fp16 and int8 need it"
     )
     images: tuple[Path, ...] = option((), help="at least 20 images, or folders of them, to compare on; without it drawn scenes")
     tolerance_px: float = option(
-        0.05, help="largest difference of a box's side, in pixels of the input, that a float file may show"
+        0.02, help="largest difference of a box's side, in pixels of the input, that a float file may show"
     )
     tolerance_score: float = option(0.0005, help="largest difference of a score, as a share of it, that a float file may show")
     max_ap_loss: float = option(1.0, help="largest loss of official AP on --data, in percent points")

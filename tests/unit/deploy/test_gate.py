@@ -155,6 +155,19 @@ def test_file_of_other_weights_is_refused_twice(good, gate_pictures, tmp_path):
     assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), "the boxes say so, too"
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["that it names", "that it does not name"])
+def test_file_of_another_number_of_classes_is_refused(good, gate_pictures, tmp_path, named):
+    file = good if named else faults.spoilt(good, tmp_path / "bad.onnx", faults.metadata(names={}))
+    verdict = prove(file, save(lively_model("tiny", classes=4), tmp_path / "four.pt"), images=[gate_pictures])
+    assert verdict.status == FAILED
+    if named:
+        assert "the file names 10 classes, and the weights have 4" in verdict.reasons
+        assert "the boxes were not compared: their classes are others" in verdict.notes
+    else:
+        assert "the file does not name its classes" in verdict.reasons
+        assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), "the boxes say so, too"
+
+
 def test_truncated_file_is_refused(good, judge, tmp_path):
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])

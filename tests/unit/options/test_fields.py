@@ -10,6 +10,7 @@ import pytest
 from yolo_ema.cli import VERBS, _resolve
 from yolo_ema.errors import ConfigError
 from yolo_ema.options.fields import Options, add_arguments, option, options_from_namespace, parse_overrides
+from yolo_ema.resources import missing_weights, weights_dir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,29 @@ def test_every_kind_of_field_is_parsed():
 def test_words_with_commas_are_given_one_by_one_and_swallow_no_source():
     found = _parse("--line", "0,1,2,3", "--line", "gate=0,0,1,1", "x.jpg")
     assert found == Example(source=("x.jpg",), line=("0,1,2,3", "gate=0,0,1,1"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithWeights(Options):
+    weights: Path | None = option(None, help="one", weights=True)
+    artifact: tuple[Path, ...] = option((), help="several", weights=True)
+
+
+def test_shipped_weights_are_known_by_their_bare_name(monkeypatch, tmp_path):
+    name = "yolo11n-ema-visdrone.pt"
+    monkeypatch.chdir(tmp_path)
+    found = WithWeights(weights=Path(name), artifact=(Path("own.onnx"), Path(name), Path("weights", name)))
+    assert found == WithWeights(
+        weights=weights_dir() / name, artifact=(Path("own.onnx"), weights_dir() / name, Path("weights", name))
+    )
+    assert WithWeights() == WithWeights(weights=None)
+    Path(name).touch()
+    assert WithWeights(weights=Path(name)).weights == Path(name), "a file here comes first"
+
+
+def test_the_error_of_missing_weights_knows_the_shipped_ones_by_name(tmp_path):
+    assert "did you mean 'yolo11n-ema-visdrone.pt'" in str(missing_weights(Path("yolo11n-ema-visdron.pt")))
+    assert "did you mean" not in str(missing_weights(tmp_path / "yolo11n-ema-visdron.pt"))
 
 
 @dataclass(frozen=True, kw_only=True)
