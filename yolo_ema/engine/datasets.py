@@ -263,10 +263,10 @@ def split_images(data_yaml: str | Path, split: str) -> list[Path]:
     data = read_data(data_yaml)
     key = _ALIASES.get(split, split)
     if key not in SPLITS or key not in data:
-        have = ", ".join(one for one in SPLITS if one in data)
+        have = [one for one in SPLITS if one in data]
         fetched = key == "test" and (data["path"] / "fingerprint.json").is_file() and Path(data_yaml).name == "visdrone.yaml"
-        hint = "; to add it: yolo-ema data prepare visdrone --splits test-dev" if fetched else did_you_mean(split, SPLITS)
-        raise DataNotFoundError(f"{data_yaml} has no split {split!r}; it has {have}{hint}")
+        hint = "; to add it: yolo-ema data prepare visdrone --splits test-dev" if fetched else did_you_mean(split, have)
+        raise DataNotFoundError(f"{data_yaml} has no split {split!r}; it has {', '.join(have)}{hint}")
     images = sorted({image for entry in data[key] for image in _images_of(Path(entry), data_yaml)})
     if not images:
         raise DataNotFoundError(f"{data_yaml}: no images for {split!r} in {', '.join(data[key])}")

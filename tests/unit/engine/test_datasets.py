@@ -136,6 +136,8 @@ def test_a_split_that_is_not_there_names_those_that_are(tmp_path):
         split_images(file, "test")
     with pytest.raises(DataNotFoundError, match="did you mean 'train'"):
         split_images(file, "trian")
+    with pytest.raises(DataNotFoundError, match=r"has no split 'tset'; it has train, val$"):
+        split_images(file, "tset")  # nearest is a split that is not there, either
 
 
 def test_an_empty_split_is_an_error(tmp_path):
