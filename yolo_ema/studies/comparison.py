@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from yolo_ema.studies.measures import PRIMARY_NAMES, figure
@@ -12,7 +13,10 @@ from yolo_ema.studies.records import Records
 from yolo_ema.studies.spec import Arm, Evaluation, Study
 from yolo_ema.studies.statistics import Paired, Spread, paired, spread
 
-__all__ = ["Comparison", "Row", "compare"]
+__all__ = ["Comparison", "Row", "Runs", "compare", "timed_runs"]
+
+Runs = Mapping[tuple[str, int], Mapping[str, Any]]
+"""Records by arm and seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Row:
         to_baseline: differences to the baseline arm at the same setting and seed; None for itself and without a pair.
         to_first: differences to the same arm at the study's first setting; None there and without a pair.
         means: of the other figures.
-        milliseconds: an image takes, over the seeds: in processor time, or by the wall clock where a GPU was used.
+        milliseconds: an image takes, over the seeds: in processor time, or by the wall clock where a GPU was used. Only of runs on
+            the study's commonest hardware, see `timed_runs`.
     """
 
     arm: Arm
@@ -93,9 +98,16 @@ def _paired_json(found: Paired | None) -> dict[str, Any] | None:
     }
 
 
+def timed_runs(runs: Runs) -> Runs:
+    """Return the runs whose times can be compared: those on the hardware that most of them ran on."""
+    machines = {run: json.dumps(record["hardware"], sort_keys=True) for run, record in runs.items()}
+    commonest = statistics.mode(machines.values()) if machines else None
+    return {run: record for run, record in runs.items() if machines[run] == commonest}
+
+
 def compare(records: Records) -> Comparison:
     """Return what records say."""
-    study = records.study
+    study, timed = records.study, timed_runs(records.runs)
     values = {(arm.name, at): _values(records, arm.name, at) for at in study.evaluations for arm in study.arms}
     rows = []
     for at in study.evaluations:
@@ -110,7 +122,7 @@ def compare(records: Records) -> Comparison:
                     None if arm.name == study.baseline else _paired(mine, values[study.baseline, at]),
                     None if at == study.evaluations[0] else _paired(mine, values[arm.name, study.evaluations[0]]),
                     {name: _mean(records, arm.name, at, name) for name in PRIMARY_NAMES},
-                    _milliseconds(records, arm.name, at),
+                    _milliseconds([one["evaluations"].get(at.key) for (name, _), one in timed.items() if name == arm.name]),
                 )
             )
     return Comparison(records, tuple(rows))
@@ -134,6 +146,6 @@ def _mean(records: Records, arm: str, at: Evaluation, name: str) -> float | None
     return statistics.fmean(known) if known else None
 
 
-def _milliseconds(records: Records, arm: str, at: Evaluation) -> Spread | None:
-    found = [one["ms_per_image"] for seed in records.study.seeds if (one := records.evaluation(arm, seed, at))]
+def _milliseconds(evaluations: Iterable[Mapping[str, Any] | None]) -> Spread | None:
+    found = [one["ms_per_image"] for one in evaluations if one]
     return spread([one[one["clock"]] for one in found]) if found else None

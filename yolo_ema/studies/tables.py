@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from yolo_ema.errors import DataError
 from yolo_ema.files import write_text
-from yolo_ema.studies.comparison import Comparison, Row
+from yolo_ema.studies.comparison import Comparison, Row, Runs, timed_runs
 from yolo_ema.studies.spec import Evaluation
 from yolo_ema.studies.statistics import Paired, Spread
 
 __all__ = ["marks", "renew_section", "table"]
 
 _NONE = "–"
-Runs = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -128,10 +126,11 @@ def _verdict(found: Paired) -> str:
 def _facts(comparison: Comparison) -> str:
     """Return a sentence on what the figures rest on."""
     study, runs = comparison.study, comparison.records.runs
+    timed = timed_runs(runs)
     images = next(iter(runs.values()))["data"]
     clock, seconds = ("the wall clock", "wall_seconds") if "wall" in _clocks(runs) else ("processor time", "process_seconds")
-    hours = {arm.name: [runs[run]["training"][seconds] / 3600 for run in runs if run[0] == arm.name] for arm in study.arms}
-    epochs = {arm.name: [runs[run]["training"]["epochs"] for run in runs if run[0] == arm.name] for arm in study.arms}
+    hours = {arm.name: [timed[run]["training"][seconds] / 3600 for run in timed if run[0] == arm.name] for arm in study.arms}
+    epochs = {arm.name: [timed[run]["training"]["epochs"] for run in timed if run[0] == arm.name] for arm in study.arms}
     took = ", ".join(
         f"{name} {statistics.fmean(values):.2f} h ({min(epochs[name])} epochs)"
         if min(epochs[name]) == max(epochs[name])
@@ -143,7 +142,7 @@ def _facts(comparison: Comparison) -> str:
         f"Percent; {len(runs)} of {len(study.arms) * len(study.seeds)} runs. Budget of a run: {study.budget_text}. "
         f"Trained on {images['train']['images']} images, measured on the {images[study.split]['images']} of {study.split}. "
         f"A training took on average, by {clock}: {took}. ms an image: by {clock}, on the machine of the records, with whatever "
-        f"else was running there.{_unlike(runs)}"
+        f"else was running there.{_untimed(runs, timed)}{_unlike(runs)}"
     )
 
 
@@ -163,7 +162,16 @@ def _unlike(runs: Runs) -> str:
         said += f" Trained by commits {by}."
     if len(measured) > 1:
         said += f" Measured by commits {', '.join(sorted(measured))}."
-    for key in ("versions", "hardware"):
-        if len({json.dumps(record[key], sort_keys=True) for record in runs.values()}) > 1:
-            said += f" The runs differ in {key}; see their records."
+    if len({json.dumps(record["versions"], sort_keys=True) for record in runs.values()}) > 1:
+        said += " The runs differ in versions; see their records."
     return said
+
+
+def _untimed(runs: Runs, timed: Runs) -> str:
+    """Say which runs' times are left out, since they were made on other hardware than most."""
+    others = [f"{arm}, seed {seed}" for arm, seed in runs if (arm, seed) not in timed]
+    if not others:
+        return ""
+    hardware = next(iter(timed.values()))["hardware"]
+    most = ", ".join([hardware["processor"], *(one["name"] for one in hardware.get("gpus", ()))])
+    return f" Times are those on {most}; of the runs on other hardware ({'; '.join(others)}) they are left out."

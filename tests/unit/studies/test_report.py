@@ -93,7 +93,31 @@ def test_the_table_names_what_the_runs_differ_in(tmp_path):
     text = table(compare(Records.read(study, folder)))
     assert "Trained by commits eeeeeee (none); abcdef0 (ema). Measured by commits 9876543, fffffff." in text
     assert "The runs differ in versions; see their records." in text
-    assert "differ in hardware" not in text
+
+
+def test_times_of_different_hardware_are_not_mixed(tmp_path):
+    study = small_study(tmp_path)
+    folder = tmp_path / "records" / "small"
+    figures = {"64": 8.0, "96": 9.0}
+    for seed in range(2):
+        write_record(folder, made_up_record(study, "none", seed, figures))
+    other = made_up_record(study, "none", 2, figures, hardware={"processor": "quick", "threads": 1})
+    other["training"]["process_seconds"] = 36.0
+    slow = made_up_record(study, "ema", 0, figures, hardware={"processor": "quick", "threads": 1})
+    for record in (other, slow):
+        for one in record["evaluations"].values():
+            one["ms_per_image"]["process"] = 1.0
+        write_record(folder, record)
+    # Two runs on each: the first seen wins.
+    found = compare(Records.read(study, folder))
+    assert {row.arm.name: row.milliseconds and row.milliseconds.mean for row in found.rows if row.at.imgsz == 64} == {
+        "none": 74.0,
+        "ema": None,
+    }
+    assert found.row("ema", study.evaluations[0]).to_baseline is not None, "the figures are compared all the same"
+    text = table(found)
+    assert "by processor time: none 1.00 h (4 epochs). ms an image" in text
+    assert "Times are those on made up; of the runs on other hardware (none, seed 2; ema, seed 0) they are left out." in text
 
 
 def test_on_a_gpu_the_wall_clock_counts(tmp_path):
