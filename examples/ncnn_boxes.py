@@ -14,6 +14,8 @@ import yaml
 CONF, IOU, MAX_DET = 0.25, 0.7, 1000
 
 # The network, and what the file says of itself.
+if len(sys.argv) not in {3, 4}:
+    sys.exit(__doc__)
 model_path, image_path, *picture_path = sys.argv[1:]
 about = yaml.safe_load((Path(model_path) / "metadata.yaml").read_text(encoding="utf-8"))
 names, (height, width) = about["names"], about["imgsz"]

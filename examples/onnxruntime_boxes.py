@@ -13,6 +13,8 @@ import onnxruntime
 CONF, IOU, MAX_DET = 0.25, 0.7, 1000
 
 # The network, and what the file says of itself.
+if len(sys.argv) not in {3, 4}:
+    sys.exit(__doc__)
 model_path, image_path, *picture_path = sys.argv[1:]
 session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
 about = session.get_modelmeta().custom_metadata_map

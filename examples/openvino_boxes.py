@@ -14,6 +14,8 @@ import openvino
 CONF, IOU, MAX_DET = 0.25, 0.7, 1000
 
 # The network, and what the file says of itself.
+if len(sys.argv) not in {3, 4}:
+    sys.exit(__doc__)
 model_path, image_path, *picture_path = sys.argv[1:]
 core = openvino.Core()
 model = core.read_model(next(Path(model_path).glob("*.xml")))

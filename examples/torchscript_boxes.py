@@ -13,6 +13,8 @@ import torch
 CONF, IOU, MAX_DET = 0.25, 0.7, 1000
 
 # The network, and what the file says of itself.
+if len(sys.argv) not in {3, 4}:
+    sys.exit(__doc__)
 model_path, image_path, *picture_path = sys.argv[1:]
 extra = {"config.txt": ""}
 network = torch.jit.load(model_path, _extra_files=extra).eval()  # a program: load only files that you made or trust

@@ -16,6 +16,8 @@ LARGEST_PIXELS = 350_000_000
 """An image that claims more is refused unless the caller sets another limit: decoding it could take all memory."""
 
 _EXIF_ORIENTATION = 274
+_pillow_open = Image.open
+"""Pillow's own: Ultralytics, once imported, wraps it, and would look for a further package at every damaged image."""
 _QUARTER_TURNED = {5, 6, 7, 8}
 _pillow_limit = threading.Lock()
 
@@ -46,10 +48,10 @@ def content_wh(content: bytes, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int
 
 def _header_wh(encoded: Path | io.BytesIO, max_pixels: int) -> tuple[int, int]:
     try:
-        with _any_size(), Image.open(encoded) as image:
+        with _any_size(), _pillow_open(encoded) as image:
             width, height = image.size
             turned = width * height <= max_pixels and _orientation(image) in _QUARTER_TURNED
-    except (UnidentifiedImageError, ImportError):  # Ultralytics wraps Pillow's open, to import a package for further formats
+    except (UnidentifiedImageError, ImportError):  # the latter from Ultralytics' wrapper, where that was imported first
         raise ImageHeaderError("is not an image that can be read") from None
     except (OSError, SyntaxError, ValueError, TypeError, EOFError) as error:  # what Pillow's readers raise on damaged headers
         raise ImageHeaderError(f"is damaged: {error}") from error

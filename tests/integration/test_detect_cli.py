@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -79,6 +80,32 @@ def test_a_damaged_source_is_named_and_the_others_go_on(yolo_ema_command, weight
     assert done.code == 5
     assert [bool(one["problem"]) for one in done.json["sources"]] == [True, False, True]
     assert [one["frames"] for one in done.json["sources"]] == [0, 1, 0]
+
+
+def test_a_file_that_is_no_image_is_named_without_talk_of_packages(yolo_ema_command, weights, tmp_path):
+    (tmp_path / "noise.jpg").write_bytes(b"no image at all" * 20)
+    done = yolo_ema_command("detect", "noise.jpg", "--weights", weights)
+    assert done.code == 5
+    assert "noise.jpg is not an image that can be read" in done.out
+    assert "pi-heif" not in done.out + done.err
+
+
+def test_an_out_that_is_a_file_is_refused_at_once(yolo_ema_command, weights, footage, tmp_path):
+    (tmp_path / "taken").touch()
+    done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--out", "taken")
+    assert done.code == 2
+    assert "--out is taken, which is a file; expected a folder" in done.err
+
+
+def test_how_pictures_are_tracked_is_said(yolo_ema_command, weights, footage, tmp_path):
+    (tmp_path / "flight").mkdir()
+    for number in range(2):
+        shutil.copy(footage / "a.jpg", tmp_path / "flight" / f"{number}.jpg")
+    said = "identities are asked for: the pictures in flight are frames of a sequence, 30 a second (--fps)"
+    assert said in yolo_ema_command("detect", "flight", "--weights", weights, "--save", "mot").err
+    assert said not in yolo_ema_command("detect", "flight", "--weights", weights, "--save", "mot", "--track").err
+    alone = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--save", "mot")
+    assert f"no identities, counts or MOT files of {footage / 'a.jpg'}: a picture that is alone" in alone.err
 
 
 def test_a_frame_that_reaches_max_det_is_named(yolo_ema_command, weights, footage):

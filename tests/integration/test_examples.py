@@ -149,3 +149,11 @@ def test_the_readme_names_every_example():
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SCRIPTS.values())
     assert all(f"]({script})" in text for script in SCRIPTS.values())
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values())
+def test_without_arguments_the_usage_is_shown(script):
+    done = subprocess.run([sys.executable, EXAMPLES / script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"Usage: python {script}" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -127,6 +127,8 @@ class DetectResult:
         if self.objects_per_class:
             lines.append("objects: " + ", ".join(f"{count} {name}" for name, count in self.objects_per_class.items()))
         for one in self.sources:
+            lines += _counts(one, name_it=len(self.sources) > 1)
+        for one in self.sources:
             lines += _remarks(one)
         if self.crops_left_out:
             lines.append(f"{self.crops_left_out} objects got no crop: raise --crop-limit")
@@ -138,6 +140,23 @@ class DetectResult:
 
 def _row(one: SourceSummary) -> str:
     return f"{one.frames:8d} {one.objects:8d} {one.seconds:8.2f}  {one.source}"
+
+
+def _counts(one: SourceSummary, *, name_it: bool) -> list[str]:
+    """Return what crossed each line and what each zone saw, a row each."""
+    counts = one.counts or {}
+    rows = {f"line {name}": _ways(ways, ("in", "out")) for name, ways in counts.get("lines", {}).items()}
+    rows |= {f"zone {name}": _ways(ways, ("now", "entered", "left", "visitors")) for name, ways in counts.get("zones", {}).items()}
+    return [f"{name}{f' of {one.source}' if name_it else ''}: {row}" for name, row in rows.items()]
+
+
+def _ways(ways: dict[str, dict[str, int]], order: tuple[str, ...]) -> str:
+    """Return counts as ``3 in (2 car, 1 bus), 0 out``."""
+    told = []
+    for way in order:
+        by_class = ", ".join(f"{count} {name}" for name, count in ways[way].items())
+        told.append(f"{sum(ways[way].values())} {way}{f' ({by_class})' if by_class else ''}")
+    return ", ".join(told)
 
 
 def _remarks(one: SourceSummary) -> list[str]:

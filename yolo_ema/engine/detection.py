@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from yolo_ema.engine.runtime import input_size
 from yolo_ema.engine.tracker import Tracker
 from yolo_ema.footage.feeds import FeedEvent, Feeds
 from yolo_ema.footage.frames import FrameDetections
+from yolo_ema.footage.sequence import ImageSequence
 from yolo_ema.footage.sources import NetworkOptions, Source, open_sources
 from yolo_ema.footage.window import Window
 from yolo_ema.options.detect import DetectOptions
@@ -57,6 +58,8 @@ def detect(options: DetectOptions) -> DetectResult:
     )
     rate = Fraction(options.fps).limit_denominator(_FINEST_RATE) if options.tracks else None
     sources = open_sources(options.source, max_pixels=options.max_pixels, network=network, sequence_rate=rate)
+    if options.tracks:
+        _say_how_pictures_are_tracked(sources, options)
     detector = _detector(options)
     run, feeds = _Run(detector, sources, options), Feeds(sources, every_frame=options.every_frame)
     with (
@@ -72,6 +75,25 @@ def detect(options: DetectOptions) -> DetectResult:
             if window is not None and not window.show(output.picture):
                 feeds.stop()
     return run.result(out, output, interrupted=bool(interrupted))
+
+
+def _say_how_pictures_are_tracked(sources: list[Source], options: DetectOptions) -> None:
+    """Say that folders of pictures are taken as sequences where that was not asked for by its name, and what gets no identities."""
+    sequences = [source for source in sources if isinstance(source, ImageSequence)]
+    alone = [source.name for source in sources if not source.is_video]
+    if sequences and not options.track:
+        folders = _some([one.name for one in sequences])
+        _say(f"identities are asked for: the pictures in {folders} are frames of a sequence, {options.fps:g} a second (--fps)")
+    if alone:
+        _say(f"no identities, counts or MOT files of {_some(alone)}: a picture that is alone in its folder is no sequence")
+
+
+def _say(text: str) -> None:
+    print(f"yolo-ema: {text}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import yolo_ema.image_header  # noqa: F401 - it keeps Pillow's own way to open images, before Ultralytics wraps that
 from yolo_ema.errors import ConfigError
 
 __all__ = ["SUPPORTED_ULTRALYTICS", "cache_dir", "quiet_ultralytics", "ultralytics_version", "usable_cores", "use_all_cores"]

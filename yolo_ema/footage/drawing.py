@@ -64,9 +64,9 @@ def draw_detections(
     if len(found):
         _draw_boxes(canvas, found, scale)
         draw_labels(canvas, found, scale)
+    legend_xyxy = draw_legend(canvas, found, scale)
     for overlay in overlays:
-        _draw_name(canvas, Overlay(*overlay), scale)
-    draw_legend(canvas, found, scale)
+        _draw_name(canvas, Overlay(*overlay), scale, legend_xyxy)
     return canvas
 
 
@@ -129,11 +129,17 @@ def _draw_overlay(canvas: np.ndarray, overlay: Overlay, scale: float) -> None:
             cv2.circle(canvas, (x, y), round(4 * scale), _WHITE, cv2.FILLED, cv2.LINE_AA)
 
 
-def _draw_name(canvas: np.ndarray, overlay: Overlay, scale: float) -> None:
+def _draw_name(canvas: np.ndarray, overlay: Overlay, scale: float, legend_xyxy: tuple[int, int, int, int] | None) -> None:
+    """Draw a line's or zone's name above its middle, or beside the legend where that lies there."""
     points = np.asarray(overlay.points_xy).reshape(-1, 2)
     middle_x, middle_y = points[:, 0].mean(), points[:, 1].min() if overlay.kind == "zone" else points[:, 1].mean()
     word = plate(overlay.label, round(14 * scale), _WHITE)
-    copy_inside(canvas, word, round(middle_x - word.shape[1] / 2), round(middle_y - word.shape[0] - 6 * scale))
+    (height, width), gap = word.shape[:2], round(6 * scale)
+    x, y = max(0, round(middle_x - width / 2)), max(0, round(middle_y - height) - gap)
+    if legend_xyxy is not None and x < legend_xyxy[2] + gap and y < legend_xyxy[3] + gap:
+        beside = legend_xyxy[2] + gap
+        x, y = (beside, y) if beside + width <= canvas.shape[1] else (x, legend_xyxy[3] + gap)
+    copy_inside(canvas, word, x, y)
 
 
 def _tint(canvas: np.ndarray, polygon: np.ndarray) -> None:

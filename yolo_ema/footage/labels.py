@@ -17,7 +17,9 @@ _WORDS_UP_TO = 120
 """Above so many, the legend alone tells the classes; identities still stand where there is room."""
 _CELL_PX = 4
 _LARGE_PX = 64
-"""A box with sides above this may have a label inside."""
+"""A box with sides above this may have a label inside, …"""
+_BAND_PX = 8
+"""… so far from its border."""
 
 
 def draw_labels(canvas: np.ndarray, found: FrameDetections, scale: float) -> None:
@@ -58,9 +60,12 @@ class _Room:
         self._places = 4 if len(boxes_xyxy) <= _WORDS_UP_TO else 2  # in a crowd the others are hardly ever free
         self._taken = np.zeros((height // _CELL_PX + 2, width // _CELL_PX + 2), bool)
         for x1, y1, x2, y2 in boxes_xyxy.clip(0, (width, height, width, height)).tolist():
-            self._take(x1, y1, x2, y2)
             if min(x2 - x1, y2 - y1) > _LARGE_PX:  # its middle is free for other things
-                self._take(x1 + 8, y1 + 8, x2 - 8, y2 - 8, taken=False)
+                inner_x1, inner_y1, inner_x2, inner_y2 = x1 + _BAND_PX, y1 + _BAND_PX, x2 - _BAND_PX, y2 - _BAND_PX
+                for band in ((x1, y1, x2, inner_y1), (x1, inner_y2, x2, y2), (x1, y1, inner_x1, y2), (inner_x2, y1, x2, y2)):
+                    self._take(*band)
+            else:
+                self._take(x1, y1, x2, y2)
 
     def take(self, box: list[float], word_wh: tuple[int, int], gap: int) -> tuple[int, int] | None:
         """Take the first free place beside a box for a word; return its left top corner, or None where all are taken."""
@@ -82,5 +87,5 @@ class _Room:
         left, top = -int(-x1 // _CELL_PX), -int(-y1 // _CELL_PX)
         return self._taken[top : max(top + 1, int(y2 // _CELL_PX)), left : max(left + 1, int(x2 // _CELL_PX))]
 
-    def _take(self, x1: float, y1: float, x2: float, y2: float, *, taken: bool = True) -> None:
-        self._taken[int(y1 // _CELL_PX) : -int(-y2 // _CELL_PX), int(x1 // _CELL_PX) : -int(-x2 // _CELL_PX)] = taken
+    def _take(self, x1: float, y1: float, x2: float, y2: float) -> None:
+        self._taken[int(y1 // _CELL_PX) : -int(-y2 // _CELL_PX), int(x1 // _CELL_PX) : -int(-x2 // _CELL_PX)] = True

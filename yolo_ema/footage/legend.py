@@ -18,11 +18,14 @@ _COVER = 0.78
 _INK = np.array((245, 245, 245), np.float32)
 
 
-def draw_legend(canvas: np.ndarray, found: FrameDetections, scale: float) -> None:
+def draw_legend(canvas: np.ndarray, found: FrameDetections, scale: float) -> tuple[int, int, int, int] | None:
     """Draw the legend into the left top corner; of rows that would cover too much of a small picture, none.
 
     Classes keep the order of their ids, so that rows don't change places from frame to frame; of more than a dozen the most
     frequent are shown.
+
+    Returns:
+        The legend's place, xyxy in pixels; None where there is none.
     """
     size_px = round(_SIZE_PX * scale)
     rows = _rows(found)
@@ -33,7 +36,7 @@ def draw_legend(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
     width = 4 * pad // 2 + swatch_px + pad + number_px + max(name.shape[1] for _, name in words)
     height = 2 * pad + line_px * len(rows) - round(3 * scale)
     if width > canvas.shape[1] * 0.4 or height > canvas.shape[0] * 0.6:
-        return
+        return None
     panel = canvas[pad : pad + height, pad : pad + width]
     panel[:] = panel * (1 - _COVER) + _GROUND * _COVER
     for place, ((class_id, _, _), (number, name)) in enumerate(zip(rows, words, strict=True)):
@@ -44,6 +47,7 @@ def draw_legend(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
         number_x = pad + swatch_px + pad // 2
         _blend(panel, number, number_x + number_px - number.shape[1], top)
         _blend(panel, name, number_x + number_px + pad // 2, top)
+    return (pad, pad, pad + width, pad + height)
 
 
 def _rows(found: FrameDetections) -> list[tuple[int | None, int, str]]:

@@ -107,6 +107,8 @@ class DetectOptions(Options):
         yield from self._output_problems()
 
     def _output_problems(self) -> Iterator[str]:
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            yield f"--out is {self.out}, which is a file; expected a folder"
         if "none" in self.save and len(self.save) > 1:
             yield f"--save is {','.join(self.save)}; none stands alone"
         if not 0 < self.fps <= _HIGHEST_RATE:

@@ -35,6 +35,16 @@ def test_the_exit_code_says_how_it_ended(sources, interrupted, code):
     assert _result(*sources, interrupted=interrupted).exit_code == code
 
 
+def test_counts_of_lines_and_zones_are_told():
+    line = {"in": {"car": 2, "bus": 1}, "out": {}}
+    zone = {"now": {"car": 1}, "entered": {"car": 1}, "left": {}, "visitors": {"car": 2}}
+    one = SourceSummary("a.mp4", counts={"objects": {"car": 3}, "lines": {"gate": line}, "zones": {"lot": zone}})
+    text = _result(one).as_text()
+    assert "line gate: 3 in (2 car, 1 bus), 0 out" in text
+    assert "zone lot: 1 now (1 car), 1 entered (1 car), 0 left, 2 visitors (2 car)" in text
+    assert "line gate of a.mp4: 3 in" in _result(one, SourceSummary("b.mp4")).as_text()
+
+
 def test_what_happened_to_live_sources_is_told():
     live = SourceSummary("rtsp://host", is_live=True, frames=7, frames_dropped=40, reconnects=2)
     assert "rtsp://host: 40 frames dropped for newer ones, 2 reconnects" in _result(live).as_text()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from yolo_ema.footage.drawing import Overlay, draw_detections
 from yolo_ema.footage.frames import Frame, FrameDetections
 from yolo_ema.footage.labels import _Room
+from yolo_ema.footage.legend import draw_legend
 from yolo_ema.footage.lettering import plate, text_mask
 from yolo_ema.footage.palette import PALETTE_RGB, class_colour_bgr, ink_on_bgr
 
@@ -112,6 +113,26 @@ def test_labels_cover_neither_one_another_nor_small_objects(seed, number):
         others = np.vstack([np.delete(words, row, axis=0), found.boxes_xyxy])
         overlap = np.minimum(others[:, 2:], (x2, y2)) - np.maximum(others[:, :2], (x1, y1))
         assert (overlap.min(axis=1) <= 4).all()  # the room is kept in cells of four pixels
+
+
+def test_a_label_covers_no_small_object_inside_a_large_one_whatever_their_order():
+    large, small = [100, 100, 300, 300], [104, 104, 124, 118]
+    for boxes in ([large, small], [small, large]):
+        room = _Room(640, 480, np.array(boxes, float))
+        room._take(0, 0, 640, 100)
+        room._take(0, 300, 640, 480)
+        assert room.take(large, (20, 10), 2) is None, boxes
+    assert _Room(640, 480, np.array([large], float)).take(large, (20, 10), 2) is not None
+
+
+def test_names_of_lines_and_zones_stand_beside_the_legend():
+    found = found_in([[500, 300, 540, 340, 0.9, 3]])
+    corner = np.array([[0, 0], [300, 0], [300, 200], [0, 200]])
+    plain, named = (draw_detections(found, overlays=[("zone", corner, label)]) for label in ("", "lot: 1 now"))
+    rows, columns = np.nonzero((plain != named).any(axis=2))
+    legend = draw_legend(found.frame.image_bgr.copy(), found, 1.0)
+    assert legend is not None
+    assert columns.min() >= legend[2] or rows.min() >= legend[3]
 
 
 def test_the_legend_counts_and_stays_away_from_small_pictures():
