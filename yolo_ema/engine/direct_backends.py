@@ -12,6 +12,7 @@ import platform
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from ultralytics.nn.backends.base import BaseBackend
 from yolo_ema.engine.environment import use_all_cores
 
 __all__ = ["DirectBackend", "NcnnBackend", "OnnxBackend", "OpenVinoBackend", "direct_backend"]
+
+_MOST_SHAPES = 16
+"""Of a file that is compiled for each shape, so many are kept; a compilation takes about a second."""
 
 
 def direct_backend(format_name: str, weights: Path, device: torch.device, precision: str) -> DirectBackend | None:
@@ -88,7 +92,11 @@ class DirectBackend(BaseBackend):
 
 
 class OpenVinoBackend(DirectBackend):
-    """An OpenVINO file; each thread that calls has a request of its own."""
+    """An OpenVINO file; each thread that calls has a request of its own.
+
+    An int8 file of open shape is compiled for each shape that comes on processors with AMX, where OpenVINO's plugin may crash on an
+    open one (its issue 37577); Ultralytics does likewise.
+    """
 
     def load_model(self, weight: Any) -> None:
         """Read and compile the file."""
@@ -101,12 +109,7 @@ class OpenVinoBackend(DirectBackend):
         open_shape = model.input().get_partial_shape().is_dynamic
         # With an open shape and NMS inside, OpenVINO 2026.4 gives other boxes where it turns the colours itself.
         turns_wrong = open_shape and self.metadata.get("args", {}).get("nms")
-        if (
-            core.available_devices != ["CPU"]
-            or platform.machine() not in {"x86_64", "AMD64"}
-            or turns_wrong
-            or (open_shape and _amx_would_crash(model))
-        ):
+        if core.available_devices != ["CPU"] or platform.machine() not in {"x86_64", "AMD64"} or turns_wrong:
             self.loaded = False
             return
         steps = PrePostProcessor(model)
@@ -118,13 +121,16 @@ class OpenVinoBackend(DirectBackend):
         config |= {"PERFORMANCE_HINT": "LATENCY"} if self._workers == 1 else {"NUM_STREAMS": self._workers}
         if self._precision != "auto":
             config["INFERENCE_PRECISION_HINT"] = self._precision
-        self._compiled = core.compile_model(steps.build(), "CPU", config)
-        self._requests = threading.local()
+        self._model, self._compile = steps.build(), partial(core.compile_model, device_name="CPU", config=config)
+        self._by_shape = open_shape and _amx_would_crash(model)
+        self._compiled: dict[tuple[int, ...], Any] = {}
+        self._compiling, self._requests = threading.Lock(), threading.local()
+        self._some_compiled = self._compiled_for((1, *self.imgsz, 3))
 
     @property
     def computed_in(self) -> str:
         """The precision that OpenVINO has chosen or was given."""
-        return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        return str(self._some_compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return each image as (1, H, W, 3) uint8."""
@@ -132,9 +138,24 @@ class OpenVinoBackend(DirectBackend):
 
     def forward(self, im: np.ndarray) -> np.ndarray:
         """Return the answer to one prepared image; a copy, since OpenVINO writes the next into the same memory."""
-        if not hasattr(self._requests, "own"):
-            self._requests.own = self._compiled.create_infer_request()
-        return np.array(self._requests.own.infer({0: im}, share_inputs=True, share_outputs=True)[0])
+        own = self._requests.__dict__
+        compiled = self._compiled_for(im.shape)
+        if own.get("of") is not compiled:
+            own["of"], own["request"] = compiled, compiled.create_infer_request()
+        return np.array(own["request"].infer({0: im}, share_inputs=True, share_outputs=True)[0])
+
+    def _compiled_for(self, shape: tuple[int, ...]) -> Any:
+        """Return the network compiled for an input (N, H, W, 3): one for all of them, unless each wants its own."""
+        key = shape if self._by_shape else ()
+        with self._compiling:
+            if key not in self._compiled:
+                if len(self._compiled) == _MOST_SHAPES:
+                    del self._compiled[next(iter(self._compiled))]
+                model = self._model.clone() if key else self._model
+                if key:
+                    model.reshape(list(key))
+                self._compiled[key] = self._compile(model)
+            return self._compiled[key]
 
 
 class OnnxBackend(DirectBackend):

@@ -157,7 +157,8 @@ class Runtime:
         self._shared_engine: TorchBackend | DirectBackend | _AnyBackend | None = None  # made where several images are looked at
         self.names: dict[int, str] = dict(loaded.names if loaded else self._backend.names)
         self.stride = int(self._backend.stride)
-        dynamic = loaded is not None or bool(self._backend.dynamic)
+        # Ultralytics' backend calls an open file fixed that it compiles for each shape by itself (int8 in OpenVINO, with AMX).
+        dynamic = loaded is not None or bool(self._backend.dynamic) or getattr(self._backend, "read_model", None) is not None
         self.rectangular = rectangular and dynamic
         self.imgsz_hw = self._input_size(
             imgsz, loaded.imgsz if loaded else getattr(self._backend, "imgsz", None), fixed=not dynamic

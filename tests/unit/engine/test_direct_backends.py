@@ -17,7 +17,7 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.options.export import ExportOptions
 
 pytest.importorskip("onnxruntime")
-pytest.importorskip("openvino")
+openvino = pytest.importorskip("openvino")
 CPU = torch.device("cpu")
 KINDS = {"onnx": OnnxBackend, "openvino": OpenVinoBackend}
 
@@ -32,7 +32,13 @@ def files(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("hw", [(192, 192), (96, 160)])
-def test_numbers_are_those_of_ultralytics(files, kind, hw):
+def test_numbers_are_those_of_ultralytics(files, kind, hw, monkeypatch):
+    compile_model = openvino.Core.compile_model
+
+    def compile_f32(core, model, device_name, config):  # Ultralytics leaves it to OpenVINO, which takes bf16 where it can
+        return compile_model(core, model, device_name, config | {"INFERENCE_PRECISION_HINT": "f32"})
+
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_f32)
     images = [picture(seed, hw[::-1]) for seed in range(2)]
     direct = direct_backend(kind, files[kind], CPU, "f32")
     assert isinstance(direct, KINDS[kind])
@@ -45,6 +51,24 @@ def test_numbers_are_those_of_ultralytics(files, kind, hw):
         wanted = np.asarray(plain(batch))
         np.testing.assert_allclose(one[:, :4], wanted[:, :4], rtol=0, atol=1e-2)
         np.testing.assert_allclose(one[:, 4:], wanted[:, 4:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_openvino_files_may_be_compiled_for_each_shape(files, monkeypatch):
+    """What keeps int8 files of open shape from crashing on processors with AMX, here with a float file, which runs either way."""
+    shapes_wh = [(192, 192), (160, 96), (96, 160), (192, 192)]
+    images = [picture(seed, wh) for seed, wh in enumerate(shapes_wh)]
+    open_shape = direct_backend("openvino", files["openvino"], CPU, "f32")
+    monkeypatch.setattr("yolo_ema.engine.direct_backends._amx_would_crash", lambda _: True)
+    monkeypatch.setattr("yolo_ema.engine.direct_backends._MOST_SHAPES", 2)
+    each_shape = direct_backend("openvino", files["openvino"], CPU, "f32")
+    assert each_shape.dynamic
+    for image in images:
+        (one,), (other,) = (backend(backend.prepare([image]), 0.0) for backend in (each_shape, open_shape))
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+        assert len(each_shape._compiled) <= 2
+    runtime = Runtime(files["openvino"], imgsz=(96, 160), device="cpu", precision="f32")
+    assert runtime.imgsz_hw == (96, 160)
 
 
 @pytest.mark.slow
