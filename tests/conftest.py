@@ -54,6 +54,18 @@ class CommandResult:
 
 
 @pytest.fixture
+def openvino_in_f32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have OpenVINO compute in float32 where nobody says otherwise: in bfloat16, which it takes where it can, boxes differ."""
+    openvino = pytest.importorskip("openvino")
+    compile_model = openvino.Core.compile_model
+
+    def compile_f32(core, model, device_name=None, config=None):
+        return compile_model(core, model, device_name, {"INFERENCE_PRECISION_HINT": "f32", **(config or {})})
+
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_f32)
+
+
+@pytest.fixture
 def yolo_ema_command(tmp_path: Path):
     """Return a function that runs ``yolo-ema WORDS…`` as a process of its own, in `tmp_path`."""
 

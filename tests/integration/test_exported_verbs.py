@@ -24,6 +24,7 @@ from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.val import ValOptions
 from yolo_ema.scenes.clip import draw_clip
 
+pytestmark = pytest.mark.usefixtures("openvino_in_f32")
 FORMATS = ("onnx", "openvino", "torchscript", "ncnn")
 SIDE = 96
 

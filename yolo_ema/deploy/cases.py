@@ -129,8 +129,7 @@ def _crowd(sides: Sides) -> Iterator[Case]:
     height, width = image.bgr().shape[:2]
     tile = (int(width * _TILE_SHARE), int(height * _TILE_SHARE))
     ours, theirs = sides.tiled(image, tile, lowest)
-    # A tile is shrunk less than the image: distances count in the input that saw it.
-    compared = sides.compare([image], [ours], [theirs], lowest, ask=False, scale=sides.scale(tile[::-1]))
+    compared = sides.compare([image], [ours], [theirs], lowest, ask=ask, tile_wh=tile)
     yield _case(f"tiles of {tile[0]}x{tile[1]}", sides, compared, lowest)
 
 

@@ -109,7 +109,7 @@ class Sides:
         lowest: float,
         *,
         ask: bool,
-        scale: float | None = None,
+        tile_wh: tuple[int, int] | None = None,
     ) -> list[ImageComparison]:
         """Compare boxes image by image.
 
@@ -119,7 +119,7 @@ class Sides:
             other: the file's.
             lowest: lowest score that counts.
             ask: whether what the networks propose before NMS may tell who is to blame.
-            scale: pixels of the input for one of the image, where that is not the whole image's.
+            tile_wh: the images were looked at in tiles of this size: distances count in the input that saw a tile.
         """
         ask = ask and not (self.reference.chooses or self.other.chooses)
         compared = []
@@ -128,15 +128,16 @@ class Sides:
             # What is cut off at the most boxes that were asked for is cut at a score of its own.
             edge = max([lowest, *(float(rows[-1, 4]) for rows in (ours, theirs) if len(rows) >= self.setup.most)])
             shown = image.bgr()
+            proposed = partial(self.tiled_proposals, image, tile_wh) if tile_wh else partial(self.proposals, shown)
             compared.append(
                 compare_image(
                     image.name,
                     ours,
                     theirs,
                     self.setup.tolerance,
-                    scale=scale or self.scale(shown.shape[:2]),
+                    scale=self.scale(tile_wh[::-1] if tile_wh else shown.shape[:2]),
                     lowest=edge,
-                    proposals=partial(self.proposals, shown) if ask else None,
+                    proposals=proposed if ask else None,
                 )
             )
         return compared
@@ -155,6 +156,19 @@ class Sides:
             limited = cast("Runtime", _Limited(runtime, self.setup.most))
             found.append(self._timed(TiledRuntime(limited, tile=tile_wh), [image.bgr()])[0])
         return found[0], found[1]
+
+    def tiled_proposals(self, image: GateImage, tile_wh: tuple[int, int]) -> Proposals:
+        """Return what both networks propose for an image in all its tiles and as a whole, before NMS and merging."""
+        shown = image.bgr()
+        height, width = shown.shape[:2]
+        views = [(0, 0, width, height), *TiledRuntime(self.reference, tile=tile_wh).plan((width, height)).tiles_xyxy.tolist()]
+        found = []
+        for x1, y1, x2, y2 in views:
+            both = self.proposals(np.ascontiguousarray(shown[y1:y2, x1:x2]))
+            for rows in (both.reference, both.other):
+                rows[:, :4] += (x1, y1, x1, y1)
+            found.append(both)
+        return Proposals(np.concatenate([one.reference for one in found]), np.concatenate([one.other for one in found]))
 
     def _proposals_of_file(self, image_bgr: np.ndarray) -> np.ndarray | None:
         return _run(self.other.proposals, image_bgr)

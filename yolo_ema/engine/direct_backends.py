@@ -20,11 +20,12 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.backends.base import BaseBackend
 
 from yolo_ema.engine.environment import use_all_cores
 
-__all__ = ["DirectBackend", "NcnnBackend", "OnnxBackend", "OpenVinoBackend", "direct_backend"]
+__all__ = ["DirectBackend", "NcnnBackend", "OnnxBackend", "OpenVinoBackend", "compute_openvino_in", "direct_backend"]
 
 _MOST_SHAPES = 16
 """Of a file that is compiled for each shape, so many are kept; a compilation takes about a second."""
@@ -226,6 +227,18 @@ class NcnnBackend(DirectBackend):
             if code:
                 raise RuntimeError(f"ncnn ends with code {code}")
             return np.array(found)[None]
+
+
+def compute_openvino_in(precision: str, backend: AutoBackend, weights: Path) -> None:
+    """Have Ultralytics' OpenVINO backend compute in a precision on the CPU, as ``f32``; it leaves the choice to OpenVINO."""
+    own: Any = backend.backend
+    compile_model, device = own.compile_model.func, own.compile_model.keywords["device_name"]
+    if precision == "auto" or device not in {"CPU", "AUTO"}:
+        return
+    config = own.compile_model.keywords["config"] | {"INFERENCE_PRECISION_HINT": precision}
+    own.compile_model = partial(compile_model, device_name=device, config=config)
+    file = weights if weights.is_file() else next(weights.glob("*.xml"))
+    own.ov_compiled_model = own.compile_model(compile_model.__self__.read_model(str(file)))
 
 
 def _amx_would_crash(model: Any) -> bool:

@@ -21,7 +21,7 @@ from ultralytics.nn.modules.head import Detect
 from ultralytics.utils import nms, ops
 
 from yolo_ema.engine.artifact_metadata import ArtifactMetadata
-from yolo_ema.engine.direct_backends import DirectBackend, direct_backend
+from yolo_ema.engine.direct_backends import DirectBackend, compute_openvino_in, direct_backend
 from yolo_ema.engine.environment import quiet_ultralytics, use_all_cores
 from yolo_ema.engine.freed_memory import keep_freed_memory
 from yolo_ema.engine.loading import LoadedModel, load_model
@@ -213,7 +213,10 @@ class Runtime:
                 # The direct ways take pixels, not the network's input.
                 direct = self._adjust is None
                 backend = direct_backend(self.format, self.weights, self.device, precision) if direct else None
-                backend = backend or AutoBackend(str(self.weights), device=self.device, fp16=half, verbose=False).eval()
+                if backend is None:
+                    backend = AutoBackend(str(self.weights), device=self.device, fp16=half, verbose=False).eval()
+                    if self.format == "openvino":
+                        compute_openvino_in(precision, backend, self.weights)
         except ImportError as error:
             missing = (error.name or "").partition(".")[0]
             line = f"; install it with: pip install '{missing}'" if missing else f": {_first_line(error)}"

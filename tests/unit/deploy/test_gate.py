@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from lively_weights import lively_model, save
 
-from yolo_ema.deploy.gate import prove
+from yolo_ema.deploy.gate import _setup, prove
+from yolo_ema.deploy.gate_images import crowded_image
 from yolo_ema.deploy.identity import check_identity
+from yolo_ema.deploy.sides import open_sides
 from yolo_ema.deploy.verdict import FAILED, NOT_PROVEN, PASSED, GateLimits
 from yolo_ema.engine import artifact_metadata
 from yolo_ema.engine.artifact_metadata import ArtifactMetadata
@@ -215,6 +217,18 @@ def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(made, g
     assert verdict.cases[0].lowest_score < 0.05
     bad = prove(faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(-1)), weak, images=[gate_pictures])
     assert bad.status == FAILED, "tolerances shrink with the scores"
+
+
+def test_every_box_that_tiles_keep_is_among_their_proposals(good, gate_weights):
+    sides = open_sides(_setup(good, gate_weights, GateLimits(), device="cpu", trust=False))
+    image, _ = crowded_image()
+    tile_wh = (600, 400)
+    proposals = sides.tiled_proposals(image, tile_wh)
+    for rows, proposed in zip(sides.tiled(image, tile_wh, 0.2), (proposals.reference, proposals.other), strict=True):
+        assert len(rows) > 50
+        for row in rows:
+            near = np.abs(proposed[:, :4] - row[:4]).max(axis=1) < 1e-3
+            assert np.isclose(proposed[near, 4 + int(row[5])], row[4], rtol=0, atol=1e-6).any()
 
 
 def test_head_that_needs_no_nms(made, gate_pictures, tmp_path):

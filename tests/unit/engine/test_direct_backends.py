@@ -17,7 +17,7 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.options.export import ExportOptions
 
 pytest.importorskip("onnxruntime")
-openvino = pytest.importorskip("openvino")
+pytest.importorskip("openvino")
 CPU = torch.device("cpu")
 KINDS = {"onnx": OnnxBackend, "openvino": OpenVinoBackend}
 
@@ -32,13 +32,8 @@ def files(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("hw", [(192, 192), (96, 160)])
-def test_numbers_are_those_of_ultralytics(files, kind, hw, monkeypatch):
-    compile_model = openvino.Core.compile_model
-
-    def compile_f32(core, model, device_name, config):  # Ultralytics leaves it to OpenVINO, which takes bf16 where it can
-        return compile_model(core, model, device_name, config | {"INFERENCE_PRECISION_HINT": "f32"})
-
-    monkeypatch.setattr(openvino.Core, "compile_model", compile_f32)
+@pytest.mark.usefixtures("openvino_in_f32")
+def test_numbers_are_those_of_ultralytics(files, kind, hw):
     images = [picture(seed, hw[::-1]) for seed in range(2)]
     direct = direct_backend(kind, files[kind], CPU, "f32")
     assert isinstance(direct, KINDS[kind])

@@ -212,6 +212,7 @@ def test_tiles_are_planned_as_for_the_weights(weights, made, name):
     assert "objects like those it was trained on" in theirs.plan((2000, 1500)).reason
 
 
+@pytest.mark.usefixtures("openvino_in_f32")
 @pytest.mark.parametrize("name", FORMATS)
 def test_ultralytics_own_loader_reads_it(weights, made, name):
     with quiet_ultralytics():
