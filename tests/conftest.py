@@ -6,9 +6,11 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,20 @@ class CommandResult:
     @property
     def json(self) -> dict:
         return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _sigchld_is_left_alone() -> Iterator[None]:
+    """Take back the handler that a data loader of torch's sets for the signal of a child's end, once its test is over.
+
+    Where it stays, every later test in this process that waits for a child meets it: on some virtual machines the kernel fails to
+    deliver that signal now and then, and kills the process. The next data loader sets it anew.
+    """
+    yield
+    handling = sys.modules.get("torch.utils.data._utils.signal_handling")
+    if handling is not None and handling._SIGCHLD_handler_set:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        handling._SIGCHLD_handler_set = False
 
 
 @pytest.fixture
