@@ -126,7 +126,8 @@ class OpenVinoBackend(DirectBackend):
         self._by_shape = open_shape and _amx_would_crash(model)
         self._compiled: dict[tuple[int, ...], Any] = {}
         self._compiling, self._requests = threading.Lock(), threading.local()
-        self._some_compiled = self._compiled_for((1, *self.imgsz, 3))
+        own_hw = self.metadata.get("imgsz") or (640, 640)
+        self._some_compiled = self._compiled_for((1, *own_hw, 3) if self._by_shape else ())
 
     @property
     def computed_in(self) -> str:
@@ -140,23 +141,22 @@ class OpenVinoBackend(DirectBackend):
     def forward(self, im: np.ndarray) -> np.ndarray:
         """Return the answer to one prepared image; a copy, since OpenVINO writes the next into the same memory."""
         own = self._requests.__dict__
-        compiled = self._compiled_for(im.shape)
+        compiled = self._compiled_for(im.shape if self._by_shape else ())
         if own.get("of") is not compiled:
             own["of"], own["request"] = compiled, compiled.create_infer_request()
         return np.array(own["request"].infer({0: im}, share_inputs=True, share_outputs=True)[0])
 
     def _compiled_for(self, shape: tuple[int, ...]) -> Any:
-        """Return the network compiled for an input (N, H, W, 3): one for all of them, unless each wants its own."""
-        key = shape if self._by_shape else ()
+        """Return the network compiled for an input (N, H, W, 3); of an empty shape, for all that the file takes."""
         with self._compiling:
-            if key not in self._compiled:
+            if shape not in self._compiled:
                 if len(self._compiled) == _MOST_SHAPES:
                     del self._compiled[next(iter(self._compiled))]
-                model = self._model.clone() if key else self._model
-                if key:
-                    model.reshape(list(key))
-                self._compiled[key] = self._compile(model)
-            return self._compiled[key]
+                model = self._model.clone()
+                if shape:
+                    model.reshape(list(shape))
+                self._compiled[shape] = self._compile(model)
+            return self._compiled[shape]
 
 
 class OnnxBackend(DirectBackend):

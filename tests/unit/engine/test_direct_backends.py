@@ -7,6 +7,7 @@ import pytest
 import torch
 from lively_weights import lively_model, picture, save
 from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.backends.base import BaseBackend
 
 from yolo_ema.engine.direct_backends import OnnxBackend, OpenVinoBackend, direct_backend
 from yolo_ema.engine.environment import quiet_ultralytics
@@ -64,6 +65,17 @@ def test_openvino_files_may_be_compiled_for_each_shape(files, monkeypatch):
         assert len(each_shape._compiled) <= 2
     runtime = Runtime(files["openvino"], imgsz=(96, 160), device="cpu", precision="f32")
     assert runtime.imgsz_hw == (96, 160)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("would_crash", [False, True])
+def test_openvino_files_that_do_not_name_their_size_are_read(files, monkeypatch, would_crash):
+    read = BaseBackend.read_metadata
+    without = staticmethod(lambda path: {key: value for key, value in read(path).items() if key != "imgsz"})
+    monkeypatch.setattr("yolo_ema.engine.direct_backends.BaseBackend.read_metadata", without)
+    monkeypatch.setattr("yolo_ema.engine.direct_backends._amx_would_crash", lambda _: would_crash)
+    assert isinstance(direct_backend("openvino", files["openvino"], CPU, "f32"), OpenVinoBackend)
+    assert Runtime(files["openvino"], device="cpu").imgsz_hw == (640, 640)
 
 
 @pytest.mark.slow
