@@ -37,6 +37,13 @@ def test_the_default_is_among_them():
     assert default_weights().with_suffix(".json") in CARDS
 
 
+def test_a_detector_knows_them_by_name(monkeypatch, tmp_path):
+    from yolo_ema.engine.detector import DEFAULT_WEIGHTS, Detector, default_weights
+
+    monkeypatch.chdir(tmp_path)
+    assert Detector(DEFAULT_WEIGHTS, device="cpu").weights == default_weights()
+
+
 def test_every_file_has_a_card_and_its_hash():
     described = {}
     for card_file in CARDS:

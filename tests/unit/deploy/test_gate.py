@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from lively_weights import lively_model, save
 
+from yolo_ema.deploy.cases import other_cases
 from yolo_ema.deploy.gate import _setup, prove
-from yolo_ema.deploy.gate_images import crowded_image
+from yolo_ema.deploy.gate_images import crowded_image, drawn_images
 from yolo_ema.deploy.identity import check_identity
 from yolo_ema.deploy.sides import open_sides
 from yolo_ema.deploy.verdict import FAILED, NOT_PROVEN, PASSED, GateLimits
@@ -217,6 +218,12 @@ def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(made, g
     assert verdict.cases[0].lowest_score < 0.05
     bad = prove(faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(-1)), weak, images=[gate_pictures])
     assert bad.status == FAILED, "tolerances shrink with the scores"
+
+
+def test_what_nms_chose_between_is_seen_in_tiles_too(good, gate_weights):
+    sides = open_sides(_setup(good, gate_weights, GateLimits(), device="cpu", trust=False))
+    tiles = [case for case in other_cases(sides, drawn_images()[:1], [], 0.2) if case.figures.name.startswith("tiles of")]
+    assert [case.exact for case in tiles] == [True]
 
 
 def test_every_box_that_tiles_keep_is_among_their_proposals(good, gate_weights):

@@ -212,6 +212,24 @@ def test_tiles_are_planned_as_for_the_weights(weights, made, name):
     assert "objects like those it was trained on" in theirs.plan((2000, 1500)).reason
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["auto", "f32"])
+def test_the_precision_holds_for_openvino_on_ultralytics_way_too(weights, loaded, tmp_path, monkeypatch, precision):
+    import openvino
+
+    path = export_artifact("openvino", ExportOptions(weights=weights, imgsz=HW, batch=2), loaded, tmp_path).path
+    asked, compile_model = [], openvino.Core.compile_model
+
+    def listen(core, model, device_name=None, config=None):
+        asked.append((config or {}).get("INFERENCE_PRECISION_HINT"))
+        return compile_model(core, model, device_name, config)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", listen)
+    runtime = Runtime(path, precision=precision, **CPU)
+    assert isinstance(runtime._backend, AutoBackend)
+    assert asked[-1] == (None if precision == "auto" else "f32")
+
+
 @pytest.mark.usefixtures("openvino_in_f32")
 @pytest.mark.parametrize("name", FORMATS)
 def test_ultralytics_own_loader_reads_it(weights, made, name):

@@ -9,7 +9,9 @@ import pytest
 
 from yolo_ema.cli import VERBS, _resolve
 from yolo_ema.errors import ConfigError
+from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.fields import Options, add_arguments, option, options_from_namespace, parse_overrides
+from yolo_ema.options.verify import VerifyOptions
 from yolo_ema.resources import missing_weights, weights_dir
 
 
@@ -130,3 +132,11 @@ def test_every_verb_documents_every_option_and_names_a_function(verb):
     parser = argparse.ArgumentParser()
     add_arguments(parser, options)
     assert parser.format_help()
+
+
+def test_verify_allows_what_export_allows():
+    names = ("tolerance_px", "tolerance_score", "max_ap_loss", "max_ap50_loss")
+    export, verify = (
+        {one.name: one.default for one in fields(options) if one.name in names} for options in (ExportOptions, VerifyOptions)
+    )
+    assert export == verify
