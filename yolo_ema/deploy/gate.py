@@ -122,11 +122,7 @@ def prove(
         if facts.names and len(facts.names) != len(loaded.names):
             found.notes.append("the boxes were not compared: their classes are others")
         else:
-            with tqdm(
-                total=_PASSES, desc=f"prove {artifact_format}", unit="pass", file=sys.stderr, disable=not sys.stderr.isatty()
-            ) as bar:
-                setup = replace(setup, advance=bar.update)
-                _compare(setup, pictures, found)
+            _compare_with_a_bar(setup, pictures, found, f"prove {artifact_format}")
             if data is not None or not setup.is_float:
                 _weigh(setup, limits, data, found)
     except UnsafeWeightsError:
@@ -161,6 +157,12 @@ def _setup(artifact: Path, weights: Path, limits: GateLimits, *, device: str, tr
     conf = (_BUILT_IN_CONF if facts.conf is None else facts.conf) if facts.nms else None
     iou = facts.iou if facts.nms and facts.iou is not None else _IOU
     return Setup(artifact, weights, facts, Tolerance(limits.px, limits.score), conf, iou, device, trust)
+
+
+def _compare_with_a_bar(setup: Setup, images: Sequence[GateImage], found: _Findings, title: str) -> None:
+    """Compare, and show how far it is."""
+    with tqdm(total=_PASSES, desc=title, unit="pass", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+        _compare(replace(setup, advance=bar.update), images, found)
 
 
 def _compare(setup: Setup, images: Sequence[GateImage], found: _Findings) -> None:
