@@ -1,12 +1,15 @@
-"""Measures the EMA block beside its direct form: inference in three runtimes, a training step, bytes kept for backward.
+"""Measures the EMA block beside its direct form: inference in three runtimes, a training step,
+bytes kept for backward.
 
     python benchmarks/ema.py [--quick] [--json FILE] [--threads N] [--clock wall|cpu] [--seconds S]
         [--places TEXT] [--only torch,onnx,openvino,train,saved]
 
-Both forms take turns in every round on the same input, so that what else the machine does weighs on both alike. The ratio is the
-median over the rounds of direct/ours: above 1 the block is faster, or keeps fewer bytes. The shapes are those of the places that
-yolo11's EMA models have at scales n, s and m: levels P3, P4 and P5 (the last two backbone stages have the shapes of P4 and P5).
-On a machine that others use too, ``--threads 1 --clock cpu`` counts the process's own time instead of the clock on the wall.
+Both forms take turns in every round on the same input, so that what else the machine does weighs on
+both alike. The ratio is the median over the rounds of direct/ours: above 1 the block is faster, or
+keeps fewer bytes. The shapes are those of the places that yolo11's EMA models have at scales n, s
+and m: levels P3, P4 and P5 (the last two backbone stages have the shapes of P4 and P5). On a
+machine that others use too, ``--threads 1 --clock cpu`` counts the process's own time instead of
+the clock on the wall.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "parity")]
 
 from direct_ema import DirectEMA  # noqa: E402 - found through the path above
 
-from yolo_ema.files import write_text  # noqa: E402 - found through the path above
+from yolo_ema.io.atomic_files import write_text  # noqa: E402
 from yolo_ema.nn import EfficientMultiScaleAttention  # noqa: E402 - found through the path above
 
 CHANNELS = {"n": (64, 128, 256), "s": (128, 256, 512), "m": (256, 512, 512)}
@@ -48,9 +51,14 @@ CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 def shapes(*, quick: bool) -> list[tuple[str, tuple[int, int, int, int]]]:
     """Return (name, (B, C, H, W)) of every place; only scale n at 640, batch 1, where `quick`."""
-    scales, sizes, batches = (("n",), (640,), (1,)) if quick else (tuple(CHANNELS), (640, 1280), (1, 8))
+    scales, sizes, batches = (
+        (("n",), (640,), (1,)) if quick else (tuple(CHANNELS), (640, 1280), (1, 8))
+    )
     return [
-        (f"{scale}@{size} P{level + 3} B{batch}", (batch, CHANNELS[scale][level], size // STRIDES[level], size // STRIDES[level]))
+        (
+            f"{scale}@{size} P{level + 3} B{batch}",
+            (batch, CHANNELS[scale][level], size // STRIDES[level], size // STRIDES[level]),
+        )
         for scale in scales
         for size in sizes
         for batch in batches
@@ -83,8 +91,12 @@ def onnx_step(module: nn.Module, x: Tensor, threads: int) -> Step:
     torch.onnx.export(module.eval(), (x,), file, opset_version=18, dynamo=False, input_names=["x"])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads would slow the other form's turn
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # spinning threads would slow the other form's turn
+    session = onnxruntime.InferenceSession(
+        file.getvalue(), options, providers=["CPUExecutionProvider"]
+    )
     return lambda: session.run(None, {"x": x.numpy()})
 
 
@@ -92,8 +104,14 @@ def openvino_step(module: nn.Module, x: Tensor, threads: int) -> Step:
     import openvino
 
     traced = torch.jit.trace(module.eval(), x, strict=False, check_trace=False)
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    compiled = openvino.Core().compile_model(openvino.convert_model(traced, input=x.shape, example_input=x), "CPU", settings)
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    compiled = openvino.Core().compile_model(
+        openvino.convert_model(traced, input=x.shape, example_input=x), "CPU", settings
+    )
     request = compiled.create_infer_request()
     return lambda: request.infer([x.numpy()], share_inputs=True, share_outputs=True)
 
@@ -139,8 +157,12 @@ def timed(step: Step, repeats: int, clock: Clock) -> float:
     return (clock() - begin) / repeats
 
 
-def race(direct: Step, ours: Step, *, rounds: int, seconds: float, clock: Clock) -> dict[str, float]:
-    """Time both in turns for about `seconds`: medians and quartile spreads in milliseconds, and the median of the ratios."""
+def race(
+    direct: Step, ours: Step, *, rounds: int, seconds: float, clock: Clock
+) -> dict[str, float]:
+    """Time both in turns for about `seconds`: medians and quartile spreads in milliseconds, and the
+    median of the ratios.
+    """
     for step in (direct, ours):
         step()
     once = min(timed(direct, 1, clock), timed(direct, 1, clock))
@@ -166,7 +188,13 @@ def spread(values: list[float]) -> float:
 
 
 def measure(
-    kind: str, shape: tuple[int, int, int, int], *, threads: int, rounds: int, seconds: float, clock: Clock
+    kind: str,
+    shape: tuple[int, int, int, int],
+    *,
+    threads: int,
+    rounds: int,
+    seconds: float,
+    clock: Clock,
 ) -> dict[str, float]:
     torch.manual_seed(0)
     direct, block = pair(shape[1])
@@ -175,16 +203,29 @@ def measure(
         theirs, mine = saved_bytes(direct, x), saved_bytes(block, x)
         return {"direct_mib": theirs / 2**20, "ours_mib": mine / 2**20, "ratio": theirs / mine}
     build = STEPS[kind]
-    return race(build(direct, x, threads), build(block, x, threads), rounds=rounds, seconds=seconds, clock=clock)
+    return race(
+        build(direct, x, threads),
+        build(block, x, threads),
+        rounds=rounds,
+        seconds=seconds,
+        clock=clock,
+    )
 
 
 def surroundings(threads: int, clock: str) -> dict[str, object]:
     """Return hardware, versions, threads and commit."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     for name in ("onnxruntime", "openvino"):
-        versions[name] = importlib.metadata.version(name) if importlib.util.find_spec(name) else "missing"
+        versions[name] = (
+            importlib.metadata.version(name) if importlib.util.find_spec(name) else "missing"
+        )
     cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ""
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "",
     )
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False
@@ -208,7 +249,11 @@ def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
     for kind in MEASURES:
         ratios = [row["ratio"] for row in rows if row["measure"] == kind]
         if ratios:
-            result[kind] = {"geometric_mean": statistics.geometric_mean(ratios), "smallest": min(ratios), "largest": max(ratios)}
+            result[kind] = {
+                "geometric_mean": statistics.geometric_mean(ratios),
+                "smallest": min(ratios),
+                "largest": max(ratios),
+            }
     return result
 
 
@@ -229,13 +274,32 @@ def cell(row: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="scale n at 640, batch 1, few rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything into FILE")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of each runtime (default: all cores)")
-    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="what is timed (default: wall)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="time for each measure of each shape, in about (default: 1)")
-    parser.add_argument("--places", default="", metavar="TEXT", help="only places whose name contains it, such as n@640 or P3 B1")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="threads of each runtime (default: all cores)",
+    )
+    parser.add_argument(
+        "--clock", choices=tuple(CLOCKS), default="wall", help="what is timed (default: wall)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=1.0,
+        help="time for each measure of each shape, in about (default: 1)",
+    )
+    parser.add_argument(
+        "--places",
+        default="",
+        metavar="TEXT",
+        help="only places whose name contains it, such as n@640 or P3 B1",
+    )
     parser.add_argument("--only", default=",".join(MEASURES), help="measures, comma-separated")
     options = parser.parse_args()
     kinds = [kind for kind in MEASURES if kind in options.only.split(",")]
@@ -245,13 +309,26 @@ def main() -> None:
     rows = []
     for place, shape in [row for row in shapes(quick=options.quick) if options.places in row[0]]:
         for kind in kinds:
-            row = measure(kind, shape, threads=options.threads, rounds=rounds, seconds=seconds, clock=CLOCKS[options.clock])
+            row = measure(
+                kind,
+                shape,
+                threads=options.threads,
+                rounds=rounds,
+                seconds=seconds,
+                clock=CLOCKS[options.clock],
+            )
             rows.append({"place": place, "shape": list(shape), "measure": kind, **row})
             print(f"{place} {kind}: {cell(rows[-1])}", file=sys.stderr, flush=True)
             gc.collect()
-    found = {"surroundings": surroundings(options.threads, options.clock), "summary": summary(rows), "rows": rows}
+    found = {
+        "surroundings": surroundings(options.threads, options.clock),
+        "summary": summary(rows),
+        "rows": rows,
+    }
     print(table(rows, kinds))
-    print(json.dumps({"surroundings": found["surroundings"], "summary": found["summary"]}, indent=1))
+    print(
+        json.dumps({"surroundings": found["surroundings"], "summary": found["summary"]}, indent=1)
+    )
     if options.json:
         write_text(options.json, json.dumps(found, indent=1))
 

@@ -1,13 +1,15 @@
-"""Measures what EMA adds to an exported network: nodes and time, as the package writes it and in the direct form.
+"""Measures what EMA adds to an exported network: nodes and time, as the package writes it and in
+the direct form.
 
-    python benchmarks/exported_ema.py [--model yolo11n-ema] [--imgsz 640] [--threads 1] [--rounds 30]
-        [--formats onnx,openvino] [--json FILE]
+    python benchmarks/exported_ema.py [--model yolo11n-ema] [--imgsz 640] [--threads 1] [--rounds
+        30] [--formats onnx,openvino] [--json FILE]
 
-Three networks of the same weights are exported the way that `yolo-ema export` does it: without EMA, with its direct form in its
-place, and as they are. They take turns on the same input in every round, in changing order; what EMA adds is the difference to the
-network without, round by round, and of these the median: by the process's own time and by the clock on the wall. The least of each
-network's times is less moved by what else the machine does; the ratio from it is given too. Nodes are those of the file, constants
-left out.
+Three networks of the same weights are exported the way that `yolo-ema export` does it: without EMA,
+with its direct form in its place, and as they are. They take turns on the same input in every
+round, in changing order; what EMA adds is the difference to the network without, round by round,
+and of these the median: by the process's own time and by the clock on the wall. The least of each
+network's times is less moved by what else the machine does; the ratio from it is given too. Nodes
+are those of the file, constants left out.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "parity")]
 
 from direct_ema import DirectEMA  # noqa: E402 - found through the path above
 
-from yolo_ema.engine.registration import build_model  # noqa: E402 - found through the path above
-from yolo_ema.engine.ultralytics_export import run_exporter  # noqa: E402 - found through the path above
-from yolo_ema.files import write_text  # noqa: E402 - found through the path above
+from yolo_ema.engine.export.ultralytics_export import run_exporter  # noqa: E402
+from yolo_ema.engine.models.registration import build_model  # noqa: E402
+from yolo_ema.io.atomic_files import write_text  # noqa: E402
 from yolo_ema.nn import EfficientMultiScaleAttention  # noqa: E402 - found through the path above
 
 Step = Callable[[], np.ndarray]
@@ -49,7 +51,9 @@ def direct_of(block: EfficientMultiScaleAttention) -> nn.Module:
 
 
 def networks(name: str) -> dict[str, nn.Module]:
-    """Return the three networks; EMA's parameters are random, so that none of its parts is trivial."""
+    """Return the three networks; EMA's parameters are random, so that none of its parts is
+    trivial.
+    """
     torch.manual_seed(0)
     ours = build_model(name).eval()
     ours.task = "detect"
@@ -69,7 +73,9 @@ def networks(name: str) -> dict[str, nn.Module]:
 
 
 def spread(model: nn.Module) -> None:
-    """Fit batch normalisation to noise, so that the maps of a network that was not trained do not fade away."""
+    """Fit batch normalisation to noise, so that the maps of a network that was not trained do not
+    fade away.
+    """
     norms = [one for one in model.modules() if isinstance(one, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -80,7 +86,14 @@ def spread(model: nn.Module) -> None:
 
 def export(model: nn.Module, format_name: str, size: int, folder: Path) -> Path:
     """Write a network as `yolo-ema export` does."""
-    settings = {"mode": "export", "format": format_name, "imgsz": [size, size], "batch": 1, "device": "cpu", "data": None}
+    settings = {
+        "mode": "export",
+        "format": format_name,
+        "imgsz": [size, size],
+        "batch": 1,
+        "device": "cpu",
+        "data": None,
+    }
     return run_exporter(model, format_name, settings, folder, stem="network", entries={})
 
 
@@ -89,7 +102,9 @@ def nodes_of(path: Path) -> Counter[str]:
     if path.suffix == ".onnx":
         import onnx
 
-        return Counter(node.op_type for node in onnx.load(path).graph.node if node.op_type != "Constant")
+        return Counter(
+            node.op_type for node in onnx.load(path).graph.node if node.op_type != "Constant"
+        )
     import openvino
 
     operations = openvino.Core().read_model(next(path.glob("*.xml"))).get_ops()
@@ -103,19 +118,31 @@ def step_of(path: Path, images: np.ndarray, threads: int) -> Step:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads would slow the others' turns
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # spinning threads would slow the others' turns
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return lambda: session.run(None, {session.get_inputs()[0].name: images})[0]
     import openvino
 
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    request = openvino.Core().compile_model(next(path.glob("*.xml")), "CPU", settings).create_infer_request()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    request = (
+        openvino.Core()
+        .compile_model(next(path.glob("*.xml")), "CPU", settings)
+        .create_infer_request()
+    )
     return lambda: np.array(request.infer([images], share_inputs=True, share_outputs=True)[0])
 
 
 def race(steps: dict[str, Step], rounds: int) -> dict[str, dict[str, list[float]]]:
     """Return milliseconds by clock and network, one for each round."""
-    times: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in steps} for clock in ("cpu", "wall")}
+    times: dict[str, dict[str, list[float]]] = {
+        clock: {name: [] for name in steps} for clock in ("cpu", "wall")
+    }
     for turn in range(rounds + 1):
         order = list(steps)[turn % len(steps) :] + list(steps)[: turn % len(steps)]
         for name in order:
@@ -130,7 +157,9 @@ def race(steps: dict[str, Step], rounds: int) -> dict[str, dict[str, list[float]
 def summary(times: dict[str, list[float]]) -> dict[str, float]:
     """Return medians, what each form adds, and the ratio of the two."""
     adds = {
-        name: statistics.median(one - base for one, base in zip(times[name], times["without"], strict=True))
+        name: statistics.median(
+            one - base for one, base in zip(times[name], times["without"], strict=True)
+        )
         for name in ("direct", "ours")
     }
     least = {name: min(values) for name, values in times.items()}
@@ -143,7 +172,9 @@ def summary(times: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def measure(format_name: str, models: dict[str, nn.Module], options: argparse.Namespace, folder: Path) -> dict[str, object]:
+def measure(
+    format_name: str, models: dict[str, nn.Module], options: argparse.Namespace, folder: Path
+) -> dict[str, object]:
     blocks = sum(isinstance(layer, EfficientMultiScaleAttention) for layer in models["ours"].model)
     files = {}
     for name, model in models.items():
@@ -156,7 +187,9 @@ def measure(format_name: str, models: dict[str, nn.Module], options: argparse.Na
     added = {}
     for name in ("direct", "ours"):
         counts[name].subtract(counts["without"])
-        added[name] = {kind: number / blocks for kind, number in counts[name].most_common() if number}
+        added[name] = {
+            kind: number / blocks for kind, number in counts[name].most_common() if number
+        }
     return {
         "format": format_name,
         "blocks": blocks,
@@ -171,7 +204,11 @@ def measure(format_name: str, models: dict[str, nn.Module], options: argparse.Na
 def table(rows: list[dict]) -> str:
     """Return Markdown."""
     lines = [
-        "| format | nodes a block, direct → ours | without, ms | direct adds, ms | ours adds, ms | ratio | of the least times |",
+        (
+            "| format | nodes a block, direct → ours | without, ms | direct adds, ms | ours adds, "
+            "ms | "
+            "ratio | of the least times |"
+        ),
         "| --- " * 7 + "|",
     ]
     for row in rows:
@@ -179,14 +216,18 @@ def table(rows: list[dict]) -> str:
         for clock in ("cpu", "wall"):
             found = row[clock]
             lines.append(
-                f"| {row['format']}, {clock} | {nodes['direct']:.1f} → {nodes['ours']:.1f} | {found['without_ms']:.1f} | "
-                f"{found['direct_adds_ms']:.2f} | {found['ours_adds_ms']:.2f} | {found['ratio']:.2f} | {found['least_ratio']:.2f} |"
+                f"| {row['format']}, {clock} | {nodes['direct']:.1f} → {nodes['ours']:.1f} | "
+                f"{found['without_ms']:.1f} | "
+                f"{found['direct_adds_ms']:.2f} | {found['ours_adds_ms']:.2f} | "
+                f"{found['ratio']:.2f} | {found['least_ratio']:.2f} |"
             )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="yolo11n-ema")
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--threads", type=int, default=1)
@@ -198,7 +239,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="yolo-ema-nodes-") as folder:
         rows = [measure(name, models, options, Path(folder)) for name in options.formats.split(",")]
     print(table(rows))
-    print(json.dumps([{key: row[key] for key in ("format", "largest_deviation", "nodes_by_kind")} for row in rows], indent=1))
+    print(
+        json.dumps(
+            [
+                {key: row[key] for key in ("format", "largest_deviation", "nodes_by_kind")}
+                for row in rows
+            ],
+            indent=1,
+        )
+    )
     if options.json:
         write_text(options.json, json.dumps(rows, indent=1))
 

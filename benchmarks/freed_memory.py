@@ -1,10 +1,13 @@
-"""What it gains that the process keeps the memory it frees: a training step and an image in tiles, with it and without.
+"""What it gains that the process keeps the memory it frees: a training step and an image in tiles,
+with it and without.
 
-    python benchmarks/freed_memory.py [--weights yolo11n.pt] [--tasks training tiles] [--imgsz 640] [--batch 8] [--json]
+    python benchmarks/freed_memory.py [--weights yolo11n.pt] [--tasks training tiles] [--imgsz 640]
+    [--batch 8] [--json]
 
-Each measurement is a child process, since the allocator is set up once; the two take turns in rounds. The table gives medians of
-all passes: time on the clock, processor time of the program and of the kernel on its behalf, page faults, and the most memory that
-a child took. The image is a drawn scene of 1920x1080 from a file.
+Each measurement is a child process, since the allocator is set up once; the two take turns in
+rounds. The table gives medians of all passes: time on the clock, processor time of the program and
+of the kernel on its behalf, page faults, and the most memory that a child took. The image is a
+drawn scene of 1920x1080 from a file.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from yolo_ema.scenes.scene import draw_scene
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "yolo11n-ema-visdrone.pt"
 CHILD = """
 import json, resource, sys, time
-from yolo_ema.engine import freed_memory
+from yolo_ema.engine.setup import malloc_tuning as freed_memory
 job = json.loads(sys.argv[1])
 if not job["keeps"]:
     freed_memory.keep_freed_memory = lambda **_: False  # before whoever asks for it is imported
@@ -35,8 +38,8 @@ import torch
 
 def training():
     from ultralytics.utils import DEFAULT_CFG
-    from yolo_ema.engine.environment import use_all_cores
-    from yolo_ema.engine.loading import load_model
+    from yolo_ema.engine.setup.environment import use_all_cores
+    from yolo_ema.engine.weights.loading import load_model
     use_all_cores()
     freed_memory.keep_freed_memory(of_any_size=True)
     model = load_model(job["weights"]).model.float().train().requires_grad_(True)
@@ -80,9 +83,13 @@ CHOSEN_BY = ("MALLOC_", "GLIBC_TUNABLES")
 
 def main() -> None:
     """Run, print a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", default=str(SHIPPED))
-    parser.add_argument("--tasks", nargs="+", choices=["training", "tiles"], default=["training", "tiles"])
+    parser.add_argument(
+        "--tasks", nargs="+", choices=["training", "tiles"], default=["training", "tiles"]
+    )
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
@@ -98,14 +105,25 @@ def main() -> None:
     if options.json:
         print(json.dumps({"load": os.getloadavg()[0], "rows": rows}))
         return
-    print(f"load {os.getloadavg()[0]:.1f}\n\n| | ms | CPU ms | of these the kernel | page faults | most memory, MB |")
+    print(
+        f"load {os.getloadavg()[0]:.1f}\n\n| | ms | CPU ms | of these the kernel | page faults | "
+        f"most memory, MB |"
+    )
     print("|---|--:|--:|--:|--:|--:|")
     for row in rows:
-        figures = (row["ms"], row["user_ms"] + row["kernel_ms"], row["kernel_ms"], row["faults"], row["most_mb"])
+        figures = (
+            row["ms"],
+            row["user_ms"] + row["kernel_ms"],
+            row["kernel_ms"],
+            row["faults"],
+            row["most_mb"],
+        )
         print(f"| {row['what']} | {' | '.join(f'{figure:,.0f}' for figure in figures)} |")
 
 
-def measured(task: str, options: dict[str, Any], environment: dict[str, str]) -> list[dict[str, Any]]:
+def measured(
+    task: str, options: dict[str, Any], environment: dict[str, str]
+) -> list[dict[str, Any]]:
     """Return a row for each way."""
     ways = {f"{task}, freed memory kept": True, f"{task}, as glibc has it": False}
     found: dict[str, list[list[float]]] = {name: [] for name in ways}
@@ -114,13 +132,17 @@ def measured(task: str, options: dict[str, Any], environment: dict[str, str]) ->
         for name, keeps in ways.items():
             job = {**options, "task": task, "keeps": keeps}
             command = [sys.executable, "-c", CHILD, json.dumps(job)]
-            done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(
+                command, check=True, env=environment, stdout=subprocess.PIPE, text=True
+            )
             passes, megabytes = json.loads(done.stdout.splitlines()[-1])
             found[name] += passes
             most[name] = max(most[name], megabytes)
     rows: list[dict[str, Any]] = []
     for name, passes in found.items():
-        seconds, user, kernel, faults = (statistics.median(column) for column in zip(*passes, strict=True))
+        seconds, user, kernel, faults = (
+            statistics.median(column) for column in zip(*passes, strict=True)
+        )
         rows.append(
             {
                 "what": name,

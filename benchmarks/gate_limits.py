@@ -1,10 +1,12 @@
-"""How far a scaled convolution moves boxes and scores, beside rounding: what the gate's limits stand between.
+"""How far a scaled convolution moves boxes and scores, beside rounding: what the gate's limits
+stand between.
 
     python benchmarks/gate_limits.py best.pt best.onnx image.jpg --step 8
 
-Needs the packages of ``yolo-ema[onnx]``. Every STEP-th convolution of the file is scaled by 1.01, one at a time, and what the
-network proposes for the image is compared with what the weights propose. A row per convolution: the largest difference of a box's
-side in pixels of the input, and of a score as a share of it (as the gate counts it), over proposals of score 0.05 or more, and over
+Needs the packages of ``yolo-ema[onnx]``. Every STEP-th convolution of the file is scaled by 1.01,
+one at a time, and what the network proposes for the image is compared with what the weights
+propose. A row per convolution: the largest difference of a box's side in pixels of the input, and
+of a score as a share of it (as the gate counts it), over proposals of score 0.05 or more, and over
 all.
 """
 
@@ -18,10 +20,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from yolo_ema.deploy.comparison import as_shares
-from yolo_ema.deploy.verdict import GateLimits
-from yolo_ema.engine.runtime import Runtime
-from yolo_ema.footage.images import read_image
+from yolo_ema.deploy.parity.comparison import as_shares
+from yolo_ema.deploy.parity.parity_report import GateLimits
+from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.media.sources.image_files import read_image
 
 STRONG = 0.05
 
@@ -45,7 +47,11 @@ def main() -> None:
         px = np.abs(found[:, :4] - expected[:, :4]).max(axis=1)
         share = as_shares(found[:, 4:] - expected[:, 4:], expected[:, 4:]).max(axis=1)
         figures = px[strong].max(), 100 * share[strong].max(), px.max(), 100 * share.max()
-        print(f"{figures[0]:9.4f} px {figures[1]:8.4f} %   all: {figures[2]:9.4f} px {figures[3]:8.4f} %   {name}", flush=True)
+        print(
+            f"{figures[0]:9.4f} px {figures[1]:8.4f} %   all: {figures[2]:9.4f} px "
+            f"{figures[3]:8.4f} %   {name}",
+            flush=True,
+        )
         return max(px.max() / limits.px, share.max() / limits.score)
 
     sound = row("as it is", file.candidates(image))
@@ -57,12 +63,17 @@ def main() -> None:
         for node in convolutions[:: args.step]:
             weight = weights[node.input[1]]
             before = numpy_helper.to_array(weight).copy()
-            weight.CopyFrom(numpy_helper.from_array((before * np.float32(args.factor)).astype(np.float32), weight.name))
+            weight.CopyFrom(
+                numpy_helper.from_array(
+                    (before * np.float32(args.factor)).astype(np.float32), weight.name
+                )
+            )
             onnx.save(model, f"{folder}/scaled.onnx")
             weight.CopyFrom(numpy_helper.from_array(before, weight.name))
             least.append(row(node.name, Runtime(f"{folder}/scaled.onnx", **same).candidates(image)))
     print(
-        f"{len(least)} of {len(convolutions)} convolutions scaled by {args.factor}: at least {min(least):.1f} times the limits; "
+        f"{len(least)} of {len(convolutions)} convolutions scaled by {args.factor}: at least "
+        f"{min(least):.1f} times the limits; "
         f"as it is: {sound:.3f} times"
     )
 

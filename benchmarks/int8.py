@@ -1,11 +1,14 @@
-"""Measures what int8 costs and gains: official AP, size and time of each choice of parts that stay in float.
+"""Measures what int8 costs and gains: official AP, size and time of each choice of parts that stay
+in float.
 
-    python benchmarks/int8.py --weights W --data D [--calibrate DIR] [--imgsz 640] [--images 64] [--formats onnx,openvino]
-        [--ranges minmax|percentile|entropy] [--keep CHOICE] [--rounds 10] [--json FILE]
+    python benchmarks/int8.py --weights W --data D [--calibrate DIR] [--imgsz 640] [--images 64]
+        [--formats onnx,openvino] [--ranges minmax|percentile|entropy] [--keep CHOICE] [--rounds 10]
+        [--json FILE]
 
-The float file is exported once for each format and quantized once for each choice; every file is scored on D's val split at the
-full square input. Calibration takes evenly spread images of D's train split, or of --calibrate. All files of a format take turns
-on the same image: the median of the process's own time for one image, on one thread.
+The float file is exported once for each format and quantized once for each choice; every file is
+scored on D's val split at the full square input. Calibration takes evenly spread images of D's
+train split, or of --calibrate. All files of a format take turns on the same image: the median of
+the process's own time for one image, on one thread.
 """
 
 from __future__ import annotations
@@ -24,26 +27,37 @@ os.environ.setdefault("YOLO_EMA_THREADS", "1")
 
 import cv2
 
-from yolo_ema.engine.datasets import resolve_data, split_images
-from yolo_ema.engine.exporting import export_artifact
-from yolo_ema.engine.loading import load_model
-from yolo_ema.engine.quantization import ONNX_RANGES, calibration_inputs, quantize_int8
-from yolo_ema.engine.runtime import Runtime
-from yolo_ema.engine.validation import validate
-from yolo_ema.files import write_text
+from yolo_ema.engine.data.datasets import resolve_data, split_images
+from yolo_ema.engine.export.exporting import export_artifact
+from yolo_ema.engine.export.quantization import ONNX_RANGES, calibration_inputs, quantize_int8
+from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.weights.loading import load_model
+from yolo_ema.evaluate.validation import validate
+from yolo_ema.io.atomic_files import write_text
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.val import ValOptions
 
-CHOICES: dict[str, tuple[str, ...]] = {"nothing": (), "EMA": ("ema",), "head": ("head",), "EMA and head": ("ema", "head")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "nothing": (),
+    "EMA": ("ema",),
+    "head": ("head",),
+    "EMA and head": ("ema", "head"),
+}
 """What stays in float, beside what decodes boxes."""
 
 
 def files_of(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Path]:
     """Write the float file and the int8 file of each choice."""
     size_hw = (options.imgsz, options.imgsz)
-    export = ExportOptions(weights=options.weights, format=(name,), imgsz=(options.imgsz,), prove=False)
+    export = ExportOptions(
+        weights=options.weights, format=(name,), imgsz=(options.imgsz,), prove=False
+    )
     exact = export_artifact(name, export, load_model(options.weights), folder).path
-    images = sorted(options.calibrate.rglob("*.jpg")) if options.calibrate else split_images(resolve_data(options.data), "train")
+    images = (
+        sorted(options.calibrate.rglob("*.jpg"))
+        if options.calibrate
+        else split_images(resolve_data(options.data), "train")
+    )
     inputs = calibration_inputs(images, size_hw, options.images)
     made = {"all (float)": exact}
     for choice in options.keep or CHOICES:
@@ -58,12 +72,19 @@ def files_of(name: str, options: argparse.Namespace, folder: Path) -> dict[str, 
 
 
 def size_of(path: Path) -> int:
-    return sum(part.stat().st_size for part in (path.rglob("*") if path.is_dir() else [path]) if part.is_file())
+    return sum(
+        part.stat().st_size
+        for part in (path.rglob("*") if path.is_dir() else [path])
+        if part.is_file()
+    )
 
 
 def times_of(files: dict[str, Path], image: Any, rounds: int) -> dict[str, float]:
     """Return milliseconds of the process's own time for one image, all files in turns."""
-    runtimes = {name: Runtime(path, device="cpu", rectangular=False, trust=True) for name, path in files.items()}
+    runtimes = {
+        name: Runtime(path, device="cpu", rectangular=False, trust=True)
+        for name, path in files.items()
+    }
     times: dict[str, list[float]] = {name: [] for name in files}
     for turn in range(rounds + 1):
         for name, runtime in runtimes.items():
@@ -75,16 +96,34 @@ def times_of(files: dict[str, Path], image: Any, rounds: int) -> dict[str, float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--calibrate", type=Path, metavar="DIR", help="images to calibrate on, instead of the train split")
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DIR",
+        help="images to calibrate on, instead of the train split",
+    )
     parser.add_argument("--imgsz", type=int, default=640)
-    parser.add_argument("--images", type=int, default=64, help="the most images to calibrate on (default: 64)")
-    parser.add_argument("--ranges", choices=tuple(ONNX_RANGES), default="percentile", help="how ranges are chosen for ONNX")
-    parser.add_argument("--keep", choices=tuple(CHOICES), action="append", help="only this choice; may be repeated")
+    parser.add_argument(
+        "--images", type=int, default=64, help="the most images to calibrate on (default: 64)"
+    )
+    parser.add_argument(
+        "--ranges",
+        choices=tuple(ONNX_RANGES),
+        default="percentile",
+        help="how ranges are chosen for ONNX",
+    )
+    parser.add_argument(
+        "--keep", choices=tuple(CHOICES), action="append", help="only this choice; may be repeated"
+    )
     parser.add_argument("--formats", default="onnx,openvino")
-    parser.add_argument("--rounds", type=int, default=10, help="turns of each file for the time (default: 10)")
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="turns of each file for the time (default: 10)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     image = cv2.imread(str(split_images(resolve_data(options.data), "val")[0]))
@@ -97,11 +136,23 @@ def main() -> None:
             files = files_of(name, options, place)
             times = times_of(files, image, options.rounds)
             for choice, path in files.items():
-                score = validate(ValOptions(weights=path, data=options.data, rectangular=False, device="cpu", trust=True))
+                score = validate(
+                    ValOptions(
+                        weights=path, data=options.data, rectangular=False, device="cpu", trust=True
+                    )
+                )
                 official = score.as_json()["official"]
-                row = {"format": name, "float": choice, "ap": official["AP"], "ap50": official["AP50"]}
+                row = {
+                    "format": name,
+                    "float": choice,
+                    "ap": official["AP"],
+                    "ap50": official["AP50"],
+                }
                 rows.append(row | {"bytes": size_of(path), "ms": times[choice]})
-                figures = f"{official['AP']:.2f} | {official['AP50']:.2f} | {size_of(path) / 1e6:.1f} | {times[choice]:.0f}"
+                figures = (
+                    f"{official['AP']:.2f} | {official['AP50']:.2f} | "
+                    f"{size_of(path) / 1e6:.1f} | {times[choice]:.0f}"
+                )
                 print(f"| {name} | {choice} | {figures} |", flush=True)
     if options.json:
         write_text(options.json, json.dumps(rows, indent=1))

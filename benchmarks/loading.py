@@ -1,9 +1,11 @@
-"""What a training image costs before it reaches the network: reading, mosaic, augmentation; in processor time of one thread.
+"""What a training image costs before it reaches the network: reading, mosaic, augmentation; in
+processor time of one thread.
 
     python benchmarks/loading.py --data visdrone [--imgsz 640] [--images 200] [--json]
 
-Times the dataset that ``yolo-ema train`` reads, with Ultralytics' default augmentations, after a warm-up that fills the mosaic's
-buffer. On a GPU, images arrive at best at (number of loader processes) / (this time), each process on a core of its own.
+Times the dataset that ``yolo-ema train`` reads, with Ultralytics' default augmentations, after a
+warm-up that fills the mosaic's buffer. On a GPU, images arrive at best at (number of loader
+processes) / (this time), each process on a core of its own.
 """
 
 from __future__ import annotations
@@ -23,14 +25,21 @@ def milliseconds(data: str, imgsz: int, count: int) -> float:
     """Return the mean processor time of an item in milliseconds."""
     from ultralytics.cfg import get_cfg
 
-    from yolo_ema.engine.dataset import build_train_dataset
-    from yolo_ema.engine.datasets import read_data, resolve_data
+    from yolo_ema.engine.data.datasets import read_data, resolve_data
+    from yolo_ema.engine.data.train_dataset import build_train_dataset
     from yolo_ema.options.drone import DroneOptions
 
     content = read_data(resolve_data(data, offline=True))
     arguments = get_cfg(overrides={"imgsz": imgsz})
     dataset = build_train_dataset(
-        arguments, content["train"], 16, content, drone=DroneOptions(), mode="train", stride=32, rect=False
+        arguments,
+        content["train"],
+        16,
+        content,
+        drone=DroneOptions(),
+        mode="train",
+        stride=32,
+        rect=False,
     )
     order = [(31 * number) % len(dataset) for number in range(count + _WARM_UP)]
     for index in order[:_WARM_UP]:
@@ -51,7 +60,11 @@ def main() -> None:
     options = parser.parse_args()
     cost = milliseconds(options.data, options.imgsz, options.images)
     result = {"imgsz": options.imgsz, "images": options.images, "ms_per_image": round(cost, 1)}
-    print(json.dumps(result) if options.json else f"{cost:.1f} ms of processor time for an image at {options.imgsz}")
+    print(
+        json.dumps(result)
+        if options.json
+        else f"{cost:.1f} ms of processor time for an image at {options.imgsz}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """How much memory a large image needs on its way to ``detections.jsonl`` in tiles.
 
-    python benchmarks/memory.py [--size 20000x15000] [--tile auto] [--imgsz 640] [--conf 0.8] [--weights FILE] [--json]
+    python benchmarks/memory.py [--size 20000x15000] [--tile auto] [--imgsz 640] [--conf 0.8]
+    [--weights FILE] [--json]
 
-Draws the image, writes it as a JPEG, and runs ``yolo-ema detect`` on it in a process of its own, whose peak of resident memory the
-kernel tells: starting, decoding, tiles, network, merging and writing. Without ``--weights`` the network is a small one with random
-layers that finds many boxes: memory depends on the size of image and network, not on what it has learned.
+Draws the image, writes it as a JPEG, and runs ``yolo-ema detect`` on it in a process of its own,
+whose peak of resident memory the kernel tells: starting, decoding, tiles, network, merging and
+writing. Without ``--weights`` the network is a small one with random layers that finds many boxes:
+memory depends on the size of image and network, not on what it has learned.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def draw(path: Path, width: int, height: int) -> None:
     from lively_weights import picture
 
     patch = picture(1, (1000, 750))
-    cv2.imwrite(str(path), np.tile(patch, (-(-height // 750), -(-width // 1000), 1))[:height, :width])
+    cv2.imwrite(
+        str(path), np.tile(patch, (-(-height // 750), -(-width // 1000), 1))[:height, :width]
+    )
 
 
 def random_weights(path: Path) -> None:
@@ -41,8 +45,30 @@ def random_weights(path: Path) -> None:
 
 def detect(image: Path, weights: str, out: Path, options: argparse.Namespace) -> dict[str, object]:
     """Run the command as a user does; return what it says and took."""
-    words = [sys.executable, "-m", "yolo_ema", "detect", str(image), "--weights", weights, "--save", "jsonl", "--out", str(out)]
-    words += ["--tile", options.tile, "--imgsz", str(options.imgsz), "--conf", str(options.conf), "--max-det", "100000", "--json"]
+    words = [
+        sys.executable,
+        "-m",
+        "yolo_ema",
+        "detect",
+        str(image),
+        "--weights",
+        weights,
+        "--save",
+        "jsonl",
+        "--out",
+        str(out),
+    ]
+    words += [
+        "--tile",
+        options.tile,
+        "--imgsz",
+        str(options.imgsz),
+        "--conf",
+        str(options.conf),
+        "--max-det",
+        "100000",
+        "--json",
+    ]
     started = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as command:
         assert command.stdout is not None
@@ -62,7 +88,9 @@ def detect(image: Path, weights: str, out: Path, options: argparse.Namespace) ->
 
 
 def in_a_process(*words: object) -> None:
-    """Run this file with other words: what they need stays out of this process, whose size would count in its children's peaks."""
+    """Run this file with other words: what they need stays out of this process, whose size would
+    count in its children's peaks.
+    """
     done = subprocess.run([sys.executable, __file__, *map(str, words)], check=False)
     if done.returncode:
         sys.exit(f"{words[0]} failed with code {done.returncode}")
@@ -70,11 +98,20 @@ def in_a_process(*words: object) -> None:
 
 def main() -> None:
     """Draw, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="20000x15000", help="width and height of the image in pixels")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--size", default="20000x15000", help="width and height of the image in pixels"
+    )
     parser.add_argument("--tile", default="auto")
     parser.add_argument("--imgsz", type=int, default=640)
-    parser.add_argument("--conf", type=float, default=0.8, help="so high that the network finds some tens of boxes in a tile")
+    parser.add_argument(
+        "--conf",
+        type=float,
+        default=0.8,
+        help="so high that the network finds some tens of boxes in a tile",
+    )
     parser.add_argument("--weights")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

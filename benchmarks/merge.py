@@ -1,9 +1,11 @@
-"""How long merging the boxes of tiles takes, on made-up boxes: about 10,000 of 4,000 objects in tiles of 640 and the whole frame.
+"""How long merging the boxes of tiles takes, on made-up boxes: about 10,000 of 4,000 objects in
+tiles of 640 and the whole frame.
 
     python benchmarks/merge.py [--objects 4000] [--repeats 15] [--json]
 
-In the same run: torchvision's NMS by class on the same boxes, which knows nothing of borders. Milliseconds of processor time of one
-thread, the median and the least of the repeats: neighbours on the machine disturb it less than the clock on the wall.
+In the same run: torchvision's NMS by class on the same boxes, which knows nothing of borders.
+Milliseconds of processor time of one thread, the median and the least of the repeats: neighbours on
+the machine disturb it less than the clock on the wall.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from yolo_ema.tiling import tile_grid
 from yolo_ema.tiling.merge import merge_views
 
 
-def made_up(image_wh: tuple[int, int], objects: int, classes: int) -> tuple[list[np.ndarray], np.ndarray]:
+def made_up(
+    image_wh: tuple[int, int], objects: int, classes: int
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Return the boxes of each view, with slips of a pixel, and the views."""
     rng = np.random.default_rng(0)
     views = np.vstack([[[0, 0, *image_wh]], tile_grid(image_wh, (640, 640), 128)])
@@ -32,10 +36,16 @@ def made_up(image_wh: tuple[int, int], objects: int, classes: int) -> tuple[list
     found = []
     for view in views:
         seen = ((centers >= view[:2]) & (centers < view[2:])).all(axis=1)
-        boxes = np.column_stack((centers - sides / 2, centers + sides / 2))[seen] + rng.normal(0, 1, (seen.sum(), 4))
+        boxes = np.column_stack((centers - sides / 2, centers + sides / 2))[seen] + rng.normal(
+            0, 1, (seen.sum(), 4)
+        )
         boxes = np.clip(boxes, np.tile(view[:2], 2), np.tile(view[2:], 2))
         slips = rng.normal(0, 0.05, seen.sum())
-        found.append(np.column_stack((boxes, np.clip(scores[seen] + slips, 0, 1), kinds[seen])).astype(np.float32))
+        found.append(
+            np.column_stack((boxes, np.clip(scores[seen] + slips, 0, 1), kinds[seen])).astype(
+                np.float32
+            )
+        )
     return found, views
 
 
@@ -47,12 +57,18 @@ def measured(run: Callable[[], int], repeats: int) -> dict[str, float]:
         start = time.process_time()
         left = run()
         times.append(1000 * (time.process_time() - start))
-    return {"left": left, "median_ms": round(statistics.median(times), 1), "least_ms": round(min(times), 1)}
+    return {
+        "left": left,
+        "median_ms": round(statistics.median(times), 1),
+        "least_ms": round(min(times), 1),
+    }
 
 
 def main() -> None:
     """Run, print a Markdown table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--objects", type=int, default=4000)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true")
@@ -64,9 +80,16 @@ def main() -> None:
         every = torch.from_numpy(np.concatenate(found))
         what = {"image": f"{image_wh[0]}x{image_wh[1]}", "classes": classes, "boxes": len(every)}
         for method in MERGES:
-            merged = measured(lambda m=method, f=found, v=views, wh=image_wh: len(merge_views(f, v, wh, method=m)), options.repeats)
+            merged = measured(
+                lambda m=method, f=found, v=views, wh=image_wh: len(
+                    merge_views(f, v, wh, method=m)
+                ),
+                options.repeats,
+            )
             rows.append(what | {"merge": method} | merged)
-        plain = measured(lambda e=every: len(batched_nms(e[:, :4], e[:, 4], e[:, 5], 0.5)), options.repeats)
+        plain = measured(
+            lambda e=every: len(batched_nms(e[:, :4], e[:, 4], e[:, 5], 0.5)), options.repeats
+        )
         rows.append(what | {"merge": "torchvision's batched NMS"} | plain)
     if options.json:
         print(json.dumps(rows))

@@ -1,11 +1,13 @@
 """What leaving out tiles that seem empty would save and cost, on images in VisDrone's layout.
 
-    python benchmarks/skipping.py --weights best.pt --data VisDrone2019-DET-val [--images 97] [--video FILE …] [--json]
+    python benchmarks/skipping.py --weights best.pt --data VisDrone2019-DET-val [--images 97]
+    [--video FILE …] [--json]
 
-The scout is the pass over the whole frame: a tile is left out where that pass finds nothing with its centre in it and at least so
-high a score. The scores are the official protocol's, in percent, on tiles of 640 with 0.2 overlap besides the whole frame. With
---video it also says how many tiles stand still from one frame to the next: no pixel of the blurred grey picture changes by more
-than 12 of 255.
+The scout is the pass over the whole frame: a tile is left out where that pass finds nothing with
+its centre in it and at least so high a score. The scores are the official protocol's, in percent,
+on tiles of 640 with 0.2 overlap besides the whole frame. With --video it also says how many tiles
+stand still from one frame to the next: no pixel of the blurred grey picture changes by more than 12
+of 255.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolo_ema.engine.runtime import Runtime
-from yolo_ema.footage.sources import open_sources
+from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.media.sources.opening import open_sources
+from yolo_ema.metrics.visdrone_protocol import evaluate_official
 from yolo_ema.tiling.merge import merge_views
 from yolo_ema.tiling.plan import plan_tiles
 from yolo_ema.visdrone.annotations import read_annotations
-from yolo_ema.visdrone.protocol import evaluate_official
 
 SIDE, OVERLAP, MOST, CONF = 640, 0.2, 500, 0.01
 SCOUT_SCORES = (0.01, 0.03, 0.1, 0.25)
@@ -33,7 +35,9 @@ STILL_FRAMES, STILL_CHANGE = 40, 12
 def views_of(runtime: Runtime, image: np.ndarray) -> tuple[dict[tuple[int, ...], np.ndarray], Any]:
     """Return what each tile, and last the whole frame, finds in pixels of the image."""
     height, width = image.shape[:2]
-    plan = plan_tiles((width, height), (SIDE, SIDE), tile=(SIDE, SIDE), overlap=OVERLAP, whole_frame=True)
+    plan = plan_tiles(
+        (width, height), (SIDE, SIDE), tile=(SIDE, SIDE), overlap=OVERLAP, whole_frame=True
+    )
     found = {}
     for x1, y1, x2, y2 in [*plan.tiles_xyxy.tolist(), (0, 0, width, height)]:
         rows = runtime([image[y1:y2, x1:x2]], max_det=30_000)[0]
@@ -41,15 +45,25 @@ def views_of(runtime: Runtime, image: np.ndarray) -> tuple[dict[tuple[int, ...],
     return found, plan
 
 
-def merged(found: dict[tuple[int, ...], np.ndarray], plan: Any, image_wh: tuple[int, int]) -> np.ndarray:
+def merged(
+    found: dict[tuple[int, ...], np.ndarray], plan: Any, image_wh: tuple[int, int]
+) -> np.ndarray:
     """Return an image's detections as rows of the protocol."""
     frame = (0, 0, *image_wh)
     long = (found[frame][:, 2:4] - found[frame][:, :2] > plan.overlap_px).any(axis=1)
     views = found | {frame: found[frame][long]}
     rows = merge_views(
-        list(views.values()), np.array(list(views)), image_wh, method="nms", threshold=0.5, margin_px=2.0, max_det=MOST
+        list(views.values()),
+        np.array(list(views)),
+        image_wh,
+        method="nms",
+        threshold=0.5,
+        margin_px=2.0,
+        max_det=MOST,
     )
-    return np.column_stack([rows[:, :2], rows[:, 2:4] - rows[:, :2], rows[:, 4], rows[:, 5] + 1]).astype(np.float64)
+    return np.column_stack(
+        [rows[:, :2], rows[:, 2:4] - rows[:, :2], rows[:, 4], rows[:, 5] + 1]
+    ).astype(np.float64)
 
 
 def scouted(weights: Path, data: Path, images: int) -> list[dict[str, Any]]:
@@ -80,7 +94,8 @@ def scouted(weights: Path, data: Path, images: int) -> list[dict[str, Any]]:
     for score, detections in kept.items():
         official = evaluate_official(truth, detections, sizes).official
         results.append(
-            {"scout": score or None, "left_out": left_out[score], "tiles": tiles} | {k: official[k] for k in ("AP", "AP50")}
+            {"scout": score or None, "left_out": left_out[score], "tiles": tiles}
+            | {k: official[k] for k in ("AP", "AP50")}
         )
     return results
 
@@ -93,29 +108,41 @@ def still(video: Path) -> dict[str, Any]:
             break
         grey = cv2.GaussianBlur(cv2.cvtColor(frame.image_bgr, cv2.COLOR_BGR2GRAY), (5, 5), 0)
         if before is not None:
-            for x1, y1, x2, y2 in plan_tiles(frame.image_wh, (SIDE, SIDE), tile=(SIDE, SIDE), overlap=OVERLAP).tiles_xyxy.tolist():
+            for x1, y1, x2, y2 in plan_tiles(
+                frame.image_wh, (SIDE, SIDE), tile=(SIDE, SIDE), overlap=OVERLAP
+            ).tiles_xyxy.tolist():
                 tiles += 1
-                count += int(cv2.absdiff(grey[y1:y2, x1:x2], before[y1:y2, x1:x2]).max() <= STILL_CHANGE)
+                count += int(
+                    cv2.absdiff(grey[y1:y2, x1:x2], before[y1:y2, x1:x2]).max() <= STILL_CHANGE
+                )
         before = grey
     return {"video": video.name, "still": count, "tiles": tiles}
 
 
 def main() -> None:
     """Run, print two tables or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int)
     parser.add_argument("--video", type=Path, nargs="+", default=[])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = {"scout": scouted(options.weights, options.data, options.images), "still": [still(one) for one in options.video]}
+    found = {
+        "scout": scouted(options.weights, options.data, options.images),
+        "still": [still(one) for one in options.video],
+    }
     if options.json:
         print(json.dumps(found))
         return
     print("| scout's score | tiles left out | AP | AP50 |\n|--:|--:|--:|--:|")
     for row in found["scout"]:
-        print(f"| {row['scout'] or 'none'} | {row['left_out']} of {row['tiles']} | {row['AP']:.2f} | {row['AP50']:.2f} |")
+        print(
+            f"| {row['scout'] or 'none'} | {row['left_out']} of {row['tiles']} | {row['AP']:.2f} | "
+            f"{row['AP50']:.2f} |"
+        )
     for row in found["still"]:
         print(f"{row['video']}: {row['still']} of {row['tiles']} tiles stand still")
 

@@ -1,9 +1,10 @@
-"""How streams behave when their servers don't: outages, silence, frozen pictures; and our reader of motion JPEG beside FFmpeg's.
+"""How streams behave when their servers don't: outages, silence, frozen pictures; and our reader of
+motion JPEG beside FFmpeg's.
 
     python benchmarks/streams.py [--cycles 20] [--outage 4] [--rtsp] [--json]
 
-Servers and clock are local. Every picture carries its number, so that one that was never sent would be noticed. With the default
-settings of `NetworkOptions`. The table is Markdown.
+Servers and clock are local. Every picture carries its number, so that one that was never sent would
+be noticed. With the default settings of `NetworkOptions`. The table is Markdown.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import misbehaving_servers as servers
 
 from yolo_ema.errors import SourceError
-from yolo_ema.footage.addresses import parse_address
-from yolo_ema.footage.av_stream import AvConnection
-from yolo_ema.footage.feeds import FeedEvent, Feeds
-from yolo_ema.footage.http_stream import HttpConnection
-from yolo_ema.footage.network import NetworkOptions
-from yolo_ema.footage.sources import open_sources
-from yolo_ema.footage.video_writer import VideoWriter
+from yolo_ema.media.sinks.video_writer import VideoWriter
+from yolo_ema.media.sources.addresses import parse_address
+from yolo_ema.media.sources.av_stream import AvConnection
+from yolo_ema.media.sources.http_stream import HttpConnection
+from yolo_ema.media.sources.network import NetworkOptions
+from yolo_ema.media.sources.opening import open_sources
+from yolo_ema.media.sources.source_reader import FeedEvent, Feeds
 
 
 def first(feeds: Feeds, enough) -> tuple[float, list[FeedEvent]]:
@@ -52,12 +53,18 @@ def outages(server, cycles: int, outage_s: float) -> dict:
             server.down()
             threading.Timer(outage_s, server.up).start()
             began = time.monotonic()
-            came += first(feeds, lambda event: event.frame is not None and "is back after" in event.problem)[1]
+            came += first(
+                feeds, lambda event: event.frame is not None and "is back after" in event.problem
+            )[1]
             recovered.append(time.monotonic() - began - outage_s)
             came += first(feeds, lambda event: event.frame is not None)[1]
-    numbers = [servers.number_of(event.frame.image_bgr) for event in came if event.frame is not None]
+    numbers = [
+        servers.number_of(event.frame.image_bgr) for event in came if event.frame is not None
+    ]
     invented = (
-        set(numbers) - set(server.sent) if isinstance(server, servers.HttpServer) else {one for one in numbers if one >= 1500}
+        set(numbers) - set(server.sent)
+        if isinstance(server, servers.HttpServer)
+        else {one for one in numbers if one >= 1500}
     )
     return {
         "outages": cycles,
@@ -70,12 +77,19 @@ def outages(server, cycles: int, outage_s: float) -> dict:
 
 def silence() -> dict:
     """Time how long a server that never answers is waited for, while another source goes on."""
-    with servers.HttpServer(servers.never_answers) as mute, servers.HttpServer(servers.plays()) as good:
+    with (
+        servers.HttpServer(servers.never_answers) as mute,
+        servers.HttpServer(servers.plays()) as good,
+    ):
         alone = frames_in(Feeds(open_sources([good.url()])), 3)
         with Feeds(open_sources([mute.url(), good.url()])) as feeds:
             given_up, seen = first(feeds, lambda event: event.problem != "")
     beside = sum(event.frame is not None for event in seen) / given_up
-    return {"given up after s": given_up, "frames/s of another source meanwhile": beside, "frames/s of it alone": alone / 3}
+    return {
+        "given up after s": given_up,
+        "frames/s of another source meanwhile": beside,
+        "frames/s of it alone": alone / 3,
+    }
 
 
 def frames_in(feeds: Feeds, seconds: float) -> int:
@@ -85,7 +99,10 @@ def frames_in(feeds: Feeds, seconds: float) -> int:
 
 
 def frozen() -> dict:
-    with servers.HttpServer(servers.freezes(after=25)) as server, Feeds(open_sources([server.url()])) as feeds:
+    with (
+        servers.HttpServer(servers.freezes(after=25)) as server,
+        Feeds(open_sources([server.url()])) as feeds,
+    ):
         first(feeds, lambda event: "stale" in event.problem)
         return {"flagged after s": time.monotonic() - server.sent[25]}
 
@@ -94,7 +111,11 @@ def stopping() -> dict:
     taken = []
     for behaviour in (servers.plays(), servers.never_answers, servers.says_nothing_more):
         with servers.HttpServer(behaviour) as server:
-            feeds = Feeds(open_sources([server.url()], network=NetworkOptions(open_timeout_s=60, read_timeout_s=60)))
+            feeds = Feeds(
+                open_sources(
+                    [server.url()], network=NetworkOptions(open_timeout_s=60, read_timeout_s=60)
+                )
+            )
             with feeds:
                 stop = threading.Timer(0.5, feeds.stop)
                 stop.start()
@@ -105,7 +126,9 @@ def stopping() -> dict:
 
 
 def readers(pictures: int = 300) -> dict:
-    """Read the same motion JPEG with our reader and with FFmpeg's: the first picture, processor time, and what damage does."""
+    """Read the same motion JPEG with our reader and with FFmpeg's: the first picture, processor
+    time, and what damage does.
+    """
     found = {}
     for name, kind in (("ours", HttpConnection), ("FFmpeg", AvConnection)):
         with servers.HttpServer(full_hd) as server:
@@ -118,15 +141,21 @@ def readers(pictures: int = 300) -> dict:
                     cpu_s = time.thread_time()
                 if count == pictures:
                     break
-            found[f"{name}: ms of one thread a picture"] = (time.thread_time() - cpu_s) / (pictures - 1) * 1000
+            found[f"{name}: ms of one thread a picture"] = (
+                (time.thread_time() - cpu_s) / (pictures - 1) * 1000
+            )
             connection.close()
         for flaw in ("wrong length", "between", "broken off"):
-            found[f"{name}: {flaw}, pictures of 54"], found[f"{name}: {flaw}, halves passed on"] = flawed(kind, flaw)
+            found[f"{name}: {flaw}, pictures of 54"], found[f"{name}: {flaw}, halves passed on"] = (
+                flawed(kind, flaw)
+            )
     return found
 
 
 def flawed(kind, flaw: str) -> tuple[int, int]:
-    """Read sixty pictures of which every tenth is spoiled: how many of the others came, and how many of the spoiled ones."""
+    """Read sixty pictures of which every tenth is spoiled: how many of the others came, and how
+    many of the spoiled ones.
+    """
 
     def behave(_: servers.HttpServer, line, __: str) -> None:
         servers.begin(line)
@@ -159,7 +188,10 @@ def full_hd(server: servers.HttpServer, line, _: str) -> None:
     contents = [servers.jpeg(number, (1920, 1080)) for number in range(8)]
     for number in range(1 << 14):
         content = contents[number % 8]
-        line.sendall(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(content), content))
+        line.sendall(
+            b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+            % (len(content), content)
+        )
         time.sleep(1 / 30)
 
 
@@ -171,7 +203,9 @@ def over_rtsp(cycles: int, outage_s: float) -> dict:
         with VideoWriter(path, frame_rate=Fraction(25), image_wh=(160, 120)) as writer:
             for number in range(1500):
                 writer.write(servers.numbered(number))
-        line = f"( filesrc location={path} ! qtdemux ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+        line = (
+            f"( filesrc location={path} ! qtdemux ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+        )
         with servers.RtspServer(line) as server:
             return outages(server, cycles, outage_s)
 
@@ -185,10 +219,21 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["no_proxy"] = "*"
     with servers.HttpServer(servers.plays(0.02)) as server:
-        found = {f"server down for {arguments.outage:g} s": outages(server, arguments.cycles, arguments.outage)}
+        found = {
+            f"server down for {arguments.outage:g} s": outages(
+                server, arguments.cycles, arguments.outage
+            )
+        }
     if arguments.rtsp:
-        found[f"RTSP server down for {arguments.outage:g} s"] = over_rtsp(arguments.cycles, arguments.outage)
-    found |= {"accepts, never answers": silence(), "frozen": frozen(), "stopping": stopping(), "motion JPEG 1080p": readers()}
+        found[f"RTSP server down for {arguments.outage:g} s"] = over_rtsp(
+            arguments.cycles, arguments.outage
+        )
+    found |= {
+        "accepts, never answers": silence(),
+        "frozen": frozen(),
+        "stopping": stopping(),
+        "motion JPEG 1080p": readers(),
+    }
     if arguments.json:
         print(json.dumps(found, indent=2))
         return

@@ -1,13 +1,17 @@
-"""How well identities last: HOTA, MOTA and IDF1 on drawn clips, with and without following the camera's motion.
+"""How well identities last: HOTA, MOTA and IDF1 on drawn clips, with and without following the
+camera's motion.
 
     python benchmarks/tracking.py --camera
-    python benchmarks/tracking.py [--seeds 3] [--frames 30] [--fps 10] [--pace 2.5] [--trackers drone …] [--workers 2]
+    python benchmarks/tracking.py [--seeds 3] [--frames 30] [--fps 10] [--pace 2.5] [--trackers
+    drone …] [--workers 2]
 
-Clips are drawn (`yolo_ema.scenes.draw_clip`): traffic, people who cross one another's paths, trees, tall vehicles and bridges,
-under a camera that hangs still, pans, turns, climbs, or does all of these, at ``pace`` times the speed of a calm flight. Detections
-are made from the truth with the faults of a real detector (`faulty`). Every tracker gets the same detections and frames; all but
-``drone`` run with Ultralytics' own settings. The scores are those of TrackEval, whose authors proposed HOTA; classes are not looked
-at, and detections without an identity count as missing. The last column is the processor time of one update.
+Clips are drawn (`yolo_ema.scenes.draw_clip`): traffic, people who cross one another's paths, trees,
+tall vehicles and bridges, under a camera that hangs still, pans, turns, climbs, or does all of
+these, at ``pace`` times the speed of a calm flight. Detections are made from the truth with the
+faults of a real detector (`faulty`). Every tracker gets the same detections and frames; all but
+``drone`` run with Ultralytics' own settings. The scores are those of TrackEval, whose authors
+proposed HOTA; classes are not looked at, and detections without an identity count as missing. The
+last column is the processor time of one update.
 """
 
 from __future__ import annotations
@@ -25,8 +29,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolo_ema.engine.tracker import SmallObjectSettings, Tracker
-from yolo_ema.footage.frames import Frame, FrameDetections
+from yolo_ema.engine.prediction.trackers import SmallObjectSettings, Tracker
+from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.scenes import draw_clip
 from yolo_ema.tracking.motion import CameraMotion, warp_points
 from yolo_ema.visdrone.annotations import CLASS_NAMES
@@ -47,7 +51,9 @@ CONFUSED = {3: 4, 4: 3, 0: 1, 1: 0, 6: 7, 7: 6, 2: 9, 9: 2, 5: 8, 8: 5}
 
 @dataclass(frozen=True)
 class TrueFrame:
-    """A frame and what is in it: boxes (N, 4) in pixels, class ids (N,), identities (N,) and hidden (N,) 0, 1 or 2."""
+    """A frame and what is in it: boxes (N, 4) in pixels, class ids (N,), identities (N,) and hidden
+    (N,) 0, 1 or 2.
+    """
 
     image_bgr: np.ndarray
     boxes_xyxy: np.ndarray
@@ -57,30 +63,44 @@ class TrueFrame:
     time_s: float
 
 
-def drawn(seed: int, motions: Sequence[str], *, frames: int, fps: float, **drawing: Any) -> list[TrueFrame]:
+def drawn(
+    seed: int, motions: Sequence[str], *, frames: int, fps: float, **drawing: Any
+) -> list[TrueFrame]:
     """Draw a clip and keep what has an identity."""
-    settings = {"image_wh": (960, 540), "objects": 110, "range_m": (110.0, 160.0), "bridges": 2} | drawing
+    settings = {
+        "image_wh": (960, 540),
+        "objects": 110,
+        "range_m": (110.0, 160.0),
+        "bridges": 2,
+    } | drawing
     clip = []
-    for index, scene in enumerate(draw_clip(seed, frames=frames, fps=fps, motions=motions, **settings)):
+    for index, scene in enumerate(
+        draw_clip(seed, frames=frames, fps=fps, motions=motions, **settings)
+    ):
         clip.append(true_frame(scene.image_bgr, scene.annotations, scene.identities, index / fps))
     return clip
 
 
-def true_frame(image_bgr: np.ndarray, annotations: np.ndarray, identities: np.ndarray, time_s: float) -> TrueFrame:
+def true_frame(
+    image_bgr: np.ndarray, annotations: np.ndarray, identities: np.ndarray, time_s: float
+) -> TrueFrame:
     """Return a frame of VisDrone's rows; those of classes that are not detected are left out."""
     rows = annotations[(identities > 0) & (annotations[:, 4] > 0)].astype(float)
     boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
     numbers = identities[(identities > 0) & (annotations[:, 4] > 0)]
-    return TrueFrame(image_bgr, boxes, rows[:, 5].astype(int) - 1, numbers, rows[:, 7].astype(int), time_s)
+    return TrueFrame(
+        image_bgr, boxes, rows[:, 5].astype(int) - 1, numbers, rows[:, 7].astype(int), time_s
+    )
 
 
 def faulty(clip: Iterable[TrueFrame], seed: int, *, missed: float = 0.17) -> list[FrameDetections]:
     """Return detections as a real detector makes them, always the same for one seed.
 
-    One in six objects is missed, twice and four times as many of those half and mostly hidden, and misses come in runs: an object
-    that was missed is missed again with half the chance of being seen. Borders jitter by 4 % of the side and 0.5 pixels, one class
-    in twelve is taken for its like, scores fall with size and covering, and there are 4 false detections a frame, some of which
-    stay for a while.
+    One in six objects is missed, twice and four times as many of those half and mostly hidden, and
+    misses come in runs: an object that was missed is missed again with half the chance of being
+    seen. Borders jitter by 4 % of the side and 0.5 pixels, one class in twelve is taken for its
+    like, scores fall with size and covering, and there are 4 false detections a frame, some of
+    which stay for a while.
     """
     rng = np.random.default_rng([seed, 77])
     missing: set[int] = set()
@@ -88,7 +108,11 @@ def faulty(clip: Iterable[TrueFrame], seed: int, *, missed: float = 0.17) -> lis
     found = []
     for index, frame in enumerate(clip):
         chance = np.minimum(missed * np.array([1, 2, 4])[frame.hidden], 0.9)
-        chance = np.where([number in missing for number in frame.identities], (1 + chance) / 2, chance * (1 - chance))
+        chance = np.where(
+            [number in missing for number in frame.identities],
+            (1 + chance) / 2,
+            chance * (1 - chance),
+        )
         seen = rng.random(len(chance)) >= chance
         missing = set(frame.identities[~seen].tolist())
         boxes = frame.boxes_xyxy[seen]
@@ -96,11 +120,20 @@ def faulty(clip: Iterable[TrueFrame], seed: int, *, missed: float = 0.17) -> lis
         boxes = boxes + rng.normal(0, 1, boxes.shape) * (0.04 * sides + 0.5)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 2)
         size = np.sqrt(sides[:, :2].prod(axis=1))
-        scores = np.clip(0.35 + 0.1 * np.log2(size / 8) - 0.12 * frame.hidden[seen] + rng.normal(0, 0.1, len(size)), 0.11, 0.97)
+        scores = np.clip(
+            0.35
+            + 0.1 * np.log2(size / 8)
+            - 0.12 * frame.hidden[seen]
+            + rng.normal(0, 0.1, len(size)),
+            0.11,
+            0.97,
+        )
         classes = frame.class_ids[seen].copy()
         taken = rng.random(len(classes)) < 1 / 12
         classes[taken] = [CONFUSED[kind] for kind in classes[taken].tolist()]
-        ghosts = [ghost for ghost in ghosts if rng.random() < 0.5] + [_ghost(rng, frame) for _ in range(rng.poisson(2))]
+        ghosts = [ghost for ghost in ghosts if rng.random() < 0.5] + [
+            _ghost(rng, frame) for _ in range(rng.poisson(2))
+        ]
         wrong = np.array(ghosts).reshape(-1, 4) + rng.normal(0, 0.7, (len(ghosts), 4))
         boxes = np.concatenate([boxes, wrong])
         scores = np.concatenate([scores, np.clip(rng.normal(0.28, 0.08, len(wrong)), 0.11, 0.6)])
@@ -113,7 +146,9 @@ def faulty(clip: Iterable[TrueFrame], seed: int, *, missed: float = 0.17) -> lis
 def perfect(clip: Iterable[TrueFrame]) -> list[FrameDetections]:
     """Return the truth as detections."""
     return [
-        _detections(frame, index, frame.boxes_xyxy, np.full(len(frame.identities), 0.9), frame.class_ids)
+        _detections(
+            frame, index, frame.boxes_xyxy, np.full(len(frame.identities), 0.9), frame.class_ids
+        )
         for index, frame in enumerate(clip)
     ]
 
@@ -124,16 +159,32 @@ def _ghost(rng: np.random.Generator, frame: TrueFrame) -> np.ndarray:
     return np.concatenate([centre - side / 2, centre + side / 2])
 
 
-def _detections(frame: TrueFrame, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> FrameDetections:
+def _detections(
+    frame: TrueFrame, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray
+) -> FrameDetections:
     names = dict(enumerate(CLASS_NAMES))
-    return FrameDetections(Frame(frame.image_bgr, "drawn", index, frame.time_s), boxes, scores, classes.astype(np.int64), names)
+    return FrameDetections(
+        Frame(frame.image_bgr, "drawn", index, frame.time_s),
+        boxes,
+        scores,
+        classes.astype(np.int64),
+        names,
+    )
 
 
 def tracked(
-    found: Sequence[FrameDetections], preset: str, compensate: bool, fps: float, settings: SmallObjectSettings | None = None
+    found: Sequence[FrameDetections],
+    preset: str,
+    compensate: bool,
+    fps: float,
+    settings: SmallObjectSettings | None = None,
 ) -> tuple[list[FrameDetections], float]:
-    """Return the detections with identities, and the milliseconds of processor time of one update."""
-    tracker = Tracker(preset=preset, compensate_motion=compensate, frame_rate=fps, settings=settings)
+    """Return the detections with identities, and the milliseconds of processor time of one
+    update.
+    """
+    tracker = Tracker(
+        preset=preset, compensate_motion=compensate, frame_rate=fps, settings=settings
+    )
     start = time.process_time()
     result = [tracker.update(one) for one in found]
     return result, (time.process_time() - start) * 1000 / max(len(found), 1)
@@ -156,7 +207,11 @@ def combined(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     quiet = {"PRINT_CONFIG": False}
     total = {
         name: metric.combine_sequences({str(n): one[name] for n, one in enumerate(results)})
-        for name, metric in (("HOTA", HOTA()), ("CLEAR", CLEAR(quiet)), ("Identity", Identity(quiet)))
+        for name, metric in (
+            ("HOTA", HOTA()),
+            ("CLEAR", CLEAR(quiet)),
+            ("Identity", Identity(quiet)),
+        )
     }
     return {
         "HOTA": 100 * float(np.mean(total["HOTA"]["HOTA"])),
@@ -169,8 +224,14 @@ def combined(results: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def _for_trackeval(clip: Sequence[TrueFrame], found: Sequence[FrameDetections]) -> dict[str, Any]:
-    """Return a clip as TrackEval's metrics take it: identities from 0, and the overlap of all pairs of a frame."""
-    kept = [(one.boxes_xyxy[one.track_ids >= 0], one.track_ids[one.track_ids >= 0]) for one in found if one.track_ids is not None]
+    """Return a clip as TrackEval's metrics take it: identities from 0, and the overlap of all pairs
+    of a frame.
+    """
+    kept = [
+        (one.boxes_xyxy[one.track_ids >= 0], one.track_ids[one.track_ids >= 0])
+        for one in found
+        if one.track_ids is not None
+    ]
     true_numbers, true_ids = _renumbered([frame.identities for frame in clip])
     numbers, ids = _renumbered([ids for _, ids in kept])
     return {
@@ -181,7 +242,9 @@ def _for_trackeval(clip: Sequence[TrueFrame], found: Sequence[FrameDetections]) 
         "num_tracker_dets": sum(map(len, ids)),
         "gt_ids": true_ids,
         "tracker_ids": ids,
-        "similarity_scores": [_overlap(frame.boxes_xyxy, boxes) for frame, (boxes, _) in zip(clip, kept, strict=True)],
+        "similarity_scores": [
+            _overlap(frame.boxes_xyxy, boxes) for frame, (boxes, _) in zip(clip, kept, strict=True)
+        ],
     }
 
 
@@ -192,7 +255,9 @@ def _renumbered(ids: Sequence[np.ndarray]) -> tuple[int, list[np.ndarray]]:
 
 def _overlap(first_xyxy: np.ndarray, second_xyxy: np.ndarray) -> np.ndarray:
     corner = np.maximum(first_xyxy[:, None, :2], second_xyxy[:, :2])
-    inside = np.clip(np.minimum(first_xyxy[:, None, 2:], second_xyxy[:, 2:]) - corner, 0, None).prod(axis=2)
+    inside = np.clip(
+        np.minimum(first_xyxy[:, None, 2:], second_xyxy[:, 2:]) - corner, 0, None
+    ).prod(axis=2)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first_xyxy, second_xyxy)]
     return inside / (areas[0][:, None] + areas[1] - inside)
 
@@ -211,7 +276,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a clip: TrackEval's results and milliseconds of each peer, numbers of objects, and their sizes in pixels."""
+    """What came of a clip: TrackEval's results and milliseconds of each peer, numbers of objects,
+    and their sizes in pixels.
+    """
 
     motion: str
     results: dict[tuple[str, bool], dict[str, Any]]
@@ -230,28 +297,48 @@ def played(job: Clip) -> Outcome:
         preset, _, change = name.partition(" ")
         given, spent[name, follow] = tracked(found, preset, follow, job.fps, _changed(change))
         results[name, follow] = scores(clip, given)
-    sides = [np.sqrt((frame.boxes_xyxy[:, 2:] - frame.boxes_xyxy[:, :2]).prod(axis=1)) for frame in clip]
-    return Outcome(job.motion, results, spent, [len(frame.identities) for frame in clip], np.concatenate(sides))
+    sides = [
+        np.sqrt((frame.boxes_xyxy[:, 2:] - frame.boxes_xyxy[:, :2]).prod(axis=1)) for frame in clip
+    ]
+    return Outcome(
+        job.motion, results, spent, [len(frame.identities) for frame in clip], np.concatenate(sides)
+    )
 
 
 def main() -> None:
     """Run, print a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--pace", type=float, default=2.5)
     parser.add_argument("--motions", nargs="+", choices=list(MOTIONS), default=list(MOTIONS))
     parser.add_argument("--trackers", nargs="+", default=["drone", "botsort", "bytetrack"])
-    parser.add_argument("--variants", nargs="+", default=[], metavar="KEY=VALUE", help="settings to change in drone, one at a time")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings to change in drone, one at a time",
+    )
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--camera", action="store_true", help="only measure what following the camera costs on 1080p")
+    parser.add_argument(
+        "--camera",
+        action="store_true",
+        help="only measure what following the camera costs on 1080p",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.camera:
         print_camera_cost()
         return
-    peers = [(name, follow) for name in options.trackers for follow in ((False, True) if name in FOLLOWING else (False,))]
+    peers = [
+        (name, follow)
+        for name in options.trackers
+        for follow in ((False, True) if name in FOLLOWING else (False,))
+    ]
     peers += [(f"drone {change}", True) for change in options.variants]
     jobs = [
         Clip(motion, seed, options.frames, options.fps, options.pace, tuple(peers))
@@ -263,8 +350,12 @@ def main() -> None:
     for peer in peers:
         spent = float(np.median([one.spent[peer] for one in outcomes]))
         for motion in (*options.motions, "together"):
-            total = combined([one.results[peer] for one in outcomes if motion in {one.motion, "together"}])
-            rows.append({"tracker": peer[0], "followed": peer[1], "camera": motion, "ms": spent} | total)
+            total = combined(
+                [one.results[peer] for one in outcomes if motion in {one.motion, "together"}]
+            )
+            rows.append(
+                {"tracker": peer[0], "followed": peer[1], "camera": motion, "ms": spent} | total
+            )
     if options.json:
         print(json.dumps(rows))
         return
@@ -272,17 +363,26 @@ def main() -> None:
     objects = np.mean([count for one in outcomes for count in one.counts])
     length = f"{options.frames} frames at {options.fps:g} a second, pace {options.pace:g}"
     small = f"half of them under {half:.0f} pixels, a tenth under {tenth:.0f} (root of the area)"
-    print(f"{options.seeds} clips of 960x540 a camera motion, {length}; {objects:.0f} objects a frame, {small}\n")
+    print(
+        f"{options.seeds} clips of 960x540 a camera motion, {length}; {objects:.0f} objects a "
+        f"frame, {small}\n"
+    )
     print_table(rows)
 
 
 def print_camera_cost(rounds: int = 30) -> None:
-    """Print the processor time of one 1080p frame with 100 objects, ours and Ultralytics', on one core, and how exact both are."""
+    """Print the processor time of one 1080p frame with 100 objects, ours and Ultralytics', on one
+    core, and how exact both are.
+    """
     from ultralytics.trackers.utils.gmc import GMC
 
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
-    ground = cv2.resize(next(draw_clip(5, frames=1, objects=60)).image_bgr, (1920, 1080), interpolation=cv2.INTER_CUBIC)
+    ground = cv2.resize(
+        next(draw_clip(5, frames=1, objects=60)).image_bgr,
+        (1920, 1080),
+        interpolation=cv2.INTER_CUBIC,
+    )
     corners = np.array([[0, 0], [1920, 0], [1920, 1080], [0, 1080.0]])
     boxes = np.tile(rng.uniform(0, 1000, (100, 2)), 2) + np.array([0, 0, 20, 20])
     spent: dict[str, list[float]] = {"ours": [], "Ultralytics'": []}
@@ -298,17 +398,27 @@ def print_camera_cost(rounds: int = 30) -> None:
         cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
         step = np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]], [*tilt, 1.0]])
         truth = middle @ step @ np.linalg.inv(middle)
-        after = cv2.warpPerspective(ground, truth, (1920, 1080), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        after = cv2.warpPerspective(
+            ground, truth, (1920, 1080), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        )
         ours = functools.partial(CameraMotion().update, boxes_xyxy=boxes)
         for name, take in (("ours", ours), ("Ultralytics'", GMC("sparseOptFlow").apply)):
             take(ground)
             start = time.process_time()
             found = np.vstack([take(after), [0, 0, 1.0]])[:3]
             spent[name].append((time.process_time() - start) * 1000)
-            errors[name].append(float(np.abs(warp_points(corners, found) - warp_points(corners, truth)).max()))
-    print("| camera motion, 1080p | ms (median) | error at the corners, pixels (median) | (worst) |\n|---|--:|--:|--:|")
+            errors[name].append(
+                float(np.abs(warp_points(corners, found) - warp_points(corners, truth)).max())
+            )
+    print(
+        "| camera motion, 1080p | ms (median) | error at the corners, pixels (median) | (worst) "
+        "|\n|---|--:|--:|--:|"
+    )
     for name in spent:
-        print(f"| {name} | {np.median(spent[name]):.1f} | {np.median(errors[name]):.2f} | {max(errors[name]):.2f} |")
+        print(
+            f"| {name} | {np.median(spent[name]):.1f} | {np.median(errors[name]):.2f} | "
+            f"{max(errors[name]):.2f} |"
+        )
 
 
 def _changed(change: str) -> SmallObjectSettings | None:
@@ -319,10 +429,20 @@ def _changed(change: str) -> SmallObjectSettings | None:
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """Print Markdown."""
-    print("| tracker | motion followed | camera | " + " | ".join(COLUMNS) + " | ms |\n|---|---|---|" + "--:|" * (len(COLUMNS) + 1))
+    print(
+        "| tracker | motion followed | camera | "
+        + " | ".join(COLUMNS)
+        + " | ms |\n|---|---|---|"
+        + "--:|" * (len(COLUMNS) + 1)
+    )
     for row in rows:
-        figures = " | ".join(f"{row[key]:d}" if key == "IDSW" else f"{row[key]:.1f}" for key in COLUMNS)
-        print(f"| {row['tracker']} | {'yes' if row['followed'] else 'no'} | {row['camera']} | {figures} | {row['ms']:.1f} |")
+        figures = " | ".join(
+            f"{row[key]:d}" if key == "IDSW" else f"{row[key]:.1f}" for key in COLUMNS
+        )
+        print(
+            f"| {row['tracker']} | {'yes' if row['followed'] else 'no'} | {row['camera']} | "
+            f"{figures} | {row['ms']:.1f} |"
+        )
 
 
 if __name__ == "__main__":

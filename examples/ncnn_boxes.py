@@ -45,7 +45,9 @@ x1, y1 = answer[0] - answer[2] / 2, answer[1] - answer[3] / 2
 boxes_ltwh = np.stack([x1, y1, answer[2], answer[3]], axis=1)
 strong = scores > CONF
 kept = cv2.dnn.NMSBoxesBatched(boxes_ltwh[strong], scores[strong], ids[strong], CONF, IOU)
-rows = np.stack([x1, y1, x1 + answer[2], y1 + answer[3], scores, ids], axis=1)[strong][np.array(kept, int)]
+rows = np.stack([x1, y1, x1 + answer[2], y1 + answer[3], scores, ids], axis=1)[strong][
+    np.array(kept, int)
+]
 rows = rows[np.argsort(-rows[:, 4], kind="stable")][:MAX_DET]
 
 # Back to the image's own pixels.
@@ -54,6 +56,8 @@ rows[:, [1, 3]] = ((rows[:, [1, 3]] - top) * image.shape[0] / inner_h).clip(0, i
 
 for *corners, score, class_id in rows:
     print(f"{names[int(class_id)]} {score:.4f}", *(f"{value:.3f}" for value in corners))
-    cv2.rectangle(image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2)
+    cv2.rectangle(
+        image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2
+    )
 if picture_path:
     cv2.imwrite(picture_path[0], image)

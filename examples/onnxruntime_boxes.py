@@ -22,7 +22,8 @@ names = ast.literal_eval(about["names"])
 height, width = ast.literal_eval(about["imgsz"])
 entry = session.get_inputs()[0]
 
-# Letterbox: scaled to fit, centred on grey. A file of dynamic size takes the smallest rectangle that holds the image.
+# Letterbox: scaled to fit, centred on grey. A file of dynamic size takes the smallest rectangle
+# that holds the image.
 image = cv2.imread(image_path)
 if image is None:
     sys.exit(f"{image_path} is no image that OpenCV can read")
@@ -36,10 +37,13 @@ canvas = np.full((height, width, 3), 114, np.uint8)
 canvas[top : top + inner_h, left : left + inner_w] = cv2.resize(image, (inner_w, inner_h))
 
 # The network takes (1, 3, height, width), RGB in 0…1.
-blob = cv2.dnn.blobFromImage(canvas, 1 / 255, swapRB=True).astype("float16" if "float16" in entry.type else "float32")
+blob = cv2.dnn.blobFromImage(canvas, 1 / 255, swapRB=True).astype(
+    "float16" if "float16" in entry.type else "float32"
+)
 answer = session.run(None, {entry.name: blob})[0][0].astype(np.float32)
 
-# Rows x1, y1, x2, y2, score, class: as they come where the file chooses its boxes by itself, else by NMS among all of them.
+# Rows x1, y1, x2, y2, score, class: as they come where the file chooses its boxes by itself, else
+# by NMS among all of them.
 if answer.shape[-1] == 6:
     rows = answer[answer[:, 4] > CONF]
 else:
@@ -48,7 +52,9 @@ else:
     boxes_ltwh = np.stack([x1, y1, answer[2], answer[3]], axis=1)
     strong = scores > CONF
     kept = cv2.dnn.NMSBoxesBatched(boxes_ltwh[strong], scores[strong], ids[strong], CONF, IOU)
-    rows = np.stack([x1, y1, x1 + answer[2], y1 + answer[3], scores, ids], axis=1)[strong][np.array(kept, int)]
+    rows = np.stack([x1, y1, x1 + answer[2], y1 + answer[3], scores, ids], axis=1)[strong][
+        np.array(kept, int)
+    ]
 rows = rows[np.argsort(-rows[:, 4], kind="stable")][:MAX_DET]
 
 # Back to the image's own pixels.
@@ -57,6 +63,8 @@ rows[:, [1, 3]] = ((rows[:, [1, 3]] - top) * image.shape[0] / inner_h).clip(0, i
 
 for *corners, score, class_id in rows:
     print(f"{names[int(class_id)]} {score:.4f}", *(f"{value:.3f}" for value in corners))
-    cv2.rectangle(image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2)
+    cv2.rectangle(
+        image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2
+    )
 if picture_path:
     cv2.imwrite(picture_path[0], image)

@@ -17,11 +17,14 @@ if len(sys.argv) not in {3, 4}:
     sys.exit(__doc__)
 model_path, image_path, *picture_path = sys.argv[1:]
 extra = {"config.txt": ""}
-network = torch.jit.load(model_path, _extra_files=extra).eval()  # a program: load only files that you made or trust
+network = torch.jit.load(
+    model_path, _extra_files=extra
+).eval()  # a program: load only files that you made or trust
 about = json.loads(extra["config.txt"])
 names, (height, width) = about["names"], about["imgsz"]
 
-# Letterbox: scaled to fit, centred on grey. A file of dynamic size takes the smallest rectangle that holds the image.
+# Letterbox: scaled to fit, centred on grey. A file of dynamic size takes the smallest rectangle
+# that holds the image.
 image = cv2.imread(image_path)
 if image is None:
     sys.exit(f"{image_path} is no image that OpenCV can read")
@@ -39,7 +42,8 @@ blob = cv2.dnn.blobFromImage(canvas, 1 / 255, swapRB=True)
 with torch.inference_mode():
     answer = network(torch.from_numpy(blob))[0].numpy()
 
-# Rows x1, y1, x2, y2, score, class: as they come where the file chooses its boxes by itself, else by NMS among all of them.
+# Rows x1, y1, x2, y2, score, class: as they come where the file chooses its boxes by itself, else
+# by NMS among all of them.
 if answer.shape[-1] == 6:
     rows = answer[answer[:, 4] > CONF]
 else:
@@ -48,7 +52,9 @@ else:
     boxes_ltwh = np.stack([x1, y1, answer[2], answer[3]], axis=1)
     strong = scores > CONF
     kept = cv2.dnn.NMSBoxesBatched(boxes_ltwh[strong], scores[strong], ids[strong], CONF, IOU)
-    rows = np.stack([x1, y1, x1 + answer[2], y1 + answer[3], scores, ids], axis=1)[strong][np.array(kept, int)]
+    rows = np.stack([x1, y1, x1 + answer[2], y1 + answer[3], scores, ids], axis=1)[strong][
+        np.array(kept, int)
+    ]
 rows = rows[np.argsort(-rows[:, 4], kind="stable")][:MAX_DET]
 
 # Back to the image's own pixels.
@@ -57,6 +63,8 @@ rows[:, [1, 3]] = ((rows[:, [1, 3]] - top) * image.shape[0] / inner_h).clip(0, i
 
 for *corners, score, class_id in rows:
     print(f"{names[str(int(class_id))]} {score:.4f}", *(f"{value:.3f}" for value in corners))
-    cv2.rectangle(image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2)
+    cv2.rectangle(
+        image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2
+    )
 if picture_path:
     cv2.imwrite(picture_path[0], image)

@@ -1,4 +1,6 @@
-"""The whole way from nothing to a checked ONNX file, on drawn scenes: the same as ``yolo-ema demo``."""
+"""The whole way from nothing to a checked ONNX file, on drawn scenes: the same as ``yolo-ema
+demo``.
+"""
 
 import sys
 

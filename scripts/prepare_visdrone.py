@@ -1,4 +1,6 @@
-"""Fetch VisDrone, or take what you have, and derive labels: the same as ``yolo-ema data prepare visdrone``."""
+"""Fetch VisDrone, or take what you have, and derive labels: the same as ``yolo-ema data prepare
+visdrone``.
+"""
 
 import sys
 

@@ -1,7 +1,8 @@
-"""Release a run's weights with their card: ``python scripts/weights_card.py runs/train/a --out weights/yolo11n-ema-visdrone.pt …``.
+"""Release a run's weights with their card: ``python scripts/weights_card.py runs/train/a --out
+weights/yolo11n-ema-visdrone.pt …``.
 
-The words around the tables of ``<out>.md``, which is begun where it is missing, are written by hand; ``--tables`` renews the tables
-from ``<out>.json`` alone.
+The words around the tables of ``<out>.md``, which is begun where it is missing, are written by
+hand; ``--tables`` renews the tables from ``<out>.json`` alone.
 """
 
 import argparse
@@ -11,16 +12,45 @@ from yolo_ema.report.weights_card import Setting, make_card, write_tables
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, nargs="?", help="the run's folder, with run.json and weights/last.pt")
-    parser.add_argument("--out", type=Path, required=True, help="the .pt to write; its card stands beside it as .json and .md")
-    parser.add_argument("--data", help="prepared dataset or data YAML, whose val split scores the weights")
-    parser.add_argument("--settings", nargs="+", type=Setting.parse, default=[Setting(640)], help="as in 640 960 640@640x640")
-    parser.add_argument("--recommended", type=Setting.parse, default=Setting(640), help="which of them the card recommends")
+    parser.add_argument(
+        "run", type=Path, nargs="?", help="the run's folder, with run.json and weights/last.pt"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the .pt to write; its card stands beside it as .json and .md",
+    )
+    parser.add_argument(
+        "--data", help="prepared dataset or data YAML, whose val split scores the weights"
+    )
+    parser.add_argument(
+        "--settings",
+        nargs="+",
+        type=Setting.parse,
+        default=[Setting(640)],
+        help="as in 640 960 640@640x640",
+    )
+    parser.add_argument(
+        "--recommended",
+        type=Setting.parse,
+        default=Setting(640),
+        help="which of them the card recommends",
+    )
     parser.add_argument("--hours", type=float, help="what the training took, in hours on the clock")
     parser.add_argument("--note", default="", help="what was done besides the recorded command")
-    parser.add_argument("--tables", action="store_true", help="only renew the tables of the .md from the .json")
+    parser.add_argument(
+        "--tables", action="store_true", help="only renew the tables of the .md from the .json"
+    )
     given = parser.parse_args()
     if not given.tables:
         notes = {"hours": given.hours, "note": given.note}
-        make_card(given.run, given.out, data=given.data, settings=given.settings, recommended=given.recommended, notes=notes)
+        make_card(
+            given.run,
+            given.out,
+            data=given.data,
+            settings=given.settings,
+            recommended=given.recommended,
+            notes=notes,
+        )
     write_tables(given.out.with_suffix(".json"))

@@ -16,13 +16,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Elsewhere every run draws new cases; where a change is judged, the same code gets the same verdict.
+# Elsewhere every run draws new cases; where a change is judged, the same code gets the same
+# verdict.
 settings.register_profile("reproducible", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("reproducible")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Tests run side by side: a thread each is several times faster than each wanting every core. Before torch is imported.
+    # Tests run side by side: a thread each is several times faster than each wanting every core.
+    # Before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("YOLO_EMA_THREADS", "1")
 
@@ -38,9 +40,14 @@ SHARED = Path(os.environ.get("YOLO_EMA_SHARED", REPOSITORY.parent / "shared"))
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real images, annotations and weights; tests that use it carry the mark `realdata`."""
+    """The folder of real images, annotations and weights; tests that use it carry the mark
+    `realdata`.
+    """
     if not (SHARED / "data").is_dir():
-        pytest.skip(f"real data is not here: {SHARED}/data is missing (set YOLO_EMA_SHARED to a folder that has it)")
+        pytest.skip(
+            f"real data is not here: {SHARED}/data is missing (set YOLO_EMA_SHARED to a folder "
+            f"that has it)"
+        )
     return SHARED
 
 
@@ -57,10 +64,12 @@ class CommandResult:
 
 @pytest.fixture(autouse=True)
 def _sigchld_is_left_alone() -> Iterator[None]:
-    """Take back the handler that a data loader of torch's sets for the signal of a child's end, once its test is over.
+    """Take back the handler that a data loader of torch's sets for the signal of a child's end,
+    once its test is over.
 
-    Where it stays, every later test in this process that waits for a child meets it: on some virtual machines the kernel fails to
-    deliver that signal now and then, and kills the process. The next data loader sets it anew.
+    Where it stays, every later test in this process that waits for a child meets it: on some
+    virtual machines the kernel fails to deliver that signal now and then, and kills the process.
+    The next data loader sets it anew.
     """
     yield
     handling = sys.modules.get("torch.utils.data._utils.signal_handling")
@@ -71,12 +80,16 @@ def _sigchld_is_left_alone() -> Iterator[None]:
 
 @pytest.fixture
 def openvino_in_f32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have OpenVINO compute in float32 where nobody says otherwise: in bfloat16, which it takes where it can, boxes differ."""
+    """Have OpenVINO compute in float32 where nobody says otherwise: in bfloat16, which it takes
+    where it can, boxes differ.
+    """
     openvino = pytest.importorskip("openvino")
     compile_model = openvino.Core.compile_model
 
     def compile_f32(core, model, device_name=None, config=None):
-        return compile_model(core, model, device_name, {"INFERENCE_PRECISION_HINT": "f32", **(config or {})})
+        return compile_model(
+            core, model, device_name, {"INFERENCE_PRECISION_HINT": "f32", **(config or {})}
+        )
 
     monkeypatch.setattr(openvino.Core, "compile_model", compile_f32)
 
@@ -85,7 +98,12 @@ def openvino_in_f32(monkeypatch: pytest.MonkeyPatch) -> None:
 def yolo_ema_command(tmp_path: Path):
     """Return a function that runs ``yolo-ema WORDS…`` as a process of its own, in `tmp_path`."""
 
-    def run(*words: object, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 600) -> CommandResult:
+    def run(
+        *words: object,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        timeout: float = 600,
+    ) -> CommandResult:
         done = subprocess.run(
             [sys.executable, "-m", "yolo_ema", *map(str, words)],
             cwd=cwd or tmp_path,

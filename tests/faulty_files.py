@@ -1,4 +1,6 @@
-"""ONNX files with one fault each, made from a good one by surgery on its graph: what the gate must refuse."""
+"""ONNX files with one fault each, made from a good one by surgery on its graph: what the gate must
+refuse.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,18 @@ def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == "Conv"]
 
 
-def with_weight(node: onnx.NodeProto, change: Callable[[np.ndarray], np.ndarray], model: onnx.ModelProto) -> None:
+def with_weight(
+    node: onnx.NodeProto, change: Callable[[np.ndarray], np.ndarray], model: onnx.ModelProto
+) -> None:
     (weight,) = [one for one in model.graph.initializer if one.name == node.input[1]]
     changed = np.ascontiguousarray(change(numpy_helper.to_array(weight)), dtype=np.float32)
     weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
 
 
 def scaled_convolution(number: int, factor: float = 1.01) -> Surgery:
-    return lambda model: with_weight(convolutions(model)[number], lambda weight: weight * np.float32(factor), model)
+    return lambda model: with_weight(
+        convolutions(model)[number], lambda weight: weight * np.float32(factor), model
+    )
 
 
 def first_convolution(change: Callable[[np.ndarray], np.ndarray]) -> Surgery:
@@ -50,21 +56,29 @@ ignores_its_input = first_convolution(lambda weight: weight * 0)
 def metadata(**entries: object) -> Surgery:
     def change(model: onnx.ModelProto) -> None:
         kept = {one.key: one.value for one in model.metadata_props}
-        helper.set_model_props(model, {**kept, **{key: str(value) for key, value in entries.items()}})
+        helper.set_model_props(
+            model, {**kept, **{key: str(value) for key, value in entries.items()}}
+        )
 
     return change
 
 
 def swapped_names(first: int, second: int) -> Surgery:
     def change(model: onnx.ModelProto) -> None:
-        names = ast.literal_eval(next(one.value for one in model.metadata_props if one.key == "names"))
+        names = ast.literal_eval(
+            next(one.value for one in model.metadata_props if one.key == "names")
+        )
         names[first], names[second] = names[second], names[first]
         metadata(names=names)(model)
 
     return change
 
 
-def _after_output(model: onnx.ModelProto, make: Callable[[str, str], list[onnx.NodeProto]], shape: list[int] | None = None) -> None:
+def _after_output(
+    model: onnx.ModelProto,
+    make: Callable[[str, str], list[onnx.NodeProto]],
+    shape: list[int] | None = None,
+) -> None:
     """Put nodes between the graph and its output."""
     output = model.graph.output[0]
     for node in model.graph.node:
@@ -83,12 +97,19 @@ def _constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
 
 
 def loses_proposals(kept: int) -> Surgery:
-    """The output (1, 4 + K, N) keeps its first proposals only: the last levels of the grid are gone."""
+    """The output (1, 4 + K, N) keeps its first proposals only: the last levels of the grid are
+    gone.
+    """
 
     def change(model: onnx.ModelProto) -> None:
-        inputs = [_constant(model, name, np.array([value])) for name, value in (("from", 0), ("to", kept), ("axis", 2))]
+        inputs = [
+            _constant(model, name, np.array([value]))
+            for name, value in (("from", 0), ("to", kept), ("axis", 2))
+        ]
         shape = [axis.dim_value for axis in model.graph.output[0].type.tensor_type.shape.dim]
-        _after_output(model, lambda a, b: [helper.make_node("Slice", [a, *inputs], [b])], [*shape[:2], kept])
+        _after_output(
+            model, lambda a, b: [helper.make_node("Slice", [a, *inputs], [b])], [*shape[:2], kept]
+        )
 
     return change
 
@@ -119,7 +140,9 @@ def swapped_classes(first: int, second: int, rows: int) -> Surgery:
 
 
 def moved_boxes(rows: int, *, factor: float = 1.0, shift_px: float = 0.0) -> Surgery:
-    """Box centers are scaled and shifted along y, as where the file's maker letterboxed otherwise."""
+    """Box centers are scaled and shifted along y, as where the file's maker letterboxed
+    otherwise.
+    """
 
     def change(model: onnx.ModelProto) -> None:
         scale, shift = np.ones((1, rows, 1), np.float32), np.zeros((1, rows, 1), np.float32)
@@ -127,7 +150,10 @@ def moved_boxes(rows: int, *, factor: float = 1.0, shift_px: float = 0.0) -> Sur
         names = _constant(model, "scale", scale), _constant(model, "shift", shift)
         _after_output(
             model,
-            lambda a, b: [helper.make_node("Mul", [a, names[0]], ["scaled"]), helper.make_node("Add", ["scaled", names[1]], [b])],
+            lambda a, b: [
+                helper.make_node("Mul", [a, names[0]], ["scaled"]),
+                helper.make_node("Add", ["scaled", names[1]], [b]),
+            ],
         )
 
     return change
@@ -141,6 +167,8 @@ def mixes_its_batch(model: onnx.ModelProto) -> None:
         lambda a, b: [
             helper.make_node("ReduceMean", [a, axes], ["mean"], keepdims=1),
             helper.make_node("Add", [a, "mean"], ["sum"]),
-            helper.make_node("Mul", ["sum", _constant(model, "half", np.array(0.5, np.float32))], [b]),
+            helper.make_node(
+                "Mul", ["sum", _constant(model, "half", np.array(0.5, np.float32))], [b]
+            ),
         ],
     )

@@ -1,4 +1,5 @@
-"""Small weights that find many boxes without training: random layers, scaled until their heads answer.
+"""Small weights that find many boxes without training: random layers, scaled until their heads
+answer.
 
 Run as a script it writes a file: ``python lively_weights.py yolo11n-ema out.pt``.
 """
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 
-from yolo_ema.engine.registration import build_model, register
+from yolo_ema.engine.models.registration import build_model, register
 
 
 def picture(seed: int, wh: tuple[int, int] = (320, 192)) -> np.ndarray:
@@ -24,27 +25,62 @@ def picture(seed: int, wh: tuple[int, int] = (320, 192)) -> np.ndarray:
     for _ in range(40):
         center = (int(random.integers(wh[0])), int(random.integers(wh[1])))
         color = tuple(int(value) for value in random.integers(0, 255, 3))
-        cv2.ellipse(image, center, tuple(int(v) for v in random.integers(3, 20, 2)), int(random.integers(180)), 0, 360, color, -1)
+        cv2.ellipse(
+            image,
+            center,
+            tuple(int(v) for v in random.integers(3, 20, 2)),
+            int(random.integers(180)),
+            0,
+            360,
+            color,
+            -1,
+        )
     return np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
 
 
 def tiny_model(classes: int = 10, *, nms_free: bool = False) -> nn.Module:
-    """Build a detector of seven layers with an EMA block: what a test needs that is not about accuracy."""
+    """Build a detector of seven layers with an EMA block: what a test needs that is not about
+    accuracy.
+    """
     register()
-    backbone = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Conv", [32, 3, 2]], [-1, 1, "EMA", ["c2"]]]
-    head = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [64, 3, 2]], [[3, 4, 5], 1, "Detect", ["nc"]]]
-    definition = {"nc": classes, "depth_multiple": 1.0, "width_multiple": 1.0, "backbone": backbone, "head": head}
+    backbone = [
+        [-1, 1, "Conv", [16, 3, 2]],
+        [-1, 1, "Conv", [32, 3, 2]],
+        [-1, 1, "Conv", [32, 3, 2]],
+        [-1, 1, "EMA", ["c2"]],
+    ]
+    head = [
+        [-1, 1, "Conv", [64, 3, 2]],
+        [-1, 1, "Conv", [64, 3, 2]],
+        [[3, 4, 5], 1, "Detect", ["nc"]],
+    ]
+    definition = {
+        "nc": classes,
+        "depth_multiple": 1.0,
+        "width_multiple": 1.0,
+        "backbone": backbone,
+        "head": head,
+    }
     definition |= {"end2end": True, "reg_max": 1} if nms_free else {}
     return tasks.DetectionModel(definition, ch=3, nc=classes, verbose=False)
 
 
 def lively_model(name: str, classes: int = 10, seed: int = 0) -> nn.Module:
-    """Build a model whose scores spread over 0…1 on such pictures: a shipped one, ``tiny``, or ``tiny-nms-free``."""
+    """Build a model whose scores spread over 0…1 on such pictures: a shipped one, ``tiny``, or
+    ``tiny-nms-free``.
+    """
     torch.manual_seed(seed)
-    model = tiny_model(classes, nms_free=name != "tiny") if name.startswith("tiny") else build_model(name, classes)
+    model = (
+        tiny_model(classes, nms_free=name != "tiny")
+        if name.startswith("tiny")
+        else build_model(name, classes)
+    )
     model.names = {index: f"class {index}" for index in range(classes)}
     model.args = {}
-    batch = torch.from_numpy(np.stack([picture(one) for one in range(4)])).permute(0, 3, 1, 2).float() / 255
+    batch = (
+        torch.from_numpy(np.stack([picture(one) for one in range(4)])).permute(0, 3, 1, 2).float()
+        / 255
+    )
     norms = [one for one in model.modules() if isinstance(one, nn.BatchNorm2d)]
     momenta = [one.momentum for one in norms]
     head = model.model[-1]
@@ -55,7 +91,12 @@ def lively_model(name: str, classes: int = 10, seed: int = 0) -> nn.Module:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         hooks = []
-        for part, mean, std in (("cv2", 0.5, 1.0), ("cv3", -4.0, 1.5), ("one2one_cv2", 0.5, 1.0), ("one2one_cv3", -4.0, 1.5)):
+        for part, mean, std in (
+            ("cv2", 0.5, 1.0),
+            ("cv3", -4.0, 1.5),
+            ("one2one_cv2", 0.5, 1.0),
+            ("one2one_cv3", -4.0, 1.5),
+        ):
             for level in getattr(head, part, None) or []:
                 hooks.append(level[-1].register_forward_hook(_scaled_to(mean, std)))
         model.eval()(batch)
@@ -76,7 +117,13 @@ def _scaled_to(mean: float, std: float):
 
 def save(model: nn.Module, path: Path, *, half: bool = True, **more: object) -> Path:
     """Write a checkpoint as Ultralytics' best.pt is."""
-    content = {"model": model.half() if half else model, "ema": None, "epoch": -1, "train_args": {"imgsz": 320}, "version": "0"}
+    content = {
+        "model": model.half() if half else model,
+        "ema": None,
+        "epoch": -1,
+        "train_args": {"imgsz": 320},
+        "version": "0",
+    }
     torch.save(content | more, path)
     return path
 

@@ -1,4 +1,5 @@
-"""Local servers that behave badly on purpose: motion JPEG over HTTP in here, RTSP through GStreamer in a process of its own.
+"""Local servers that behave badly on purpose: motion JPEG over HTTP in here, RTSP through GStreamer
+in a process of its own.
 
 Every picture carries its number, so that a test can tell whether what arrived was ever sent.
 """
@@ -32,20 +33,29 @@ def numbered(number: int, image_wh: tuple[int, int] = (160, 120)) -> np.ndarray:
 
 
 def number_of(image_bgr: np.ndarray) -> int:
-    """The number that a picture shows. Raises `ValueError` where a field is neither black nor white."""
+    """The number that a picture shows. Raises `ValueError` where a field is neither black nor
+    white.
+    """
     height, width = image_bgr.shape[:2]
-    middles = image_bgr[height // 8 :: height // 4, width // 8 :: width // 4, 1][:4, :4].astype(int).ravel()
+    middles = (
+        image_bgr[height // 8 :: height // 4, width // 8 :: width // 4, 1][:4, :4]
+        .astype(int)
+        .ravel()
+    )
     if not np.all((middles < 64) | (middles > 191)):
         raise ValueError(f"no picture that was ever sent: {middles}")
     return sum(1 << bit for bit, level in enumerate(middles) if level > 127)
 
 
 def jpeg(number: int, image_wh: tuple[int, int] = (160, 120)) -> bytes:
-    return cv2.imencode(".jpg", numbered(number, image_wh), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    return cv2.imencode(".jpg", numbered(number, image_wh), [cv2.IMWRITE_JPEG_QUALITY, 90])[
+        1
+    ].tobytes()
 
 
 class HttpServer:
-    """Accepts connections, reads the request's head, and lets ``behaviour(server, line, head)`` do the rest in a thread.
+    """Accepts connections, reads the request's head, and lets ``behaviour(server, line, head)`` do
+    the rest in a thread.
 
     Attributes:
         sent: numbers of the pictures that were sent, with the time of each.
@@ -77,7 +87,9 @@ class HttpServer:
         """Refuse connections and break those that are open."""
         listener, self._listener = self._listener, None
         if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts, so that the port is free
+            listener.shutdown(
+                socket.SHUT_RDWR
+            )  # wakes the thread that accepts, so that the port is free
             listener.close()
         for line in self._lines:
             with contextlib.suppress(OSError):
@@ -115,16 +127,25 @@ class HttpServer:
         finally:
             line.close()
 
-    def send_picture(self, line: socket.socket, number: int | None = None, image_wh: tuple[int, int] = (160, 120)) -> None:
+    def send_picture(
+        self, line: socket.socket, number: int | None = None, image_wh: tuple[int, int] = (160, 120)
+    ) -> None:
         if number is None:
             number, self.next_number = self.next_number, self.next_number + 1
         content = jpeg(number, image_wh)
         self.sent.setdefault(number, time.monotonic())
-        line.sendall(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(content), content))
+        line.sendall(
+            b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+            % (len(content), content)
+        )
 
 
-def begin(line: socket.socket, content_type: str = "multipart/x-mixed-replace; boundary=frame") -> None:
-    line.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n".encode())
+def begin(
+    line: socket.socket, content_type: str = "multipart/x-mixed-replace; boundary=frame"
+) -> None:
+    line.sendall(
+        f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n".encode()
+    )
 
 
 def plays(pause_s: float = 0.04) -> Callable:
@@ -153,7 +174,9 @@ def resizes(every: int, pause_s: float = 0.02) -> Callable:
     def behave(server: HttpServer, line: socket.socket, _: str) -> None:
         begin(line)
         for number in range(1 << BITS):
-            server.send_picture(line, number, [(160, 120), (320, 240), (96, 200)][number // every % 3])
+            server.send_picture(
+                line, number, [(160, 120), (320, 240), (96, 200)][number // every % 3]
+            )
             time.sleep(pause_s)
 
     return behave
@@ -194,23 +217,34 @@ def breaks_off_in_a_picture(server: HttpServer, line: socket.socket, _: str) -> 
     for _index in range(5):
         server.send_picture(line)
     content = jpeg(server.next_number)
-    line.sendall(b"--frame\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content[: len(content) // 2]))
+    line.sendall(
+        b"--frame\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content[: len(content) // 2])
+    )
 
 
 def answers(status: str, headers: str = "") -> Callable:
     def behave(_server: HttpServer, line: socket.socket, _: str) -> None:
-        line.sendall(f"HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        line.sendall(
+            f"HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
 
     return behave
 
 
 def wants_password(user: str, password: str, *, digest: bool) -> Callable:
-    """Play for those who know the password; the digest is the one of RFC 7616 with MD5, as cameras have it."""
+    """Play for those who know the password; the digest is the one of RFC 7616 with MD5, as cameras
+    have it.
+    """
 
     def allowed(head: str) -> bool:
         if not digest:
             return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}" in head
-        fields = dict(re.findall(r'(\w+)="?([^",]*)"?', head.partition("Authorization: Digest ")[2].partition("\r\n")[0]))
+        fields = dict(
+            re.findall(
+                r'(\w+)="?([^",]*)"?',
+                head.partition("Authorization: Digest ")[2].partition("\r\n")[0],
+            )
+        )
         if not fields:
             return False
         first = hashlib.md5(f"{user}:camera:{password}".encode()).hexdigest()
@@ -221,7 +255,11 @@ def wants_password(user: str, password: str, *, digest: bool) -> Callable:
     def behave(server: HttpServer, line: socket.socket, head: str) -> None:
         if allowed(head):
             plays()(server, line, head)
-        asked = 'Digest realm="camera", nonce="abc123", qop="auth"' if digest else 'Basic realm="camera"'
+        asked = (
+            'Digest realm="camera", nonce="abc123", qop="auth"'
+            if digest
+            else 'Basic realm="camera"'
+        )
         answers("401 Unauthorized", f"WWW-Authenticate: {asked}\r\n")(server, line, head)
 
     return behave
@@ -268,7 +306,8 @@ GLib.MainLoop().run()
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 TEST_PICTURE = (
-    "( videotestsrc is-live=true pattern={pattern} ! video/x-raw,format=I420,width=320,height=240,framerate=25/1 "
+    "( videotestsrc is-live=true pattern={pattern} ! "
+    "video/x-raw,format=I420,width=320,height=240,framerate=25/1 "
     "! jpegenc ! rtpjpegpay name=pay0 pt=26 )"
 )
 
@@ -276,13 +315,19 @@ TEST_PICTURE = (
 def why_no_rtsp() -> str:
     """Why an RTSP server cannot be started here, or ""."""
     check = (
-        "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer, Gst; Gst.init(None); "
-        "assert all(map(Gst.ElementFactory.find, ['rtpjpegpay', 'jpegenc', 'videotestsrc', 'qtdemux', 'rtph264pay']))"
+        "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import "
+        "GstRtspServer, Gst; Gst.init(None); "
+        "assert all(map(Gst.ElementFactory.find, ['rtpjpegpay', 'jpegenc', 'videotestsrc', "
+        "'qtdemux', 'rtph264pay']))"
     )
     if not Path(SYSTEM_PYTHON).exists():
         return f"{SYSTEM_PYTHON} is missing"
-    done = subprocess.run([SYSTEM_PYTHON, "-c", check], capture_output=True, text=True, timeout=60, check=False)
-    missing = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+    done = subprocess.run(
+        [SYSTEM_PYTHON, "-c", check], capture_output=True, text=True, timeout=60, check=False
+    )
+    missing = (
+        "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+    )
     return f"no RTSP server here; on Debian: apt-get install {missing}" if done.returncode else ""
 
 
@@ -290,7 +335,11 @@ class RtspServer:
     """A GStreamer RTSP server in a process of its own."""
 
     def __init__(
-        self, launch: str = TEST_PICTURE.format(pattern="ball"), *, path: str = "/drone", login: tuple[str, ...] = ()
+        self,
+        launch: str = TEST_PICTURE.format(pattern="ball"),
+        *,
+        path: str = "/drone",
+        login: tuple[str, ...] = (),
     ) -> None:
         self._settings = [launch, path, *login]
         self._path = path
@@ -303,7 +352,9 @@ class RtspServer:
 
     def up(self) -> None:
         command = [SYSTEM_PYTHON, "-c", RTSP_SCRIPT, str(self.port), *self._settings]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True
+        )
         self.port = int(self._process.stdout.readline())
 
     def down(self) -> None:

@@ -11,11 +11,13 @@ from itertools import count
 
 import numpy as np
 
-from yolo_ema.footage.live import LiveFootage
-from yolo_ema.footage.network import NetworkOptions
-from yolo_ema.footage.source import Source
+from yolo_ema.media.sources.live import LiveFootage
+from yolo_ema.media.sources.network import NetworkOptions
+from yolo_ema.media.sources.source import Source
 
-QUICK = NetworkOptions(open_timeout_s=0.5, read_timeout_s=0.5, stale_after_s=0.3, first_wait_s=0.05, longest_wait_s=0.2)
+QUICK = NetworkOptions(
+    open_timeout_s=0.5, read_timeout_s=0.5, stale_after_s=0.3, first_wait_s=0.05, longest_wait_s=0.2
+)
 
 
 def picture(number: int) -> np.ndarray:
@@ -27,9 +29,13 @@ def forever() -> None:
 
 
 class Played:
-    """A connection that plays a list of steps: a picture, a pause in seconds, an error, or a function to call."""
+    """A connection that plays a list of steps: a picture, a pause in seconds, an error, or a
+    function to call.
+    """
 
-    def __init__(self, steps: object, *, opening: Callable[[], None] | None = None, finite: bool = False) -> None:
+    def __init__(
+        self, steps: object, *, opening: Callable[[], None] | None = None, finite: bool = False
+    ) -> None:
         self.frame_rate: Fraction | None = Fraction(25)
         self.finite, self.damaged, self.closed = finite, 0, threading.Event()
         self._steps, self._opening = steps, opening
@@ -70,7 +76,9 @@ class PlayedSource(Source):
         return LiveFootage(self, lambda: next(self.connections), self.network)
 
 
-def source(*connections: Played, network: NetworkOptions = QUICK, name: str = "cam") -> PlayedSource:
+def source(
+    *connections: Played, network: NetworkOptions = QUICK, name: str = "cam"
+) -> PlayedSource:
     return PlayedSource(iter(connections), network, name)
 
 

@@ -1,6 +1,7 @@
 """yolo-ema: drone-view object detection with EMA attention inside Ultralytics YOLO.
 
-The names below are the public ones; each is imported when first used, so that ``import yolo_ema`` costs nothing.
+The names below are the public ones; each is imported when first used, so that ``import yolo_ema``
+costs nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +12,21 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Detector": "yolo_ema.engine.detector",
+    "Detector": "yolo_ema.detect.detector",
     "EfficientMultiScaleAttention": "yolo_ema.nn",
     "YoloEmaError": "yolo_ema.errors",
-    "model_yaml": "yolo_ema.engine.registration",
-    "register": "yolo_ema.engine.registration",
+    "model_yaml": "yolo_ema.engine.models.registration",
+    "register": "yolo_ema.engine.models.registration",
 }
 
-__all__ = ["Detector", "EfficientMultiScaleAttention", "YoloEmaError", "__version__", "model_yaml", "register"]
+__all__ = [
+    "Detector",
+    "EfficientMultiScaleAttention",
+    "YoloEmaError",
+    "__version__",
+    "model_yaml",
+    "register",
+]
 
 
 def __getattr__(name: str) -> Any:

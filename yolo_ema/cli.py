@@ -27,9 +27,11 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Verb:
-    """One command: its words, where its options and its function stand, and examples for ``--help``.
+    """One command: its words, where its options and its function stand, and examples for
+    ``--help``.
 
-    The function takes the options and returns a result with ``as_json() -> dict`` and ``as_text() -> str``.
+    The function takes the options and returns a result with ``as_json() -> dict`` and ``as_text()
+    -> str``.
     """
 
     words: str
@@ -44,9 +46,12 @@ VERBS = (
         "train",
         "train on VisDrone or your own data",
         "yolo_ema.options.train:TrainOptions",
-        "yolo_ema.engine.training:train",
+        "yolo_ema.engine.training.train:train",
         (
-            "train                                          # VisDrone, fetched if absent, balanced preset",
+            (
+                "train                                          # VisDrone, fetched if absent, "
+                "balanced preset"
+            ),
             "train --data my.yaml --model yolo11n-ema --epochs 50 optimizer=AdamW lr0=0.002",
             "train --resume runs/train/yolo11s-ema/weights/last.pt",
         ),
@@ -55,19 +60,25 @@ VERBS = (
         "val",
         "score weights on a dataset: VisDrone's official protocol and COCO's",
         "yolo_ema.options.val:ValOptions",
-        "yolo_ema.report.validation:validate_and_report",
-        ("val --weights best.pt --data visdrone", "val --weights best.onnx --data visdrone --split test-dev --report report/"),
+        "yolo_ema.report.validation_page.validation:validate_and_report",
+        (
+            "val --weights best.pt --data visdrone",
+            "val --weights best.onnx --data visdrone --split test-dev --report report/",
+        ),
     ),
     Verb(
         "detect",
         "find objects in images, videos, cameras and network streams",
         "yolo_ema.options.detect:DetectOptions",
-        "yolo_ema.engine.detection:detect",
+        "yolo_ema.detect.run:detect",
         (
             "detect flight.mp4 --weights best.pt",
             "detect photos/ --weights best.onnx --tile 640x640 --save coco,annotated --out boxes",
             "detect flight.mp4 --weights best.pt --track --count-line gate=0.1,0.5,0.9,0.5",
-            "detect sequences/uav0000013 --weights best.pt --track --fps 30 --save annotated,visdrone-mot",
+            (
+                "detect sequences/uav0000013 --weights best.pt --track --fps 30 --save "
+                "annotated,visdrone-mot"
+            ),
             "detect rtsp://10.0.0.7/live 0 --weights best.pt --serve 8080 --save jsonl",
         ),
     ),
@@ -97,18 +108,28 @@ VERBS = (
         "bench",
         "compare the runtimes of these weights on this machine: speed, memory, size, boxes",
         "yolo_ema.options.bench:BenchOptions",
-        "yolo_ema.deploy.bench:bench",
+        "yolo_ema.deploy.bench.run:bench",
         (
-            "bench --weights best.pt                        # .pt, ONNX, OpenVINO, TorchScript, ncnn",
-            "bench --weights best.pt --artifact best.onnx best_openvino_model --images photos/ --json",
-            "bench --weights best.pt --format onnx,openvino --quantize int8 --data visdrone --imgsz 384,640",
+            (
+                "bench --weights best.pt                        # .pt, ONNX, OpenVINO, "
+                "TorchScript, "
+                "ncnn"
+            ),
+            (
+                "bench --weights best.pt --artifact best.onnx best_openvino_model --images photos/ "
+                "--json"
+            ),
+            (
+                "bench --weights best.pt --format onnx,openvino --quantize int8 --data visdrone "
+                "--imgsz 384,640"
+            ),
         ),
     ),
     Verb(
         "score",
         "score any detector's result files by the official protocol",
         "yolo_ema.options.score:ScoreOptions",
-        "yolo_ema.visdrone.score:score",
+        "yolo_ema.metrics.score:score",
         ("score --annotations annotations/ --results results/ --images images/ --json",),
     ),
     Verb(
@@ -116,13 +137,16 @@ VERBS = (
         "fetch VisDrone, or take what you have, and derive labels from it",
         "yolo_ema.options.data:PrepareOptions",
         "yolo_ema.visdrone.prepare:prepare",
-        ("data prepare visdrone", "data prepare visdrone --source VisDrone2019-DET-val.zip --splits val"),
+        (
+            "data prepare visdrone",
+            "data prepare visdrone --source VisDrone2019-DET-val.zip --splits val",
+        ),
     ),
     Verb(
         "data inspect",
         "tables, plots and a contact sheet of a dataset",
         "yolo_ema.options.data:InspectOptions",
-        "yolo_ema.report.inspection:inspect",
+        "yolo_ema.report.inspect.inspection:inspect",
         ("data inspect datasets/visdrone", "data inspect my.yaml --imgsz 960 --json"),
     ),
     Verb(
@@ -141,7 +165,7 @@ VERBS = (
         "models",
         "list the shipped models",
         "yolo_ema.options.models:ModelsOptions",
-        "yolo_ema.engine.catalog:list_models",
+        "yolo_ema.engine.models.catalog:list_models",
         ("models", "models --json"),
     ),
     Verb(
@@ -163,7 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM, which `timeout`, container stops and service managers send, end a run as cleanly as Ctrl-C does."""
+    """Let SIGTERM, which `timeout`, container stops and service managers send, end a run as cleanly
+    as Ctrl-C does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -198,12 +224,16 @@ def _main(words: list[str]) -> int:
 
 
 def _is_about_a_file(error: Exception) -> bool:
-    """Say whether the system refused a file or folder that it names: no permission, read-only, a file where a folder should be."""
+    """Say whether the system refused a file or folder that it names: no permission, read-only, a
+    file where a folder should be.
+    """
     return isinstance(error, OSError) and error.filename is not None and error.strerror is not None
 
 
 def _without_settings(namespace: argparse.Namespace, unknown: list[str]) -> list[str]:
-    """Give back to the verb's settings the ``key=value`` words that argparse, once past the first of them, doesn't place."""
+    """Give back to the verb's settings the ``key=value`` words that argparse, once past the first
+    of them, doesn't place.
+    """
     if not hasattr(namespace, "settings"):
         return unknown
     placed = [word for word in unknown if "=" in word and not word.startswith("-")]
@@ -217,8 +247,12 @@ def _interrupt(_number: int, _frame: Any) -> None:
 
 def _run(namespace: argparse.Namespace) -> int:
     verb: Verb = namespace.verb
-    options = options_from_namespace(_resolve(verb.options), namespace)  # checked before anything heavy is imported
-    with contextlib.redirect_stdout(sys.stderr):  # stdout carries the result alone, whatever libraries print
+    options = options_from_namespace(
+        _resolve(verb.options), namespace
+    )  # checked before anything heavy is imported
+    with contextlib.redirect_stdout(
+        sys.stderr
+    ):  # stdout carries the result alone, whatever libraries print
         result = _resolve(verb.run)(options)
     print(json.dumps(result.as_json(), allow_nan=False) if namespace.json else result.as_text())  # noqa: T201
     return int(getattr(result, "exit_code", 0))
@@ -231,7 +265,10 @@ def _report(error: Exception, *, debug: bool) -> None:
     if isinstance(error, OSError) and _is_about_a_file(error):
         message = f"{error.filename}: {error.strerror}"
     elif not isinstance(error, YoloEmaError):
-        message = f"unexpected {type(error).__name__}: {message} (this is a fault of yolo-ema's; --debug shows where)"
+        message = (
+            f"unexpected {type(error).__name__}: {message} (this is a fault of yolo-ema's; "
+            f"--debug shows where)"
+        )
     print(f"yolo-ema: error: {message}", file=sys.stderr)  # noqa: T201
 
 
@@ -248,13 +285,19 @@ class _Parser(argparse.ArgumentParser):
         known = [flag for action in self._actions for flag in action.option_strings]
         known += [str(word) for action in self._actions for word in action.choices or ()]
         mistyped = re.search(r"invalid choice: '([^']+)'|unrecognized arguments: (\S+)", message)
-        hint = did_you_mean((mistyped[1] or mistyped[2]).partition("=")[0], known) if mistyped else ""
+        hint = (
+            did_you_mean((mistyped[1] or mistyped[2]).partition("=")[0], known) if mistyped else ""
+        )
         super().error(message + hint)
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Build the parser. Only the verb that was called imports its options, so that ``--help`` answers at once."""
-    parser = _Parser(prog="yolo-ema", description="Drone-view object detection: YOLO with EMA attention.")
+    """Build the parser. Only the verb that was called imports its options, so that ``--help``
+    answers at once.
+    """
+    parser = _Parser(
+        prog="yolo-ema", description="Drone-view object detection: YOLO with EMA attention."
+    )
     parser.add_argument("--version", action="version", version=f"yolo-ema {yolo_ema.__version__}")
     top = parser.add_subparsers(metavar="VERB", required=True)
     groups: dict[str, Any] = {}
@@ -262,9 +305,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     for verb in VERBS:
         group, _, name = verb.words.rpartition(" ")
         if group and group not in groups:
-            groups[group] = top.add_parser(group, help=f"{group}: see 'yolo-ema {group} --help'").add_subparsers(
-                metavar="VERB", required=True
-            )
+            groups[group] = top.add_parser(
+                group, help=f"{group}: see 'yolo-ema {group} --help'"
+            ).add_subparsers(metavar="VERB", required=True)
         place = groups[group] if group else top
         sub = place.add_parser(
             name,
@@ -276,7 +319,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         )
         if called.startswith(verb.words):
             add_arguments(sub, _options_class(verb))
-        sub.add_argument("--json", action="store_true", help="print the result as JSON on stdout, for machines")
+        sub.add_argument(
+            "--json", action="store_true", help="print the result as JSON on stdout, for machines"
+        )
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         sub.set_defaults(verb=verb, parser=sub)
     return parser

@@ -1,27 +1,29 @@
 """Every exception of this project, in one place.
 
     YoloEmaError
-    ├── ConfigError        (ValueError)         an option, setting or YAML is wrong               exit 2
-    ├── ModelError         (ValueError)         a model name or model YAML is wrong               exit 2
-    ├── DataError          (ValueError)         a dataset, annotation or archive is wrong         exit 3
+    ├── ConfigError        (ValueError)         an option, setting or YAML is wrong
+    exit 2 ├── ModelError         (ValueError)         a model name or model YAML is wrong
+        exit 2 ├── DataError          (ValueError)         a dataset, annotation or archive is wrong
+                exit 3
     │   ├── AnnotationError                     a row of an annotation or result file
     │   ├── ArchiveError                        an archive that is unsafe or damaged
     │   └── DataNotFoundError (FileNotFoundError)
-    ├── WeightsError       (ValueError)         a weights file is wrong                           exit 4
-    │   ├── WeightsNotFoundError (FileNotFoundError)
+    ├── WeightsError       (ValueError)         a weights file is wrong
+    exit 4 │   ├── WeightsNotFoundError (FileNotFoundError)
     │   ├── UnsafeWeightsError                  loading it would run code
     │   ├── DamagedWeightsError                 truncated, empty or of another kind
     │   └── TransferError                       too few tensors of it fit the model
-    ├── SourceError        (OSError)            an image, video, camera or stream can't be read   exit 5
-    │   └── SourceRefusedError                  a server says no, so that another try is useless
-    ├── MachineError (RuntimeError)       the machine lacks something                       exit 6
-    │   ├── MissingPackageError (ImportError)   names the extra that brings it
+    ├── SourceError        (OSError)            an image, video, camera or stream can't be read
+    exit 5 │   └── SourceRefusedError                  a server says no, so that another try is
+    useless ├── MachineError (RuntimeError)       the machine lacks something
+    exit 6 │   ├── MissingPackageError (ImportError)   names the extra that brings it
     │   ├── OfflineError                        a download would be needed and is forbidden
     │   └── DiskFullError  (OSError)            names the last good file
-    └── CheckFailedError   (RuntimeError)       a gate refused: parity, demo, transfer            exit 7
+    └── CheckFailedError   (RuntimeError)       a gate refused: parity, demo, transfer
+    exit 7
 
-The command line prints the message in one line and exits with the number at the right; 1 is an error of ours that nobody foresaw,
-130 an interruption.
+The command line prints the message in one line and exits with the number at the right; 1 is an
+error of ours that nobody foresaw, 130 an interruption.
 """
 
 from __future__ import annotations
@@ -146,7 +148,9 @@ class CheckFailedError(YoloEmaError, RuntimeError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string where none is close."""
+    """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string where none is
+    close.
+    """
     likeness, closest = 0.6, ""
     for one in known:  # of equally close names the first: callers list the common ones first
         if (ratio := difflib.SequenceMatcher(a=one, b=str(name)).ratio()) > likeness:

@@ -1,4 +1,6 @@
-"""What the dataset and the transforms assume about Ultralytics' inside; each test is named after the assumption."""
+"""What the dataset and the transforms assume about Ultralytics' inside; each test is named after
+the assumption.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,14 @@ def plain(tmp_path: Path) -> YOLODataset:
         cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), np.full((40, 40, 3), 60, np.uint8))
         (tmp_path / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     args = get_cfg(overrides={"task": "detect", "imgsz": 64})
-    return YOLODataset(str(tmp_path / "images"), imgsz=64, augment=True, hyp=args, data={"names": {0: "a"}}, task="detect")
+    return YOLODataset(
+        str(tmp_path / "images"),
+        imgsz=64,
+        augment=True,
+        hyp=args,
+        data={"names": {0: "a"}},
+        task="detect",
+    )
 
 
 def hyp(**settings):
@@ -50,7 +59,16 @@ def hyp(**settings):
 def test_the_training_pipeline_has_these_steps_in_this_order(plain):
     steps = plain.build_transforms(hyp()).transforms
     kinds = [type(step) for step in steps]
-    assert kinds == [Compose, MixUp, CutMix, Albumentations, RandomHSV, RandomFlip, RandomFlip, Format]
+    assert kinds == [
+        Compose,
+        MixUp,
+        CutMix,
+        Albumentations,
+        RandomHSV,
+        RandomFlip,
+        RandomFlip,
+        Format,
+    ]
     assert [type(step) for step in steps[0].transforms] == [Mosaic, CopyPaste, RandomPerspective]
     other = v8_transforms(plain, 64, hyp(copy_paste_mode="mixup")).transforms[0].transforms
     assert [type(step) for step in other] == [Mosaic, RandomPerspective, CopyPaste]
@@ -100,14 +118,22 @@ def test_an_albumentations_step_that_cannot_be_built_is_left_out_silently():
 
 
 def test_closing_the_mosaic_builds_the_pipeline_anew():
-    assert "self.transforms = self.build_transforms(hyp)" in inspect.getsource(YOLODataset.close_mosaic)
+    assert "self.transforms = self.build_transforms(hyp)" in inspect.getsource(
+        YOLODataset.close_mosaic
+    )
 
 
 def test_names_of_kept_images_are_set_once_after_the_labels_and_before_they_are_used():
     source = inspect.getsource(BaseDataset.__init__)
     assert source.count("self.npy_files = ") == 1
-    assert source.index("self.labels = ") < source.index("self.npy_files = ") < source.index("self.cache_images()")
-    assert source.index("self.set_rectangle()") < source.index("self.npy_files = "), "names follow the order of the labels"
+    assert (
+        source.index("self.labels = ")
+        < source.index("self.npy_files = ")
+        < source.index("self.cache_images()")
+    )
+    assert source.index("self.set_rectangle()") < source.index("self.npy_files = "), (
+        "names follow the order of the labels"
+    )
 
 
 def test_images_of_a_mosaic_are_read_through_the_dataset(plain):
@@ -130,7 +156,9 @@ def test_its_own_dataset_unpickles_a_cache_beside_the_labels(plain, tmp_path):
             return (Path.write_text, (tmp_path / "executed", "boom"))
 
     cache.write_bytes(pickle.dumps(Bomb()))
-    YOLODataset(str(tmp_path / "images"), imgsz=64, hyp=hyp(), data={"names": {0: "a"}}, task="detect")
+    YOLODataset(
+        str(tmp_path / "images"), imgsz=64, hyp=hyp(), data={"names": {0: "a"}}, task="detect"
+    )
     assert (tmp_path / "executed").is_file()
 
 
@@ -145,5 +173,7 @@ def test_class_weights_come_from_cls_pw_and_the_datasets_labels():
 
     assert DEFAULT_CFG_DICT["cls_pw"] == 0.0
     labels = [{"cls": np.array([[0.0], [0.0], [1.0]])}]
-    trainer = SimpleNamespace(train_loader=SimpleNamespace(dataset=SimpleNamespace(labels=labels)), data={"nc": 2})
+    trainer = SimpleNamespace(
+        train_loader=SimpleNamespace(dataset=SimpleNamespace(labels=labels)), data={"nc": 2}
+    )
     assert DetectionTrainer.get_class_counts(trainer).tolist() == [2.0, 1.0]

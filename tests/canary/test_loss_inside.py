@@ -87,8 +87,19 @@ def test_assignment_comes_first_and_the_class_loss_is_bce_of_scores_and_targets(
 def test_anchors_run_level_by_level_and_row_by_row_at_cell_centres():
     from ultralytics.utils.tal import make_anchors
 
-    points, strides = make_anchors([torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 1, 2)], torch.tensor([8.0, 16.0]))
-    assert points.tolist() == [[0.5, 0.5], [1.5, 0.5], [2.5, 0.5], [0.5, 1.5], [1.5, 1.5], [2.5, 1.5], [0.5, 0.5], [1.5, 0.5]]
+    points, strides = make_anchors(
+        [torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 1, 2)], torch.tensor([8.0, 16.0])
+    )
+    assert points.tolist() == [
+        [0.5, 0.5],
+        [1.5, 0.5],
+        [2.5, 0.5],
+        [0.5, 1.5],
+        [1.5, 1.5],
+        [2.5, 1.5],
+        [0.5, 0.5],
+        [1.5, 0.5],
+    ]
     assert strides.flatten().tolist() == [8.0] * 6 + [16.0] * 2
 
 
@@ -101,8 +112,19 @@ def test_the_class_loss_is_divided_by_assigned_scores_alone():
 def test_the_assigner_keeps_its_settings_under_these_names(model):
     assigner = v8DetectionLoss(model, tal_topk=7, tal_topk2=1).assigner
     assert type(assigner) is TaskAlignedAssigner
-    settings = {name: getattr(assigner, name) for name in ("topk", "topk2", "num_classes", "alpha", "beta", "stride", "eps")}
-    assert settings == {"topk": 7, "topk2": 1, "num_classes": 2, "alpha": 0.5, "beta": 6.0, "stride": [8, 16, 32], "eps": 1e-9}
+    settings = {
+        name: getattr(assigner, name)
+        for name in ("topk", "topk2", "num_classes", "alpha", "beta", "stride", "eps")
+    }
+    assert settings == {
+        "topk": 7,
+        "topk2": 1,
+        "num_classes": 2,
+        "alpha": 0.5,
+        "beta": 6.0,
+        "stride": [8, 16, 32],
+        "eps": 1e-9,
+    }
     assert set(settings) <= set(inspect.signature(TaskAlignedAssigner).parameters)
 
 
@@ -115,10 +137,14 @@ def test_checkpoints_are_saved_without_the_criterion():
 
 
 def test_resuming_makes_a_criterion_of_ultralytics_own_within_the_set_up():
-    assert "model.criterion = model.init_criterion()" in inspect.getsource(BaseTrainer.resume_training)
+    assert "model.criterion = model.init_criterion()" in inspect.getsource(
+        BaseTrainer.resume_training
+    )
     assert "self.resume_training(ckpt)" in inspect.getsource(BaseTrainer._setup_train)
 
 
 def test_the_moving_average_is_made_after_class_weights_and_within_the_set_up():
     source = inspect.getsource(BaseTrainer._setup_train)
-    assert source.index("self.set_class_weights()") < source.index("self.ema = ModelEMA(self.model)")
+    assert source.index("self.set_class_weights()") < source.index(
+        "self.ema = ModelEMA(self.model)"
+    )

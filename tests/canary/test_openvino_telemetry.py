@@ -1,4 +1,6 @@
-"""What is assumed about OpenVINO and NNCF: without their package of telemetry they report their use to nobody."""
+"""What is assumed about OpenVINO and NNCF: without their package of telemetry they report their use
+to nobody.
+"""
 
 from __future__ import annotations
 

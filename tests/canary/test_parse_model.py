@@ -1,4 +1,6 @@
-"""What the models rely on in Ultralytics' model parser and loader; each test is named after the assumption."""
+"""What the models rely on in Ultralytics' model parser and loader; each test is named after the
+assumption.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, guess_model_scale, parse_model, yaml_model_load
 from ultralytics.utils import downloads
 
-from yolo_ema.engine.definition import find_definition, shipped_models
-from yolo_ema.engine.registration import build_model, model_yaml
+from yolo_ema.engine.models.definition import find_definition, shipped_models
+from yolo_ema.engine.models.registration import build_model, model_yaml
 
 
 class _Recorder(nn.Module):
@@ -29,13 +31,21 @@ class _Recorder(nn.Module):
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """Parse two rows: a convolution of 16 channels at half the width, and one block registered by a global's name."""
+    """Parse two rows: a convolution of 16 channels at half the width, and one block registered by a
+    global's name.
+    """
     monkeypatch.setattr(tasks, "Recorder", _Recorder, raising=False)
 
     def parse(*arguments):
-        rows = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Recorder", list(arguments)], [-1, 1, "Conv", [32, 3]]]
+        rows = [
+            [-1, 1, "Conv", [16, 3, 2]],
+            [-1, 1, "Recorder", list(arguments)],
+            [-1, 1, "Conv", [32, 3]],
+        ]
         return parse_model(
-            {"nc": 1, "scales": {"s": [1, 0.5, 99]}, "scale": "s", "backbone": rows, "head": []}, ch=3, verbose=False
+            {"nc": 1, "scales": {"s": [1, 0.5, 99]}, "scale": "s", "backbone": rows, "head": []},
+            ch=3,
+            verbose=False,
         )[0]
 
     return parse
@@ -85,7 +95,9 @@ def test_the_scale_is_read_from_the_files_name_alone():
 @pytest.mark.parametrize("stem", shipped_models())
 def test_our_reading_of_the_scale_is_ultralytics_own(stem):
     for scale in "nsmlx":
-        assert guess_model_scale(find_definition(stem.replace("-ema", f"{scale}-ema")).stem) == scale
+        assert (
+            guess_model_scale(find_definition(stem.replace("-ema", f"{scale}-ema")).stem) == scale
+        )
 
 
 def test_a_scale_written_inside_the_file_is_overwritten(tmp_path):
@@ -112,12 +124,18 @@ def test_a_dictionary_is_taken_as_it_is_and_its_nc_holds():
 
 
 def test_the_width_of_the_class_branch_follows_the_number_of_classes():
-    widths = {classes: build_model("yolo11n", classes).model[-1].cv3[0][-1].in_channels for classes in (10, 80, 300)}
+    widths = {
+        classes: build_model("yolo11n", classes).model[-1].cv3[0][-1].in_channels
+        for classes in (10, 80, 300)
+    }
     assert widths == {10: 64, 80: 80, 300: 100}
 
 
 def test_heads_branches_are_lists_by_level_that_end_in_a_convolution():
-    for name, attributes in (("yolo11n", ("cv2", "cv3")), ("yolo26n", ("cv2", "cv3", "one2one_cv2", "one2one_cv3"))):
+    for name, attributes in (
+        ("yolo11n", ("cv2", "cv3")),
+        ("yolo26n", ("cv2", "cv3", "one2one_cv2", "one2one_cv3")),
+    ):
         head = build_model(name).model[-1]
         for attribute in attributes:
             assert len(getattr(head, attribute)) == len(head.stride) == 3
@@ -134,12 +152,18 @@ def test_ultralytics_own_load_goes_by_index_and_keeps_the_wide_class_branch():
     target.load(source, verbose=False)
     assert target.model[-1].cv3[0][-1].in_channels == 80
     plain = build_model("yolo11n", 10)
-    as_they_are = [key for key, tensor in plain.state_dict().items() if tensor.shape == source.state_dict()[key].shape]
+    as_they_are = [
+        key
+        for key, tensor in plain.state_dict().items()
+        if tensor.shape == source.state_dict()[key].shape
+    ]
     assert len(as_they_are) == 448
     plain.load(source, verbose=False)
     given = source.state_dict()
     carried = [
-        key for key, tensor in plain.state_dict().items() if tensor.shape == given[key].shape and torch.equal(tensor, given[key])
+        key
+        for key, tensor in plain.state_dict().items()
+        if tensor.shape == given[key].shape and torch.equal(tensor, given[key])
     ]
     assert len(carried) == 493
     assert plain.model[-1].cv3[0][-1].in_channels == 80

@@ -20,7 +20,11 @@ def test_a_model_is_layers_with_the_sources_of_their_inputs_and_a_list_of_what_t
         wanted = model(x)[0]
         for layer in model.model:
             if layer.f != -1:
-                x = outputs[layer.f] if isinstance(layer.f, int) else [x if n == -1 else outputs[n] for n in layer.f]
+                x = (
+                    outputs[layer.f]
+                    if isinstance(layer.f, int)
+                    else [x if n == -1 else outputs[n] for n in layer.f]
+                )
             x = layer(x)
             outputs.append(x if layer.i in model.save else None)
     np.testing.assert_array_equal(x[0], wanted)
@@ -41,8 +45,15 @@ def test_nms_takes_six_columns_for_boxes_already_chosen():
 
 def test_torch_joins_a_convolution_and_its_activation():
     generator = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(1, 8, 9, 9, generator=generator), torch.randn(4, 8, 3, 3, generator=generator)
+    x, weight = (
+        torch.randn(1, 8, 9, 9, generator=generator),
+        torch.randn(4, 8, 3, 3, generator=generator),
+    )
     bias = torch.randn(4, generator=generator)
     packed = torch.ops.mkldnn._reorder_convolution_weight(weight, [1, 1], [1, 1], [1, 1], 1, None)
-    found = torch.ops.mkldnn._convolution_pointwise(x, packed, bias, [1, 1], [1, 1], [1, 1], 1, "swish", [], "")
-    np.testing.assert_allclose(found, functional.silu(functional.conv2d(x, weight, bias, padding=1)), rtol=1e-4, atol=1e-4)
+    found = torch.ops.mkldnn._convolution_pointwise(
+        x, packed, bias, [1, 1], [1, 1], [1, 1], 1, "swish", [], ""
+    )
+    np.testing.assert_allclose(
+        found, functional.silu(functional.conv2d(x, weight, bias, padding=1)), rtol=1e-4, atol=1e-4
+    )

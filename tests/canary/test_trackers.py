@@ -13,7 +13,7 @@ from ultralytics.trackers.basetrack import TrackState
 from ultralytics.trackers.track import TRACKER_MAP
 from ultralytics.trackers.utils import matching
 
-from yolo_ema.engine.small_object_tracker import SmallObjectSettings, SmallObjectTracker
+from yolo_ema.engine.prediction.small_object_tracker import SmallObjectSettings, SmallObjectTracker
 
 
 def rows(*rows_: list[float]) -> Boxes:
@@ -29,14 +29,30 @@ def test_lap_is_there_so_that_nothing_is_installed_when_matching_starts():
 
 
 def test_the_map_of_trackers_has_a_yaml_for_each_name():
-    assert set(TRACKER_MAP) == {"bytetrack", "botsort", "ocsort", "deepocsort", "fasttrack", "tracktrack"}
+    assert set(TRACKER_MAP) == {
+        "bytetrack",
+        "botsort",
+        "ocsort",
+        "deepocsort",
+        "fasttrack",
+        "tracktrack",
+    }
 
 
 def test_update_calls_the_hooks_that_are_overridden():
     source = inspect.getsource(byte_tracker.BYTETracker.update)
-    for hook in ("multi_predict(strack_pool)", "_pre_first_associate(", "_second_association(", "_unconfirmed_association("):
+    for hook in (
+        "multi_predict(strack_pool)",
+        "_pre_first_associate(",
+        "_second_association(",
+        "_unconfirmed_association(",
+    ):
         assert hook in source
-    assert source.index("multi_predict") < source.index("_pre_first_associate") < source.index("_first_association(")
+    assert (
+        source.index("multi_predict")
+        < source.index("_pre_first_associate")
+        < source.index("_first_association(")
+    )
     assert list(inspect.signature(byte_tracker.BYTETracker._second_association).parameters) == list(
         inspect.signature(SmallObjectTracker._second_association).parameters
     )
@@ -44,7 +60,9 @@ def test_update_calls_the_hooks_that_are_overridden():
 
 def test_a_track_says_row_frame_and_state():
     tracker = small()
-    tracker.update(rows([10, 10, 20, 20, 0.05, 3], [40, 40, 50, 50, 0.9, 3]), np.zeros((100, 100, 3), np.uint8))
+    tracker.update(
+        rows([10, 10, 20, 20, 0.05, 3], [40, 40, 50, 50, 0.9, 3]), np.zeros((100, 100, 3), np.uint8)
+    )
     (track,) = tracker.tracked_stracks
     assert (int(track.idx), track.frame_id, tracker.frame_id, track.state, track.is_activated) == (
         1,
@@ -85,7 +103,13 @@ def test_lost_tracks_age_by_frame_number():
 
 def test_botsort_builds_without_an_appearance_network():
     tracker = bot_sort.BOTSORT(
-        SimpleNamespace(track_buffer=30, gmc_method="none", proximity_thresh=0.5, appearance_thresh=0.8, with_reid=False)
+        SimpleNamespace(
+            track_buffer=30,
+            gmc_method="none",
+            proximity_thresh=0.5,
+            appearance_thresh=0.8,
+            with_reid=False,
+        )
     )
     assert tracker.encoder is None
     assert tracker.gmc.method is None

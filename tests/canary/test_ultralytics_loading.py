@@ -1,4 +1,6 @@
-"""What safe loading, the runtime and the export assume about the insides of Ultralytics and torch."""
+"""What safe loading, the runtime and the export assume about the insides of Ultralytics and
+torch.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,18 @@ from ultralytics.nn import autobackend, tasks
 from ultralytics.nn.modules.head import Detect
 from ultralytics.utils import checks, downloads, nms, patches
 
-from yolo_ema.engine import pickle_gate
+from yolo_ema.engine.weights import pickle_gate
 from yolo_ema.options.export import FORMATS
 
 SOURCE = Path(ultralytics.__file__).parent
 
 
 def files_with(text: str) -> set[str]:
-    return {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if text in path.read_text(encoding="utf-8")}
+    return {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if text in path.read_text(encoding="utf-8")
+    }
 
 
 def test_every_torch_load_goes_through_one_function_that_looks_it_up_when_called():
@@ -33,9 +39,22 @@ def test_every_torch_load_goes_through_one_function_that_looks_it_up_when_called
 
 
 def test_the_loads_that_bypass_safe_loading_are_known():
-    """Stripping the optimizer after training, tuning, and the state for further processes: all through ``torch_load``."""
-    known = {"utils/patches.py", "utils/torch_utils.py", "utils/dist.py", "nn/tasks.py", "engine/trainer.py"}
-    others = {"models/nas/model.py", "models/sam/build.py", "models/sam/build_sam3.py", "models/yolo/depth/calibrate.py"}
+    """Stripping the optimizer after training, tuning, and the state for further processes: all
+    through ``torch_load``.
+    """
+    known = {
+        "utils/patches.py",
+        "utils/torch_utils.py",
+        "utils/dist.py",
+        "nn/tasks.py",
+        "engine/trainer.py",
+    }
+    others = {
+        "models/nas/model.py",
+        "models/sam/build.py",
+        "models/sam/build_sam3.py",
+        "models/yolo/depth/calibrate.py",
+    }
     others |= {"models/yolo/world/train.py", "models/yolo/yoloe/train.py"}
     assert files_with("torch_load(") == known | others
 
@@ -62,12 +81,16 @@ def test_torch_reads_only_the_operations_that_the_gate_follows():
 def test_torch_calls_only_allowed_objects():
     source = inspect.getsource(unpickler.Unpickler.load)
     assert "func not in _get_allowed_globals().values()" in source
-    assert 'hasattr(inst, "__setstate__")' in source  # which an earlier filling could plant: objects are filled once
+    assert (
+        'hasattr(inst, "__setstate__")' in source
+    )  # which an earlier filling could plant: objects are filled once
 
 
 def test_torchs_archive_reader_finds_the_pickle_that_torch_reads():
     assert "PyTorchFileReader" in inspect.getsource(torch.serialization._open_zipfile_reader)
-    assert 'get_record("data.pkl")' in inspect.getsource(torch.serialization.get_unsafe_globals_in_checkpoint)
+    assert 'get_record("data.pkl")' in inspect.getsource(
+        torch.serialization.get_unsafe_globals_in_checkpoint
+    )
 
 
 def test_numpy_scalars_are_pickled_as_kind_and_bytes():
@@ -89,7 +112,9 @@ def test_autobackend_takes_a_module_and_the_head_to_use():
 
 
 def test_prediction_takes_the_head_with_nms_unless_told():
-    assert "end2end=self.args.nms is False" in inspect.getsource(predictor.BasePredictor.setup_model)
+    assert "end2end=self.args.nms is False" in inspect.getsource(
+        predictor.BasePredictor.setup_model
+    )
 
 
 def test_prediction_shrinks_the_input_for_images_of_one_shape():
@@ -117,7 +142,9 @@ def test_the_exporter_writes_beside_the_models_path_and_tells_its_metadata_first
 
 def test_packages_are_installed_only_where_a_flag_of_the_module_says_so():
     assert "if install and AUTOINSTALL:" in inspect.getsource(
-        checks.check_requirements.__wrapped__ if hasattr(checks.check_requirements, "__wrapped__") else checks
+        checks.check_requirements.__wrapped__
+        if hasattr(checks.check_requirements, "__wrapped__")
+        else checks
     )
 
 
@@ -125,4 +152,6 @@ def test_downloads_go_through_the_functions_that_are_refused():
     assert files_with("import download, safe_download") == {"data/utils.py"}
     assert "get_github_assets" in inspect.getsource(downloads.attempt_download_asset)
     others = files_with("import safe_download") - {"utils/downloads.py"}
-    assert all(name.startswith("solutions/") for name in others)  # a room that this project never enters
+    assert all(
+        name.startswith("solutions/") for name in others
+    )  # a room that this project never enters

@@ -1,4 +1,6 @@
-"""What `yolo_ema.engine.trainer` and its neighbours assume about the inside of Ultralytics' trainer, one test per assumption."""
+"""What `yolo_ema.engine.training.trainer` and its neighbours assume about the inside of
+Ultralytics' trainer, one test per assumption.
+"""
 
 from __future__ import annotations
 
@@ -88,11 +90,16 @@ def test_workers_of_a_run_on_several_gpus_are_made_from_class_settings_and_callb
     source = _source(dist.generate_ddp_file)
     assert '"trainer": type(trainer)' in source
     assert '"args": vars(trainer.args)' in source
-    assert 'state["trainer"](cfg=cfg, overrides=state["args"], _callbacks=state["callbacks"])' in source
+    assert (
+        'state["trainer"](cfg=cfg, overrides=state["args"], _callbacks=state["callbacks"])'
+        in source
+    )
 
 
 def test_the_launcher_removes_the_run_folder_of_a_new_run_only():
-    assert "if not trainer.resume:\n        shutil.rmtree(trainer.save_dir)" in _source(dist.generate_ddp_command)
+    assert "if not trainer.resume:\n        shutil.rmtree(trainer.save_dir)" in _source(
+        dist.generate_ddp_command
+    )
 
 
 def test_the_launcher_branch_of_train_checks_rect_and_batch_and_runs_one_command():
@@ -103,17 +110,26 @@ def test_the_launcher_branch_of_train_checks_rect_and_batch_and_runs_one_command
 
 
 def test_the_last_validation_reads_the_data_yaml_again():
-    assert "self.data = check_det_dataset(self.args.data, split=self.args.split)" in _source(BaseValidator.__call__)
+    assert "self.data = check_det_dataset(self.args.data, split=self.args.split)" in _source(
+        BaseValidator.__call__
+    )
     assert "self.dataloader = self.dataloader or" in _source(BaseValidator.__call__)
 
 
 def test_nms_has_a_time_limit_per_image_that_can_be_raised():
-    assert inspect.signature(nms.non_max_suppression).parameters["max_time_img"].default == pytest.approx(0.05)
+    assert inspect.signature(nms.non_max_suppression).parameters[
+        "max_time_img"
+    ].default == pytest.approx(0.05)
 
 
 def test_the_validator_hands_nms_what_ours_hands_it():
     source = _source(DetectionValidator.postprocess)
-    for part in ("multi_label=True", "end2end=self.end2end", "max_det=self.args.max_det", '"extra": x[:, 6:]'):
+    for part in (
+        "multi_label=True",
+        "end2end=self.end2end",
+        "max_det=self.args.max_det",
+        '"extra": x[:, 6:]',
+    ):
         assert part in source
 
 
@@ -145,7 +161,16 @@ def test_fonts_are_looked_for_in_the_settings_folder_before_any_download(monkeyp
 
 @pytest.mark.parametrize(
     "name",
-    ["get_dataset", "setup_model", "get_model", "build_dataset", "get_validator", "_setup_train", "save_metrics", "final_eval"],
+    [
+        "get_dataset",
+        "setup_model",
+        "get_model",
+        "build_dataset",
+        "get_validator",
+        "_setup_train",
+        "save_metrics",
+        "final_eval",
+    ],
 )
 def test_a_method_that_our_trainer_replaces_is_there(name):
     assert callable(getattr(DetectionTrainer, name))

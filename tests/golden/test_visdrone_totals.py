@@ -20,9 +20,13 @@ OFFICIAL = {one.split: one for one in OFFICIAL_TOTALS}
 
 def _archive(shared: Path, split: str) -> dict[str, Annotations]:
     """Parse a split's annotation files inside their archive, in memory."""
-    with tarfile.open(shared / "data" / "annotations" / f"VisDrone2019-DET-{split}-annotations.tar.xz") as archive:
+    with tarfile.open(
+        shared / "data" / "annotations" / f"VisDrone2019-DET-{split}-annotations.tar.xz"
+    ) as archive:
         return {
-            Path(member.name).name: parse_annotations(archive.extractfile(member).read(), member.name)
+            Path(member.name).name: parse_annotations(
+                archive.extractfile(member).read(), member.name
+            )
             for member in archive
             if member.name.endswith(".txt")
         }
@@ -46,7 +50,9 @@ def test_train_holds_343205_boxes_of_which_one_has_no_area(shared: Path) -> None
         ("0000293_03401_d_0000939.txt", 130),
         ("9999985_00000_d_0000020.txt", 12),
     }
-    without_area = np.concatenate([file.category[(file.boxes_ltwh[:, 2:] <= 0).any(axis=1)] for file in files.values()])
+    without_area = np.concatenate(
+        [file.category[(file.boxes_ltwh[:, 2:] <= 0).any(axis=1)] for file in files.values()]
+    )
     assert sorted(without_area) == [0, 0, 4]
 
 
@@ -65,6 +71,11 @@ def test_the_sample_counts_as_a_plain_reading_does(shared: Path) -> None:
         plain: Counter[str] = Counter()
         for file in folder.glob("*.txt"):
             plain.update(row.split(",")[5] for row in file.read_text().split())
-        files = {file.name: parse_annotations(file.read_bytes(), file.name) for file in folder.glob("*.txt")}
+        files = {
+            file.name: parse_annotations(file.read_bytes(), file.name)
+            for file in folder.glob("*.txt")
+        }
         assert len(files) == images
-        assert {str(category): number for category, number in enumerate(_per_category(files)) if number} == plain
+        assert {
+            str(category): number for category, number in enumerate(_per_category(files)) if number
+        } == plain

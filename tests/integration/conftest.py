@@ -1,4 +1,6 @@
-"""What these tests share: weights whose way through the command line can be followed, and a real browser."""
+"""What these tests share: weights whose way through the command line can be followed, and a real
+browser.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from yolo_ema.engine.registration import build_model
+from yolo_ema.engine.models.registration import build_model
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 
 def save_random_weights(path: Path, *, class_bias: float | None = None) -> Path:
-    """Write a checkpoint of random weights, for inputs of 96 pixels, whose class scores lie high enough to be reported.
+    """Write a checkpoint of random weights, for inputs of 96 pixels, whose class scores lie high
+    enough to be reported.
 
     Args:
         path: where to.
-        class_bias: the logit around which the class scores lie; without it the model's own, which is low.
+        class_bias: the logit around which the class scores lie; without it the model's own, which
+            is low.
     """
     torch.manual_seed(0)
     model = build_model("yolo11n-ema", class_count=10)
@@ -46,20 +50,36 @@ def sure_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["wide", "phone"])
 def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Chromium without a window, as a desktop shows pages and as a telephone in dark mode does; keeps console and network logs."""
+    """Chromium without a window, as a desktop shows pages and as a telephone in dark mode does;
+    keeps console and network logs.
+    """
     webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver_path = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    chromium, driver_path = (
+        shutil.which("chromium") or shutil.which("google-chrome"),
+        shutil.which("chromedriver"),
+    )
     if not (chromium and driver_path):
-        pytest.skip("needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+        pytest.skip(
+            "needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
+        )
     width, height = request.param
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", f"--window-size={width},{height}"):
+    for word in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        f"--window-size={width},{height}",
+    ):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     if width < 600:
         options.add_argument("--force-dark-mode")
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 2.0}})
+        options.add_experimental_option(
+            "mobileEmulation",
+            {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 2.0}},
+        )
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
     yield driver
     driver.quit()

@@ -1,4 +1,6 @@
-"""A whole study by the real command line: killed in the middle, gone on with, reported; and what it refuses."""
+"""A whole study by the real command line: killed in the middle, gone on with, reported; and what it
+refuses.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ import pytest
 import torch
 from tiny_dataset import draw_dataset
 
-from yolo_ema.engine.registration import build_model
-from yolo_ema.files import sha256_of
+from yolo_ema.engine.models.registration import build_model
+from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.studies.jobs import Job
 from yolo_ema.studies.runner import run_jobs
 from yolo_ema.studies.spec_reader import read_study
@@ -52,7 +54,17 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-WORDS = ("ablate", "tiny.yaml", "--data", "data/tiny", "--pretrained", "weights.pt", "--offline", "--device", "cpu")
+WORDS = (
+    "ablate",
+    "tiny.yaml",
+    "--data",
+    "data/tiny",
+    "--pretrained",
+    "weights.pt",
+    "--offline",
+    "--device",
+    "cpu",
+)
 
 
 def _start(place: Path, *words: str) -> subprocess.Popen:
@@ -80,7 +92,9 @@ def _child_is_gone(lock: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # a dozen starts of Python with torch, on machines that do other things besides
+@pytest.mark.timeout(
+    1800
+)  # a dozen starts of Python with torch, on machines that do other things besides
 def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
     runs, records = place / "runs" / "ablate" / "tiny", place / "records" / "tiny"
     process = _start(place)
@@ -115,7 +129,12 @@ def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
     assert none["weights_sha256"] == sha256_of(runs / "none-seed3" / "weights" / "last.pt")
     values = {row["arm"]: row["values"]["3"] for row in done.json["rows"] if row["at"] == "64"}
     assert values["ema"] == ema["evaluations"]["64"]["official"]["AP"]
-    assert {Path(path).name for path in done.json["files"]} >= {"table.md", "figures.json", "tiny-pairs.png", "tiny-curves.png"}
+    assert {Path(path).name for path in done.json["files"]} >= {
+        "table.md",
+        "figures.json",
+        "tiny-pairs.png",
+        "tiny-curves.png",
+    }
 
     again = yolo_ema_command(*WORDS, cwd=place)
     assert again.code == 0
@@ -127,14 +146,28 @@ def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
 def test_an_interruption_ends_the_run_cleanly(place, yolo_ema_command):
     process = _start(place, "--runs", "others", "--records", "other-records")
     lock = place / "others" / "tiny" / "none-seed3.lock"
-    _wait(lambda: lock.is_file() and (place / "others" / "tiny" / "none-seed3").is_dir(), process, place)
-    child = int(subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()[0])
-    os.kill(child, signal.SIGSTOP)  # on a quick machine it would end before the second command has begun
-    refused = yolo_ema_command(*WORDS, "--runs", "others", "--records", "other-records", "--only", "none:3", cwd=place)
+    _wait(
+        lambda: lock.is_file() and (place / "others" / "tiny" / "none-seed3").is_dir(),
+        process,
+        place,
+    )
+    child = int(
+        subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+    )
+    os.kill(
+        child, signal.SIGSTOP
+    )  # on a quick machine it would end before the second command has begun
+    refused = yolo_ema_command(
+        *WORDS, "--runs", "others", "--records", "other-records", "--only", "none:3", cwd=place
+    )
     process.send_signal(signal.SIGTERM)
     os.kill(child, signal.SIGCONT)
     assert process.wait(60) == 130
-    assert "none-seed3: stopped; the same command goes on with it" in (place / "err.txt").read_text()
+    assert (
+        "none-seed3: stopped; the same command goes on with it" in (place / "err.txt").read_text()
+    )
     assert _child_is_gone(lock)
     assert refused.code == 7
     assert "another process is at this run" in refused.err
@@ -157,7 +190,9 @@ def test_other_data_and_other_settings_are_refused(place, yolo_ema_command):
     assert "train.nbs was 6 and is 12" in done.err
     done = yolo_ema_command(*WORDS, "--records", "new", cwd=place)
     assert done.code == 2
-    assert "none-seed3 holds a training of this run with other settings_sha256, settings" in done.err
+    assert (
+        "none-seed3 holds a training of this run with other settings_sha256, settings" in done.err
+    )
     spec.write_text(SPEC)
     done = yolo_ema_command("ablate", "tiny.yaml", "--records", "new", "--offline", cwd=place)
     assert done.code == 3
@@ -168,9 +203,25 @@ def test_other_data_and_other_settings_are_refused(place, yolo_ema_command):
 def test_runs_that_fail_don_t_end_the_rest(tmp_path):
     jobs = []
     for number in range(2):
-        train = {"model": f"yolo11n-none{number}", "data": "x", "project": str(tmp_path), "name": f"{number}", "offline": True}
+        train = {
+            "model": f"yolo11n-none{number}",
+            "data": "x",
+            "project": str(tmp_path),
+            "name": f"{number}",
+            "offline": True,
+        }
         budget = {"epochs": 1, "seconds": None, "clock": "process"}
-        job = Job(str(tmp_path / f"{number}"), str(tmp_path / "r.json"), {}, train, budget, "yolo11n", [], "x", "cpu")
+        job = Job(
+            str(tmp_path / f"{number}"),
+            str(tmp_path / "r.json"),
+            {},
+            train,
+            budget,
+            "yolo11n",
+            [],
+            "x",
+            "cpu",
+        )
         job.write()
         jobs.append(job)
     failures = run_jobs(jobs, at_once=2)

@@ -20,8 +20,30 @@ def folder(tmp_path_factory):
 def test_runtimes_take_turns_and_faults_are_rows_of_their_own(folder, yolo_ema_command):
     (folder / "damaged.onnx").write_bytes(b"no network")
     done = yolo_ema_command(
-        *("bench", "--weights", "tiny.pt", "--format", "onnx,engine", "--artifact", "damaged.onnx", "gone.onnx"),
-        *("--imgsz", "96,160", "--images", "0.png", "1.png", "--rounds", "3", "--threads", "1", "--device", "cpu", "--json"),
+        *(
+            "bench",
+            "--weights",
+            "tiny.pt",
+            "--format",
+            "onnx,engine",
+            "--artifact",
+            "damaged.onnx",
+            "gone.onnx",
+        ),
+        *(
+            "--imgsz",
+            "96,160",
+            "--images",
+            "0.png",
+            "1.png",
+            "--rounds",
+            "3",
+            "--threads",
+            "1",
+            "--device",
+            "cpu",
+            "--json",
+        ),
         cwd=folder,
     )
     assert done.code == 0, done.err
@@ -31,8 +53,18 @@ def test_runtimes_take_turns_and_faults_are_rows_of_their_own(folder, yolo_ema_c
     assert (weights["runtime"], onnx["runtime"]) == ("pt", "onnx")
     for one in (weights, onnx):
         assert one["imgsz_hw"] == [96, 160]
-        assert (one["threads"], one["stored_precision"], one["computed_precision"], one["device"]) == (1, "fp32", "fp32", "cpu")
-        assert 0 < one["latency_s"]["network_median"] < one["latency_s"]["median"] <= one["latency_s"]["p95"]
+        assert (
+            one["threads"],
+            one["stored_precision"],
+            one["computed_precision"],
+            one["device"],
+        ) == (1, "fp32", "fp32", "cpu")
+        assert (
+            0
+            < one["latency_s"]["network_median"]
+            < one["latency_s"]["median"]
+            <= one["latency_s"]["p95"]
+        )
         assert len(one["latency_s"]["round_medians"]) == 3
         assert one["peak_memory_bytes"] > one["memory_before_bytes"] > 50e6
         assert one["images_per_s"] > 0
@@ -48,13 +80,28 @@ def test_runtimes_take_turns_and_faults_are_rows_of_their_own(folder, yolo_ema_c
     assert found["hardware"]["cores"] >= 1
     assert found["image_sizes_wh"] == [[320, 192]]
     assert found["recommendation"].startswith("Take ")
-    assert sorted(path.name for path in folder.iterdir()) == ["0.png", "1.png", "damaged.onnx", "tiny.pt"]  # nothing is left
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "0.png",
+        "1.png",
+        "damaged.onnx",
+        "tiny.pt",
+    ]  # nothing is left
 
 
 def test_a_program_is_not_run_unasked_and_the_table_says_so(folder, yolo_ema_command):
     (folder / "tiny.torchscript").write_bytes(b"anything")
     done = yolo_ema_command(
-        *("bench", "--weights", "tiny.pt", "--artifact", "tiny.torchscript", "--imgsz", "96", "--images", "0.png"),
+        *(
+            "bench",
+            "--weights",
+            "tiny.pt",
+            "--artifact",
+            "tiny.torchscript",
+            "--imgsz",
+            "96",
+            "--images",
+            "0.png",
+        ),
         *("--rounds", "1", "--device", "cpu"),
         cwd=folder,
     )
@@ -68,7 +115,18 @@ def test_a_program_is_not_run_unasked_and_the_table_says_so(folder, yolo_ema_com
 def test_where_nothing_runs_the_exit_code_says_so(folder, yolo_ema_command):
     (folder / "empty.pt").write_bytes(b"")
     done = yolo_ema_command(
-        *("bench", "--weights", "empty.pt", "--artifact", "gone.onnx", "--images", "0.png", "--rounds", "1"), cwd=folder
+        *(
+            "bench",
+            "--weights",
+            "empty.pt",
+            "--artifact",
+            "gone.onnx",
+            "--images",
+            "0.png",
+            "--rounds",
+            "1",
+        ),
+        cwd=folder,
     )
     (folder / "empty.pt").unlink()
     assert done.code == 6

@@ -61,13 +61,13 @@ def test_what_the_system_refuses_is_no_fault_of_ours(monkeypatch, capsys):
     def refuse(_options):
         raise FileExistsError(17, "File exists", "boxes")
 
-    monkeypatch.setattr("yolo_ema.engine.detection.detect", refuse)
+    monkeypatch.setattr("yolo_ema.detect.run.detect", refuse)
     assert main(["detect", "x.jpg"]) == 6
     assert capsys.readouterr().err == "yolo-ema: error: boxes: File exists\n"
 
 
 def test_a_fault_of_ours_is_said_to_be_one(monkeypatch, capsys):
-    monkeypatch.setattr("yolo_ema.engine.detection.detect", lambda _options: 1 // 0)
+    monkeypatch.setattr("yolo_ema.detect.run.detect", lambda _options: 1 // 0)
     assert main(["detect", "x.jpg"]) == 1
     assert "unexpected ZeroDivisionError" in capsys.readouterr().err
 
@@ -85,5 +85,11 @@ def test_wrong_options_are_named_together(capsys):
 
 
 def test_the_main_help_is_quick_since_it_imports_nothing_heavy():
-    code = "import sys, yolo_ema.cli; yolo_ema.cli.main(['--help']); sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    code = (
+        "import sys, yolo_ema.cli; yolo_ema.cli.main(['--help']); sys.exit(bool({'torch', "
+        "'numpy'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+        == 0
+    )

@@ -1,4 +1,6 @@
-"""``yolo-ema data`` through the real command line: real files, a server that breaks off, archives that lie."""
+"""``yolo-ema data`` through the real command line: real files, a server that breaks off, archives
+that lie.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from yolo_ema.files import locked
+from yolo_ema.io.atomic_files import locked
 
-NAMES = ("pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus", "motor")
+NAMES = (
+    "pedestrian",
+    "people",
+    "bicycle",
+    "car",
+    "van",
+    "truck",
+    "tricycle",
+    "awning-tricycle",
+    "bus",
+    "motor",
+)
 
 
 def _split(parent: Path, split: str, count: int = 3) -> Path:
@@ -28,7 +41,9 @@ def _split(parent: Path, split: str, count: int = 3) -> Path:
     (folder / "images").mkdir(parents=True)
     (folder / "annotations").mkdir()
     for number in range(count):
-        Image.effect_noise((200, 100), 60 + number).convert("RGB").save(folder / "images" / f"{split}{number}.jpg")
+        Image.effect_noise((200, 100), 60 + number).convert("RGB").save(
+            folder / "images" / f"{split}{number}.jpg"
+        )
         rows = f"10,20,30,40,1,4,0,0\n{number},0,50,60,0,0,0,0\n"
         (folder / "annotations" / f"{split}{number}.txt").write_text(rows)
     return folder
@@ -65,7 +80,9 @@ class Mirror:
                 mirror.asked.append((self.command, name, start))
                 self.send_response(206 if start else 200)
                 if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                    self.send_header(
+                        "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
+                    )
                 self.send_header("Content-Length", str(len(content) - start))
                 self.end_headers()
                 return content[start:]
@@ -91,21 +108,36 @@ class Mirror:
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
     splits = ("train", "val", "test-dev")
-    one = Mirror({f"VisDrone2019-DET-{split}.zip": _zipped(_split(tmp_path / "server", split)) for split in splits})
+    one = Mirror(
+        {
+            f"VisDrone2019-DET-{split}.zip": _zipped(_split(tmp_path / "server", split))
+            for split in splits
+        }
+    )
     yield one
     one.http.shutdown()
     one.http.server_close()
 
 
-def test_fetching_resumes_announces_and_is_done_once(mirror: Mirror, yolo_ema_command, tmp_path: Path) -> None:
+def test_fetching_resumes_announces_and_is_done_once(
+    mirror: Mirror, yolo_ema_command, tmp_path: Path
+) -> None:
     done = yolo_ema_command("data", "prepare", "visdrone", "--mirror", mirror.url, "--json")
     assert done.code == 0, done.err
     splits = done.json["splits"]
-    assert {split: one["images"] for split, one in splits.items()} == {"train": 3, "val": 3, "test-dev": 3}
+    assert {split: one["images"] for split, one in splits.items()} == {
+        "train": 3,
+        "val": 3,
+        "test-dev": 3,
+    }
     assert Path(done.json["data_yaml"]) == tmp_path / "datasets/visdrone/visdrone.yaml"
     for name, content in mirror.archives.items():
         half = len(content) // 2
-        assert [(command, start) for command, one, start in mirror.asked if one == name] == [("HEAD", 0), ("GET", 0), ("GET", half)]
+        assert [(command, start) for command, one, start in mirror.asked if one == name] == [
+            ("HEAD", 0),
+            ("GET", 0),
+            ("GET", half),
+        ]
     # what, how large and under which licence stands before the first transfer
     said = done.err.splitlines()
     terms = next(place for place, line in enumerate(said) if "non-commercial" in line)
@@ -120,7 +152,9 @@ def test_fetching_resumes_announces_and_is_done_once(mirror: Mirror, yolo_ema_co
     assert mirror.asked == []
 
 
-def test_a_pinned_hash_that_does_not_fit_is_refused(mirror: Mirror, yolo_ema_command, tmp_path: Path) -> None:
+def test_a_pinned_hash_that_does_not_fit_is_refused(
+    mirror: Mirror, yolo_ema_command, tmp_path: Path
+) -> None:
     archive = tmp_path / "server" / "VisDrone2019-DET-val.zip"
     pin = f"VisDrone2019-DET-val.zip={'0' * 64}"
     done = yolo_ema_command("data", "prepare", "visdrone", "--source", archive, "--sha256", pin)
@@ -137,11 +171,21 @@ def test_offline_forbids_the_download(yolo_ema_command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "images/../../evil.jpg"])
-def test_an_archive_that_leads_out_is_refused_in_one_line(yolo_ema_command, tmp_path: Path, name: str) -> None:
+def test_an_archive_that_leads_out_is_refused_in_one_line(
+    yolo_ema_command, tmp_path: Path, name: str
+) -> None:
     with zipfile.ZipFile(tmp_path / "VisDrone2019-DET-val.zip", "w") as archive:
         archive.writestr("images/a.jpg", b"x")
         archive.writestr(name, b"evil")
-    done = yolo_ema_command("data", "prepare", "visdrone", "--source", tmp_path / "VisDrone2019-DET-val.zip", "--root", "root")
+    done = yolo_ema_command(
+        "data",
+        "prepare",
+        "visdrone",
+        "--source",
+        tmp_path / "VisDrone2019-DET-val.zip",
+        "--root",
+        "root",
+    )
     assert done.code == 3
     assert done.err.count("\n") == 1
     assert "is refused" in done.err
@@ -156,13 +200,17 @@ def test_anomalies_do_not_stop_it_unless_strict(yolo_ema_command, tmp_path: Path
     assert done.code == 0
     assert f"{notes}, row 2: 3 fields, expected 8" in done.out
     assert f"{notes}, row 3: the box of category 1 is 0x9 pixels" in done.out
-    strict = yolo_ema_command("data", "prepare", "visdrone", "--source", source, "--root", "strict", "--strict")
+    strict = yolo_ema_command(
+        "data", "prepare", "visdrone", "--source", source, "--root", "strict", "--strict"
+    )
     assert strict.code == 3
     assert f"{notes}, row 2" in strict.err
     assert notes.read_text().startswith("10,20,30,40,1,4,0,0,\n1,2,3\n")
 
 
-def test_a_run_killed_at_any_moment_is_finished_by_the_next(yolo_ema_command, tmp_path: Path) -> None:
+def test_a_run_killed_at_any_moment_is_finished_by_the_next(
+    yolo_ema_command, tmp_path: Path
+) -> None:
     source = _split(tmp_path, "val", 150)
     words = ("data", "prepare", "visdrone", "--source", str(source), "--root")
     assert yolo_ema_command(*words, "whole").code == 0
@@ -174,7 +222,11 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(yolo_ema_command, tm
 
     cut_short = 0
     for wanted in (1, 40, 200, 440):
-        run = subprocess.Popen([sys.executable, "-m", "yolo_ema", *words, "torn"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        run = subprocess.Popen(
+            [sys.executable, "-m", "yolo_ema", *words, "torn"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+        )
         while run.poll() is None and len(list((tmp_path / "torn").rglob("*.*"))) < wanted:
             time.sleep(0.002)
         run.kill()
@@ -185,13 +237,17 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(yolo_ema_command, tm
     assert cut_short >= 2
 
 
-def test_a_root_that_another_process_prepares_is_waited_for(yolo_ema_command, tmp_path: Path) -> None:
+def test_a_root_that_another_process_prepares_is_waited_for(
+    yolo_ema_command, tmp_path: Path
+) -> None:
     source, root = _split(tmp_path / "source", "train", 3).parent, tmp_path / "root"
     words = ("data", "prepare", "visdrone", "--source", str(source), "--root", str(root))
     root.mkdir()
     with (tmp_path / "err.txt").open("w+", encoding="utf-8") as said:
         with locked(root / ".lock", pytest.fail):
-            waiting = subprocess.Popen([sys.executable, "-m", "yolo_ema", *words], stdout=subprocess.DEVNULL, stderr=said)
+            waiting = subprocess.Popen(
+                [sys.executable, "-m", "yolo_ema", *words], stdout=subprocess.DEVNULL, stderr=said
+            )
             while "waiting for it" not in Path(said.name).read_text():
                 assert waiting.poll() is None
                 time.sleep(0.05)
@@ -233,7 +289,9 @@ def test_coco_files_become_the_same_layout(yolo_ema_command, tmp_path: Path) -> 
     done = yolo_ema_command(*words, "--json")
     assert done.code == 0, done.err
     assert done.json["splits"]["train"]["boxes_per_class"] == {"boat": 1}
-    assert (tmp_path / "boats/ignored/train/val0.txt").read_text() == "0.750000 0.750000 0.500000 0.500000\n"
+    assert (
+        tmp_path / "boats/ignored/train/val0.txt"
+    ).read_text() == "0.750000 0.750000 0.500000 0.500000\n"
     looked = yolo_ema_command("data", "inspect", "boats", "--no-plots", "--json")
     assert looked.code == 0, looked.err
     assert looked.json["splits"]["train"]["ignored_regions"] == 1
@@ -249,7 +307,9 @@ def test_inspect_takes_a_folder_in_the_official_layout(yolo_ema_command, tmp_pat
     assert done.json["splits"]["train"]["boxes_per_class"]["car"] == 3
     assert done.json["splits"]["val"]["ignored_regions"] == 2
     # 30x40 px in an image of 200x100 is 48x64 at 320
-    assert done.json["splits"]["val"]["box_sizes"]["median_px"] == pytest.approx((48 * 64) ** 0.5, abs=0.01)
+    assert done.json["splits"]["val"]["box_sizes"]["median_px"] == pytest.approx(
+        (48 * 64) ** 0.5, abs=0.01
+    )
     assert all((tmp_path / picture).is_file() for picture in done.json["pictures"])
     gone = yolo_ema_command("data", "inspect", "surfey")
     assert gone.code == 3
@@ -257,9 +317,13 @@ def test_inspect_takes_a_folder_in_the_official_layout(yolo_ema_command, tmp_pat
 
 
 @pytest.mark.realdata
-def test_the_sample_prepares_without_a_false_warning(yolo_ema_command, shared: Path, tmp_path: Path) -> None:
+def test_the_sample_prepares_without_a_false_warning(
+    yolo_ema_command, shared: Path, tmp_path: Path
+) -> None:
     sample = shared / "data" / "visdrone-sample"
-    done = yolo_ema_command("data", "prepare", "visdrone", "--source", sample, "--root", "root", "--json")
+    done = yolo_ema_command(
+        "data", "prepare", "visdrone", "--source", sample, "--root", "root", "--json"
+    )
     assert done.code == 0, done.err
     assert done.err == ""
     assert done.json["anomalies"] == []
@@ -269,28 +333,45 @@ def test_the_sample_prepares_without_a_false_warning(yolo_ema_command, shared: P
             plain.update(int(row.split(",")[5]) for row in file.read_text().split())
         found = done.json["splits"][split]
         assert found["images"] == images
-        assert found["boxes_per_class"] == {name: plain[number] for number, name in enumerate(NAMES, start=1)}
+        assert found["boxes_per_class"] == {
+            name: plain[number] for number, name in enumerate(NAMES, start=1)
+        }
         assert (found["ignored_regions"], found["others"]) == (plain[0], plain[11])
         assert found["official"] == "not an official split: nothing to compare with"
-        written = sum(len(file.read_text().splitlines()) for file in (tmp_path / "root/labels" / split).iterdir())
+        written = sum(
+            len(file.read_text().splitlines())
+            for file in (tmp_path / "root/labels" / split).iterdir()
+        )
         assert written == sum(plain[number] for number in range(1, 11))
-    again = yolo_ema_command("data", "prepare", "visdrone", "--source", sample, "--root", "root", "--json")
+    again = yolo_ema_command(
+        "data", "prepare", "visdrone", "--source", sample, "--root", "root", "--json"
+    )
     assert again.json["up_to_date"] is True
     assert again.json["seconds"] < 2
 
 
 @pytest.mark.realdata
-def test_the_samples_boxes_lie_where_their_rows_say(yolo_ema_command, shared: Path, tmp_path: Path) -> None:
+def test_the_samples_boxes_lie_where_their_rows_say(
+    yolo_ema_command, shared: Path, tmp_path: Path
+) -> None:
     folder = shared / "data" / "visdrone-sample" / "VisDrone2019-DET-val"
-    assert yolo_ema_command("data", "prepare", "visdrone", "--source", folder, "--root", "root").code == 0
+    assert (
+        yolo_ema_command("data", "prepare", "visdrone", "--source", folder, "--root", "root").code
+        == 0
+    )
     for notes in sorted((folder / "annotations").glob("*.txt"))[:20]:
         with Image.open(folder / "images" / f"{notes.stem}.jpg") as image:
             width, height = image.size
         rows = [list(map(int, row.split(",")[:6])) for row in notes.read_text().split()]
-        labels = [list(map(float, row.split())) for row in (tmp_path / "root/labels/val" / notes.name).read_text().splitlines()]
+        labels = [
+            list(map(float, row.split()))
+            for row in (tmp_path / "root/labels/val" / notes.name).read_text().splitlines()
+        ]
         objects = [row for row in rows if 1 <= row[5] <= 10]
         assert len(labels) == len(objects)
-        for (number, x, y, w, h), (left, top, box_width, box_height, _, category) in zip(labels, objects, strict=True):
+        for (number, x, y, w, h), (left, top, box_width, box_height, _, category) in zip(
+            labels, objects, strict=True
+        ):
             assert number == category - 1
             found = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
             assert found == pytest.approx((left, top, box_width, box_height), abs=0.003)
@@ -305,9 +386,16 @@ def test_the_samples_sizes_against_a_plain_count(yolo_ema_command, shared: Path)
             scale = 1280 / max(image.size)
         rows = [list(map(int, row.split(",")[:6])) for row in notes.read_text().split()]
         sizes += [scale * (row[2] * row[3]) ** 0.5 for row in rows if 1 <= row[5] <= 10]
-    assert yolo_ema_command("data", "prepare", "visdrone", "--source", folder, "--root", "root").code == 0
-    looked = yolo_ema_command("data", "inspect", "root", "--imgsz", "1280", "--no-plots", "--no-duplicates", "--json")
+    assert (
+        yolo_ema_command("data", "prepare", "visdrone", "--source", folder, "--root", "root").code
+        == 0
+    )
+    looked = yolo_ema_command(
+        "data", "inspect", "root", "--imgsz", "1280", "--no-plots", "--no-duplicates", "--json"
+    )
     found = looked.json["splits"]["val"]["box_sizes"]
     assert found["median_px"] == pytest.approx(sorted(sizes)[len(sizes) // 2], abs=0.02)
     for edge in (8, 16, 32):
-        assert found[f"below_{edge}_px"] == pytest.approx(100 * sum(size < edge - 1e-6 for size in sizes) / len(sizes), abs=0.006)
+        assert found[f"below_{edge}_px"] == pytest.approx(
+            100 * sum(size < edge - 1e-6 for size in sizes) / len(sizes), abs=0.006
+        )

@@ -1,4 +1,6 @@
-"""The processes of a run on several GPUs, on the CPU: made from a script in a fresh interpreter, and two of them over gloo."""
+"""The processes of a run on several GPUs, on the CPU: made from a script in a fresh interpreter,
+and two of them over gloo.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +24,27 @@ import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
 
 from ultralytics.utils import DEFAULT_CFG_DICT, dist
 
-from yolo_ema.engine import trainer as trainer_module
-from yolo_ema.engine import training
-from yolo_ema.engine.loading import load_checkpoint, load_model
-from yolo_ema.engine.registration import build_model
-from yolo_ema.engine.run_settings import RUN_KEY, RunSettings
-from yolo_ema.engine.trainer import EmaTrainer
-from yolo_ema.engine.worker_errors import place_for_errors, told_to_starter
+from yolo_ema.engine.models.registration import build_model
+from yolo_ema.engine.setup.worker_errors import place_for_errors, told_to_starter
+from yolo_ema.engine.training import train as training
+from yolo_ema.engine.training import trainer as trainer_module
+from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
+from yolo_ema.engine.training.trainer import EmaTrainer
+from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 from yolo_ema.errors import ConfigError, DataError, DiskFullError, MachineError, OfflineError
 from yolo_ema.nn import EfficientMultiScaleAttention
 from yolo_ema.options.drone import DroneOptions
 
-_RUN = RunSettings(DroneOptions(nwd=0.25, augment=("haze",)), command="yolo-ema train", loggers=("none",), offline=True)
+_RUN = RunSettings(
+    DroneOptions(nwd=0.25, augment=("haze",)),
+    command="yolo-ema train",
+    loggers=("none",),
+    offline=True,
+)
 
-# What Ultralytics does for GPUs, done for two CPU processes: gloo in place of NCCL, no device numbers, a sum in place of gloo's
-# missing average, and the CPU where the last validation asks for the GPU that is this process's own.
+# What Ultralytics does for GPUs, done for two CPU processes: gloo in place of NCCL, no device
+# numbers, a sum in place of gloo's missing average, and the CPU where the last validation asks for
+# the GPU that is this process's own.
 _PAIR = '''
 """A trainer whose two processes compute on the CPU."""
 import errno
@@ -46,9 +54,9 @@ from unittest import mock
 import torch
 from torch import distributed as dist
 
-from yolo_ema.engine import checkpoints
-from yolo_ema.engine.trainer import EmaTrainer
-from yolo_ema.files import disk_full_is_clear
+from yolo_ema.engine.weights import checkpoints
+from yolo_ema.engine.training.trainer import EmaTrainer
+from yolo_ema.io.atomic_files import disk_full_is_clear
 from ultralytics.nn.autobackend import AutoBackend
 
 write_bytes = checkpoints.write_bytes
@@ -131,7 +139,10 @@ def _overrides(folder: Path) -> dict:
 
 def _check(run: Path) -> None:
     loaded = load_model(run / "weights" / "last.pt")
-    assert sum(isinstance(module, EfficientMultiScaleAttention) for module in loaded.model.modules()) == 5
+    assert (
+        sum(isinstance(module, EfficientMultiScaleAttention) for module in loaded.model.modules())
+        == 5
+    )
     record = json.loads((run / "run.json").read_text())
     assert record["drone"]["nwd"] == 0.25
     assert record["drone"]["augment"] == ["haze"]
@@ -150,8 +161,12 @@ def script(tmp_path, monkeypatch):
     assert not Path(file).exists()
 
 
-def test_a_worker_made_from_its_script_in_a_fresh_process_knows_ema_and_the_drone_options(script, tmp_path):
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_a_worker_made_from_its_script_in_a_fresh_process_knows_ema_and_the_drone_options(
+    script, tmp_path
+):
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     _check(tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "weights" / "last.pt")["epoch"] == -1
@@ -167,7 +182,9 @@ class _Starter(EmaTrainer):
 
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
-    """The settings of a run on a pair of CPU processes, which `training._run` starts and waits for."""
+    """The settings of a run on a pair of CPU processes, which `training._run` starts and waits
+    for.
+    """
     (tmp_path / "pair_trainer.py").write_text(_PAIR)
     overrides = _overrides(tmp_path) | {"max_det": 1}
     with (tmp_path / "tiny" / "labels" / "train" / "001.txt").open("a") as labels:
@@ -175,15 +192,29 @@ def pair(tmp_path, monkeypatch):
 
     def command(_):
         script = tmp_path / "worker.py"
-        script.write_text(f"from pair_trainer import PairTrainer\nPairTrainer(overrides={overrides!r}).train()\n")
+        script.write_text(
+            f"from pair_trainer import PairTrainer\nPairTrainer(overrides={overrides!r}).train()\n"
+        )
         port = str(dist.find_free_network_port())
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
+        launcher = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            "2",
+            "--master_port",
+            port,
+        ]
         return [*launcher, str(script)], str(script)
 
     monkeypatch.setattr(trainer_module, "generate_ddp_command", command)
     monkeypatch.setattr(trainer_module, "ddp_cleanup", lambda *_: None)
     monkeypatch.setattr(training, "EmaTrainer", _Starter)
-    for name, value in {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1", "YOLO_EMA_THREADS": "1"}.items():
+    for name, value in {
+        "PYTHONPATH": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+        "YOLO_EMA_THREADS": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     return overrides
 
@@ -200,25 +231,38 @@ def test_two_processes_train_one_model_and_the_result_is_theirs(pair, tmp_path):
     assert record["status"] == "finished"
     full = record["images_at_limit"]
     assert (full["max_det"], full["count"]) == (1, 4)  # two in each process
-    assert sorted(Path(image).name for image in full["images"]) == ["000.jpg", "001.jpg", "002.jpg", "003.jpg"]
+    assert sorted(Path(image).name for image in full["images"]) == [
+        "000.jpg",
+        "001.jpg",
+        "002.jpg",
+        "003.jpg",
+    ]
     assert record["data"]["left_out"] == {"train": 1, "val": 0}
 
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_in_a_worker_is_one_clear_error(pair, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("DISK_IS_FULL_AT", "last.pt")
-    with pytest.raises(DiskFullError, match=r"disk full while writing .*last.pt; no partial file is left.*start again"):
+    with pytest.raises(
+        DiskFullError,
+        match=r"disk full while writing .*last.pt; no partial file is left.*start again",
+    ):
         training._run(pair)
     assert "DiskFullError" not in capfd.readouterr().err  # no worker shows a traceback of it
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize(
-    "error", [DiskFullError("disk full while writing a"), DataError("ümlaut\nand lines"), OfflineError("x" * 9999)]
+    "error",
+    [
+        DiskFullError("disk full while writing a"),
+        DataError("ümlaut\nand lines"),
+        OfflineError("x" * 9999),
+    ],
 )
 def test_what_a_worker_tells_is_the_error_of_the_run(error):
     program = (
-        "from yolo_ema.engine.worker_errors import told_to_starter\n"
+        "from yolo_ema.engine.setup.worker_errors import told_to_starter\n"
         "from yolo_ema import errors\n"
         f"with told_to_starter(): raise errors.{type(error).__name__}({str(error)!r})"
     )
@@ -252,7 +296,15 @@ def _planted(folder: Path, **more) -> Path:
     last.parent.mkdir(parents=True)
     run = RunSettings(DroneOptions(nwd=0.25), trust=True, offline=False).as_dict()
     settings = {**DEFAULT_CFG_DICT, **_overrides(folder), "epochs": 5, RUN_KEY: run, **more}
-    torch.save({"epoch": 1, "ema": build_model("yolo11n-ema", 2).half(), "optimizer": None, "train_args": settings}, last)
+    torch.save(
+        {
+            "epoch": 1,
+            "ema": build_model("yolo11n-ema", 2).half(),
+            "optimizer": None,
+            "train_args": settings,
+        },
+        last,
+    )
     return last
 
 
@@ -262,7 +314,9 @@ def test_a_checkpoint_does_not_vouch_for_itself(tmp_path):
     assert trainer.run_settings.drone.nwd == 0.25
     assert (trainer.run_settings.trust, trainer.run_settings.offline) == (False, True)
     assert trainer.args.yolo_ema["trust"] is False
-    planned = EmaTrainer(overrides={**_overrides(tmp_path / "other"), RUN_KEY: RunSettings(trust=True).as_dict()})
+    planned = EmaTrainer(
+        overrides={**_overrides(tmp_path / "other"), RUN_KEY: RunSettings(trust=True).as_dict()}
+    )
     assert planned.run_settings.trust  # what the user says holds
 
 
@@ -284,7 +338,10 @@ def test_a_worker_that_fails_ends_the_run_with_an_error(capfd):
 
 def test_an_interruption_ends_the_workers_too(tmp_path):
     pid_file = tmp_path / "pid"
-    worker = f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    worker = (
+        f"import os, pathlib, time; "
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
 
     def interrupt():
         while not (pid_file.exists() and pid_file.read_text()):
@@ -292,7 +349,9 @@ def test_an_interruption_ends_the_workers_too(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job is born deaf to it
     try:
         thread.start()
         with pytest.raises(KeyboardInterrupt):
@@ -307,5 +366,8 @@ def test_an_interruption_ends_the_workers_too(tmp_path):
 def test_run_settings_come_back_from_what_a_checkpoint_holds():
     plain = json.loads(json.dumps(_RUN.as_dict()))
     assert RunSettings.from_dict(plain) == _RUN
-    assert RunSettings.from_dict({**plain, "later": 1, "drone": {**plain["drone"], "newer": 2}}) == _RUN
+    assert (
+        RunSettings.from_dict({**plain, "later": 1, "drone": {**plain["drone"], "newer": 2}})
+        == _RUN
+    )
     assert RunSettings.from_dict({}) == RunSettings()

@@ -1,4 +1,6 @@
-"""The demo, much shortened: every step runs, what it names is there, and too little learned ends in exit code 7."""
+"""The demo, much shortened: every step runs, what it names is there, and too little learned ends in
+exit code 7.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from yolo_ema.engine.validation import Evidence
 from yolo_ema.errors import CheckFailedError, ConfigError
+from yolo_ema.evaluate.validation import Evidence
 from yolo_ema.options.demo import DemoOptions
 from yolo_ema.report.demo import _check_learned
 from yolo_ema.scenes import CLASS_NAMES
@@ -19,8 +21,11 @@ SHORT = ("demo", "--scenes", 8, "--val-scenes", 6, "--epochs", 1, "--frames", 2,
 
 @pytest.mark.slow
 def test_the_whole_way(yolo_ema_command, tmp_path):
-    # Long enough for the boxes to depend on what is seen: else there is nothing to compare the ONNX file by, and it is refused.
-    done = yolo_ema_command(*SHORT, "--scenes", 40, "--epochs", 6, "--least-ap50", 0, "--out", "out", "--json")
+    # Long enough for the boxes to depend on what is seen: else there is nothing to compare the ONNX
+    # file by, and it is refused.
+    done = yolo_ema_command(
+        *SHORT, "--scenes", 40, "--epochs", 6, "--least-ap50", 0, "--out", "out", "--json"
+    )
     assert done.code == 0, done.err
     result = done.json
     assert set(result["seconds"]) == {"draw", "prepare", "train", "validate", "detect", "export"}
@@ -47,7 +52,9 @@ def test_too_little_learned_is_an_error(yolo_ema_command):
 
 
 def evidence(rows: np.ndarray) -> Evidence:
-    return Evidence(CLASS_NAMES, {"a": Path("a.jpg")}, {"a": (320, 320)}, {"a": rows}, {"a": np.empty((0, 6))})
+    return Evidence(
+        CLASS_NAMES, {"a": Path("a.jpg")}, {"a": (320, 320)}, {"a": rows}, {"a": np.empty((0, 6))}
+    )
 
 
 def truth(side: float, categories=range(1, 11)) -> np.ndarray:

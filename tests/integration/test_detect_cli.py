@@ -1,4 +1,6 @@
-"""``yolo-ema detect`` and `Detector` on real files, with a network of random weights: what is tested is the way of the boxes."""
+"""``yolo-ema detect`` and `Detector` on real files, with a network of random weights: what is
+tested is the way of the boxes.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from ultralytics.engine.results import Results
 
 from yolo_ema import Detector
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError
-from yolo_ema.footage.video import VideoReader
-from yolo_ema.footage.video_writer import VideoWriter
+from yolo_ema.media.sinks.video_writer import VideoWriter
+from yolo_ema.media.sources.video import VideoReader
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 CONF = "0.0001"
@@ -36,9 +38,14 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_images_and_video_to_copies_and_json_lines(yolo_ema_command, weights, footage, tmp_path):
-    done = yolo_ema_command("detect", footage, "--weights", weights, "--out", tmp_path / "out", "--conf", CONF)
+    done = yolo_ema_command(
+        "detect", footage, "--weights", weights, "--out", tmp_path / "out", "--conf", CONF
+    )
     assert done.code == 0, done.err
-    lines = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()
+    ]
     assert [(Path(line["source"]).name, line["frame"]) for line in lines] == [
         ("a.jpg", 0),
         ("b.png", 0),
@@ -52,24 +59,36 @@ def test_images_and_video_to_copies_and_json_lines(yolo_ema_command, weights, fo
         assert one["class"] == CLASS_NAMES[one["class_id"]]
         assert float(CONF) <= one["score"] <= 1
         assert 0 <= one["box_xyxy"][0] <= one["box_xyxy"][2] <= 120
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.jpg", "b.png", "c.mp4", "detections.jsonl"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "a.jpg",
+        "b.png",
+        "c.mp4",
+        "detections.jsonl",
+    }
     assert len(list(VideoReader(tmp_path / "out" / "c.mp4"))) == 5
     assert "total" in done.out
 
 
 def test_without_out_every_run_gets_a_fresh_folder(yolo_ema_command, weights, footage, tmp_path):
-    results = [yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--json").json for _ in range(2)]
+    results = [
+        yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--json").json
+        for _ in range(2)
+    ]
     assert [one["out"] for one in results] == ["runs/detect", "runs/detect-2"]
     assert (tmp_path / "runs" / "detect-2" / "a.jpg").is_file()
 
 
 def test_a_run_that_is_refused_leaves_no_folder(yolo_ema_command, weights, footage, tmp_path):
-    done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--count-line", "bad")
+    done = yolo_ema_command(
+        "detect", footage / "a.jpg", "--weights", weights, "--count-line", "bad"
+    )
     assert done.code == 2
     assert not list(tmp_path.glob("runs/*"))
 
 
-def test_a_damaged_source_is_named_and_the_others_go_on(yolo_ema_command, weights, footage, tmp_path):
+def test_a_damaged_source_is_named_and_the_others_go_on(
+    yolo_ema_command, weights, footage, tmp_path
+):
     folder = tmp_path / "mixed"
     folder.mkdir()
     whole = (footage / "a.jpg").read_bytes()
@@ -82,7 +101,9 @@ def test_a_damaged_source_is_named_and_the_others_go_on(yolo_ema_command, weight
     assert [one["frames"] for one in done.json["sources"]] == [0, 1, 0]
 
 
-def test_a_file_that_is_no_image_is_named_without_talk_of_packages(yolo_ema_command, weights, tmp_path):
+def test_a_file_that_is_no_image_is_named_without_talk_of_packages(
+    yolo_ema_command, weights, tmp_path
+):
     (tmp_path / "noise.jpg").write_bytes(b"no image at all" * 20)
     done = yolo_ema_command("detect", "noise.jpg", "--weights", weights)
     assert done.code == 5
@@ -101,23 +122,44 @@ def test_how_pictures_are_tracked_is_said(yolo_ema_command, weights, footage, tm
     (tmp_path / "flight").mkdir()
     for number in range(2):
         shutil.copy(footage / "a.jpg", tmp_path / "flight" / f"{number}.jpg")
-    said = "identities are asked for: the pictures in flight are frames of a sequence, 30 a second (--fps)"
+    said = (
+        "identities are asked for: the pictures in flight are frames of a sequence, 30 a "
+        "second "
+        "(--fps)"
+    )
     assert said in yolo_ema_command("detect", "flight", "--weights", weights, "--save", "mot").err
-    assert said not in yolo_ema_command("detect", "flight", "--weights", weights, "--save", "mot", "--track").err
+    assert (
+        said
+        not in yolo_ema_command(
+            "detect", "flight", "--weights", weights, "--save", "mot", "--track"
+        ).err
+    )
     alone = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--save", "mot")
-    assert f"no identities, counts or MOT files of {footage / 'a.jpg'}: a picture that is alone" in alone.err
+    assert (
+        f"no identities, counts or MOT files of {footage / 'a.jpg'}: a picture that is alone"
+        in alone.err
+    )
 
 
 def test_a_frame_that_reaches_max_det_is_named(yolo_ema_command, weights, footage):
-    done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--conf", CONF, "--max-det", 3)
+    done = yolo_ema_command(
+        "detect", footage / "a.jpg", "--weights", weights, "--conf", CONF, "--max-det", 3
+    )
     assert "max_det reached in" in done.out
     assert "frames 0" in done.out
 
 
 def test_the_same_input_gives_the_same_bytes(yolo_ema_command, weights, footage, tmp_path):
     for out in ("one", "two"):
-        assert yolo_ema_command("detect", footage, "--weights", weights, "--out", tmp_path / out, "--conf", CONF).code == 0
-    assert (tmp_path / "one" / "detections.jsonl").read_bytes() == (tmp_path / "two" / "detections.jsonl").read_bytes()
+        assert (
+            yolo_ema_command(
+                "detect", footage, "--weights", weights, "--out", tmp_path / out, "--conf", CONF
+            ).code
+            == 0
+        )
+    assert (tmp_path / "one" / "detections.jsonl").read_bytes() == (
+        tmp_path / "two" / "detections.jsonl"
+    ).read_bytes()
 
 
 class TestDetector:
@@ -127,7 +169,10 @@ class TestDetector:
 
     def test_arrays_paths_and_lists_give_ultralytics_results(self, detector, footage):
         image = cv2.imread(str(footage / "a.jpg"))
-        one, (first, second) = detector.detect(image), detector.detect([footage / "a.jpg", str(footage / "b.png")])
+        one, (first, second) = (
+            detector.detect(image),
+            detector.detect([footage / "a.jpg", str(footage / "b.png")]),
+        )
         assert isinstance(one, Results)
         torch.testing.assert_close(one.boxes.data, first.boxes.data)
         assert second.path == str(footage / "b.png")
@@ -140,7 +185,9 @@ class TestDetector:
         assert frames[0].orig_shape == (64, 96)
 
     def test_classes_by_name(self, weights, footage, detector):
-        wanted = Detector(weights, conf=float(CONF), classes=("car", "bus")).detect(footage / "a.jpg")
+        wanted = Detector(weights, conf=float(CONF), classes=("car", "bus")).detect(
+            footage / "a.jpg"
+        )
         every = detector.detect(footage / "a.jpg")
         assert {every.names[int(one)] for one in every.boxes.cls} - {"car", "bus"}
         assert {wanted.names[int(one)] for one in wanted.boxes.cls} <= {"car", "bus"}
@@ -149,15 +196,24 @@ class TestDetector:
 
     @pytest.mark.parametrize(
         "image",
-        [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 4), np.uint8)],
+        [
+            np.zeros((4, 4), np.uint8),
+            np.zeros((4, 4, 3), np.float32),
+            np.zeros((0, 4, 3), np.uint8),
+            np.zeros((4, 4, 4), np.uint8),
+        ],
     )
     def test_another_shape_or_type_is_refused(self, detector, image):
         with pytest.raises(SourceError, match=r"expected \(H, W, 3\) uint8"):
             detector.detect(image)
 
-    @pytest.mark.parametrize("image", [torch.zeros(4, 4, 3, dtype=torch.uint8), None, 7, b"a.jpg", [None]])
+    @pytest.mark.parametrize(
+        "image", [torch.zeros(4, 4, 3, dtype=torch.uint8), None, 7, b"a.jpg", [None]]
+    )
     def test_what_is_no_image_at_all_is_refused(self, detector, image):
-        with pytest.raises(SourceError, match=r"is given; expected an array .* a path, or a list of these"):
+        with pytest.raises(
+            SourceError, match=r"is given; expected an array .* a path, or a list of these"
+        ):
             detector.detect(image)
 
     def test_arrays_that_lie_in_memory_in_another_way_give_the_same(self, detector, footage):
@@ -175,7 +231,7 @@ class TestDetector:
             asked.append(given)
             return []
 
-        monkeypatch.setattr("yolo_ema.engine.detector.open_sources", no_sources)
+        monkeypatch.setattr("yolo_ema.detect.detector.open_sources", no_sources)
         assert list(detector.stream(0)) == list(detector.stream([0, "b.mp4"])) == []
         assert asked == [["0"], ["0", "b.mp4"]]
 
@@ -198,7 +254,7 @@ class TestDetector:
             detector.detect(footage / "c.mp4")
 
     def test_missing_weights_name_the_command(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("yolo_ema.engine.detector.weights_dir", lambda: tmp_path)
+        monkeypatch.setattr("yolo_ema.detect.detector.weights_dir", lambda: tmp_path)
         with pytest.raises(WeightsNotFoundError, match="yolo-ema train"):
             Detector()
 
@@ -214,7 +270,15 @@ def test_real_footage(yolo_ema_command, shared, tmp_path):
                 break
             writer.write(image)
     done = yolo_ema_command(
-        "detect", clip, "--weights", shared / "weights" / "yolo11n_coco_from_int8.pt", "--out", "out", "--json", "--conf", "0.2"
+        "detect",
+        clip,
+        "--weights",
+        shared / "weights" / "yolo11n_coco_from_int8.pt",
+        "--out",
+        "out",
+        "--json",
+        "--conf",
+        "0.2",
     )
     assert done.code == 0, done.err
     assert done.json["sources"][0]["frames"] == 6

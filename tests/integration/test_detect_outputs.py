@@ -1,4 +1,6 @@
-"""``yolo-ema detect``: what is written, counted and shown, and how it ends, with a network of random weights."""
+"""``yolo-ema detect``: what is written, counted and shown, and how it ends, with a network of
+random weights.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ from misbehaving_servers import HttpServer, never_answers, plays
 
 from yolo_ema import Detector
 from yolo_ema.errors import SourceError
-from yolo_ema.footage.video import VideoReader
-from yolo_ema.footage.video_writer import VideoWriter
+from yolo_ema.media.sinks.video_writer import VideoWriter
+from yolo_ema.media.sources.video import VideoReader
 from yolo_ema.options.detect import SAVED_KINDS
 
 CONF = "0.0001"
@@ -47,7 +49,10 @@ def _clip(path: Path, frames: int, image_wh: tuple[int, int] = (96, 64)) -> Path
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("footage")
-    assert cv2.imwrite(str(folder / "a.jpg"), np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8))
+    assert cv2.imwrite(
+        str(folder / "a.jpg"),
+        np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8),
+    )
     _clip(folder / "c.mp4", 5)
     return folder
 
@@ -61,7 +66,10 @@ def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, fo
     for kind, paths in done.json["files"].items():
         assert paths, kind
         assert all((tmp_path / path).exists() for path in paths), kind
-    named = {kind: [Path(path).name for path in done.json["files"][kind]] for kind in ("jsonl", "csv", "coco", "visdrone", "yolo")}
+    named = {
+        kind: [Path(path).name for path in done.json["files"][kind]]
+        for kind in ("jsonl", "csv", "coco", "visdrone", "yolo")
+    }
     assert named == {
         "jsonl": ["detections.jsonl"],
         "csv": ["detections.csv"],
@@ -69,30 +77,62 @@ def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, fo
         "visdrone": ["visdrone"],
         "yolo": ["yolo"],
     }
-    lines = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
-    assert all("track_id" not in one for one in lines[0]["detections"])  # a picture has no identities
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()
+    ]
+    assert all(
+        "track_id" not in one for one in lines[0]["detections"]
+    )  # a picture has no identities
     identities = [{one["track_id"] for one in line["detections"]} - {None} for line in lines[1:]]
     assert identities[-1] & identities[-2]
 
 
 def test_a_folder_of_pictures_is_tracked_as_one_sequence(yolo_ema_command, weights, tmp_path):
-    """Pictures of one size keep their identities; behind another size, and of the second folder, they are new ones."""
+    """Pictures of one size keep their identities; behind another size, and of the second folder,
+    they are new ones.
+    """
     rng = np.random.default_rng(0)
-    large, small = (rng.integers(0, 255, shape, dtype=np.uint8) for shape in ((64, 96, 3), (48, 64, 3)))
+    large, small = (
+        rng.integers(0, 255, shape, dtype=np.uint8) for shape in ((64, 96, 3), (48, 64, 3))
+    )
     for folder, pictures in (("one", [large] * 9 + [small] * 4), ("two", [large] * 2)):
         (tmp_path / "flight" / folder).mkdir(parents=True)
         for number, image in enumerate(pictures, start=1):
             assert cv2.imwrite(str(tmp_path / "flight" / folder / f"{number}.png"), image)
     kinds = "annotated,jsonl,mot,visdrone-mot,visdrone,yolo,coco"
-    words = ("--track", "--fps", 12.5, "--conf", CONF, "--max-det", 20, "--save", kinds, "--out", "out", "--json")
+    words = (
+        "--track",
+        "--fps",
+        12.5,
+        "--conf",
+        CONF,
+        "--max-det",
+        20,
+        "--save",
+        kinds,
+        "--out",
+        "out",
+        "--json",
+    )
     done = yolo_ema_command("detect", "flight", "--weights", weights, *words)
     assert done.code == 0, done.err
     one, two = str(Path("flight", "one")), str(Path("flight", "two"))
-    assert [(each["source"], each["frames"]) for each in done.json["sources"]] == [(one, 13), (two, 2)]
-    lines = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
+    assert [(each["source"], each["frames"]) for each in done.json["sources"]] == [
+        (one, 13),
+        (two, 2),
+    ]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()
+    ]
     first = [line for line in lines if line["source"] == one]
-    assert [(line["frame"], line["time_s"]) for line in first] == [(index, index * 0.08) for index in range(13)]
-    assert [line["picture"] for line in first] == [str(Path(one, f"{number}.png")) for number in range(1, 14)]
+    assert [(line["frame"], line["time_s"]) for line in first] == [
+        (index, index * 0.08) for index in range(13)
+    ]
+    assert [line["picture"] for line in first] == [
+        str(Path(one, f"{number}.png")) for number in range(1, 14)
+    ]
     seen = [{each["track_id"] for each in line["detections"]} - {None} for line in first]
     assert seen[1] & seen[2] & seen[8]
     assert seen[9]
@@ -101,37 +141,71 @@ def test_a_folder_of_pictures_is_tracked_as_one_sequence(yolo_ema_command, weigh
 
 
 def _files_of_sequences(out: Path, one: str) -> None:
-    numbers = [f"one_{number}" for number in (1, 2)] + [str(number) for number in range(3, 14)] + ["two_1", "two_2"]
-    assert sorted(path.name for path in out.glob("*.png")) == sorted(f"{stem}.png" for stem in numbers)
+    numbers = (
+        [f"one_{number}" for number in (1, 2)]
+        + [str(number) for number in range(3, 14)]
+        + ["two_1", "two_2"]
+    )
+    assert sorted(path.name for path in out.glob("*.png")) == sorted(
+        f"{stem}.png" for stem in numbers
+    )
     assert sorted(path.stem for path in (out / "yolo" / "labels").iterdir()) == sorted(numbers)
     for kind in ("mot", "visdrone-mot", "visdrone"):
         assert sorted(path.name for path in (out / kind).iterdir()) == ["one.txt", "two.txt"], kind
-        frames = [int(row.split(",")[0]) for row in (out / kind / "one.txt").read_text().splitlines()]
+        frames = [
+            int(row.split(",")[0]) for row in (out / kind / "one.txt").read_text().splitlines()
+        ]
         assert frames == sorted(frames)
         assert set(frames) <= set(range(1, 14))
         assert 13 in frames
     images = json.loads((out / "coco.json").read_text())["images"]
-    assert [(image["file_name"], image["frame"]) for image in images[:2]] == [(str(Path(one, f"{n}.png")), n - 1) for n in (1, 2)]
+    assert [(image["file_name"], image["frame"]) for image in images[:2]] == [
+        (str(Path(one, f"{n}.png")), n - 1) for n in (1, 2)
+    ]
 
 
 def test_nothing_is_written_where_nothing_is_wanted(yolo_ema_command, weights, footage, tmp_path):
-    done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--save", "none", "--out", "out")
+    done = yolo_ema_command(
+        "detect", footage / "a.jpg", "--weights", weights, "--save", "none", "--out", "out"
+    )
     assert done.code == 0, done.err
     assert "nothing was written" in done.out
     assert not (tmp_path / "out").exists()
 
 
-def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(yolo_ema_command, weights, footage):
-    done = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--tile", "64x64", "--conf", CONF, "--json")
+def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(
+    yolo_ema_command, weights, footage
+):
+    done = yolo_ema_command(
+        "detect",
+        footage / "a.jpg",
+        "--weights",
+        weights,
+        "--tile",
+        "64x64",
+        "--conf",
+        CONF,
+        "--json",
+    )
     assert done.code == 0, done.err
     assert "6 tiles of 64x64 pixels and the whole frame" in done.json["tiling"]["120x80"]
     assert "6 tiles of 64x64 pixels" in done.err
-    whole = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--tile", "off", "--conf", CONF, "--json")
+    whole = yolo_ema_command(
+        "detect", footage / "a.jpg", "--weights", weights, "--tile", "off", "--conf", CONF, "--json"
+    )
     assert whole.json["tiling"] == {"120x80": "the whole frame: tiles are off"}
 
 
 def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, footage):
-    words = ("--count-line", "gate=0,0.5,1,0.5", "--zone", "0,0,1,0,1,1,0,1", "--conf", CONF, "--json")
+    words = (
+        "--count-line",
+        "gate=0,0.5,1,0.5",
+        "--zone",
+        "0,0,1,0,1,1,0,1",
+        "--conf",
+        CONF,
+        "--json",
+    )
     done = yolo_ema_command("detect", footage / "c.mp4", "--weights", weights, *words)
     assert done.code == 0, done.err
     counts = done.json["sources"][0]["counts"]
@@ -153,7 +227,9 @@ def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, foo
         (("--serve", 0, "--serve-host", "0.0.0.0"), "token"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_read(yolo_ema_command, weights, footage, tmp_path, words, message):
+def test_what_cannot_be_is_refused_before_anything_is_read(
+    yolo_ema_command, weights, footage, tmp_path, words, message
+):
     done = yolo_ema_command("detect", footage, "--weights", weights, "--out", "out", *words)
     assert done.code == 2
     assert message in done.err
@@ -171,7 +247,8 @@ class _Running:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            # An interruption sent to this process alone; a shell's background jobs ignore it otherwise.
+            # An interruption sent to this process alone; a shell's background jobs ignore it
+            # otherwise.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
             env={**os.environ, "OMP_NUM_THREADS": "1", "YOLO_EMA_THREADS": "1"},
         )
@@ -212,7 +289,17 @@ def _line_count(path: Path) -> int:
 def test_a_signal_ends_a_video_with_complete_outputs(weights, tmp_path, number):
     clip = _clip(tmp_path / "long.mp4", 2000)
     jsonl = tmp_path / "out" / "detections.jsonl"
-    words = (clip, "--weights", weights, "--out", "out", "--conf", CONF, "--save", "annotated,jsonl,coco")
+    words = (
+        clip,
+        "--weights",
+        weights,
+        "--out",
+        "out",
+        "--conf",
+        CONF,
+        "--save",
+        "annotated,jsonl,coco",
+    )
     with _Running(tmp_path, *words) as running:
         running.wait_until(lambda: _line_count(jsonl) > 3)
         code, result = running.end(number)
@@ -227,14 +314,25 @@ def test_a_signal_ends_a_video_with_complete_outputs(weights, tmp_path, number):
 
 
 @pytest.mark.slow
-def test_live_sources_are_served_on_a_page_and_ended_by_the_user_without_an_error(weights, tmp_path):
+def test_live_sources_are_served_on_a_page_and_ended_by_the_user_without_an_error(
+    weights, tmp_path
+):
     with HttpServer(plays()) as server, HttpServer(never_answers) as silent:
         addresses = (server.url(userinfo="me:secret@"), silent.url())
-        with _Running(tmp_path, *addresses, "--weights", weights, "--out", "out", "--conf", CONF, "--serve", 0) as running:
+        with _Running(
+            tmp_path, *addresses, "--weights", weights, "--out", "out", "--conf", CONF, "--serve", 0
+        ) as running:
             running.wait_until(
-                lambda: "http://127.0.0.1:" in running.err and _line_count(tmp_path / "out" / "detections.jsonl") > 3
+                lambda: (
+                    "http://127.0.0.1:" in running.err
+                    and _line_count(tmp_path / "out" / "detections.jsonl") > 3
+                )
             )
-            page = next(word for word in running.err.split() if word.startswith("http://127.0.0.1:") and "live" not in word)
+            page = next(
+                word
+                for word in running.err.split()
+                if word.startswith("http://127.0.0.1:") and "live" not in word
+            )
             with urllib.request.urlopen(page.rstrip(",.;"), timeout=20) as answer:
                 assert answer.status == 200
             code, result = running.end(signal.SIGINT)
@@ -246,30 +344,46 @@ def test_live_sources_are_served_on_a_page_and_ended_by_the_user_without_an_erro
     assert code in {0, 5}  # 5 where the silent one was already given up
     assert code == (5 if hung["problem"] else 0)
     written = " ".join(path.name for path in (tmp_path / "out").rglob("*"))
-    for text in (written, running.err, json.dumps(result), (tmp_path / "out" / "detections.jsonl").read_text()):
+    for text in (
+        written,
+        running.err,
+        json.dumps(result),
+        (tmp_path / "out" / "detections.jsonl").read_text(),
+    ):
         assert "secret" not in text
 
 
 class TestStream:
-    def test_pictures_of_a_folder_are_one_sequence_where_identities_are_wanted(self, weights, tmp_path):
+    def test_pictures_of_a_folder_are_one_sequence_where_identities_are_wanted(
+        self, weights, tmp_path
+    ):
         image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
         for number in (9, 10):
             assert cv2.imwrite(str(tmp_path / f"{number}.png"), image)
-        tracked = list(Detector(weights, conf=float(CONF), max_det=20, track=True).stream(tmp_path, fps=10))
+        tracked = list(
+            Detector(weights, conf=float(CONF), max_det=20, track=True).stream(tmp_path, fps=10)
+        )
         assert [Path(results.path).name for results in tracked] == ["9.png", "10.png"]
         assert set(tracked[1].boxes.id.tolist()) & set(tracked[0].boxes.id.tolist()) - {-1.0}
         plain = list(Detector(weights, conf=float(CONF), max_det=20).stream(tmp_path))
-        assert [(Path(results.path).name, results.boxes.id) for results in plain] == [("10.png", None), ("9.png", None)]
+        assert [(Path(results.path).name, results.boxes.id) for results in plain] == [
+            ("10.png", None),
+            ("9.png", None),
+        ]
 
     def test_identities_are_in_the_results(self, weights, footage):
-        frames = list(Detector(weights, conf=float(CONF), max_det=20, track=True).stream(footage / "c.mp4"))
+        frames = list(
+            Detector(weights, conf=float(CONF), max_det=20, track=True).stream(footage / "c.mp4")
+        )
         assert len(frames) == 5
         assert frames[-1].boxes.is_track
         assert set(frames[-1].boxes.id.tolist()) & set(frames[-2].boxes.id.tolist()) - {-1.0}
         assert frames[-1].plot().shape == (64, 96, 3)
 
     def test_tiles_by_numbers_or_by_word(self, weights, footage):
-        by_numbers, by_word = (Detector(weights, conf=float(CONF), tile=tile) for tile in ((64, 64), "64x64"))
+        by_numbers, by_word = (
+            Detector(weights, conf=float(CONF), tile=tile) for tile in ((64, 64), "64x64")
+        )
         one, two = (detector.detect(footage / "a.jpg") for detector in (by_numbers, by_word))
         torch.testing.assert_close(one.boxes.data, two.boxes.data)
         assert by_numbers.plan((120, 80)).startswith("6 tiles of 64x64 pixels")
@@ -283,14 +397,24 @@ class TestStream:
                 if number == 4:
                     return
 
-        with HttpServer(plays()) as server, pytest.warns(UserWarning, match=r"127\.0\.0\.1") as told:
+        with (
+            HttpServer(plays()) as server,
+            pytest.warns(UserWarning, match=r"127\.0\.0\.1") as told,
+        ):
             watch(server)
         assert any("is back after" in str(one.message) for one in told)
 
-    def test_a_failed_source_is_raised_after_the_others_have_ended(self, weights, footage, tmp_path):
+    def test_a_failed_source_is_raised_after_the_others_have_ended(
+        self, weights, footage, tmp_path
+    ):
         damaged = tmp_path / "0.jpg"
         damaged.write_bytes((footage / "a.jpg").read_bytes()[:500])
         seen = []
         with pytest.raises(SourceError, match=r"0\.jpg is"):
-            seen.extend(result.path for result in Detector(weights, conf=float(CONF)).stream([damaged, footage / "a.jpg"]))
+            seen.extend(
+                result.path
+                for result in Detector(weights, conf=float(CONF)).stream(
+                    [damaged, footage / "a.jpg"]
+                )
+            )
         assert seen == [str(footage / "a.jpg")]

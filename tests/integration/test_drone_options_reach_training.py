@@ -1,4 +1,6 @@
-"""What the command line says about drone footage is what the trainer trains with: seen in a run stopped before its first step."""
+"""What the command line says about drone footage is what the trainer trains with: seen in a run
+stopped before its first step.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +10,46 @@ import torch
 from tiny_dataset import draw_dataset
 
 from yolo_ema.cli import INTERRUPTED, main
-from yolo_ema.engine.augment import DroneAugmentation, QuarterTurns
-from yolo_ema.engine.loading import guarded_torch_load
-from yolo_ema.engine.loss import DroneDetectionLoss, anchors_in_regions
-from yolo_ema.engine.offline import confined
-from yolo_ema.engine.trainer import EmaTrainer
-from yolo_ema.engine.wasserstein import WassersteinBboxLoss
+from yolo_ema.engine.data.augment import DroneAugmentation, QuarterTurns
+from yolo_ema.engine.setup.no_network_no_install import confined
+from yolo_ema.engine.training.drone_loss import DroneDetectionLoss, anchors_in_regions
+from yolo_ema.engine.training.trainer import EmaTrainer
+from yolo_ema.engine.training.wasserstein import WassersteinBboxLoss
+from yolo_ema.engine.weights.loading import guarded_torch_load
 
 SHARE = 0.4
 BRANCHES = ("one2many", "one2one")
 
-WORDS = ["--model", "yolo26n-ema", "--pretrained", "none", "--imgsz", "64", "--batch", "6", "--device", "cpu", "--offline"]
-DRONE = ["--nwd", str(SHARE), "--paste-boxes", "1", "--augment", "haze,noise,quarter_turns", "--train-tiles", "64x64", "cls_pw=0.5"]
-CALM = ["mosaic=0", "scale=0", "translate=0", "plots=false"]  # no box leaves a picture, so that they can be counted
+WORDS = [
+    "--model",
+    "yolo26n-ema",
+    "--pretrained",
+    "none",
+    "--imgsz",
+    "64",
+    "--batch",
+    "6",
+    "--device",
+    "cpu",
+    "--offline",
+]
+DRONE = [
+    "--nwd",
+    str(SHARE),
+    "--paste-boxes",
+    "1",
+    "--augment",
+    "haze,noise,quarter_turns",
+    "--train-tiles",
+    "64x64",
+    "cls_pw=0.5",
+]
+CALM = [
+    "mosaic=0",
+    "scale=0",
+    "translate=0",
+    "plots=false",
+]  # no box leaves a picture, so that they can be counted
 
 
 def _set_up(folder, *words: str) -> EmaTrainer:
@@ -75,12 +104,20 @@ def test_without_a_word_regions_are_masked_and_nothing_else_differs(plain, avera
     assert not any(isinstance(loss.bbox_loss, WassersteinBboxLoss) for loss in losses)
     assert [loss.class_weights for loss in losses] == [None] * 2
     dataset = plain.train_loader.dataset
-    assert not [step for step in dataset.transforms.transforms if isinstance(step, DroneAugmentation | QuarterTurns)]
+    assert not [
+        step
+        for step in dataset.transforms.transforms
+        if isinstance(step, DroneAugmentation | QuarterTurns)
+    ]
     assert {label["shape"] for label in dataset.labels} == {(96, 96)}
 
 
 def test_class_weights_are_the_inverse_root_of_the_counts_in_the_labels(trainer):
-    counts = np.bincount(np.concatenate([label["cls"] for label in trainer.train_loader.dataset.labels]).astype(int).ravel())
+    counts = np.bincount(
+        np.concatenate([label["cls"] for label in trainer.train_loader.dataset.labels])
+        .astype(int)
+        .ravel()
+    )
     assert counts[0] != counts[1]
     for model in (trainer.model, trainer.ema.ema):
         for loss in _losses(model):
@@ -98,7 +135,9 @@ def test_training_reads_tiles_and_validation_whole_images(trainer):
 
 def test_the_augmentations_are_in_the_training_pipeline_alone(trainer):
     steps = trainer.train_loader.dataset.transforms.transforms
-    assert [step.names for step in steps if isinstance(step, DroneAugmentation)] == [("haze", "noise")]
+    assert [step.names for step in steps if isinstance(step, DroneAugmentation)] == [
+        ("haze", "noise")
+    ]
     assert sum(isinstance(step, QuarterTurns) for step in steps) == 1
     validating = trainer.test_loader.dataset.transforms.transforms
     assert not [step for step in validating if isinstance(step, DroneAugmentation | QuarterTurns)]
@@ -107,7 +146,9 @@ def test_the_augmentations_are_in_the_training_pipeline_alone(trainer):
 def test_small_objects_are_pasted_where_asked_for(trainer, plain):
     def boxes(one: EmaTrainer) -> tuple[int, int]:
         dataset = one.train_loader.dataset
-        return sum(len(label["cls"]) for label in dataset.labels), sum(len(dataset[index]["cls"]) for index in range(len(dataset)))
+        return sum(len(label["cls"]) for label in dataset.labels), sum(
+            len(dataset[index]["cls"]) for index in range(len(dataset))
+        )
 
     labelled, seen = boxes(trainer)
     assert seen > labelled
@@ -116,7 +157,9 @@ def test_small_objects_are_pasted_where_asked_for(trainer, plain):
 
 
 def _batch_with_region(trainer: EmaTrainer) -> dict:
-    """Return a batch of the trainer's own loader that has a region, without labels, so that every anchor is background."""
+    """Return a batch of the trainer's own loader that has a region, without labels, so that every
+    anchor is background.
+    """
     batch = next(batch for batch in trainer.train_loader if len(batch["ignored_xyxy"]))
     nothing = {"cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4), "batch_idx": torch.zeros(0)}
     return trainer.preprocess_batch({**batch, **nothing})
@@ -130,11 +173,15 @@ def test_an_ignored_region_gives_no_gradient_at_all(trainer, averaged):
     raw = model.train()(batch["img"])
     model.train(was_training)
     leaves = {branch: raw[branch]["scores"].detach().requires_grad_(True) for branch in BRANCHES}
-    loss, _ = model.criterion({branch: {**raw[branch], "scores": leaves[branch]} for branch in BRANCHES}, batch)
+    loss, _ = model.criterion(
+        {branch: {**raw[branch], "scores": leaves[branch]} for branch in BRANCHES}, batch
+    )
     loss.sum().backward()
     for branch in BRANCHES:
         shapes_hw = [tuple(level.shape[2:]) for level in raw[branch]["feats"]]
-        inside = anchors_in_regions(batch["ignored_xyxy"], batch["ignored_batch_idx"], shapes_hw, len(batch["img"]))
+        inside = anchors_in_regions(
+            batch["ignored_xyxy"], batch["ignored_batch_idx"], shapes_hw, len(batch["img"])
+        )
         gradient = leaves[branch].grad.abs().sum(1)  # B, A
         assert inside.any()
         assert not gradient[inside].any()

@@ -15,9 +15,9 @@ import pytest
 import torch
 from lively_weights import lively_model, save
 
-from yolo_ema.engine.exporting import export_artifact
-from yolo_ema.engine.loading import load_model
-from yolo_ema.engine.runtime import Runtime
+from yolo_ema.engine.export.exporting import export_artifact
+from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.scenes.scene import draw_scene
 
@@ -28,17 +28,25 @@ SCRIPTS = {
     "torchscript": "torchscript_boxes.py",
     "ncnn": "ncnn_boxes.py",
 }
-NAMES = {0: "pedestrian", 1: "o'clock", 2: "awning-tricycle"}  # a quotation mark has to survive every format's metadata
+NAMES = {
+    0: "pedestrian",
+    1: "o'clock",
+    2: "awning-tricycle",
+}  # a quotation mark has to survive every format's metadata
 SIZES = {"square": (160,), "rectangular": (96, 160)}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Weights, and a drawn scene whose sides scale to odd numbers: letterboxing has to round as the package does."""
+    """Weights, and a drawn scene whose sides scale to odd numbers: letterboxing has to round as the
+    package does.
+    """
     folder = tmp_path_factory.mktemp("examples")
     model = lively_model("tiny", classes=3)
     model.names = NAMES
-    with torch.no_grad():  # surer, and boxes of a few pixels: on this scene the weights would find little, and that as large as it
+    # surer, and boxes of a few pixels: on this scene the weights would find little, and that as
+    # large as it
+    with torch.no_grad():
         for boxes, classes in zip(model.model[-1].cv2, model.model[-1].cv3, strict=True):
             classes[-1].bias += 2.5
             boxes[-1].bias -= 0.4 * torch.arange(16).repeat(4)
@@ -66,14 +74,21 @@ def exported(place):
 
 def run(script: str, *words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(EXAMPLES / script), *map(str, words)]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}  # torch.jit.load is deprecated, and says so
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONWARNINGS": "ignore",
+    }  # torch.jit.load is deprecated, and says so
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=environment
+    )
 
 
 def boxes_of(lines: str) -> tuple[list[str], np.ndarray]:
     """Return the classes, and (N, 5) score and corners."""
     words = [line.rsplit(" ", 5) for line in lines.splitlines()]
-    return [row[0] for row in words], np.array([[float(word) for word in row[1:]] for row in words]).reshape(-1, 5)
+    return [row[0] for row in words], np.array(
+        [[float(word) for word in row[1:]] for row in words]
+    ).reshape(-1, 5)
 
 
 def hold(script: str, artifact: Path, place: Path) -> None:
@@ -83,10 +98,12 @@ def hold(script: str, artifact: Path, place: Path) -> None:
     runtime = Runtime(artifact, device="cpu", precision="f32", trust=True)
     wanted = runtime([cv2.imread(str(place / "scene.png"))])[0]
     assert len(found) == len(wanted) > 20
-    # Where scores are equal to the printed digit the order is open: both sides by class, then place.
+    # Where scores are equal to the printed digit the order is open: both sides by class, then
+    # place.
     names = [NAMES[int(number)] for number in wanted[:, 5]]
     order, other = (
-        np.lexsort((boxes[:, 1], boxes[:, 0], labels)) for boxes, labels in ((found[:, 1:], classes), (wanted[:, :4], names))
+        np.lexsort((boxes[:, 1], boxes[:, 0], labels))
+        for boxes, labels in ((found[:, 1:], classes), (wanted[:, :4], names))
     )
     assert [classes[k] for k in order] == [names[k] for k in other]
     np.testing.assert_allclose(found[order, 1:], wanted[other, :4], rtol=0, atol=0.01)
@@ -113,21 +130,56 @@ def test_an_example_takes_a_file_with_nms_inside(name, place, exported):
 def test_an_example_gives_what_detect_gives(place, exported, yolo_ema_command):
     artifact = exported("onnx", imgsz=(160,))
     done = yolo_ema_command(
-        *("detect", place / "scene.png", "--weights", artifact, "--tile", "off", "--save", "jsonl", "--out", "out"), cwd=place
+        *(
+            "detect",
+            place / "scene.png",
+            "--weights",
+            artifact,
+            "--tile",
+            "off",
+            "--save",
+            "jsonl",
+            "--out",
+            "out",
+        ),
+        cwd=place,
     )
     assert done.code == 0, done.err
     row = json.loads((place / "out" / "detections.jsonl").read_text().splitlines()[0])
     classes, found = boxes_of(run(SCRIPTS["onnx"], artifact, place / "scene.png").stdout)
     assert [one["class"] for one in row["detections"]] == classes
-    np.testing.assert_allclose(found[:, 1:], [one["box_xyxy"] for one in row["detections"]], rtol=0, atol=0.01)
+    np.testing.assert_allclose(
+        found[:, 1:], [one["box_xyxy"] for one in row["detections"]], rtol=0, atol=0.01
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values())
 def test_an_example_imports_nothing_of_ours_and_little_else(script):
-    allowed = {"ast", "json", "sys", "pathlib", "cv2", "numpy", "yaml", "onnxruntime", "openvino", "ncnn", "torch"}
+    allowed = {
+        "ast",
+        "json",
+        "sys",
+        "pathlib",
+        "cv2",
+        "numpy",
+        "yaml",
+        "onnxruntime",
+        "openvino",
+        "ncnn",
+        "torch",
+    }
     tree = ast.parse((EXAMPLES / script).read_text(encoding="utf-8"))
-    imported = {name.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    imported |= {str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported = {
+        name.name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for name in node.names
+    }
+    imported |= {
+        str(node.module).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+    }
     assert imported <= allowed
     assert ("torch" in imported) == (script == SCRIPTS["torchscript"])
     assert ("yaml" in imported) == (script == SCRIPTS["ncnn"])
@@ -135,7 +187,11 @@ def test_an_example_imports_nothing_of_ours_and_little_else(script):
 
 @pytest.mark.parametrize("script", SCRIPTS.values())
 def test_an_example_is_short(script):
-    lines = [line for line in (EXAMPLES / script).read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (EXAMPLES / script).read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
     assert len(lines) <= 50
 
 
@@ -153,7 +209,9 @@ def test_the_readme_names_every_example():
 
 @pytest.mark.parametrize("script", SCRIPTS.values())
 def test_without_arguments_the_usage_is_shown(script):
-    done = subprocess.run([sys.executable, EXAMPLES / script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert f"Usage: python {script}" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""``yolo-ema export`` as a user calls it, and what the other verbs do with its files. Its proof: test_gate_cli.py."""
+"""``yolo-ema export`` as a user calls it, and what the other verbs do with its files. Its proof:
+test_gate_cli.py.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from lively_weights import lively_model, picture, save
 
-from yolo_ema.engine.runtime import Runtime
+from yolo_ema.engine.prediction.runtime import Runtime
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ncnn")
@@ -26,9 +28,21 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_files_of_a_rectangular_size_are_written_and_detected_with_in_tiles_and_tracked(folder, yolo_ema_command):
+def test_files_of_a_rectangular_size_are_written_and_detected_with_in_tiles_and_tracked(
+    folder, yolo_ema_command
+):
     done = yolo_ema_command(
-        *("export", "--weights", "tiny.pt", "--imgsz", "90,128", "--format", "onnx,ncnn", "--no-prove", "--json"),
+        *(
+            "export",
+            "--weights",
+            "tiny.pt",
+            "--imgsz",
+            "90,128",
+            "--format",
+            "onnx,ncnn",
+            "--no-prove",
+            "--json",
+        ),
         cwd=folder,
     )
     assert done.code == 0, done.err
@@ -36,20 +50,40 @@ def test_files_of_a_rectangular_size_are_written_and_detected_with_in_tiles_and_
     assert "pnnx" not in done.err
     files = done.json["files"]
     assert [file["path"] for file in files] == ["tiny-unproven.onnx", "tiny-unproven_ncnn_model"]
-    assert all((folder / file["path"]).exists() and file["imgsz_hw"] == [96, 128] and file["bytes"] > 0 for file in files)
+    assert all(
+        (folder / file["path"]).exists() and file["imgsz_hw"] == [96, 128] and file["bytes"] > 0
+        for file in files
+    )
     found = {}
     for weights in ("tiny-unproven.onnx", "tiny-unproven_ncnn_model"):
         done = yolo_ema_command(
-            *("detect", "pictures", "--weights", weights, "--tile", "128x96", "--track", "--conf", "0.5", "--save", "jsonl"),
+            *(
+                "detect",
+                "pictures",
+                "--weights",
+                weights,
+                "--tile",
+                "128x96",
+                "--track",
+                "--conf",
+                "0.5",
+                "--save",
+                "jsonl",
+            ),
             *("--out", weights + "-out", "--json"),
             cwd=folder,
         )
         assert done.code == 0, done.err
-        lines = [json.loads(line) for line in (folder / (weights + "-out") / "detections.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in (folder / (weights + "-out") / "detections.jsonl").read_text().splitlines()
+        ]
         found[weights] = lines
         assert len(lines) == 2
     for here, there in zip(*found.values(), strict=True):
-        boxes = [np.array([row["box_xyxy"] for row in side["detections"]]) for side in (here, there)]
+        boxes = [
+            np.array([row["box_xyxy"] for row in side["detections"]]) for side in (here, there)
+        ]
         assert len(boxes[0]) == len(boxes[1]) > 10
         np.testing.assert_allclose(boxes[0].sum(0), boxes[1].sum(0), rtol=1e-3)
         assert all("track_id" in row for row in here["detections"])
@@ -68,13 +102,18 @@ def test_missing_weights_are_named(folder, yolo_ema_command):
     assert "did you mean 'tiny.pt'" in done.err
 
 
-@pytest.mark.parametrize(("words", "code", "says"), [
-    (("--format", "ncnn", "--dynamic"), 2, "its files take one size"),
-    (("--format", "engine"), 6, "--device 0"),
-    (("--format", "hailo"), 2, "--quantize int8"),
-    (("--quantize", "int8"), 2, "--data or --calibrate"),
-])  # fmt: skip
-def test_what_cannot_be_had_is_one_clear_line_and_leaves_nothing(folder, yolo_ema_command, words, code, says):
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--format", "ncnn", "--dynamic"), 2, "its files take one size"),
+        (("--format", "engine"), 6, "--device 0"),
+        (("--format", "hailo"), 2, "--quantize int8"),
+        (("--quantize", "int8"), 2, "--data or --calibrate"),
+    ],
+)
+def test_what_cannot_be_had_is_one_clear_line_and_leaves_nothing(
+    folder, yolo_ema_command, words, code, says
+):
     before = sorted(folder.iterdir())
     done = yolo_ema_command("export", "--weights", "tiny.pt", *words, cwd=folder)
     assert (done.code, done.out) == (code, "")
@@ -85,13 +124,20 @@ def test_what_cannot_be_had_is_one_clear_line_and_leaves_nothing(folder, yolo_em
 
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_same_boxes_from_onnx_as_from_the_weights_on_real_images(shared, tmp_path, yolo_ema_command):
+def test_same_boxes_from_onnx_as_from_the_weights_on_real_images(
+    shared, tmp_path, yolo_ema_command
+):
     weights = shared / "weights" / "yolo11n_coco_from_int8.pt"
     images = shared / "data/visdrone-sample/VisDrone2019-DET-val/images"
-    done = yolo_ema_command("export", "--weights", weights, "--out", tmp_path, "--no-prove", "--json")
+    done = yolo_ema_command(
+        "export", "--weights", weights, "--out", tmp_path, "--no-prove", "--json"
+    )
     assert done.code == 0, done.err
     same = {"device": "cpu", "rectangular": False, "imgsz": 640}
-    ours, theirs = Runtime(weights, **same), Runtime(tmp_path / f"{weights.stem}-unproven.onnx", **same)
+    ours, theirs = (
+        Runtime(weights, **same),
+        Runtime(tmp_path / f"{weights.stem}-unproven.onnx", **same),
+    )
     for path in sorted(images.glob("*.jpg"))[:3]:
         image = cv2.imread(str(path))
         one, other = ours([image])[0], theirs([image])[0]

@@ -1,4 +1,6 @@
-"""How many nodes EMA has in exported files: fewer than its direct form, none that pools adaptively or turns maps around."""
+"""How many nodes EMA has in exported files: fewer than its direct form, none that pools adaptively
+or turns maps around.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every shipped model family, plain and with P2, in every format that is run here: what it proposes is what its weights propose."""
+"""Every shipped model family, plain and with P2, in every format that is run here: what it proposes
+is what its weights propose.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ import numpy as np
 import pytest
 from lively_weights import lively_model, picture, save
 
-from yolo_ema.engine.catalog import list_models
-from yolo_ema.engine.exporting import export_artifact
-from yolo_ema.engine.loading import LoadedModel, load_model
-from yolo_ema.engine.runtime import Runtime
+from yolo_ema.engine.export.exporting import export_artifact
+from yolo_ema.engine.models.catalog import list_models
+from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.weights.loading import LoadedModel, load_model
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.models import ModelsOptions
 
@@ -27,7 +29,9 @@ PX, SCORE = 0.02, 2e-4
 @pytest.fixture(scope="module", params=MODELS)
 def model(request, tmp_path_factory) -> tuple[Path, LoadedModel, np.ndarray]:
     """Weights, loaded once, and what they propose for a picture."""
-    weights = save(lively_model(request.param), tmp_path_factory.mktemp("weights") / f"{request.param}.pt")
+    weights = save(
+        lively_model(request.param), tmp_path_factory.mktemp("weights") / f"{request.param}.pt"
+    )
     runtime = Runtime(weights, device="cpu", imgsz=HW, rectangular=False)
     return weights, load_model(weights), runtime.candidates(picture(3, (120, 80)))
 
@@ -37,7 +41,9 @@ def model(request, tmp_path_factory) -> tuple[Path, LoadedModel, np.ndarray]:
 def test_file_proposes_what_its_weights_propose(model, name, tmp_path):
     weights, loaded, wanted = model
     made = export_artifact(name, ExportOptions(weights=weights, imgsz=HW), loaded, tmp_path)
-    found = Runtime(made.path, device="cpu", precision="f32", trust=True).candidates(picture(3, (120, 80)))
+    found = Runtime(made.path, device="cpu", precision="f32", trust=True).candidates(
+        picture(3, (120, 80))
+    )
     assert found.shape == wanted.shape
     strong = wanted[:, 4:].max(axis=1) > 0.05
     assert strong.sum() > 30

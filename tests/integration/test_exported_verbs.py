@@ -1,4 +1,6 @@
-"""``detect`` and ``val`` with exported files: tiled, tracked, and with the boxes of the weights at the same input."""
+"""``detect`` and ``val`` with exported files: tiled, tracked, and with the boxes of the weights at
+the same input.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from lively_weights import lively_model, save
 from tiny_dataset import NAMES, draw_dataset
 
 from yolo_ema.cli import main
-from yolo_ema.engine.exporting import export_artifact
-from yolo_ema.engine.loading import load_model
-from yolo_ema.engine.runtime import Runtime
-from yolo_ema.engine.tiled import TiledRuntime
-from yolo_ema.engine.validation import validate
-from yolo_ema.footage.sources import open_sources
-from yolo_ema.footage.video_writer import VideoWriter
+from yolo_ema.engine.export.exporting import export_artifact
+from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.weights.loading import load_model
+from yolo_ema.evaluate.validation import validate
+from yolo_ema.inference.tiled import TiledRuntime
+from yolo_ema.media.sinks.video_writer import VideoWriter
+from yolo_ema.media.sources.opening import open_sources
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.val import ValOptions
 from yolo_ema.scenes.clip import draw_clip
@@ -31,7 +33,9 @@ SIDE = 96
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """Weights of two classes, sure and with small boxes, a clip of a moving camera, and a dataset."""
+    """Weights of two classes, sure and with small boxes, a clip of a moving camera, and a
+    dataset.
+    """
     folder = tmp_path_factory.mktemp("exported")
     model = lively_model("tiny", classes=2)
     model.names = dict(enumerate(NAMES))
@@ -56,7 +60,9 @@ def exported(place):
         if name not in made:
             (place / name).mkdir()
             options = ExportOptions(weights=place / "tiny.pt", format=(name,), imgsz=(SIDE,))
-            made[name] = export_artifact(name, options, load_model(options.weights), place / name).path
+            made[name] = export_artifact(
+                name, options, load_model(options.weights), place / name
+            ).path
         return made[name]
 
     return export
@@ -77,13 +83,31 @@ def hold(found: np.ndarray, wanted: np.ndarray, *, px: float) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_detect_in_tiles_with_identities(name, place, exported, capsys):
     artifact, out = exported(name), place / f"out-{name}"
-    words = ("--weights", artifact, "--tile", "128x128", "--track", "--conf", "0.3", "--save", "jsonl", "--out", out)
-    assert main(list(map(str, ("detect", place / "clip.mp4", *words, "--device", "cpu", "--trust")))) == 0, capsys.readouterr()
+    words = (
+        "--weights",
+        artifact,
+        "--tile",
+        "128x128",
+        "--track",
+        "--conf",
+        "0.3",
+        "--save",
+        "jsonl",
+        "--out",
+        out,
+    )
+    assert (
+        main(list(map(str, ("detect", place / "clip.mp4", *words, "--device", "cpu", "--trust"))))
+        == 0
+    ), capsys.readouterr()
     rows = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
     frames = list(open_sources([str(place / "clip.mp4")])[0].open())
     assert len(rows) == len(frames) == 4
     # The file takes one size only, so the weights look at each tile at that size, too.
-    weights = TiledRuntime(Runtime(place / "tiny.pt", device="cpu", imgsz=SIDE, conf=0.3, rectangular=False), tile=(128, 128))
+    weights = TiledRuntime(
+        Runtime(place / "tiny.pt", device="cpu", imgsz=SIDE, conf=0.3, rectangular=False),
+        tile=(128, 128),
+    )
     identities = set()
     for row, frame in zip(rows, frames, strict=True):
         wanted = weights([frame.image_bgr])[0][:, :5]
@@ -128,6 +152,9 @@ def test_val_in_tiles_finds_what_the_weights_find(name, place, exported, scored,
     assert file["protocol"]["tiles"]["images_in_tiles"] == 3
     assert file["protocol"]["imgsz"] == scored_weights["protocol"]["imgsz"] == [SIDE, SIDE]
     for path in sorted((place / "results-pt").glob("*.txt")):
-        found, wanted = (np.loadtxt(one, delimiter=",", ndmin=2)[:, :5] for one in (place / f"results-{name}" / path.name, path))
+        found, wanted = (
+            np.loadtxt(one, delimiter=",", ndmin=2)[:, :5]
+            for one in (place / f"results-{name}" / path.name, path)
+        )
         assert len(wanted) > 10
         hold(found, wanted, px=0.02)

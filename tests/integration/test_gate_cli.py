@@ -15,8 +15,8 @@ from lively_weights import lively_model, picture, save
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Weights, a good file of theirs, and 20 images."""
-    from yolo_ema.engine.exporting import export_artifact
-    from yolo_ema.engine.loading import load_model
+    from yolo_ema.engine.export.exporting import export_artifact
+    from yolo_ema.engine.weights.loading import load_model
     from yolo_ema.options.export import ExportOptions
 
     place = tmp_path_factory.mktemp("verify")
@@ -25,7 +25,12 @@ def folder(tmp_path_factory) -> Path:
     for seed in range(20):
         cv2.imwrite(str(place / "photos" / f"{seed:02}.png"), picture(seed))
     (place / "made").mkdir()
-    made = export_artifact("onnx", ExportOptions(weights=weights, imgsz=(192, 320)), load_model(weights), place / "made")
+    made = export_artifact(
+        "onnx",
+        ExportOptions(weights=weights, imgsz=(192, 320)),
+        load_model(weights),
+        place / "made",
+    )
     shutil.copy(made.path, place / "tiny.onnx")
     return place
 
@@ -34,13 +39,19 @@ VERIFY = ("--weights", "tiny.pt", "--images", "photos")
 
 
 def test_good_file_passes_with_a_table_and_a_report(folder, yolo_ema_command, tmp_path):
-    done = yolo_ema_command("verify", "tiny.onnx", *VERIFY, "--report", tmp_path / "proof.json", cwd=folder)
+    done = yolo_ema_command(
+        "verify", "tiny.onnx", *VERIFY, "--report", tmp_path / "proof.json", cwd=folder
+    )
     assert done.code == 0, done.err
     assert done.out.splitlines()[0] == "tiny.onnx: passed"
     assert "crowded, " in done.out
     report = json.loads((tmp_path / "proof.json").read_text())
     assert report["status"] == "passed"
-    assert {case["case"].split(",")[0].split(" of ")[0] for case in report["cases"]} >= {"batch 1", "crowded", "tiles"}
+    assert {case["case"].split(",")[0].split(" of ")[0] for case in report["cases"]} >= {
+        "batch 1",
+        "crowded",
+        "tiles",
+    }
     assert report["cases"][0]["boxes"] >= 500
     assert report["cases"][0]["images"] >= 20
 
@@ -50,7 +61,10 @@ def test_good_file_passes_with_a_table_and_a_report(folder, yolo_ema_command, tm
     ("surgery", "says"),
     [
         (faults.scaled_convolution(8), "as where a convolution is scaled"),
-        (faults.swapped_names(3, 4), "class names are swapped in the file: 3 is 'class 4' instead of 'class 3'"),
+        (
+            faults.swapped_names(3, 4),
+            "class names are swapped in the file: 3 is 'class 4' instead of 'class 3'",
+        ),
         (faults.expects_bgr, "the file expects BGR"),
         (faults.expects_bytes, "the file expects pixels of 0…255"),
         (faults.loses_proposals(960), "the file drops detections"),
@@ -72,7 +86,9 @@ def test_file_cut_short_and_file_of_other_weights(folder, yolo_ema_command, tmp_
     assert (done.code, done.out.splitlines()[0]) == (7, "cut.onnx: failed")
     assert "the file cannot be read" in done.out
     save(lively_model("tiny", seed=1), tmp_path / "other.pt")
-    done = yolo_ema_command("verify", "tiny.onnx", "--weights", tmp_path / "other.pt", "--images", "photos", cwd=folder)
+    done = yolo_ema_command(
+        "verify", "tiny.onnx", "--weights", tmp_path / "other.pt", "--images", "photos", cwd=folder
+    )
     assert done.code == 7
     assert "made from other weights" in done.out
 
@@ -90,7 +106,9 @@ def test_export_without_proof_then_verify_accepts(folder, yolo_ema_command, tmp_
     done = yolo_ema_command(*export, "--no-prove", cwd=folder)
     assert done.code == 0, done.err
     assert [file.name for file in tmp_path.iterdir()] == ["tiny-unproven.onnx"]
-    done = yolo_ema_command("verify", tmp_path / "tiny-unproven.onnx", *VERIFY, "--accept", cwd=folder)
+    done = yolo_ema_command(
+        "verify", tmp_path / "tiny-unproven.onnx", *VERIFY, "--accept", cwd=folder
+    )
     assert done.code == 0, done.out
     assert [file.name for file in tmp_path.iterdir()] == ["tiny.onnx"]
 
@@ -99,7 +117,9 @@ def test_export_that_is_not_proven_writes_nothing(folder, yolo_ema_command, tmp_
     few = tmp_path / "few"
     few.mkdir()
     shutil.copy(folder / "photos/00.png", few)
-    done = yolo_ema_command("export", "--weights", "tiny.pt", "--images", few, "--out", tmp_path / "out", cwd=folder)
+    done = yolo_ema_command(
+        "export", "--weights", "tiny.pt", "--images", few, "--out", tmp_path / "out", cwd=folder
+    )
     assert done.code == 7
     assert "1 images are too few; expected at least 20" in done.err
     assert not (tmp_path / "out").exists()

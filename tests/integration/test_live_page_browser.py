@@ -1,4 +1,6 @@
-"""The live page in a real browser: pictures change, counts and rates appear, a failed source is shown as failed."""
+"""The live page in a real browser: pictures change, counts and rates appear, a failed source is
+shown as failed.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from yolo_ema.footage.drawing import draw_detections
-from yolo_ema.footage.frames import Frame, FrameDetections
-from yolo_ema.footage.live_page import LivePage
+from yolo_ema.media.drawing.annotator import draw_detections
+from yolo_ema.media.frames import Frame, FrameDetections
+from yolo_ema.media.live_page import LivePage
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 wait_module = pytest.importorskip("selenium.webdriver.support.wait")
@@ -41,8 +43,18 @@ class Flight(threading.Thread):
             for number, source in enumerate(("flight/harbour.mp4", "rtsp://10.0.0.7/roof")):
                 self._show(source, index, 12 + 5 * number)
             live = [
-                {"name": "flight/harbour.mp4", "state": "live", "frames_read": index, "frames_dropped": 0},
-                {"name": "rtsp://10.0.0.7/roof", "state": "live", "frames_read": 3 * index, "frames_dropped": 2 * index}
+                {
+                    "name": "flight/harbour.mp4",
+                    "state": "live",
+                    "frames_read": index,
+                    "frames_dropped": 0,
+                },
+                {
+                    "name": "rtsp://10.0.0.7/roof",
+                    "state": "live",
+                    "frames_read": 3 * index,
+                    "frames_dropped": 2 * index,
+                }
                 | {"reconnects": 1, "counts": {"gate: in": 4, "gate: out": 2}},
             ]
             self._page.publish_status([*live, BAD])
@@ -50,11 +62,20 @@ class Flight(threading.Thread):
 
     def _show(self, source: str, index: int, objects: int) -> None:
         rng = np.random.default_rng(objects)
-        ground = cv2.resize(rng.integers(60, 150, (36, 64, 3), dtype=np.uint8), (1280, 720), interpolation=cv2.INTER_CUBIC)
-        corners = (rng.uniform([0, 60], [1200, 660], (objects, 2)) + np.array([index * 3, 0])) % [1200, 661]
+        ground = cv2.resize(
+            rng.integers(60, 150, (36, 64, 3), dtype=np.uint8),
+            (1280, 720),
+            interpolation=cv2.INTER_CUBIC,
+        )
+        corners = (rng.uniform([0, 60], [1200, 660], (objects, 2)) + np.array([index * 3, 0])) % [
+            1200,
+            661,
+        ]
         boxes = np.hstack([corners, corners + rng.uniform(12, 60, (objects, 2))])
         frame = Frame(ground, source, index, index / 20)
-        found = FrameDetections(frame, boxes, rng.uniform(0.3, 1, objects), rng.integers(0, 10, objects), NAMES)
+        found = FrameDetections(
+            frame, boxes, rng.uniform(0.3, 1, objects), rng.integers(0, 10, objects), NAMES
+        )
         self._page.publish(found, draw_detections(found))
 
     def stop(self) -> None:
@@ -72,7 +93,9 @@ def page():
 
 
 def until(browser, script: str):
-    return wait_module.WebDriverWait(browser, 30, 0.1).until(lambda one: one.execute_script(f"return {script}"))
+    return wait_module.WebDriverWait(browser, 30, 0.1).until(
+        lambda one: one.execute_script(f"return {script}")
+    )
 
 
 CARD = "[...document.querySelectorAll('.card')]"
@@ -81,10 +104,18 @@ CARD = "[...document.querySelectorAll('.card')]"
 def test_the_page_follows_the_flight(browser, page, tmp_path):
     live, flight = page
     browser.get(live.url)
-    until(browser, f"{CARD}.length === 3 && {CARD}.filter(one => one.querySelector('img').naturalWidth > 100).length >= 1")
+    until(
+        browser,
+        f"{CARD}.length === 3 && {CARD}.filter(one => one.querySelector('img').naturalWidth > "
+        f"100).length >= 1",
+    )
     before = browser.execute_script("return document.querySelector('.card img').src")
     until(browser, f"document.querySelector('.card img').src !== {before!r}")
-    text = until(browser, f"{CARD}[0].querySelector('dl').innerText.includes('frames/s') && {CARD}.map(one => one.innerText)")
+    text = until(
+        browser,
+        f"{CARD}[0].querySelector('dl').innerText.includes('frames/s') && {CARD}.map(one => "
+        f"one.innerText)",
+    )
     assert "flight/harbour.mp4" in text[0]
     assert "12\nobjects" in text[0] or "objects\n12" in text[0]
     assert "dropped" in text[1]
@@ -93,7 +124,9 @@ def test_the_page_follows_the_flight(browser, page, tmp_path):
     assert "no answer in 3 s" in text[2]
     rate = until(browser, f"parseFloat({CARD}[0].querySelectorAll('dd')[1].innerText)")
     assert 1 < rate < 25
-    inner, scroll = browser.execute_script("return [window.innerWidth, document.documentElement.scrollWidth]")
+    inner, scroll = browser.execute_script(
+        "return [window.innerWidth, document.documentElement.scrollWidth]"
+    )
     assert scroll <= inner
     _keep(browser, "page")
     assert browser.get_log("browser") == []
@@ -116,7 +149,11 @@ def test_the_door_opens_with_the_token(browser):
         field = browser.find_element("id", "token")
         field.send_keys(TOKEN)
         field.submit()
-        until(browser, f"{CARD}.length === 3 && {CARD}.filter(one => one.querySelector('img').naturalWidth > 100).length >= 1")
+        until(
+            browser,
+            f"{CARD}.length === 3 && {CARD}.filter(one => one.querySelector('img').naturalWidth > "
+            f"100).length >= 1",
+        )
         assert TOKEN not in browser.current_url
         flight.stop()
 
@@ -130,7 +167,9 @@ def _keep(browser, name: str) -> None:
 
 
 def test_a_source_whose_picture_was_dropped_comes_back(browser):
-    """Sixteen others took its place meanwhile; its pictures are numbered anew, and must be fetched all the same."""
+    """Sixteen others took its place meanwhile; its pictures are numbered anew, and must be fetched
+    all the same.
+    """
     with LivePage(0) as page:
         flight = Flight(page)
         page.publish_status([{"name": "cam 0", "state": "live"}])
@@ -142,4 +181,7 @@ def test_a_source_whose_picture_was_dropped_comes_back(browser):
             flight._show(f"cam {number}", 0, 3)
         flight._show("cam 0", 9, 3)
         until(browser, f"document.querySelector('.card img').src !== {before!r}")
-        assert browser.execute_script("return document.querySelector('.card h2').textContent") == "cam 0"
+        assert (
+            browser.execute_script("return document.querySelector('.card h2').textContent")
+            == "cam 0"
+        )

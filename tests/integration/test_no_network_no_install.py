@@ -1,4 +1,6 @@
-"""Nothing is installed, and only training and data preparation download: proven with the network and new processes blocked."""
+"""Nothing is installed, and only training and data preparation download: proven with the network
+and new processes blocked.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,25 @@ def guarded(script: str, folder: Path, **variables: str) -> subprocess.Completed
     """Run a script in a fresh process in which network and new processes raise, and say so."""
     path = folder / "script.py"
     path.write_text(GUARD + textwrap.dedent(script), encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("YOLO_", "ULTRALYTICS_"))}
-    environment |= {"YOLO_EMA_CACHE": str(folder / "cache"), "HOME": str(folder), "PYTHONPATH": str(TESTS), **variables}
-    return subprocess.run([sys.executable, str(path)], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("YOLO_", "ULTRALYTICS_"))
+    }
+    environment |= {
+        "YOLO_EMA_CACHE": str(folder / "cache"),
+        "HOME": str(folder),
+        "PYTHONPATH": str(TESTS),
+        **variables,
+    }
+    return subprocess.run(
+        [sys.executable, str(path)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +78,10 @@ def folder(tmp_path_factory) -> Path:
         "import urllib.request; urllib.request.urlopen('http://192.0.2.1/')",
         "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pip', 'install', 'x'])",
         "import os; os.system('true')",
-        "from ultralytics.utils.downloads import safe_download; safe_download('http://192.0.2.1/x.pt', retry=0)",
+        (
+            "from ultralytics.utils.downloads import safe_download; "
+            "safe_download('http://192.0.2.1/x.pt', retry=0)"
+        ),
         "import pip._internal.cli.main as m; import subprocess; subprocess.Popen(['true'])",
     ],
 )
@@ -71,7 +92,9 @@ def test_the_guard_catches_attempts(tmp_path, attempt):
 
 
 def test_ultralytics_by_itself_would_be_caught(tmp_path):
-    """Without the environment that the engine sets, the very import of Ultralytics asks the network."""
+    """Without the environment that the engine sets, the very import of Ultralytics asks the
+    network.
+    """
     assert "BLOCKED socket.getaddrinfo" in guarded("import ultralytics", tmp_path).stderr
 
 
@@ -80,8 +103,8 @@ WORK = """
     from pathlib import Path
     {first}
     from yolo_ema.deploy.publish import export
-    from yolo_ema.engine.loading import load_model
-    from yolo_ema.engine.runtime import Runtime
+    from yolo_ema.engine.weights.loading import load_model
+    from yolo_ema.engine.prediction.runtime import Runtime
     from yolo_ema.options.export import ExportOptions
 
     assert load_model("tiny.pt").stride == 32
@@ -103,7 +126,9 @@ def test_loading_detecting_and_exporting_need_no_network_and_no_process(folder):
 
 def test_the_same_where_the_user_imported_ultralytics_first(folder):
     """Its own import may have asked the network; what this project does afterwards must not."""
-    done = guarded(WORK.format(first='import ultralytics; import os; os.write(2, b"IMPORTED")'), folder)
+    done = guarded(
+        WORK.format(first='import ultralytics; import os; os.write(2, b"IMPORTED")'), folder
+    )
     assert done.returncode == 0, done.stderr
     assert "BLOCKED" not in done.stderr.partition("IMPORTED")[2]
 
@@ -115,7 +140,7 @@ def test_validating_needs_no_network_and_no_process(folder):
     save(model, folder / "two.pt")
     script = f"""
         from pathlib import Path
-        from yolo_ema.engine.validation import validate
+        from yolo_ema.evaluate.validation import validate
         from yolo_ema.options.val import ValOptions
         validate(ValOptions(weights=Path("two.pt"), data={str(data_yaml)!r}, device="cpu"))
         print("done")
@@ -153,7 +178,7 @@ def test_weights_that_name_a_missing_module_install_nothing(folder):
         sys.modules["not_on_this_machine"] = module
         torch.save({"model": module.Layer()}, "strange.pt")
         del sys.modules["not_on_this_machine"]
-        from yolo_ema.engine.loading import load_model
+        from yolo_ema.engine.weights.loading import load_model
         from yolo_ema.errors import WeightsError
         for trust in (False, True):
             try:
@@ -169,7 +194,7 @@ def test_weights_that_name_a_missing_module_install_nothing(folder):
 
 def test_downloads_are_refused_unless_allowed(folder):
     script = """
-        from yolo_ema.engine.offline import confined
+        from yolo_ema.engine.setup.no_network_no_install import confined
         from yolo_ema.errors import OfflineError
         from ultralytics.utils import checks, downloads
         from ultralytics.data import utils

@@ -1,4 +1,6 @@
-"""The page in a real browser: nothing on the console, nothing loaded from outside, no sideways scrolling on a telephone."""
+"""The page in a real browser: nothing on the console, nothing loaded from outside, no sideways
+scrolling on a telephone.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ def page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     epochs = [{"epoch": n, "metrics/mAP50-95(B)": 0.05 * n} for n in range(1, 6)]
     path = folder / "report.html"
-    path.write_text(module.page_of(module.made_up_result(folder, images=4, record={"command": "train", "epochs": epochs})))
+    path.write_text(
+        module.page_of(
+            module.made_up_result(folder, images=4, record={"command": "train", "epochs": epochs})
+        )
+    )
     return path
 
 
@@ -33,16 +39,28 @@ def test_page_is_whole_and_quiet(browser, page):
     browser.get(page.as_uri())
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
     assert page.as_uri() in asked
     assert [url for url in asked if url != page.as_uri() and not url.startswith("data:")] == []
-    inner, scroll = browser.execute_script("return [window.innerWidth, document.documentElement.scrollWidth]")
+    inner, scroll = browser.execute_script(
+        "return [window.innerWidth, document.documentElement.scrollWidth]"
+    )
     assert scroll <= inner
-    broken = "return [...document.images].filter(image => !image.complete || image.naturalWidth < 100).length"
+    broken = (
+        "return [...document.images].filter(image => !image.complete || image.naturalWidth < "
+        "100).length"
+    )
     assert browser.execute_script(broken) == 0
     assert browser.execute_script("return document.images.length") == 4
-    assert browser.execute_script(f"return {TEXT_HEIGHT}") > 8  # pixels: text in charts stays readable
+    assert (
+        browser.execute_script(f"return {TEXT_HEIGHT}") > 8
+    )  # pixels: text in charts stays readable
     outside = (
-        "return [...document.querySelectorAll('section')].filter(one => one.getBoundingClientRect().right > innerWidth).length"
+        "return [...document.querySelectorAll('section')].filter(one => "
+        "one.getBoundingClientRect().right > innerWidth).length"
     )
     assert browser.execute_script(outside) == 0

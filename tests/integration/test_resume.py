@@ -15,18 +15,31 @@ from pathlib import Path
 import pytest
 from tiny_dataset import draw_dataset
 
-from yolo_ema.engine.loading import load_checkpoint, load_model
+from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 
 EPOCHS = 3
 WORDS = [
-    *("--model", "yolo11n-ema", "--pretrained", "none", "--imgsz", "64", "--epochs", str(EPOCHS), "--batch", "6", "--seed", "3"),
+    *(
+        "--model",
+        "yolo11n-ema",
+        "--pretrained",
+        "none",
+        "--imgsz",
+        "64",
+        "--epochs",
+        str(EPOCHS),
+        "--batch",
+        "6",
+        "--seed",
+        "3",
+    ),
     *("--device", "cpu", "--offline", "--nwd", "0.25", "plots=false", "patience=7"),
 ]
 
 # Lets the disk be full when the second checkpoint is written: half of it gets through.
 _FULL_AT_SECOND_SAVE = """
 import errno, os, sys
-from yolo_ema.engine import checkpoints
+from yolo_ema.engine.weights import checkpoints
 
 write_bytes, saves = checkpoints.write_bytes, []
 
@@ -34,7 +47,7 @@ def until_full(path, content):
     saves.append(path)
     if [one.name for one in saves].count("last.pt") < 2:
         return write_bytes(path, content)
-    from yolo_ema.files import atomic_path
+    from yolo_ema.io.atomic_files import atomic_path
     with atomic_path(path) as beside, beside.open("wb") as file:
         file.write(content[: len(content) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -45,9 +58,17 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
-def _start(folder: Path, *words: str, program: tuple[str, ...] = ("-m", "yolo_ema")) -> subprocess.Popen:
+def _start(
+    folder: Path, *words: str, program: tuple[str, ...] = ("-m", "yolo_ema")
+) -> subprocess.Popen:
     with (folder / "err.txt").open("w") as err, (folder / "out.txt").open("w") as out:
-        return subprocess.Popen([sys.executable, *program, "train", *words], cwd=folder, env=os.environ, stdout=out, stderr=err)
+        return subprocess.Popen(
+            [sys.executable, *program, "train", *words],
+            cwd=folder,
+            env=os.environ,
+            stdout=out,
+            stderr=err,
+        )
 
 
 def _train(folder: Path, *words: str) -> Path:
@@ -63,7 +84,11 @@ def _wait_for_epoch(folder: Path, process: subprocess.Popen, epoch: int) -> None
     while time.monotonic() < deadline:
         assert process.poll() is None, (folder / "err.txt").read_text()[-3000:]
         table = log / "results.csv"
-        if (log / "weights" / "last.pt").exists() and table.exists() and len(table.read_text().splitlines()) > epoch:
+        if (
+            (log / "weights" / "last.pt").exists()
+            and table.exists()
+            and len(table.read_text().splitlines()) > epoch
+        ):
             return
         time.sleep(0.02)
     raise AssertionError("the run did not come that far")
@@ -127,10 +152,18 @@ def test_a_signal_ends_the_run_cleanly_and_names_the_command_that_goes_on(tmp_pa
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_clear_error_and_the_last_checkpoint_is_whole(tmp_path):
-    process = _start(tmp_path, "--data", str(draw_dataset(tmp_path / "tiny")), *WORDS, program=("-c", _FULL_AT_SECOND_SAVE))
+    process = _start(
+        tmp_path,
+        "--data",
+        str(draw_dataset(tmp_path / "tiny")),
+        *WORDS,
+        program=("-c", _FULL_AT_SECOND_SAVE),
+    )
     assert process.wait(300) == 6
     last = tmp_path / "runs" / "train" / "yolo11n-ema" / "weights" / "last.pt"
-    errors = [line for line in (tmp_path / "err.txt").read_text().splitlines() if "error" in line.lower()]
+    errors = [
+        line for line in (tmp_path / "err.txt").read_text().splitlines() if "error" in line.lower()
+    ]
     assert len(errors) == 1, errors
     assert "disk full while writing" in errors[0]
     assert f"yolo-ema train --resume {last}" in errors[0]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from yolo_ema.errors import AnnotationError, ConfigError, DataError, DataNotFoundError
+from yolo_ema.metrics.score import score
+from yolo_ema.metrics.visdrone_protocol import evaluate_official
 from yolo_ema.options.score import ScoreOptions
-from yolo_ema.visdrone.protocol import evaluate_official
-from yolo_ema.visdrone.score import score
 from yolo_ema.visdrone.submission import rounded, write_submission
 
 NAMES = ("img_a", "img_b", "img_c")
@@ -25,17 +25,30 @@ def folders(tmp_path):
         (root / folder).mkdir(parents=True)
     for n, name in enumerate(NAMES):
         boxes = [(10 + 40 * i, 10 + n, 20, 15) for i in range(3)]
-        (root / "annotations" / f"{name}.txt").write_text("".join(f"{a},{b},{c},{d},1,4,0,0\n" for a, b, c, d in boxes))
-        rows = "".join(f"{a},{b},{c},{d},{0.9 - 0.1 * i},4,-1,-1\n" for i, (a, b, c, d) in enumerate(boxes))
+        (root / "annotations" / f"{name}.txt").write_text(
+            "".join(f"{a},{b},{c},{d},1,4,0,0\n" for a, b, c, d in boxes)
+        )
+        rows = "".join(
+            f"{a},{b},{c},{d},{0.9 - 0.1 * i},4,-1,-1\n" for i, (a, b, c, d) in enumerate(boxes)
+        )
         (root / "results" / f"{name}.txt").write_text(rows)
         cv2.imwrite(str(root / "images" / f"{name}.jpg"), np.zeros((90, 160, 3), np.uint8))
-    (root / "sizes.csv").write_text("image,width,height\n" + "".join(f"{name},160,90\n" for name in NAMES))
+    (root / "sizes.csv").write_text(
+        "image,width,height\n" + "".join(f"{name},160,90\n" for name in NAMES)
+    )
     return root
 
 
 def options(root, **changes):
     return ScoreOptions(
-        **({"annotations": root / "annotations", "results": root / "results", "sizes": root / "sizes.csv"} | changes)
+        **(
+            {
+                "annotations": root / "annotations",
+                "results": root / "results",
+                "sizes": root / "sizes.csv",
+            }
+            | changes
+        )
     )
 
 
@@ -54,14 +67,30 @@ def test_command_prints_everything_as_json(folders, yolo_ema_command):
     assert done.code == 0, done.err
     assert done.err == ""
     found = done.json
-    assert set(found) == {"official", "official_macro", "coco", "per_class", "thresholds", "protocol", "warnings"}
-    assert set(found["official"]) == set(found["official_macro"]) == {"AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500"}
+    assert set(found) == {
+        "official",
+        "official_macro",
+        "coco",
+        "per_class",
+        "thresholds",
+        "protocol",
+        "warnings",
+    }
+    assert (
+        set(found["official"])
+        == set(found["official_macro"])
+        == {"AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500"}
+    )
     assert found["official"]["AP"] == pytest.approx(100)
     assert found["official"]["AR1"] == pytest.approx(100 / 3)
     assert found["coco"]["AP_small"] == pytest.approx(100)
     assert found["coco"]["AP_large"] is None
     assert found["per_class"]["car"]["official"]["AP50"] == pytest.approx(100)
-    assert found["thresholds"]["per_class"]["car"]["F1"] == found["thresholds"]["all"]["F1"] == pytest.approx(100)
+    assert (
+        found["thresholds"]["per_class"]["car"]["F1"]
+        == found["thresholds"]["all"]["F1"]
+        == pytest.approx(100)
+    )
     assert "bus" not in found["thresholds"]["per_class"]
     assert found["per_class"]["bus"]["coco"]["AP"] is None
     assert found["per_class"]["car"]["objects"] == {"official": 9, "coco": 9}
@@ -73,7 +102,13 @@ def test_command_prints_everything_as_json(folders, yolo_ema_command):
 
 def test_table_for_people(folders, yolo_ema_command):
     done = yolo_ema_command(
-        "score", "--annotations", folders / "annotations", "--results", folders / "results", "--sizes", folders / "sizes.csv"
+        "score",
+        "--annotations",
+        folders / "annotations",
+        "--results",
+        folders / "results",
+        "--sizes",
+        folders / "sizes.csv",
     )
     assert done.code == 0, done.err
     assert "VisDrone official         100.00  100.00" in done.out
@@ -81,7 +116,10 @@ def test_table_for_people(folders, yolo_ema_command):
 
 
 def test_images_and_table_give_the_same(folders):
-    by_table, by_images = score(options(folders)), score(options(folders, sizes=None, images=folders / "images"))
+    by_table, by_images = (
+        score(options(folders)),
+        score(options(folders, sizes=None, images=folders / "images")),
+    )
     assert by_table.as_json() == by_images.as_json()
 
 
@@ -102,8 +140,8 @@ def test_unsorted_files_are_sorted_and_as_is_keeps_the_toolkits_behaviour(folder
     file.write_text(wrong + file.read_text())
     assert score(options(folders)).official.official["AR500"] == pytest.approx(100)
     assert (
-        "1 image with rows not by falling score, sorted before scoring; --as-is scores rows as they stand: img_a"
-        in capsys.readouterr().err
+        "1 image with rows not by falling score, sorted before scoring; --as-is scores rows as "
+        "they stand: img_a" in capsys.readouterr().err
     )
     assert score(options(folders, as_is=True)).official.official["AR500"] == pytest.approx(200 / 3)
     assert "scored as written: img_a" in capsys.readouterr().err
@@ -112,13 +150,17 @@ def test_unsorted_files_are_sorted_and_as_is_keeps_the_toolkits_behaviour(folder
 def test_results_without_annotation_are_left_out_and_said(folders, capsys):
     (folders / "results" / "stray.txt").write_text("1,1,5,5,0.99,4,-1,-1\n")
     assert score(options(folders)).official.official["AP"] == pytest.approx(100)
-    assert "1 image with a result file but no annotation, left out: stray" in capsys.readouterr().err
+    assert (
+        "1 image with a result file but no annotation, left out: stray" in capsys.readouterr().err
+    )
 
 
 def test_a_folder_of_other_results_is_an_error(folders):
     for file in (folders / "results").iterdir():
         file.rename(file.with_name(f"x{file.name}"))
-    with pytest.raises(DataError, match=r"none of the 3 result files .* the first are ximg_a.txt and img_a.txt"):
+    with pytest.raises(
+        DataError, match=r"none of the 3 result files .* the first are ximg_a.txt and img_a.txt"
+    ):
         score(options(folders))
 
 
@@ -127,7 +169,11 @@ def test_a_folder_of_other_results_is_an_error(folders):
     [
         ("results/img_b.txt", "1,2,3", r"img_b.txt, row 4: 3 fields"),
         ("results/img_b.txt", "1,2,3,4,high,4,-1,-1", r"img_b.txt, row 4: score is 'high'"),
-        ("annotations/img_c.txt", "1,2,3,4,1,4,0", r"img_c.txt, row 4: 7 fields, expected 8.*nothing is scored"),
+        (
+            "annotations/img_c.txt",
+            "1,2,3,4,1,4,0",
+            r"img_c.txt, row 4: 7 fields, expected 8.*nothing is scored",
+        ),
         ("annotations/img_c.txt", "1,2,3,4,1,12,0,0", r"img_c.txt, row 4: category is 12"),
     ],
 )
@@ -142,7 +188,9 @@ def test_bad_ground_truth_is_left_out_and_said_unless_strict(folders, capsys):
     with (folders / "annotations/img_c.txt").open("a") as opened:
         opened.write("1,2,3,4,1,4,0\nwhat\n")
     assert score(options(folders)).official.official["AP"] == pytest.approx(100)
-    assert "2 rows of the ground truth cannot be read and are left out" in (said := capsys.readouterr().err)
+    assert "2 rows of the ground truth cannot be read and are left out" in (
+        said := capsys.readouterr().err
+    )
     assert "img_c.txt, row 4: 7 fields" in said
 
 
@@ -150,7 +198,9 @@ def test_one_row_is_left_out_in_the_singular(folders, capsys):
     with (folders / "annotations/img_c.txt").open("a") as opened:
         opened.write("what\n")
     score(options(folders))
-    assert "1 row of the ground truth cannot be read and is left out" in (said := capsys.readouterr().err)
+    assert "1 row of the ground truth cannot be read and is left out" in (
+        said := capsys.readouterr().err
+    )
     assert "img_c.txt, row 4: 1 field, expected 8" in said
 
 
@@ -174,7 +224,13 @@ def test_a_split_is_told_only_by_the_folder_and_its_parent(folders, tmp_path, pl
 def test_the_command_names_the_row_in_one_line(folders, yolo_ema_command):
     (folders / "results" / "img_a.txt").write_text("what\n")
     done = yolo_ema_command(
-        "score", "--annotations", folders / "annotations", "--results", folders / "results", "--sizes", folders / "sizes.csv"
+        "score",
+        "--annotations",
+        folders / "annotations",
+        "--results",
+        folders / "results",
+        "--sizes",
+        folders / "sizes.csv",
     )
     assert (done.code, done.out) == (3, "")
     assert done.err.count("\n") == 1
@@ -186,7 +242,10 @@ def test_the_command_names_the_row_in_one_line(folders, yolo_ema_command):
     [
         ("name,w,h\nimg_a,1,1\n", "expected the columns image,width,height"),
         ("", "expected the columns image,width,height"),
-        ("image,width,height\nimg_a,160,90\n", "has no size for 2 images with annotations: img_b, img_c"),
+        (
+            "image,width,height\nimg_a,160,90\n",
+            "has no size for 2 images with annotations: img_b, img_c",
+        ),
         ("image,width,height\nimg_a,160,none\n", r"row 2: size is '160' x 'none'"),
         ("image,width,height\nimg_a,160\n", r"row 2: size is '160' x 'None'"),
     ],
@@ -198,7 +257,9 @@ def test_bad_tables_of_sizes(folders, table, message):
 
 
 def test_table_of_sizes_may_name_files(folders):
-    (folders / "sizes.csv").write_text("image,width,height\n" + "".join(f"{name}.jpg, 160 ,90\n" for name in NAMES))
+    (folders / "sizes.csv").write_text(
+        "image,width,height\n" + "".join(f"{name}.jpg, 160 ,90\n" for name in NAMES)
+    )
     assert score(options(folders)).official.official["AP"] == pytest.approx(100)
 
 
@@ -208,7 +269,9 @@ def test_missing_folders_and_images_are_named(folders):
     with pytest.raises(DataNotFoundError, match="holds no annotation files"):
         score(options(folders, annotations=folders / "images"))
     (folders / "images" / "img_b.jpg").unlink()
-    with pytest.raises(DataNotFoundError, match=r"lacks the images of 1 image with annotations: img_b"):
+    with pytest.raises(
+        DataNotFoundError, match=r"lacks the images of 1 image with annotations: img_b"
+    ):
         score(options(folders, sizes=None, images=folders / "images"))
     (folders / "images" / "img_b.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"img_b.jpg is not an image that can be read"):
@@ -226,7 +289,14 @@ def test_written_submissions_score_like_the_arrays(folders):
     rng = np.random.default_rng(0)
     found = {
         name: rounded(
-            np.column_stack([rng.random((80, 2)) * 120, 5 + rng.random((80, 2)) * 30, rng.random(80), rng.integers(1, 11, 80)])
+            np.column_stack(
+                [
+                    rng.random((80, 2)) * 120,
+                    5 + rng.random((80, 2)) * 30,
+                    rng.random(80),
+                    rng.integers(1, 11, 80),
+                ]
+            )
         )
         for name in NAMES
     }
@@ -234,8 +304,14 @@ def test_written_submissions_score_like_the_arrays(folders):
     write_submission(folders / "written", found)
     card = score(options(folders, results=folders / "written"))
     ordered = {name: rows[np.argsort(-rows[:, 4], kind="stable")] for name, rows in found.items()}
-    truth = {name: np.array([[10 + 40 * i, 10 + n, 20, 15, 1, 4] for i in range(3)], float) for n, name in enumerate(NAMES)}
-    assert card.official.official == evaluate_official(truth, ordered, dict.fromkeys(NAMES, (160, 90))).official
+    truth = {
+        name: np.array([[10 + 40 * i, 10 + n, 20, 15, 1, 4] for i in range(3)], float)
+        for n, name in enumerate(NAMES)
+    }
+    assert (
+        card.official.official
+        == evaluate_official(truth, ordered, dict.fromkeys(NAMES, (160, 90))).official
+    )
     assert (folders / "written" / "img_c.txt").read_text() == ""
     assert (folders / "written" / "img_a.txt").read_text().splitlines()[0].endswith(",-1,-1")
     json.dumps(card.as_json(), allow_nan=False)

@@ -1,4 +1,6 @@
-"""The weights in ``weights/``: each has its card, is the file that the card describes, and finds objects."""
+"""The weights in ``weights/``: each has its card, is the file that the card describes, and finds
+objects.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from yolo_ema.engine.loading import load_model
-from yolo_ema.engine.object_sizes import recorded_sizes
+from yolo_ema.engine.weights.loading import load_model
+from yolo_ema.inference.object_sizes import recorded_sizes
 from yolo_ema.report.weights_card import BEGIN, END, Setting, card_tables, write_tables
 from yolo_ema.scenes.scene import draw_scene
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CARDS = sorted((REPOSITORY / "weights").glob("*.json"))
-FILES = sorted(path for path in (REPOSITORY / "weights").iterdir() if path.suffix in {".pt", ".onnx"})
+FILES = sorted(
+    path for path in (REPOSITORY / "weights").iterdir() if path.suffix in {".pt", ".onnx"}
+)
 LARGEST_BYTES = 8_000_000
 
 
@@ -32,13 +36,13 @@ def card(card_file) -> dict:
 
 
 def test_the_default_is_among_them():
-    from yolo_ema.engine.detector import default_weights
+    from yolo_ema.detect.detector import default_weights
 
     assert default_weights().with_suffix(".json") in CARDS
 
 
 def test_a_detector_knows_them_by_name(monkeypatch, tmp_path):
-    from yolo_ema.engine.detector import DEFAULT_WEIGHTS, Detector, default_weights
+    from yolo_ema.detect.detector import DEFAULT_WEIGHTS, Detector, default_weights
 
     monkeypatch.chdir(tmp_path)
     assert Detector(DEFAULT_WEIGHTS, device="cpu").weights == default_weights()
@@ -63,9 +67,19 @@ def test_it_is_small_half_precision_and_knows_visdrone(card_file, card):
 
 def test_it_names_no_folder_of_the_machine_it_was_made_on(card_file, card):
     with zipfile.ZipFile(card_file.with_name(card["file"])) as archive:
-        held = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl"))).decode("latin-1")
-    for text in (held, card_file.read_text(encoding="utf-8"), card_file.with_suffix(".md").read_text(encoding="utf-8")):
-        assert not [word for word in ("/home/", "/root", "/tmp/", "/work", "/opt/", "/Users/") if word in text]
+        held = archive.read(
+            next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        ).decode("latin-1")
+    for text in (
+        held,
+        card_file.read_text(encoding="utf-8"),
+        card_file.with_suffix(".md").read_text(encoding="utf-8"),
+    ):
+        assert not [
+            word
+            for word in ("/home/", "/root", "/tmp/", "/work", "/opt/", "/Users/")
+            if word in text
+        ]
 
 
 def test_the_page_holds_the_figures_of_the_card_and_its_terms(card_file, card):
@@ -76,20 +90,40 @@ def test_the_page_holds_the_figures_of_the_card_and_its_terms(card_file, card):
     assert card["recommended"] in {one["setting"] for one in card["figures"]}
 
 
-@pytest.mark.parametrize("weights", [None, *FILES], ids=lambda path: path.name if path else "none given")
+@pytest.mark.parametrize(
+    "weights", [None, *FILES], ids=lambda path: path.name if path else "none given"
+)
 def test_detect_finds_drawn_cars(yolo_ema_command, tmp_path, weights):
     import cv2
 
     cv2.imwrite(str(tmp_path / "scene.png"), draw_scene(4).image_bgr)
     given = ["--weights", weights] if weights else []
-    done = yolo_ema_command("detect", tmp_path / "scene.png", *given, "--conf", "0.1", "--save", "jsonl", "--out", tmp_path / "out")
+    done = yolo_ema_command(
+        "detect",
+        tmp_path / "scene.png",
+        *given,
+        "--conf",
+        "0.1",
+        "--save",
+        "jsonl",
+        "--out",
+        tmp_path / "out",
+    )
     assert done.code == 0, done.err
-    rows = [json.loads(line) for line in next((tmp_path / "out").rglob("*.jsonl")).read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in next((tmp_path / "out").rglob("*.jsonl"))
+        .read_text(encoding="utf-8")
+        .splitlines()
+    ]
     assert sum(len(row["detections"]) for row in rows) > 0
 
 
 def test_settings_as_text():
-    assert (Setting.parse("960").text, Setting.parse("640@auto").text) == ("960, whole", "640, tiles auto")
+    assert (Setting.parse("960").text, Setting.parse("640@auto").text) == (
+        "960, whole",
+        "640, tiles auto",
+    )
     with pytest.raises(ValueError, match="640@640x640"):
         Setting.parse("640x640")
 

@@ -13,7 +13,17 @@ BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "memory.py"
 
 
 def peak_gb(size: str, tile: str) -> tuple[float, dict]:
-    words = [sys.executable, str(BENCHMARK), "--size", size, "--tile", tile, "--imgsz", "160", "--json"]
+    words = [
+        sys.executable,
+        str(BENCHMARK),
+        "--size",
+        size,
+        "--tile",
+        tile,
+        "--imgsz",
+        "160",
+        "--json",
+    ]
     facts = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     return facts["peak_gb"], facts
 

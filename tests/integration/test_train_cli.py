@@ -1,4 +1,6 @@
-"""``yolo-ema train`` from the outside, on a dataset of sixteen tiny images; what a run leaves, and what it refuses."""
+"""``yolo-ema train`` from the outside, on a dataset of sixteen tiny images; what a run leaves, and
+what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ import yaml
 from tiny_dataset import NAMES, draw_dataset
 
 from yolo_ema.cli import main
-from yolo_ema.engine.loading import load_checkpoint, load_model
-from yolo_ema.engine.object_sizes import recorded_sizes
+from yolo_ema.engine.weights.loading import load_checkpoint, load_model
+from yolo_ema.inference.object_sizes import recorded_sizes
 from yolo_ema.nn import EfficientMultiScaleAttention
 
 # Runs the command with the network and every other program out of reach.
@@ -34,22 +36,52 @@ from yolo_ema.cli import main
 raise SystemExit(main(sys.argv[1:]))
 """
 
-WORDS = ("--model", "yolo11n-ema", "--imgsz", "64", "--epochs", "2", "--batch", "6", "--offline", "--device", "cpu", "plots=false")
+WORDS = (
+    "--model",
+    "yolo11n-ema",
+    "--imgsz",
+    "64",
+    "--epochs",
+    "2",
+    "--batch",
+    "6",
+    "--offline",
+    "--device",
+    "cpu",
+    "plots=false",
+)
 
 
 def _tree(root):
-    return sorted((path.relative_to(root).as_posix(), path.stat().st_mtime_ns) for path in root.rglob("*"))
+    return sorted(
+        (path.relative_to(root).as_posix(), path.stat().st_mtime_ns) for path in root.rglob("*")
+    )
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """One training, with sockets and subprocesses blocked: its folder, what it printed, and the dataset before and after."""
+    """One training, with sockets and subprocesses blocked: its folder, what it printed, and the
+    dataset before and after.
+    """
     folder = tmp_path_factory.mktemp("train")
     data = draw_dataset(folder / "tiny")
     before = _tree(folder / "tiny")
     own = ["--nwd", "0.3", "--seed", "5", "--json", "lr0=0.02", "optimizer=sgd"]
-    command = [sys.executable, "-c", _CONFINED, "train", "--data", str(data), "--pretrained", "none", *WORDS, *own]
-    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-c",
+        _CONFINED,
+        "train",
+        "--data",
+        str(data),
+        "--pretrained",
+        "none",
+        *WORDS,
+        *own,
+    ]
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return {
         "folder": folder,
@@ -74,12 +106,16 @@ def record(result):
 def test_stdout_holds_the_result_alone(run, result):
     assert run["out"].count("\n") == 1
     assert set(result) == {"best", "last", "record", "metrics", "transfer"}
-    assert result["best"] == str(run["folder"] / "runs" / "train" / "yolo11n-ema" / "weights" / "best.pt")
+    assert result["best"] == str(
+        run["folder"] / "runs" / "train" / "yolo11n-ema" / "weights" / "best.pt"
+    )
     assert set(result["metrics"]) == {"precision", "recall", "mAP50", "mAP50-95"}
     assert result["transfer"] is None
 
 
-def test_a_learning_rate_that_the_automatic_optimizer_ignores_is_warned_of(tmp_path, monkeypatch, capsys):
+def test_a_learning_rate_that_the_automatic_optimizer_ignores_is_warned_of(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--data", "no-such-data", "--pretrained", "none", "lr0=0.1"]) == 3
     assert "optimizer=auto ignores lr0" in capsys.readouterr().err
@@ -99,14 +135,24 @@ def test_the_weights_load_safely_and_are_an_ema_model_of_these_classes(result):
         loaded = load_model(result[name])
         assert tuple(loaded.names.values()) == NAMES
         assert loaded.imgsz == 64
-        assert sum(isinstance(module, EfficientMultiScaleAttention) for module in loaded.model.modules()) == 5
+        assert (
+            sum(
+                isinstance(module, EfficientMultiScaleAttention)
+                for module in loaded.model.modules()
+            )
+            == 5
+        )
         assert all(torch.isfinite(tensor).all() for tensor in loaded.model.state_dict().values())
 
 
 def test_the_weights_say_how_large_their_objects_were(result, run):
     """What tiled detection goes by."""
     files = (run["data"].parent / "labels" / "train").glob("*.txt")
-    shares = [np.prod([float(word) for word in row.split()[3:]]) ** 0.5 for file in files for row in file.read_text().splitlines()]
+    shares = [
+        np.prod([float(word) for word in row.split()[3:]]) ** 0.5
+        for file in files
+        for row in file.read_text().splitlines()
+    ]
     for name in ("best", "last"):
         sizes = recorded_sizes(load_model(result[name]).metadata)
         assert sizes.source_median == pytest.approx(96 * np.median(shares), abs=0.01)
@@ -134,7 +180,9 @@ def test_the_record_says_how_it_was_made(record, run):
 def test_the_record_holds_metrics_by_epoch_as_the_table_does(record, result):
     with (Path(result["record"]).parent / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [one["epoch"] for one in record["epochs"]] == [int(row["epoch"]) for row in rows] == [1, 2]
+    assert (
+        [one["epoch"] for one in record["epochs"]] == [int(row["epoch"]) for row in rows] == [1, 2]
+    )
     for one, row in zip(record["epochs"], rows, strict=True):
         for key in ("train/box_loss", "metrics/mAP50(B)", "lr/pg0"):
             assert one[key] == pytest.approx(float(row[key]), rel=1e-4)
@@ -149,22 +197,51 @@ def test_the_run_folder_holds_the_resolved_data_yaml(run, result):
 
 def test_a_trained_model_is_fine_tuned_in_a_folder_of_its_own(run, yolo_ema_command):
     best = run["folder"] / "runs" / "train" / "yolo11n-ema" / "weights" / "best.pt"
-    words = ["--model", best, "--imgsz", 64, "--epochs", 1, "--batch", 6, "--offline", "plots=false"]
-    done = yolo_ema_command("train", "--data", run["folder"] / "tiny", *words, "--name", "yolo11n-ema", cwd=run["folder"])
+    words = [
+        "--model",
+        best,
+        "--imgsz",
+        64,
+        "--epochs",
+        1,
+        "--batch",
+        6,
+        "--offline",
+        "plots=false",
+    ]
+    done = yolo_ema_command(
+        "train",
+        "--data",
+        run["folder"] / "tiny",
+        *words,
+        "--name",
+        "yolo11n-ema",
+        cwd=run["folder"],
+    )
     assert done.code == 0, done.err[-3000:]
     assert "runs/train/yolo11n-ema-2/weights/best.pt" in done.out
     assert f"529 of 529 tensors from {best}" in done.out
     assert "yolo-ema export --weights runs/train/yolo11n-ema-2/weights/best.pt" in done.out
-    new = load_checkpoint(run["folder"] / "runs" / "train" / "yolo11n-ema-2" / "weights" / "last.pt")
+    new = load_checkpoint(
+        run["folder"] / "runs" / "train" / "yolo11n-ema-2" / "weights" / "last.pt"
+    )
     assert new["epoch"] == -1
 
 
 @pytest.mark.parametrize(
     ("words", "code", "what"),
     [
-        (["lr00=0.1", "mosaik=1"], 2, "did you mean 'lr0'?; there is no training setting 'mosaik'; did you mean 'mosaic'?"),
+        (
+            ["lr00=0.1", "mosaik=1"],
+            2,
+            "did you mean 'lr0'?; there is no training setting 'mosaik'; did you mean 'mosaic'?",
+        ),
         (["--model", "yolo11n-em"], 2, "did you mean 'yolo11n-ema'?"),
-        (["--epochs", "0", "--nwd", "2"], 2, "--nwd is 2.0; expected 0.0 to 1.0; --epochs is 0; expected 1 or more"),
+        (
+            ["--epochs", "0", "--nwd", "2"],
+            2,
+            "--nwd is 2.0; expected 0.0 to 1.0; --epochs is 0; expected 1 or more",
+        ),
         (["--epochs", "3", "epochs=4"], 2, "epochs is given twice"),
         (["--device", "gpu"], 2, "expected auto, cpu, mps, or GPU numbers"),
         (["--device", "99"], 6, "names GPU 99"),
@@ -177,7 +254,9 @@ def test_a_trained_model_is_fine_tuned_in_a_folder_of_its_own(run, yolo_ema_comm
         (["--pretrained", "yolo11s.pt", "--offline"], 6, "--offline"),
     ],
 )
-def test_what_is_wrong_is_found_before_anything_starts(words, code, what, tmp_path, monkeypatch, capsys):
+def test_what_is_wrong_is_found_before_anything_starts(
+    words, code, what, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *words]) == code
     shown = capsys.readouterr()
@@ -190,12 +269,18 @@ def test_what_is_wrong_is_found_before_anything_starts(words, code, what, tmp_pa
 
 def test_plain_ultralytics_trains_with_our_trainer(run, tmp_path):
     program = (
-        "import yolo_ema; from yolo_ema.engine.trainer import EmaTrainer; from ultralytics import YOLO; import sys\n"
+        "import yolo_ema; from yolo_ema.engine.training.trainer import EmaTrainer; from "
+        "ultralytics import YOLO; import sys\n"
         "model = YOLO(yolo_ema.model_yaml('yolo11n-ema'))\n"
         "small = dict(epochs=1, imgsz=64, batch=6, device='cpu', plots=False)\n"
         "model.train(trainer=EmaTrainer, data=sys.argv[1], project=sys.argv[2], **small)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, run["data"], tmp_path], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, run["data"], tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(list(tmp_path.glob("*/run.json"))) == 1
     assert tuple(load_model(next(tmp_path.glob("*/weights/best.pt"))).names.values()) == NAMES
@@ -203,11 +288,23 @@ def test_plain_ultralytics_trains_with_our_trainer(run, tmp_path):
 
 def test_tensorboard_gets_a_file_of_events_when_it_is_chosen(run, yolo_ema_command):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    words = ["--pretrained", "none", *WORDS, "--epochs", "1", "--name", "watched", "--loggers", "tensorboard"]
+    words = [
+        "--pretrained",
+        "none",
+        *WORDS,
+        "--epochs",
+        "1",
+        "--name",
+        "watched",
+        "--loggers",
+        "tensorboard",
+    ]
     # Ultralytics logs nothing where it sees pytest.
     hidden = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     command = [sys.executable, "-m", "yolo_ema", "train", "--data", str(run["data"]), *words]
-    done = subprocess.run(command, cwd=run["folder"], env=hidden, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=run["folder"], env=hidden, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert list((run["folder"] / "runs" / "train" / "watched").glob("events.out.tfevents.*"))
 
@@ -223,6 +320,10 @@ def test_tensorboard_gets_a_file_of_events_when_it_is_chosen(run, yolo_ema_comma
     ],
 )
 def test_a_script_is_its_verb(script, usage):
-    command = [sys.executable, Path(__file__).resolve().parents[2] / "scripts" / f"{script}.py", "--help"]
+    command = [
+        sys.executable,
+        Path(__file__).resolve().parents[2] / "scripts" / f"{script}.py",
+        "--help",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"usage: {usage} ")

@@ -11,11 +11,11 @@ import torch
 from lively_weights import lively_model, save
 from ultralytics import YOLO
 
-from yolo_ema.engine.console import log_to_stderr
-from yolo_ema.engine.registration import build_model
-from yolo_ema.engine.runtime import Runtime
-from yolo_ema.engine.tiled import TiledRuntime
-from yolo_ema.engine.validation import validate
+from yolo_ema.engine.models.registration import build_model
+from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.setup.console import log_to_stderr
+from yolo_ema.evaluate.validation import validate
+from yolo_ema.inference.tiled import TiledRuntime
 from yolo_ema.options.val import ValOptions
 from yolo_ema.visdrone.annotations import CLASS_NAMES, read_annotations
 
@@ -33,31 +33,56 @@ def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("run") / "weights" / "best.pt"
     path.parent.mkdir()
     torch.save({"model": model.half(), "train_args": {"imgsz": 96}}, path)
-    (path.parents[1] / "run.json").write_text('{"command": "yolo-ema train --seed 7", "status": "finished", "epochs": []}')
+    (path.parents[1] / "run.json").write_text(
+        '{"command": "yolo-ema train --seed 7", "status": "finished", "epochs": []}'
+    )
     return path
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Four noisy images in a prepared dataset's layout, with annotations of VisDrone and one ignored region."""
+    """Four noisy images in a prepared dataset's layout, with annotations of VisDrone and one
+    ignored region.
+    """
     root = tmp_path_factory.mktemp("data") / "mini"
     rng = np.random.default_rng(0)
     for folder in ("images", "labels", "annotations"):
         (root / folder / "val").mkdir(parents=True)
     for name in "abcd":
-        cv2.imwrite(str(root / "images/val" / f"{name}.jpg"), rng.integers(0, 255, (90, 120, 3), dtype=np.uint8))
-        (root / "annotations/val" / f"{name}.txt").write_text("10,10,30,30,1,4,0,0\n60,20,20,20,1,1,0,0\n80,50,30,30,0,0,0,0\n")
-        (root / "labels/val" / f"{name}.txt").write_text("3 0.2 0.28 0.25 0.33\n0 0.58 0.33 0.17 0.22\n")
+        cv2.imwrite(
+            str(root / "images/val" / f"{name}.jpg"),
+            rng.integers(0, 255, (90, 120, 3), dtype=np.uint8),
+        )
+        (root / "annotations/val" / f"{name}.txt").write_text(
+            "10,10,30,30,1,4,0,0\n60,20,20,20,1,1,0,0\n80,50,30,30,0,0,0,0\n"
+        )
+        (root / "labels/val" / f"{name}.txt").write_text(
+            "3 0.2 0.28 0.25 0.33\n0 0.58 0.33 0.17 0.22\n"
+        )
     names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASS_NAMES))
-    (root / "mini.yaml").write_text(f"path: {root}\ntrain: images/val\nval: images/val\nnames:\n{names}")
+    (root / "mini.yaml").write_text(
+        f"path: {root}\ntrain: images/val\nval: images/val\nnames:\n{names}"
+    )
     return root
 
 
 def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema_command):
     done = yolo_ema_command(
-        "val", "--weights", weights, "--data", data, "--save-results", "results", "--report", "report", "--conf", "0.0001",
-        "--device", "cpu", "--json",
-    )  # fmt: skip
+        "val",
+        "--weights",
+        weights,
+        "--data",
+        data,
+        "--save-results",
+        "results",
+        "--report",
+        "report",
+        "--conf",
+        "0.0001",
+        "--device",
+        "cpu",
+        "--json",
+    )
     assert done.code == 0, done.err
     found = done.json
     assert found["protocol"]["ground_truth"] == {"annotations": 4}
@@ -68,7 +93,14 @@ def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema
     page = (tmp_path / "report" / "report.html").read_text()
     assert "yolo-ema train --seed 7" in page
     again = yolo_ema_command(
-        "score", "--annotations", data / "annotations/val", "--results", "results", "--images", data / "images/val", "--json"
+        "score",
+        "--annotations",
+        data / "annotations/val",
+        "--results",
+        "results",
+        "--images",
+        data / "images/val",
+        "--json",
     )
     assert again.code == 0, again.err
     for part in ("official", "official_macro", "coco"):
@@ -76,27 +108,56 @@ def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema
 
 
 def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema_command):
-    words = ("val", "--weights", weights, "--data", data, "--device", "cpu", "--conf", "0.0001", "--imgsz", "64", "--json")
+    words = (
+        "val",
+        "--weights",
+        weights,
+        "--data",
+        data,
+        "--device",
+        "cpu",
+        "--conf",
+        "0.0001",
+        "--imgsz",
+        "64",
+        "--json",
+    )
     whole, tiles, alone = (
         yolo_ema_command(*words, *more, "--save-results", f"results-{number}")
-        for number, more in enumerate(((), ("--tile", "auto"), ("--tile", "64x32", "--overlap", "0.3", "--no-whole-frame")))
+        for number, more in enumerate(
+            ((), ("--tile", "auto"), ("--tile", "64x32", "--overlap", "0.3", "--no-whole-frame"))
+        )
     )
     for done in (whole, tiles, alone):
         assert done.code == 0, done.err
     assert whole.json["protocol"]["tiles"] is None
     assert tiles.json["protocol"]["tiles"] == {
-        "tile": "auto", "overlap": 0.2, "merge": "nms", "whole_frame": True, "tiles_an_image": 6.0, "images_in_tiles": 4,
-    }  # fmt: skip
+        "tile": "auto",
+        "overlap": 0.2,
+        "merge": "nms",
+        "whole_frame": True,
+        "tiles_an_image": 6.0,
+        "images_in_tiles": 4,
+    }
     assert alone.json["protocol"]["tiles"]["tiles_an_image"] == 3 * 4
     runtime = TiledRuntime(
         Runtime(weights, device="cpu", conf=0.0001, imgsz=64, max_det=500, multi_label=True),
-        tile=(64, 32), overlap=0.3, whole_frame=False,
-    )  # fmt: skip
+        tile=(64, 32),
+        overlap=0.3,
+        whole_frame=False,
+    )
     picture = cv2.imread(str(data / "images/val/a.jpg"))
     rows = (tmp_path / "results-2" / "a.txt").read_text().splitlines()
     assert len(rows) == len(runtime([picture])[0]) > 0
     again = yolo_ema_command(
-        "score", "--annotations", data / "annotations/val", "--results", "results-1", "--images", data / "images/val", "--json"
+        "score",
+        "--annotations",
+        data / "annotations/val",
+        "--results",
+        "results-1",
+        "--images",
+        data / "images/val",
+        "--json",
     )
     assert again.json["official"] == tiles.json["official"]
     refused = yolo_ema_command(*words, "--tile", "big")
@@ -112,7 +173,9 @@ def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_comm
     assert made.code == 0, made.err
     words = ("--data", data, "--conf", "0.0001", "--max-det", "50", "--device", "cpu", "--json")
     square, exported = (
-        yolo_ema_command("val", "--weights", file, *words, "--save-results", file.stem + file.suffix[1:])
+        yolo_ema_command(
+            "val", "--weights", file, *words, "--save-results", file.stem + file.suffix[1:]
+        )
         for file in (weights, tmp_path / "best.onnx")
     )
     assert exported.code == 0, exported.err
@@ -121,7 +184,8 @@ def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_comm
     assert found["protocol"]["max_det"] == 50
     assert "--max-det is 50" in exported.err
     assert found["protocol"]["detections"] == square.json["protocol"]["detections"] > 0
-    # Images of 120x90 fill a square of 96 but for a strip that the weights, being free in shape, do not pad.
+    # Images of 120x90 fill a square of 96 but for a strip that the weights, being free in shape, do
+    # not pad.
     assert found["coco"]["AP"] == pytest.approx(square.json["coco"]["AP"], abs=1.0)
     missing = yolo_ema_command("val", "--weights", tmp_path / "best.onnx", "--data", "visdrone")
     assert (missing.code, missing.out) == (6, "")
@@ -144,7 +208,9 @@ def test_names_that_do_not_fit_end_in_one_clear_line(data, tmp_path, yolo_ema_co
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_map50_is_near_ultralytics_own(shared, tmp_path, monkeypatch):
-    """The same boxes: what differs is how precision is averaged over recall, and half a stride of padding."""
+    """The same boxes: what differs is how precision is averaged over recall, and half a stride of
+    padding.
+    """
     weights = shared / "weights" / "yolo11n_coco_from_int8.pt"
     sample = shared / "data" / "visdrone-sample" / "VisDrone2019-DET-val"
     images = sorted((sample / "images").iterdir())[::16]
@@ -156,7 +222,8 @@ def test_map50_is_near_ultralytics_own(shared, tmp_path, monkeypatch):
         height, width = cv2.imread(str(image)).shape[:2]
         rows = read_annotations(sample / "annotations" / f"{image.stem}.txt").rows
         lines = [
-            f"{CAR_LIKE[int(c)]} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} {w / width:.6f} {h / height:.6f}"
+            f"{CAR_LIKE[int(c)]} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} "
+            f"{w / width:.6f} {h / height:.6f}"
             for x, y, w, h, _, c in rows
             if int(c) in CAR_LIKE and x + w <= width and y + h <= height
         ]
@@ -167,8 +234,19 @@ def test_map50_is_near_ultralytics_own(shared, tmp_path, monkeypatch):
     yaml.write_text(f"path: {tmp_path}\ntrain: images\nval: images\nnames:\n{names}")
     monkeypatch.chdir(tmp_path)
     with log_to_stderr():
-        theirs = model.val(data=str(yaml), imgsz=640, batch=1, device="cpu", plots=False, verbose=False, workers=0, max_det=500)
-    ours = validate(ValOptions(weights=weights, data=str(yaml), imgsz=(640,), device="cpu")).scorecard
+        theirs = model.val(
+            data=str(yaml),
+            imgsz=640,
+            batch=1,
+            device="cpu",
+            plots=False,
+            verbose=False,
+            workers=0,
+            max_det=500,
+        )
+    ours = validate(
+        ValOptions(weights=weights, data=str(yaml), imgsz=(640,), device="cpu")
+    ).scorecard
     assert 100 * theirs.box.map50 > 10
     assert ours.coco.summary["AP50"] == pytest.approx(100 * theirs.box.map50, abs=1.0)
     assert ours.coco.summary["AP"] == pytest.approx(100 * theirs.box.map, abs=0.7)

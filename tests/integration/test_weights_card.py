@@ -11,8 +11,8 @@ import pytest
 import torch
 from tiny_dataset import NAMES, draw_dataset
 
-from yolo_ema.engine.registration import build_model
-from yolo_ema.files import sha256_of
+from yolo_ema.engine.models.registration import build_model
+from yolo_ema.io.atomic_files import sha256_of
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "weights_card.py"
 
@@ -23,24 +23,70 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     draw_dataset(tmp_path / "tiny")
     torch.manual_seed(0)
     torch.save({"model": build_model("yolo11n", 80), "train_args": {}}, tmp_path / "first.pt")
-    words = ("--epochs", "1", "--imgsz", "64", "--batch", "4", "--seed", "5", "--name", "one", "--offline", "--device", "cpu")
+    words = (
+        "--epochs",
+        "1",
+        "--imgsz",
+        "64",
+        "--batch",
+        "4",
+        "--seed",
+        "5",
+        "--name",
+        "one",
+        "--offline",
+        "--device",
+        "cpu",
+    )
     trained = yolo_ema_command(
-        "train", "--model", "yolo11n", "--data", "tiny", "--pretrained", "first.pt", *words, cwd=tmp_path, timeout=600
+        "train",
+        "--model",
+        "yolo11n",
+        "--data",
+        "tiny",
+        "--pretrained",
+        "first.pt",
+        *words,
+        cwd=tmp_path,
+        timeout=600,
     )
     assert trained.code == 0, trained.err[-3000:]
 
     weights = tmp_path / "given" / "one.pt"
     weights.parent.mkdir()
     weights.with_suffix(".onnx").write_bytes(b"its exported form")
-    settings = ("--settings", "64", "96@64x64", "--recommended", "96@64x64", "--note", "on drawn squares")
-    command = [sys.executable, SCRIPT, "runs/train/one", "--out", weights, "--data", "tiny", *settings]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    settings = (
+        "--settings",
+        "64",
+        "96@64x64",
+        "--recommended",
+        "96@64x64",
+        "--note",
+        "on drawn squares",
+    )
+    command = [
+        sys.executable,
+        SCRIPT,
+        "runs/train/one",
+        "--out",
+        weights,
+        "--data",
+        "tiny",
+        *settings,
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     assert card["sha256"] == sha256_of(weights)
     assert card["exported"] == {"one.onnx": sha256_of(weights.with_suffix(".onnx"))}
     assert card["classes"] == list(NAMES)
-    assert (card["training"]["seed"], card["training"]["epochs"], card["training"]["hours"]) == (5, 1, None)
+    assert (card["training"]["seed"], card["training"]["epochs"], card["training"]["hours"]) == (
+        5,
+        1,
+        None,
+    )
     assert [one["setting"] for one in card["figures"]] == ["64, whole", "96, tiles 64x64"]
     assert str(tmp_path) not in json.dumps(card)
     page = weights.with_suffix(".md").read_text(encoding="utf-8")

@@ -16,7 +16,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)], cwd=REPOSITORY, check=True, capture_output=True
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
     )
     return next(out.glob("*.whl"))
 
@@ -31,16 +34,33 @@ def test_the_wheel_carries_every_yaml(wheel, kind):
 
 def test_the_wheel_carries_every_file_of_the_package(wheel):
     package = REPOSITORY / "yolo_ema"
-    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [
+        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
     assert {path.suffix for path in files} >= {".py", ".css", ".yaml"}
-    assert {path.relative_to(REPOSITORY).as_posix() for path in files} <= set(zipfile.ZipFile(wheel).namelist())
+    assert {path.relative_to(REPOSITORY).as_posix() for path in files} <= set(
+        zipfile.ZipFile(wheel).namelist()
+    )
 
 
 def test_an_installed_wheel_builds_a_model_outside_the_checkout(wheel, tmp_path):
-    """Installed without its dependencies into a folder of its own, beside the environment that runs the tests."""
+    """Installed without its dependencies into a folder of its own, beside the environment that runs
+    the tests.
+    """
     site = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            "--target",
+            str(site),
+            str(wheel),
+        ],
         check=True,
         capture_output=True,
     )
@@ -48,11 +68,18 @@ def test_an_installed_wheel_builds_a_model_outside_the_checkout(wheel, tmp_path)
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import yolo_ema; from pathlib import Path\n"
         "assert Path(yolo_ema.__file__).is_relative_to(sys.argv[1]), yolo_ema.__file__\n"
-        "from yolo_ema.engine.registration import build_model\n"
+        "from yolo_ema.engine.models.registration import build_model\n"
         "model = build_model('yolo11n-ema', class_count=10)\n"
-        "print(sum(type(one).__name__ == 'EfficientMultiScaleAttention' for one in model.modules()))\n"
+        "print(sum(type(one).__name__ == 'EfficientMultiScaleAttention' for one in "
+        "model.modules()))\n"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code, str(site)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(site)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) == 5
 
@@ -62,7 +89,7 @@ def test_an_installed_wheel_finds_the_shipped_weights(wheel, tmp_path):
         archive.extractall(tmp_path)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from yolo_ema.engine.detector import default_weights\n"
+        "from yolo_ema.detect.detector import default_weights\n"
         "print(default_weights())\n"
     )
     command = [sys.executable, "-I", "-c", code, str(tmp_path)]
@@ -73,13 +100,15 @@ def test_an_installed_wheel_finds_the_shipped_weights(wheel, tmp_path):
     assert found.read_bytes() == (REPOSITORY / "weights" / found.name).read_bytes()
 
 
-def test_an_installed_wheel_knows_the_shipped_weights_by_name_and_writes_nothing_beside_them(wheel, tmp_path):
+def test_an_installed_wheel_knows_the_shipped_weights_by_name_and_writes_nothing_beside_them(
+    wheel, tmp_path
+):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from yolo_ema.engine.exporting import final_path\n"
+        "from yolo_ema.engine.export.exporting import final_path\n"
         "from yolo_ema.options.export import ExportOptions\n"
         "options = ExportOptions(weights=Path('yolo11n-ema-visdrone.pt'), format=('onnx',))\n"
         "print(options.weights, final_path(Path('somewhere/yolo11n-ema-visdrone.onnx'), options))\n"
@@ -87,4 +116,7 @@ def test_an_installed_wheel_knows_the_shipped_weights_by_name_and_writes_nothing
     command = [sys.executable, "-I", "-c", code, str(tmp_path / "site")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / "site/yolo_ema/weights/yolo11n-ema-visdrone.pt"), "yolo11n-ema-visdrone.onnx"]
+    assert done.stdout.split() == [
+        str(tmp_path / "site/yolo_ema/weights/yolo11n-ema-visdrone.pt"),
+        "yolo11n-ema-visdrone.onnx",
+    ]

@@ -1,4 +1,6 @@
-"""A dataset small enough to train on within seconds: bright squares and dark bars on grey, in the YOLO layout."""
+"""A dataset small enough to train on within seconds: bright squares and dark bars on grey, in the
+YOLO layout.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,12 @@ import numpy as np
 NAMES = ("square", "bar")
 
 
-def draw_dataset(root: Path, *, train: int = 12, val: int = 4, side_px: int = 96, seed: int = 0) -> Path:
-    """Draw images with labels and, in the first of each split, an ignored region; return the data YAML."""
+def draw_dataset(
+    root: Path, *, train: int = 12, val: int = 4, side_px: int = 96, seed: int = 0
+) -> Path:
+    """Draw images with labels and, in the first of each split, an ignored region; return the data
+    YAML.
+    """
     random = np.random.default_rng(seed)
     for split, count in (("train", train), ("val", val)):
         for folder in ("images", "labels", "ignored"):
@@ -22,7 +28,9 @@ def draw_dataset(root: Path, *, train: int = 12, val: int = 4, side_px: int = 96
             (root / "labels" / split / f"{number:03}.txt").write_text("\n".join(rows) + "\n")
         (root / "ignored" / split / "000.txt").write_text("0.2 0.2 0.2 0.2\n")
     yaml = root / f"{root.name}.yaml"
-    yaml.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [{', '.join(NAMES)}]\n")
+    yaml.write_text(
+        f"path: {root}\ntrain: images/train\nval: images/val\nnames: [{', '.join(NAMES)}]\n"
+    )
     return yaml
 
 
@@ -34,6 +42,11 @@ def _draw(random: np.random.Generator, side_px: int) -> tuple[np.ndarray, list[s
         width, height = ((12, 12), (20, 8))[kind]
         left, top = random.integers(0, side_px - 20, 2)
         image[top : top + height, left : left + width] = (250, 30)[kind]
-        values = ((left + width / 2) / side_px, (top + height / 2) / side_px, width / side_px, height / side_px)
+        values = (
+            (left + width / 2) / side_px,
+            (top + height / 2) / side_px,
+            width / side_px,
+            height / side_px,
+        )
         rows.append(" ".join([str(kind), *(f"{value:.6f}" for value in values)]))
     return image, rows

@@ -1,4 +1,6 @@
-"""EMA in its direct form, step by step as the mathematics states it: what the block is measured against, and nothing else."""
+"""EMA in its direct form, step by step as the mathematics states it: what the block is measured
+against, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class DirectEMA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         grouped = x.reshape(batch * self.groups, channels // self.groups, height, width)
-        strips = torch.cat([grouped.mean(3, keepdim=True), grouped.mean(2, keepdim=True).transpose(2, 3)], 2)
+        strips = torch.cat(
+            [grouped.mean(3, keepdim=True), grouped.mean(2, keepdim=True).transpose(2, 3)], 2
+        )
         rows, columns = self.conv1x1(strips).split([height, width], 2)
         gated = grouped * rows.sigmoid() * columns.transpose(2, 3).sigmoid()
         normalised = self._normalise(gated)
@@ -31,7 +35,9 @@ class DirectEMA(nn.Module):
 
     def _normalise(self, gated: Tensor) -> Tensor:
         if gated.shape[0] * gated.shape[2] * gated.shape[3] > 1:
-            return functional.group_norm(gated, self.gn.num_groups, self.gn.weight, self.gn.bias, self.gn.eps)
+            return functional.group_norm(
+                gated, self.gn.num_groups, self.gn.weight, self.gn.bias, self.gn.eps
+            )
         return (gated - gated) + self.gn.bias.reshape(
             1, -1, 1, 1
         )  # group_norm refuses one value a channel, whose deviation is zero

@@ -1,4 +1,6 @@
-"""VisDrone's official protocol sentence by sentence, in loops and with a painted mask: slow, obvious, sharing no code with ours."""
+"""VisDrone's official protocol sentence by sentence, in loops and with a painted mask: slow,
+obvious, sharing no code with ours.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,19 @@ LIMITS = (1, 10, 100, 500)
 
 
 def round_half_away(value: float) -> int:
-    return int(math.copysign(math.floor(abs(value) + 0.5), value)) if abs(value) != 0.49999999999999994 else 0
+    return (
+        int(math.copysign(math.floor(abs(value) + 0.5), value))
+        if abs(value) != 0.49999999999999994
+        else 0
+    )
 
 
 def drop_ignored(rows, regions, width, height):
     if not len(regions):
         return [list(row) for row in rows]
-    mask = np.zeros((height + 1, width + 1), dtype=np.int64)  # 1-based: row and column 0 stay unused
+    mask = np.zeros(
+        (height + 1, width + 1), dtype=np.int64
+    )  # 1-based: row and column 0 stay unused
     for region in regions:
         left, top, w, h = (max(1, int(v)) for v in region[:4])
         mask[top : min(height, top + h) + 1, left : min(width, left + w) + 1] = 1
@@ -69,7 +77,11 @@ def area_all_points(recall, precision):
     recall, precision = [0.0, *recall, 1.0], [0.0, *precision, 0.0]
     for i in range(len(precision) - 2, -1, -1):
         precision[i] = max(precision[i], precision[i + 1])
-    return sum((recall[i] - recall[i - 1]) * precision[i] for i in range(1, len(recall)) if recall[i] != recall[i - 1])
+    return sum(
+        (recall[i] - recall[i - 1]) * precision[i]
+        for i in range(1, len(recall))
+        if recall[i] != recall[i - 1]
+    )
 
 
 def literal_protocol(ground_truth, detections, sizes_wh, class_count=10):
@@ -81,7 +93,11 @@ def literal_protocol(ground_truth, detections, sizes_wh, class_count=10):
         objects = [row for row in ground_truth[name] if row[5] != 0]
         gts[name] = drop_ignored(objects, regions, *sizes_wh[name])
         dets[name] = drop_ignored(detections.get(name, []), regions, *sizes_wh[name])
-    ap, ar, weights = np.zeros((class_count, 10)), np.zeros((class_count, 10, 4)), np.zeros(class_count)
+    ap, ar, weights = (
+        np.zeros((class_count, 10)),
+        np.zeros((class_count, 10, 4)),
+        np.zeros(class_count),
+    )
     for k in range(class_count):
         weights[k] = sum(any(row[5] == k + 1 for row in gts[name]) for name in names)
         for t in range(10):
@@ -108,5 +124,10 @@ def figures(ap, ar, weights):
     keys = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500")
     if not classes:
         return dict.fromkeys(keys)
-    values = [ap[classes].mean(), ap[classes, 0].mean(), ap[classes, 5].mean(), *(ar[classes, :, m].mean() for m in range(4))]
+    values = [
+        ap[classes].mean(),
+        ap[classes, 0].mean(),
+        ap[classes, 5].mean(),
+        *(ar[classes, :, m].mean() for m in range(4)),
+    ]
     return dict(zip(keys, map(float, values), strict=True))

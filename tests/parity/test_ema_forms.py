@@ -1,4 +1,6 @@
-"""The closed form against the direct one: outputs and every gradient, in every formulation that the block has."""
+"""The closed form against the direct one: outputs and every gradient, in every formulation that the
+block has.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from direct_ema import DirectEMA
 SIZES = [(1, 1), (1, 2), (2, 1), (1, 9), (9, 1), (2, 2), (3, 3), (5, 7), (8, 20)]
 
 
-def twins(channels: int, groups: int, seed: int = 0) -> tuple[DirectEMA, EfficientMultiScaleAttention]:
+def twins(
+    channels: int, groups: int, seed: int = 0
+) -> tuple[DirectEMA, EfficientMultiScaleAttention]:
     torch.manual_seed(seed)
     direct, block = DirectEMA(channels, groups), EfficientMultiScaleAttention(channels, groups)
     assert block.groups == groups
@@ -32,12 +36,18 @@ def twins(channels: int, groups: int, seed: int = 0) -> tuple[DirectEMA, Efficie
 
 
 def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest deviation, relative to the largest entry but to no less than 1: the inputs are of unit scale."""
-    return float((found - expected).detach().abs().max() / expected.detach().abs().max().clamp_min(1))
+    """Largest deviation, relative to the largest entry but to no less than 1: the inputs are of
+    unit scale.
+    """
+    return float(
+        (found - expected).detach().abs().max() / expected.detach().abs().max().clamp_min(1)
+    )
 
 
 def gradient(parameter: torch.Tensor) -> torch.Tensor:
-    """A parameter's gradient; zero where nothing depends on it, as on the scale of a single pixel's normalisation."""
+    """A parameter's gradient; zero where nothing depends on it, as on the scale of a single pixel's
+    normalisation.
+    """
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
@@ -48,7 +58,10 @@ def differences(direct, call, block, x, weight) -> list[float]:
     for out in outs:
         (out * weight).sum().backward()
     pairs = [(outs[1], outs[0]), (leaves[1].grad, leaves[0].grad)]
-    pairs += [(gradient(mine), gradient(theirs)) for mine, theirs in zip(block.parameters(), direct.parameters(), strict=True)]
+    pairs += [
+        (gradient(mine), gradient(theirs))
+        for mine, theirs in zip(block.parameters(), direct.parameters(), strict=True)
+    ]
     return [relative(mine, theirs) for mine, theirs in pairs]
 
 
@@ -133,7 +146,9 @@ def onnx_file(block, folder: Path) -> Path:
 def test_onnx_runtime_with_dynamic_batch_height_and_width(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     direct, block = twins(32, 8)
-    session = onnxruntime.InferenceSession(onnx_file(block, tmp_path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        onnx_file(block, tmp_path), providers=["CPUExecutionProvider"]
+    )
     for shape in [(2, 32, 12, 9), (1, 32, 5, 16), (3, 32, 1, 1), (1, 32, 1, 7), (1, 32, 40, 40)]:
         x = torch.randn(shape)
         found = session.run(None, {"x": x.numpy()})[0]
@@ -146,9 +161,13 @@ def test_onnx_folds_what_depends_on_parameters_alone(tmp_path):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(tmp_path / "folded.onnx")
-    onnxruntime.InferenceSession(onnx_file(block, tmp_path), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(
+        onnx_file(block, tmp_path), options, providers=["CPUExecutionProvider"]
+    )
     kinds = [node.op_type for node in onnx.load(tmp_path / "folded.onnx").graph.node]
-    assert kinds.count("Softmax") == 1  # that of the means of the convolution; softmax(β) is a constant
+    assert (
+        kinds.count("Softmax") == 1
+    )  # that of the means of the convolution; softmax(β) is a constant
     assert "Conv" in kinds or "ConvTranspose" in kinds
 
 
@@ -157,7 +176,9 @@ def test_openvino(tmp_path):
     direct, block = twins(32, 8)
     example = torch.randn(2, 32, 12, 9)
     models = {
-        "from torch": openvino.convert_model(torch.jit.trace(block.eval(), example, check_trace=False), example_input=example),
+        "from torch": openvino.convert_model(
+            torch.jit.trace(block.eval(), example, check_trace=False), example_input=example
+        ),
         "from ONNX": openvino.convert_model(onnx_file(block, tmp_path)),
     }
     for name, model in models.items():
@@ -165,7 +186,11 @@ def test_openvino(tmp_path):
         for shape in [(2, 32, 12, 9), (1, 32, 5, 16)]:
             x = torch.randn(shape)
             np.testing.assert_allclose(
-                compiled(x.numpy())[0], direct.eval()(x).detach().numpy(), rtol=1e-4, atol=1e-5, err_msg=name
+                compiled(x.numpy())[0],
+                direct.eval()(x).detach().numpy(),
+                rtol=1e-4,
+                atol=1e-5,
+                err_msg=name,
             )
 
 
@@ -177,7 +202,9 @@ def test_ncnn(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pnnx.export(block.eval(), "block.pt", inputs=x, fp16=False)
     layers = (tmp_path / "block.ncnn.param").read_text(encoding="utf-8").splitlines()[2:]
-    assert not [line for line in layers if "::" in line.split()[0] or line.startswith("pnnx")]  # what was left unconverted
+    assert not [
+        line for line in layers if "::" in line.split()[0] or line.startswith("pnnx")
+    ]  # what was left unconverted
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False
     assert net.load_param("block.ncnn.param") == net.load_model("block.ncnn.bin") == 0
@@ -189,8 +216,14 @@ def test_ncnn(tmp_path, monkeypatch):
 
 def test_torch_export_with_dynamic_batch_height_and_width():
     direct, block = twins(16, 4)
-    any_size = {0: torch.export.Dim("batch", min=1), 2: torch.export.Dim("height", min=2), 3: torch.export.Dim("width", min=2)}
-    program = torch.export.export(block.eval(), (torch.randn(2, 16, 6, 5),), dynamic_shapes={"x": any_size}).module()
+    any_size = {
+        0: torch.export.Dim("batch", min=1),
+        2: torch.export.Dim("height", min=2),
+        3: torch.export.Dim("width", min=2),
+    }
+    program = torch.export.export(
+        block.eval(), (torch.randn(2, 16, 6, 5),), dynamic_shapes={"x": any_size}
+    ).module()
     x = torch.randn(3, 16, 9, 7)
     torch.testing.assert_close(program(x), direct.eval()(x), rtol=1e-4, atol=1e-5)
 

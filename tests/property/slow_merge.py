@@ -23,7 +23,12 @@ def iou(one, other):
 
 
 def clip(box, window):
-    return (max(box[0], window[0]), max(box[1], window[1]), min(box[2], window[2]), min(box[3], window[3]))
+    return (
+        max(box[0], window[0]),
+        max(box[1], window[1]),
+        min(box[2], window[2]),
+        min(box[3], window[3]),
+    )
 
 
 class Found:
@@ -32,7 +37,8 @@ class Found:
         self.number, self.view = number, view
         ends = (0, 0, *image_wh)
         self.cut = any(
-            abs(side - border) <= margin and border != end for side, border, end in zip(self.box, view, ends, strict=True)
+            abs(side - border) <= margin and border != end
+            for side, border, end in zip(self.box, view, ends, strict=True)
         )
 
     def key(self):
@@ -42,14 +48,24 @@ class Found:
 def slow_merge(found, views, image_wh, *, method="nms", threshold=0.5, margin_px=2.0, max_det=None):
     """Return (M, 6) as `merge_views` does."""
     places = sorted(range(len(views)), key=lambda place: tuple(views[place]))
-    boxes = [Found(row, n, tuple(map(float, views[p])), image_wh, margin_px) for n, p in enumerate(places) for row in found[p]]
+    boxes = [
+        Found(row, n, tuple(map(float, views[p])), image_wh, margin_px)
+        for n, p in enumerate(places)
+        for row in found[p]
+    ]
     boxes.sort(key=Found.key)
 
     def strangers(a, b):
-        return a.number != b.number and (method == "agnostic-nms" or a.cls == b.cls) and shared(a.box, b.box) > 0
+        return (
+            a.number != b.number
+            and (method == "agnostic-nms" or a.cls == b.cls)
+            and shared(a.box, b.box) > 0
+        )
 
     def covers(cover, part):
-        return strangers(cover, part) and shared(cover.box, part.box) >= COVERED_SHARE * area(part.box)
+        return strangers(cover, part) and shared(cover.box, part.box) >= COVERED_SHARE * area(
+            part.box
+        )
 
     # 1. cut boxes that a whole one covers go
     boxes = [b for b in boxes if not (b.cut and any(not k.cut and covers(k, b) for k in boxes))]

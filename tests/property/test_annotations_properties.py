@@ -9,27 +9,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_ema.visdrone.annotations import parse_annotations, parse_results
-from yolo_ema.visdrone.labels import clip_boxes, label_annotations, yolo_rows
+from yolo_ema.visdrone.yolo_labels import clip_boxes, label_annotations, yolo_rows
 
 modest = settings(deadline=None, max_examples=150)
 
 coordinate = st.integers(-50, 300)
 side = st.integers(-3, 200)
 rows = st.lists(
-    st.tuples(coordinate, coordinate, side, side, st.integers(0, 1), st.integers(-1, 12), st.integers(0, 1), st.integers(0, 2)),
+    st.tuples(
+        coordinate,
+        coordinate,
+        side,
+        side,
+        st.integers(0, 1),
+        st.integers(-1, 12),
+        st.integers(0, 1),
+        st.integers(0, 2),
+    ),
     max_size=12,
 )
 
 
 @modest
 @given(rows, st.sampled_from(["\n", "\r\n"]), st.data())
-def test_rows_survive_writing_and_reading(table: list[tuple[int, ...]], end: str, data: st.DataObject) -> None:
+def test_rows_survive_writing_and_reading(
+    table: list[tuple[int, ...]], end: str, data: st.DataObject
+) -> None:
     commas = [data.draw(st.booleans()) for _ in table]
-    text = "".join(",".join(map(str, row)) + "," * comma + end for row, comma in zip(table, commas, strict=True))
+    text = "".join(
+        ",".join(map(str, row)) + "," * comma + end
+        for row, comma in zip(table, commas, strict=True)
+    )
     found = parse_annotations(text.encode(), "a.txt")
     readable = [(line, row) for line, row in enumerate(table, start=1) if 0 <= row[5] <= 11]
     assert found.lines.tolist() == [line for line, _ in readable]
-    columns = np.column_stack([found.boxes_ltwh, found.score, found.category, found.truncation, found.occlusion])
+    columns = np.column_stack(
+        [found.boxes_ltwh, found.score, found.category, found.truncation, found.occlusion]
+    )
     assert columns.tolist() == [list(row) for _, row in readable]
     assert found.trailing_commas == sum(commas)
     expected = []
@@ -49,7 +65,11 @@ def test_rows_survive_writing_and_reading(table: list[tuple[int, ...]], end: str
 def test_no_bytes_stop_the_reading(content: bytes) -> None:
     found = parse_annotations(content, "a.txt")
     named = {one.row for one in found.anomalies}
-    rows_there = [number for number, row in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1) if row.strip()]
+    rows_there = [
+        number
+        for number, row in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1)
+        if row.strip()
+    ]
     assert set(found.lines.tolist()) | named >= set(rows_there)
 
 
@@ -62,7 +82,9 @@ def test_no_bytes_stop_the_reading(content: bytes) -> None:
 )
 def test_results_come_back_digit_for_digit(table: list[tuple[float, ...]]) -> None:
     text = "\n".join(",".join(map(repr, row)) + ",-1,-1" for row in table)
-    assert parse_results(text.encode(), "r.txt").tolist() == [list(map(float, row)) for row in table]
+    assert parse_results(text.encode(), "r.txt").tolist() == [
+        list(map(float, row)) for row in table
+    ]
 
 
 def _clipped(box: tuple[int, ...], wh: tuple[int, int]) -> tuple[int, int, int, int] | None:
@@ -75,7 +97,9 @@ def _clipped(box: tuple[int, ...], wh: tuple[int, int]) -> tuple[int, int, int, 
 
 @modest
 @given(rows, st.tuples(st.integers(1, 250), st.integers(1, 250)))
-def test_labels_are_the_pixels_inside_the_image(table: list[tuple[int, ...]], wh: tuple[int, int]) -> None:
+def test_labels_are_the_pixels_inside_the_image(
+    table: list[tuple[int, ...]], wh: tuple[int, int]
+) -> None:
     text = "".join(",".join(map(str, row)) + "\n" for row in table)
     annotations = parse_annotations(text.encode(), "a.txt")
     labels, odd = label_annotations(annotations, "a", Path("a.jpg"), Path("a.txt"), wh)
@@ -92,19 +116,29 @@ def test_labels_are_the_pixels_inside_the_image(table: list[tuple[int, ...]], wh
             ignored.append(inside)
         else:
             objects.append((row[5] - 1, *inside))
-    assert np.column_stack([labels.classes, labels.boxes_xyxy]).tolist() == [list(map(float, one)) for one in objects]
+    assert np.column_stack([labels.classes, labels.boxes_xyxy]).tolist() == [
+        list(map(float, one)) for one in objects
+    ]
     assert labels.ignored_xyxy.tolist() == [list(map(float, one)) for one in ignored]
     assert [(one.row, one.kind) for one in odd] == named
-    written = [list(map(float, row.split())) for row in yolo_rows(labels.boxes_xyxy, wh, labels.classes).splitlines()]
+    written = [
+        list(map(float, row.split()))
+        for row in yolo_rows(labels.boxes_xyxy, wh, labels.classes).splitlines()
+    ]
     for (number, x, y, w, h), (class_id, x1, y1, x2, y2) in zip(written, objects, strict=True):
         assert number == class_id
         assert np.allclose(
-            [(x - w / 2) * wh[0], (y - h / 2) * wh[1], (x + w / 2) * wh[0], (y + h / 2) * wh[1]], [x1, y1, x2, y2], atol=5e-4
+            [(x - w / 2) * wh[0], (y - h / 2) * wh[1], (x + w / 2) * wh[0], (y + h / 2) * wh[1]],
+            [x1, y1, x2, y2],
+            atol=5e-4,
         )
 
 
 @modest
-@given(st.lists(st.tuples(coordinate, coordinate, side, side), max_size=10), st.tuples(st.integers(1, 250), st.integers(1, 250)))
+@given(
+    st.lists(st.tuples(coordinate, coordinate, side, side), max_size=10),
+    st.tuples(st.integers(1, 250), st.integers(1, 250)),
+)
 def test_every_box_has_one_fate(boxes: list[tuple[int, ...]], wh: tuple[int, int]) -> None:
     corners, fates = clip_boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4), wh)
     assert corners.shape == (len(boxes), 4)

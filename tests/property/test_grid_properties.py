@@ -56,7 +56,12 @@ def test_neighbours_overlap_as_asked_and_no_tile_could_be_spared(case):
 def test_a_box_no_larger_than_the_overlap_lies_whole_in_some_tile(case, seed):
     (width, height), tile, overlap = case
     rng = np.random.default_rng(seed)
-    w, h = (int(rng.integers(0, min(least, image) + 1)) for least, image in zip(overlap, (width, height), strict=True))
+    w, h = (
+        int(rng.integers(0, min(least, image) + 1))
+        for least, image in zip(overlap, (width, height), strict=True)
+    )
     x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
     tiles = tile_grid((width, height), tile, overlap)
-    assert any(x1 <= x and y1 <= y and x + w <= x2 and y + h <= y2 for x1, y1, x2, y2 in tiles.tolist())
+    assert any(
+        x1 <= x and y1 <= y and x + w <= x2 and y + h <= y2 for x1, y1, x2, y2 in tiles.tolist()
+    )

@@ -16,11 +16,17 @@ from yolo_ema.tiling.merge import merge_views
 
 @st.composite
 def cases(draw):
-    """Boxes of tiles and often of the whole frame, on a lattice of quarter pixels and eighths of scores, so that ties abound."""
+    """Boxes of tiles and often of the whole frame, on a lattice of quarter pixels and eighths of
+    scores, so that ties abound.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     image_wh = draw(st.tuples(st.integers(8, 60), st.integers(8, 60)))
     tile = draw(st.tuples(st.integers(6, 40), st.integers(6, 40)))
-    views = tile_grid(image_wh, tile, (draw(st.integers(0, tile[0] - 1)) // 2, draw(st.integers(0, tile[1] - 1)) // 2))[:12]
+    views = tile_grid(
+        image_wh,
+        tile,
+        (draw(st.integers(0, tile[0] - 1)) // 2, draw(st.integers(0, tile[1] - 1)) // 2),
+    )[:12]
     if draw(st.booleans()):
         views = np.vstack([views, [[0, 0, *image_wh]]])
     objects = rng.random((draw(st.integers(0, 8)), 2)) * image_wh
@@ -39,7 +45,9 @@ def cases(draw):
 
 
 @settings(max_examples=250, deadline=None)
-@given(cases(), st.sampled_from(MERGES), st.sampled_from((0.3, 0.5, 0.7)), st.sampled_from((None, 3)))
+@given(
+    cases(), st.sampled_from(MERGES), st.sampled_from((0.3, 0.5, 0.7)), st.sampled_from((None, 3))
+)
 def test_it_is_what_its_rules_give_box_by_box(case, method, threshold, max_det):
     found, views, image_wh = case
     fast = merge_views(found, views, image_wh, method=method, threshold=threshold, max_det=max_det)
@@ -76,7 +84,9 @@ def test_one_view_alone_is_left_as_it_is(case):
 
 
 def test_rules_are_put_to_the_test_by_these_cases():
-    """Cases as above, where joins, covers and NMS each change the outcome: otherwise the comparison would prove nothing."""
+    """Cases as above, where joins, covers and NMS each change the outcome: otherwise the comparison
+    would prove nothing.
+    """
     changed = dict.fromkeys(("COVERED_SHARE", "JOINED_IOU", "threshold"), 0)
     for seed in range(60):
         rng = np.random.default_rng(seed)
@@ -85,12 +95,20 @@ def test_rules_are_put_to_the_test_by_these_cases():
         sides = rng.integers(8, 80, (5, 2)) / 2
         found = []
         for view in views:
-            boxes = np.clip(np.column_stack((objects - sides / 2, objects + sides / 2)) + rng.normal(0, 0.5, (5, 4)),
-                            np.tile(view[:2], 2), np.tile(view[2:], 2))  # fmt: skip
+            boxes = np.clip(
+                np.column_stack((objects - sides / 2, objects + sides / 2))
+                + rng.normal(0, 0.5, (5, 4)),
+                np.tile(view[:2], 2),
+                np.tile(view[2:], 2),
+            )
             seen = (boxes[:, 2:] - boxes[:, :2] > 1).all(axis=1)
-            found.append(np.column_stack((boxes, rng.random(5), np.zeros(5)))[seen].astype(np.float32))
+            found.append(
+                np.column_stack((boxes, rng.random(5), np.zeros(5)))[seen].astype(np.float32)
+            )
         usual = merge_views(found, views, (60, 40))
-        changed["threshold"] += len(usual) != len(merge_views(found, views, (60, 40), threshold=1.0))
+        changed["threshold"] += len(usual) != len(
+            merge_views(found, views, (60, 40), threshold=1.0)
+        )
         for name in ("COVERED_SHARE", "JOINED_IOU"):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(merge_module, name, 2.0)

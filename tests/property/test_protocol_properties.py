@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_ema.visdrone.coco import evaluate_coco
-from yolo_ema.visdrone.diagnosis import diagnose
-from yolo_ema.visdrone.protocol import evaluate_official
+from yolo_ema.metrics.coco_figures import evaluate_coco
+from yolo_ema.metrics.error_analysis import diagnose
+from yolo_ema.metrics.visdrone_protocol import evaluate_official
 
 SIZE = (120, 90)
 
@@ -21,12 +21,22 @@ def scenes(draw):
     for n in range(draw(st.integers(1, 4))):
         count, loose = draw(st.integers(0, 12)), draw(st.integers(0, 12))
         truth[f"i{n}"] = np.column_stack(
-            [rng.integers(0, 100, (count, 2)), rng.integers(2, 30, (count, 2)), np.ones(count), rng.integers(0, 4, count)]
+            [
+                rng.integers(0, 100, (count, 2)),
+                rng.integers(2, 30, (count, 2)),
+                np.ones(count),
+                rng.integers(0, 4, count),
+            ]
         ).astype(float)
         truth[f"i{n}"][truth[f"i{n}"][:, 5] == 0, 4] = 0
         objects = truth[f"i{n}"][truth[f"i{n}"][:, 5] > 0]
         noise = np.column_stack(
-            [rng.integers(0, 100, (loose, 2)), rng.integers(2, 30, (loose, 2)), np.ones(loose), rng.integers(1, 4, loose)]
+            [
+                rng.integers(0, 100, (loose, 2)),
+                rng.integers(2, 30, (loose, 2)),
+                np.ones(loose),
+                rng.integers(1, 4, loose),
+            ]
         )
         rows = np.vstack([objects + rng.integers(-2, 3, objects.shape) * [1, 1, 0, 0, 0, 0], noise])
         rows[:, 4] = rng.permutation(np.linspace(0.05, 0.95, len(rows)))
@@ -53,8 +63,12 @@ def test_figures_lie_between_0_and_100_and_recall_grows_with_the_limit(scene):
 @given(scenes())
 def test_only_the_order_of_scores_matters(scene):
     truth, found, sizes = scene
-    found = {name: rows.round(6) for name, rows in found.items()}  # no scores that squeezing would make equal
-    squeezed = {name: rows * [1, 1, 1, 1, 0.1, 1] + [0, 0, 0, 0, 0.3, 0] for name, rows in found.items()}
+    found = {
+        name: rows.round(6) for name, rows in found.items()
+    }  # no scores that squeezing would make equal
+    squeezed = {
+        name: rows * [1, 1, 1, 1, 0.1, 1] + [0, 0, 0, 0, 0.3, 0] for name, rows in found.items()
+    }
     assert figures(truth, squeezed, sizes) == figures(truth, found, sizes)
 
 
@@ -89,6 +103,8 @@ def test_every_object_and_detection_stands_in_the_diagnosis_once(scene):
     assert diagnosis.confusion[:-1].sum(axis=1).tolist() == objects.tolist()
     judged = sum(len(one.found) + len(one.false_alarms) for one in diagnosis.images)
     assert diagnosis.confusion[:, :-1].sum() == judged
-    assert sum(one.count for one in diagnosis.errors[:-1]) == sum(len(one.false_alarms) for one in diagnosis.images)
+    assert sum(one.count for one in diagnosis.errors[:-1]) == sum(
+        len(one.false_alarms) for one in diagnosis.images
+    )
     assert sum(len(one.found) + len(one.missed) for one in diagnosis.images) == objects.sum()
     assert all(one.ap50_lost >= -1e-9 for one in diagnosis.errors)

@@ -12,7 +12,12 @@ SIDES = st.integers(64, 400)
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 2**63 - 1), width=SIDES, height=SIDES, objects=st.one_of(st.none(), st.integers(1, 200)))
+@given(
+    seed=st.integers(0, 2**63 - 1),
+    width=SIDES,
+    height=SIDES,
+    objects=st.one_of(st.none(), st.integers(1, 200)),
+)
 def test_labels_are_well_formed(seed, width, height, objects):
     scene = draw_scene(seed, image_wh=(width, height), objects=objects)
     assert scene.image_bgr.shape == (height, width, 3)

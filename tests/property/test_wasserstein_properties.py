@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_ema.engine.wasserstein import SIZE_PX, normalised_wasserstein
+from yolo_ema.engine.training.wasserstein import SIZE_PX, normalised_wasserstein
 
 COORDINATE = st.floats(-200, 200, width=32)
 SIDE = st.floats(0.5, 100, width=32)
@@ -46,4 +46,6 @@ def test_a_slip_costs_a_small_box_no_more_than_a_large_one(one, other, slip):
 @given(boxes(), st.floats(1, 20, width=32), st.floats(21, 60, width=32))
 def test_it_falls_with_distance_even_without_overlap(box, near, far):
     far_away = torch.tensor([200.0, 0, 200.0, 0])
-    assert normalised_wasserstein(box, box + far_away * near / 20) > normalised_wasserstein(box, box + far_away * far / 20)
+    assert normalised_wasserstein(box, box + far_away * near / 20) > normalised_wasserstein(
+        box, box + far_away * far / 20
+    )

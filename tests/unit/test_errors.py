@@ -8,7 +8,11 @@ from yolo_ema import errors
 
 
 def _all_errors() -> list[type[errors.YoloEmaError]]:
-    return [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.YoloEmaError)]
+    return [
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.YoloEmaError)
+    ]
 
 
 def test_every_error_of_ours_is_also_the_fitting_builtin():
@@ -19,12 +23,18 @@ def test_every_error_of_ours_is_also_the_fitting_builtin():
 
 def test_every_error_is_named_in_the_tree_at_the_top_with_its_exit_code():
     for kind in _all_errors():
-        line = next((line for line in errors.__doc__.splitlines() if f" {kind.__name__} " in f"{line} "), None)
+        line = next(
+            (line for line in errors.__doc__.splitlines() if f" {kind.__name__} " in f"{line} "),
+            None,
+        )
         assert line is not None, f"{kind.__name__} is missing in the tree"
         if "exit" in line:
             assert line.rstrip().endswith(str(kind.exit_code)), line
 
 
-@pytest.mark.parametrize(("name", "hint"), [("bicyle", "; did you mean 'bicycle'?"), ("zzz", ""), ("lr", "; did you mean 'lr0'?")])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("bicyle", "; did you mean 'bicycle'?"), ("zzz", ""), ("lr", "; did you mean 'lr0'?")],
+)
 def test_did_you_mean(name, hint):
     assert errors.did_you_mean(name, ["car", "bicycle", "lr0", "lrf"]) == hint

@@ -19,6 +19,9 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, yolo_ema, yolo_ema.cli; print(sorted({'torch', 'ultralytics', 'cv2', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys, yolo_ema, yolo_ema.cli; print(sorted({'torch', 'ultralytics', 'cv2', "
+        "'numpy'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

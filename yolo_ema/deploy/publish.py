@@ -11,14 +11,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from yolo_ema.deploy.gate import prove
-from yolo_ema.deploy.names import unproven_path
-from yolo_ema.deploy.verdict import NOT_PROVEN, GateLimits, Verdict
-from yolo_ema.engine.export_limits import check_request
-from yolo_ema.engine.exporting import Artifact, export_artifact, final_path, publish
-from yolo_ema.engine.loading import load_model
+from yolo_ema.deploy.artifact_names import unproven_path
+from yolo_ema.deploy.parity.gate import prove
+from yolo_ema.deploy.parity.parity_report import NOT_PROVEN, GateLimits, Verdict
+from yolo_ema.engine.export.export_limits import check_request
+from yolo_ema.engine.export.exporting import Artifact, export_artifact, final_path, publish
+from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import CheckFailedError
-from yolo_ema.files import write_json
+from yolo_ema.io.atomic_files import write_json
 from yolo_ema.options.export import ExportOptions
 
 __all__ = ["ExportResult", "ExportedFile", "export"]
@@ -64,16 +64,29 @@ class ExportedFile:
     def as_text(self) -> str:
         """Return what was made, what was compared, and the table."""
         height, width = self.imgsz_hw
-        first = f"{self.path}: {self.format}, {height}x{width}, {self.size / 1e6:.1f} MB, {self.seconds:.1f} s"
+        first = (
+            f"{self.path}: {self.format}, {height}x{width}, {self.size / 1e6:.1f} MB, "
+            f"{self.seconds:.1f} s"
+        )
         if self.verdict is None:
-            return f"{first}\n  not proven: --no-prove; yolo-ema verify {self.path} --weights … --accept gives it its name"
+            return (
+                f"{first}\n  not proven: --no-prove; yolo-ema verify {self.path} --weights … "
+                f"--accept gives it its name"
+            )
         verdict = self.verdict
-        if loss := verdict.loss:  # rounded weights are judged by what they cost, not by how far single boxes move
-            compared = f"  {verdict.status}: loses {loss.ap_loss:.2f} AP and {loss.ap50_loss:.2f} AP50 on {loss.images} images"
+        if (
+            loss := verdict.loss
+        ):  # rounded weights are judged by what they cost, not by how far single boxes move
+            compared = (
+                f"  {verdict.status}: loses {loss.ap_loss:.2f} AP and {loss.ap50_loss:.2f} "
+                f"AP50 on {loss.images} images"
+            )
         else:
             within = f"{verdict.box_px:.2g} px and {verdict.score:.2g} in score"
             compared = f"  {verdict.status}: {verdict.matched:,} boxes within {within}"
-        table = "\n".join("  " + line if line else "" for line in verdict.as_text().splitlines()[1:])
+        table = "\n".join(
+            "  " + line if line else "" for line in verdict.as_text().splitlines()[1:]
+        )
         return f"{first}\n{compared}\n{table}"
 
 
@@ -100,23 +113,33 @@ class ExportResult:
 def export(options: ExportOptions) -> ExportResult:
     """Write weights in each of the formats.
 
-    A file appears under its name when it is whole and proven; one that was there before stays until then.
+    A file appears under its name when it is whole and proven; one that was there before stays until
+    then.
 
     Raises:
         WeightsError: the weights cannot be used.
         ConfigError: an unknown setting, or one that the format does not take.
         MissingPackageError: a package that the format needs is not installed.
-        CheckFailedError: a file's boxes are not those of the weights, or that cannot be proven; the other formats are written.
+        CheckFailedError: a file's boxes are not those of the weights, or that cannot be proven; the
+            other formats are written.
         DataError: images or dataset are not there.
         DiskFullError: there is no room; what was there before is intact.
         SourceError: an image cannot be read.
         MachineError: the format cannot be written on this machine.
     """
     loaded = load_model(options.weights, trust=options.trust)
-    for name in options.format:  # the last format's refusal should not come after the first one's proof
+    for (
+        name
+    ) in options.format:  # the last format's refusal should not come after the first one's proof
         check_request(name, options, loaded.model)
     files: list[ExportedFile] = []
-    for name in tqdm(options.format, desc="export", unit="format", file=sys.stderr, disable=not sys.stderr.isatty()):
+    for name in tqdm(
+        options.format,
+        desc="export",
+        unit="format",
+        file=sys.stderr,
+        disable=not sys.stderr.isatty(),
+    ):
         with tempfile.TemporaryDirectory(prefix="yolo-ema-export-") as folder:
             files.append(_finished(export_artifact(name, options, loaded, Path(folder)), options))
     result = ExportResult(tuple(files))
@@ -144,7 +167,12 @@ def _verdict(made: Artifact, options: ExportOptions) -> Verdict:
     return prove(
         made.path,
         options.weights,
-        GateLimits(options.tolerance_px, options.tolerance_score, options.max_ap_loss, options.max_ap50_loss),
+        GateLimits(
+            options.tolerance_px,
+            options.tolerance_score,
+            options.max_ap_loss,
+            options.max_ap50_loss,
+        ),
         images=options.images,
         data=options.data if made.quantize else None,
         device=options.device,
@@ -158,9 +186,14 @@ def _refusal(refused: Sequence[ExportedFile], options: ExportOptions) -> str:
     for path, verdict in ((one.path, one.verdict) for one in refused):
         reasons = "; ".join(verdict.reasons) if verdict else ""
         if verdict and verdict.status == NOT_PROVEN:
-            advice = "--no-prove writes it under another name, to be proven where it can be: yolo-ema verify … --accept"
+            advice = (
+                "--no-prove writes it under another name, to be proven where it can be: "
+                "yolo-ema verify … --accept"
+            )
             sentences.append(f"{path} is not written, it is not proven: {reasons}; {advice}")
         else:
-            sentences.append(f"{path} is not written, it does not give the boxes of its weights: {reasons}")
+            sentences.append(
+                f"{path} is not written, it does not give the boxes of its weights: {reasons}"
+            )
     told = f" ({options.report} has the figures)" if options.report else ""
     return " | ".join(sentences) + told

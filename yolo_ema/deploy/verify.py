@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.deploy.gate import prove
-from yolo_ema.deploy.names import final_name
-from yolo_ema.deploy.verdict import GateLimits, Verdict
-from yolo_ema.engine.exporting import publish
+from yolo_ema.deploy.artifact_names import final_name
+from yolo_ema.deploy.parity.gate import prove
+from yolo_ema.deploy.parity.parity_report import GateLimits, Verdict
+from yolo_ema.engine.export.exporting import publish
 from yolo_ema.errors import CheckFailedError
-from yolo_ema.files import write_json
+from yolo_ema.io.atomic_files import write_json
 from yolo_ema.options.verify import VerifyOptions
 
 __all__ = ["VerifyResult", "verify"]
@@ -49,13 +49,16 @@ def verify(options: VerifyOptions) -> VerifyResult:
     """Hold an exported file against its weights, on this machine.
 
     Raises:
-        WeightsError: the weights cannot be used, or the file is not there or is a program that is not trusted.
+        WeightsError: the weights cannot be used, or the file is not there or is a program that is
+            not trusted.
         DataError: images or dataset are not there.
         SourceError: an image cannot be read.
         ConfigError: classes of weights and data don't fit.
         DiskFullError: there is no room for the report.
     """
-    limits = GateLimits(options.tolerance_px, options.tolerance_score, options.max_ap_loss, options.max_ap50_loss)
+    limits = GateLimits(
+        options.tolerance_px, options.tolerance_score, options.max_ap_loss, options.max_ap50_loss
+    )
     result = VerifyResult(
         prove(
             options.artifact,

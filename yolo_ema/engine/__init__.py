@@ -1,3 +1,6 @@
-"""The only room that imports Ultralytics. Importing it runs `environment`, which sets Ultralytics up first."""
+"""The only room that imports Ultralytics.
 
-from yolo_ema.engine import environment as environment  # sets the environment before any module of this room imports Ultralytics
+Importing it runs `environment`, which sets Ultralytics up before anything here imports it.
+"""
+
+from yolo_ema.engine.setup import environment as environment

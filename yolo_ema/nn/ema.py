@@ -1,10 +1,12 @@
-"""EMA: Efficient Multi-Scale Attention with Cross-Spatial Learning (Ouyang et al., ICASSP 2023, https://arxiv.org/abs/2305.13563).
+"""EMA: Efficient Multi-Scale Attention with Cross-Spatial Learning (Ouyang et al., ICASSP 2023,
+https://arxiv.org/abs/2305.13563).
 
-Written from the paper's mathematics in a closed form that needs neither the k→k convolution's result nor the normalised map
-(docs/ema.md derives it). What differs from the paper: nothing in the result; a group count that does not fit the channels is
-replaced by the nearest that does.
+Written from the paper's mathematics in a closed form that needs neither the k→k convolution's
+result nor the normalised map (docs/ema.md derives it). What differs from the paper: nothing in the
+result; a group count that does not fit the channels is replaced by the nearest that does.
 
-The import path ``yolo_ema.nn.ema.EfficientMultiScaleAttention`` and the attribute names are part of the weights' format.
+The import path ``yolo_ema.nn.ema.EfficientMultiScaleAttention`` and the attribute names are part of
+the weights' format.
 """
 
 from __future__ import annotations
@@ -24,13 +26,17 @@ from yolo_ema.nn.ema_onnx import attend_onnx
 __all__ = ["EfficientMultiScaleAttention", "fitting_groups", "trace_for"]
 
 MINIMUM_GROUP_CHANNELS = 2
-"""A softmax over a single channel is 1 whatever the input, so a group of one channel would weigh nothing."""
+"""A softmax over a single channel is 1 whatever the input, so a group of one channel would weigh
+nothing.
+"""
 
 
 def fitting_groups(channels: int, factor: int) -> int:
-    """Return the group count nearest to `factor` that divides `channels` and leaves at least two channels a group.
+    """Return the group count nearest to `factor` that divides `channels` and leaves at least two
+    channels a group.
 
-    Of two equally near counts the smaller wins (more channels a group). One channel makes one group.
+    Of two equally near counts the smaller wins (more channels a group). One channel makes one
+    group.
 
     Args:
         channels: Channels of the map, at least 1.
@@ -42,12 +48,15 @@ def fitting_groups(channels: int, factor: int) -> int:
     for name, value in (("channels", channels), ("factor", factor)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"EMA: {name} must be a whole number of at least 1, not {value!r}")
-    counts = [count for count in range(1, channels // MINIMUM_GROUP_CHANNELS + 1) if channels % count == 0]
+    counts = [
+        count for count in range(1, channels // MINIMUM_GROUP_CHANNELS + 1) if channels % count == 0
+    ]
     return min(counts, key=lambda count: (abs(count - factor), count), default=1)
 
 
 def trace_for(model: nn.Module, *, fixed_size: bool) -> None:
-    """Tell every EMA block of a model whether it is traced for the size of the example alone, which makes a leaner graph.
+    """Tell every EMA block of a model whether it is traced for the size of the example alone, which
+    makes a leaner graph.
 
     Args:
         model: Any module.
@@ -59,7 +68,8 @@ def trace_for(model: nn.Module, *, fixed_size: bool) -> None:
 
 
 class EfficientMultiScaleAttention(nn.Module):
-    """Efficient Multi-Scale Attention: weighs every pixel of each channel group, keeping the map's shape.
+    """Efficient Multi-Scale Attention: weighs every pixel of each channel group, keeping the map's
+    shape.
 
     State dicts of the authors' module load where the group count is the same.
 
@@ -99,10 +109,12 @@ class EfficientMultiScaleAttention(nn.Module):
             x: (B, C, H, W), floating point; H and W at least 1.
 
         Returns:
-            (B, C, H, W) in the type and memory format of `x`; in half precision everything but `x` and the result is float32.
+            (B, C, H, W) in the type and memory format of `x`; in half precision everything but `x`
+            and the result is float32.
 
         Raises:
-            ConfigError: If `x` has another rank or channel count (not checked in scripted or traced modules).
+            ConfigError: If `x` has another rank or channel count (not checked in scripted or traced
+                modules).
         """
         if torch.jit.is_scripting():
             return self._graph(x)
@@ -115,7 +127,9 @@ class EfficientMultiScaleAttention(nn.Module):
 
     def _widened_parameters(self) -> EmaParameters:
         pool_bias, bias = self.conv1x1.bias, self.conv3x3.bias
-        if pool_bias is None or bias is None:  # never so: TorchScript, to which a bias is optional, must be told
+        if (
+            pool_bias is None or bias is None
+        ):  # never so: TorchScript, to which a bias is optional, must be told
             raise ConfigError("EMA: both convolutions need a bias")
         return EmaParameters(
             pool_weight=_widened(self.conv1x1.weight),
@@ -128,7 +142,9 @@ class EfficientMultiScaleAttention(nn.Module):
 
     @torch.jit.unused
     def _dispatch(self, x: Tensor) -> Tensor:
-        """Choose the formulation; autocast is off inside, since the statistics belong in float32."""
+        """Choose the formulation; autocast is off inside, since the statistics belong in
+        float32.
+        """
         if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 return self._dispatch(x)
@@ -138,8 +154,14 @@ class EfficientMultiScaleAttention(nn.Module):
             return self._fixed(x) if self.fixed_size else self._graph(x)
         self._check(x)
         pool, mix, norm = self.conv1x1, self.conv3x3, self.gn
-        wide = working_type(x)  # folded in half precision, a sum of k products would lose digits that a large input brings to light
-        kernel, kernel_bias, mean_weight = fold_parameters(mix.weight.to(wide), mix.bias.to(wide), norm.bias.to(wide))
+        wide = working_type(
+            x
+            # folded in half precision, a sum of k products would lose digits that a large input
+            # brings to light
+        )
+        kernel, kernel_bias, mean_weight = fold_parameters(
+            mix.weight.to(wide), mix.bias.to(wide), norm.bias.to(wide)
+        )
         return GroupedAttention.apply(
             x,
             self.groups,
@@ -161,9 +183,13 @@ class EfficientMultiScaleAttention(nn.Module):
     @torch.jit.unused
     def _fixed(self, x: Tensor) -> Tensor:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # that the size becomes a constant is what is wanted
+            warnings.simplefilter(
+                "ignore", torch.jit.TracerWarning
+            )  # that the size becomes a constant is what is wanted
             size_hw = int(x.shape[2]), int(x.shape[3])
-        with ThreadPoolExecutor(1) as untraced:  # each thread is traced by itself: what another returns is a constant
+        with ThreadPoolExecutor(
+            1
+        ) as untraced:  # each thread is traced by itself: what another returns is a constant
             constants = untraced.submit(self._constants, *size_hw).result()
         made = attend_graph(_widened(x), self.groups, constants, self.gn.eps, size_hw)
         return made if made.dtype == x.dtype else made.to(x.dtype)
@@ -176,10 +202,13 @@ class EfficientMultiScaleAttention(nn.Module):
         channels = self.groups * self.gn.num_channels
         if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point() or 0 in x.shape[2:]:
             raise ConfigError(
-                f"EMA: expected a floating-point map (B, {channels}, H, W) of at least one pixel, got {tuple(x.shape)} in {x.dtype}"
+                f"EMA: expected a floating-point map (B, {channels}, H, W) of at least one pixel, "
+                f"got {tuple(x.shape)} in {x.dtype}"
             )
 
 
 def _widened(values: Tensor) -> Tensor:
-    """Return half precision as float32, all else as it is: without a needless conversion in the graph."""
+    """Return half precision as float32, all else as it is: without a needless conversion in the
+    graph.
+    """
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -1,8 +1,10 @@
-"""EMA's closed form in plain operations: what tracing, scripting, `torch.compile` and every exporter but ONNX's see.
+"""EMA's closed form in plain operations: what tracing, scripting, `torch.compile` and every
+exporter but ONNX's see.
 
-The groups stay in the channels, and what they share is repeated once for each: OpenVINO keeps its own order of memory from
-the convolution before to the one after, where folding the groups into the batch would cost two copies; ncnn knows no batch.
-Sums over a group, and the way back to its channels, are 1×1 convolutions by ones. Runtimes fold what depends on parameters alone.
+The groups stay in the channels, and what they share is repeated once for each: OpenVINO keeps its
+own order of memory from the convolution before to the one after, where folding the groups into the
+batch would cost two copies; ncnn knows no batch. Sums over a group, and the way back to its
+channels, are 1×1 convolutions by ones. Runtimes fold what depends on parameters alone.
 """
 
 from __future__ import annotations
@@ -64,12 +66,20 @@ class GraphConstants(NamedTuple):
     members: Tensor
 
 
-def graph_constants(parameters: EmaParameters, groups: int, height: int, width: int) -> GraphConstants:
+def graph_constants(
+    parameters: EmaParameters, groups: int, height: int, width: int
+) -> GraphConstants:
     """Return what `attend_graph` takes from the parameters; height and width may be symbolic."""
     channels = parameters.bias.shape[0]
-    kernel, kernel_bias, mean_weight = fold_parameters(parameters.weight, parameters.bias, parameters.norm_bias)
-    means = mean_weight.reshape(channels, channels, 3, 3) * border_shares(mean_weight, height, width)
-    members = torch.eye(groups, dtype=kernel.dtype, device=kernel.device).repeat_interleave(channels, 0)
+    kernel, kernel_bias, mean_weight = fold_parameters(
+        parameters.weight, parameters.bias, parameters.norm_bias
+    )
+    means = mean_weight.reshape(channels, channels, 3, 3) * border_shares(
+        mean_weight, height, width
+    )
+    members = torch.eye(groups, dtype=kernel.dtype, device=kernel.device).repeat_interleave(
+        channels, 0
+    )
     return GraphConstants(
         pool_weight=parameters.pool_weight.repeat(groups, 1, 1, 1),
         pool_bias=parameters.pool_bias.repeat(groups),
@@ -83,7 +93,13 @@ def graph_constants(parameters: EmaParameters, groups: int, height: int, width: 
     )
 
 
-def attend_graph(x: Tensor, groups: int, constants: GraphConstants, eps: float, size_hw: tuple[int, int] | None = None) -> Tensor:
+def attend_graph(
+    x: Tensor,
+    groups: int,
+    constants: GraphConstants,
+    eps: float,
+    size_hw: tuple[int, int] | None = None,
+) -> Tensor:
     """Return EMA of `x`.
 
     Args:
@@ -91,7 +107,8 @@ def attend_graph(x: Tensor, groups: int, constants: GraphConstants, eps: float, 
         groups: G; k = C / G.
         constants: Of the block's parameters, in the type of `x`.
         eps: ε of the normalisation.
-        size_hw: H and W where the graph is for this size alone, which is leaner; otherwise they stay symbolic, as the batch does.
+        size_hw: H and W where the graph is for this size alone, which is leaner; otherwise they
+            stay symbolic, as the batch does.
 
     Returns:
         (B, C, H, W).
@@ -99,21 +116,44 @@ def attend_graph(x: Tensor, groups: int, constants: GraphConstants, eps: float, 
     if size_hw is None:
         row_means, column_means = x.mean(3, keepdim=True), x.mean(2, keepdim=True)
     else:  # the same, and quicker in OpenVINO
-        row_means, column_means = functional.avg_pool2d(x, (1, size_hw[1])), functional.avg_pool2d(x, (size_hw[0], 1))
-    gated = x * functional.conv2d(row_means, constants.pool_weight, constants.pool_bias, groups=groups).sigmoid()
-    gated = gated * functional.conv2d(column_means, constants.pool_weight, constants.pool_bias, groups=groups).sigmoid()
+        row_means, column_means = (
+            functional.avg_pool2d(x, (1, size_hw[1])),
+            functional.avg_pool2d(x, (size_hw[0], 1)),
+        )
+    gated = (
+        x
+        * functional.conv2d(
+            row_means, constants.pool_weight, constants.pool_bias, groups=groups
+        ).sigmoid()
+    )
+    gated = (
+        gated
+        * functional.conv2d(
+            column_means, constants.pool_weight, constants.pool_bias, groups=groups
+        ).sigmoid()
+    )
     # Not functional.instance_norm: it refuses a single value a channel.
-    normalised = torch.instance_norm(gated, constants.norm_weight, constants.norm_bias, None, None, True, 0.0, eps, False)
+    normalised = torch.instance_norm(
+        gated, constants.norm_weight, constants.norm_bias, None, None, True, 0.0, eps, False
+    )
 
-    means = functional.conv2d(_borders(x, column_means), constants.mean_weight, constants.mean_bias, groups=groups)
+    means = functional.conv2d(
+        _borders(x, column_means), constants.mean_weight, constants.mean_bias, groups=groups
+    )
     channels = constants.each.shape[0]
-    share = torch.softmax(means.reshape(-1, groups, channels // groups), 2).reshape(-1, channels, 1, 1)
+    share = torch.softmax(means.reshape(-1, groups, channels // groups), 2).reshape(
+        -1, channels, 1, 1
+    )
     both = functional.conv2d(x, constants.each, padding=1, groups=channels) + normalised * share
-    attention = functional.conv2d(both, constants.members.transpose(0, 1), constants.one_bias).sigmoid()  # (B, G, H, W)
+    attention = functional.conv2d(
+        both, constants.members.transpose(0, 1), constants.one_bias
+    ).sigmoid()  # (B, G, H, W)
     return x * functional.conv2d(attention, constants.members)
 
 
 def _borders(x: Tensor, column_means: Tensor) -> Tensor:
-    """Return (B, C, 3, 3): the mean of the rows, the first, the last; of each the mean of the columns, the first, the last."""
+    """Return (B, C, 3, 3): the mean of the rows, the first, the last; of each the mean of the
+    columns, the first, the last.
+    """
     rows = torch.cat([column_means, x[:, :, :1], x[:, :, -1:]], 2)
     return torch.cat([rows.mean(3, keepdim=True), rows[:, :, :, :1], rows[:, :, :, -1:]], 3)

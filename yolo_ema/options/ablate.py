@@ -25,22 +25,51 @@ class AblateOptions(Options):
     """Which study to run or report, and where its data, runs and records lie on this machine."""
 
     spec: Path = option(
-        positional=True, help="the study's YAML: question, arms, seeds, budget, what to measure (docs/experiments.md)"
+        positional=True,
+        help="the study's YAML: question, arms, seeds, budget, what to measure "
+        "(docs/experiments.md)",
     )
     data: str | None = option(
-        None, help="where the study's dataset lies on this machine, as in train; without it its name in the spec"
+        None,
+        help="where the study's dataset lies on this machine, as in train; without it its name in "
+        "the spec",
     )
-    pretrained: str | None = option(None, help="where its first weights lie on this machine; without it their name in the spec")
-    only: tuple[str, ...] = option((), metavar="ARM:SEED", help="run only these; so that a study can be spread over machines")
-    list: bool = option(False, help="show what is done, what is left and how long that takes, and run nothing")
-    report_only: bool = option(False, help="tables and pictures from the records that are there, and run nothing")
-    jobs: int = option(1, help="runs at the same time; each computes on all cores unless YOLO_EMA_THREADS says otherwise")
+    pretrained: str | None = option(
+        None, help="where its first weights lie on this machine; without it their name in the spec"
+    )
+    only: tuple[str, ...] = option(
+        (), metavar="ARM:SEED", help="run only these; so that a study can be spread over machines"
+    )
+    list: bool = option(
+        False, help="show what is done, what is left and how long that takes, and run nothing"
+    )
+    report_only: bool = option(
+        False, help="tables and pictures from the records that are there, and run nothing"
+    )
+    jobs: int = option(
+        1,
+        help="runs at the same time; each computes on all cores unless YOLO_EMA_THREADS says "
+        "otherwise",
+    )
     device: str = option("auto", help="auto, cpu, mps, or a GPU's number, as in train")
-    runs: Path = option(Path("runs/ablate"), metavar="DIR", help="where trainings and their weights go")
-    records: Path | None = option(None, metavar="DIR", help="where the study's records go; without it records/NAME beside the spec")
-    out: Path | None = option(None, metavar="DIR", help="where table, figures and pictures go; without it NAME beside the spec")
+    runs: Path = option(
+        Path("runs/ablate"), metavar="DIR", help="where trainings and their weights go"
+    )
+    records: Path | None = option(
+        None,
+        metavar="DIR",
+        help="where the study's records go; without it records/NAME beside the spec",
+    )
+    out: Path | None = option(
+        None,
+        metavar="DIR",
+        help="where table, figures and pictures go; without it NAME beside the spec",
+    )
     markdown: Path | None = option(
-        None, metavar="FILE", help="also renew the study's table in this file, between its marks, and the pictures that it shows"
+        None,
+        metavar="FILE",
+        help="also renew the study's table in this file, between its marks, and the pictures that "
+        "it shows",
     )
     offline: bool = option(False, help="forbid every download")
 
@@ -56,4 +85,7 @@ class AblateOptions(Options):
         if (self.list or self.report_only) and self.only:
             yield "--only says what to run; it does not go with --list or --report-only"
         if "," in self.device:
-            yield f"--device is {self.device}; a study's run takes one device, spread runs with --only"
+            yield (
+                f"--device is {self.device}; a study's run takes one device, spread runs with "
+                f"--only"
+            )

@@ -23,33 +23,63 @@ class BenchOptions(Options):
 
     weights: Path = option(help="the .pt that every runtime is compared with", weights=True)
     format: tuple[str, ...] = option(
-        (), choices=FORMATS, help=f"formats to export to and run; default: {','.join(USUAL_FORMATS)}, or none with --artifact"
+        (),
+        choices=FORMATS,
+        help=f"formats to export to and run; default: {','.join(USUAL_FORMATS)}, or none with "
+        f"--artifact",
     )
     artifact: tuple[Path, ...] = option(
-        (), metavar="FILE", help="exported files or folders of these weights, to run as they are", weights=True
+        (),
+        metavar="FILE",
+        help="exported files or folders of these weights, to run as they are",
+        weights=True,
     )
-    quantize: tuple[str, ...] = option((), choices=PRECISIONS, help="lower precisions to export each format in, besides float32")
-    data: str | None = option(None, help="dataset, as in val, on whose train split int8 is calibrated")
-    calibrate: tuple[Path, ...] = option((), help="images, or folders of them, to calibrate int8 on, instead of those of --data")
-    imgsz: tuple[int, ...] = option((), help="input size in pixels, one number or height,width; without it the weights' own")
+    quantize: tuple[str, ...] = option(
+        (), choices=PRECISIONS, help="lower precisions to export each format in, besides float32"
+    )
+    data: str | None = option(
+        None, help="dataset, as in val, on whose train split int8 is calibrated"
+    )
+    calibrate: tuple[Path, ...] = option(
+        (), help="images, or folders of them, to calibrate int8 on, instead of those of --data"
+    )
+    imgsz: tuple[int, ...] = option(
+        (), help="input size in pixels, one number or height,width; without it the weights' own"
+    )
     images: tuple[Path, ...] = option(
-        (), help=f"images, or folders of them, to run on, at most {_MOST_IMAGES}; without it four drawn scenes of 1920x1080"
+        (),
+        help=f"images, or folders of them, to run on, at most {_MOST_IMAGES}; without it four "
+        f"drawn scenes of 1920x1080",
     )
-    threads: int | None = option(None, help="threads a runtime; without it all cores that this process may use")
+    threads: int | None = option(
+        None, help="threads a runtime; without it all cores that this process may use"
+    )
     rounds: int = option(10, help="rounds, in each of which every runtime sees every image once")
-    batch: int = option(4, help="images a call when throughput is measured, of runtimes that take several")
-    device: str = option("auto", help="cpu, cuda, a GPU's number, or auto: the processor, and besides it a GPU where there is one")
+    batch: int = option(
+        4, help="images a call when throughput is measured, of runtimes that take several"
+    )
+    device: str = option(
+        "auto",
+        help="cpu, cuda, a GPU's number, or auto: the processor, and besides it a GPU where there "
+        "is one",
+    )
     precision: str = option(
         "auto",
         choices=("auto", "f32", "bf16"),
         help="what OpenVINO computes in; auto: what it finds fastest on this processor",
     )
     conf: float = option(0.25, help="lowest score that counts, 0 to 1")
-    iou: float = option(0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1")
+    iou: float = option(
+        0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1"
+    )
     max_det: int = option(1000, help="most objects an image")
-    time_limit: float = option(300.0, metavar="SECONDS", help="a runtime that does not answer for so long is given up")
+    time_limit: float = option(
+        300.0, metavar="SECONDS", help="a runtime that does not answer for so long is given up"
+    )
     trust: bool = option(
-        False, help="load a .pt although it carries code, and --artifact files that are programs; only for files you made yourself"
+        False,
+        help="load a .pt although it carries code, and --artifact files that are programs; only "
+        "for files you made yourself",
     )
 
     @property
@@ -73,8 +103,14 @@ class BenchOptions(Options):
         if not self.time_limit > 0:
             yield f"--time-limit is {self.time_limit}; expected seconds, more than 0"
         if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
-            yield f"--imgsz is {','.join(map(str, self.imgsz))}; expected one number or height,width, each 32 or more"
+            yield (
+                f"--imgsz is {','.join(map(str, self.imgsz))}; expected one number or "
+                f"height,width, each 32 or more"
+            )
         if "int8" in self.quantize and not self.data and not self.calibrate:
-            yield "--quantize int8 needs images to calibrate on: give --data or --calibrate; none are downloaded"
+            yield (
+                "--quantize int8 needs images to calibrate on: give --data or --calibrate; none "
+                "are downloaded"
+            )
         if self.quantize and not self.formats:
             yield "--quantize is for exported formats; name them with --format"

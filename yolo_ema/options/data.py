@@ -24,30 +24,50 @@ class PrepareOptions(Options):
     """What to prepare, where it comes from and where what is derived goes."""
 
     dataset: str = option(
-        "visdrone", positional=True, choices=LAYOUTS, help="visdrone, or coco for JSON files of your own (--annotations, --images)"
+        "visdrone",
+        positional=True,
+        choices=LAYOUTS,
+        help="visdrone, or coco for JSON files of your own (--annotations, --images)",
     )
-    root: Path | None = option(None, metavar="DIR", help="where derived files go; without it datasets/DATASET")
+    root: Path | None = option(
+        None, metavar="DIR", help="where derived files go; without it datasets/DATASET"
+    )
     source: tuple[Path, ...] = option(
         (),
         metavar="DIR|ZIP",
         help="folders or archives in VisDrone's layout that you have; without it they are fetched",
     )
     splits: tuple[str, ...] = option(
-        (), metavar="SPLIT", help="only these: train, val, test-dev, test-challenge; for coco any name"
+        (),
+        metavar="SPLIT",
+        help="only these: train, val, test-dev, test-challenge; for coco any name",
     )
-    annotations: tuple[Path, ...] = option((), metavar="JSON", help="coco: one annotation file per split, in the order of --splits")
-    images: tuple[Path, ...] = option((), metavar="DIR", help="coco: one image folder per annotation file")
+    annotations: tuple[Path, ...] = option(
+        (), metavar="JSON", help="coco: one annotation file per split, in the order of --splits"
+    )
+    images: tuple[Path, ...] = option(
+        (), metavar="DIR", help="coco: one image folder per annotation file"
+    )
     strict: bool = option(False, help="stop at anomalies instead of naming them and going on")
     offline: bool = option(False, help="forbid downloads")
-    mirror: tuple[str, ...] = option((), metavar="URL", help="web folders that hold the archives, tried before the public one")
-    sha256: tuple[str, ...] = option((), metavar="NAME=HASH", help="refuse an archive of that file name if its SHA-256 is another")
+    mirror: tuple[str, ...] = option(
+        (), metavar="URL", help="web folders that hold the archives, tried before the public one"
+    )
+    sha256: tuple[str, ...] = option(
+        (),
+        metavar="NAME=HASH",
+        help="refuse an archive of that file name if its SHA-256 is another",
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
         yield from self._layout_problems()
         for split in self.splits:
             if self.dataset == "visdrone" and split != "test" and split not in VISDRONE_SPLITS:
-                yield f"--splits has {split!r}; expected {', '.join(VISDRONE_SPLITS)}{did_you_mean(split, VISDRONE_SPLITS)}"
+                yield (
+                    f"--splits has {split!r}; expected "
+                    f"{', '.join(VISDRONE_SPLITS)}{did_you_mean(split, VISDRONE_SPLITS)}"
+                )
             elif not _SPLIT_NAME.fullmatch(split):
                 yield f"--splits has {split!r}; expected a plain name such as train"
         if len(set(self.splits)) < len(self.splits):
@@ -63,31 +83,63 @@ class PrepareOptions(Options):
     def _layout_problems(self) -> Iterator[str]:
         if self.dataset != "coco":
             if self.annotations or self.images:
-                yield "--annotations and --images belong to 'data prepare coco'; VisDrone's layout is given by --source"
+                yield (
+                    "--annotations and --images belong to 'data prepare coco'; VisDrone's "
+                    "layout "
+                    "is given by --source"
+                )
             return
         if self.source:
-            yield "--source belongs to 'data prepare visdrone'; COCO's layout is given by --annotations and --images"
+            yield (
+                "--source belongs to 'data prepare visdrone'; COCO's layout is given by "
+                "--annotations and --images"
+            )
         if not self.annotations or len(self.images) != len(self.annotations):
-            yield f"coco needs one --images per --annotations, found {len(self.annotations)} and {len(self.images)}"
-        if len(self.splits) not in ({0, 1} if len(self.annotations) == 1 else {len(self.annotations)}):
-            yield f"coco needs one name in --splits per --annotations, found {len(self.splits)} and {len(self.annotations)}"
+            yield (
+                f"coco needs one --images per --annotations, found {len(self.annotations)} and "
+                f"{len(self.images)}"
+            )
+        if len(self.splits) not in (
+            {0, 1} if len(self.annotations) == 1 else {len(self.annotations)}
+        ):
+            yield (
+                f"coco needs one name in --splits per --annotations, found {len(self.splits)} "
+                f"and {len(self.annotations)}"
+            )
 
     @property
     def hashes(self) -> Mapping[str, str]:
         """Return the pinned SHA-256 of each archive's file name, in lower case."""
-        return {name: value.lower() for name, _, value in (pin.rpartition("=") for pin in self.sha256)}
+        return {
+            name: value.lower() for name, _, value in (pin.rpartition("=") for pin in self.sha256)
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectOptions(Options):
     """Which dataset to look at, at which training size, and where the pictures go."""
 
-    data: str = option(positional=True, help="visdrone, a folder in VisDrone's layout, a prepared root, or a data YAML")
-    imgsz: int = option(640, metavar="PIXELS", help="longer side in training, 32 to 8192, that box sizes are reckoned at")
-    out: Path | None = option(None, metavar="DIR", help="where plots and the contact sheet go; without it runs/inspect/NAME")
-    splits: tuple[str, ...] = option((), metavar="SPLIT", help="only these splits; without it all that the data YAML has")
+    data: str = option(
+        positional=True,
+        help="visdrone, a folder in VisDrone's layout, a prepared root, or a data YAML",
+    )
+    imgsz: int = option(
+        640,
+        metavar="PIXELS",
+        help="longer side in training, 32 to 8192, that box sizes are reckoned at",
+    )
+    out: Path | None = option(
+        None,
+        metavar="DIR",
+        help="where plots and the contact sheet go; without it runs/inspect/NAME",
+    )
+    splits: tuple[str, ...] = option(
+        (), metavar="SPLIT", help="only these splits; without it all that the data YAML has"
+    )
     plots: bool = option(True, help="draw the plots and the contact sheet")
-    duplicates: bool = option(True, help="look for near-duplicate images across splits, which reads every image")
+    duplicates: bool = option(
+        True, help="look for near-duplicate images across splits, which reads every image"
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""

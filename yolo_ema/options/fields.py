@@ -1,7 +1,8 @@
 """Options that document and check themselves, and the command line made from them.
 
-A verb's options are a frozen, keyword-only dataclass derived from `Options`, whose fields are made with `option`. The same
-fields give the Python argument, the command-line flag, its help and its default, so that there is no second list.
+A verb's options are a frozen, keyword-only dataclass derived from `Options`, whose fields are made
+with `option`. The same fields give the Python argument, the command-line flag, its help and its
+default, so that there is no second list.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from yolo_ema.errors import ConfigError, did_you_mean
-from yolo_ema.resources import weights_path
+from yolo_ema.io.resources import weights_path
 
 __all__ = ["Options", "add_arguments", "option", "options_from_namespace", "parse_overrides"]
 
@@ -47,7 +48,12 @@ def option(
         repeated: a tuple of words that may hold commas: the flag is given once for each.
         weights: a path, or paths, that may also be the bare names of shipped weights.
     """
-    metadata: dict[str, Any] = {"help": help, "metavar": metavar, "choices": choices, "positional": positional}
+    metadata: dict[str, Any] = {
+        "help": help,
+        "metavar": metavar,
+        "choices": choices,
+        "positional": positional,
+    }
     metadata |= {"overrides": overrides, "alone": alone, "repeated": repeated, "weights": weights}
     if isinstance(default, dict | list):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -69,7 +75,9 @@ class Options:
             raise ConfigError("; ".join(problems))
 
     def problems(self) -> Iterator[str]:
-        """Yield one sentence per wrong field: what was found, what was expected. Overridden by each verb."""
+        """Yield one sentence per wrong field: what was found, what was expected. Overridden by each
+        verb.
+        """
         yield from ()
 
 
@@ -77,7 +85,9 @@ def _name_shipped_weights(options: Options) -> None:
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if field.metadata.get("weights") and value is not None:
-            found = tuple(map(weights_path, value)) if isinstance(value, tuple) else weights_path(value)
+            found = (
+                tuple(map(weights_path, value)) if isinstance(value, tuple) else weights_path(value)
+            )
             object.__setattr__(options, field.name, found)  # frozen for everyone else
 
 
@@ -88,49 +98,70 @@ def _wrong_choices(options: Options) -> Iterator[str]:
             continue
         for one in value if isinstance(value, tuple) else (value,):
             if one not in choices:
-                yield f"{_flag(field.name)} is {one!r}; expected one of {', '.join(choices)}{did_you_mean(one, choices)}"
+                yield (
+                    f"{_flag(field.name)} is {one!r}; expected one of "
+                    f"{', '.join(choices)}{did_you_mean(one, choices)}"
+                )
 
 
 def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> None:
     """Add one argument per field of ``options`` to ``parser``.
 
-    A flag with several values takes them with commas (``--imgsz 384,640``), and also as several words where no list of positional
-    words could be swallowed that way. Paths, which may hold commas, are always words.
+    A flag with several values takes them with commas (``--imgsz 384,640``), and also as several
+    words where no list of positional words could be swallowed that way. Paths, which may hold
+    commas, are always words.
     """
     hints = typing.get_type_hints(options)
     fields = dataclasses.fields(options)
     many_words = not any(
-        field.metadata["overrides"] or (field.metadata["positional"] and _scalar_of(hints[field.name])[1]) for field in fields
+        field.metadata["overrides"]
+        or (field.metadata["positional"] and _scalar_of(hints[field.name])[1])
+        for field in fields
     )
     for field in fields:
         _add_argument(parser, field, hints[field.name], many_words=many_words)
 
 
-def _add_argument(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], hint: Any, *, many_words: bool) -> None:
+def _add_argument(
+    parser: argparse.ArgumentParser, field: dataclasses.Field[Any], hint: Any, *, many_words: bool
+) -> None:
     kind, many = _scalar_of(hint)
     required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     text = (field.metadata["help"] + _default_note(field)).replace("%", "%%")
     if field.metadata["overrides"]:
-        parser.add_argument(field.name, nargs="*", metavar=field.metadata["metavar"] or "key=value", help=text)
+        parser.add_argument(
+            field.name, nargs="*", metavar=field.metadata["metavar"] or "key=value", help=text
+        )
         return
     arguments: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
     if kind is bool:
-        parser.add_argument(_flag(field.name), dest=field.name, action=argparse.BooleanOptionalAction, **arguments)
+        parser.add_argument(
+            _flag(field.name), dest=field.name, action=argparse.BooleanOptionalAction, **arguments
+        )
         return
-    arguments |= {"type": kind, "metavar": field.metadata["metavar"], "choices": field.metadata["choices"]}
+    arguments |= {
+        "type": kind,
+        "metavar": field.metadata["metavar"],
+        "choices": field.metadata["choices"],
+    }
     if field.metadata["repeated"]:
         parser.add_argument(_flag(field.name), dest=field.name, action="append", **arguments)
         return
     if field.metadata["positional"]:
         arguments["nargs"] = ("+" if required else "*") if many else (None if required else "?")
-        if not required and not many:  # argparse holds this default against the choices, so it must be the real one
+        if (
+            not required and not many
+        ):  # argparse holds this default against the choices, so it must be the real one
             arguments["default"] = field.default
         parser.add_argument(field.name, **arguments)
         return
     if many and kind is not Path:
         # argparse would hold the whole list against the choices; the options check them one by one.
         choices = arguments.pop("choices")
-        arguments |= {"type": _comma_separated(kind), "metavar": arguments["metavar"] or _many_metavar(choices, field.name)}
+        arguments |= {
+            "type": _comma_separated(kind),
+            "metavar": arguments["metavar"] or _many_metavar(choices, field.name),
+        }
     if many and (many_words or kind is Path):
         arguments["nargs"] = "+"
     if field.metadata["alone"] is not None:
@@ -139,7 +170,9 @@ def _add_argument(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]
 
 
 def _comma_separated(kind: Any) -> Any:
-    """Return what parses ``384,640`` into a tuple of ``kind``, named as argparse's messages want it."""
+    """Return what parses ``384,640`` into a tuple of ``kind``, named as argparse's messages want
+    it.
+    """
 
     def parse(word: str) -> tuple[Any, ...]:
         return tuple(kind(part) for part in word.split(",") if part)
@@ -158,7 +191,12 @@ def _flag(name: str) -> str:
 
 def _default_note(field: dataclasses.Field[Any]) -> str:
     default = field.default
-    if default is dataclasses.MISSING or default is None or default == () or field.metadata["overrides"]:
+    if (
+        default is dataclasses.MISSING
+        or default is None
+        or default == ()
+        or field.metadata["overrides"]
+    ):
         return ""
     if isinstance(default, bool):
         return f" (default: {'on' if default else 'off'})"
@@ -184,18 +222,24 @@ def options_from_namespace(options: type[_OptionsT], namespace: argparse.Namespa
         if field.metadata["overrides"]:
             value = parse_overrides(value or [])
         elif isinstance(value, list):
-            value = tuple(part for one in value for part in (one if isinstance(one, tuple) else (one,)))
+            value = tuple(
+                part for one in value for part in (one if isinstance(one, tuple) else (one,))
+            )
         values[field.name] = value
     return options(**values)
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, str]:
-    """Split ``["lr0=0.01", …]`` into ``{"lr0": "0.01", …}``. Raises `ConfigError` on a word without ``=`` or a key given twice."""
+    """Split ``["lr0=0.01", …]`` into ``{"lr0": "0.01", …}``. Raises `ConfigError` on a word without
+    ``=`` or a key given twice.
+    """
     settings: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise ConfigError(f"{word!r} is not understood; settings are written key=value, as in lr0=0.01")
+            raise ConfigError(
+                f"{word!r} is not understood; settings are written key=value, as in lr0=0.01"
+            )
         if key in settings:
             raise ConfigError(f"the setting {key!r} is given twice")
         settings[key] = value

@@ -17,5 +17,6 @@ class ModelsOptions(Options):
         (),
         positional=True,
         metavar="NAME",
-        help="only models whose name matches: a name, a part of one, or a pattern such as yolo11?-ema",
+        help="only models whose name matches: a name, a part of one, or a pattern such as "
+        "yolo11?-ema",
     )

@@ -15,18 +15,30 @@ __all__ = ["ScoreOptions"]
 class ScoreOptions(Options):
     """Which result files to score against which annotations."""
 
-    annotations: Path = option(metavar="DIR", help="folder of annotation files, one an image, in VisDrone's format")
+    annotations: Path = option(
+        metavar="DIR", help="folder of annotation files, one an image, in VisDrone's format"
+    )
     results: Path = option(
-        metavar="DIR", help="folder of result files with the same names: left,top,width,height,score,category[,-1,-1]"
+        metavar="DIR",
+        help="folder of result files with the same names: "
+        "left,top,width,height,score,category[,-1,-1]",
     )
     images: Path | None = option(None, metavar="DIR", help="folder of the images, for their sizes")
     sizes: Path | None = option(
-        None, metavar="CSV", help="table with the columns image,width,height (pixels), in place of --images"
+        None,
+        metavar="CSV",
+        help="table with the columns image,width,height (pixels), in place of --images",
     )
     as_is: bool = option(
-        False, help="score files in the order of their rows, as the official toolkit does, instead of by falling score"
+        False,
+        help="score files in the order of their rows, as the official toolkit does, instead of by "
+        "falling score",
     )
-    strict: bool = option(False, help="refuse to score where a row of the ground truth cannot be read, instead of leaving it out")
+    strict: bool = option(
+        False,
+        help="refuse to score where a row of the ground truth cannot be read, instead of leaving "
+        "it out",
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""

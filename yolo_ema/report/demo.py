@@ -1,4 +1,6 @@
-"""``yolo-ema demo``: the whole way from nothing to a checked ONNX file, on scenes drawn in code, in a few minutes on two cores."""
+"""``yolo-ema demo``: the whole way from nothing to a checked ONNX file, on scenes drawn in code, in
+a few minutes on two cores.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +17,22 @@ from typing import Any
 import cv2
 import numpy as np
 
+from yolo_ema.deploy.parity.parity_report import LEAST_IMAGES
 from yolo_ema.deploy.publish import ExportResult, export
-from yolo_ema.deploy.verdict import LEAST_IMAGES
-from yolo_ema.engine.detect_result import DetectResult
-from yolo_ema.engine.detection import detect, fresh_folder
-from yolo_ema.engine.training import TrainResult, train
-from yolo_ema.engine.validation import Evidence, ValResult
+from yolo_ema.detect.result import DetectResult
+from yolo_ema.detect.run import detect, fresh_folder
+from yolo_ema.engine.training.train import TrainResult, train
 from yolo_ema.errors import CheckFailedError
-from yolo_ema.files import write_bytes
-from yolo_ema.footage.video_writer import VideoWriter
+from yolo_ema.evaluate.validation import Evidence, ValResult
+from yolo_ema.io.atomic_files import write_bytes
+from yolo_ema.media.sinks.video_writer import VideoWriter
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.options.demo import DemoOptions
 from yolo_ema.options.detect import DetectOptions
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.train import TrainOptions
 from yolo_ema.options.val import ValOptions
-from yolo_ema.report.validation import validate_and_report
+from yolo_ema.report.validation_page.validation import validate_and_report
 from yolo_ema.scenes import CLASS_NAMES, draw_clip, draw_scene, write_dataset
 from yolo_ema.visdrone.prepare import prepare
 
@@ -42,7 +44,9 @@ INPUT_PX = 320
 """Side of the training scenes and of the network's input."""
 
 RANGE_M = (30.0, 48.0)
-"""Distances at which a car is some 30 pixels long in such a scene, and a pedestrian some 12 high."""
+"""Distances at which a car is some 30 pixels long in such a scene, and a pedestrian some 12
+high.
+"""
 
 LARGEST_MEDIAN_PX = 20.0
 
@@ -70,7 +74,9 @@ SETTINGS = {
     "val": "false",
     "plots": "false",
 }
-"""What a few minutes from nothing want: every batch is a step, no mosaic, a steep short warm-up, no validation on the way."""
+"""What a few minutes from nothing want: every batch is a step, no mosaic, a steep short warm-up, no
+validation on the way.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ class DemoResult:
     Attributes:
         out: the folder.
         validation: the figures on scenes of unseen seeds.
-        median_box_px: square root of a box's area at the network's input, the median over the validation scenes.
+        median_box_px: square root of a box's area at the network's input, the median over the
+            validation scenes.
         training: where weights and record are.
         pictures: what is worth looking at.
         onnx: the exported file and its proof.
@@ -117,30 +124,42 @@ class DemoResult:
             self.onnx.as_text(),
             "",
             f"learned from nothing in {total / 60:.1f} minutes, all steps included:",
-            f"  official AP50 {figures['AP50']:.1f} %, AP {figures['AP']:.1f} % on {images} drawn scenes of unseen seeds,",
+            (
+                f"  official AP50 {figures['AP50']:.1f} %, AP {figures['AP']:.1f} % on {images} "
+                f"drawn "
+                f"scenes of unseen seeds,"
+            ),
             f"  median box {self.median_box_px:.1f} px at the model's input",
-            "steps: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items()),
+            "steps: "
+            + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items()),
             "look at:",
             *(f"  {path}" for path in self.pictures),
             "on real data:",
-            "  yolo-ema train                                       # fetches VisDrone, after saying what and under which licence",
+            (
+                "  yolo-ema train                                       # fetches VisDrone, after "
+                "saying what and under which licence"
+            ),
             "  yolo-ema train --data YOUR/VisDrone2019-DET --model yolo11n-ema --preset fast",
         ]
         return "\n".join(lines)
 
 
 def demo(options: DemoOptions) -> DemoResult:
-    """Train on drawn scenes from nothing, validate, detect on an unseen scene and a clip, export and check.
+    """Train on drawn scenes from nothing, validate, detect on an unseen scene and a clip, export
+    and check.
 
     Raises:
-        CheckFailedError: too little was learned, or the exported file's boxes are not those of the weights.
+        CheckFailedError: too little was learned, or the exported file's boxes are not those of the
+            weights.
         MissingPackageError: the packages for ONNX are not installed.
         DiskFullError: the disk is full.
     """
     # A folder of its own: what an earlier run drew or made must not mix with this one.
     options, clock = dataclasses.replace(options, out=fresh_folder(options.out)), _Clock()
     out = options.out
-    with clock.step("draw", f"drawing {options.scenes} scenes to train on and {options.val_scenes} to score on"):
+    with clock.step(
+        "draw", f"drawing {options.scenes} scenes to train on and {options.val_scenes} to score on"
+    ):
         drawn = write_dataset(
             out / "drawn",
             train=options.scenes,
@@ -150,23 +169,42 @@ def demo(options: DemoOptions) -> DemoResult:
             objects=30,
             range_m=RANGE_M,
         )
-    with clock.step("prepare", "deriving labels and ignored regions from VisDrone's annotation format"):
+    with clock.step(
+        "prepare", "deriving labels and ignored regions from VisDrone's annotation format"
+    ):
         folders = tuple(drawn / f"VisDrone2019-DET-{split}" for split in ("train", "val"))
-        data = prepare(PrepareOptions(root=out / "dataset", source=folders, splits=("train", "val"), offline=True)).data_yaml
+        data = prepare(
+            PrepareOptions(
+                root=out / "dataset", source=folders, splits=("train", "val"), offline=True
+            )
+        ).data_yaml
     with clock.step("train", f"training {MODEL.stem} from nothing, {options.epochs} epochs"):
         training = train(_train_options(options, data))
     with clock.step("validate", "scoring by VisDrone's official protocol"):
         validation = validate_and_report(
             ValOptions(
-                weights=training.last, data=str(data), imgsz=(INPUT_PX,), batch=8, device=options.device, report=out / "report"
+                weights=training.last,
+                data=str(data),
+                imgsz=(INPUT_PX,),
+                batch=8,
+                device=options.device,
+                report=out / "report",
             )
         )
-    median = _check_learned(validation.evidence, validation.scorecard.official.official["AP50"], options)
+    median = _check_learned(
+        validation.evidence, validation.scorecard.official.official["AP50"], options
+    )
     with clock.step("detect", "detecting on an unseen scene and on a clip"):
         pictures = _show(options, training.last)
-    with clock.step("export", "exporting to ONNX and proving that it gives the boxes of the weights"):
+    with clock.step(
+        "export", "exporting to ONNX and proving that it gives the boxes of the weights"
+    ):
         unseen = (folders[1] / "images",) if options.val_scenes >= LEAST_IMAGES else ()
-        onnx = export(ExportOptions(weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), images=unseen))
+        onnx = export(
+            ExportOptions(
+                weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), images=unseen
+            )
+        )
     pages = (validation.report,) if validation.report else ()
     return DemoResult(out, validation, median, training, (*pictures, *pages), onnx, clock.seconds)
 
@@ -198,31 +236,51 @@ def _check_learned(evidence: Evidence, ap50: float | None, options: DemoOptions)
     """
     rows = np.concatenate(list(evidence.ground_truth.values()))
     rows = rows[(rows[:, 5] >= 1) & (rows[:, 5] <= len(CLASS_NAMES))]
-    missing = [name for number, name in enumerate(CLASS_NAMES, start=1) if not (rows[:, 5] == number).any()]
+    missing = [
+        name for number, name in enumerate(CLASS_NAMES, start=1) if not (rows[:, 5] == number).any()
+    ]
     median = float(np.median(np.sqrt(rows[:, 2] * rows[:, 3]))) if len(rows) else 0.0
     if missing:
-        raise CheckFailedError(f"no {', '.join(missing)} in the {len(evidence.images)} validation scenes; raise --val-scenes")
+        raise CheckFailedError(
+            f"no {', '.join(missing)} in the {len(evidence.images)} validation scenes; raise "
+            f"--val-scenes"
+        )
     if median >= LARGEST_MEDIAN_PX:
-        raise CheckFailedError(f"the median box is {median:.1f} px at the model's input; expected less than {LARGEST_MEDIAN_PX:g}")
+        raise CheckFailedError(
+            f"the median box is {median:.1f} px at the model's input; expected less than "
+            f"{LARGEST_MEDIAN_PX:g}"
+        )
     if ap50 is None or ap50 < options.least_ap50:
         raise CheckFailedError(
-            f"official AP50 on {len(evidence.images)} unseen scenes is {ap50 or 0:.1f} %; expected {options.least_ap50:g} % or "
-            f"more after {options.epochs} epochs on {options.scenes} scenes: either was lowered, or this is a fault"
+            f"official AP50 on {len(evidence.images)} unseen scenes is {ap50 or 0:.1f} %; expected "
+            f"{options.least_ap50:g} % or "
+            f"more after {options.epochs} epochs on {options.scenes} scenes: either was lowered, "
+            f"or this is a fault"
         )
     return median
 
 
 def _show(options: DemoOptions, weights: Path) -> tuple[Path, ...]:
-    """Draw a scene and a clip from unseen seeds, detect on both, and return the annotated copies."""
+    """Draw a scene and a clip from unseen seeds, detect on both, and return the annotated
+    copies.
+    """
     seed = SHOWN_SEED + options.seed % 1000
     shown = options.out / "unseen"
-    # Both are drawn finer than the network sees them, so that things have their training size at its input.
+    # Both are drawn finer than the network sees them, so that things have their training size at
+    # its input.
     scene = draw_scene(seed, image_wh=(1920, 1080), objects=140, range_m=(95.0, 105.0))
     _, encoded = cv2.imencode(".jpg", scene.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 94])
     write_bytes(shown / "scene.jpg", encoded.tobytes())
     clip_wh = (960, 540)
     with VideoWriter(shown / "clip.mp4", frame_rate=Fraction(20), image_wh=clip_wh) as writer:
-        for frame in draw_clip(seed, frames=options.frames, fps=20.0, image_wh=clip_wh, objects=60, range_m=(48.0, 52.0)):
+        for frame in draw_clip(
+            seed,
+            frames=options.frames,
+            fps=20.0,
+            image_wh=clip_wh,
+            objects=60,
+            range_m=(48.0, 52.0),
+        ):
             writer.write(frame.image_bgr)
     found: list[DetectResult] = []
     for name, imgsz in (("scene.jpg", (544, 960)), ("clip.mp4", (288, 480))):

@@ -1,6 +1,8 @@
-"""The card of weights that are given to others: what they learnt from, how, what they reach, and the file's SHA-256.
+"""The card of weights that are given to others: what they learnt from, how, what they reach, and
+the file's SHA-256.
 
-The figures stand in ``<name>.json``; ``<name>.md`` repeats them as tables between two marks, amid words written by hand.
+The figures stand in ``<name>.json``; ``<name>.md`` repeats them as tables between two marks, amid
+words written by hand.
 """
 
 from __future__ import annotations
@@ -11,21 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.engine import run_record
-from yolo_ema.engine.datasets import label_path, read_data, resolve_data, split_images
-from yolo_ema.engine.labels import read_label_file
-from yolo_ema.engine.object_sizes import measured_sizes
-from yolo_ema.engine.release import release_weights, without_folders
-from yolo_ema.engine.validation import validate
+from yolo_ema.engine.data.datasets import label_path, read_data, resolve_data, split_images
+from yolo_ema.engine.data.label_files import read_label_file
+from yolo_ema.engine.training import run_record
+from yolo_ema.engine.weights.release import release_weights, without_folders
 from yolo_ema.errors import ConfigError, DataError
-from yolo_ema.files import read_json, sha256_of, write_json, write_text
-from yolo_ema.image_header import image_wh
+from yolo_ema.evaluate.validation import validate
+from yolo_ema.inference.object_sizes import measured_sizes
+from yolo_ema.io.atomic_files import read_json, sha256_of, write_json, write_text
+from yolo_ema.io.image_header import image_wh
 from yolo_ema.options.val import ValOptions
 
 __all__ = ["LICENCE", "Setting", "card_tables", "make_card", "write_tables"]
 
 LICENCE = (
-    "Weights trained from VisDrone2019: for academic, non-commercial use only (CC BY-NC-SA 3.0, as the dataset). "
+    "Weights trained from VisDrone2019: for academic, non-commercial use only (CC BY-NC-SA 3.0, as "
+    "the dataset). "
     "The code that made and runs them: AGPL-3.0."
 )
 BEGIN, END = "<!-- figures: made by scripts/weights_card.py -->", "<!-- end of figures -->"
@@ -49,7 +52,8 @@ class Setting:
         match = re.fullmatch(r"(\d+)(?:@(auto|\d+x\d+))?", text)
         if not match:
             raise ConfigError(
-                f"the setting is {text!r}; expected an input size, or one and tiles, as in 640, 640@auto, 640@640x640"
+                f"the setting is {text!r}; expected an input size, or one and tiles, as in 640, "
+                f"640@auto, 640@640x640"
             )
         return cls(int(match[1]), match[2] or "off")
 
@@ -60,9 +64,16 @@ class Setting:
 
 
 def make_card(
-    run: Path, out: Path, *, data: str, settings: Sequence[Setting], recommended: Setting, notes: Mapping[str, Any]
+    run: Path,
+    out: Path,
+    *,
+    data: str,
+    settings: Sequence[Setting],
+    recommended: Setting,
+    notes: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Release a run's last weights as ``out`` (a ``.pt``), score them, and write ``out``'s card as JSON; return it.
+    """Release a run's last weights as ``out`` (a ``.pt``), score them, and write ``out``'s card as
+    JSON; return it.
 
     Args:
         run: the run's folder, with ``run.json`` and ``weights/last.pt``.
@@ -70,7 +81,8 @@ def make_card(
         data: the dataset whose val split scores them, as ``val`` takes it.
         settings: what to score at.
         recommended: which of them the card recommends.
-        notes: more facts for the card: hours (None where not known), and note, what was done besides the recorded command.
+        notes: more facts for the card: hours (None where not known), and note, what was done
+            besides the recorded command.
 
     Raises:
         ConfigError: the recommended setting is none of those scored.
@@ -78,24 +90,44 @@ def make_card(
         WeightsError: its weights can't be loaded.
     """
     if recommended not in settings:
-        raise ConfigError(f"the recommended setting {recommended.text!r} is not among those to score")
+        raise ConfigError(
+            f"the recommended setting {recommended.text!r} is not among those to score"
+        )
     record = _record(run)
     sizes = _object_sizes(resolve_data(data), record["settings"]["imgsz"])
     release_weights(run / "weights" / "last.pt", out, licence=LICENCE, facts=sizes)
-    return score_card(out, _facts(record, out, notes), data=data, settings=settings, recommended=recommended)
+    return score_card(
+        out, _facts(record, out, notes), data=data, settings=settings, recommended=recommended
+    )
 
 
 def score_card(
-    weights: Path, facts: Mapping[str, Any], *, data: str, settings: Sequence[Setting], recommended: Setting
+    weights: Path,
+    facts: Mapping[str, Any],
+    *,
+    data: str,
+    settings: Sequence[Setting],
+    recommended: Setting,
 ) -> dict[str, Any]:
     """Score released weights at each setting, write the card's JSON beside them and return it.
 
     Exported forms of the same name that lie beside the weights get their SHA-256 in it.
     """
     figures = [_figures(weights, data, setting) for setting in settings]
-    card = {**facts, "sha256": sha256_of(weights), "bytes": weights.stat().st_size, "hardware_of_figures": run_record.hardware()}
-    exported = sorted(path for path in weights.parent.glob(f"{weights.stem}.*") if path.suffix in _EXPORTED)
-    card |= {"recommended": recommended.text, "figures": figures, "exported": {path.name: sha256_of(path) for path in exported}}
+    card = {
+        **facts,
+        "sha256": sha256_of(weights),
+        "bytes": weights.stat().st_size,
+        "hardware_of_figures": run_record.hardware(),
+    }
+    exported = sorted(
+        path for path in weights.parent.glob(f"{weights.stem}.*") if path.suffix in _EXPORTED
+    )
+    card |= {
+        "recommended": recommended.text,
+        "figures": figures,
+        "exported": {path.name: sha256_of(path) for path in exported},
+    }
     write_json(weights.with_suffix(".json"), card)
     return card
 
@@ -103,16 +135,29 @@ def score_card(
 def _record(run: Path) -> dict[str, Any]:
     path = run / "run.json"
     if not path.is_file():
-        raise DataError(f"{path} is not there; expected the folder of a training run with its record")
+        raise DataError(
+            f"{path} is not there; expected the folder of a training run with its record"
+        )
     content: dict[str, Any] = read_json(path)
     return content
 
 
 def _facts(record: Mapping[str, Any], out: Path, notes: Mapping[str, Any]) -> dict[str, Any]:
-    command = " ".join(str(Path(word).name) if "/" in word else word for word in record["command"].split())
+    command = " ".join(
+        str(Path(word).name) if "/" in word else word for word in record["command"].split()
+    )
     epochs = record["epochs"]
-    curve = [{"epoch": one["epoch"], "mAP50-95": one["metrics/mAP50-95(B)"], "mAP50": one["metrics/mAP50(B)"]} for one in epochs]
-    kept: dict[str, Any] = without_folders({key: record[key] for key in ("drone", "versions", "data")})
+    curve = [
+        {
+            "epoch": one["epoch"],
+            "mAP50-95": one["metrics/mAP50-95(B)"],
+            "mAP50": one["metrics/mAP50(B)"],
+        }
+        for one in epochs
+    ]
+    kept: dict[str, Any] = without_folders(
+        {key: record[key] for key in ("drone", "versions", "data")}
+    )
     return {
         "file": out.name,
         "licence": LICENCE,
@@ -124,7 +169,9 @@ def _facts(record: Mapping[str, Any], out: Path, notes: Mapping[str, Any]) -> di
             "started": record["started"],
             "ended": record["ended"],
             "epochs": len(epochs),
-            "hardware": {key: record["hardware"][key] for key in ("machine", "processor", "cores", "gpus")},
+            "hardware": {
+                key: record["hardware"][key] for key in ("machine", "processor", "cores", "gpus")
+            },
             "transferred_tensors": f"{record['transfer']['tensors']} of {record['transfer']['of']}",
             "ultralytics_curve_val": curve,
             **kept,
@@ -145,14 +192,21 @@ def _object_sizes(data_yaml: Path, imgsz: int) -> dict[str, float]:
 
 
 def _figures(weights: Path, data: str, setting: Setting) -> dict[str, Any]:
-    result = validate(ValOptions(weights=weights, data=data, imgsz=(setting.imgsz,), tile=setting.tile, device="cpu"))
+    result = validate(
+        ValOptions(
+            weights=weights, data=data, imgsz=(setting.imgsz,), tile=setting.tile, device="cpu"
+        )
+    )
     found = result.scorecard.as_json()
     return {
         "setting": setting.text,
         "imgsz": setting.imgsz,
         "tile": setting.tile,
         "ms_per_image": round(1000 * sum(result.seconds_per_image.values()), 1),
-        **{key: found[key] for key in ("official", "official_macro", "coco", "per_class", "thresholds")},
+        **{
+            key: found[key]
+            for key in ("official", "official_macro", "coco", "per_class", "thresholds")
+        },
         "images": found["protocol"]["images"],
         "tiles": found["protocol"]["tiles"],
     }
@@ -172,17 +226,36 @@ def card_tables(card: Mapping[str, Any]) -> str:
         ("commit, seed", f"`{training['commit']}`, {training['seed']}"),
         ("epochs", f"{training['epochs']}"),
         *([("hours", f"{training['hours']:.1f} on the clock")] if training["hours"] else []),
-        ("hardware", f"{hardware['processor']}, {hardware['cores']} virtual cores, {gpus or 'no GPU'}"),
+        (
+            "hardware",
+            f"{hardware['processor']}, {hardware['cores']} virtual cores, {gpus or 'no GPU'}",
+        ),
         *([("besides", training["note"])] if training["note"] else []),
         ("carried over", f"{training['transferred_tensors']} tensors"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in training["versions"].items())),
+        (
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
+        ),
     ]
     lines = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts), ""]
-    lines += [f"Figures in percent on the {first['images']} val images, at most 500 detections an image:", ""]
+    lines += [
+        f"Figures in percent on the {first['images']} val images, at most 500 detections an image:",
+        "",
+    ]
     lines += _figures_table(card["figures"])
     for one in dict.fromkeys((first["setting"], best["setting"])):
-        lines += ["", f"By class at {one} (official AP, AP50 / COCO AP, AP50; the threshold of the best F1 at IoU 0.5):", ""]
-        lines += _class_table(next(figures for figures in card["figures"] if figures["setting"] == one))
+        lines += [
+            "",
+            (
+                f"By class at {one} (official AP, AP50 / COCO AP, AP50; the threshold of the best "
+                f"F1 "
+                f"at IoU 0.5):"
+            ),
+            "",
+        ]
+        lines += _class_table(
+            next(figures for figures in card["figures"] if figures["setting"] == one)
+        )
     return "\n".join(lines)
 
 
@@ -197,20 +270,34 @@ def _figures_table(figures: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [f"| input | {' | '.join(head)} |", f"| --- |{' ---: |' * len(head)}"]
     for one in figures:
         coco = one["coco"]
-        cells = [_percent(one["official"][name]) for name in _FIGURES] + [_percent(coco["AP"]), _percent(coco["AP50"])]
-        cells.append(" / ".join(_percent(coco[f"AP_{size}"]) for size in ("small", "medium", "large")))
+        cells = [_percent(one["official"][name]) for name in _FIGURES] + [
+            _percent(coco["AP"]),
+            _percent(coco["AP50"]),
+        ]
+        cells.append(
+            " / ".join(_percent(coco[f"AP_{size}"]) for size in ("small", "medium", "large"))
+        )
         cells += [_threshold(one["thresholds"]["all"]), f"{one['ms_per_image']:.0f}"]
         lines.append(f"| {one['setting']} | {' | '.join(cells)} |")
     return lines
 
 
 def _class_table(one: Mapping[str, Any]) -> list[str]:
-    lines = ["| class | objects | official | COCO | best conf | precision, recall there |", "| --- |" + " ---: |" * 5]
+    lines = [
+        "| class | objects | official | COCO | best conf | precision, recall there |",
+        "| --- |" + " ---: |" * 5,
+    ]
     for name, found in one["per_class"].items():
         point = one["thresholds"]["per_class"].get(name)
-        official, coco = (f"{_percent(found[kind]['AP'])}, {_percent(found[kind]['AP50'])}" for kind in ("official", "coco"))
+        official, coco = (
+            f"{_percent(found[kind]['AP'])}, {_percent(found[kind]['AP50'])}"
+            for kind in ("official", "coco")
+        )
         there = f"{_percent(point['precision'])}, {_percent(point['recall'])}" if point else "–"
-        lines.append(f"| {name} | {found['objects']['official']} | {official} | {coco} | {_threshold(point)} | {there} |")
+        lines.append(
+            f"| {name} | {found['objects']['official']} | {official} | {coco} | "
+            f"{_threshold(point)} | {there} |"
+        )
     return lines
 
 
@@ -223,10 +310,18 @@ def _percent(value: float | None) -> str:
 
 
 def write_tables(card_json: Path) -> None:
-    """Renew the tables of the Markdown beside a card's JSON, or begin it. Raises `DataError` where the marks are missing in it."""
+    """Renew the tables of the Markdown beside a card's JSON, or begin it. Raises `DataError` where
+    the marks are missing in it.
+    """
     page = card_json.with_suffix(".md")
-    text = page.read_text(encoding="utf-8") if page.is_file() else f"# {page.stem}\n\n{BEGIN}\n{END}\n"
+    text = (
+        page.read_text(encoding="utf-8") if page.is_file() else f"# {page.stem}\n\n{BEGIN}\n{END}\n"
+    )
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise DataError(f"{page} has not one of each mark {BEGIN} and {END}; the tables go between them")
+        raise DataError(
+            f"{page} has not one of each mark {BEGIN} and {END}; the tables go between them"
+        )
     before, _, rest = text.partition(BEGIN)
-    write_text(page, f"{before}{BEGIN}\n{card_tables(read_json(card_json))}\n{END}{rest.partition(END)[2]}")
+    write_text(
+        page, f"{before}{BEGIN}\n{card_tables(read_json(card_json))}\n{END}{rest.partition(END)[2]}"
+    )

@@ -1,7 +1,7 @@
 """A pinhole camera above flat ground.
 
-World coordinates are metres: x east, y north, z up, with the ground at z = 0. Image coordinates are pixels from the picture's left
-upper corner, x to the right and y down; pixel i spans [i, i+1).
+World coordinates are metres: x east, y north, z up, with the ground at z = 0. Image coordinates are
+pixels from the picture's left upper corner, x to the right and y down; pixel i spans [i, i+1).
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Camera:
 
     @functools.cached_property
     def rotation(self) -> Array:
-        """Return (3, 3): rows are the picture's right, its down and the line of view, in world coordinates."""
+        """Return (3, 3): rows are the picture's right, its down and the line of view, in world
+        coordinates.
+        """
         cos_yaw, sin_yaw = math.cos(self.yaw), math.sin(self.yaw)
         cos_pitch, sin_pitch = math.cos(self.pitch), math.sin(self.pitch)
         forward = np.array([cos_pitch * cos_yaw, cos_pitch * sin_yaw, -sin_pitch])
@@ -63,7 +65,9 @@ class Camera:
         return seen[:, :2] * (self.focal * width / seen[:, 2:]) + (width / 2, height / 2)
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """Return the pixels (N, 2) and depths (N,) in metres of world ``points`` (N, 3); depths are kept above 0.1 m."""
+        """Return the pixels (N, 2) and depths (N,) in metres of world ``points`` (N, 3); depths are
+        kept above 0.1 m.
+        """
         seen = self.view(points)
         seen[:, 2] = np.maximum(seen[:, 2], 0.1)
         return self.to_pixels(seen), seen[:, 2]
@@ -72,14 +76,25 @@ class Camera:
         """Return the homography (3, 3) from ground metres (x, y, 1) to homogeneous pixels."""
         width, height = self.image_wh
         rotation = self.rotation
-        intrinsic = np.array([[self.focal * width, 0, width / 2], [0, self.focal * width, height / 2], [0, 0, 1]])
-        return intrinsic @ np.column_stack([rotation[:, 0], rotation[:, 1], -rotation @ self.position])
+        intrinsic = np.array(
+            [[self.focal * width, 0, width / 2], [0, self.focal * width, height / 2], [0, 0, 1]]
+        )
+        return intrinsic @ np.column_stack(
+            [rotation[:, 0], rotation[:, 1], -rotation @ self.position]
+        )
 
     def visible_ground(self, reach: float = 400.0) -> Array:
-        """Return (4, 2): where the picture's corners lie on the ground, metres, at most ``reach`` from below the lens."""
+        """Return (4, 2): where the picture's corners lie on the ground, metres, at most ``reach``
+        from below the lens.
+        """
         width, height = self.image_wh
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
-        rays = np.column_stack([(corners - (width / 2, height / 2)) / (self.focal * width), np.ones(4)]) @ self.rotation
+        rays = (
+            np.column_stack(
+                [(corners - (width / 2, height / 2)) / (self.focal * width), np.ones(4)]
+            )
+            @ self.rotation
+        )
         position = self.position
         flat = np.maximum(np.hypot(rays[:, 0], rays[:, 1]), 1e-9)
         stretch = np.where(rays[:, 2] < -1e-6, position[2] / np.maximum(-rays[:, 2], 1e-6), np.inf)

@@ -1,4 +1,6 @@
-"""A drawn clip: the drone pans, turns and climbs over moving traffic, and each thing keeps its number."""
+"""A drawn clip: the drone pans, turns and climbs over moving traffic, and each thing keeps its
+number.
+"""
 
 from __future__ import annotations
 
@@ -39,18 +41,21 @@ def draw_clip(
 ) -> Iterator[Scene]:
     """Draw a clip frame by frame.
 
-    Traffic of one direction moves while the other waits, people walk across one another's paths, trees and tall vehicles hide
-    things for a while, and the ground's texture is fixed to the ground. A thing that is hidden or out of the picture has no row in
-    that frame and comes back under its number.
+    Traffic of one direction moves while the other waits, people walk across one another's paths,
+    trees and tall vehicles hide things for a while, and the ground's texture is fixed to the
+    ground. A thing that is hidden or out of the picture has no row in that frame and comes back
+    under its number.
 
     Args:
         seed: the same seed and arguments give the same bytes.
         frames: how many, at least 1.
         fps: frames a second.
         image_wh: picture size, pixels; each side 64 to 8192.
-        objects: how many things to place along the camera's way, 1 to 200, riders on top; fewer where there is no room.
+        objects: how many things to place along the camera's way, 1 to 200, riders on top; fewer
+            where there is no room.
         motions: what the camera does, out of `MOTIONS`; none for one that hangs still.
-        range_m: least and greatest distance from the lens to the ground in the middle of the first picture, metres.
+        range_m: least and greatest distance from the lens to the ground in the middle of the first
+            picture, metres.
         pace: factor on the camera's speeds.
         bridges: footbridges over the streets whose traffic moves; they hide what passes below.
 
@@ -62,14 +67,18 @@ def draw_clip(
     """
     _check(frames, fps, image_wh, objects, motions)
     if pace <= 0 or bridges < 0:
-        raise ConfigError(f"pace is {pace} and bridges is {bridges}; expected more than 0, and at least 0")
+        raise ConfigError(
+            f"pace is {pace} and bridges is {bridges}; expected more than 0, and at least 0"
+        )
     rng = np.random.default_rng([seed, 2])
     flight = _plan(rng, image_wh, motions, range_m)
     flight = flight.faster(pace)
     seconds = frames / fps
     cameras = [flight.at(seconds * step / (_SAMPLES - 1)) for step in range(_SAMPLES)]
     corners = np.concatenate([camera.visible_ground() for camera in cameras])
-    town = build_town(rng, (*(corners.min(axis=0) - 1).tolist(), *(corners.max(axis=0) + 1).tolist()))
+    town = build_town(
+        rng, (*(corners.min(axis=0) - 1).tolist(), *(corners.max(axis=0) + 1).tolist())
+    )
     safe = replace(town, zones=tuple(zone for zone in town.zones if not zone.busy))
     population = Population(safe, cameras[0], rng)
     population.crowd(int(rng.integers(12, 30)))
@@ -81,11 +90,15 @@ def draw_clip(
     for frame in range(frames):
         now = frame / fps
         moved = tuple(_moved(actor, now) for actor in actors)
-        image, sights = paint(town, (*moved, *built), flight.at(now), look, np.random.default_rng([seed, 3, frame]))
+        image, sights = paint(
+            town, (*moved, *built), flight.at(now), look, np.random.default_rng([seed, 3, frame])
+        )
         yield Scene(image, *annotate(moved, sights[: len(moved)]))
 
 
-def _check(frames: int, fps: float, image_wh: tuple[int, int], objects: int, motions: Sequence[str]) -> None:
+def _check(
+    frames: int, fps: float, image_wh: tuple[int, int], objects: int, motions: Sequence[str]
+) -> None:
     problems = [
         f"frames is {frames}; expected at least 1" if frames < 1 else "",
         f"fps is {fps}; expected more than 0" if fps <= 0 else "",
@@ -93,7 +106,11 @@ def _check(frames: int, fps: float, image_wh: tuple[int, int], objects: int, mot
         if not 64 <= min(image_wh) <= max(image_wh) <= 8192
         else "",
         f"objects is {objects}; expected 1 to 200" if not 1 <= objects <= 200 else "",
-        *(f"motions has {motion!r}; expected some of {', '.join(MOTIONS)}" for motion in motions if motion not in MOTIONS),
+        *(
+            f"motions has {motion!r}; expected some of {', '.join(MOTIONS)}"
+            for motion in motions
+            if motion not in MOTIONS
+        ),
     ]
     if any(problems):
         raise ConfigError("; ".join(filter(None, problems)))
@@ -105,11 +122,17 @@ def _moved(actor: Actor, seconds: float) -> Actor:
         return actor
     x, y, z = actor.position
     way = actor.speed * seconds
-    return replace(actor, position=(x + way * math.cos(actor.heading), y + way * math.sin(actor.heading), z))
+    return replace(
+        actor, position=(x + way * math.cos(actor.heading), y + way * math.sin(actor.heading), z)
+    )
 
 
-def _bridges(rng: np.random.Generator, town: Town, cameras: Sequence[Camera], count: int) -> list[Actor]:
-    """Return the pieces of ``count`` footbridges, each across a street with traffic, in sight of one of the cameras."""
+def _bridges(
+    rng: np.random.Generator, town: Town, cameras: Sequence[Camera], count: int
+) -> list[Actor]:
+    """Return the pieces of ``count`` footbridges, each across a street with traffic, in sight of
+    one of the cameras.
+    """
     lanes = [zone for zone in town.zones if zone.kind == "lane" and zone.moving]
     pieces: list[Actor] = []
     for number in range(count if lanes else 0):
@@ -121,7 +144,8 @@ def _bridges(rng: np.random.Generator, town: Town, cameras: Sequence[Camera], co
         axis = 0 if along_x else 1
         spot[axis] = float(
             np.clip(
-                rng.uniform(low[axis] * 0.6 + high[axis] * 0.4, low[axis] * 0.4 + high[axis] * 0.6), *((x0, x1), (y0, y1))[axis]
+                rng.uniform(low[axis] * 0.6 + high[axis] * 0.4, low[axis] * 0.4 + high[axis] * 0.6),
+                *((x0, x1), (y0, y1))[axis],
             )
         )
         pieces += _bridge((spot[0], spot[1]), math.pi / 2 if along_x else 0.0)
@@ -134,9 +158,14 @@ def _away(rect: tuple[float, float, float, float], point: np.ndarray) -> float:
 
 
 def _bridge(middle: tuple[float, float], heading: float) -> list[Actor]:
-    """Return a bridge in pieces as long as wide, so that each is painted before what stands nearer."""
+    """Return a bridge in pieces as long as wide, so that each is painted before what stands
+    nearer.
+    """
     side, height, pieces = 5.0, 6.0, 7
-    rails = [box((-side / 2, side / 2), 0.25, (height + 0.7, height + 1.7), 1, layer=1, y=y) for y in (-side / 2, side / 2)]
+    rails = [
+        box((-side / 2, side / 2), 0.25, (height + 0.7, height + 1.7), 1, layer=1, y=y)
+        for y in (-side / 2, side / 2)
+    ]
     deck = Body(0, mesh([box((-side / 2, side / 2), side, (height, height + 0.7), 0), *rails]), 0.0)
     palette = np.array([(150.0, 154.0, 156.0), (92.0, 104.0, 112.0)])
     steps = [side * (number - (pieces - 1) / 2) for number in range(pieces)]
@@ -155,7 +184,9 @@ def _bridge(middle: tuple[float, float], heading: float) -> list[Actor]:
 
 @dataclass(frozen=True)
 class _Flight:
-    """A camera's way: speeds a second of its target, its yaw, and the logarithm of its distance; and its sway in the wind."""
+    """A camera's way: speeds a second of its target, its yaw, and the logarithm of its distance;
+    and its sway in the wind.
+    """
 
     start: Camera
     drift: tuple[float, float]
@@ -166,13 +197,18 @@ class _Flight:
     def faster(self, pace: float) -> _Flight:
         """Return the same way at another pace; the wind stays."""
         x, y = self.drift
-        return replace(self, drift=(pace * x, pace * y), turn=pace * self.turn, climb=pace * self.climb)
+        return replace(
+            self, drift=(pace * x, pace * y), turn=pace * self.turn, climb=pace * self.climb
+        )
 
     def at(self, seconds: float) -> Camera:
         """Return the camera some seconds after the start."""
         x, y = self.start.target_xy
         gust = self.sway * math.sin(2.1 * seconds)
-        target = (x + self.drift[0] * seconds + gust, y + self.drift[1] * seconds + self.sway * math.sin(1.3 * seconds))
+        target = (
+            x + self.drift[0] * seconds + gust,
+            y + self.drift[1] * seconds + self.sway * math.sin(1.3 * seconds),
+        )
         return replace(
             self.start,
             target_xy=target,
@@ -181,7 +217,12 @@ class _Flight:
         )
 
 
-def _plan(rng: np.random.Generator, image_wh: tuple[int, int], motions: Sequence[str], range_m: tuple[float, float]) -> _Flight:
+def _plan(
+    rng: np.random.Generator,
+    image_wh: tuple[int, int],
+    motions: Sequence[str],
+    range_m: tuple[float, float],
+) -> _Flight:
     focal = max(1.0, image_wh[1] / image_wh[0])
     half_view = math.degrees(math.atan(image_wh[1] / image_wh[0] / focal / 2))
     pitch = math.radians(float(rng.uniform(max(45.0, half_view + 20), 70)))

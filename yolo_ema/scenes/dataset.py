@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.files import write_bytes, write_text
+from yolo_ema.io.atomic_files import write_bytes, write_text
 from yolo_ema.scenes.scene import draw_scene
 
 __all__ = ["SPLITS", "annotation_text", "split_seed", "write_dataset"]
@@ -39,7 +39,8 @@ def write_dataset(
     """Draw scenes into ``root/VisDrone2019-DET-{train,val}/{images,annotations}``.
 
     Args:
-        root: the folder to write below; made where missing. What is there under the same names is replaced.
+        root: the folder to write below; made where missing. What is there under the same names is
+            replaced.
         train: number of scenes for training, 0 to 1,000,000.
         val: number of scenes for validation, drawn from other seeds.
         image_wh: picture size, pixels.

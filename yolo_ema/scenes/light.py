@@ -1,4 +1,6 @@
-"""Sun, haze, time of day and the camera's faults: all that changes a scene's look and none of its boxes."""
+"""Sun, haze, time of day and the camera's faults: all that changes a scene's look and none of its
+boxes.
+"""
 
 from __future__ import annotations
 
@@ -56,19 +58,40 @@ def draw_look(rng: np.random.Generator) -> Look:
     kind = int(rng.choice(4, p=[0.4, 0.3, 0.2, 0.1]))
     low, high = ((40, 70), (40, 70), (22, 35), (25, 40))[kind]
     height = math.radians(float(rng.uniform(low, high)))
-    sun = (math.cos(height) * math.cos(azimuth), math.cos(height) * math.sin(azimuth), math.sin(height))
+    sun = (
+        math.cos(height) * math.cos(azimuth),
+        math.cos(height) * math.sin(azimuth),
+        math.sin(height),
+    )
     if kind == 0:
-        return Look(sun, 0.5, 0.58, float(rng.uniform(0.35, 0.5)), (0.98, 1.0, 1.02), haze, 0.35, noise)
+        return Look(
+            sun, 0.5, 0.58, float(rng.uniform(0.35, 0.5)), (0.98, 1.0, 1.02), haze, 0.35, noise
+        )
     if kind == 1:
-        return Look(sun, 0.14, 0.82, float(rng.uniform(0.08, 0.16)), (1.03, 1.0, 0.97), 0.06 + haze, 0.35, noise)
+        return Look(
+            sun,
+            0.14,
+            0.82,
+            float(rng.uniform(0.08, 0.16)),
+            (1.03, 1.0, 0.97),
+            0.06 + haze,
+            0.35,
+            noise,
+        )
     if kind == 2:
-        return Look(sun, 0.55, 0.46, float(rng.uniform(0.3, 0.45)), (0.82, 0.97, 1.1), haze, 0.35, noise)
-    return Look(sun, 0.2, 0.42, float(rng.uniform(0.1, 0.2)), (1.16, 1.0, 0.9), 0.04 + haze, 0.4, noise + 2)
+        return Look(
+            sun, 0.55, 0.46, float(rng.uniform(0.3, 0.45)), (0.82, 0.97, 1.1), haze, 0.35, noise
+        )
+    return Look(
+        sun, 0.2, 0.42, float(rng.uniform(0.1, 0.2)), (1.16, 1.0, 0.9), 0.04 + haze, 0.4, noise + 2
+    )
 
 
 @functools.cache
 def texture() -> NDArray[np.float32]:
-    """Return a tile (512, 512) of cloudy noise that repeats without a seam: mean 0, standard deviation 1."""
+    """Return a tile (512, 512) of cloudy noise that repeats without a seam: mean 0, standard
+    deviation 1.
+    """
     rng = np.random.default_rng(20_190_101)
     frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.fftfreq(512)[None])
     frequency[0, 0] = np.inf
@@ -77,11 +100,15 @@ def texture() -> NDArray[np.float32]:
     return ((tile - tile.mean()) / tile.std()).astype(np.float32)
 
 
-def develop(picture: NDArray[np.float32], camera: Camera, look: Look, rng: np.random.Generator) -> NDArray[np.uint8]:
+def develop(
+    picture: NDArray[np.float32], camera: Camera, look: Look, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Turn linear colours (H, W, 3) into a photograph: tint, haze by distance, blur, noise."""
     picture = picture * np.asarray(look.tint, np.float32)
     if look.haze:
-        clear = np.exp(-look.haze * _ground_distance(camera) / 100).astype(np.float32)[:, None, None]
+        clear = np.exp(-look.haze * _ground_distance(camera) / 100).astype(np.float32)[
+            :, None, None
+        ]
         veil = np.float32(214 * (look.ambient + 0.6 * look.sunlight))
         picture = picture * clear + veil * (1 - clear)
     if look.blur_px:

@@ -1,4 +1,6 @@
-"""Solid bodies of flat faces, built from six-sided parts: what vehicles, people and houses are made of."""
+"""Solid bodies of flat faces, built from six-sided parts: what vehicles, people and houses are made
+of.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ __all__ = ["Mesh", "Part", "box", "mesh", "sides", "taper", "wheel"]
 
 Array = NDArray[np.float64]
 
-# Corners 0-3 are the bottom counter-clockwise from (rear, right), 4-7 the top; faces are counter-clockwise seen from outside.
-# Order: top, front, rear, left, right. The bottom is never seen from a drone.
+# Corners 0-3 are the bottom counter-clockwise from (rear, right), 4-7 the top; faces are
+# counter-clockwise seen from outside. Order: top, front, rear, left, right. The bottom is never
+# seen from a drone.
 _FACES = np.array([[4, 5, 6, 7], [1, 2, 6, 5], [3, 0, 4, 7], [2, 3, 7, 6], [0, 1, 5, 4]])
 
 
@@ -82,7 +85,9 @@ def taper(
     """
     plan = np.array([[0, -1], [1, -1], [1, 1], [0, 1]])
     rings = [
-        np.column_stack([np.asarray(ends)[plan[:, 0]], y + plan[:, 1] * across / 2, np.full(4, height)])
+        np.column_stack(
+            [np.asarray(ends)[plan[:, 0]], y + plan[:, 1] * across / 2, np.full(4, height)]
+        )
         for ends, across, height in ((x, width, z[0]), (top[:2], top[2], z[1]))
     ]
     colours = (slots,) * 5 if isinstance(slots, int) else tuple(slots)
@@ -102,31 +107,47 @@ def box(
     return taper(x, width, z, (*x, width), slots, layer=layer, y=y)
 
 
-def sides(x: tuple[float, float], width: float, z: tuple[float, float], slot: int, *, layer: int) -> Part:
-    """Return two flat strips ``width`` apart, as pillars between windows are; arguments as for `taper`."""
+def sides(
+    x: tuple[float, float], width: float, z: tuple[float, float], slot: int, *, layer: int
+) -> Part:
+    """Return two flat strips ``width`` apart, as pillars between windows are; arguments as for
+    `taper`.
+    """
     whole = box(x, width, z, slot, layer=layer)
     return Part(whole.corners, _FACES[3:], (slot, slot), layer)
 
 
-def wheel(x: float, y: float, radius: float, slot: int, *, thickness: float = 0.1, layer: int = 0) -> Part:
-    """Return a wheel as a ring of eight plates, seen from both sides and from above; its axle lies along y."""
+def wheel(
+    x: float, y: float, radius: float, slot: int, *, thickness: float = 0.1, layer: int = 0
+) -> Part:
+    """Return a wheel as a ring of eight plates, seen from both sides and from above; its axle lies
+    along y.
+    """
     angle = np.arange(8) * (np.pi / 4)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
     rings = [
-        np.column_stack([x + circle[:, 0] * r, np.full(8, y + side * thickness / 2), radius + circle[:, 1] * r])
+        np.column_stack(
+            [x + circle[:, 0] * r, np.full(8, y + side * thickness / 2), radius + circle[:, 1] * r]
+        )
         for side in (-1, 1)
         for r in (radius, radius * 0.72)
     ]
-    outer_right, inner_right, outer_left, inner_left = (np.arange(8) + 8 * ring for ring in range(4))
+    outer_right, inner_right, outer_left, inner_left = (
+        np.arange(8) + 8 * ring for ring in range(4)
+    )
 
     def following(ring: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.roll(ring, -1)
 
     faces = np.concatenate(
         [
-            np.column_stack([inner_right, outer_right, following(outer_right), following(inner_right)]),
+            np.column_stack(
+                [inner_right, outer_right, following(outer_right), following(inner_right)]
+            ),
             np.column_stack([outer_left, inner_left, following(inner_left), following(outer_left)]),
-            np.column_stack([outer_right, outer_left, following(outer_left), following(outer_right)]),
+            np.column_stack(
+                [outer_right, outer_left, following(outer_left), following(outer_right)]
+            ),
         ]
     )
     return Part(np.concatenate(rings), faces, (slot,) * 24, layer)
@@ -137,8 +158,13 @@ def mesh(parts: Iterable[Part]) -> Mesh:
     parts = list(parts)
     offsets = np.cumsum([0, *(len(part.corners) for part in parts)])
     corners = np.concatenate([part.corners for part in parts])
-    faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=False)])
-    diagonal, other = corners[faces[:, 2]] - corners[faces[:, 0]], corners[faces[:, 3]] - corners[faces[:, 1]]
+    faces = np.concatenate(
+        [part.faces + offset for part, offset in zip(parts, offsets, strict=False)]
+    )
+    diagonal, other = (
+        corners[faces[:, 2]] - corners[faces[:, 0]],
+        corners[faces[:, 3]] - corners[faces[:, 1]],
+    )
     normals = np.cross(diagonal, other)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     extent = 2 * np.abs(corners[:, :2]).max(axis=0)

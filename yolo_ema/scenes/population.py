@@ -18,9 +18,23 @@ __all__ = ["CLASS_MIX", "Population"]
 
 Array = NDArray[np.float64]
 
-CLASS_MIX = {1: 0.22, 2: 0.10, 3: 0.08, 4: 0.25, 5: 0.08, 6: 0.055, 7: 0.06, 8: 0.05, 9: 0.035, 10: 0.065, OTHERS: 0.005}
-"""Shares of the classes. VisDrone's own mix is steeper: its rarest class, the bus, is one object in 150. Here even a few hundred
-pictures hold enough of each class to learn it from. Riders come on top."""
+CLASS_MIX = {
+    1: 0.22,
+    2: 0.10,
+    3: 0.08,
+    4: 0.25,
+    5: 0.08,
+    6: 0.055,
+    7: 0.06,
+    8: 0.05,
+    9: 0.035,
+    10: 0.065,
+    OTHERS: 0.005,
+}
+"""Shares of the classes. VisDrone's own mix is steeper: its rarest class, the bus, is one object in
+150. Here even a few hundred pictures hold enough of each class to learn it from. Riders come on
+     top.
+"""
 
 _HAUNTS = {
     1: {"pavement": 0.5, "crossing": 0.2, "plaza": 0.2, "park": 0.1},
@@ -67,7 +81,9 @@ class Population:
     _lane_speeds: dict[int, float] = field(default_factory=dict)
 
     def settle(self, count: int, *, tries: int = 12) -> None:
-        """Add up to ``count`` things, and riders to what is ridden. Fewer are added where there is no room."""
+        """Add up to ``count`` things, and riders to what is ridden. Fewer are added where there is
+        no room.
+        """
         categories = np.array(list(CLASS_MIX))
         shares = np.array(list(CLASS_MIX.values()))
         window = self._window()
@@ -84,8 +100,14 @@ class Population:
                     break
 
     def crowd(self, count: int) -> None:
-        """Put ``count`` small things, not counted one by one, close together into a far corner of the picture."""
-        zones = [(zone, rect) for zone, rect in self._zones_in(self._window()) if zone.kind in {"plaza", "pavement", "bay"}]
+        """Put ``count`` small things, not counted one by one, close together into a far corner of
+        the picture.
+        """
+        zones = [
+            (zone, rect)
+            for zone, rect in self._zones_in(self._window())
+            if zone.kind in {"plaza", "pavement", "bay"}
+        ]
         if not zones:
             return
         best = None
@@ -102,16 +124,23 @@ class Population:
             category = int(self.rng.choice([1, 2, 3, 10], p=[0.5, 0.2, 0.15, 0.15]))
             x, y = self.rng.uniform(-1, 1, 2) * (2.4 * across, across)
             actor = self._actor(
-                body_of(category), (best[1][0] + float(x), best[1][1] + float(y)), float(self.rng.uniform(0, 2 * math.pi))
+                body_of(category),
+                (best[1][0] + float(x), best[1][1] + float(y)),
+                float(self.rng.uniform(0, 2 * math.pi)),
             )
             if self._claim(actor):
                 self.actors.append(actor)
 
     def number(self, limit: int) -> list[Actor]:
-        """Return the actors, those outside crowds numbered from 1 and those beyond ``limit`` left out."""
+        """Return the actors, those outside crowds numbered from 1 and those beyond ``limit`` left
+        out.
+        """
         numbered = [actor for actor in self.actors if actor.identity]
         crowd = [actor for actor in self.actors if not actor.identity]
-        return [*(replace(actor, identity=1 + index) for index, actor in enumerate(numbered[:limit])), *crowd]
+        return [
+            *(replace(actor, identity=1 + index) for index, actor in enumerate(numbered[:limit])),
+            *crowd,
+        ]
 
     def _window(self) -> tuple[Array, Array]:
         corners = self.camera.visible_ground()
@@ -127,9 +156,17 @@ class Population:
                 found.append((zone, (float(x0), float(y0), float(x1), float(y1))))
         return found
 
-    def _zone_for(self, category: int, zones: Sequence[tuple[Zone, Rect]]) -> tuple[Zone, Rect] | None:
-        """Choose a zone: first its kind by the class's habits, then one of that kind by its longer side."""
-        haunts = {kind: share for kind, share in _HAUNTS[category].items() if any(zone.kind == kind for zone, _ in zones)}
+    def _zone_for(
+        self, category: int, zones: Sequence[tuple[Zone, Rect]]
+    ) -> tuple[Zone, Rect] | None:
+        """Choose a zone: first its kind by the class's habits, then one of that kind by its longer
+        side.
+        """
+        haunts = {
+            kind: share
+            for kind, share in _HAUNTS[category].items()
+            if any(zone.kind == kind for zone, _ in zones)
+        }
         if not haunts:
             return None
         shares = np.array(list(haunts.values()))
@@ -154,7 +191,11 @@ class Population:
         moving = walker if roams else zone.moving
         if not moving:
             heading += float(self.rng.normal(0, 0.04))
-        return replace(self._actor(body, (x, y), heading), identity=1, speed=self._speed(zone) if moving else 0.0)
+        return replace(
+            self._actor(body, (x, y), heading),
+            identity=1,
+            speed=self._speed(zone) if moving else 0.0,
+        )
 
     def _speed(self, zone: Zone) -> float:
         """Return a speed in metres a second; all traffic of one lane keeps the same."""
@@ -186,15 +227,26 @@ class Population:
 
     def _claim(self, actor: Actor) -> bool:
         """Reserve the ground below ``actor``; say whether it was free."""
-        length, width = actor.body.mesh.footprint[0] * actor.scale[0], actor.body.mesh.footprint[1] * actor.scale[1]
+        length, width = (
+            actor.body.mesh.footprint[0] * actor.scale[0],
+            actor.body.mesh.footprint[1] * actor.scale[1],
+        )
         cos, sin = abs(math.cos(actor.heading)), abs(math.sin(actor.heading))
         # Moving things keep their distance: the space ahead of and behind them is theirs too.
         length += 0.4 + 0.25 * actor.speed * (actor.body.category not in {1, 2})
-        half_x, half_y = (length * cos + width * sin) / 2 + 0.1, (length * sin + width * cos) / 2 + 0.1
+        half_x, half_y = (
+            (length * cos + width * sin) / 2 + 0.1,
+            (length * sin + width * cos) / 2 + 0.1,
+        )
         x, y, _ = actor.position
         rect = (x - half_x, y - half_y, x + half_x, y + half_y)
         taken = np.array(self._occupied).reshape(-1, 4)
-        if ((taken[:, 0] < rect[2]) & (taken[:, 2] > rect[0]) & (taken[:, 1] < rect[3]) & (taken[:, 3] > rect[1])).any():
+        if (
+            (taken[:, 0] < rect[2])
+            & (taken[:, 2] > rect[0])
+            & (taken[:, 1] < rect[3])
+            & (taken[:, 3] > rect[1])
+        ).any():
             return False
         self._occupied.append(rect)
         return True

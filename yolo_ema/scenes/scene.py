@@ -32,7 +32,8 @@ class Scene:
 
     Attributes:
         image_bgr: (H, W, 3) uint8.
-        annotations: (N, 8) int64 in VisDrone's columns: left, top, width, height, score, category, truncation, occlusion; pixels.
+        annotations: (N, 8) int64 in VisDrone's columns: left, top, width, height, score, category,
+            truncation, occlusion; pixels.
         identities: (N,) int64, the number of each row's thing; 0 for ignored regions.
     """
 
@@ -63,19 +64,26 @@ def draw_scene(
 
     Args:
         seed: the same seed and arguments give the same bytes.
-        image_wh: picture size, pixels; each side 64 to 8192. The field of view stays: larger pictures show the same in more detail.
-        objects: how many things to place, 1 to 200, room permitting; by default a draw around 60 for a picture of 16:9.
-        crowd: whether there is a crowd inside an ignored region, room permitting; by default in half of the scenes.
-        range_m: least and greatest distance from the lens to the ground in the middle of the picture, metres, 10 to 300.
+        image_wh: picture size, pixels; each side 64 to 8192. The field of view stays: larger
+            pictures show the same in more detail.
+        objects: how many things to place, 1 to 200, room permitting; by default a draw around 60
+            for a picture of 16:9.
+        crowd: whether there is a crowd inside an ignored region, room permitting; by default in
+            half of the scenes.
+        range_m: least and greatest distance from the lens to the ground in the middle of the
+            picture, metres, 10 to 300.
 
     Returns:
-        The picture and its labels. What is drawn is labelled, inside an ignored region, or almost wholly hidden.
+        The picture and its labels. What is drawn is labelled, inside an ignored region, or almost
+        wholly hidden.
 
     Raises:
         ConfigError: a size or a number out of range.
     """
     stage = set_stage(seed, image_wh=image_wh, objects=objects, crowd=crowd, range_m=range_m)
-    image, sights = paint(stage.town, stage.actors, stage.camera, stage.look, np.random.default_rng([seed, 1]))
+    image, sights = paint(
+        stage.town, stage.actors, stage.camera, stage.look, np.random.default_rng([seed, 1])
+    )
     annotations, identities = annotate(stage.actors, sights)
     return Scene(image, annotations, identities)
 
@@ -95,13 +103,19 @@ def set_stage(
     if objects is not None and not 1 <= objects <= 200:
         raise ConfigError(f"objects is {objects}; expected 1 to 200")
     if not 10 <= range_m[0] <= range_m[1] <= 300:
-        raise ConfigError(f"range_m is {range_m[0]} to {range_m[1]}; expected 10 to 300 metres, the smaller first")
+        raise ConfigError(
+            f"range_m is {range_m[0]} to {range_m[1]}; expected 10 to 300 metres, the smaller first"
+        )
     rng = np.random.default_rng([seed, 0])
     camera = _hang_camera(rng, image_wh, range_m)
     corners = camera.visible_ground()
-    town = build_town(rng, (*(corners.min(axis=0) - 1).tolist(), *(corners.max(axis=0) + 1).tolist()))
+    town = build_town(
+        rng, (*(corners.min(axis=0) - 1).tolist(), *(corners.max(axis=0) + 1).tolist())
+    )
     if objects is None:
-        ground = width * height / max(width, height) ** 2 / 0.5625  # in view, as a share of that of a picture of 16:9
+        ground = (
+            width * height / max(width, height) ** 2 / 0.5625
+        )  # in view, as a share of that of a picture of 16:9
         objects = int(np.clip(rng.lognormal(math.log(60 * ground), 0.35), 12, 160))
     population = Population(town, camera, rng)
     if crowd if crowd is not None else rng.random() < 0.5:
@@ -110,7 +124,9 @@ def set_stage(
     return Stage(town, tuple(population.number(MOST_NUMBERED)), camera, draw_look(rng))
 
 
-def _hang_camera(rng: np.random.Generator, image_wh: tuple[int, int], range_m: tuple[float, float]) -> Camera:
+def _hang_camera(
+    rng: np.random.Generator, image_wh: tuple[int, int], range_m: tuple[float, float]
+) -> Camera:
     """Return a camera that looks down steeply enough to keep the horizon out of the picture."""
     focal = max(1.0, image_wh[1] / image_wh[0])  # the longer side sees 53 degrees
     half_view = math.degrees(math.atan(image_wh[1] / image_wh[0] / focal / 2))
@@ -118,14 +134,24 @@ def _hang_camera(rng: np.random.Generator, image_wh: tuple[int, int], range_m: t
     pitch = float(rng.uniform(lowest, 70)) if rng.random() < 0.85 else float(rng.uniform(70, 90))
     x, y = rng.uniform(-18, 18, 2)
     distance = math.exp(float(rng.uniform(math.log(range_m[0]), math.log(range_m[1]))))
-    return Camera((float(x), float(y)), distance, float(rng.uniform(0, 2 * math.pi)), math.radians(pitch), image_wh, focal)
+    return Camera(
+        (float(x), float(y)),
+        distance,
+        float(rng.uniform(0, 2 * math.pi)),
+        math.radians(pitch),
+        image_wh,
+        focal,
+    )
 
 
-def annotate(actors: tuple[Actor, ...], sights: list[Sight | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def annotate(
+    actors: tuple[Actor, ...], sights: list[Sight | None]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return VisDrone's rows (N, 8) and identities (N,) of what was painted.
 
-    Ignored regions (category 0) come first: one around a crowd, and one for each thing of which the picture's border cuts more
-    than half. What lies in the crowd's region by half or more is not labelled, nor what is hidden by more than 85 %.
+    Ignored regions (category 0) come first: one around a crowd, and one for each thing of which the
+    picture's border cuts more than half. What lies in the crowd's region by half or more is not
+    labelled, nor what is hidden by more than 85 %.
     """
     region = _crowd_region(actors, sights)
     regions, rows, identities = [] if region is None else [region], [], []
@@ -139,16 +165,24 @@ def annotate(actors: tuple[Actor, ...], sights: list[Sight | None]) -> tuple[NDA
             continue
         category = actor.body.category
         occlusion = 0 if sight.hidden < 0.01 else 1 if sight.hidden <= 0.5 else 2
-        rows.append((*sight.box_ltwh, int(category != OTHERS), category, int(sight.cut > 0), occlusion))
+        rows.append(
+            (*sight.box_ltwh, int(category != OTHERS), category, int(sight.cut > 0), occlusion)
+        )
         identities.append(actor.identity)
     table = [*((*box, 0, 0, 0, 0) for box in regions), *rows]
     numbers = [*(0 for _ in regions), *identities]
     return np.array(table, np.int64).reshape(-1, 8), np.array(numbers, np.int64)
 
 
-def _crowd_region(actors: tuple[Actor, ...], sights: list[Sight | None]) -> tuple[int, int, int, int] | None:
+def _crowd_region(
+    actors: tuple[Actor, ...], sights: list[Sight | None]
+) -> tuple[int, int, int, int] | None:
     """Return left, top, width and height around all things without an identity."""
-    boxes = [sight.box_ltwh for actor, sight in zip(actors, sights, strict=True) if sight is not None and not actor.identity]
+    boxes = [
+        sight.box_ltwh
+        for actor, sight in zip(actors, sights, strict=True)
+        if sight is not None and not actor.identity
+    ]
     if not boxes:
         return None
     ltwh = np.array(boxes)
@@ -157,7 +191,9 @@ def _crowd_region(actors: tuple[Actor, ...], sights: list[Sight | None]) -> tupl
     return int(left), int(top), int(right - left), int(bottom - top)
 
 
-def _share_inside(box_ltwh: tuple[int, int, int, int], region_ltwh: tuple[int, int, int, int]) -> float:
+def _share_inside(
+    box_ltwh: tuple[int, int, int, int], region_ltwh: tuple[int, int, int, int]
+) -> float:
     """Return which share of a box's area lies inside a region."""
     left, top, width, height = box_ltwh
     across = min(left + width, region_ltwh[0] + region_ltwh[2]) - max(left, region_ltwh[0])

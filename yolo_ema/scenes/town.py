@@ -1,4 +1,5 @@
-"""A town of straight streets: its ground as coloured quadrilaterals, the zones that things stand in, its trees and houses.
+"""A town of straight streets: its ground as coloured quadrilaterals, the zones that things stand
+in, its trees and houses.
 
 Traffic keeps to the right. All lengths are metres, all angles radians counter-clockwise from east.
 """
@@ -24,7 +25,9 @@ LANE = 3.4
 CYCLE_LANE = 2.0
 PAVEMENT = 4.5
 PIECE = 15.0
-"""Large areas are cut into pieces of at most this side, so that one which reaches behind the lens is never in view."""
+"""Large areas are cut into pieces of at most this side, so that one which reaches behind the lens
+is never in view.
+"""
 
 MATERIALS = ("asphalt", "paving", "grass", "paint", "tiles", "soil")
 
@@ -49,7 +52,9 @@ class Road:
         return self.half + PAVEMENT
 
     def place(self, along: float, across: float) -> tuple[float, float]:
-        """Return world x and y of a point ``along`` the street and ``across`` to the left of its middle."""
+        """Return world x and y of a point ``along`` the street and ``across`` to the left of its
+        middle.
+        """
         return (along, self.offset + across) if self.along_x else (self.offset - across, along)
 
     def rect(self, along: tuple[float, float], across: tuple[float, float]) -> Rect:
@@ -134,13 +139,20 @@ class Ground:
         ys = np.linspace(y0, y1, math.ceil((y1 - y0) / PIECE) + 1).tolist()
         for left, right in itertools.pairwise(xs):
             for low, high in itertools.pairwise(ys):
-                self.quad(((left, low), (right, low), (right, high), (left, high)), colour, material)
+                self.quad(
+                    ((left, low), (right, low), (right, high), (left, high)), colour, material
+                )
 
-    def ring(self, centre: tuple[float, float], radii: tuple[float, float], colour: Colour, material: str) -> None:
+    def ring(
+        self, centre: tuple[float, float], radii: tuple[float, float], colour: Colour, material: str
+    ) -> None:
         """Add a ring around ``centre`` between two radii; an inner radius of 0 gives a disc."""
         x0, y0, x1, y1 = self.window
         if not (
-            x0 < centre[0] + radii[1] and centre[0] - radii[1] < x1 and y0 < centre[1] + radii[1] and centre[1] - radii[1] < y1
+            x0 < centre[0] + radii[1]
+            and centre[0] - radii[1] < x1
+            and y0 < centre[1] + radii[1]
+            and centre[1] - radii[1] < y1
         ):
             return
         angles = np.linspace(0, 2 * np.pi, 29)
@@ -169,7 +181,10 @@ class Town:
 def build_town(rng: np.random.Generator, window: Rect) -> Town:
     """Return a town with a junction near the origin, its ground laid within ``window``."""
     reach = max(map(abs, window)) + 25
-    roads = [*_parallel_roads(rng, reach, along_x=True), *_parallel_roads(rng, reach, along_x=False)]
+    roads = [
+        *_parallel_roads(rng, reach, along_x=True),
+        *_parallel_roads(rng, reach, along_x=False),
+    ]
     ground = Ground(window)
     zones: list[Zone] = []
     trees: list[Tree] = []
@@ -184,7 +199,8 @@ def _jitter(rng: np.random.Generator, colour: Colour, spread: float = 8.0) -> Co
     """Return ``colour`` a little lighter or darker, and a very little warmer or cooler."""
     tone, warmth = float(rng.uniform(-spread, spread)), float(rng.uniform(-0.3, 0.3)) * spread
     blue, green, red = (
-        min(max(value + tone + share * warmth, 0.0), 255.0) for value, share in zip(colour, (-1, 0, 1), strict=True)
+        min(max(value + tone + share * warmth, 0.0), 255.0)
+        for value, share in zip(colour, (-1, 0, 1), strict=True)
     )
     return blue, green, red
 
@@ -209,8 +225,18 @@ def _blocks(roads: list[Road], reach: float) -> Iterator[Rect]:
     far = reach + 60
 
     def gaps(lines: list[Road]) -> list[tuple[float, float]]:
-        edges = [-far, *(edge for road in lines for edge in (road.offset - road.envelope, road.offset + road.envelope)), far]
-        return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if high - low > 4]
+        edges = [
+            -far,
+            *(
+                edge
+                for road in lines
+                for edge in (road.offset - road.envelope, road.offset + road.envelope)
+            ),
+            far,
+        ]
+        return [
+            (low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if high - low > 4
+        ]
 
     for x0, x1 in gaps(columns):
         for y0, y1 in gaps(rows):
@@ -233,9 +259,15 @@ class _Streets:
         asphalt = _jitter(self.rng, (98, 96, 94), 14)
         kerb = _jitter(self.rng, (186, 190, 192), 4)
         for road in self.roads:
-            self.ground.rect(road.rect((-far, far), (-road.envelope, road.envelope)), paving, "paving")
+            self.ground.rect(
+                road.rect((-far, far), (-road.envelope, road.envelope)), paving, "paving"
+            )
             for side in (-1, 1):
-                self.ground.rect(road.rect((-far, far), (side * road.half, side * (road.half + 0.35))), kerb, "paint")
+                self.ground.rect(
+                    road.rect((-far, far), (side * road.half, side * (road.half + 0.35))),
+                    kerb,
+                    "paint",
+                )
         for road in self.roads:
             self.ground.rect(road.rect((-far, far), (-road.half, road.half)), asphalt, "asphalt")
         for road in self.roads:
@@ -243,14 +275,20 @@ class _Streets:
 
     def _crossings(self, road: Road) -> list[tuple[float, float]]:
         """Return the middle and the half width of each street that crosses ``road``."""
-        return sorted((other.offset, other.half) for other in self.roads if other.along_x != road.along_x)
+        return sorted(
+            (other.offset, other.half) for other in self.roads if other.along_x != road.along_x
+        )
 
     def _furnish(self, road: Road, far: float) -> None:
         crossings = self._crossings(road)
         if road.along_x:
             for middle, half in crossings:
                 self._traffic_zones(road, middle - half, middle + half)
-        edges = [-far, *(edge for middle, half in crossings for edge in (middle - half, middle + half)), far]
+        edges = [
+            -far,
+            *(edge for middle, half in crossings for edge in (middle - half, middle + half)),
+            far,
+        ]
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             if end - start < 24:
                 continue
@@ -265,10 +303,18 @@ class _Streets:
         paint = self.ground.rect
         if road.median:
             self.ground.rect(
-                road.rect((start, end), (-road.median / 2, road.median / 2)), _jitter(self.rng, (62, 104, 76)), "grass"
+                road.rect((start, end), (-road.median / 2, road.median / 2)),
+                _jitter(self.rng, (62, 104, 76)),
+                "grass",
             )
             for side in (-1, 1):
-                paint(road.rect((start, end), (side * road.median / 2, side * (road.median / 2 + 0.25))), (190, 194, 196), "paint")
+                paint(
+                    road.rect(
+                        (start, end), (side * road.median / 2, side * (road.median / 2 + 0.25))
+                    ),
+                    (190, 194, 196),
+                    "paint",
+                )
             for along in np.arange(start + 2, end - 2, 4.0):
                 if self.rng.random() < 0.6:
                     self._tree(road.place(float(along), 0.0), 1.4, 0.9)
@@ -281,7 +327,11 @@ class _Streets:
             for lane in range(1, road.lanes):
                 across = side * (road.median / 2 + lane * LANE)
                 for along in np.arange(start, end, 7.5):
-                    paint(road.rect((along, min(along + 3.5, end)), (across - 0.1, across + 0.1)), white, "paint")
+                    paint(
+                        road.rect((along, min(along + 3.5, end)), (across - 0.1, across + 0.1)),
+                        white,
+                        "paint",
+                    )
             for lane in range(road.lanes):
                 self._arrow(road, side, lane, end - 7 if side < 0 else start + 7)
 
@@ -297,13 +347,17 @@ class _Streets:
 
     def _zebra(self, road: Road, at: float, stop: float, *, entering: bool) -> None:
         for across in np.arange(-road.half + 0.5, road.half - 0.4, 1.1):
-            self.ground.rect(road.rect((at, at + 3.0), (across, across + 0.55)), (226, 229, 231), "paint")
+            self.ground.rect(
+                road.rect((at, at + 3.0), (across, across + 0.55)), (226, 229, 231), "paint"
+            )
         side = -1 if entering else 1
         line = (side * (road.median / 2 + 0.2), side * (road.median / 2 + road.lanes * LANE))
         self.ground.rect(road.rect((stop, stop + 0.4), line), (226, 229, 231), "paint")
         walk = road.angle + math.pi / 2
         rect = road.rect((at, at + 3.0), (-road.half, road.half))
-        self.zones.append(Zone("crossing", rect, (walk, walk + math.pi), moving=True, busy=road.along_x))
+        self.zones.append(
+            Zone("crossing", rect, (walk, walk + math.pi), moving=True, busy=road.along_x)
+        )
 
     def _traffic_zones(self, road: Road, start: float, end: float) -> None:
         """Add the lanes between two points. Traffic along x has its turn; along y it waits."""
@@ -311,9 +365,23 @@ class _Streets:
             heading = (road.angle if side < 0 else road.angle + math.pi,)
             for lane in range(road.lanes):
                 middle = side * (road.median / 2 + (lane + 0.5) * LANE)
-                self.zones.append(Zone("lane", road.rect((start, end), (middle - 0.35, middle + 0.35)), heading, road.along_x))
+                self.zones.append(
+                    Zone(
+                        "lane",
+                        road.rect((start, end), (middle - 0.35, middle + 0.35)),
+                        heading,
+                        road.along_x,
+                    )
+                )
             middle = side * (road.half - CYCLE_LANE / 2)
-            self.zones.append(Zone("cycle", road.rect((start, end), (middle - 0.4, middle + 0.4)), heading, road.along_x))
+            self.zones.append(
+                Zone(
+                    "cycle",
+                    road.rect((start, end), (middle - 0.4, middle + 0.4)),
+                    heading,
+                    road.along_x,
+                )
+            )
 
     def _pavement(self, road: Road, start: float, end: float) -> None:
         spacing = float(self.rng.uniform(9, 15))
@@ -321,17 +389,34 @@ class _Streets:
         for side in (-1, 1):
             inner, outer = road.half + 0.8, road.envelope - 0.6
             directions = (road.angle, road.angle + math.pi)
-            self.zones.append(Zone("pavement", road.rect((start, end), (side * inner, side * outer)), directions, moving=True))
+            self.zones.append(
+                Zone(
+                    "pavement",
+                    road.rect((start, end), (side * inner, side * outer)),
+                    directions,
+                    moving=True,
+                )
+            )
             if not lined:
                 continue
             for along in np.arange(start + 3, end - 3, spacing):
                 if self.rng.random() < 0.6:
-                    self._tree(road.place(float(along), side * (road.half + PAVEMENT - 0.4)), 5.5, 2.2)
+                    self._tree(
+                        road.place(float(along), side * (road.half + PAVEMENT - 0.4)), 5.5, 2.2
+                    )
 
     def _tree(self, position: tuple[float, float], height: float, radius: float) -> None:
         rng = self.rng
         growth = float(rng.uniform(0.8, 1.2))
-        self.trees.append(Tree(position, height * growth, radius * growth, float(rng.uniform(-1, 1)), int(rng.integers(2**31))))
+        self.trees.append(
+            Tree(
+                position,
+                height * growth,
+                radius * growth,
+                float(rng.uniform(-1, 1)),
+                int(rng.integers(2**31)),
+            )
+        )
 
 
 @dataclass
@@ -359,10 +444,15 @@ class _Block:
     def _quarters(self, rect: Rect) -> None:
         """Split the block, so that one picture holds several uses."""
         x0, y0, x1, y1 = rect
-        x, y = x0 + (x1 - x0) * float(self.rng.uniform(0.4, 0.6)), y0 + (y1 - y0) * float(self.rng.uniform(0.4, 0.6))
+        x, y = (
+            x0 + (x1 - x0) * float(self.rng.uniform(0.4, 0.6)),
+            y0 + (y1 - y0) * float(self.rng.uniform(0.4, 0.6)),
+        )
         uses = [self._park, self._plaza, self._parking, self._houses]
         for index, piece in zip(
-            self.rng.permutation(4), ((x0, y0, x, y), (x, y0, x1, y), (x0, y, x, y1), (x, y, x1, y1)), strict=True
+            self.rng.permutation(4),
+            ((x0, y0, x, y), (x, y0, x1, y), (x0, y, x, y1), (x, y, x1, y1)),
+            strict=True,
         ):
             uses[int(index)](piece)
 
@@ -382,9 +472,20 @@ class _Block:
     def _grove(self, rect: Rect, share: float) -> None:
         x0, y0, x1, y1 = rect
         for _ in range(int((x1 - x0) * (y1 - y0) * share)):
-            position = float(self.rng.uniform(x0 + 2, x1 - 2)), float(self.rng.uniform(y0 + 2, y1 - 2))
+            position = (
+                float(self.rng.uniform(x0 + 2, x1 - 2)),
+                float(self.rng.uniform(y0 + 2, y1 - 2)),
+            )
             height = float(self.rng.uniform(4, 8))
-            self.trees.append(Tree(position, height, 0.42 * height, float(self.rng.uniform(-1, 1)), int(self.rng.integers(2**31))))
+            self.trees.append(
+                Tree(
+                    position,
+                    height,
+                    0.42 * height,
+                    float(self.rng.uniform(-1, 1)),
+                    int(self.rng.integers(2**31)),
+                )
+            )
 
     def _plaza(self, rect: Rect) -> None:
         x0, y0, x1, y1 = rect
@@ -404,7 +505,9 @@ class _Block:
             spot = float(self.rng.uniform(x0 + 4, x1 - 4)), float(self.rng.uniform(y0 + 4, y1 - 4))
             self.ground.ring(spot, (0.0, 2.4), (176, 182, 188), "paint")
             self.ground.ring(spot, (0.0, 2.0), _jitter(self.rng, (66, 112, 84)), "grass")
-            self.trees.append(Tree(spot, 3.4, 1.5, float(self.rng.uniform(-1, 1)), int(self.rng.integers(2**31))))
+            self.trees.append(
+                Tree(spot, 3.4, 1.5, float(self.rng.uniform(-1, 1)), int(self.rng.integers(2**31)))
+            )
         self.zones.append(Zone("plaza", self._inset(rect, 1.5)))
 
     def _parking(self, rect: Rect) -> None:
@@ -423,8 +526,21 @@ class _Block:
     def _houses(self, rect: Rect) -> None:
         x0, y0, x1, y1 = rect
         self.ground.rect(rect, _jitter(self.rng, (138, 146, 150), 10), "paving")
-        walls = ((176, 190, 204), (150, 168, 190), (196, 202, 206), (128, 146, 176), (168, 176, 180))
-        roofs = ((70, 78, 140), (150, 152, 154), (168, 128, 92), (122, 128, 132), (84, 96, 150), (176, 178, 178))
+        walls = (
+            (176, 190, 204),
+            (150, 168, 190),
+            (196, 202, 206),
+            (128, 146, 176),
+            (168, 176, 180),
+        )
+        roofs = (
+            (70, 78, 140),
+            (150, 152, 154),
+            (168, 128, 92),
+            (122, 128, 132),
+            (84, 96, 150),
+            (176, 178, 178),
+        )
         step = float(self.rng.uniform(22, 32))
         for x in np.arange(x0 + 5, x1 - 14, step):
             for y in np.arange(y0 + 5, y1 - 12, step):
@@ -432,6 +548,22 @@ class _Block:
                     self._grove((x, y, min(x + step, x1), min(y + step, y1)), 0.008)
                     continue
                 size = self.rng.uniform(0.5, 0.75, 2) * step
-                body = (float(x), float(y), float(min(x + size[0], x1 - 4)), float(min(y + size[1], y1 - 4)))
-                wall, roof = (_jitter(self.rng, colours[int(self.rng.integers(len(colours)))]) for colours in (walls, roofs))
-                self.houses.append(House(body, float(self.rng.uniform(3.5, 9)), wall, roof, int(self.rng.integers(2**31))))
+                body = (
+                    float(x),
+                    float(y),
+                    float(min(x + size[0], x1 - 4)),
+                    float(min(y + size[1], y1 - 4)),
+                )
+                wall, roof = (
+                    _jitter(self.rng, colours[int(self.rng.integers(len(colours)))])
+                    for colours in (walls, roofs)
+                )
+                self.houses.append(
+                    House(
+                        body,
+                        float(self.rng.uniform(3.5, 9)),
+                        wall,
+                        roof,
+                        int(self.rng.integers(2**31)),
+                    )
+                )

@@ -1,1 +1,3 @@
-"""Studies: trainings that differ in one thing, in pairs of equal seed, their records, and what can be said of them."""
+"""Studies: trainings that differ in one thing, in pairs of equal seed, their records, and what can
+be said of them.
+"""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import ConfigError, did_you_mean
-from yolo_ema.files import write_json, write_text
+from yolo_ema.io.atomic_files import write_json, write_text
 from yolo_ema.options.ablate import AblateOptions, run_name
 from yolo_ema.studies.comparison import Comparison, compare
 from yolo_ema.studies.jobs import Job, find_place
@@ -82,7 +82,9 @@ def ablate(options: AblateOptions) -> AblateResult | Progress:
         records = Records.read(study, folder)
     comparison = compare(records)
     files = _write(comparison, options.out or options.spec.parent / study.name, options.markdown)
-    return AblateResult(comparison, progress_of(study, records, runs), tuple(files), tuple(failures))
+    return AblateResult(
+        comparison, progress_of(study, records, runs), tuple(files), tuple(failures)
+    )
 
 
 def _run(study: Study, records: Records, options: AblateOptions, folder: Path) -> list[Failure]:
@@ -100,12 +102,17 @@ def _run(study: Study, records: Records, options: AblateOptions, folder: Path) -
 
 
 def _chosen(study: Study, only: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the runs to make, seed by seed, so that whole pairs come early. Raises `ConfigError` for one that the study lacks."""
+    """Return the runs to make, seed by seed, so that whole pairs come early. Raises `ConfigError`
+    for one that the study lacks.
+    """
     order = [(arm.name, seed) for seed in study.seeds for arm in study.arms]
     wanted = [run for word in only if (run := run_name(word))]
     unknown = [run for run in wanted if run not in order]
     if unknown:
-        names = ", ".join(f"{arm}:{seed}{did_you_mean(f'{arm}:{seed}', [f'{a}:{s}' for a, s in order])}" for arm, seed in unknown)
+        names = ", ".join(
+            f"{arm}:{seed}{did_you_mean(f'{arm}:{seed}', [f'{a}:{s}' for a, s in order])}"
+            for arm, seed in unknown
+        )
         raise ConfigError(f"--only names runs that {study.path} does not have: {names}")
     return [run for run in order if run in wanted] if wanted else order
 
@@ -120,6 +127,8 @@ def _write(comparison: Comparison, out: Path, markdown: Path | None) -> list[Pat
     if markdown:
         renew_section(markdown, comparison.study.name, text)
         shown = markdown.read_text(encoding="utf-8")
-        names = [path.name for path in files if path.suffix == ".png" and f"images/{path.name}" in shown]
+        names = [
+            path.name for path in files if path.suffix == ".png" and f"images/{path.name}" in shown
+        ]
         files += [markdown, *draw_plots(comparison, markdown.parent / "images", only=names)]
     return files

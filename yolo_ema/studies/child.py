@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from yolo_ema.errors import ConfigError, YoloEmaError
-from yolo_ema.files import locked
+from yolo_ema.io.atomic_files import locked
 
 __all__ = ["main"]
 
@@ -55,7 +55,9 @@ def _refuse(lock: Path) -> NoReturn:
 
 def _end_with_the_starter() -> None:
     with contextlib.suppress(OSError):
-        while os.read(0, 1024):  # not by sys.stdin, whose lock a waiting thread would hold while Python ends
+        while os.read(
+            0, 1024
+        ):  # not by sys.stdin, whose lock a waiting thread would hold while Python ends
             pass
     os.kill(os.getpid(), signal.SIGTERM)
 

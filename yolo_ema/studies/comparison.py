@@ -1,4 +1,6 @@
-"""What a study's records say: for each arm and setting the values by seed, their spread, and the paired differences."""
+"""What a study's records say: for each arm and setting the values by seed, their spread, and the
+paired differences.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,13 @@ class Row:
         arm, at: which.
         values: seed → the primary figure, in percent, of the seeds that are there.
         spread: of these; None where there are none.
-        to_baseline: differences to the baseline arm at the same setting and seed; None for itself and without a pair.
-        to_first: differences to the same arm at the study's first setting; None there and without a pair.
+        to_baseline: differences to the baseline arm at the same setting and seed; None for itself
+            and without a pair.
+        to_first: differences to the same arm at the study's first setting; None there and without a
+            pair.
         means: of the other figures.
-        milliseconds: an image takes, over the seeds: in processor time, or by the wall clock where a GPU was used. Only of runs on
-            the study's commonest hardware, see `timed_runs`.
+        milliseconds: an image takes, over the seeds: in processor time, or by the wall clock where
+            a GPU was used. Only of runs on the study's commonest hardware, see `timed_runs`.
     """
 
     arm: Arm
@@ -99,7 +103,9 @@ def _paired_json(found: Paired | None) -> dict[str, Any] | None:
 
 
 def timed_runs(runs: Runs) -> Runs:
-    """Return the runs whose times can be compared: those on the hardware that most of them ran on."""
+    """Return the runs whose times can be compared: those on the hardware that most of them ran
+    on.
+    """
     machines = {run: json.dumps(record["hardware"], sort_keys=True) for run, record in runs.items()}
     commonest = statistics.mode(machines.values()) if machines else None
     return {run: record for run, record in runs.items() if machines[run] == commonest}
@@ -108,7 +114,11 @@ def timed_runs(runs: Runs) -> Runs:
 def compare(records: Records) -> Comparison:
     """Return what records say."""
     study, timed = records.study, timed_runs(records.runs)
-    values = {(arm.name, at): _values(records, arm.name, at) for at in study.evaluations for arm in study.arms}
+    values = {
+        (arm.name, at): _values(records, arm.name, at)
+        for at in study.evaluations
+        for arm in study.arms
+    }
     rows = []
     for at in study.evaluations:
         for arm in study.arms:
@@ -119,10 +129,20 @@ def compare(records: Records) -> Comparison:
                     at,
                     mine,
                     spread(list(mine.values())) if mine else None,
-                    None if arm.name == study.baseline else _paired(mine, values[study.baseline, at]),
-                    None if at == study.evaluations[0] else _paired(mine, values[arm.name, study.evaluations[0]]),
+                    None
+                    if arm.name == study.baseline
+                    else _paired(mine, values[study.baseline, at]),
+                    None
+                    if at == study.evaluations[0]
+                    else _paired(mine, values[arm.name, study.evaluations[0]]),
                     {name: _mean(records, arm.name, at, name) for name in PRIMARY_NAMES},
-                    _milliseconds([one["evaluations"].get(at.key) for (name, _), one in timed.items() if name == arm.name]),
+                    _milliseconds(
+                        [
+                            one["evaluations"].get(at.key)
+                            for (name, _), one in timed.items()
+                            if name == arm.name
+                        ]
+                    ),
                 )
             )
     return Comparison(records, tuple(rows))

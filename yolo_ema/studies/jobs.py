@@ -1,4 +1,6 @@
-"""What one run of a study does, as plain values: its process reads them from a file, and needs nothing else."""
+"""What one run of a study does, as plain values: its process reads them from a file, and needs
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.engine.datasets import data_fingerprint, resolve_data, split_images
-from yolo_ema.engine.pretrained import resolve_pretrained
+from yolo_ema.engine.data.datasets import data_fingerprint, resolve_data, split_images
+from yolo_ema.engine.weights.pretrained import resolve_pretrained
 from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
-from yolo_ema.files import read_json, sha256_of, write_json
+from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.options.ablate import AblateOptions
 from yolo_ema.studies.records import data_facts, record_path, run_id
 from yolo_ema.studies.spec import Arm, Study
@@ -18,13 +20,16 @@ __all__ = ["Job", "Place", "find_place", "weights_of"]
 
 
 def weights_of(folder: Path) -> Path:
-    """Return the weights that a run is measured with: of its last epoch, so that nothing is chosen on the images measured on."""
+    """Return the weights that a run is measured with: of its last epoch, so that nothing is chosen
+    on the images measured on.
+    """
     return folder / "weights" / "last.pt"
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where on this machine a study finds its data and first weights, and leaves its runs and records.
+    """Where on this machine a study finds its data and first weights, and leaves its runs and
+    records.
 
     Attributes:
         data_yaml: the dataset.
@@ -56,17 +61,32 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
         OfflineError: a download would be needed, and is forbidden.
     """
     try:
-        data_yaml = resolve_data(options.data or study.data, offline=options.offline, splits=("train", "val")).absolute()
-        split_images(data_yaml, study.split)  # or the study fails only when it measures, after hours
+        data_yaml = resolve_data(
+            options.data or study.data, offline=options.offline, splits=("train", "val")
+        ).absolute()
+        split_images(
+            data_yaml, study.split
+        )  # or the study fails only when it measures, after hours
     except DataError as error:
-        hint = "" if options.data else f" (the study {study.name} names it; say with --data where it lies on this machine)"
+        hint = (
+            ""
+            if options.data
+            else f" (the study {study.name} names it; say with --data where it lies on this "
+            f"machine)"
+        )
         raise type(error)(f"{error}{hint}") from error
     weights = None
     if study.pretrained != "none":
         try:
-            weights = resolve_pretrained(options.pretrained or study.pretrained, offline=options.offline).absolute()
+            weights = resolve_pretrained(
+                options.pretrained or study.pretrained, offline=options.offline
+            ).absolute()
         except WeightsNotFoundError as error:
-            hint = "" if options.pretrained else f" (the study {study.name} names them; say with --pretrained where they lie)"
+            hint = (
+                ""
+                if options.pretrained
+                else f" (the study {study.name} names them; say with --pretrained where they lie)"
+            )
             raise WeightsNotFoundError(f"{error}{hint}") from error
     return Place(
         data_yaml,
@@ -143,7 +163,9 @@ class Job:
 
     @property
     def file(self) -> Path:
-        """Where the job stands, beside the folder of its training; log, clock and lock lie there, too."""
+        """Where the job stands, beside the folder of its training; log, clock and lock lie there,
+        too.
+        """
         return self.beside(".json")
 
     def beside(self, suffix: str) -> Path:
@@ -155,17 +177,21 @@ class Job:
         """Write the job's file.
 
         Raises:
-            ConfigError: something else lies in its place: a training under other settings, on other data or from other weights, or
-                no training of a study.
+            ConfigError: something else lies in its place: a training under other settings, on other
+                data or from other weights, or no training of a study.
         """
         if not self.file.is_file() and Path(self.folder).is_dir():
-            raise ConfigError(f"{self.folder} is there, and no run of a study; move it away, or name another folder with --runs")
+            raise ConfigError(
+                f"{self.folder} is there, and no run of a study; move it away, or name another "
+                f"folder with --runs"
+            )
         if Path(self.folder).is_dir():
             before = read_json(self.file)["head"]
             differing = [key for key in self.head if before.get(key) != self.head[key]]
             if differing:
                 raise ConfigError(
-                    f"{self.folder} holds a training of this run with other {', '.join(differing)}; move it away, or name another "
+                    f"{self.folder} holds a training of this run with other "
+                    f"{', '.join(differing)}; move it away, or name another "
                     "folder with --runs"
                 )
         write_json(self.file, dataclasses.asdict(self))

@@ -1,4 +1,6 @@
-"""The figures that a study compares, by the names that tables give them, and where they stand in a record's evaluation."""
+"""The figures that a study compares, by the names that tables give them, and where they stand in a
+record's evaluation.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ PRIMARY_NAMES = tuple(_PLACES)
 
 
 def figure(evaluation: Mapping[str, Any], name: str) -> float | None:
-    """Return a figure in percent; None where it does not exist, as AP where there is nothing to find."""
+    """Return a figure in percent; None where it does not exist, as AP where there is nothing to
+    find.
+    """
     protocol, key = _PLACES[name]
     value: float | None = evaluation[protocol][key]
     return value

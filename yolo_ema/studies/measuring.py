@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.engine.datasets import split_images
-from yolo_ema.engine.environment import use_all_cores
-from yolo_ema.engine.loading import load_model
-from yolo_ema.engine.run_record import RECORD_NAME, source_commit, versions
-from yolo_ema.engine.runtime import select_device
-from yolo_ema.engine.validation import open_runtime, validate
+from yolo_ema.engine.data.datasets import split_images
+from yolo_ema.engine.prediction.runtime import select_device
+from yolo_ema.engine.setup.environment import use_all_cores
+from yolo_ema.engine.training.run_record import RECORD_NAME, source_commit, versions
+from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import DataError
-from yolo_ema.files import read_json, sha256_of, write_json
-from yolo_ema.footage.images import read_image
+from yolo_ema.evaluate.validation import open_runtime, validate
+from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
+from yolo_ema.media.sources.image_files import read_image
 from yolo_ema.options.val import ValOptions
 from yolo_ema.studies.jobs import Job, weights_of
 from yolo_ema.studies.runs import start_facts
@@ -38,17 +38,19 @@ _CURVE = {
 
 
 def measure_run(job: Job) -> None:
-    """Measure a trained run at the settings that its record lacks. The record is written anew after each.
+    """Measure a trained run at the settings that its record lacks. The record is written anew after
+    each.
 
     Raises:
         DataError: the record is of other weights.
-        YoloEmaError: as `yolo_ema.engine.validation.validate`.
+        YoloEmaError: as `yolo_ema.evaluate.validation.validate`.
     """
     path, weights = Path(job.record), weights_of(Path(job.folder))
     record = read_json(path) if path.is_file() else _new_record(job, weights)
     if record["weights_sha256"] != (found := sha256_of(weights)):
         raise DataError(
-            f"{path} was measured with other weights than {weights} (SHA-256 {record['weights_sha256']}, and {found}); figures of "
+            f"{path} was measured with other weights than {weights} (SHA-256 "
+            f"{record['weights_sha256']}, and {found}); figures of "
             "two trainings don't mix: move one of the two away"
         )
     for values in job.evaluations:
@@ -57,7 +59,11 @@ def measure_run(job: Job) -> None:
             continue
         print(f"measuring at {setting.key}", file=sys.stderr)  # noqa: T201 - into the run's log
         options = setting.options(weights, job.data, job.device)
-        record["evaluations"][setting.key] = {"settings": values, "commit": source_commit(), **_measured(options)}
+        record["evaluations"][setting.key] = {
+            "settings": values,
+            "commit": source_commit(),
+            **_measured(options),
+        }
         write_json(path, record)
 
 
@@ -78,12 +84,16 @@ def _new_record(job: Job, weights: Path) -> dict[str, Any]:
             "epochs": len(epochs),
             "process_seconds": round(sum(one["train_process"] for one in epochs), 1),
             "wall_seconds": round(sum(one["train_wall"] for one in epochs), 1),
-            "process_seconds_with_validation": round(sum(one.get("all_process", one["train_process"]) for one in epochs), 1),
+            "process_seconds_with_validation": round(
+                sum(one.get("all_process", one["train_process"]) for one in epochs), 1
+            ),
             "started": run["started"],
             "ended": run["ended"],
             "resumed_at_epochs": [one["epoch"] for one in run["resumed"]],
         },
-        "curve": {name: [_rounded(one.get(key)) for one in run["epochs"]] for name, key in _CURVE.items()},
+        "curve": {
+            name: [_rounded(one.get(key)) for one in run["epochs"]] for name, key in _CURVE.items()
+        },
         "evaluations": {},
     }
 
@@ -124,15 +134,19 @@ def _percent(value: float | None) -> float | None:
 
 
 def _milliseconds(options: ValOptions) -> dict[str, Any]:
-    """Return the median time an image takes, without reading it, by the wall clock and in processor time of this process.
+    """Return the median time an image takes, without reading it, by the wall clock and in processor
+    time of this process.
 
-    Which of the two clocks counts is said, too: processor time shows nothing of a GPU's work, and on a CPU it is what a machine
-    that others share disturbs least. Images are spread over the split, each is looked at several times, and the first round, which
-    warms up, does not count.
+    Which of the two clocks counts is said, too: processor time shows nothing of a GPU's work, and
+    on a CPU it is what a machine that others share disturbs least. Images are spread over the
+    split, each is looked at several times, and the first round, which warms up, does not count.
     """
     runtime = open_runtime(options)
     images = split_images(Path(options.data), options.split)
-    chosen = [images[round(place * (len(images) - 1) / max(_TIMED_IMAGES - 1, 1))] for place in range(_TIMED_IMAGES)]
+    chosen = [
+        images[round(place * (len(images) - 1) / max(_TIMED_IMAGES - 1, 1))]
+        for place in range(_TIMED_IMAGES)
+    ]
     pictures = [read_image(path) for path in dict.fromkeys(chosen)]
     wall, process = [], []
     for turn in range(_ROUNDS + 1):
@@ -143,5 +157,9 @@ def _milliseconds(options: ValOptions) -> dict[str, Any]:
                 wall.append(1000 * (time.perf_counter() - began))
                 process.append(1000 * (time.process_time() - began_process))
     clock = "process" if select_device(options.device).type == "cpu" else "wall"
-    shown = {"wall": round(statistics.median(wall), 1), "process": round(statistics.median(process), 1), "clock": clock}
+    shown = {
+        "wall": round(statistics.median(wall), 1),
+        "process": round(statistics.median(process), 1),
+        "clock": clock,
+    }
     return {**shown, "load": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else shown

@@ -1,4 +1,6 @@
-"""Pictures of a study: pairs and their differences, figures against milliseconds, learning curves."""
+"""Pictures of a study: pairs and their differences, figures against milliseconds, learning
+curves.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from yolo_ema.files import atomic_path
+from yolo_ema.io.atomic_files import atomic_path
 from yolo_ema.studies.comparison import Comparison, Row
 
 __all__ = ["draw_plots"]
@@ -23,7 +25,9 @@ _GREY = "#555555"
 _MARKS = "osD^vP"
 
 
-def draw_plots(comparison: Comparison, folder: Path, *, only: Sequence[str] | None = None) -> list[Path]:
+def draw_plots(
+    comparison: Comparison, folder: Path, *, only: Sequence[str] | None = None
+) -> list[Path]:
     """Write a study's pictures as PNG files and return their paths.
 
     Args:
@@ -62,7 +66,9 @@ def _save(path: Path, draw: Callable[[Axes, Comparison], None], comparison: Comp
 
 
 def _first_rows(comparison: Comparison) -> list[Row]:
-    return [row for row in comparison.rows if row.at == comparison.study.evaluations[0] and row.spread]
+    return [
+        row for row in comparison.rows if row.at == comparison.study.evaluations[0] and row.spread
+    ]
 
 
 def _pairs(axes: Axes, comparison: Comparison) -> None:
@@ -71,14 +77,28 @@ def _pairs(axes: Axes, comparison: Comparison) -> None:
     for index, seed in enumerate(comparison.study.seeds):
         points = [(place, row.values[seed]) for place, row in enumerate(rows) if seed in row.values]
         colour, mark = _COLOURS[index % len(_COLOURS)], _MARKS[index % len(_MARKS)]
-        axes.plot(*zip(*points, strict=True) if points else ((), ()), color=colour, marker=mark, alpha=0.8, label=f"seed {seed}")
+        axes.plot(
+            *zip(*points, strict=True) if points else ((), ()),
+            color=colour,
+            marker=mark,
+            alpha=0.8,
+            label=f"seed {seed}",
+        )
     for place, row in enumerate(rows):
         if row.spread:
             label = "mean" if place == 0 else None
-            axes.plot([place - 0.18, place + 0.18], [row.spread.mean] * 2, color="black", linewidth=2.5, label=label)
+            axes.plot(
+                [place - 0.18, place + 0.18],
+                [row.spread.mean] * 2,
+                color="black",
+                linewidth=2.5,
+                label=label,
+            )
     axes.set_xticks(range(len(rows)), [row.arm.name for row in rows])
     axes.set_xlim(-0.5, len(rows) - 0.5)
-    axes.set_ylabel(f"{comparison.study.primary}, percent, at {comparison.study.evaluations[0].key}")
+    axes.set_ylabel(
+        f"{comparison.study.primary}, percent, at {comparison.study.evaluations[0].key}"
+    )
     axes.set_title("Each seed's runs, joined", loc="left", fontsize=11)
     axes.legend(frameon=False)
 
@@ -91,16 +111,32 @@ def _differences(axes: Axes, comparison: Comparison) -> None:
         if found is None:
             continue
         colour = _COLOURS[place % len(_COLOURS)]
-        axes.plot(found.differences, [place + 0.12] * len(found.differences), linestyle="", marker="o", color=colour, alpha=0.7)
+        axes.plot(
+            found.differences,
+            [place + 0.12] * len(found.differences),
+            linestyle="",
+            marker="o",
+            color=colour,
+            alpha=0.7,
+        )
         axes.plot(found.spread.mean, place - 0.08, marker="D", color=colour, markersize=8)
         if found.interval:
             axes.plot(found.interval, [place - 0.08] * 2, color=colour, linewidth=2.5)
     axes.axvline(0, color=_GREY, linewidth=1)
     several = len(comparison.study.evaluations) > 1
-    axes.set_yticks(range(len(rows)), [f"{row.arm.name} at {row.at.key}" if several else row.arm.name for row in rows])
+    axes.set_yticks(
+        range(len(rows)),
+        [f"{row.arm.name} at {row.at.key}" if several else row.arm.name for row in rows],
+    )
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(f"{comparison.study.primary}: difference to {comparison.study.baseline}, percent points")
-    axes.set_title("Dots: pairs of equal seed; diamond and bar: mean and 95 % interval", loc="left", fontsize=11)
+    axes.set_xlabel(
+        f"{comparison.study.primary}: difference to {comparison.study.baseline}, percent points"
+    )
+    axes.set_title(
+        "Dots: pairs of equal seed; diamond and bar: mean and 95 % interval",
+        loc="left",
+        fontsize=11,
+    )
 
 
 def _curves(axes: Axes, comparison: Comparison) -> None:
@@ -111,7 +147,13 @@ def _curves(axes: Axes, comparison: Comparison) -> None:
             curve = record["curve"]["AP (Ultralytics)"]
             if name == arm.name and None not in curve:
                 values = [100 * value for value in curve]
-                axes.plot(range(1, len(values) + 1), values, color=_COLOURS[index % len(_COLOURS)], alpha=0.75, label=label)
+                axes.plot(
+                    range(1, len(values) + 1),
+                    values,
+                    color=_COLOURS[index % len(_COLOURS)],
+                    alpha=0.75,
+                    label=label,
+                )
                 label = None
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
@@ -121,13 +163,27 @@ def _curves(axes: Axes, comparison: Comparison) -> None:
 
 
 def _milliseconds(axes: Axes, comparison: Comparison) -> None:
-    """Draw the primary figure against the time an image takes: lines join input sizes, for each arm and kind of tiles."""
+    """Draw the primary figure against the time an image takes: lines join input sizes, for each arm
+    and kind of tiles.
+    """
     study = comparison.study
-    lines = [(arm, tile) for arm in study.arms for tile in dict.fromkeys(at.tile for at in study.evaluations)]
+    lines = [
+        (arm, tile)
+        for arm in study.arms
+        for tile in dict.fromkeys(at.tile for at in study.evaluations)
+    ]
     for arm, tile in lines:
-        rows = [row for row in comparison.rows if row.arm == arm and row.at.tile == tile and row.spread and row.milliseconds]
+        rows = [
+            row
+            for row in comparison.rows
+            if row.arm == arm and row.at.tile == tile and row.spread and row.milliseconds
+        ]
         rows.sort(key=lambda row: row.at.imgsz)
-        points = [(row.milliseconds.mean, row.spread.mean) for row in rows if row.milliseconds and row.spread]
+        points = [
+            (row.milliseconds.mean, row.spread.mean)
+            for row in rows
+            if row.milliseconds and row.spread
+        ]
         if not points:
             continue
         place = [one.name for one in study.arms].index(arm.name)
@@ -136,9 +192,20 @@ def _milliseconds(axes: Axes, comparison: Comparison) -> None:
             "linestyle": "-" if tile == "off" else "--",
             "marker": "o" if tile == "off" else "s",
         }
-        axes.plot(*zip(*points, strict=True), label=f"{arm.name}, {'whole images' if tile == 'off' else f'tiles {tile}'}", **style)
+        axes.plot(
+            *zip(*points, strict=True),
+            label=f"{arm.name}, {'whole images' if tile == 'off' else f'tiles {tile}'}",
+            **style,
+        )
         for row, point in zip(rows, points, strict=True):
-            axes.annotate(str(row.at.imgsz), point, textcoords="offset points", xytext=(5, -11), fontsize=8, color=_GREY)
+            axes.annotate(
+                str(row.at.imgsz),
+                point,
+                textcoords="offset points",
+                xytext=(5, -11),
+                fontsize=8,
+                color=_GREY,
+            )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())

@@ -86,13 +86,20 @@ class _Record(_Shape):
 
 
 def record_problems(content: object) -> list[str]:
-    """Return what keeps a JSON file's content from being a run's record, each with its place; empty where it is one."""
+    """Return what keeps a JSON file's content from being a run's record, each with its place; empty
+    where it is one.
+    """
     try:
         _Record.model_validate(content)
     except pydantic.ValidationError as error:
-        return [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {_said(one['msg'])}" for one in error.errors(include_url=False)]
+        return [
+            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {_said(one['msg'])}"
+            for one in error.errors(include_url=False)
+        ]
     return []
 
 
 def _said(message: str) -> str:
-    return message.partition(" or instance of")[0].lower()  # the class's name says nothing to who reads the file
+    return message.partition(" or instance of")[
+        0
+    ].lower()  # the class's name says nothing to who reads the file

@@ -1,4 +1,6 @@
-"""The record of each run of a study: a small JSON file, whole at every moment, without any of the machine's paths."""
+"""The record of each run of a study: a small JSON file, whole at every moment, without any of the
+machine's paths.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import DataError, did_you_mean
-from yolo_ema.files import read_json
+from yolo_ema.io.atomic_files import read_json
 from yolo_ema.studies.record_shape import record_problems
 from yolo_ema.studies.spec import Arm, Evaluation, Study
 
@@ -29,37 +31,58 @@ class Records:
 
     @classmethod
     def read(cls, study: Study, folder: Path) -> Records:
-        """Read a study's records, and those of other studies in folders beside it that stand for runs of this one.
+        """Read a study's records, and those of other studies in folders beside it that stand for
+        runs of this one.
 
-        A run of equal settings and seed that another study has made and measured need not be made again.
+        A run of equal settings and seed that another study has made and measured need not be made
+        again.
 
         Raises:
-            DataError: one is no record, was made under other settings, or on other data or first weights than the rest.
+            DataError: one is no record, was made under other settings, or on other data or first
+                weights than the rest.
         """
-        wanted = {record_path(folder, arm.name, seed): (arm, seed) for arm in study.arms for seed in study.seeds}
+        wanted = {
+            record_path(folder, arm.name, seed): (arm, seed)
+            for arm in study.arms
+            for seed in study.seeds
+        }
         runs = {}
         for path, (arm, seed) in wanted.items():
             if path.is_file():
                 runs[arm.name, seed] = read_record(path, study, arm, seed)
         names = [path.name for path in wanted]
-        for path in sorted(folder.glob("[!.]*.json")):  # a dot: being written, or left by a process that was killed while it wrote
+        for path in sorted(
+            folder.glob("[!.]*.json")
+        ):  # a dot: being written, or left by a process that was killed while it wrote
             if path not in wanted:
                 raise DataError(
-                    f"{path} belongs to no run of the study {study.name} (arms {', '.join(arm.name for arm in study.arms)}, seeds "
-                    f"{', '.join(map(str, study.seeds))}){did_you_mean(path.name, names)}; move it elsewhere"
+                    f"{path} belongs to no run of the study {study.name} (arms "
+                    f"{', '.join(arm.name for arm in study.arms)}, seeds "
+                    f"{', '.join(map(str, study.seeds))}){did_you_mean(path.name, names)}; move it "
+                    f"elsewhere"
                 )
         _check_alike(runs, folder)
         for arm, seed in wanted.values():
-            found = None if (arm.name, seed) in runs else _from_elsewhere(cls(study, runs), arm, seed, folder)
+            found = (
+                None
+                if (arm.name, seed) in runs
+                else _from_elsewhere(cls(study, runs), arm, seed, folder)
+            )
             if found:
                 runs[arm.name, seed] = found
         return cls(study, runs)
 
     def missing(self, arm: str, seed: int) -> tuple[Evaluation, ...]:
-        """Return what the run still has to be measured at: all of the study's evaluations where it has no record."""
+        """Return what the run still has to be measured at: all of the study's evaluations where it
+        has no record.
+        """
         record = self.runs.get((arm, seed))
         known = record["evaluations"] if record else {}
-        return tuple(one for one in self.study.evaluations if known.get(one.key, {}).get("settings") != dataclasses.asdict(one))
+        return tuple(
+            one
+            for one in self.study.evaluations
+            if known.get(one.key, {}).get("settings") != dataclasses.asdict(one)
+        )
 
     def is_done(self, arm: str, seed: int) -> bool:
         """Say whether the run is trained and measured."""
@@ -73,25 +96,40 @@ class Records:
         return found
 
     def require_data(self, data: Mapping[str, Any], pretrained_sha256: str | None) -> None:
-        """Raise `DataError` where the records were made on other data, or from other first weights, than those at hand."""
+        """Raise `DataError` where the records were made on other data, or from other first weights,
+        than those at hand.
+        """
         for (arm, seed), record in self.runs.items():
             _require_equal(
-                record, {"data": data, "pretrained": {"sha256": pretrained_sha256}}, f"{arm}, seed {seed}", "what is here"
+                record,
+                {"data": data, "pretrained": {"sha256": pretrained_sha256}},
+                f"{arm}, seed {seed}",
+                "what is here",
             )
 
 
 def _from_elsewhere(records: Records, arm: Arm, seed: int, folder: Path) -> dict[str, Any] | None:
-    """Return another study's record of a run of equal settings, seed, data and first weights, measured as this study wants it."""
+    """Return another study's record of a run of equal settings, seed, data and first weights,
+    measured as this study wants it.
+    """
     study = records.study
     digest = study.settings_sha256(arm)
     for path in sorted(folder.parent.glob(f"*/*-seed{seed}.json")):
         found = _load(path) if path.parent != folder else None
-        if not isinstance(found, dict) or found.get("settings_sha256") != digest or found.get("seed") != seed:
+        if (
+            not isinstance(found, dict)
+            or found.get("settings_sha256") != digest
+            or found.get("seed") != seed
+        ):
             continue
         found = _require_record(found, path)
         complete = not Records(study, {(arm.name, seed): found}).missing(arm.name, seed)
         alike = study.starts_alike(arm, found["baseline_model_sha256"])
-        if complete and alike and all(_differing(found, other) is None for other in records.runs.values()):
+        if (
+            complete
+            and alike
+            and all(_differing(found, other) is None for other in records.runs.values())
+        ):
             return found
     return None
 
@@ -115,17 +153,27 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
     record = _require_record(_load(path), path)
     found, expected = (record["study"], record["arm"], record["seed"]), (study.name, arm.name, seed)
     if found != expected:
-        raise DataError(f"{path} holds the run {found[1]}:{found[2]} of {found[0]}; expected {arm.name}:{seed} of {study.name}")
-    if record["settings_sha256"] != study.settings_sha256(arm):
-        differing = ", ".join(_differences(record["settings"], study.settings(arm))) or "its digest alone: the file was edited"
         raise DataError(
-            f"{path} was made under other settings than {study.path} has: {differing}. Records of different settings don't mix: "
-            "undo the change, give the study another name, or move the record away to have its run made again"
+            f"{path} holds the run {found[1]}:{found[2]} of {found[0]}; expected {arm.name}:{seed} "
+            f"of {study.name}"
+        )
+    if record["settings_sha256"] != study.settings_sha256(arm):
+        differing = (
+            ", ".join(_differences(record["settings"], study.settings(arm)))
+            or "its digest alone: the file was edited"
+        )
+        raise DataError(
+            f"{path} was made under other settings than {study.path} has: {differing}. Records of "
+            f"different settings don't mix: "
+            "undo the change, give the study another name, or move the record away to have its run "
+            "made again"
         )
     if not study.starts_alike(arm, record["baseline_model_sha256"]):
         raise DataError(
-            f"{path} was made beside another baseline than {study.baseline}, whose new values its run started with; name that "
-            "baseline again, give the study another name, or move the record away to have its run made again"
+            f"{path} was made beside another baseline than {study.baseline}, whose new values its "
+            f"run started with; name that "
+            "baseline again, give the study another name, or move the record away to have its run "
+            "made again"
         )
     return record
 
@@ -133,7 +181,8 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
 def _require_record(content: Any, path: Path) -> dict[str, Any]:
     if problems := record_problems(content):
         raise DataError(
-            f"{path} is no record of a study: {'; '.join(problems)}. Restore it, or remove it to have its run made again"
+            f"{path} is no record of a study: {'; '.join(problems)}. Restore it, or remove it to "
+            f"have its run made again"
         )
     return dict(content)
 
@@ -142,10 +191,14 @@ def _load(path: Path) -> Any:
     try:
         return read_json(path)
     except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}; restore it, or remove it to have its run made again") from error
+        raise DataError(
+            f"{path} is no JSON: {error}; restore it, or remove it to have its run made again"
+        ) from error
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> Iterable[str]:
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], place: str = ""
+) -> Iterable[str]:
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -159,24 +212,39 @@ def _check_alike(runs: Mapping[tuple[str, int], Mapping[str, Any]], folder: Path
     items = list(runs.items())
     for (arm, seed), record in items[1:]:
         (first_arm, first_seed), first = items[0]
-        _require_equal(record, first, f"{record_path(folder, arm, seed)}", f"{record_path(folder, first_arm, first_seed)}")
+        _require_equal(
+            record,
+            first,
+            f"{record_path(folder, arm, seed)}",
+            f"{record_path(folder, first_arm, first_seed)}",
+        )
 
 
-def _require_equal(record: Mapping[str, Any], other: Mapping[str, Any], name: str, other_name: str) -> None:
+def _require_equal(
+    record: Mapping[str, Any], other: Mapping[str, Any], name: str, other_name: str
+) -> None:
     if differing := _differing(record, other):
         raise DataError(f"{name} and {other_name} don't compare: {differing}")
 
 
 def _differing(record: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """Say in which way two records are of different data or first weights; None where they are of the same."""
+    """Say in which way two records are of different data or first weights; None where they are of
+    the same.
+    """
     for split in ("names", "train", "val", "test"):
         mine, theirs = record["data"].get(split), other["data"].get(split)
         if mine != theirs:
             return f"they are of different data, {split} {mine} and {theirs}"
     mine, theirs = record["pretrained"]["sha256"], other["pretrained"]["sha256"]
-    return None if mine == theirs else f"they started from different weights, SHA-256 {mine} and {theirs}"
+    return (
+        None
+        if mine == theirs
+        else f"they started from different weights, SHA-256 {mine} and {theirs}"
+    )
 
 
 def data_facts(name: str, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a record says of its data: name, classes, and each split's number of images and SHA-256."""
+    """Return what a record says of its data: name, classes, and each split's number of images and
+    SHA-256.
+    """
     return {"name": name, "names": list(fingerprint["names"]), **fingerprint["splits"]}

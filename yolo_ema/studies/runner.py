@@ -1,4 +1,6 @@
-"""Runs what a study still lacks, each run in processes of its own, so that one that fails does not end the rest."""
+"""Runs what a study still lacks, each run in processes of its own, so that one that fails does not
+end the rest.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Failure]:
         while waiting or running:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
-                running.append(_start(job, list(STAGES), f"{len(jobs) - len(waiting)} of {len(jobs)}"))
+                running.append(
+                    _start(job, list(STAGES), f"{len(jobs) - len(waiting)} of {len(jobs)}")
+                )
             time.sleep(_POLL_SECONDS)
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
@@ -67,7 +71,9 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Failure]:
                     failures.append(Failure(one.name, stage, _last_words(one, code), one.log))
                     _say(failures[-1].as_text())
                 elif one.stages:
-                    running.append(_start(one.job, one.stages, f"after {_hours(time.monotonic() - one.since)}"))
+                    running.append(
+                        _start(one.job, one.stages, f"after {_hours(time.monotonic() - one.since)}")
+                    )
                 else:
                     _say(f"{one.name}: done, record {one.job.record}")
     finally:
@@ -110,7 +116,11 @@ def _last_words(one: _Running, code: int) -> str:
         file.seek(one.log_start)
         text = file.read().decode("utf-8", errors="replace").replace("\r", "\n")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line.removeprefix("yolo-ema: error: ") for line in lines if line.startswith("yolo-ema: error: ")]
+    errors = [
+        line.removeprefix("yolo-ema: error: ")
+        for line in lines
+        if line.startswith("yolo-ema: error: ")
+    ]
     said = errors[-1] if errors else " / ".join(lines[-_LAST_LINES:])
     return f"{said} (exit code {code})"
 

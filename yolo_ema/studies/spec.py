@@ -13,10 +13,21 @@ from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.val import ValOptions
 
-__all__ = ["FIXED", "FLAGS", "Arm", "Budget", "Evaluation", "Study", "content_sha256", "split_settings"]
+__all__ = [
+    "FIXED",
+    "FLAGS",
+    "Arm",
+    "Budget",
+    "Evaluation",
+    "Study",
+    "content_sha256",
+    "split_settings",
+]
 
 FLAGS = ("model", "imgsz", "batch", *(field.name for field in dataclasses.fields(DroneOptions)))
-"""What an arm may choose of the options of ``train``; beside these it may choose Ultralytics' settings."""
+"""What an arm may choose of the options of ``train``; beside these it may choose Ultralytics'
+settings.
+"""
 
 FIXED = {"patience": "0", "plots": "false", "val": "true", "save": "true"}
 """Every run ends when its budget does, and is validated and saved after each epoch."""
@@ -31,8 +42,10 @@ class Budget:
 
     Attributes:
         epochs: passes over the training images; None where time is what is equal.
-        seconds: of training, validation not counted; a run ends after the epoch in which they are used up.
-        clock: process (processor time of the run's process, all its threads: for shared machines) or wall.
+        seconds: of training, validation not counted; a run ends after the epoch in which they are
+            used up.
+        clock: process (processor time of the run's process, all its threads: for shared machines)
+            or wall.
     """
 
     epochs: int | None
@@ -43,12 +56,17 @@ class Budget:
         """Return it in words."""
         if self.epochs is not None:
             return f"{self.epochs} epochs"
-        return f"{self.seconds:g} seconds of {'processor' if self.clock == 'process' else 'wall clock'} time in training"
+        return (
+            f"{self.seconds:g} seconds of "
+            f"{'processor' if self.clock == 'process' else 'wall clock'} time in training"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """One way to look at the images when a trained arm is measured; the fields are those of ``val``."""
+    """One way to look at the images when a trained arm is measured; the fields are those of
+    ``val``.
+    """
 
     imgsz: int
     tile: str = "off"
@@ -80,7 +98,8 @@ class Arm:
         train: its settings: the study's, with what the arm changes.
         changed: what the arm changes.
         model: the model's name, or the path of its YAML.
-        model_sha256: of the model YAML's content, so that another model of the same name is noticed.
+        model_sha256: of the model YAML's content, so that another model of the same name is
+            noticed.
         budget: how long it trains.
     """
 
@@ -113,19 +132,28 @@ class Study:
         """Return the budget of a run in words: of every run, or arm by arm."""
         each = {arm.name: arm.budget.as_text() for arm in self.arms}
         same = len(set(each.values())) == 1
-        return self.arms[0].budget.as_text() if same else ", ".join(f"{name} {text}" for name, text in each.items())
+        return (
+            self.arms[0].budget.as_text()
+            if same
+            else ", ".join(f"{name} {text}" for name, text in each.items())
+        )
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name. Raises `ConfigError`, naming the closest."""
         for arm in self.arms:
             if arm.name == name:
                 return arm
-        raise ConfigError(f"{self.path}: there is no arm {name!r}{did_you_mean(name, [one.name for one in self.arms])}")
+        raise ConfigError(
+            f"{self.path}: there is no arm "
+            f"{name!r}{did_you_mean(name, [one.name for one in self.arms])}"
+        )
 
     def starts_alike(self, arm: Arm, baseline_model_sha256: str) -> bool:
-        """Say whether a run that was made beside another baseline starts as one of this study does: from the same new values.
+        """Say whether a run that was made beside another baseline starts as one of this study does:
+        from the same new values.
 
-        The model of a study's own baseline starts the same in every study; another's blocks take over what its baseline has.
+        The model of a study's own baseline starts the same in every study; another's blocks take
+        over what its baseline has.
         """
         own = self.arm(self.baseline).model_sha256
         return own in {baseline_model_sha256, arm.model_sha256}
@@ -165,9 +193,17 @@ def content_sha256(content: Any) -> str:
 
 
 def split_settings(train: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the flags of ``train`` and Ultralytics' settings, both as `TrainOptions` takes them."""
-    flags = {key: tuple(value) if isinstance(value, list) else value for key, value in train.items() if key in FLAGS}
+    """Return the flags of ``train`` and Ultralytics' settings, both as `TrainOptions` takes
+    them.
+    """
+    flags = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in train.items()
+        if key in FLAGS
+    }
     settings = {
-        key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in train.items() if key not in FLAGS
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in train.items()
+        if key not in FLAGS
     }
     return flags, settings

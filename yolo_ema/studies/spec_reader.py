@@ -1,4 +1,6 @@
-"""Reads the file that says what a study is, as a whole: everything that is wrong with it is named at once."""
+"""Reads the file that says what a study is, as a whole: everything that is wrong with it is named
+at once.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,39 @@ from typing import Any
 
 import yaml
 
-from yolo_ema.engine.definition import find_definition
-from yolo_ema.engine.settings import parse_settings, training_settings
+from yolo_ema.engine.models.definition import find_definition
+from yolo_ema.engine.setup.ultralytics_settings import parse_settings, training_settings
 from yolo_ema.errors import ConfigError, ModelError, did_you_mean
 from yolo_ema.options.train import TrainOptions
 from yolo_ema.options.val import ValOptions
 from yolo_ema.studies.measures import PRIMARY, PRIMARY_NAMES
-from yolo_ema.studies.spec import FIXED, FLAGS, Arm, Budget, Evaluation, Study, content_sha256, split_settings
+from yolo_ema.studies.spec import (
+    FIXED,
+    FLAGS,
+    Arm,
+    Budget,
+    Evaluation,
+    Study,
+    content_sha256,
+    split_settings,
+)
 
 __all__ = ["read_study"]
 
-_KEYS = ("name", "question", "data", "split", "seeds", "budget", "pretrained", "train", "arms", "baseline", "evaluate", "primary")
+_KEYS = (
+    "name",
+    "question",
+    "data",
+    "split",
+    "seeds",
+    "budget",
+    "pretrained",
+    "train",
+    "arms",
+    "baseline",
+    "evaluate",
+    "primary",
+)
 _OPTIONAL = ("split", "primary", "evaluate")
 _BUDGET_KEYS = ("epochs", "seconds", "clock")
 _CLOCKS = ("process", "wall")
@@ -35,14 +59,28 @@ _WHERE = {
     "data": "data",
     "split": "split",
 }
-_STUDYS_OWN = ("project", "name", "resume", "offline", "trust", "loggers", "settings", "preset", "device", "workers", "exist_ok")
+_STUDYS_OWN = (
+    "project",
+    "name",
+    "resume",
+    "offline",
+    "trust",
+    "loggers",
+    "settings",
+    "preset",
+    "device",
+    "workers",
+    "exist_ok",
+)
 _SPLITS = ("train", "val", "test")
 _MOST_SEED = 2**32 - 1  # what numpy's generators take
 _EVALUATION_KEYS = ("imgsz", "tile", "overlap", "whole_frame", "merge", "conf", "iou", "max_det")
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's usual reader would silently take the last."""
+    """Refuses a key that is given twice, of which YAML's usual reader would silently take the
+    last.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a dictionary; see the class."""
@@ -58,11 +96,18 @@ def read_study(path: Path) -> Study:
     """Read and check a study's YAML.
 
     Raises:
-        ConfigError: the file is not there, is no YAML, or says something wrong; every problem is named.
+        ConfigError: the file is not there, is no YAML, or says something wrong; every problem is
+            named.
     """
     content = _content(path)
-    problems = [f"there is no entry {key!r}{did_you_mean(str(key), _KEYS)}" for key in content if key not in _KEYS]
-    problems += [f"{key!r} is missing" for key in _KEYS if key not in content and key not in _OPTIONAL]
+    problems = [
+        f"there is no entry {key!r}{did_you_mean(str(key), _KEYS)}"
+        for key in content
+        if key not in _KEYS
+    ]
+    problems += [
+        f"{key!r} is missing" for key in _KEYS if key not in content and key not in _OPTIONAL
+    ]
     values: dict[str, Any] = {
         "name": _text(content, "name", problems, pattern=_NAME),
         "question": _text(content, "question", problems),
@@ -73,14 +118,18 @@ def read_study(path: Path) -> Study:
         "primary": _text(content, "primary", problems, default=PRIMARY),
     }
     if values["primary"] not in PRIMARY_NAMES:
-        problems.append(f"primary is {values['primary']!r}; expected one of {', '.join(PRIMARY_NAMES)}")
+        problems.append(
+            f"primary is {values['primary']!r}; expected one of {', '.join(PRIMARY_NAMES)}"
+        )
     if values["split"] not in _SPLITS:
         problems.append(f"split is {values['split']!r}; expected one of {', '.join(_SPLITS)}")
     arms = _arms(content, path.absolute().parent, problems)
     baseline = _text(content, "baseline", problems)
     if arms and baseline and baseline not in (names := [arm.name for arm in arms]):
         problems.append(f"baseline is {baseline!r}, which is no arm{did_you_mean(baseline, names)}")
-    evaluations = _evaluations(content.get("evaluate"), content.get("train"), values["split"], problems)
+    evaluations = _evaluations(
+        content.get("evaluate"), content.get("train"), values["split"], problems
+    )
     if problems:
         raise ConfigError(f"{path}: {'; '.join(problems)}")
     return Study(path=path, arms=arms, baseline=baseline, evaluations=evaluations, **values)
@@ -97,26 +146,44 @@ def _content(path: Path) -> dict[Any, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}; expected a study's entries: {', '.join(_KEYS)}")
+        raise ConfigError(
+            f"{path} holds {type(content).__name__}; expected a study's entries: {', '.join(_KEYS)}"
+        )
     return content
 
 
 def _text(
-    content: Mapping[Any, Any], key: str, problems: list[str], *, default: str = "", pattern: re.Pattern[str] | None = None
+    content: Mapping[Any, Any],
+    key: str,
+    problems: list[str],
+    *,
+    default: str = "",
+    pattern: re.Pattern[str] | None = None,
 ) -> str:
     value = content.get(key, default)
     if key in content and (not isinstance(value, str) or not value.strip()):
-        problems.append(f"{key} is {value!r}; expected text (in quotes where YAML reads another thing)")
+        problems.append(
+            f"{key} is {value!r}; expected text (in quotes where YAML reads another thing)"
+        )
         return default
     if key in content and pattern and not pattern.fullmatch(value):
-        problems.append(f"{key} is {value!r}; expected letters, digits, . _ and -, as a file name has them")
+        problems.append(
+            f"{key} is {value!r}; expected letters, digits, . _ and -, as a file name has them"
+        )
     return " ".join(value.split())
 
 
 def _seeds(value: Any, problems: list[str]) -> tuple[int, ...]:
-    fit = isinstance(value, list) and bool(value) and all(_is_count(one, 0) and one <= _MOST_SEED for one in value)
+    fit = (
+        isinstance(value, list)
+        and bool(value)
+        and all(_is_count(one, 0) and one <= _MOST_SEED for one in value)
+    )
     if not fit or len(set(value)) < len(value):
-        problems.append(f"seeds is {value!r}; expected different whole numbers from 0 to {_MOST_SEED}, as in [0, 1, 2]")
+        problems.append(
+            f"seeds is {value!r}; expected different whole numbers from 0 to {_MOST_SEED}, as in "
+            f"[0, 1, 2]"
+        )
         return (0,)
     return tuple(value)
 
@@ -126,7 +193,11 @@ def _is_count(value: Any, least: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -math.inf < value < math.inf
+    )
 
 
 def _budget(value: Any, problems: list[str]) -> Budget:
@@ -134,13 +205,19 @@ def _budget(value: Any, problems: list[str]) -> Budget:
         example = "{epochs: 20} or, by arm, {epochs: {none: 20, ema: 18}}"
         problems.append(f"budget is {value!r}; expected either epochs or seconds, as in {example}")
         return Budget(1)
-    problems += [f"budget has {key!r}{did_you_mean(str(key), _BUDGET_KEYS)}" for key in value if key not in _BUDGET_KEYS]
+    problems += [
+        f"budget has {key!r}{did_you_mean(str(key), _BUDGET_KEYS)}"
+        for key in value
+        if key not in _BUDGET_KEYS
+    ]
     clock = value.get("clock", "process")
     if clock not in _CLOCKS:
         problems.append(f"budget's clock is {clock!r}; expected {' or '.join(_CLOCKS)}")
     if "epochs" in value:
         if not _is_count(value["epochs"], 1):
-            problems.append(f"budget's epochs is {value['epochs']!r}; expected a whole number from 1")
+            problems.append(
+                f"budget's epochs is {value['epochs']!r}; expected a whole number from 1"
+            )
         return Budget(value["epochs"])
     if not _is_number(value["seconds"]) or value["seconds"] <= 0:
         problems.append(f"budget's seconds is {value['seconds']!r}; expected a number above 0")
@@ -156,7 +233,10 @@ def _budgets(value: Any, arms: Sequence[Any], problems: list[str]) -> dict[Any, 
     if missing := [name for name in arms if name not in by_arm]:
         problems.append(f"budget's epochs lacks the arm {', '.join(map(repr, missing))}")
     unknown = [name for name in by_arm if name not in arms]
-    problems += [f"budget's epochs has {name!r}, which is no arm{did_you_mean(str(name), names)}" for name in unknown]
+    problems += [
+        f"budget's epochs has {name!r}, which is no arm{did_you_mean(str(name), names)}"
+        for name in unknown
+    ]
     found: list[str] = []
     budgets = {arm: _budget({**value, "epochs": by_arm.get(arm, 1)}, found) for arm in arms}
     problems += dict.fromkeys(found)  # what is wrong for all arms is named once
@@ -165,13 +245,20 @@ def _budgets(value: Any, arms: Sequence[Any], problems: list[str]) -> dict[Any, 
 
 def _arms(content: Mapping[Any, Any], folder: Path, problems: list[str]) -> tuple[Arm, ...]:
     base, given = content.get("train", {}), content.get("arms", {})
-    budgets = _budgets(content.get("budget", {"epochs": 1}), list(given) if isinstance(given, dict) else [], problems)
+    budgets = _budgets(
+        content.get("budget", {"epochs": 1}),
+        list(given) if isinstance(given, dict) else [],
+        problems,
+    )
     if not isinstance(base, dict):
-        problems.append(f"train is {base!r}; expected settings, as in {{model: yolo11n, imgsz: 416}}")
+        problems.append(
+            f"train is {base!r}; expected settings, as in {{model: yolo11n, imgsz: 416}}"
+        )
         return ()
     if not isinstance(given, dict) or not given:
         problems.append(
-            f"arms is {given!r}; expected names, each with what it changes, as in {{none: {{}}, ema: {{model: yolo11n-ema}}}}"
+            f"arms is {given!r}; expected names, each with what it changes, as in {{none: {{}}, "
+            f"ema: {{model: yolo11n-ema}}}}"
         )
         return ()
     found = [f"train: {problem}" for problem in _setting_problems(base)]
@@ -179,24 +266,40 @@ def _arms(content: Mapping[Any, Any], folder: Path, problems: list[str]) -> tupl
     for name, changed in given.items():
         changed = {} if changed is None else changed
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            found.append(f"the arm's name {name!r} is not text of letters, digits, . _ and - (YAML needs quotes around some words)")
+            found.append(
+                f"the arm's name {name!r} is not text of letters, digits, . _ and - (YAML needs "
+                f"quotes around some words)"
+            )
         elif not isinstance(changed, dict):
-            found.append(f"the arm {name!r} is {changed!r}; expected what it changes, as in {{model: yolo11n-ema}}, or {{}}")
+            found.append(
+                f"the arm {name!r} is {changed!r}; expected what it changes, as in {{model: "
+                f"yolo11n-ema}}, or {{}}"
+            )
         else:
             own = [f"the arm {name!r}: {problem}" for problem in _setting_problems(changed)]
             if not own and not found:
-                arms.append(_arm(name, {**base, **changed}, changed, folder, own, budget=budgets[name]))
+                arms.append(
+                    _arm(name, {**base, **changed}, changed, folder, own, budget=budgets[name])
+                )
             found += own
     problems += found
     return tuple(arm for arm in arms if arm)
 
 
 def _arm(
-    name: str, train: dict[str, Any], changed: dict[str, Any], folder: Path, problems: list[str], *, budget: Budget
+    name: str,
+    train: dict[str, Any],
+    changed: dict[str, Any],
+    folder: Path,
+    problems: list[str],
+    *,
+    budget: Budget,
 ) -> Arm | None:
     missing = [key for key in ("model", "imgsz", "batch") if key not in train]
     if missing:
-        problems.append(f"the arm {name!r}: {', '.join(missing)} is given neither there nor in train")
+        problems.append(
+            f"the arm {name!r}: {', '.join(missing)} is given neither there nor in train"
+        )
         return None
     flags, settings = split_settings(train)
     try:
@@ -258,25 +361,41 @@ def _kind(hint: Any) -> str:
 
 
 def _evaluations(value: Any, train: Any, split: str, problems: list[str]) -> tuple[Evaluation, ...]:
-    """Return every input size with every kind of tiles; without an entry the size that was trained on."""
+    """Return every input size with every kind of tiles; without an entry the size that was trained
+    on.
+    """
     value = {} if value is None else value
     if not isinstance(value, dict):
-        problems.append(f"evaluate is {value!r}; expected settings of val, as in {{imgsz: [416, 640], tile: [off, auto]}}")
+        problems.append(
+            f"evaluate is {value!r}; expected settings of val, as in {{imgsz: [416, 640], tile: "
+            f"[off, auto]}}"
+        )
         return ()
-    problems += [f"evaluate has {key!r}{did_you_mean(str(key), _EVALUATION_KEYS)}" for key in value if key not in _EVALUATION_KEYS]
+    problems += [
+        f"evaluate has {key!r}{did_you_mean(str(key), _EVALUATION_KEYS)}"
+        for key in value
+        if key not in _EVALUATION_KEYS
+    ]
     trained = train.get("imgsz", 640) if isinstance(train, dict) else 640
     sizes, tiles = _listed(value.get("imgsz", trained)), _listed(value.get("tile", "off"))
     tiles = ["off" if tile is False else tile for tile in tiles]  # what YAML makes of a bare off
-    rest = {key: one for key, one in value.items() if key in _EVALUATION_KEYS and key not in {"imgsz", "tile"}}
+    rest = {
+        key: one
+        for key, one in value.items()
+        if key in _EVALUATION_KEYS and key not in {"imgsz", "tile"}
+    }
     wrong = [size for size in sizes if not _is_count(size, 32)]
     if wrong or not sizes or not tiles or not all(isinstance(tile, str) for tile in tiles):
         problems.append(
-            f"evaluate has imgsz {sizes} and tile {tiles}; expected whole numbers from 32, and off, auto or WIDTHxHEIGHT"
+            f"evaluate has imgsz {sizes} and tile {tiles}; expected whole numbers from 32, and "
+            f"off, auto or WIDTHxHEIGHT"
         )
         return ()
     hints = typing.get_type_hints(ValOptions)
     mistyped = [
-        f"evaluate's {key} is {one!r}; expected {_kind(hints[key])}" for key, one in rest.items() if not _is_of(hints[key], one)
+        f"evaluate's {key} is {one!r}; expected {_kind(hints[key])}"
+        for key, one in rest.items()
+        if not _is_of(hints[key], one)
     ]
     if mistyped:
         problems += mistyped

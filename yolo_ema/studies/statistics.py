@@ -1,7 +1,8 @@
 """Means, spreads and paired differences of a few runs, in the standard library alone.
 
-Student's t for whole degrees of freedom has a finite sum as its distribution function (Abramowitz and Stegun, Handbook of
-Mathematical Functions, 26.7.3 and 26.7.4); its quantile is found by halving an interval.
+Student's t for whole degrees of freedom has a finite sum as its distribution function (Abramowitz
+and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4); its quantile is found by halving
+an interval.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ CONFIDENCE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """Some values in short: their number, mean, sample standard deviation (None of one value alone), least and most."""
+    """Some values in short: their number, mean, sample standard deviation (None of one value
+    alone), least and most.
+    """
 
     count: int
     mean: float
@@ -34,7 +37,8 @@ class Paired:
     Attributes:
         differences: one for each pair.
         spread: of these.
-        interval: the 95 % confidence interval of the mean difference by Student's t; None of one pair alone.
+        interval: the 95 % confidence interval of the mean difference by Student's t; None of one
+            pair alone.
     """
 
     differences: tuple[float, ...]
@@ -43,7 +47,9 @@ class Paired:
 
     @property
     def verdict(self) -> str:
-        """Return what the differences show: ``higher``, ``lower``, ``no difference shown``, or that one pair shows nothing."""
+        """Return what the differences show: ``higher``, ``lower``, ``no difference shown``, or that
+        one pair shows nothing.
+        """
         if self.interval is None:
             return "one pair alone shows nothing"
         low, high = self.interval
@@ -59,12 +65,16 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired(values: Sequence[float], baseline: Sequence[float]) -> Paired:
-    """Return the differences of values to their partners in the baseline, in the same order; at least one pair."""
+    """Return the differences of values to their partners in the baseline, in the same order; at
+    least one pair.
+    """
     differences = tuple(value - partner for value, partner in zip(values, baseline, strict=True))
     found = spread(differences)
     if found.deviation is None:
         return Paired(differences, found, None)
-    half = t_quantile((1 + CONFIDENCE) / 2, found.count - 1) * found.deviation / math.sqrt(found.count)
+    half = (
+        t_quantile((1 + CONFIDENCE) / 2, found.count - 1) * found.deviation / math.sqrt(found.count)
+    )
     return Paired(differences, found, (found.mean - half, found.mean + half))
 
 

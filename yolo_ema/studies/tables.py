@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_ema.errors import DataError
-from yolo_ema.files import write_text
+from yolo_ema.io.atomic_files import write_text
 from yolo_ema.studies.comparison import Comparison, Row, Runs, timed_runs
 from yolo_ema.studies.spec import Evaluation
 from yolo_ema.studies.statistics import Paired, Spread
@@ -24,30 +24,54 @@ def marks(name: str) -> tuple[str, str]:
 
 
 def renew_section(page: Path, name: str, text: str) -> None:
-    """Put a study's table between its marks in a page. Raises `DataError` where the page or a mark is missing."""
+    """Put a study's table between its marks in a page. Raises `DataError` where the page or a mark
+    is missing.
+    """
     begin, end = marks(name)
     content = page.read_text(encoding="utf-8") if page.is_file() else ""
-    if content.count(begin) != 1 or content.count(end) != 1 or content.index(begin) > content.index(end):
+    if (
+        content.count(begin) != 1
+        or content.count(end) != 1
+        or content.index(begin) > content.index(end)
+    ):
         raise DataError(
-            f"{page} has not one line {begin!r} and after it one line {end!r}; the table of the study goes between them"
+            f"{page} has not one line {begin!r} and after it one line {end!r}; the table of the "
+            f"study goes between them"
         )
     before, _, rest = content.partition(begin)
     write_text(page, f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def table(comparison: Comparison) -> str:
-    """Return what the records show: the table, then a sentence for each arm, then what was trained on what."""
+    """Return what the records show: the table, then a sentence for each arm, then what was trained
+    on what.
+    """
     if not comparison.records.runs:
         return f"No run of the study {comparison.study.name} has ended yet."
-    lines = [*_figures(comparison), "", *(f"- {sentence}" for sentence in _sentences(comparison)), "", _facts(comparison)]
+    lines = [
+        *_figures(comparison),
+        "",
+        *(f"- {sentence}" for sentence in _sentences(comparison)),
+        "",
+        _facts(comparison),
+    ]
     return "\n".join(lines)
 
 
 def _figures(comparison: Comparison) -> list[str]:
     study = comparison.study
     several = len(study.evaluations) > 1
-    head = ["arm", *(["looked at"] if several else []), "seeds", f"{study.primary}: mean ± deviation", "least to most"]
-    head += [f"difference to {study.baseline} [95 % interval]", *([f"to {study.evaluations[0].key} [95 %]"] if several else [])]
+    head = [
+        "arm",
+        *(["looked at"] if several else []),
+        "seeds",
+        f"{study.primary}: mean ± deviation",
+        "least to most",
+    ]
+    head += [
+        f"difference to {study.baseline} [95 % interval]",
+        *([f"to {study.evaluations[0].key} [95 %]"] if several else []),
+    ]
     head += ["AP50", "COCO AP", "COCO small", "ms an image"]
     rows = [_cells(row, several=several) for row in comparison.rows]
     words = 2 if several else 1
@@ -64,7 +88,10 @@ def _cells(row: Row, *, several: bool) -> list[str]:
     if row.spread is None:
         return cells + [_NONE] * (8 if several else 7)
     deviation = _NONE if row.spread.deviation is None else f"{row.spread.deviation:.2f}"
-    cells += [f"{row.spread.mean:.2f} ± {deviation}", f"{row.spread.least:.2f} to {row.spread.most:.2f}"]
+    cells += [
+        f"{row.spread.mean:.2f} ± {deviation}",
+        f"{row.spread.least:.2f} to {row.spread.most:.2f}",
+    ]
     cells += [_difference(row.to_baseline), *([_difference(row.to_first)] if several else [])]
     cells += [_number(row.means[name]) for name in ("official AP50", "COCO AP", "COCO AP small")]
     return [*cells, _milliseconds(row.milliseconds)]
@@ -92,11 +119,17 @@ def _difference(found: Paired | None) -> str:
 
 
 def _interval(found: Paired) -> str:
-    return "[one pair]" if found.interval is None else f"[{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+    return (
+        "[one pair]"
+        if found.interval is None
+        else f"[{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+    )
 
 
 def _sentences(comparison: Comparison) -> list[str]:
-    """Return what can be said of each arm against the baseline, at each setting that a pair was measured at."""
+    """Return what can be said of each arm against the baseline, at each setting that a pair was
+    measured at.
+    """
     study = comparison.study
     several = len(study.evaluations) > 1
     sentences = []
@@ -104,11 +137,15 @@ def _sentences(comparison: Comparison) -> list[str]:
         found = row.to_baseline
         if row.arm.name == study.baseline or (found is None and row.at != study.evaluations[0]):
             continue
-        about = f"{row.arm.name} against {study.baseline}{f' at {_setting(row.at)}' if several else ''}"
+        about = (
+            f"{row.arm.name} against {study.baseline}{f' at {_setting(row.at)}' if several else ''}"
+        )
         if found is None:
             sentences.append(f"{about}: no pair of equal seeds has ended yet.")
         elif found.interval is None:
-            sentences.append(f"{about}: {found.spread.mean:+.2f} in one pair, which shows nothing by itself.")
+            sentences.append(
+                f"{about}: {found.spread.mean:+.2f} in one pair, which shows nothing by itself."
+            )
         else:
             sentences.append(f"{about}: {_verdict(found)}")
     return sentences
@@ -116,7 +153,10 @@ def _sentences(comparison: Comparison) -> list[str]:
 
 def _verdict(found: Paired) -> str:
     each = ", ".join(f"{value:+.2f}" for value in found.differences)
-    about = f"{found.spread.mean:+.2f} ± {found.spread.deviation:.2f} over {found.spread.count} pairs ({each})"
+    about = (
+        f"{found.spread.mean:+.2f} ± {found.spread.deviation:.2f} over {found.spread.count} "
+        f"pairs ({each})"
+    )
     if found.verdict == "no difference shown":
         return f"{about}: no difference shown, the 95 % interval {_interval(found)} holds 0."
     side = "above" if found.verdict == "higher" else "below"
@@ -128,34 +168,56 @@ def _facts(comparison: Comparison) -> str:
     study, runs = comparison.study, comparison.records.runs
     timed = timed_runs(runs)
     images = next(iter(runs.values()))["data"]
-    clock, seconds = ("the wall clock", "wall_seconds") if "wall" in _clocks(runs) else ("processor time", "process_seconds")
-    hours = {arm.name: [timed[run]["training"][seconds] / 3600 for run in timed if run[0] == arm.name] for arm in study.arms}
-    epochs = {arm.name: [timed[run]["training"]["epochs"] for run in timed if run[0] == arm.name] for arm in study.arms}
+    clock, seconds = (
+        ("the wall clock", "wall_seconds")
+        if "wall" in _clocks(runs)
+        else ("processor time", "process_seconds")
+    )
+    hours = {
+        arm.name: [timed[run]["training"][seconds] / 3600 for run in timed if run[0] == arm.name]
+        for arm in study.arms
+    }
+    epochs = {
+        arm.name: [timed[run]["training"]["epochs"] for run in timed if run[0] == arm.name]
+        for arm in study.arms
+    }
     took = ", ".join(
         f"{name} {statistics.fmean(values):.2f} h ({min(epochs[name])} epochs)"
         if min(epochs[name]) == max(epochs[name])
-        else f"{name} {statistics.fmean(values):.2f} h ({min(epochs[name])} to {max(epochs[name])} epochs)"
+        else f"{name} {statistics.fmean(values):.2f} h ({min(epochs[name])} to {max(epochs[name])} "
+        f"epochs)"
         for name, values in hours.items()
         if values
     )
     return (
-        f"Percent; {len(runs)} of {len(study.arms) * len(study.seeds)} runs. Budget of a run: {study.budget_text}. "
-        f"Trained on {images['train']['images']} images, measured on the {images[study.split]['images']} of {study.split}. "
-        f"A training took on average, by {clock}: {took}. ms an image: by {clock}, on the machine of the records, with whatever "
+        f"Percent; {len(runs)} of {len(study.arms) * len(study.seeds)} runs. Budget of a run: "
+        f"{study.budget_text}. "
+        f"Trained on {images['train']['images']} images, measured on the "
+        f"{images[study.split]['images']} of {study.split}. "
+        f"A training took on average, by {clock}: {took}. ms an image: by {clock}, on the machine "
+        f"of the records, with whatever "
         f"else was running there.{_untimed(runs, timed)}{_unlike(runs)}"
     )
 
 
 def _clocks(runs: Runs) -> set[str]:
-    return {one["ms_per_image"]["clock"] for record in runs.values() for one in record["evaluations"].values()}
+    return {
+        one["ms_per_image"]["clock"]
+        for record in runs.values()
+        for one in record["evaluations"].values()
+    }
 
 
 def _unlike(runs: Runs) -> str:
-    """Say by which commits the runs were trained and measured, and that versions or hardware differ, where they do."""
+    """Say by which commits the runs were trained and measured, and that versions or hardware
+    differ, where they do.
+    """
     trained: dict[str, dict[str, None]] = {}
     for (arm, _), record in runs.items():
         trained.setdefault(str(record["commit"])[:7], {})[arm] = None
-    measured = {str(one["commit"])[:7] for record in runs.values() for one in record["evaluations"].values()}
+    measured = {
+        str(one["commit"])[:7] for record in runs.values() for one in record["evaluations"].values()
+    }
     said = ""
     if len(trained) > 1:
         by = "; ".join(f"{commit} ({', '.join(arms)})" for commit, arms in trained.items())
@@ -174,4 +236,7 @@ def _untimed(runs: Runs, timed: Runs) -> str:
         return ""
     hardware = next(iter(timed.values()))["hardware"]
     most = ", ".join([hardware["processor"], *(one["name"] for one in hardware.get("gpus", ()))])
-    return f" Times are those on {most}; of the runs on other hardware ({'; '.join(others)}) they are left out."
+    return (
+        f" Times are those on {most}; of the runs on other hardware ({'; '.join(others)}) they "
+        f"are left out."
+    )

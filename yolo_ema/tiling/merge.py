@@ -1,9 +1,10 @@
 """From the boxes of overlapping views of one image, tiles and the whole frame, to one set of boxes.
 
-A view's own boxes have been through NMS, so only boxes of different views are held against each other. First come the boxes that a
-tile's border cuts: one is dropped where a box of another view covers it; of the others, those that are parts of one object are
-joined. Then NMS between views. All of it follows total orders, by score and by coordinates, so that neither the order of the views
-nor that of their boxes changes anything in what comes out.
+A view's own boxes have been through NMS, so only boxes of different views are held against each
+other. First come the boxes that a tile's border cuts: one is dropped where a box of another view
+covers it; of the others, those that are parts of one object are joined. Then NMS between views. All
+of it follows total orders, by score and by coordinates, so that neither the order of the views nor
+that of their boxes changes anything in what comes out.
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ class _Boxes:
 
     def take(self, chosen: np.ndarray | slice) -> _Boxes:
         """Return the chosen boxes: a mask, indices or a slice."""
-        return _Boxes(*(getattr(self, name)[chosen] for name in ("xyxy", "scores", "classes", "groups", "views", "cut")))
+        return _Boxes(
+            *(
+                getattr(self, name)[chosen]
+                for name in ("xyxy", "scores", "classes", "groups", "views", "cut")
+            )
+        )
 
     def ordered(self) -> _Boxes:
         """Return them by falling score, ties by class, coordinates and view."""
@@ -77,11 +83,13 @@ def merge_views(
     """Merge the boxes that were found in several views of one image.
 
     Args:
-        found: for each view (N, 6) x1, y1, x2, y2 in pixels of the image, score, class id; any order.
+        found: for each view (N, 6) x1, y1, x2, y2 in pixels of the image, score, class id; any
+            order.
         views_xyxy: (V, 4) which part of the image each view shows, pixels.
         image_wh: the image's width and height in pixels; its own border cuts nothing.
-        method: ``nms``: of two boxes of one class that overlap, the one of higher score stays. ``agnostic-nms``: of any class.
-            ``ios-nms``: overlap is the intersection's share of the smaller box, in place of IoU. ``weighted-nms``: a box that
+        method: ``nms``: of two boxes of one class that overlap, the one of higher score stays.
+            ``agnostic-nms``: of any class. ``ios-nms``: overlap is the intersection's share of the
+                smaller box, in place of IoU. ``weighted-nms``: a box that
             stays becomes the mean, weighted by score, of itself and those that it drops.
         threshold: overlap above which the weaker of two boxes of different views is dropped, 0…1.
         margin_px: how close to a tile's border a box is cut by it, pixels.
@@ -94,9 +102,14 @@ def merge_views(
         ConfigError: an unknown method.
     """
     if method not in MERGES:
-        raise ConfigError(f"there is no way to merge named {method!r}{did_you_mean(method, MERGES)}; there are {', '.join(MERGES)}")
+        raise ConfigError(
+            f"there is no way to merge named {method!r}{did_you_mean(method, MERGES)}; there are "
+            f"{', '.join(MERGES)}"
+        )
     views = np.asarray(views_xyxy, dtype=np.float64).reshape(-1, 4)
-    places = np.lexsort(views.T[::-1])  # views are numbered by where they lie, whatever their order in the list
+    places = np.lexsort(
+        views.T[::-1]
+    )  # views are numbered by where they lie, whatever their order in the list
     views = views[places]
     boxes = _gathered([found[place] for place in places], views, image_wh, margin_px)
     if method == "agnostic-nms":
@@ -105,17 +118,25 @@ def merge_views(
     return np.column_stack((merged.xyxy, merged.scores, merged.classes)).astype(np.float32)
 
 
-def _gathered(found: Sequence[np.ndarray], views: np.ndarray, image_wh: tuple[int, int], margin_px: float) -> _Boxes:
-    """Return the boxes of all views in total order; cut is what lies on a border of its view that is not the image's."""
+def _gathered(
+    found: Sequence[np.ndarray], views: np.ndarray, image_wh: tuple[int, int], margin_px: float
+) -> _Boxes:
+    """Return the boxes of all views in total order; cut is what lies on a border of its view that
+    is not the image's.
+    """
     rows = np.concatenate([np.empty((0, 6)), *found]).astype(np.float64)
     view = np.repeat(np.arange(len(found)), [len(one) for one in found])
     borders = np.column_stack((views[:, :2] > 0, views[:, 2:] < np.asarray(image_wh)))
     near = np.abs(rows[:, :4] - views[view]) <= margin_px
-    return _Boxes(rows[:, :4], rows[:, 4], rows[:, 5], rows[:, 5], view, (near & borders[view]).any(axis=1)).ordered()
+    return _Boxes(
+        rows[:, :4], rows[:, 4], rows[:, 5], rows[:, 5], view, (near & borders[view]).any(axis=1)
+    ).ordered()
 
 
 def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
-    """Drop the cut boxes that a whole one covers; of the others, join those that agree in what both views show."""
+    """Drop the cut boxes that a whole one covers; of the others, join those that agree in what both
+    views show.
+    """
     if not boxes.cut.any():
         return boxes
     first, second, shared = _overlaps(boxes)
@@ -126,20 +147,29 @@ def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
     parts = kept[first] & kept[second] & cut[first] & cut[second]
     first, second = first[parts], second[parts]
     one, other = views[boxes.views[first]], views[boxes.views[second]]
-    window = np.column_stack((np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])))
-    agree = _iou(_clipped(boxes.xyxy[first], window), _clipped(boxes.xyxy[second], window)) >= JOINED_IOU
+    window = np.column_stack(
+        (np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:]))
+    )
+    agree = (
+        _iou(_clipped(boxes.xyxy[first], window), _clipped(boxes.xyxy[second], window))
+        >= JOINED_IOU
+    )
     return _joined(boxes, kept, first[agree], second[agree])
 
 
 def _joined(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> _Boxes:
-    """Return the kept boxes; of those that hang together by pairs, the one of the highest score, grown around all of them."""
+    """Return the kept boxes; of those that hang together by pairs, the one of the highest score,
+    grown around all of them.
+    """
     if not len(first):
         return boxes.take(kept)
     leaders = _leaders(len(boxes), first, second)
     xyxy, views = boxes.xyxy.copy(), boxes.views.copy()
     for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
         outermost.at(xyxy[:, side], leaders, boxes.xyxy[:, side])
-    views[leaders[first]] = boxes.views.max(initial=0) + 1 + leaders[first]  # what is joined belongs to no single view
+    views[leaders[first]] = (
+        boxes.views.max(initial=0) + 1 + leaders[first]
+    )  # what is joined belongs to no single view
     kept = kept & (leaders == np.arange(len(boxes)))
     return dataclasses.replace(boxes, xyxy=xyxy, views=views).take(kept).ordered()
 
@@ -151,7 +181,11 @@ def _merged(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
     kept = _uncovered(boxes, areas, first, second, shared)
     left = kept[first] & kept[second]
     first, second, shared = first[left], second[left], shared[left]
-    whole = np.minimum(areas[first], areas[second]) if method == "ios-nms" else areas[first] + areas[second] - shared
+    whole = (
+        np.minimum(areas[first], areas[second])
+        if method == "ios-nms"
+        else areas[first] + areas[second] - shared
+    )
     alike = shared > threshold * whole
     first, second = first[alike], second[alike]
     kept &= _first_come(len(boxes), first, second)
@@ -160,8 +194,12 @@ def _merged(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
     return dataclasses.replace(boxes, xyxy=_means(boxes, kept, first, second)).take(kept).ordered()
 
 
-def _uncovered(boxes: _Boxes, areas: np.ndarray, first: np.ndarray, second: np.ndarray, shared: np.ndarray) -> np.ndarray:
-    """Return which boxes stay when cut ones go that a whole one, or a larger cut one that stays, covers."""
+def _uncovered(
+    boxes: _Boxes, areas: np.ndarray, first: np.ndarray, second: np.ndarray, shared: np.ndarray
+) -> np.ndarray:
+    """Return which boxes stay when cut ones go that a whole one, or a larger cut one that stays,
+    covers.
+    """
     rank = np.empty(len(boxes), dtype=np.int64)  # no two boxes share one
     rank[np.lexsort((np.arange(len(boxes)), -areas, boxes.cut))] = np.arange(len(boxes))
     swap = rank[first] > rank[second]
@@ -171,27 +209,35 @@ def _uncovered(boxes: _Boxes, areas: np.ndarray, first: np.ndarray, second: np.n
 
 
 def _means(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (N, 4) for each box that stays the mean with those that it is the best to drop, weighted by score."""
+    """Return (N, 4) for each box that stays the mean with those that it is the best to drop,
+    weighted by score.
+    """
     owners = np.arange(len(boxes))
     drops = kept[first]  # nobody who stays is second to one who does
     np.minimum.at(owners, second[drops], first[drops])
     weights = np.maximum(boxes.scores, np.finfo(np.float32).tiny)
-    sums = np.column_stack([np.bincount(owners, weights * column, minlength=len(boxes)) for column in boxes.xyxy.T])
+    sums = np.column_stack(
+        [np.bincount(owners, weights * column, minlength=len(boxes)) for column in boxes.xyxy.T]
+    )
     total = np.bincount(owners, weights, minlength=len(boxes))
     return sums / np.where(kept, total, 1)[:, None]
 
 
 def _overlaps(boxes: _Boxes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return all pairs of boxes of one group and different views that overlap, and the areas that they share.
+    """Return all pairs of boxes of one group and different views that overlap, and the areas that
+    they share.
 
-    The image is laid out in bands, one beside the other, group by group. Sorted from left to right there, a box can only overlap
-    those that begin before it ends. A pair that shares several bands counts in the first of them.
+    The image is laid out in bands, one beside the other, group by group. Sorted from left to right
+    there, a box can only overlap those that begin before it ends. A pair that shares several bands
+    counts in the first of them.
     """
     if len(boxes) < 2:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     x1, y1, x2, y2 = boxes.xyxy.T
     top = y1.min()
-    height = max(_BAND_OF_HEIGHTS * float(np.median(y2 - y1)), float(y2.max() - top) / _MOST_BANDS, 1.0)
+    height = max(
+        _BAND_OF_HEIGHTS * float(np.median(y2 - y1)), float(y2.max() - top) / _MOST_BANDS, 1.0
+    )
     low, high = ((y - top) // height for y in (y1, y2))
     spans = np.maximum(high - low, 0).astype(np.int64) + 1
     box = np.repeat(np.arange(len(boxes)), spans)
@@ -228,11 +274,15 @@ def _blocks(counts: np.ndarray) -> Iterator[tuple[int, int]]:
 def _pairs_of(
     columns: Sequence[np.ndarray], band: np.ndarray, counts: np.ndarray, start: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the overlapping pairs of entries ``start`` to ``stop`` with those that follow them, and the areas they share."""
+    """Return the overlapping pairs of entries ``start`` to ``stop`` with those that follow them,
+    and the areas they share.
+    """
     x1, y1, x2, y2, views, low = columns
     first = np.repeat(np.arange(start, stop), counts[start:stop])
     second = first + 1 + _counted(counts[start:stop])
-    meet = np.minimum(y2[first], y2[second]) > np.maximum(y1[first], y1[second])  # the test that most pairs fail comes first
+    meet = np.minimum(y2[first], y2[second]) > np.maximum(
+        y1[first], y1[second]
+    )  # the test that most pairs fail comes first
     first, second = first[meet], second[meet]
     meet = (views[first] != views[second]) & (np.maximum(low[first], low[second]) == band[first])
     first, second = first[meet], second[meet]
@@ -243,10 +293,12 @@ def _pairs_of(
 
 
 def _first_come(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return which boxes stay when each, in order, is dropped where one that stays is paired with it as ``first``.
+    """Return which boxes stay when each, in order, is dropped where one that stays is paired with
+    it as ``first``.
 
-    The same as going through the boxes one by one, but in rounds: whoever nobody undecided stands before stays, and drops those
-    that it stands before. ``first`` stands before ``second`` in some total order.
+    The same as going through the boxes one by one, but in rounds: whoever nobody undecided stands
+    before stays, and drops those that it stands before. ``first`` stands before ``second`` in some
+    total order.
     """
     kept, decided = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
     while len(first):
@@ -261,7 +313,9 @@ def _first_come(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray
 
 
 def _leaders(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return for each box the first one, by number, of those that hang together with it by pairs."""
+    """Return for each box the first one, by number, of those that hang together with it by
+    pairs.
+    """
     leaders = np.arange(count)
     while True:
         least = np.minimum(leaders[first], leaders[second])
@@ -277,11 +331,17 @@ def _areas(xyxy: np.ndarray) -> np.ndarray:
 
 
 def _clipped(xyxy: np.ndarray, window: np.ndarray) -> np.ndarray:
-    return np.column_stack((np.maximum(xyxy[:, :2], window[:, :2]), np.minimum(xyxy[:, 2:], window[:, 2:])))
+    return np.column_stack(
+        (np.maximum(xyxy[:, :2], window[:, :2]), np.minimum(xyxy[:, 2:], window[:, 2:]))
+    )
 
 
 def _iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the IoU of boxes in pairs; 0 where neither has an area."""
-    shared = _areas(np.column_stack((np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:]))))
+    shared = _areas(
+        np.column_stack(
+            (np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:]))
+        )
+    )
     whole = _areas(one) + _areas(other) - shared
     return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)

@@ -21,11 +21,13 @@ SMALL_PX = 32.0
 
 @dataclass(frozen=True)
 class ObjectSizes:
-    """How large the objects were that a network was trained on: square roots of box areas, in pixels.
+    """How large the objects were that a network was trained on: square roots of box areas, in
+    pixels.
 
     Attributes:
         source_median: the median in the pixels of the images.
-        input_tenth: the size below which a tenth of them lay in the network's input, before augmentation.
+        input_tenth: the size below which a tenth of them lay in the network's input, before
+            augmentation.
     """
 
     source_median: float
@@ -37,7 +39,8 @@ class TilePlan:
     """How an image is looked at.
 
     Attributes:
-        tiles_xyxy: (T, 4) int64 x1 y1 x2 y2 in pixels, half open; none where the frame is only looked at as a whole.
+        tiles_xyxy: (T, 4) int64 x1 y1 x2 y2 in pixels, half open; none where the frame is only
+            looked at as a whole.
         whole_frame: the frame is looked at as a whole, alone or besides the tiles.
         overlap_px: least overlap of neighbouring tiles in pixels, x and y.
         reason: what was chosen and why, a sentence for the user.
@@ -61,9 +64,10 @@ def plan_tiles(
 ) -> TilePlan:
     """Decide how an image is looked at.
 
-    ``auto`` takes the whole frame where it is hardly shrunk, or where objects like those that the network was trained on stay large
-    enough when it is: no smaller than the smallest tenth of those, and not small in COCO's sense. Otherwise tiles as large as the
-    network's input, so that each pixel of the image is a pixel of the input.
+    ``auto`` takes the whole frame where it is hardly shrunk, or where objects like those that the
+    network was trained on stay large enough when it is: no smaller than the smallest tenth of
+    those, and not small in COCO's sense. Otherwise tiles as large as the network's input, so that
+    each pixel of the image is a pixel of the input.
 
     Args:
         image_wh: the image's width and height in pixels.
@@ -71,15 +75,17 @@ def plan_tiles(
         tile: ``auto``, ``off``, or a tile's width and height in pixels.
         overlap: least overlap of neighbours as a share of the tile, 0 to 0.9.
         whole_frame: look at the whole frame besides the tiles; None for yes.
-        stride: of a network that takes inputs of any multiple of it: ``auto`` then makes tiles no larger than their number needs.
-            None where the input is always as large.
+        stride: of a network that takes inputs of any multiple of it: ``auto`` then makes tiles no
+            larger than their number needs. None where the input is always as large.
         objects: the sizes of the objects that the network was trained on, where they are known.
 
     Raises:
         ConfigError: ``tile`` or ``overlap`` makes no sense.
     """
     if not 0 <= overlap <= 0.9:
-        raise ConfigError(f"the overlap of tiles is {overlap}; expected a share of the tile, 0 to 0.9")
+        raise ConfigError(
+            f"the overlap of tiles is {overlap}; expected a share of the tile, 0 to 0.9"
+        )
     input_wh = (input_hw[1], input_hw[0])
     if tile == "off":
         return _whole("tiles are off")
@@ -89,18 +95,24 @@ def plan_tiles(
             return _whole(why_whole)
         tile_wh = input_wh
     elif isinstance(tile, str) or len(tile) != 2 or min(tile) < 1:
-        raise ConfigError(f"the tile is {tile!r}; expected auto, off, or width and height in pixels")
+        raise ConfigError(
+            f"the tile is {tile!r}; expected auto, off, or width and height in pixels"
+        )
     else:
         tile_wh, why_tiles = tile, "as asked for"
     if image_wh[0] <= tile_wh[0] and image_wh[1] <= tile_wh[1]:
-        return _whole(f"its {image_wh[0]}x{image_wh[1]} pixels fit into one tile of {tile_wh[0]}x{tile_wh[1]}")
+        return _whole(
+            f"its {image_wh[0]}x{image_wh[1]} pixels fit into one tile of {tile_wh[0]}x{tile_wh[1]}"
+        )
     overlap_px = (int(tile_wh[0] * overlap), int(tile_wh[1] * overlap))
     if tile == "auto" and stride:
         tile_wh = _trimmed(image_wh, tile_wh, overlap_px, stride)
     tiles = tile_grid(image_wh, tile_wh, overlap_px)
     with_whole = whole_frame is not False
     width, height = (tiles[0, 2:] - tiles[0, :2]).tolist()
-    what = f"{len(tiles)} tiles of {width}x{height} pixels" + (" and the whole frame" if with_whole else "")
+    what = f"{len(tiles)} tiles of {width}x{height} pixels" + (
+        " and the whole frame" if with_whole else ""
+    )
     return TilePlan(tiles, with_whole, overlap_px, f"{what}: {why_tiles}")
 
 
@@ -108,7 +120,9 @@ def _whole(why: str) -> TilePlan:
     return TilePlan(np.empty((0, 4), dtype=np.int64), True, (0, 0), f"the whole frame: {why}")
 
 
-def _judge(image_wh: tuple[int, int], input_wh: tuple[int, int], objects: ObjectSizes | None) -> tuple[str, str]:
+def _judge(
+    image_wh: tuple[int, int], input_wh: tuple[int, int], objects: ObjectSizes | None
+) -> tuple[str, str]:
     """Return why ``auto`` takes the whole frame, or an empty text, and why it takes tiles."""
     shrinking = max(image / side for image, side in zip(image_wh, input_wh, strict=True))
     frame = f"{image_wh[0]}x{image_wh[1]} pixels"
@@ -121,13 +135,18 @@ def _judge(image_wh: tuple[int, int], input_wh: tuple[int, int], objects: Object
     if objects is None:
         return "", shrunk
     shown = objects.source_median / shrinking
-    known = f"objects like those it was trained on, {objects.source_median:.0f} pixels in the median, to {shown:.0f} pixels"
+    known = (
+        f"objects like those it was trained on, {objects.source_median:.0f} pixels in the "
+        f"median, to {shown:.0f} pixels"
+    )
     if shown >= max(SMALL_PX, objects.input_tenth):
         return f"{shrunk}, {known}, which is large enough", ""
     return "", f"{shrunk}, {known}"
 
 
-def _trimmed(image_wh: tuple[int, int], tile_wh: tuple[int, int], overlap_px: tuple[int, int], stride: int) -> tuple[int, int]:
+def _trimmed(
+    image_wh: tuple[int, int], tile_wh: tuple[int, int], overlap_px: tuple[int, int], stride: int
+) -> tuple[int, int]:
     """Return the tile with one side no longer than needed to cover the image with as many tiles.
 
     Only one side: a tile shorter than the input in both would be scaled up to it.
@@ -144,7 +163,9 @@ def _trimmed(image_wh: tuple[int, int], tile_wh: tuple[int, int], overlap_px: tu
 
 
 def _needed(image: int, tile: int, overlap: int, stride: int) -> int:
-    """Return the least multiple of the stride, up to the tile, that covers a side with as many tiles and as much overlap."""
+    """Return the least multiple of the stride, up to the tile, that covers a side with as many
+    tiles and as much overlap.
+    """
     if image <= tile:
         return tile
     count = math.ceil((image - overlap) / (tile - overlap))

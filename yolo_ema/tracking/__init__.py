@@ -1,1 +1,3 @@
-"""What follows from identities: camera motion, trails, counts by line and zone. numpy in, numpy out."""
+"""What follows from identities: camera motion, trails, counts by line and zone. numpy in, numpy
+out.
+"""

@@ -1,8 +1,9 @@
 """Counts of tracked objects: of each class, over lines, and in zones.
 
-An object is one point, its box's centre or the middle of its lower border. A detected box jitters, so that an object which waits on
-a line would cross it in every frame: a side counts as reached only when the point is a quarter of the box's shorter side, and at
-least 2 pixels, beyond the border. An object is counted as the class that it had most often.
+An object is one point, its box's centre or the middle of its lower border. A detected box jitters,
+so that an object which waits on a line would cross it in every frame: a side counts as reached only
+when the point is a quarter of the box's shorter side, and at least 2 pixels, beyond the border. An
+object is counted as the class that it had most often.
 """
 
 from __future__ import annotations
@@ -54,9 +55,13 @@ class _LineState:
     counts: dict[str, Tally[int]] = field(default_factory=lambda: {"in": Tally(), "out": Tally()})
     sides: dict[int, int] = field(default_factory=dict)
     through: dict[int, bool] = field(default_factory=dict)
-    """Whether an identity's point last changed sides between the line's ends, and not beyond them."""
+    """Whether an identity's point last changed sides between the line's ends, and not beyond
+    them.
+    """
 
-    def take(self, track_id: int, before: Array | None, point: Array, margin: float, class_id: int) -> None:
+    def take(
+        self, track_id: int, before: Array | None, point: Array, margin: float, class_id: int
+    ) -> None:
         """Take an object's way from ``before`` to ``point``."""
         along = self.ends[1] - self.ends[0]
         length = float(np.hypot(*along))
@@ -75,7 +80,9 @@ class _LineState:
         self.sides[track_id] = side
 
     def _distance(self, point: Array, along: Array, length: float) -> float:
-        """Return how far a point lies to the right of the line, as the picture shows it; below 0 to the left."""
+        """Return how far a point lies to the right of the line, as the picture shows it; below 0 to
+        the left.
+        """
         away = point - self.ends[0]
         return float(along[0] * away[1] - along[1] * away[0]) / length
 
@@ -85,13 +92,17 @@ class _ZoneState:
     """A zone's counts by class, and which identities are inside."""
 
     border: Array
-    counts: dict[str, Tally[int]] = field(default_factory=lambda: {"entered": Tally(), "left": Tally(), "visitors": Tally()})
+    counts: dict[str, Tally[int]] = field(
+        default_factory=lambda: {"entered": Tally(), "left": Tally(), "visitors": Tally()}
+    )
     inside: dict[int, bool] = field(default_factory=dict)
     visited: set[int] = field(default_factory=set)
 
     def take(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
         """Take where an object is."""
-        depth = cv2.pointPolygonTest(self.border.astype(np.float32), (float(point[0]), float(point[1])), measureDist=True)
+        depth = cv2.pointPolygonTest(
+            self.border.astype(np.float32), (float(point[0]), float(point[1])), measureDist=True
+        )
         if abs(depth) <= margin:
             return
         inside = depth > 0
@@ -129,16 +140,24 @@ class Counter:
             zones: where entries, exits and visitors are counted.
             image_wh: size of the source's pictures, pixels.
             names: the classes' names by id.
-            anchor: the point of a box that counts: its ``centre``, or the middle of its lower border, ``bottom``.
+            anchor: the point of a box that counts: its ``centre``, or the middle of its lower
+                border, ``bottom``.
 
         Raises:
             ConfigError: a line or zone outside the picture, two of one name, or another anchor.
         """
         if anchor not in {"centre", "bottom"}:
             raise ConfigError(f"anchor is {anchor!r}; expected 'centre' or 'bottom'")
-        twice = [name for name, count in Tally(shape.name for shape in (*lines, *zones)).items() if count > 1]
+        twice = [
+            name
+            for name, count in Tally(shape.name for shape in (*lines, *zones)).items()
+            if count > 1
+        ]
         if twice:
-            raise ConfigError(f"several lines or zones are called {', '.join(map(repr, twice))}; give each a name of its own")
+            raise ConfigError(
+                f"several lines or zones are called {', '.join(map(repr, twice))}; give each a "
+                f"name of its own"
+            )
         self.anchor, self.names = anchor, names
         self._lines = {line.name: _LineState(line.points_in(image_wh)) for line in lines}
         self._zones = {zone.name: _ZoneState(zone.points_in(image_wh)) for zone in zones}
@@ -148,7 +167,11 @@ class Counter:
         self._now: list[int] = []
 
     def update(
-        self, boxes_xyxy: np.ndarray, class_ids: np.ndarray, track_ids: np.ndarray, homography: np.ndarray | None = None
+        self,
+        boxes_xyxy: np.ndarray,
+        class_ids: np.ndarray,
+        track_ids: np.ndarray,
+        homography: np.ndarray | None = None,
     ) -> None:
         """Take a frame's objects; those without an identity do not count.
 
@@ -156,8 +179,9 @@ class Counter:
             boxes_xyxy: (N, 4) pixels.
             class_ids: (N,).
             track_ids: (N,), −1 where there is no identity.
-            homography: (3, 3) from the last frame's pixels to this one's, where lines and zones are to stay on the ground while the
-                camera moves; without it they stay where they are in the picture.
+            homography: (3, 3) from the last frame's pixels to this one's, where lines and zones are
+                to stay on the ground while the camera moves; without it they stay where they are in
+                the picture.
         """
         self._updates += 1
         if homography is not None:
@@ -166,7 +190,9 @@ class Counter:
         points = (boxes[:, :2] + boxes[:, 2:]) / 2
         if self.anchor == "bottom":
             points[:, 1] = boxes[:, 3]
-        margins = np.maximum(_MARGIN * (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf), _LEAST_MARGIN_PX)
+        margins = np.maximum(
+            _MARGIN * (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf), _LEAST_MARGIN_PX
+        )
         self._now = []
         for row in np.flatnonzero(np.asarray(track_ids) >= 0).tolist():
             self._take(int(track_ids[row]), points[row], float(margins[row]), int(class_ids[row]))
@@ -174,26 +200,46 @@ class Counter:
             self._forget()
 
     def as_json(self) -> dict[str, Any]:
-        """Return all counts as plain values: identities by class, crossings of each line, and what each zone saw and holds."""
+        """Return all counts as plain values: identities by class, crossings of each line, and what
+        each zone saw and holds.
+        """
         total = self._gone + Tally(seen.class_id for seen in self._seen.values())
         return {
             "objects": self._named(total),
-            "lines": {name: {way: self._named(count) for way, count in line.counts.items()} for name, line in self._lines.items()},
+            "lines": {
+                name: {way: self._named(count) for way, count in line.counts.items()}
+                for name, line in self._lines.items()
+            },
             "zones": {
-                name: {"now": self._named(self._within(zone))} | {what: self._named(count) for what, count in zone.counts.items()}
+                name: {"now": self._named(self._within(zone))}
+                | {what: self._named(count) for what, count in zone.counts.items()}
                 for name, zone in self._zones.items()
             },
         }
 
     @property
     def overlays(self) -> list[tuple[str, Array, str]]:
-        """Lines and zones to draw: ``line`` or ``zone``, points (P, 2) in pixels of this frame, and a label with counts."""
+        """Lines and zones to draw: ``line`` or ``zone``, points (P, 2) in pixels of this frame, and
+        a label with counts.
+        """
         lines = [
-            ("line", line.ends, f"{name}: {line.counts['in'].total()} in, {line.counts['out'].total()} out")
+            (
+                "line",
+                line.ends,
+                f"{name}: {line.counts['in'].total()} in, {line.counts['out'].total()} out",
+            )
             for name, line in self._lines.items()
         ]
         zones = [
-            ("zone", zone.border, f"{name}: {self._within(zone).total()} now, {zone.counts['visitors'].total()} in all")
+            (
+                "zone",
+                zone.border,
+                (
+                    f"{name}: {self._within(zone).total()} now, {zone.counts['visitors'].total()} "
+                    f"in "
+                    f"all"
+                ),
+            )
             for name, zone in self._zones.items()
         ]
         return [*lines, *zones]
@@ -209,7 +255,9 @@ class Counter:
         self._now.append(track_id)
 
     def _within(self, zone: _ZoneState) -> Tally[int]:
-        return Tally(self._seen[track_id].class_id for track_id in self._now if zone.inside.get(track_id))
+        return Tally(
+            self._seen[track_id].class_id for track_id in self._now if zone.inside.get(track_id)
+        )
 
     def _named(self, count: Tally[int]) -> dict[str, int]:
         """Return counts by name, the most frequent first."""
@@ -228,7 +276,9 @@ class Counter:
 
     def _forget(self) -> None:
         """Keep the count but not the way of what has long been gone."""
-        for track_id in [one for one, seen in self._seen.items() if self._updates - seen.update >= _FORGET_AFTER]:
+        for track_id in [
+            one for one, seen in self._seen.items() if self._updates - seen.update >= _FORGET_AFTER
+        ]:
             self._gone[self._seen.pop(track_id).class_id] += 1
             for line in self._lines.values():
                 line.sides.pop(track_id, None)

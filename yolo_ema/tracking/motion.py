@@ -1,8 +1,10 @@
-"""How the picture moved between two frames: a homography of the ground, from points outside the detected objects.
+"""How the picture moved between two frames: a homography of the ground, from points outside the
+detected objects.
 
-Seen from a drone the ground is close to a plane, and two pictures of a plane differ by a homography, whatever the camera did
-between them. Corners of the last frame are followed by sparse optical flow (Lucas and Kanade, 1981) on a reduced grey picture, and
-the homography that most of them agree on is kept (MAGSAC++, Barath et al., 2020).
+Seen from a drone the ground is close to a plane, and two pictures of a plane differ by a
+homography, whatever the camera did between them. Corners of the last frame are followed by sparse
+optical flow (Lucas and Kanade, 1981) on a reduced grey picture, and the homography that most of
+them agree on is kept (MAGSAC++, Barath et al., 2020).
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ __all__ = ["CameraMotion", "warp_points"]
 Array = NDArray[np.float64]
 
 LONGER_SIDE_PX = 640
-"""Motion is estimated on a picture reduced to this: more costs time and gains nothing that matching could use."""
+"""Motion is estimated on a picture reduced to this: more costs time and gains nothing that matching
+could use.
+"""
 
 _MOST_CORNERS = 200
 _LEAST_AGREEING = 12
 _LEAST_SHARE = 0.3
 _TOLERANCE_PX = 1.0
 _MARGIN = 0.15
-"""Share by which boxes are widened before they are masked out: moving objects reach over their boxes, and so do their shadows."""
+"""Share by which boxes are widened before they are masked out: moving objects reach over their
+boxes, and so do their shadows.
+"""
 
 
 def warp_points(points: Array, homography: Array) -> Array:
@@ -60,17 +66,25 @@ class CameraMotion:
             boxes_xyxy: (N, 4) detected objects, pixels: no point of theirs is used.
 
         Returns:
-            (3, 3) homography from pixels of the last frame to pixels of this one; the identity for the first frame, for one of
-            another size, and where too few points agree.
+            (3, 3) homography from pixels of the last frame to pixels of this one; the identity for
+            the first frame, for one of another size, and where too few points agree.
         """
         grey, scale_xy = self._reduced(image_bgr)
         homography = np.eye(3)
         if self._grey is not None and self._corners is not None and self._grey.shape == grey.shape:
             homography = _between(self._grey, grey, self._corners)
         self._grey, self._scale_xy = grey, scale_xy
-        self._corners = cv2.goodFeaturesToTrack(grey, _MOST_CORNERS, 0.01, 8, mask=_background(grey, boxes_xyxy, scale_xy))
+        self._corners = cv2.goodFeaturesToTrack(
+            grey, _MOST_CORNERS, 0.01, 8, mask=_background(grey, boxes_xyxy, scale_xy)
+        )
         # Reduced pixels to full ones: the centre of the first pixel is at 0.5, not 0.
-        widen = np.array([[1 / scale_xy[0], 0, 0.5 / scale_xy[0] - 0.5], [0, 1 / scale_xy[1], 0.5 / scale_xy[1] - 0.5], [0, 0, 1]])
+        widen = np.array(
+            [
+                [1 / scale_xy[0], 0, 0.5 / scale_xy[0] - 0.5],
+                [0, 1 / scale_xy[1], 0.5 / scale_xy[1] - 0.5],
+                [0, 0, 1],
+            ]
+        )
         full = widen @ homography @ np.linalg.inv(widen)
         result: Array = full / full[2, 2]
         return result
@@ -81,7 +95,8 @@ class CameraMotion:
         if factor == 1:
             return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), np.ones(2)
         size = max(1, round(width * factor)), max(1, round(height * factor))
-        # Averaging would take six times as long and change nothing that matters: corners are strong.
+        # Averaging would take six times as long and change nothing that matters: corners are
+        # strong.
         small = cv2.resize(image_bgr, size, interpolation=cv2.INTER_LINEAR)
         return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.array(size) / (width, height)
 
@@ -98,20 +113,30 @@ def _background(grey: np.ndarray, boxes_xyxy: np.ndarray, scale_xy: Array) -> np
 
 
 def _between(before: np.ndarray, after: np.ndarray, corners: np.ndarray) -> Array:
-    """Return the homography from ``before`` to ``after``, or the identity where too few points agree on one."""
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, winSize=(11, 11), maxLevel=4)
+    """Return the homography from ``before`` to ``after``, or the identity where too few points
+    agree on one.
+    """
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(
+        before, after, corners, None, winSize=(11, 11), maxLevel=4
+    )
     kept = found.ravel() == 1
     if kept.sum() < _LEAST_AGREEING:
         return np.eye(3)
     start, end = corners[kept].reshape(-1, 2), moved[kept].reshape(-1, 2)
     homography, agreeing = cv2.findHomography(start, end, cv2.USAC_MAGSAC, _TOLERANCE_PX)
-    if homography is None or agreeing.sum() < max(_LEAST_AGREEING, _LEAST_SHARE * kept.sum()) or not _plausible(homography):
+    if (
+        homography is None
+        or agreeing.sum() < max(_LEAST_AGREEING, _LEAST_SHARE * kept.sum())
+        or not _plausible(homography)
+    ):
         return np.eye(3)
     result: Array = homography
     return result
 
 
 def _plausible(homography: Array) -> bool:
-    """Say whether a homography is one that a camera in flight may cause between two frames: no mirror, no sudden zoom."""
+    """Say whether a homography is one that a camera in flight may cause between two frames: no
+    mirror, no sudden zoom.
+    """
     area = float(np.linalg.det(homography[:2, :2] / homography[2, 2]))
     return bool(np.isfinite(homography).all()) and 0.25 < area < 4

@@ -34,33 +34,46 @@ class _Shape:
 
     @classmethod
     def from_text(cls: type[ShapeT], text: str, default_name: str) -> ShapeT:
-        """Read ``x1,y1,x2,y2,…`` or ``name=x1,y1,x2,y2,…``: shares of the picture where no number is above 1, else pixels.
+        """Read ``x1,y1,x2,y2,…`` or ``name=x1,y1,x2,y2,…``: shares of the picture where no number
+        is above 1, else pixels.
 
         Raises:
-            ConfigError: not numbers, not pairs of them, too few or too many, or points that make no line or zone.
+            ConfigError: not numbers, not pairs of them, too few or too many, or points that make no
+                line or zone.
         """
         name, given, numbers = text.rpartition("=")
         words = numbers.replace(",", " ").split()
         try:
             values = [float(word) for word in words]
         except ValueError as error:
-            raise ConfigError(f"{text!r} is no {cls._kind()}: {error}; expected {cls._expected()}") from error
+            raise ConfigError(
+                f"{text!r} is no {cls._kind()}: {error}; expected {cls._expected()}"
+            ) from error
         if len(values) % 2 or not all(math.isfinite(value) and value >= 0 for value in values):
-            raise ConfigError(f"{text!r} is no {cls._kind()}: expected {cls._expected()}, none below 0")
+            raise ConfigError(
+                f"{text!r} is no {cls._kind()}: expected {cls._expected()}, none below 0"
+            )
         if given and not name.strip():
-            raise ConfigError(f"{text!r} has no name before '='; leave '=' out, or write {cls._expected()}")
+            raise ConfigError(
+                f"{text!r} has no name before '='; leave '=' out, or write {cls._expected()}"
+            )
         points = tuple(zip(values[::2], values[1::2], strict=True))
         shape = cls(name.strip() or default_name, points, all(value <= 1 for value in values))
         if problem := shape.problem():
-            raise ConfigError(f"{text!r} is no {cls._kind()}: {problem}; expected {cls._expected()}")
+            raise ConfigError(
+                f"{text!r} is no {cls._kind()}: {problem}; expected {cls._expected()}"
+            )
         return shape
 
     def points_in(self, image_wh: tuple[int, int]) -> Array:
-        """Return the points (P, 2) in pixels of a picture. Raises `ConfigError` where they lie outside of it altogether."""
+        """Return the points (P, 2) in pixels of a picture. Raises `ConfigError` where they lie
+        outside of it altogether.
+        """
         points = np.array(self.points) * (image_wh if self.shares else (1, 1))
         if (points.min(axis=0) > image_wh).any():
             raise ConfigError(
-                f"{self._kind()} {self.name!r} lies outside the picture of {image_wh[0]}x{image_wh[1]} pixels: "
+                f"{self._kind()} {self.name!r} lies outside the picture of "
+                f"{image_wh[0]}x{image_wh[1]} pixels: "
                 f"{', '.join(f'{x:g},{y:g}' for x, y in points)}"
             )
         return points
@@ -75,15 +88,20 @@ class _Shape:
 
     @classmethod
     def _expected(cls) -> str:
-        return "x1,y1,x2,y2 or name=x1,y1,x2,y2" if cls is CountLine else "x1,y1,x2,y2,x3,y3,… or name=x1,y1,…"
+        return (
+            "x1,y1,x2,y2 or name=x1,y1,x2,y2"
+            if cls is CountLine
+            else "x1,y1,x2,y2,x3,y3,… or name=x1,y1,…"
+        )
 
 
 @dataclass(frozen=True)
 class CountLine(_Shape):
     """A line from a first to a second point.
 
-    Whoever looks from the first point to the second has the ``out`` side to the left and the ``in`` side to the right, as the
-    picture shows it: what crosses a line drawn from left to right downwards goes ``in``.
+    Whoever looks from the first point to the second has the ``out`` side to the left and the ``in``
+    side to the right, as the picture shows it: what crosses a line drawn from left to right
+    downwards goes ``in``.
     """
 
     def problem(self) -> str:
@@ -108,7 +126,11 @@ class Zone(_Shape):
                 return "its border crosses itself"
         x, y = np.array(self.points).T
         area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
-        return "its points lie on one line" if area < 1e-9 * max(1.0, float(np.ptp(x) * np.ptp(y))) else ""
+        return (
+            "its points lie on one line"
+            if area < 1e-9 * max(1.0, float(np.ptp(x) * np.ptp(y)))
+            else ""
+        )
 
 
 Point = tuple[float, float]
@@ -121,5 +143,7 @@ def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
         return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
 
     apart = side(a, b, c) * side(a, b, d) > 0 or side(c, d, a) * side(c, d, b) > 0
-    boxes_apart = any(max(a[k], b[k]) < min(c[k], d[k]) or max(c[k], d[k]) < min(a[k], b[k]) for k in (0, 1))
+    boxes_apart = any(
+        max(a[k], b[k]) < min(c[k], d[k]) or max(c[k], d[k]) < min(a[k], b[k]) for k in (0, 1)
+    )
     return not apart and not boxes_apart

@@ -12,7 +12,8 @@ __all__ = ["Trails"]
 
 
 class Trails:
-    """The ways of tracked objects over the last seconds, for drawing. Memory holds what is younger than ``seconds``.
+    """The ways of tracked objects over the last seconds, for drawing. Memory holds what is younger
+    than ``seconds``.
 
     Example:
         >>> trails = Trails(seconds=2)
@@ -25,7 +26,11 @@ class Trails:
         self._ways: dict[int, deque[tuple[float, np.ndarray]]] = {}
 
     def update(
-        self, time_s: float, boxes_xyxy: np.ndarray, track_ids: np.ndarray, homography: np.ndarray | None = None
+        self,
+        time_s: float,
+        boxes_xyxy: np.ndarray,
+        track_ids: np.ndarray,
+        homography: np.ndarray | None = None,
     ) -> dict[int, np.ndarray]:
         """Take a frame's objects.
 
@@ -33,11 +38,12 @@ class Trails:
             time_s: when.
             boxes_xyxy: (N, 4) pixels.
             track_ids: (N,), −1 where there is no identity.
-            homography: (3, 3) from the last frame's pixels to this one's, where the camera's motion is known: older points then
-                stay on the ground instead of in the picture.
+            homography: (3, 3) from the last frame's pixels to this one's, where the camera's motion
+                is known: older points then stay on the ground instead of in the picture.
 
         Returns:
-            For each identity of the last seconds its way, (M, 2) box centres in pixels, the newest last.
+            For each identity of the last seconds its way, (M, 2) box centres in pixels, the newest
+            last.
         """
         if homography is not None and not np.array_equal(homography, np.eye(3)):
             self._follow(homography)
@@ -51,7 +57,9 @@ class Trails:
                 way.popleft()
             if not way:
                 del self._ways[track_id]
-        return {track_id: np.stack([point for _, point in way]) for track_id, way in self._ways.items()}
+        return {
+            track_id: np.stack([point for _, point in way]) for track_id, way in self._ways.items()
+        }
 
     def _follow(self, homography: np.ndarray) -> None:
         for track_id, way in self._ways.items():

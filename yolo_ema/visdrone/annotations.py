@@ -1,8 +1,9 @@
-"""VisDrone2019-DET's text files: annotations with eight integers a row, results with a score in the fifth place.
+"""VisDrone2019-DET's text files: annotations with eight integers a row, results with a score in the
+fifth place.
 
-An annotation row is ``left,top,width,height,score,category,truncation,occlusion`` in whole pixels, 0-based. Category 0 is an
-ignored region, 1 to 10 are `CLASS_NAMES` in their order, 11 is "others". The score is 0 exactly for the categories 0 and 11.
-Some rows end in a comma.
+An annotation row is ``left,top,width,height,score,category,truncation,occlusion`` in whole pixels,
+0-based. Category 0 is an ignored region, 1 to 10 are `CLASS_NAMES` in their order, 11 is "others".
+The score is 0 exactly for the categories 0 and 11. Some rows end in a comma.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ OTHERS = 11
 
 FIELDS = ("left", "top", "width", "height", "score", "category", "truncation", "occlusion")
 
-_LARGEST = 10_000_000  # pixels; beyond it a number is a slip, and sums of two would leave the range of smaller integers
+# pixels; beyond it a number is a slip, and sums of two would leave the range of smaller integers
+_LARGEST = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Annotations:
     """The readable rows of one annotation file, as columns in file order.
 
     Attributes:
-        boxes_ltwh: (N, 4) int64, left, top, width and height in pixels, as written: neither clipped nor checked for area.
+        boxes_ltwh: (N, 4) int64, left, top, width and height in pixels, as written: neither clipped
+            nor checked for area.
         score: (N,) int64, 1 where the box counts in the evaluation, 0 where it doesn't.
         category: (N,) int64, 0 to 11.
         truncation: (N,) int64, 0 none, 1 partly outside the frame.
@@ -102,15 +105,18 @@ class Annotations:
 
     @property
     def rows(self) -> np.ndarray:
-        """Return (N, 6) float64: left, top, width, height, score, category, as the evaluation takes them."""
+        """Return (N, 6) float64: left, top, width, height, score, category, as the evaluation takes
+        them.
+        """
         return np.column_stack([self.boxes_ltwh, self.score, self.category]).astype(np.float64)
 
 
 def read_annotations(path: str | Path) -> Annotations:
     """Read an annotation file.
 
-    Rows with a wrong number of fields, something else than whole numbers, or an unknown category are left out. Rows without
-    area and rows whose score does not fit their category are kept. Each is named in ``anomalies``.
+    Rows with a wrong number of fields, something else than whole numbers, or an unknown category
+    are left out. Rows without area and rows whose score does not fit their category are kept. Each
+    is named in ``anomalies``.
 
     Raises:
         DataNotFoundError: there is no such file.
@@ -120,7 +126,9 @@ def read_annotations(path: str | Path) -> Annotations:
 
 
 def parse_annotations(content: bytes, file: str) -> Annotations:
-    """Parse the bytes of an annotation file; ``file`` is the name to use in anomalies. See `read_annotations`."""
+    """Parse the bytes of an annotation file; ``file`` is the name to use in anomalies. See
+    `read_annotations`.
+    """
     rows: list[list[int]] = []
     lines: list[int] = []
     anomalies: list[Anomaly] = []
@@ -160,14 +168,26 @@ class _RowError(Exception):
 
 def _parse_row(fields: Sequence[str]) -> list[int]:
     if len(fields) != len(FIELDS):
-        raise _RowError("field-count", f"{_counted(len(fields))}, expected {len(FIELDS)} ({','.join(FIELDS)})")
+        raise _RowError(
+            "field-count", f"{_counted(len(fields))}, expected {len(FIELDS)} ({','.join(FIELDS)})"
+        )
     try:
         row = [int(field) for field in fields]
     except ValueError:
-        name, value = next((name, value) for name, value in zip(FIELDS, fields, strict=True) if not _is_integer(value))
-        raise _RowError("not-integer", f"{name} is {_quoted(value)}, expected a whole number") from None
+        name, value = next(
+            (name, value)
+            for name, value in zip(FIELDS, fields, strict=True)
+            if not _is_integer(value)
+        )
+        raise _RowError(
+            "not-integer", f"{name} is {_quoted(value)}, expected a whole number"
+        ) from None
     if max(row) > _LARGEST or min(row) < -_LARGEST:
-        name, number = next((name, number) for name, number in zip(FIELDS, row, strict=True) if abs(number) > _LARGEST)
+        name, number = next(
+            (name, number)
+            for name, number in zip(FIELDS, row, strict=True)
+            if abs(number) > _LARGEST
+        )
         raise _RowError("out-of-range", f"{name} is {number}, beyond anything an image can hold")
     if not IGNORED <= row[5] <= OTHERS:
         raise _RowError("unknown-category", f"category is {row[5]}, expected {IGNORED} to {OTHERS}")
@@ -196,27 +216,40 @@ def _oddities(row: Sequence[int], file: str, line: int) -> list[Anomaly]:
     odd = []
     _, _, width, height, score, category, _, _ = row
     if width <= 0 or height <= 0:
-        message = f"the box of category {category} is {width}x{height} pixels, it has no area; it is dropped"
+        message = (
+            f"the box of category {category} is {width}x{height} pixels, it has no area; it "
+            f"is dropped"
+        )
         odd.append(Anomaly(file, line, "no-area", message))
     expected = int(IGNORED < category < OTHERS)
     if score != expected:
-        odd.append(Anomaly(file, line, "score-mismatch", f"score is {score}, expected {expected} for category {category}"))
+        odd.append(
+            Anomaly(
+                file,
+                line,
+                "score-mismatch",
+                f"score is {score}, expected {expected} for category {category}",
+            )
+        )
     return odd
 
 
 def read_results(path: str | Path) -> np.ndarray:
-    """Read a result file: rows of ``left,top,width,height,score,category`` and, unused, two more fields.
+    """Read a result file: rows of ``left,top,width,height,score,category`` and, unused, two more
+    fields.
 
     Args:
         path: a text file; an empty one means no detections.
 
     Returns:
-        (M, 6) float64 in file order: left, top, width, height in pixels, score, category. Categories 1 to 10 are `CLASS_NAMES`;
-        0 and 11 are let through, since a row takes its place among the first detections of an image whatever its category.
+        (M, 6) float64 in file order: left, top, width, height in pixels, score, category.
+        Categories 1 to 10 are `CLASS_NAMES`; 0 and 11 are let through, since a row takes its place
+        among the first detections of an image whatever its category.
 
     Raises:
-        AnnotationError: a row has fewer than six fields or more than eight, a field that is not a finite number, a category that
-            is not a whole number from 0 to 11; the message names file and row.
+        AnnotationError: a row has fewer than six fields or more than eight, a field that is not a
+            finite number, a category that is not a whole number from 0 to 11; the message names
+            file and row.
         DataNotFoundError: there is no such file.
         DataError: it cannot be read.
     """
@@ -224,19 +257,28 @@ def read_results(path: str | Path) -> np.ndarray:
 
 
 def parse_results(content: bytes, file: str) -> np.ndarray:
-    """Parse the bytes of a result file; ``file`` is the name to use in errors. See `read_results`."""
+    """Parse the bytes of a result file; ``file`` is the name to use in errors. See
+    `read_results`.
+    """
     rows = list(_rows(content))
     if not rows:
         return np.zeros((0, 6))
     commas = [text.count(",") for _, text in rows]
     if min(commas) >= 5 and max(commas) <= 7:
         try:
-            table = np.loadtxt([text for _, text in rows], delimiter=",", usecols=range(6), comments=None, ndmin=2)
+            table = np.loadtxt(
+                [text for _, text in rows], delimiter=",", usecols=range(6), comments=None, ndmin=2
+            )
         except ValueError:
             pass  # some row is no good; the careful path below finds out which
         else:
             category = table[:, 5]
-            if np.isfinite(table).all() and ((category >= IGNORED) & (category <= OTHERS) & (category == np.floor(category))).all():
+            if (
+                np.isfinite(table).all()
+                and (
+                    (category >= IGNORED) & (category <= OTHERS) & (category == np.floor(category))
+                ).all()
+            ):
                 return table
     return np.array([_parse_result(text, file, line) for line, text in rows])
 
@@ -246,7 +288,11 @@ def _parse_result(text: str, file: str, line: int) -> list[float]:
     if not fields[-1].strip():
         fields.pop()
     if not 6 <= len(fields) <= 8:
-        message = f"{_counted(len(fields))}, expected 6 to 8 (left,top,width,height,score,category and two unused)"
+        message = (
+            f"{_counted(len(fields))}, expected 6 to 8 "
+            f"(left,top,width,height,score,category "
+            f"and two unused)"
+        )
         raise AnnotationError(f"{file}, row {line}: {message}")
     row = []
     for name, field in zip(FIELDS, fields[:6], strict=False):
@@ -255,11 +301,14 @@ def _parse_result(text: str, file: str, line: int) -> list[float]:
         except ValueError:
             value = np.nan
         if not np.isfinite(value):
-            raise AnnotationError(f"{file}, row {line}: {name} is {_quoted(field)}, expected a finite number")
+            raise AnnotationError(
+                f"{file}, row {line}: {name} is {_quoted(field)}, expected a finite number"
+            )
         row.append(value)
     if row[5] not in range(IGNORED, OTHERS + 1):
         raise AnnotationError(
-            f"{file}, row {line}: category is {_quoted(fields[5])}, expected a whole number, 1 ({CLASS_NAMES[0]}) to 10"
+            f"{file}, row {line}: category is {_quoted(fields[5])}, expected a whole number, 1 "
+            f"({CLASS_NAMES[0]}) to 10"
         )
     return row
 
@@ -267,13 +316,19 @@ def _parse_result(text: str, file: str, line: int) -> list[float]:
 def _rows(content: bytes) -> list[tuple[int, str]]:
     """Return the rows that are not blank, with their numbers counted from 1."""
     text = content.decode("utf-8-sig", errors="replace")
-    return [(line, row) for line, row in enumerate(text.split("\n"), start=1) if row and not row.isspace()]
+    return [
+        (line, row)
+        for line, row in enumerate(text.split("\n"), start=1)
+        if row and not row.isspace()
+    ]
 
 
 def _content(path: str | Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise DataNotFoundError(f"{path} does not exist; expected a text file in VisDrone's format") from None
+        raise DataNotFoundError(
+            f"{path} does not exist; expected a text file in VisDrone's format"
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error

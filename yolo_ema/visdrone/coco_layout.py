@@ -1,4 +1,6 @@
-"""Reads a split in COCO's layout: one JSON file of images, annotations and categories beside a folder of images."""
+"""Reads a split in COCO's layout: one JSON file of images, annotations and categories beside a
+folder of images.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,19 @@ import numpy as np
 from tqdm import tqdm
 
 from yolo_ema.errors import DataError, DataNotFoundError
-from yolo_ema.image_header import ImageHeaderError, image_wh
+from yolo_ema.io.archives import IMAGE_SUFFIXES
+from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.visdrone.annotations import Anomaly
-from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
-from yolo_ema.visdrone.labels import ImageLabels, clip_boxes, describe_fate
+from yolo_ema.visdrone.yolo_labels import ImageLabels, clip_boxes, describe_fate
 
 __all__ = ["CocoContent", "read_coco"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CocoContent:
-    """A split as it was found: class names in order of category number, usable images in order of path, everything odd."""
+    """A split as it was found: class names in order of category number, usable images in order of
+    path, everything odd.
+    """
 
     names: tuple[str, ...]
     images: list[ImageLabels]
@@ -33,9 +37,10 @@ class CocoContent:
 def read_coco(file: Path, folder: Path) -> CocoContent:
     """Read a split in COCO's layout.
 
-    Categories become the classes 0, 1, … in order of their ids. Annotations with ``iscrowd`` or ``ignore`` set become ignored
-    regions. Boxes are clipped to the image; those without area, and those outside it, are dropped. Anomalies name the annotation
-    by its place in the list, counted from 1.
+    Categories become the classes 0, 1, … in order of their ids. Annotations with ``iscrowd`` or
+    ``ignore`` set become ignored regions. Boxes are clipped to the image; those without area, and
+    those outside it, are dropped. Anomalies name the annotation by its place in the list, counted
+    from 1.
 
     Args:
         file: the JSON file; its ``file_name`` entries are places below ``folder``.
@@ -54,7 +59,10 @@ def read_coco(file: Path, folder: Path) -> CocoContent:
     images = []
     known = set()
     for row, entry in enumerate(
-        tqdm(content["images"], desc=f"reading {file.name}", unit="image", disable=None, leave=False), start=1
+        tqdm(
+            content["images"], desc=f"reading {file.name}", unit="image", disable=None, leave=False
+        ),
+        start=1,
     ):
         try:
             image_id, place = _image(entry)
@@ -63,25 +71,36 @@ def read_coco(file: Path, folder: Path) -> CocoContent:
             size_wh = image_wh(path)
         except (_EntryError, ImageHeaderError) as error:
             kind = error.kind if isinstance(error, _EntryError) else "unreadable-image"
-            anomalies.append(Anomaly(str(file), row, kind, f"image {row} of the list {error}; it is left out"))
+            anomalies.append(
+                Anomaly(str(file), row, kind, f"image {row} of the list {error}; it is left out")
+            )
             continue
         labels, odd = _label(boxes.get(image_id, []), path, size_wh, file)
-        images.append(dataclasses.replace(labels, key=PurePosixPath(place).with_suffix("").as_posix()))
+        images.append(
+            dataclasses.replace(labels, key=PurePosixPath(place).with_suffix("").as_posix())
+        )
         anomalies += odd
     for image_id in boxes.keys() - known:
-        message = f"no image has the id {image_id!r}; its annotations, {len(boxes[image_id])} in number, are left out"
+        message = (
+            f"no image has the id {image_id!r}; its annotations, {len(boxes[image_id])} in "
+            f"number, are left out"
+        )
         anomalies.append(Anomaly(str(file), boxes[image_id][0].row, "missing-image", message))
     return CocoContent(names, _without_twins(images, file, anomalies), anomalies)
 
 
-def _boxes(annotations: list[Any], classes: Mapping[int, int], file: Path, anomalies: list[Anomaly]) -> dict[Any, list[_Box]]:
+def _boxes(
+    annotations: list[Any], classes: Mapping[int, int], file: Path, anomalies: list[Anomaly]
+) -> dict[Any, list[_Box]]:
     """Return the readable annotations by image id."""
     boxes: dict[Any, list[_Box]] = defaultdict(list)
     for row, annotation in enumerate(annotations, start=1):
         try:
             box = _box(annotation, row, classes)
         except _EntryError as error:
-            anomalies.append(Anomaly(str(file), row, error.kind, f"{error}; the annotation is left out"))
+            anomalies.append(
+                Anomaly(str(file), row, error.kind, f"{error}; the annotation is left out")
+            )
             continue
         boxes[box.image_id].append(box)
     return boxes
@@ -112,15 +131,23 @@ def _content(file: Path) -> dict[str, list[Any]]:
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
     keys = ("images", "annotations", "categories")
-    missing = [key for key in keys if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    missing = [
+        key
+        for key in keys
+        if not isinstance(content, dict) or not isinstance(content.get(key), list)
+    ]
     if missing:
-        raise DataError(f"{file} is not in COCO's layout: expected lists under {', '.join(keys)}; missing: {', '.join(missing)}")
+        raise DataError(
+            f"{file} is not in COCO's layout: expected lists under {', '.join(keys)}; missing: "
+            f"{', '.join(missing)}"
+        )
     return content
 
 
 def _classes(categories: list[Any], file: Path) -> tuple[Mapping[Any, int], tuple[str, ...]]:
     if not categories or not all(
-        isinstance(one, dict) and isinstance(one.get("id"), int) and one.get("name") for one in categories
+        isinstance(one, dict) and isinstance(one.get("id"), int) and one.get("name")
+        for one in categories
     ):
         raise DataError(f"{file}: expected categories with a whole number as id and a name each")
     ordered = sorted(categories, key=lambda one: one["id"])
@@ -134,22 +161,39 @@ def _classes(categories: list[Any], file: Path) -> tuple[Mapping[Any, int], tupl
 
 def _box(annotation: Any, row: int, classes: Mapping[Any, int]) -> _Box:
     if not isinstance(annotation, dict):
-        raise _EntryError("field-count", f"annotation {row} is {type(annotation).__name__}, expected an object")
-    ltwh = annotation.get("bbox")
-    if not isinstance(ltwh, list) or len(ltwh) != 4 or not all(isinstance(n, int | float) and abs(n) < 1e7 for n in ltwh):
         raise _EntryError(
-            "bad-box", f"annotation {row} has the bbox {str(ltwh)[:60]}, expected [left, top, width, height] in pixels"
+            "field-count", f"annotation {row} is {type(annotation).__name__}, expected an object"
+        )
+    ltwh = annotation.get("bbox")
+    if (
+        not isinstance(ltwh, list)
+        or len(ltwh) != 4
+        or not all(isinstance(n, int | float) and abs(n) < 1e7 for n in ltwh)
+    ):
+        raise _EntryError(
+            "bad-box",
+            f"annotation {row} has the bbox {str(ltwh)[:60]}, expected [left, top, width, height] "
+            f"in pixels",
         )
     ignored = bool(annotation.get("iscrowd")) or bool(annotation.get("ignore"))
     category = annotation.get("category_id")
     if not isinstance(category, int) or category not in classes:
         if not ignored:
-            raise _EntryError("unknown-category", f"annotation {row} has the category_id {category!r}, which no category has")
+            raise _EntryError(
+                "unknown-category",
+                f"annotation {row} has the category_id {category!r}, which no category has",
+            )
         category = next(iter(classes))  # an ignored region has no class
     image_id = annotation.get("image_id")
     if not isinstance(image_id, int | str):
         raise _EntryError("missing-image", f"annotation {row} has the image_id {image_id!r}")
-    return _Box(row, image_id, (float(ltwh[0]), float(ltwh[1]), float(ltwh[2]), float(ltwh[3])), classes[category], ignored)
+    return _Box(
+        row,
+        image_id,
+        (float(ltwh[0]), float(ltwh[1]), float(ltwh[2]), float(ltwh[3])),
+        classes[category],
+        ignored,
+    )
 
 
 def _image(entry: Any) -> tuple[Any, str]:
@@ -159,7 +203,9 @@ def _image(entry: Any) -> tuple[Any, str]:
         raise _EntryError("field-count", "has no id or no file_name")
     place = PurePosixPath(name.replace("\\", "/"))
     if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
-        raise _EntryError("unsafe-name", f"has the file_name {name!r}, which leads out of the image folder")
+        raise _EntryError(
+            "unsafe-name", f"has the file_name {name!r}, which leads out of the image folder"
+        )
     return entry["id"], place.as_posix()
 
 
@@ -170,7 +216,9 @@ def _existing(folder: Path, place: str) -> Path:
     return path
 
 
-def _label(boxes: list[_Box], image: Path, size_wh: tuple[int, int], file: Path) -> tuple[ImageLabels, list[Anomaly]]:
+def _label(
+    boxes: list[_Box], image: Path, size_wh: tuple[int, int], file: Path
+) -> tuple[ImageLabels, list[Anomaly]]:
     ltwh = np.array([box.ltwh for box in boxes], dtype=np.float64).reshape(-1, 4)
     classes = np.array([box.class_id for box in boxes], dtype=np.int64)
     ignored = np.array([box.ignored for box in boxes], dtype=bool)
@@ -181,15 +229,28 @@ def _label(boxes: list[_Box], image: Path, size_wh: tuple[int, int], file: Path)
     ]
     kept = (fates == "inside") | (fates == "clipped")
     objects = kept & ~ignored
-    return ImageLabels(image.stem, image, None, size_wh, corners[objects], classes[objects], corners[kept & ignored]), odd
+    return ImageLabels(
+        image.stem,
+        image,
+        None,
+        size_wh,
+        corners[objects],
+        classes[objects],
+        corners[kept & ignored],
+    ), odd
 
 
-def _without_twins(images: list[ImageLabels], file: Path, anomalies: list[Anomaly]) -> list[ImageLabels]:
+def _without_twins(
+    images: list[ImageLabels], file: Path, anomalies: list[Anomaly]
+) -> list[ImageLabels]:
     """Leave out images whose labels would share a file."""
     kept: dict[str, ImageLabels] = {}
     for one in images:
         if one.key in kept:
-            message = f"{one.image} and {kept[one.key].image} share a name without suffix; the first one is left out"
+            message = (
+                f"{one.image} and {kept[one.key].image} share a name without suffix; the "
+                f"first one is left out"
+            )
             anomalies.append(Anomaly(str(file), None, "same-name", message))
             continue
         kept[one.key] = one

@@ -1,4 +1,6 @@
-"""Writes what is derived from a split below the root, and nothing else: links to the user's files, YOLO labels, ignored regions."""
+"""Writes what is derived from a split below the root, and nothing else: links to the user's files,
+YOLO labels, ignored regions.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from yolo_ema.files import disk_full_is_clear
-from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
-from yolo_ema.visdrone.labels import ImageLabels, yolo_rows
+from yolo_ema.io.archives import IMAGE_SUFFIXES
+from yolo_ema.io.atomic_files import disk_full_is_clear
+from yolo_ema.visdrone.yolo_labels import ImageLabels, yolo_rows
 
-__all__ = ["FOLDERS", "derived_digest", "folders_digest", "foreign_files", "link", "places_of", "remove_files", "write_split"]
+__all__ = [
+    "FOLDERS",
+    "derived_digest",
+    "folders_digest",
+    "foreign_files",
+    "link",
+    "places_of",
+    "remove_files",
+    "write_split",
+]
 
 FOLDERS = ("images", "labels", "ignored", "annotations")
 """Below each of them lies one folder per split."""
@@ -23,7 +34,9 @@ _TEXT = frozenset({".txt"})
 
 
 def places_of(images: Iterable[ImageLabels]) -> frozenset[str]:
-    """Return the places of everything that `write_split` derives from ``images``: ``folder/file``, the split left out."""
+    """Return the places of everything that `write_split` derives from ``images``: ``folder/file``,
+    the split left out.
+    """
     places = set()
     for one in images:
         places |= {f"images/{one.key}{one.image.suffix}", f"labels/{one.key}.txt"}
@@ -35,12 +48,16 @@ def places_of(images: Iterable[ImageLabels]) -> frozenset[str]:
 
 
 def foreign_files(root: Path, split: str, places: Collection[str]) -> list[Path]:
-    """Return the images and text files in a split's folders that are not among ``places``, and so are not ours."""
+    """Return the images and text files in a split's folders that are not among ``places``, and so
+    are not ours.
+    """
     return [
         path
         for folder in FOLDERS
         for path, name in _files(root / folder / split)
-        if f"{folder}/{name}" not in places and path.suffix.lower() in _suffixes(folder) and not path.name.startswith(".")
+        if f"{folder}/{name}" not in places
+        and path.suffix.lower() in _suffixes(folder)
+        and not path.name.startswith(".")
     ]
 
 
@@ -52,11 +69,13 @@ def remove_files(root: Path, split: str, places: Iterable[str]) -> None:
 
 
 def write_split(root: Path, split: str, images: Iterable[ImageLabels]) -> None:
-    """Derive a split below ``root`` from ``images``: what is right already stays, what is missing or different is made.
+    """Derive a split below ``root`` from ``images``: what is right already stays, what is missing
+    or different is made.
 
-    ``images/<split>`` and ``annotations/<split>`` hold links to the user's files; ``labels/<split>`` rows of
-    ``class x_center y_center width height`` and ``ignored/<split>`` rows of ``x_center y_center width height``, normalised to
-    0..1. An image without ignored regions has no file there.
+    ``images/<split>`` and ``annotations/<split>`` hold links to the user's files;
+    ``labels/<split>`` rows of ``class x_center y_center width height`` and ``ignored/<split>`` rows
+    of ``x_center y_center width height``, normalised to 0..1. An image without ignored regions has
+    no file there.
 
     Raises:
         DiskFullError: the disk is full; what was written so far is whole.
@@ -74,7 +93,8 @@ def write_split(root: Path, split: str, images: Iterable[ImageLabels]) -> None:
 
 
 def link(source: Path, target: Path, root: Path) -> None:
-    """Make ``target`` stand for ``source``: a symbolic link, else a hard link, else a copy. ``source`` is only read.
+    """Make ``target`` stand for ``source``: a symbolic link, else a hard link, else a copy.
+    ``source`` is only read.
 
     A link to a file below ``root`` is relative, so that the root can be moved.
     """
@@ -109,10 +129,12 @@ def _stands_for(target: Path, source: Path, pointer: str) -> bool:
 
 
 def _write(path: Path, content: str) -> None:
-    """Write a small file so that it is there whole or not at all; one that is right already keeps its time of change.
+    """Write a small file so that it is there whole or not at all; one that is right already keeps
+    its time of change.
 
-    It is not flushed to the disk file by file, which would take minutes for thousands of them: a file that a crash leaves empty has
-    another size than the fingerprint remembers, and is written anew.
+    It is not flushed to the disk file by file, which would take minutes for thousands of them: a
+    file that a crash leaves empty has another size than the fingerprint remembers, and is written
+    anew.
     """
     data = content.encode()
     try:
@@ -138,9 +160,11 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def folders_digest(folders: Iterable[tuple[Path, frozenset[str]]]) -> str:
-    """Return a hash over path, size and time of change of the files below some folders, of the suffixes given with each.
+    """Return a hash over path, size and time of change of the files below some folders, of the
+    suffixes given with each.
 
-    Links are followed, so that a change of the file that a link leads to shows; one that leads nowhere shows as such.
+    Links are followed, so that a change of the file that a link leads to shows; one that leads
+    nowhere shows as such.
     """
     digest = hashlib.sha256()
     for folder, suffixes in folders:

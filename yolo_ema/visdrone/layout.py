@@ -1,4 +1,6 @@
-"""Finds the splits in folders of VisDrone's official layout: ``VisDrone2019-DET-<split>`` with ``images`` and ``annotations``."""
+"""Finds the splits in folders of VisDrone's official layout: ``VisDrone2019-DET-<split>`` with
+``images`` and ``annotations``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
-from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
+from yolo_ema.io.archives import IMAGE_SUFFIXES
 
 __all__ = ["SplitFolder", "find_splits", "official_name", "split_named"]
 
@@ -20,7 +22,9 @@ _SPLIT = re.compile(r"(?:^|.*[^a-z])(train|val|test-dev|test-challenge|test)$")
 
 @dataclasses.dataclass(frozen=True)
 class SplitFolder:
-    """Where a split's images and annotations lie; ``annotations`` is None where none were ever published."""
+    """Where a split's images and annotations lie; ``annotations`` is None where none were ever
+    published.
+    """
 
     split: str
     images: Path
@@ -33,60 +37,88 @@ def official_name(split: str) -> str:
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a folder's or archive's name ends in, as in ``VisDrone2019-DET-val``; None where it names none."""
+    """Return the split that a folder's or archive's name ends in, as in ``VisDrone2019-DET-val``;
+    None where it names none.
+    """
     match = _SPLIT.match(name.lower())
     if match is None:
         return None
     return "test-dev" if match[1] == "test" else match[1]
 
 
-def find_splits(folder: Path, *, name: str | None = None, wanted: Sequence[str] = ()) -> list[SplitFolder]:
+def find_splits(
+    folder: Path, *, name: str | None = None, wanted: Sequence[str] = ()
+) -> list[SplitFolder]:
     """Find the splits in a folder: itself one, or one or two levels above them.
 
     Args:
         folder: a split's folder, or a folder that holds such folders.
         name: what the folder goes by, where its own name isn't it (an unpacked archive).
-        wanted: the splits asked for; where there is only one, a folder whose name says nothing is taken for it.
+        wanted: the splits asked for; where there is only one, a folder whose name says nothing is
+            taken for it.
 
     Raises:
         DataNotFoundError: there is no such folder, or no split in it.
-        DataError: a split has no annotations though they were published; or the folder is in COCO's or YOLO's layout.
+        DataError: a split has no annotations though they were published; or the folder is in COCO's
+            or YOLO's layout.
         ConfigError: a folder's name does not tell which split it is.
     """
     if not folder.is_dir():
         raise DataNotFoundError(
-            f"the source {folder} is not there, or is neither a folder nor an archive (.zip, .tar, .tar.gz, .tar.xz)"
+            f"the source {folder} is not there, or is neither a folder nor an archive (.zip, .tar, "
+            f".tar.gz, .tar.xz)"
         )
     _refuse_other_layouts(folder)
     if _is_split(folder):
         return [_split_folder(folder, name or folder.resolve().name, wanted)]
-    inner = [path for pattern in ("*/", "*/*/") for path in sorted(folder.glob(pattern)) if _is_split(path)]
+    inner = [
+        path
+        for pattern in ("*/", "*/*/")
+        for path in sorted(folder.glob(pattern))
+        if _is_split(path)
+    ]
     if not inner:
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise DataNotFoundError(
-            f"{folder} has no split in VisDrone's layout: expected the folders images and annotations in it, "
+            f"{folder} has no split in VisDrone's layout: expected the folders images and "
+            f"annotations in it, "
             f"or folders such as {official_name('train')} that hold them; found {found}"
         )
     if len(inner) == 1:
         only = inner[0]
-        return [_split_folder(only, only.name if split_named(only.name) else name or only.name, wanted)]
+        return [
+            _split_folder(only, only.name if split_named(only.name) else name or only.name, wanted)
+        ]
     return [_split_folder(path, path.name, ()) for path in inner]
 
 
 def _refuse_other_layouts(folder: Path) -> None:
-    """Name the way for a folder in COCO's or YOLO's layout, which must not be asked to look like VisDrone's."""
+    """Name the way for a folder in COCO's or YOLO's layout, which must not be asked to look like
+    VisDrone's.
+    """
     if any(any(folder.glob(f"{above}annotations/*.txt")) for above in ("", "*/", "*/*/")):
         return
-    jsons = (path for pattern in ("*.json", "annotations/*.json", "*/*.json") for path in sorted(folder.glob(pattern)))
+    jsons = (
+        path
+        for pattern in ("*.json", "annotations/*.json", "*/*.json")
+        for path in sorted(folder.glob(pattern))
+    )
     if coco := next((path for path in jsons if not path.name.startswith(".")), None):
         raise DataError(
             f"{folder} is not in VisDrone's layout. If {coco} holds COCO's annotations: "
-            f"yolo-ema data prepare coco --annotations {coco} --images DIR; then give the data YAML that it makes"
+            f"yolo-ema data prepare coco --annotations {coco} --images DIR; then give the data "
+            f"YAML that it makes"
         )
-    labels = (path for pattern in ("labels/", "*/labels/") for path in sorted(folder.glob(pattern)) if path.is_dir())
+    labels = (
+        path
+        for pattern in ("labels/", "*/labels/")
+        for path in sorted(folder.glob(pattern))
+        if path.is_dir()
+    )
     if yolo := next((path for path in labels if not path.with_name("annotations").is_dir()), None):
         raise DataError(
-            f"{folder} is not in VisDrone's layout. If {yolo} holds YOLO's labels, nothing needs to be prepared: "
+            f"{folder} is not in VisDrone's layout. If {yolo} holds YOLO's labels, nothing needs "
+            f"to be prepared: "
             "give a data YAML with path, train, val, names"
         )
 
@@ -94,19 +126,24 @@ def _refuse_other_layouts(folder: Path) -> None:
 def _is_split(folder: Path) -> bool:
     """Tell by the images themselves: a prepared root has ``images`` too, but with folders in it."""
     images = folder / "images"
-    return images.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in images.iterdir())
+    return images.is_dir() and any(
+        path.suffix.lower() in IMAGE_SUFFIXES for path in images.iterdir()
+    )
 
 
 def _split_folder(folder: Path, name: str, wanted: Sequence[str]) -> SplitFolder:
     split = split_named(name) or (wanted[0] if len(wanted) == 1 else None)
     if split is None:
         raise ConfigError(
-            f"the name of {folder} does not say which split it is; rename it, as in {official_name('val')}, "
+            f"the name of {folder} does not say which split it is; rename it, as in "
+            f"{official_name('val')}, "
             "or give it alone with one name in --splits"
         )
     annotations = folder / "annotations"
     if annotations.is_dir():
         return SplitFolder(split, folder / "images", annotations)
     if split != WITHOUT_ANNOTATIONS:
-        raise DataError(f"{folder} has images but no folder annotations; expected one text file per image in it")
+        raise DataError(
+            f"{folder} has images but no folder annotations; expected one text file per image in it"
+        )
     return SplitFolder(split, folder / "images", None)

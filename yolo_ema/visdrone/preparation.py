@@ -1,4 +1,6 @@
-"""What a preparation found and made: the record kept under the root, and the result shown to the user."""
+"""What a preparation found and made: the record kept under the root, and the result shown to the
+user.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import ConfigError, DataError
-from yolo_ema.files import write_json
+from yolo_ema.io.atomic_files import write_json
 from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.derived import FOLDERS
 
@@ -30,10 +32,12 @@ class SplitRecord:
 
     Attributes:
         images_from: folder of the user's images.
-        annotations_from: folder, or JSON file, of the user's annotations; None where the split has none.
+        annotations_from: folder, or JSON file, of the user's annotations; None where the split has
+            none.
         origin: ``source`` (given by the user) or ``download``.
         given: absolute paths of the sources that the user gave; none where it was fetched.
-        archive: name, size in bytes and SHA-256 of the archive that it was unpacked from; None where it was a folder.
+        archive: name, size in bytes and SHA-256 of the archive that it was unpacked from; None
+            where it was a folder.
         source_digest: hash over path, size and time of change of the user's files.
         derived_digest: the same over the files below the root.
         images: number of images that can be used.
@@ -69,7 +73,9 @@ class SplitRecord:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> SplitRecord:
-        """Build a record from what `dataclasses.asdict` gave. Raises `TypeError` or `KeyError` where it is something else."""
+        """Build a record from what `dataclasses.asdict` gave. Raises `TypeError` or `KeyError`
+        where it is something else.
+        """
         anomalies = tuple(Anomaly(**one) for one in content["anomalies"])
         lists = {key: tuple(content[key]) for key in ("boxes_per_class", "given")}
         return cls(**{**content, **lists, "anomalies": anomalies})
@@ -79,15 +85,15 @@ class SplitRecord:
 class Record:
     """The file ``fingerprint.json`` below a root: what was prepared from what.
 
-    It is written before the first derived file with ``complete`` off, which marks the root as ours and tells an interrupted
-    preparation from a finished one, and after the last.
+    It is written before the first derived file with ``complete`` off, which marks the root as ours
+    and tells an interrupted preparation from a finished one, and after the last.
 
     Attributes:
         dataset: ``visdrone`` or ``coco``.
         names: the classes.
         splits: the prepared splits.
-        files: by split, the places of what was derived, or may have been before an interruption (see `places_of`). Files at other
-            places are not ours, whatever folder they lie in.
+        files: by split, the places of what was derived, or may have been before an interruption
+            (see `places_of`). Files at other places are not ours, whatever folder they lie in.
         complete: whether the last preparation came to its end.
     """
 
@@ -102,29 +108,46 @@ class Record:
         """Read a root's record, or return a new one.
 
         Raises:
-            ConfigError: the root holds another kind of dataset, or files of somebody else where ours would go.
+            ConfigError: the root holds another kind of dataset, or files of somebody else where
+                ours would go.
         """
         try:
             content = json.loads((root / _FILE).read_bytes())
             splits = {split: SplitRecord.from_json(one) for split, one in content["splits"].items()}
             files = {split: _places(lists) for split, lists in content["files"].items()}
-            record = cls(content["dataset"], tuple(content["names"]), splits, files, bool(content["complete"]))
+            record = cls(
+                content["dataset"],
+                tuple(content["names"]),
+                splits,
+                files,
+                bool(content["complete"]),
+            )
             version = content["version"]
         except FileNotFoundError:
             _refuse_foreign_folders(root)
             return cls(dataset, (), {})
         except (ValueError, TypeError, KeyError, AttributeError):
-            # A torn or foreign fingerprint: what lies beside it is ours only if it looks like it, else nothing is touched.
+            # A torn or foreign fingerprint: what lies beside it is ours only if it looks like it,
+            # else nothing is touched.
             return cls(dataset, (), {}, _recognised_files(root))
         if record.dataset != dataset:
-            raise ConfigError(f"{root} holds a dataset prepared from {record.dataset}, not {dataset}; give another --root")
+            raise ConfigError(
+                f"{root} holds a dataset prepared from {record.dataset}, not {dataset}; give "
+                f"another --root"
+            )
         return record if version == VERSION else cls(dataset, (), {}, _recognised_files(root))
 
     def write(self, root: Path) -> None:
         """Write the record. Raises `DiskFullError`."""
         splits = {split: dataclasses.asdict(self.splits[split]) for split in sorted(self.splits)}
         files = {split: _lists(self.files[split]) for split in sorted(self.files)}
-        content = {"version": VERSION, "dataset": self.dataset, "names": self.names, "complete": self.complete, "splits": splits}
+        content = {
+            "version": VERSION,
+            "dataset": self.dataset,
+            "names": self.names,
+            "complete": self.complete,
+            "splits": splits,
+        }
         write_json(root / _FILE, {**content, "files": files})
 
 
@@ -142,13 +165,17 @@ def _places(lists: dict[str, list[str]]) -> frozenset[str]:
 
 
 def is_marked(path: Path) -> bool:
-    """Say whether a text file right below the root is ours. Raises `OSError` where it cannot be read."""
+    """Say whether a text file right below the root is ours. Raises `OSError` where it cannot be
+    read.
+    """
     with path.open("rb") as file:
         return file.read(len(MARK)) == MARK.encode()
 
 
 def _refuse_foreign_folders(root: Path) -> None:
-    taken = [folder for folder in FOLDERS if (root / folder).is_dir() and any((root / folder).iterdir())]
+    taken = [
+        folder for folder in FOLDERS if (root / folder).is_dir() and any((root / folder).iterdir())
+    ]
     if taken:
         raise ConfigError(
             f"{root} already has the folder {taken[0]}, which was not made by 'data prepare'; "
@@ -157,22 +184,32 @@ def _refuse_foreign_folders(root: Path) -> None:
 
 
 def _recognised_files(root: Path) -> dict[str, frozenset[str]]:
-    """Return what must be ours though no fingerprint says so: links to images, and texts of the same name.
+    """Return what must be ours though no fingerprint says so: links to images, and texts of the
+    same name.
 
     Raises:
-        ConfigError: there is no data YAML of ours, or ``images`` holds files of their own rather than links.
+        ConfigError: there is no data YAML of ours, or ``images`` holds files of their own rather
+            than links.
     """
     if not any(is_marked(path) for path in root.glob("*.yaml")):
-        raise ConfigError(f"{root / _FILE} is not ours, or damaged, so what lies there may be yours; give another --root")
+        raise ConfigError(
+            f"{root / _FILE} is not ours, or damaged, so what lies there may be yours; give "
+            f"another --root"
+        )
     found: dict[str, set[str]] = {}
     for path in (root / "images").glob("*/**/*"):
         if path.is_dir():
             continue
         if not path.is_symlink() and path.stat().st_nlink == 1:
-            raise ConfigError(f"{root / _FILE} cannot be read, and {path} may be yours; give another --root, or remove {root}")
+            raise ConfigError(
+                f"{root / _FILE} cannot be read, and {path} may be yours; give another --root, or "
+                f"remove {root}"
+            )
         split, _, name = path.relative_to(root / "images").as_posix().partition("/")
         text = f"{name.removesuffix(path.suffix)}.txt"
-        found.setdefault(split, set()).update({f"images/{name}", *(f"{folder}/{text}" for folder in FOLDERS[1:])})
+        found.setdefault(split, set()).update(
+            {f"images/{name}", *(f"{folder}/{text}" for folder in FOLDERS[1:])}
+        )
     return {split: frozenset(places) for split, places in found.items()}
 
 
@@ -197,7 +234,11 @@ class PrepareResult:
     @property
     def anomalies(self) -> list[tuple[str, Anomaly]]:
         """Return every anomaly with its split."""
-        return [(split, anomaly) for split in self.splits for anomaly in self.record.splits[split].anomalies]
+        return [
+            (split, anomaly)
+            for split in self.splits
+            for anomaly in self.record.splits[split].anomalies
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything, every anomaly included."""
@@ -210,7 +251,9 @@ class PrepareResult:
             "names": list(self.record.names),
             "splits": {split: self._split_json(self.record.splits[split]) for split in self.splits},
             "anomaly_count": len(self.anomalies),
-            "anomalies": [{"split": split, **dataclasses.asdict(anomaly)} for split, anomaly in self.anomalies],
+            "anomalies": [
+                {"split": split, **dataclasses.asdict(anomaly)} for split, anomaly in self.anomalies
+            ],
         }
 
     def _split_json(self, split: SplitRecord) -> dict[str, Any]:
@@ -233,7 +276,10 @@ class PrepareResult:
         """Return a table of the splits, the first anomalies, and where the data YAML is."""
         splits = [self.record.splits[split] for split in self.splits]
         rows: list[tuple[str, list[str]]] = [("images", [f"{one.images:,}" for one in splits])]
-        rows += [(name, [f"{one.boxes_per_class[index]:,}" for one in splits]) for index, name in enumerate(self.record.names)]
+        rows += [
+            (name, [f"{one.boxes_per_class[index]:,}" for one in splits])
+            for index, name in enumerate(self.record.names)
+        ]
         rows.append(("boxes", [f"{sum(one.boxes_per_class):,}" for one in splits]))
         rows.append(("ignored regions", [f"{one.ignored_regions:,}" for one in splits]))
         if self.record.dataset == "visdrone":
@@ -241,12 +287,21 @@ class PrepareResult:
         rows.append(("anomalies", [f"{len(one.anomalies):,}" for one in splits]))
         lines = _table(["", *self.splits], [[name, *cells] for name, cells in rows])
         lines += ["", *self.findings()]
-        lines.append(f"{'nothing to do: ' if self.up_to_date else ''}{self.data_yaml} is ready ({self.seconds:.1f} s)")
+        lines.append(
+            f"{'nothing to do: ' if self.up_to_date else ''}{self.data_yaml} is ready "
+            f"({self.seconds:.1f} s)"
+        )
         return "\n".join(lines)
 
     def findings(self) -> list[str]:
-        """Return the lines that say how the splits compare with the official ones, and the first anomalies."""
-        official = [f"{split}: {self.record.splits[split].official}" for split in self.splits if self.record.splits[split].official]
+        """Return the lines that say how the splits compare with the official ones, and the first
+        anomalies.
+        """
+        official = [
+            f"{split}: {self.record.splits[split].official}"
+            for split in self.splits
+            if self.record.splits[split].official
+        ]
         return [*official, *self._anomaly_lines()]
 
     def _anomaly_lines(self) -> list[str]:
@@ -257,7 +312,10 @@ class PrepareResult:
         lines = [f"anomalies: {', '.join(f'{number:,} {kind}' for kind, number in kinds)}"]
         lines += [f"  {anomaly}" for _, anomaly in anomalies[:_SHOWN]]
         if len(anomalies) > _SHOWN:
-            lines.append(f"  … and {len(anomalies) - _SHOWN:,} more, all in {self.data_yaml.parent / 'anomalies.txt'}")
+            lines.append(
+                f"  … and {len(anomalies) - _SHOWN:,} more, all in "
+                f"{self.data_yaml.parent / 'anomalies.txt'}"
+            )
         return lines
 
 
@@ -265,12 +323,15 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
     """Return lines with the first column to the left and the others to the right."""
     table = [head, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table
+    ]
 
 
 def refuse_other_names(record: Record, names: tuple[str, ...], replaced: Iterable[str]) -> None:
     """Raise `DataError` where a root would hold splits with different classes."""
     if record.names and record.names != names and set(record.splits) - set(replaced):
         raise DataError(
-            f"the classes are {', '.join(names)}, but the root has splits with {', '.join(record.names)}; give another --root"
+            f"the classes are {', '.join(names)}, but the root has splits with "
+            f"{', '.join(record.names)}; give another --root"
         )

@@ -1,4 +1,6 @@
-"""Reads a split in VisDrone's layout: each image's size, its labels, and everything that is not as it should be."""
+"""Reads a split in VisDrone's layout: each image's size, its labels, and everything that is not as
+it should be.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from yolo_ema.errors import DataNotFoundError
-from yolo_ema.image_header import ImageHeaderError, image_wh
+from yolo_ema.io.archives import IMAGE_SUFFIXES
+from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.visdrone.annotations import OTHERS, Anomaly, read_annotations
-from yolo_ema.visdrone.archives import IMAGE_SUFFIXES
-from yolo_ema.visdrone.labels import ImageLabels, label_annotations
 from yolo_ema.visdrone.layout import SplitFolder
+from yolo_ema.visdrone.yolo_labels import ImageLabels, label_annotations
 
 __all__ = ["SplitContent", "images_by_stem", "read_split"]
 
@@ -40,8 +42,9 @@ class SplitContent:
 def read_split(folder: SplitFolder) -> SplitContent:
     """Read every image's header and annotations of a split.
 
-    An image without annotations is left out, since it would teach that everything in it is background. Where a split's annotations
-    were never published, its images are kept without labels.
+    An image without annotations is left out, since it would teach that everything in it is
+    background. Where a split's annotations were never published, its images are kept without
+    labels.
 
     Raises:
         DataNotFoundError: the split has no images.
@@ -49,24 +52,49 @@ def read_split(folder: SplitFolder) -> SplitContent:
     anomalies: list[Anomaly] = []
     images = images_by_stem(folder.images, anomalies)
     if not images:
-        raise DataNotFoundError(f"{folder.images} holds no images; expected files such as 0000001_02999_d_0000005.jpg")
+        raise DataNotFoundError(
+            f"{folder.images} holds no images; expected files such as 0000001_02999_d_0000005.jpg"
+        )
     notes = _notes_by_stem(folder, images, anomalies)
     labelled: list[ImageLabels] = []
     rows_per_category = np.zeros(OTHERS + 1, dtype=np.int64)
     trailing_commas = 0
-    for stem, image in tqdm(sorted(images.items()), desc=f"reading {folder.split}", unit="image", disable=None, leave=False):
+    for stem, image in tqdm(
+        sorted(images.items()),
+        desc=f"reading {folder.split}",
+        unit="image",
+        disable=None,
+        leave=False,
+    ):
         if folder.annotations is not None and stem not in notes:
             expected = folder.annotations / f"{stem}.txt"
-            anomalies.append(Anomaly(str(image), None, "missing-annotation", f"there is no {expected}; the image is left out"))
+            anomalies.append(
+                Anomaly(
+                    str(image),
+                    None,
+                    "missing-annotation",
+                    f"there is no {expected}; the image is left out",
+                )
+            )
             continue
         try:
             size_wh = image_wh(image)
         except ImageHeaderError as error:
-            anomalies.append(Anomaly(str(image), None, "unreadable-image", f"the image {error}; it is left out"))
+            anomalies.append(
+                Anomaly(str(image), None, "unreadable-image", f"the image {error}; it is left out")
+            )
             continue
         if stem not in notes:
             labelled.append(
-                ImageLabels(stem, image, None, size_wh, np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros((0, 4)))
+                ImageLabels(
+                    stem,
+                    image,
+                    None,
+                    size_wh,
+                    np.zeros((0, 4)),
+                    np.zeros(0, dtype=np.int64),
+                    np.zeros((0, 4)),
+                )
             )
             continue
         annotations = read_annotations(notes[stem])
@@ -79,7 +107,9 @@ def read_split(folder: SplitFolder) -> SplitContent:
 
 
 def images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:
-    """Return a folder's images by name without suffix; a second image of one name is an anomaly, since both would share labels."""
+    """Return a folder's images by name without suffix; a second image of one name is an anomaly,
+    since both would share labels.
+    """
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
@@ -87,17 +117,28 @@ def images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:
         if path.stem in images:
             kept = images[path.stem].name
             anomalies.append(
-                Anomaly(str(path), None, "same-name", f"{kept} has the same name without suffix; this one is left out")
+                Anomaly(
+                    str(path),
+                    None,
+                    "same-name",
+                    f"{kept} has the same name without suffix; this one is left out",
+                )
             )
             continue
         images[path.stem] = path
     return images
 
 
-def _notes_by_stem(folder: SplitFolder, images: dict[str, Path], anomalies: list[Anomaly]) -> dict[str, Path]:
+def _notes_by_stem(
+    folder: SplitFolder, images: dict[str, Path], anomalies: list[Anomaly]
+) -> dict[str, Path]:
     if folder.annotations is None:
         return {}
-    notes = {path.stem: path for path in sorted(folder.annotations.glob("*.txt")) if not path.name.startswith(".")}
+    notes = {
+        path.stem: path
+        for path in sorted(folder.annotations.glob("*.txt"))
+        if not path.name.startswith(".")
+    }
     for stem in sorted(notes.keys() - images.keys()):
         message = f"there is no image {stem} in {folder.images}; the annotations are left out"
         anomalies.append(Anomaly(str(notes[stem]), None, "missing-image", message))

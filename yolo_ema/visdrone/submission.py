@@ -1,4 +1,6 @@
-"""Result files in VisDrone's submission format: one text file an image, ``left,top,width,height,score,category,-1,-1`` a row."""
+"""Result files in VisDrone's submission format: one text file an image,
+``left,top,width,height,score,category,-1,-1`` a row.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_ema.files import write_text
+from yolo_ema.io.atomic_files import write_text
 
 __all__ = ["rounded", "write_submission"]
 
@@ -16,7 +18,8 @@ SCORE_DECIMALS = 6
 
 
 def rounded(rows: np.ndarray) -> np.ndarray:
-    """Return detections as a submission file holds them: boxes to a hundredth of a pixel, scores to six digits.
+    """Return detections as a submission file holds them: boxes to a hundredth of a pixel, scores to
+    six digits.
 
     Args:
         rows: (M, 6) left, top, width, height in pixels, score, category.
@@ -28,7 +31,8 @@ def rounded(rows: np.ndarray) -> np.ndarray:
 
 
 def write_submission(folder: Path, detections: Mapping[str, np.ndarray]) -> None:
-    """Write ``folder/<image>.txt`` for each image, rows by falling score; an image without detections gets an empty file.
+    """Write ``folder/<image>.txt`` for each image, rows by falling score; an image without
+    detections gets an empty file.
 
     Args:
         folder: made where missing; files of the same names are replaced.

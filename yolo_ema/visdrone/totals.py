@@ -13,7 +13,9 @@ __all__ = ["OFFICIAL_TOTALS", "OfficialTotals", "compare_with_official"]
 
 @dataclasses.dataclass(frozen=True)
 class OfficialTotals:
-    """What an official split holds: images, and readable rows per category 0 to 11, boxes without area among them."""
+    """What an official split holds: images, and readable rows per category 0 to 11, boxes without
+    area among them.
+    """
 
     split: str
     images: int
@@ -21,30 +23,43 @@ class OfficialTotals:
 
 
 OFFICIAL_TOTALS = (
-    OfficialTotals("train", 6471, (8813, 79337, 27059, 10480, 144867, 24956, 12875, 4812, 3246, 5926, 29647, 1532)),
-    OfficialTotals("val", 548, (1378, 8844, 5125, 1287, 14064, 1975, 750, 1045, 532, 251, 4886, 32)),
-    OfficialTotals("test-dev", 1610, (2180, 21006, 6376, 1302, 28074, 5771, 2659, 530, 599, 2940, 5845, 265)),
+    OfficialTotals(
+        "train",
+        6471,
+        (8813, 79337, 27059, 10480, 144867, 24956, 12875, 4812, 3246, 5926, 29647, 1532),
+    ),
+    OfficialTotals(
+        "val", 548, (1378, 8844, 5125, 1287, 14064, 1975, 750, 1045, 532, 251, 4886, 32)
+    ),
+    OfficialTotals(
+        "test-dev", 1610, (2180, 21006, 6376, 1302, 28074, 5771, 2659, 530, 599, 2940, 5845, 265)
+    ),
 )
 
 
 _CLOSE = 0.98
-"""From this share of the official number of images on, a split is taken for the official one with images missing."""
+"""From this share of the official number of images on, a split is taken for the official one with
+images missing.
+"""
 
 
 def compare_with_official(
     split: str, rows_per_category: np.ndarray, *, found: int, used: int, certain: bool = False
 ) -> tuple[bool | None, str]:
-    """Compare a split with the official one of its name, if its number of images says that it is that one.
+    """Compare a split with the official one of its name, if its number of images says that it is
+    that one.
 
     Args:
         split: the split's name.
         rows_per_category: (12,) rows of each category, of the images that are used.
         found: number of images, those that are left out among them.
         used: number of images without those.
-        certain: it comes from where the official one is fetched, so that it is compared whatever its number of images.
+        certain: it comes from where the official one is fetched, so that it is compared whatever
+            its number of images.
 
     Returns:
-        None, False or True for "not an official split", "differs" and "equal", and a sentence that says so.
+        None, False or True for "not an official split", "differs" and "equal", and a sentence that
+        says so.
     """
     official = next((one for one in OFFICIAL_TOTALS if one.split == split), None)
     if official is None or not (certain or _CLOSE * official.images <= found <= official.images):
@@ -59,7 +74,9 @@ def compare_with_official(
         differences.append(f"{found - used:,} of {found:,} images left out")
     differences += [
         f"{names.get(category) or CLASS_NAMES[category - 1]} {rows} instead of {expected}"
-        for category, (rows, expected) in enumerate(zip(rows_per_category.tolist(), official.rows_per_category, strict=True))
+        for category, (rows, expected) in enumerate(
+            zip(rows_per_category.tolist(), official.rows_per_category, strict=True)
+        )
         if rows != expected
     ]
     if differences:

@@ -1,4 +1,6 @@
-"""What the tests of the gate share: small weights that find many boxes, a good file of theirs, and images."""
+"""What the tests of the gate share: small weights that find many boxes, a good file of theirs, and
+images.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import cv2
 import pytest
 from lively_weights import lively_model, picture, save
 
-from yolo_ema.engine.exporting import export_artifact
-from yolo_ema.engine.loading import load_model
+from yolo_ema.engine.export.exporting import export_artifact
+from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.options.export import ExportOptions
 
 SIZE_HW = (192, 320)
@@ -33,9 +35,15 @@ def made(tmp_path_factory):
     """Return a function that exports weights in one format and returns the file."""
 
     def make(weights: Path, name: str = "onnx", **options: object) -> Path:
-        settings = {"imgsz": SIZE_HW, "settings": {"simplify": "false"} if name == "onnx" else {}, **options}
+        settings = {
+            "imgsz": SIZE_HW,
+            "settings": {"simplify": "false"} if name == "onnx" else {},
+            **options,
+        }
         chosen = ExportOptions(weights=weights, format=(name,), **settings)
-        return export_artifact(name, chosen, load_model(weights), tmp_path_factory.mktemp(f"made-{name}")).path
+        return export_artifact(
+            name, chosen, load_model(weights), tmp_path_factory.mktemp(f"made-{name}")
+        ).path
 
     return make
 

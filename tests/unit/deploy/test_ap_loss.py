@@ -6,9 +6,9 @@ import faulty_files as faults
 import pytest
 from lively_weights import lively_model, save
 
-from yolo_ema.deploy import gate
-from yolo_ema.deploy.gate import prove
-from yolo_ema.deploy.verdict import FAILED, NOT_PROVEN, PASSED, GateLimits, Loss
+from yolo_ema.deploy.parity import gate
+from yolo_ema.deploy.parity.gate import prove
+from yolo_ema.deploy.parity.parity_report import FAILED, NOT_PROVEN, PASSED, GateLimits, Loss
 from yolo_ema.scenes.dataset import write_dataset
 from yolo_ema.visdrone.annotations import CLASS_NAMES
 
@@ -41,18 +41,34 @@ def loses(monkeypatch):
     ("ap", "ap50", "limits", "status", "says"),
     [
         ((20.0, 19.5), (35.0, 34.0), GateLimits(), PASSED, ""),
-        ((20.0, 18.5), (35.0, 34.0), GateLimits(), FAILED, "fp16 loses 1.50 points of official AP on 97 images of set"),
-        ((20.0, 19.5), (35.0, 32.5), GateLimits(), FAILED, "fp16 loses 2.50 points of official AP50 on 97 images of set"),
+        (
+            (20.0, 18.5),
+            (35.0, 34.0),
+            GateLimits(),
+            FAILED,
+            "fp16 loses 1.50 points of official AP on 97 images of set",
+        ),
+        (
+            (20.0, 19.5),
+            (35.0, 32.5),
+            GateLimits(),
+            FAILED,
+            "fp16 loses 2.50 points of official AP50 on 97 images of set",
+        ),
         ((20.0, 18.5), (35.0, 34.0), GateLimits(ap_loss=2.0), PASSED, ""),
         ((0.8, 0.8), (35.0, 34.0), GateLimits(), NOT_PROVEN, "any file would pass"),
     ],
 )
-def test_loss_is_held_to_the_limits(half, loses, gate_weights, gate_pictures, ap, ap50, limits, status, says):
+def test_loss_is_held_to_the_limits(
+    half, loses, gate_weights, gate_pictures, ap, ap50, limits, status, says
+):
     loses(ap, ap50)
     verdict = prove(half(), gate_weights, limits, images=[gate_pictures], data="set")
     assert verdict.status == status, verdict.reasons
     assert says in " ".join(verdict.reasons)
-    assert verdict.cases[0].box_px > 0, "boxes are compared and shown, and not held to a float file's tolerance"
+    assert verdict.cases[0].box_px > 0, (
+        "boxes are compared and shown, and not held to a float file's tolerance"
+    )
     found = verdict.as_json()["loss"]
     assert found["loss"] == {"AP": ap[0] - ap[1], "AP50": ap50[0] - ap50[1]}
     assert f"loss {ap[0] - ap[1]:+.2f}" in verdict.as_text()

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_ema.deploy.bench import export_settings
-from yolo_ema.deploy.bench_advice import advice
-from yolo_ema.deploy.bench_agreement import EXACT, BoxAgreement, box_agreement
-from yolo_ema.deploy.bench_result import BenchResult
-from yolo_ema.deploy.bench_row import BenchRow, Round
+from yolo_ema.deploy.bench.advice import advice
+from yolo_ema.deploy.bench.agreement import EXACT, BoxAgreement, box_agreement
+from yolo_ema.deploy.bench.result import BenchResult
+from yolo_ema.deploy.bench.row import BenchRow, Round
+from yolo_ema.deploy.bench.run import export_settings
 from yolo_ema.errors import ConfigError
 from yolo_ema.options.bench import USUAL_FORMATS, BenchOptions
 from yolo_ema.options.export import ExportOptions
@@ -34,17 +34,37 @@ def turn(*milliseconds: float, network: float = 0.5, batch: float | None = None)
 
 
 def row(
-    name: str, ms: float, *, agreement: BoxAgreement | None = SAME, memory: int = 500, precision: str = "fp32", **more
+    name: str,
+    ms: float,
+    *,
+    agreement: BoxAgreement | None = SAME,
+    memory: int = 500,
+    precision: str = "fp32",
+    **more,
 ) -> BenchRow:
     facts = {
-        "device": "cpu", "threads": 2, "imgsz_hw": [384, 640], "stored_precision": precision, "computed_precision": precision,
-        "peak_memory_bytes": memory * 10**6, "memory_before_bytes": 400 * 10**6, "version": f"{name} 1.0",
-    }  # fmt: skip
+        "device": "cpu",
+        "threads": 2,
+        "imgsz_hw": [384, 640],
+        "stored_precision": precision,
+        "computed_precision": precision,
+        "peak_memory_bytes": memory * 10**6,
+        "memory_before_bytes": 400 * 10**6,
+        "version": f"{name} 1.0",
+    }
     facts |= more.pop("facts", {})
     rounds = (turn(ms, ms), turn(ms, ms))
     pt_rounds = () if name == "pt" else (turn(100, 100), turn(100, 100))
     agreement = None if name == "pt" else agreement
-    return BenchRow(name, facts=facts, rounds=rounds, pt_rounds=pt_rounds, agreement=agreement, file_bytes=10**7, **more)
+    return BenchRow(
+        name,
+        facts=facts,
+        rounds=rounds,
+        pt_rounds=pt_rounds,
+        agreement=agreement,
+        file_bytes=10**7,
+        **more,
+    )
 
 
 def test_a_rows_figures_are_what_their_names_say():
@@ -55,7 +75,9 @@ def test_a_rows_figures_are_what_their_names_say():
     )
     assert one.latency == pytest.approx(0.020)  # of the medians 20, 40 and 2
     assert one.network == pytest.approx(0.010)
-    assert one.p95 == pytest.approx(0.090 - 0.4 * (0.090 - 0.050))  # 95 % of the way from the first to the ninth call
+    assert one.p95 == pytest.approx(
+        0.090 - 0.4 * (0.090 - 0.050)
+    )  # 95 % of the way from the first to the ninth call
     assert one.times_as_fast[0] == pytest.approx(2.0)  # of 2, 0.5 and 10
     assert one.cpu == pytest.approx(0.120)
     images, together = one.throughput
@@ -63,14 +85,18 @@ def test_a_rows_figures_are_what_their_names_say():
 
 
 def test_throughput_is_of_calls_with_several_images_where_there_are_such():
-    one = BenchRow("pt", rounds=(turn(100, batch=0.2), turn(100, batch=0.4), turn(100, batch=0.25)), batch=4)
+    one = BenchRow(
+        "pt", rounds=(turn(100, batch=0.2), turn(100, batch=0.4), turn(100, batch=0.25)), batch=4
+    )
     assert one.throughput == (pytest.approx(16.0), 4)
 
 
 def boxes(count: int) -> np.ndarray:
     """So many boxes of 40 pixels on a grid, none near another, of three classes."""
     corners = np.array([[60 * (k % 20), 60 * (k // 20)] for k in range(count)], np.float32) + 10
-    return np.column_stack([corners, corners + 40, np.linspace(0.9, 0.5, count), np.arange(count) % 3]).astype(np.float32)
+    return np.column_stack(
+        [corners, corners + 40, np.linspace(0.9, 0.5, count), np.arange(count) % 3]
+    ).astype(np.float32)
 
 
 def test_agreement_counts_in_pixels_of_the_input_and_by_class():
@@ -78,7 +104,9 @@ def test_agreement_counts_in_pixels_of_the_input_and_by_class():
     other = reference + np.float32([EXACT.px, 0, 0, 0, 0.4 * EXACT.score, 0])
     close = box_agreement([reference], [other], [(768, 1280)], (384, 640), conf=0.25)
     assert (close.boxes, close.unmatched, close.ties) == (100, 0, 0)
-    assert close.box_px == pytest.approx(EXACT.px / 2, rel=0.01)  # the input shows the image at half its size
+    assert close.box_px == pytest.approx(
+        EXACT.px / 2, rel=0.01
+    )  # the input shows the image at half its size
     assert close.score == pytest.approx(0.4 * EXACT.score, rel=0.01)
     assert close.score_share == pytest.approx(0.8 * EXACT.score, rel=0.01)  # of the lowest score
     assert close.same
@@ -92,7 +120,13 @@ def test_agreement_counts_in_pixels_of_the_input_and_by_class():
 
 def test_where_all_boxes_lie_elsewhere_none_of_it_is_called_a_tie():
     reference = boxes(100)
-    found = box_agreement([reference], [reference + np.float32([5, 5, 5, 5, 0, 0])], [(640, 640)], (640, 640), conf=0.25)
+    found = box_agreement(
+        [reference],
+        [reference + np.float32([5, 5, 5, 5, 0, 0])],
+        [(640, 640)],
+        (640, 640),
+        conf=0.25,
+    )
     assert (found.unmatched, found.ties) == (0, 0)
     assert found.box_px == pytest.approx(5)
     assert not found.same
@@ -101,7 +135,9 @@ def test_where_all_boxes_lie_elsewhere_none_of_it_is_called_a_tie():
 def test_a_box_on_the_edge_is_a_tie_only_in_float32():
     reference = np.concatenate([boxes(99), [[1210, 10, 1250, 50, 0.25, 1]]]).astype(np.float32)
     given = {"sizes_hw": [(640, 1280)], "input_hw": (640, 1280), "conf": 0.25}
-    exact, lossy = (box_agreement([reference], [reference[:99]], **given, lossy=one) for one in (False, True))
+    exact, lossy = (
+        box_agreement([reference], [reference[:99]], **given, lossy=one) for one in (False, True)
+    )
     assert (exact.unmatched, exact.ties, exact.same) == (0, 1, True)
     assert (lossy.unmatched, lossy.ties) == (1, 0)
 
@@ -113,7 +149,10 @@ def test_no_boxes_are_no_agreement():
 
 def test_the_fastest_of_equal_boxes_is_recommended():
     said = advice([row("pt", 100), row("onnx", 50), row("openvino", 30)])
-    assert said.startswith("Take openvino: 30 ms an image, 3.33 times as fast as the .pt, with its boxes (50 within 0.0001 px).")
+    assert said.startswith(
+        "Take openvino: 30 ms an image, 3.33 times as fast as the .pt, with its boxes (50 within "
+        "0.0001 px)."
+    )
 
 
 def test_of_equally_fast_ones_the_one_of_least_processor_time_is_recommended():
@@ -125,14 +164,25 @@ def test_of_equally_fast_ones_the_one_of_least_processor_time_is_recommended():
 
 def test_a_faster_one_with_other_boxes_is_named_with_what_is_not_known():
     differing = BoxAgreement(boxes=50, unmatched=4, ties=0, box_px=3.2, score=0.08, score_share=0.1)
-    said = advice([row("pt", 100), row("onnx", 50), row("onnx", 20, agreement=differing, precision="int8", quantize="int8")])
+    said = advice(
+        [
+            row("pt", 100),
+            row("onnx", 50),
+            row("onnx", 20, agreement=differing, precision="int8", quantize="int8"),
+        ]
+    )
     assert said.startswith("Take onnx: 50 ms")
-    assert "onnx int8 is faster (20 ms), but its boxes are not those of the weights (4 without counterpart beside 50" in said
+    assert (
+        "onnx int8 is faster (20 ms), but its boxes are not those of the weights (4 without "
+        "counterpart beside 50" in said
+    )
     assert "--data D measures it" in said
 
 
 def test_a_float_file_with_other_boxes_is_warned_of():
-    said = advice([row("pt", 100), row("ncnn", 10, agreement=BoxAgreement(50, 0, 0, 9.0, 0.5, 0.5))])
+    said = advice(
+        [row("pt", 100), row("ncnn", 10, agreement=BoxAgreement(50, 0, 0, 9.0, 0.5, 0.5))]
+    )
     assert said.startswith("Take the .pt")
     assert "ncnn is not to be used before yolo-ema verify says why" in said
 
@@ -141,7 +191,9 @@ def test_advice_names_what_it_could_not_compare():
     said = advice([row("pt", 100), row("onnx", 5, facts={"imgsz_hw": [96, 160]})])
     assert said.startswith("Take the .pt")
     assert "Not compared, since the input has another size than the .pt's: onnx." in said
-    nothing_found = advice([row("pt", 100), row("onnx", 5, agreement=BoxAgreement(0, 0, 0, 0.0, 0.0, 0.0))])
+    nothing_found = advice(
+        [row("pt", 100), row("onnx", 5, agreement=BoxAgreement(0, 0, 0, 0.0, 0.0, 0.0))]
+    )
     assert nothing_found.startswith("Take the .pt")
     assert "found nothing on these images" in nothing_found
     assert "did not run" in advice([BenchRow("pt", reason="no"), row("onnx", 5)])
@@ -155,7 +207,11 @@ def test_the_exit_code_is_zero_unless_nothing_ran():
 
 
 def test_table_and_json_hold_every_row():
-    result = BenchResult(Path("w.pt"), (row("pt", 100), row("onnx", 50), BenchRow("ncnn", reason="it is missing")), ABOUT)
+    result = BenchResult(
+        Path("w.pt"),
+        (row("pt", 100), row("onnx", 50), BenchRow("ncnn", reason="it is missing")),
+        ABOUT,
+    )
     lines = result.as_text().splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["runtime", "pt", "onnx", "ncnn:"]
     assert lines[3] == "ncnn: did not run: it is missing"
@@ -171,12 +227,22 @@ def test_table_and_json_hold_every_row():
 def test_a_busy_machine_is_said():
     busy = BenchResult(Path("w.pt"), (row("pt", 100),), ABOUT | {"load_average": [7.0, 8.0]})
     assert "trust the ratios" in busy.as_text()
-    assert "trust the ratios" not in BenchResult(Path("w.pt"), (row("pt", 100),), ABOUT | {"load_average": [0.2, 1.4]}).as_text()
+    assert (
+        "trust the ratios"
+        not in BenchResult(
+            Path("w.pt"), (row("pt", 100),), ABOUT | {"load_average": [0.2, 1.4]}
+        ).as_text()
+    )
 
 
 @pytest.mark.parametrize("quantize", [None, "fp16", "int8"])
 def test_every_row_asks_for_an_export_that_makes_sense(quantize):
-    options = BenchOptions(weights=Path("w.pt"), quantize=("fp16", "int8"), calibrate=(Path("photos"),), imgsz=(96, 160))
+    options = BenchOptions(
+        weights=Path("w.pt"),
+        quantize=("fp16", "int8"),
+        calibrate=(Path("photos"),),
+        imgsz=(96, 160),
+    )
     asked = export_settings(BenchRow("onnx", quantize), options)
     assert bool(asked["calibrate"]) == (quantize == "int8")
     format_name, paths = asked.pop("format_name"), [Path(one) for one in asked.pop("calibrate")]
@@ -187,7 +253,9 @@ def test_every_row_asks_for_an_export_that_makes_sense(quantize):
 
 
 def test_options_name_every_fault():
-    with pytest.raises(ConfigError, match=r"--rounds is 0.*--time-limit is 0.*--quantize int8 needs images"):
+    with pytest.raises(
+        ConfigError, match=r"--rounds is 0.*--time-limit is 0.*--quantize int8 needs images"
+    ):
         BenchOptions(weights=Path("w.pt"), rounds=0, time_limit=0, quantize=("int8",))
     with pytest.raises(ConfigError, match="--quantize is for exported formats"):
         BenchOptions(weights=Path("w.pt"), artifact=(Path("a.onnx"),), quantize=("fp16",))

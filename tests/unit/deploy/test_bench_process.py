@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from yolo_ema.deploy import bench_process
-from yolo_ema.deploy.bench_process import RuntimeProcess
+from yolo_ema.deploy.bench import process as bench_process
+from yolo_ema.deploy.bench.process import RuntimeProcess
 from yolo_ema.errors import MachineError
 
 CHILD = """
@@ -54,7 +54,10 @@ def test_an_end_is_told_with_the_last_word():
 
 
 def test_a_crash_is_told_by_its_signal():
-    with RuntimeProcess(threads=None, limit_s=30) as process, pytest.raises(MachineError, match="SIGSEGV"):
+    with (
+        RuntimeProcess(threads=None, limit_s=30) as process,
+        pytest.raises(MachineError, match="SIGSEGV"),
+    ):
         process.ask("crash")
 
 

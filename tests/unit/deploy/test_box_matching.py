@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_ema.deploy.comparison import Proposals, Tolerance, compare_image
-from yolo_ema.deploy.matching import LEAST_IOU, match_boxes, overlaps
+from yolo_ema.deploy.parity.box_matching import LEAST_IOU, match_boxes, overlaps
+from yolo_ema.deploy.parity.comparison import Proposals, Tolerance, compare_image
 
 TIGHT = Tolerance(px=0.05, score=0.001)
 ROW = np.array([[10, 10, 30, 30, 0.9, 1]], np.float32)
@@ -21,15 +21,27 @@ def nothing_proposed() -> Proposals:
     return Proposals(np.empty((0, 14)), np.empty((0, 14)))
 
 
-def rows_of(random: np.random.Generator, count: int, spread: float = 500.0, classes: int = 3) -> np.ndarray:
+def rows_of(
+    random: np.random.Generator, count: int, spread: float = 500.0, classes: int = 3
+) -> np.ndarray:
     corner = random.uniform(0, spread, (count, 2))
     sizes = random.uniform(5, 50, (count, 2))
-    return np.column_stack([corner, corner + sizes, random.uniform(0.1, 0.9, count), random.integers(0, classes, count)])
+    return np.column_stack(
+        [
+            corner,
+            corner + sizes,
+            random.uniform(0.1, 0.9, count),
+            random.integers(0, classes, count),
+        ]
+    )
 
 
 def slow_iou(one: np.ndarray, other: np.ndarray) -> float:
     """Intersection over union of two boxes widened by half a pixel, written out."""
-    a, b = ((min(r[0], r[2]) - 0.5, min(r[1], r[3]) - 0.5, max(r[0], r[2]) + 0.5, max(r[1], r[3]) + 0.5) for r in (one, other))
+    a, b = (
+        (min(r[0], r[2]) - 0.5, min(r[1], r[3]) - 0.5, max(r[0], r[2]) + 0.5, max(r[1], r[3]) + 0.5)
+        for r in (one, other)
+    )
     wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     shared = max(wide, 0) * max(high, 0)
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
@@ -60,7 +72,10 @@ def test_no_other_assignment_within_a_class_overlaps_more(count, others, seed):
     small, large = sorted((count, others))
     every = itertools.permutations(range(large), small)
     swap = count > others
-    best = max((worth([(j, i) if swap else (i, j) for i, j in enumerate(order)]) for order in every), default=0.0)
+    best = max(
+        (worth([(j, i) if swap else (i, j) for i, j in enumerate(order)]) for order in every),
+        default=0.0,
+    )
     # The assignment pairs as many as it can first; of equally many pairs none overlaps more.
     assert worth(found) <= best + 1e-9
     if len(found) == small:
@@ -99,9 +114,17 @@ def test_difference_is_measured_at_the_input():
 
 
 def test_box_of_another_class_or_place():
-    renamed = compare_image("a", ROW, ROW + np.array([0, 0, 0, 0, 0, 1], np.float32), TIGHT, proposals=nothing_proposed)
+    renamed = compare_image(
+        "a", ROW, ROW + np.array([0, 0, 0, 0, 0, 1], np.float32), TIGHT, proposals=nothing_proposed
+    )
     assert (renamed.boxes, len(renamed.renamed), len(renamed.lost)) == (0, 1, 0)
-    elsewhere = compare_image("a", ROW, ROW + np.array([50, 50, 50, 50, 0, 0], np.float32), TIGHT, proposals=nothing_proposed)
+    elsewhere = compare_image(
+        "a",
+        ROW,
+        ROW + np.array([50, 50, 50, 50, 0, 0], np.float32),
+        TIGHT,
+        proposals=nothing_proposed,
+    )
     assert (elsewhere.boxes, len(elsewhere.lost), len(elsewhere.extra)) == (0, 1, 1)
 
 
@@ -156,7 +179,9 @@ def test_box_that_the_file_does_not_propose_is_lost():
 
 
 def test_neighbour_excuses_only_what_the_tolerance_cannot():
-    """Without the proposals another box in its place is a likely tie; a box that drifted a little is none."""
+    """Without the proposals another box in its place is a likely tie; a box that drifted a little
+    is none.
+    """
     ours = np.vstack([crowd(), [[2, 0, 22, 20, 0.3, 0]]])
     assert compare_image("a", ours, ours[:-1], TIGHT).ties == 1
     drifted = ours + np.array([0.2, 0, 0, 0, 0, 0])
@@ -175,7 +200,9 @@ def test_box_at_the_lowest_score_may_stand_alone():
 
 
 def test_of_weights_that_score_alike_all_over_nms_may_choose_every_box_otherwise():
-    """Each box of the one lies a grid step beside that of the other, and both networks propose all of them."""
+    """Each box of the one lies a grid step beside that of the other, and both networks propose all
+    of them.
+    """
     ours = np.array([[8 * i, 0, 8 * i + 120, 120, 0.1, 0] for i in range(0, 60, 10)], np.float64)
     theirs = ours + np.array([8, 0, 8, 0, 0, 0])
     proposed = np.vstack([ours[:, :5], theirs[:, :5]])
@@ -187,7 +214,9 @@ def test_of_weights_that_score_alike_all_over_nms_may_choose_every_box_otherwise
 def test_boxes_that_nobody_proposes_are_all_lost():
     ours = crowd(60)
     proposed = np.column_stack([ours[:, :4], ours[:, 4]])
-    found = compare_image("a", ours, ours[:5], TIGHT, proposals=lambda: Proposals(proposed, proposed[:5]))
+    found = compare_image(
+        "a", ours, ours[:5], TIGHT, proposals=lambda: Proposals(proposed, proposed[:5])
+    )
     assert len(found.lost) == 55
 
 

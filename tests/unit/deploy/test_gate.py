@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from lively_weights import lively_model, save
 
-from yolo_ema.deploy.cases import other_cases
-from yolo_ema.deploy.gate import _setup, prove
-from yolo_ema.deploy.gate_images import crowded_image, drawn_images
-from yolo_ema.deploy.identity import check_identity
-from yolo_ema.deploy.sides import open_sides
-from yolo_ema.deploy.verdict import FAILED, NOT_PROVEN, PASSED, GateLimits
-from yolo_ema.engine import artifact_metadata
-from yolo_ema.engine.artifact_metadata import ArtifactMetadata
-from yolo_ema.engine.loading import load_model
+from yolo_ema.deploy.parity.cases import other_cases
+from yolo_ema.deploy.parity.gate import _setup, prove
+from yolo_ema.deploy.parity.metadata_check import check_identity
+from yolo_ema.deploy.parity.model_pair import open_sides
+from yolo_ema.deploy.parity.parity_report import FAILED, NOT_PROVEN, PASSED, GateLimits
+from yolo_ema.deploy.parity.test_images import crowded_image, drawn_images
+from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import DataNotFoundError, UnsafeWeightsError, WeightsError
+from yolo_ema.inference import file_metadata as artifact_metadata
+from yolo_ema.inference.file_metadata import ArtifactMetadata
 
 ROWS = 14  # 4 + classes
 
@@ -69,7 +69,9 @@ def test_dynamic_file_is_run_in_batches_and_at_a_second_size(made, gate_weights,
     bad = faults.spoilt(file, tmp_path / "mixed.onnx", faults.mixes_its_batch)
     verdict = judge(bad)
     assert verdict.status == FAILED
-    assert [reason.partition(":")[0] for reason in verdict.reasons] == ["batch 4"], "a single image is right"
+    assert [reason.partition(":")[0] for reason in verdict.reasons] == ["batch 4"], (
+        "a single image is right"
+    )
 
 
 def test_file_of_several_images_a_pass_is_run_so(made, gate_weights, judge):
@@ -82,7 +84,9 @@ def test_file_of_several_images_a_pass_is_run_so(made, gate_weights, judge):
 def test_one_convolution_scaled_by_a_hundredth_is_refused(spoil, judge, number):
     verdict = judge(spoil(faults.scaled_convolution(number)))
     assert verdict.status == FAILED
-    assert any("drift" in reason and "convolution" in reason for reason in verdict.reasons), verdict.reasons
+    assert any("drift" in reason and "convolution" in reason for reason in verdict.reasons), (
+        verdict.reasons
+    )
     assert verdict.cases[0].lost < 0.5 * verdict.cases[0].boxes
 
 
@@ -94,12 +98,26 @@ def test_one_convolution_scaled_by_a_hundredth_is_refused(spoil, judge, number):
         (faults.divides_twice, "the file scales its input wrongly"),
         (faults.expects_bgr_bytes, "the file expects BGR of 0…255"),
         (faults.ignores_its_input, "it ignores its input"),
-        (faults.swapped_names(3, 8), "class names are swapped in the file: 3 is 'class 8' instead of 'class 3', 8 is 'class 3'"),
+        (
+            faults.swapped_names(3, 8),
+            (
+                "class names are swapped in the file: 3 is 'class 8' instead of 'class 3', 8 is "
+                "'class "
+                "3'"
+            ),
+        ),
         (
             faults.swapped_classes(3, 8, ROWS),
-            "another order: class 8 where the weights give class 3; class 3 where the weights give class 8",
+            (
+                "another order: class 8 where the weights give class 3; class 3 where the weights "
+                "give "
+                "class 8"
+            ),
         ),
-        (faults.loses_proposals(960), "its network proposes 960 boxes an image before NMS, the weights' 1260"),
+        (
+            faults.loses_proposals(960),
+            "its network proposes 960 boxes an image before NMS, the weights' 1260",
+        ),
         (faults.silent_proposals(0, 300, ROWS), "drops detections"),
         (faults.moved_boxes(ROWS, shift_px=14), "plus 0.0, 14.0 px of the input"),
         (faults.moved_boxes(ROWS, factor=1.2), "times 1, 1.2 (x, y)"),
@@ -117,7 +135,10 @@ def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
     [
         ({"weights_sha256": "0" * 64}, "made from other weights: it names SHA-256 000000000000…"),
         ({"stride": 16}, "stride is 16, and the weights' is 32"),
-        ({"imgsz_hw": (192, 300)}, "input is 192x300; sides must be multiples of the weights' stride, 32"),
+        (
+            {"imgsz_hw": (192, 300)},
+            "input is 192x300; sides must be multiples of the weights' stride, 32",
+        ),
         ({"channel_order": "BGR"}, "asks for channel_order 'BGR'"),
         ({"layout": "NHWC"}, "asks for layout 'NHWC'"),
         ({"letterbox_value": 0}, "asks for letterbox_value 0"),
@@ -129,14 +150,24 @@ def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
 def test_words_of_a_file_are_held_against_its_weights(good, gate_weights, says_of_itself, fault):
     loaded, facts = load_model(gate_weights), artifact_metadata.read(good)
     assert check_identity(facts, loaded, gate_weights).faults == ()
-    (found,) = check_identity(dataclasses.replace(facts, **says_of_itself), loaded, gate_weights).faults
+    (found,) = check_identity(
+        dataclasses.replace(facts, **says_of_itself), loaded, gate_weights
+    ).faults
     assert fault in found
 
 
 def test_what_a_file_does_not_say_is_noted(gate_weights):
-    found = check_identity(ArtifactMetadata(names=load_model(gate_weights).names, nms=True), load_model(gate_weights), gate_weights)
+    found = check_identity(
+        ArtifactMetadata(names=load_model(gate_weights).names, nms=True),
+        load_model(gate_weights),
+        gate_weights,
+    )
     assert found.faults == ()
-    assert [note.split("(")[1].split(")")[0] for note in found.notes] == ["weights_sha256", "imgsz", "max_det"]
+    assert [note.split("(")[1].split(")")[0] for note in found.notes] == [
+        "weights_sha256",
+        "imgsz",
+        "max_det",
+    ]
 
 
 def test_limit_of_boxes_inside_the_file_is_named(made, gate_weights, judge, tmp_path):
@@ -144,10 +175,15 @@ def test_limit_of_boxes_inside_the_file_is_named(made, gate_weights, judge, tmp_
     file = made(gate_weights, nms=True, conf=0.02, max_det=40)
     honest = judge(file)
     assert honest.status == PASSED, honest.reasons
-    assert any("keeps at most 40 boxes an image, by its own account" in note for note in honest.notes)
+    assert any(
+        "keeps at most 40 boxes an image, by its own account" in note for note in honest.notes
+    )
     verdict = judge(faults.spoilt(file, tmp_path / "bad.onnx", faults.metadata(max_det=1000)))
     assert verdict.status == FAILED
-    assert any("drops detections" in reason and "keeps at most 40 boxes an image" in reason for reason in verdict.reasons)
+    assert any(
+        "drops detections" in reason and "keeps at most 40 boxes an image" in reason
+        for reason in verdict.reasons
+    )
 
 
 def test_file_of_other_weights_is_refused_twice(good, gate_pictures, tmp_path):
@@ -155,20 +191,26 @@ def test_file_of_other_weights_is_refused_twice(good, gate_pictures, tmp_path):
     verdict = prove(good, other, images=[gate_pictures])
     assert verdict.status == FAILED
     assert "made from other weights" in verdict.reasons[0]
-    assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), "the boxes say so, too"
+    assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), (
+        "the boxes say so, too"
+    )
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["that it names", "that it does not name"])
 def test_file_of_another_number_of_classes_is_refused(good, gate_pictures, tmp_path, named):
     file = good if named else faults.spoilt(good, tmp_path / "bad.onnx", faults.metadata(names={}))
-    verdict = prove(file, save(lively_model("tiny", classes=4), tmp_path / "four.pt"), images=[gate_pictures])
+    verdict = prove(
+        file, save(lively_model("tiny", classes=4), tmp_path / "four.pt"), images=[gate_pictures]
+    )
     assert verdict.status == FAILED
     if named:
         assert "the file names 10 classes, and the weights have 4" in verdict.reasons
         assert "the boxes were not compared: their classes are others" in verdict.notes
     else:
         assert "the file does not name its classes" in verdict.reasons
-        assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), "the boxes say so, too"
+        assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), (
+            "the boxes say so, too"
+        )
 
 
 def test_truncated_file_is_refused(good, judge, tmp_path):
@@ -189,7 +231,10 @@ def test_too_few_images_or_boxes_are_no_proof(good, gate_pictures, judge):
 def test_nms_inside_with_a_high_threshold_finds_too_little_to_prove(made, gate_weights, judge):
     verdict = judge(made(gate_weights, nms=True, conf=0.95))
     assert verdict.status == NOT_PROVEN
-    assert any("are too few; expected at least 500" in reason and "--conf" in reason for reason in verdict.reasons)
+    assert any(
+        "are too few; expected at least 500" in reason and "--conf" in reason
+        for reason in verdict.reasons
+    )
 
 
 def test_weights_that_ignore_their_input_prove_nothing(made, gate_pictures, tmp_path):
@@ -204,7 +249,9 @@ def test_weights_that_ignore_their_input_prove_nothing(made, gate_pictures, tmp_
     assert any("answer these images as an empty one" in reason for reason in verdict.reasons)
 
 
-def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(made, gate_pictures, tmp_path):
+def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(
+    made, gate_pictures, tmp_path
+):
     import torch
 
     model = lively_model("tiny")
@@ -216,13 +263,21 @@ def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(made, g
     verdict = prove(file, weak, images=[gate_pictures])
     assert verdict.passed, verdict.reasons
     assert verdict.cases[0].lowest_score < 0.05
-    bad = prove(faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(-1)), weak, images=[gate_pictures])
+    bad = prove(
+        faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(-1)),
+        weak,
+        images=[gate_pictures],
+    )
     assert bad.status == FAILED, "tolerances shrink with the scores"
 
 
 def test_what_nms_chose_between_is_seen_in_tiles_too(good, gate_weights):
     sides = open_sides(_setup(good, gate_weights, GateLimits(), device="cpu", trust=False))
-    tiles = [case for case in other_cases(sides, drawn_images()[:1], [], 0.2) if case.figures.name.startswith("tiles of")]
+    tiles = [
+        case
+        for case in other_cases(sides, drawn_images()[:1], [], 0.2)
+        if case.figures.name.startswith("tiles of")
+    ]
     assert [case.exact for case in tiles] == [True]
 
 
@@ -231,7 +286,9 @@ def test_every_box_that_tiles_keep_is_among_their_proposals(good, gate_weights):
     image, _ = crowded_image()
     tile_wh = (600, 400)
     proposals = sides.tiled_proposals(image, tile_wh)
-    for rows, proposed in zip(sides.tiled(image, tile_wh, 0.2), (proposals.reference, proposals.other), strict=True):
+    for rows, proposed in zip(
+        sides.tiled(image, tile_wh, 0.2), (proposals.reference, proposals.other), strict=True
+    ):
         assert len(rows) > 50
         for row in rows:
             near = np.abs(proposed[:, :4] - row[:4]).max(axis=1) < 1e-3
@@ -243,12 +300,18 @@ def test_head_that_needs_no_nms(made, gate_pictures, tmp_path):
     file = made(weights, nms=False)
     verdict = prove(file, weights, images=[gate_pictures])
     assert verdict.passed, verdict.reasons
-    bad = prove(faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(2)), weights, images=[gate_pictures])
+    bad = prove(
+        faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(2)),
+        weights,
+        images=[gate_pictures],
+    )
     assert bad.status == FAILED
 
 
 def test_tolerance_is_the_users(spoil, judge):
-    loose = judge(spoil(faults.scaled_convolution(3, 1.0005)), limits=GateLimits(px=50.0, score=1.0))
+    loose = judge(
+        spoil(faults.scaled_convolution(3, 1.0005)), limits=GateLimits(px=50.0, score=1.0)
+    )
     assert loose.passed, loose.reasons
     assert loose.box_px > 0
 

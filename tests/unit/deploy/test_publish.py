@@ -10,11 +10,11 @@ import faulty_files as faults
 import pytest
 
 from yolo_ema.deploy import publish
-from yolo_ema.deploy.names import final_name, unproven_path
+from yolo_ema.deploy.artifact_names import final_name, unproven_path
+from yolo_ema.deploy.parity.parity_report import Loss, Verdict
 from yolo_ema.deploy.publish import export
-from yolo_ema.deploy.verdict import Loss, Verdict
 from yolo_ema.deploy.verify import verify
-from yolo_ema.engine.exporting import Artifact
+from yolo_ema.engine.export.exporting import Artifact
 from yolo_ema.errors import CheckFailedError, ConfigError, MissingPackageError
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.verify import VerifyOptions
@@ -24,7 +24,9 @@ SIZE_HW = (192, 320)
 
 @pytest.fixture
 def options(gate_weights, gate_pictures, tmp_path) -> ExportOptions:
-    return ExportOptions(weights=gate_weights, out=tmp_path / "out", imgsz=SIZE_HW, images=(gate_pictures,))
+    return ExportOptions(
+        weights=gate_weights, out=tmp_path / "out", imgsz=SIZE_HW, images=(gate_pictures,)
+    )
 
 
 @pytest.fixture
@@ -32,7 +34,11 @@ def exporter_makes(monkeypatch, tmp_path):
     """Return a function after which the exporter makes this file."""
 
     def fake(file: Path) -> None:
-        monkeypatch.setattr(publish, "export_artifact", lambda *_: Artifact("onnx", file, SIZE_HW, False, 1, None, 0.1))
+        monkeypatch.setattr(
+            publish,
+            "export_artifact",
+            lambda *_: Artifact("onnx", file, SIZE_HW, False, 1, None, 0.1),
+        )
 
     return fake
 
@@ -51,7 +57,14 @@ def test_proven_file_gets_its_name_and_a_report(good, options, exporter_makes, t
 
 def test_rounded_weights_are_told_by_what_they_cost(tmp_path):
     loss = Loss("visdrone.yaml", images=97, ap=(11.53, 11.48), ap50=(22.39, 22.35))
-    file = publish.ExportedFile("onnx", tmp_path / "best-int8.onnx", 3_400_000, 1.0, SIZE_HW, Verdict("passed", (), loss=loss))
+    file = publish.ExportedFile(
+        "onnx",
+        tmp_path / "best-int8.onnx",
+        3_400_000,
+        1.0,
+        SIZE_HW,
+        Verdict("passed", (), loss=loss),
+    )
     assert file.as_text().splitlines()[1] == "  passed: loses 0.05 AP and 0.04 AP50 on 97 images"
 
 
@@ -60,22 +73,30 @@ def test_refused_file_leaves_the_old_one_and_a_report(good, options, exporter_ma
     options.out.mkdir()
     old = options.out / "tiny.onnx"
     old.write_bytes(b"the old one")
-    with pytest.raises(CheckFailedError, match=r"tiny\.onnx is not written, .*the file expects BGR.*proof\.json has the figures"):
+    with pytest.raises(
+        CheckFailedError,
+        match=r"tiny\.onnx is not written, .*the file expects BGR.*proof\.json has the figures",
+    ):
         export(dataclasses.replace(options, report=tmp_path / "proof.json"))
     assert old.read_bytes() == b"the old one"
     assert [file.name for file in options.out.iterdir()] == ["tiny.onnx"]
     assert json.loads((tmp_path / "proof.json").read_text())["files"][0]["written"] is False
 
 
-def test_file_that_cannot_be_run_here_is_written_unproven_only_on_demand(good, options, exporter_makes, monkeypatch, tmp_path):
-    from yolo_ema.deploy import sides
+def test_file_that_cannot_be_run_here_is_written_unproven_only_on_demand(
+    good, options, exporter_makes, monkeypatch, tmp_path
+):
+    from yolo_ema.deploy.parity import model_pair as sides
 
     def fails(*_: object, **__: object) -> None:
         raise MissingPackageError("it needs the package tensorrt")
 
     exporter_makes(good)
     monkeypatch.setattr(sides, "Runtime", fails)
-    with pytest.raises(CheckFailedError, match=r"it is not proven: .*cannot be run on this machine.*tensorrt.*--no-prove"):
+    with pytest.raises(
+        CheckFailedError,
+        match=r"it is not proven: .*cannot be run on this machine.*tensorrt.*--no-prove",
+    ):
         export(options)
     assert not options.out.exists()
     result = export(dataclasses.replace(options, prove=False))
@@ -87,8 +108,15 @@ def test_file_that_cannot_be_run_here_is_written_unproven_only_on_demand(good, o
 def test_one_refused_format_does_not_keep_the_others_back(good, options, monkeypatch, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()
-    made = {"onnx": good, "openvino": faults.spoilt(good, bad / "tiny.onnx", faults.swapped_names(0, 1))}
-    monkeypatch.setattr(publish, "export_artifact", lambda name, *_: Artifact(name, made[name], SIZE_HW, False, 1, None, 0.1))
+    made = {
+        "onnx": good,
+        "openvino": faults.spoilt(good, bad / "tiny.onnx", faults.swapped_names(0, 1)),
+    }
+    monkeypatch.setattr(
+        publish,
+        "export_artifact",
+        lambda name, *_: Artifact(name, made[name], SIZE_HW, False, 1, None, 0.1),
+    )
     with pytest.raises(CheckFailedError, match="class names are swapped"):
         export(dataclasses.replace(options, format=("onnx", "openvino")))
     assert (options.out / "tiny.onnx").read_bytes() == good.read_bytes()
@@ -98,7 +126,9 @@ def test_verify_accepts_what_it_proved(good, gate_weights, gate_pictures, tmp_pa
     waiting, final = tmp_path / "tiny-unproven.onnx", tmp_path / "tiny.onnx"
     waiting.write_bytes(good.read_bytes())
     final.write_bytes(b"the old one")
-    options = VerifyOptions(artifact=waiting, weights=gate_weights, images=(gate_pictures,), accept=True)
+    options = VerifyOptions(
+        artifact=waiting, weights=gate_weights, images=(gate_pictures,), accept=True
+    )
     result = verify(options)
     assert (result.exit_code, result.accepted) == (0, final)
     assert final.read_bytes() == good.read_bytes()
@@ -107,7 +137,9 @@ def test_verify_accepts_what_it_proved(good, gate_weights, gate_pictures, tmp_pa
 
 def test_verify_leaves_what_it_refuses(good, gate_weights, gate_pictures, tmp_path):
     waiting = faults.spoilt(good, tmp_path / "tiny-unproven.onnx", faults.expects_bytes)
-    result = verify(VerifyOptions(artifact=waiting, weights=gate_weights, images=(gate_pictures,), accept=True))
+    result = verify(
+        VerifyOptions(artifact=waiting, weights=gate_weights, images=(gate_pictures,), accept=True)
+    )
     assert (result.exit_code, result.accepted) == (7, None)
     assert waiting.exists()
     assert not (tmp_path / "tiny.onnx").exists()

@@ -44,7 +44,13 @@ def test_group_count_is_the_nearest_that_fits(channels, factor, groups):
 
 @pytest.mark.parametrize(
     ("channels", "factor", "named"),
-    [(0, 8, "channels"), (-4, 8, "channels"), (8, 0, "factor"), (8.0, 8, "channels"), (True, 8, "channels")],
+    [
+        (0, 8, "channels"),
+        (-4, 8, "channels"),
+        (8, 0, "factor"),
+        (8.0, 8, "channels"),
+        (True, 8, "channels"),
+    ],
 )
 def test_wrong_arguments_are_named(channels, factor, named):
     with pytest.raises(ConfigError, match=f"{named} must be a whole number of at least 1"):
@@ -53,7 +59,12 @@ def test_wrong_arguments_are_named(channels, factor, named):
 
 @pytest.mark.parametrize(
     "x",
-    [torch.zeros(16, 4, 4), torch.zeros(1, 8, 4, 4), torch.zeros(1, 16, 4, 4, dtype=torch.int64), torch.zeros(1, 16, 0, 4)],
+    [
+        torch.zeros(16, 4, 4),
+        torch.zeros(1, 8, 4, 4),
+        torch.zeros(1, 16, 4, 4, dtype=torch.int64),
+        torch.zeros(1, 16, 0, 4),
+    ],
     ids=str,
 )
 def test_wrong_input_says_what_was_expected(x):
@@ -62,7 +73,10 @@ def test_wrong_input_says_what_was_expected(x):
 
 
 def test_state_dict_has_the_authors_names_and_shapes():
-    shapes = {name: tuple(tensor.shape) for name, tensor in EfficientMultiScaleAttention(64, 8).state_dict().items()}
+    shapes = {
+        name: tuple(tensor.shape)
+        for name, tensor in EfficientMultiScaleAttention(64, 8).state_dict().items()
+    }
     assert shapes == {
         "conv1x1.weight": (8, 8, 1, 1),
         "conv1x1.bias": (8,),
@@ -76,7 +90,10 @@ def test_state_dict_has_the_authors_names_and_shapes():
 @pytest.mark.parametrize("channels", [16, 64])
 def test_parameter_count_is_ten_k_squared_and_four_k(channels):
     width = channels // 8
-    assert sum(parameter.numel() for parameter in EfficientMultiScaleAttention(channels).parameters()) == 10 * width**2 + 4 * width
+    assert (
+        sum(parameter.numel() for parameter in EfficientMultiScaleAttention(channels).parameters())
+        == 10 * width**2 + 4 * width
+    )
 
 
 def test_repr_names_channels_and_groups():
@@ -129,20 +146,30 @@ def test_nothing_is_kept_without_gradients():
 def test_slabs_change_nothing(monkeypatch):
     made, x = block().double(), torch.randn(3, 16, 6, 5, dtype=torch.float64)
     results = []
-    for elements in (1, 6 * 5 * 4 * 3, 6 * 5 * 16 * 2, 1 << 20):  # a group, three groups, two images, everything
+    for elements in (
+        1,
+        6 * 5 * 4 * 3,
+        6 * 5 * 16 * 2,
+        1 << 20,
+    ):  # a group, three groups, two images, everything
         monkeypatch.setattr("yolo_ema.nn.ema_eager.SLAB_ELEMENTS", elements)
         leaf = x.clone().requires_grad_()
         made.zero_grad()
         out = made(leaf)
         out.square().sum().backward()
-        results.append([out.detach(), leaf.grad, *(parameter.grad.clone() for parameter in made.parameters())])
+        results.append(
+            [out.detach(), leaf.grad, *(parameter.grad.clone() for parameter in made.parameters())]
+        )
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=1e-12, atol=1e-12)
 
 
 def test_channels_last_keeps_values_and_layout():
     made, x = block(), torch.randn(2, 16, 6, 5)
-    plain, last = x.clone().requires_grad_(), x.to(memory_format=torch.channels_last).requires_grad_()
+    plain, last = (
+        x.clone().requires_grad_(),
+        x.to(memory_format=torch.channels_last).requires_grad_(),
+    )
     a, b = made(plain), made(last)
     assert b.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(a, b)
@@ -157,12 +184,22 @@ def test_channels_last_keeps_values_and_layout():
 def test_half_precision_is_the_float32_result_rounded(dtype, size, kind):
     made = block().to(dtype)
     wide = copy.deepcopy(made).float()
-    x = (torch.randn(2, 16, 9, 7) if kind == "noise" else torch.ones(2, 16, 9, 7)).clamp(-1, 1).mul(size).to(dtype)
+    x = (
+        (torch.randn(2, 16, 9, 7) if kind == "noise" else torch.ones(2, 16, 9, 7))
+        .clamp(-1, 1)
+        .mul(size)
+        .to(dtype)
+    )
     leaf = x.clone().requires_grad_()
     out = made(leaf)
     assert out.dtype == dtype
     assert out.isfinite().all()
-    torch.testing.assert_close(out.float(), wide(x.float()), rtol=2e-2 if dtype == torch.bfloat16 else 2e-3, atol=1e-3 * size)
+    torch.testing.assert_close(
+        out.float(),
+        wide(x.float()),
+        rtol=2e-2 if dtype == torch.bfloat16 else 2e-3,
+        atol=1e-3 * size,
+    )
     out.mean().backward()
     assert leaf.grad.isfinite().all()
     assert made._graph(x).isfinite().all()
@@ -188,7 +225,9 @@ def test_autocast_does_not_change_the_result():
 
 
 def test_large_mean_keeps_the_spread():
-    """A mean 10,000 times the spread: the variance is taken of the centred map, so float32 still knows it."""
+    """A mean 10,000 times the spread: the variance is taken of the centred map, so float32 still
+    knows it.
+    """
     made = block()
     x = 1e3 + 0.1 * torch.randn(1, 16, 16, 16)
     wide = copy.deepcopy(made).double()
@@ -201,7 +240,10 @@ def test_deterministic():
     try:
         runs = []
         for _ in range(2):
-            made, leaf = block(), torch.linspace(-1, 1, 2 * 16 * 11 * 7).view(2, 16, 11, 7).requires_grad_()
+            made, leaf = (
+                block(),
+                torch.linspace(-1, 1, 2 * 16 * 11 * 7).view(2, 16, 11, 7).requires_grad_(),
+            )
             made(leaf).square().sum().backward()
             runs.append([leaf.grad, *(parameter.grad for parameter in made.parameters())])
         assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
@@ -227,11 +269,16 @@ def test_whole_module_loads_with_an_allow_list():
 
 
 def test_eager_uses_the_lean_formulation():
-    assert type(block()(torch.randn(1, 16, 3, 3, requires_grad=True)).grad_fn).__name__ == f"{GroupedAttention.__name__}Backward"
+    assert (
+        type(block()(torch.randn(1, 16, 3, 3, requires_grad=True)).grad_fn).__name__
+        == f"{GroupedAttention.__name__}Backward"
+    )
 
 
 def test_half_the_direct_forms_bytes_are_kept_at_most():
-    """Little more than the input, where the direct form keeps gated, normalised and convolved maps too."""
+    """Little more than the input, where the direct form keeps gated, normalised and convolved maps
+    too.
+    """
     made, x = EfficientMultiScaleAttention(64), torch.randn(1, 64, 40, 40, requires_grad=True)
     kept: dict[int, int] = {}
 

@@ -1,12 +1,14 @@
-"""The options import nothing heavy, so they list words that other rooms define: here the two are held against each other."""
+"""The options import nothing heavy, so they list words that other rooms define: here the two are
+held against each other.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from yolo_ema.engine.tracker import PRESETS
+from yolo_ema.engine.prediction.trackers import PRESETS
 from yolo_ema.errors import ConfigError
-from yolo_ema.footage.sinks import SINK_KINDS
+from yolo_ema.media.sinks import SINK_KINDS
 from yolo_ema.options.detect import SAVED_KINDS, TRACKERS, DetectOptions
 from yolo_ema.options.tiles import tile_size
 
@@ -19,17 +21,25 @@ def test_every_tracker_can_be_asked_for_by_name():
     assert set(TRACKERS) == set(PRESETS)
 
 
-@pytest.mark.parametrize(("word", "size"), [("auto", None), ("off", None), ("640x480", (640, 480)), ("640", None), ("ax4", None)])
+@pytest.mark.parametrize(
+    ("word", "size"),
+    [("auto", None), ("off", None), ("640x480", (640, 480)), ("640", None), ("ax4", None)],
+)
 def test_a_tile_is_written_width_x_height(word, size):
     assert tile_size(word) == size
 
 
-@pytest.mark.parametrize("wanting", [{"track": True}, {"count_line": ("0,0,1,1",)}, {"zone": ("0,0,1,1,0,1",)}, {"save": ("mot",)}])
+@pytest.mark.parametrize(
+    "wanting",
+    [{"track": True}, {"count_line": ("0,0,1,1",)}, {"zone": ("0,0,1,1,0,1",)}, {"save": ("mot",)}],
+)
 def test_what_is_about_identities_turns_tracking_on(wanting):
     assert DetectOptions(source=("a.mp4",), **wanting).tracks
     assert not DetectOptions(source=("a.mp4",)).tracks
 
 
 def test_all_problems_are_named_at_once():
-    with pytest.raises(ConfigError, match=r"--conf is 2.*--tile is 'x'.*--overlap is 1.*--read-timeout is 0"):
+    with pytest.raises(
+        ConfigError, match=r"--conf is 2.*--tile is 'x'.*--overlap is 1.*--read-timeout is 0"
+    ):
         DetectOptions(source=("a.mp4",), conf=2, tile="x", overlap=1, read_timeout=0)

@@ -9,10 +9,16 @@ import pytest
 
 from yolo_ema.cli import VERBS, _resolve
 from yolo_ema.errors import ConfigError
+from yolo_ema.io.resources import missing_weights, weights_dir
 from yolo_ema.options.export import ExportOptions
-from yolo_ema.options.fields import Options, add_arguments, option, options_from_namespace, parse_overrides
+from yolo_ema.options.fields import (
+    Options,
+    add_arguments,
+    option,
+    options_from_namespace,
+    parse_overrides,
+)
 from yolo_ema.options.verify import VerifyOptions
-from yolo_ema.resources import missing_weights, weights_dir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +51,30 @@ def test_defaults_come_from_the_fields():
 
 
 def test_every_kind_of_field_is_parsed():
-    found = _parse("a", "b", "--count", "7", "--share", "0.5", "--out", "o", "--no-annotate", "--kind", "b", "--imgsz", "384,640")
-    assert found == Example(source=("a", "b"), count=7, share=0.5, out=Path("o"), annotate=False, kind="b", imgsz=(384, 640))
+    found = _parse(
+        "a",
+        "b",
+        "--count",
+        "7",
+        "--share",
+        "0.5",
+        "--out",
+        "o",
+        "--no-annotate",
+        "--kind",
+        "b",
+        "--imgsz",
+        "384,640",
+    )
+    assert found == Example(
+        source=("a", "b"),
+        count=7,
+        share=0.5,
+        out=Path("o"),
+        annotate=False,
+        kind="b",
+        imgsz=(384, 640),
+    )
 
 
 def test_words_with_commas_are_given_one_by_one_and_swallow_no_source():
@@ -63,9 +91,12 @@ class WithWeights(Options):
 def test_shipped_weights_are_known_by_their_bare_name(monkeypatch, tmp_path):
     name = "yolo11n-ema-visdrone.pt"
     monkeypatch.chdir(tmp_path)
-    found = WithWeights(weights=Path(name), artifact=(Path("own.onnx"), Path(name), Path("weights", name)))
+    found = WithWeights(
+        weights=Path(name), artifact=(Path("own.onnx"), Path(name), Path("weights", name))
+    )
     assert found == WithWeights(
-        weights=weights_dir() / name, artifact=(Path("own.onnx"), weights_dir() / name, Path("weights", name))
+        weights=weights_dir() / name,
+        artifact=(Path("own.onnx"), weights_dir() / name, Path("weights", name)),
     )
     assert WithWeights() == WithWeights(weights=None)
     Path(name).touch()
@@ -73,7 +104,9 @@ def test_shipped_weights_are_known_by_their_bare_name(monkeypatch, tmp_path):
 
 
 def test_the_error_of_missing_weights_knows_the_shipped_ones_by_name(tmp_path):
-    assert "did you mean 'yolo11n-ema-visdrone.pt'" in str(missing_weights(Path("yolo11n-ema-visdron.pt")))
+    assert "did you mean 'yolo11n-ema-visdrone.pt'" in str(
+        missing_weights(Path("yolo11n-ema-visdron.pt"))
+    )
     assert "did you mean" not in str(missing_weights(tmp_path / "yolo11n-ema-visdron.pt"))
 
 
@@ -87,7 +120,9 @@ class WithoutSources(Options):
 def test_lists_are_written_with_commas_or_as_words(words):
     parser = argparse.ArgumentParser()
     add_arguments(parser, WithoutSources)
-    found = options_from_namespace(WithoutSources, parser.parse_args([*words, "--source", "a,b", "c"]))
+    found = options_from_namespace(
+        WithoutSources, parser.parse_args([*words, "--source", "a,b", "c"])
+    )
     assert found == WithoutSources(splits=("train", "val"), source=(Path("a,b"), Path("c")))
     with pytest.raises(ConfigError, match=r"--splits is 'tran'; expected one of train, val"):
         options_from_namespace(WithoutSources, parser.parse_args(["--splits", "train,tran"]))
@@ -99,18 +134,24 @@ def test_a_flag_before_the_sources_swallows_none_of_them():
 
 @dataclass(frozen=True, kw_only=True)
 class OptionalWord(Options):
-    dataset: str = option("visdrone", positional=True, choices=("visdrone", "coco"), help="the dataset")
+    dataset: str = option(
+        "visdrone", positional=True, choices=("visdrone", "coco"), help="the dataset"
+    )
 
 
 @pytest.mark.parametrize(("words", "dataset"), [([], "visdrone"), (["coco"], "coco")])
 def test_a_positional_word_with_choices_may_be_left_out(words, dataset):
     parser = argparse.ArgumentParser()
     add_arguments(parser, OptionalWord)
-    assert options_from_namespace(OptionalWord, parser.parse_args(words)) == OptionalWord(dataset=dataset)
+    assert options_from_namespace(OptionalWord, parser.parse_args(words)) == OptionalWord(
+        dataset=dataset
+    )
 
 
 def test_all_problems_are_reported_at_once():
-    with pytest.raises(ConfigError, match=r"--kind is 'c'; expected one of a, b; --count is 0.*; --share is 2"):
+    with pytest.raises(
+        ConfigError, match=r"--kind is 'c'; expected one of a, b; --count is 0.*; --share is 2"
+    ):
         Example(source=("x",), count=0, share=2.0, kind="c")
 
 
@@ -137,6 +178,7 @@ def test_every_verb_documents_every_option_and_names_a_function(verb):
 def test_verify_allows_what_export_allows():
     names = ("tolerance_px", "tolerance_score", "max_ap_loss", "max_ap50_loss")
     export, verify = (
-        {one.name: one.default for one in fields(options) if one.name in names} for options in (ExportOptions, VerifyOptions)
+        {one.name: one.default for one in fields(options) if one.name in names}
+        for options in (ExportOptions, VerifyOptions)
     )
     assert export == verify

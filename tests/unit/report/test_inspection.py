@@ -12,11 +12,15 @@ from PIL import Image
 
 from yolo_ema.errors import ConfigError, DataNotFoundError
 from yolo_ema.options.data import InspectOptions
-from yolo_ema.report.contact_sheet import draw_contact_sheet
-from yolo_ema.report.dataset_scan import read_thumbnail, scan_split
-from yolo_ema.report.inspection import inspect
-from yolo_ema.report.near_duplicates import difference_hashes, hamming_distances, near_duplicates
-from yolo_ema.report.suspicious import suspicious_labels
+from yolo_ema.report.inspect.contact_sheet import draw_contact_sheet
+from yolo_ema.report.inspect.dataset_scan import read_thumbnail, scan_split
+from yolo_ema.report.inspect.inspection import inspect
+from yolo_ema.report.inspect.near_duplicates import (
+    difference_hashes,
+    hamming_distances,
+    near_duplicates,
+)
+from yolo_ema.report.inspect.suspicious_labels import suspicious_labels
 
 WH = (400, 200)
 
@@ -27,28 +31,50 @@ def _photo(seed: int, wh: tuple[int, int] = WH) -> np.ndarray:
     return cv2.resize(noise, wh, interpolation=cv2.INTER_CUBIC)
 
 
-def _add(root: Path, split: str, stem: str, rows: str = "", *, picture: np.ndarray | None = None, ignored: str = "") -> Path:
+def _add(
+    root: Path,
+    split: str,
+    stem: str,
+    rows: str = "",
+    *,
+    picture: np.ndarray | None = None,
+    ignored: str = "",
+) -> Path:
     image = root / "images" / split / f"{stem}.jpg"
     for folder in ("images", "labels", "ignored"):
         (root / folder / split).mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(image), _photo(zlib.crc32(f"{split}/{stem}".encode())) if picture is None else picture)
+    cv2.imwrite(
+        str(image), _photo(zlib.crc32(f"{split}/{stem}".encode())) if picture is None else picture
+    )
     (root / "labels" / split / f"{stem}.txt").write_text(rows)
     if ignored:
         (root / "ignored" / split / f"{stem}.txt").write_text(ignored)
     return image
 
 
-def _row(class_id: int, x1: float, y1: float, x2: float, y2: float, wh: tuple[int, int] = WH) -> str:
-    return f"{class_id} {(x1 + x2) / 2 / wh[0]:.6f} {(y1 + y2) / 2 / wh[1]:.6f} {(x2 - x1) / wh[0]:.6f} {(y2 - y1) / wh[1]:.6f}\n"
+def _row(
+    class_id: int, x1: float, y1: float, x2: float, y2: float, wh: tuple[int, int] = WH
+) -> str:
+    return (
+        f"{class_id} {(x1 + x2) / 2 / wh[0]:.6f} {(y1 + y2) / 2 / wh[1]:.6f} "
+        f"{(x2 - x1) / wh[0]:.6f} {(y2 - y1) / wh[1]:.6f}\n"
+    )
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     root = tmp_path / "boats"
-    _add(root, "train", "a", _row(0, 10, 10, 30, 30) + _row(1, 100, 50, 105, 55) + _row(1, 200, 100, 217, 117))
+    _add(
+        root,
+        "train",
+        "a",
+        _row(0, 10, 10, 30, 30) + _row(1, 100, 50, 105, 55) + _row(1, 200, 100, 217, 117),
+    )
     _add(root, "train", "b", ignored="0.5 0.5 0.2 0.2\n0.1 0.1 0.1 0.1\n")
     _add(root, "val", "c", _row(1, 0, 0, 80, 80))
-    (root / "boats.yaml").write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [boat, buoy]\n")
+    (root / "boats.yaml").write_text(
+        f"path: {root}\ntrain: images/train\nval: images/val\nnames: [boat, buoy]\n"
+    )
     return root
 
 
@@ -62,15 +88,36 @@ def test_counts_and_sizes_at_the_training_size(dataset: Path, tmp_path: Path) ->
     assert train["ignored_regions"] == 2
     assert train["objects_per_image"] == {"least": 0, "median": 1.5, "mean": 1.5, "most": 3}
     # sides 20, 5 and 17 px in images of 400 px become 40, 10 and 34 px at 800
-    assert train["box_sizes"] == {"median_px": 34.0, "below_8_px": 0.0, "below_16_px": 33.33, "below_32_px": 33.33}
-    assert val["box_sizes"] == {"median_px": 160.0, "below_8_px": 0.0, "below_16_px": 0.0, "below_32_px": 0.0}
-    assert val["box_sizes_per_class"]["boat"] == {"median_px": None, "below_8_px": None, "below_16_px": None, "below_32_px": None}
+    assert train["box_sizes"] == {
+        "median_px": 34.0,
+        "below_8_px": 0.0,
+        "below_16_px": 33.33,
+        "below_32_px": 33.33,
+    }
+    assert val["box_sizes"] == {
+        "median_px": 160.0,
+        "below_8_px": 0.0,
+        "below_16_px": 0.0,
+        "below_32_px": 0.0,
+    }
+    assert val["box_sizes_per_class"]["boat"] == {
+        "median_px": None,
+        "below_8_px": None,
+        "below_16_px": None,
+        "below_32_px": None,
+    }
     json.dumps(result, allow_nan=False)
 
 
 def test_the_pictures_are_drawn(dataset: Path, tmp_path: Path) -> None:
     result = inspect(InspectOptions(data=str(dataset / "boats.yaml"), out=tmp_path / "out"))
-    names = ["boxes-per-class.png", "box-sizes.png", "objects-per-image.png", "positions.png", "contact-sheet.jpg"]
+    names = [
+        "boxes-per-class.png",
+        "box-sizes.png",
+        "objects-per-image.png",
+        "positions.png",
+        "contact-sheet.jpg",
+    ]
     assert [path.name for path in result.pictures] == names
     for path in result.pictures:
         with Image.open(path) as picture:
@@ -83,7 +130,9 @@ def test_the_pictures_are_drawn(dataset: Path, tmp_path: Path) -> None:
     assert "contact-sheet.jpg" in text
 
 
-def test_without_pictures_nothing_is_written(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pictures_nothing_is_written(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     result = inspect(InspectOptions(data=str(dataset), plots=False, duplicates=False))
@@ -132,7 +181,8 @@ def test_overlaps_against_a_plain_loop(tmp_path: Path) -> None:
     boxes = generator.uniform(20, 60, (60, 2)).round()
     sides = generator.uniform(90, 100, (60, 2)).round()
     rows = [
-        (int(c), *map(float, b), *map(float, b + s)) for c, b, s in zip(generator.integers(0, 2, 60), boxes, sides, strict=True)
+        (int(c), *map(float, b), *map(float, b + s))
+        for c, b, s in zip(generator.integers(0, 2, 60), boxes, sides, strict=True)
     ]
     _add(tmp_path, "train", "a", "".join(_row(*row) for row in rows))
     expected = set()
@@ -150,8 +200,14 @@ def test_overlaps_against_a_plain_loop(tmp_path: Path) -> None:
 
 def test_hamming_distances_against_counting_bits() -> None:
     generator = np.random.default_rng(1)
-    left, right = generator.integers(0, 256, (7, 8), dtype=np.uint8), generator.integers(0, 256, (5, 8), dtype=np.uint8)
-    plain = [[sum((int(a) ^ int(b)).bit_count() for a, b in zip(one, two, strict=True)) for two in right] for one in left]
+    left, right = (
+        generator.integers(0, 256, (7, 8), dtype=np.uint8),
+        generator.integers(0, 256, (5, 8), dtype=np.uint8),
+    )
+    plain = [
+        [sum((int(a) ^ int(b)).bit_count() for a, b in zip(one, two, strict=True)) for two in right]
+        for one in left
+    ]
     assert hamming_distances(left, right).tolist() == plain
 
 
@@ -176,15 +232,25 @@ def test_near_duplicates_across_splits_are_found_and_others_are_not(tmp_path: Pa
     grey = np.full((200, 400, 3), 90, dtype=np.uint8)
     _add(tmp_path, "train", "flat", picture=grey)
     _add(tmp_path, "val", "flat", picture=grey + 40)
-    scans = [scan_split(split, sorted((tmp_path / "images" / split).iterdir()), 2, thumbnails=True) for split in ("train", "val")]
+    scans = [
+        scan_split(split, sorted((tmp_path / "images" / split).iterdir()), 2, thumbnails=True)
+        for split in ("train", "val")
+    ]
     found = {tuple(Path(name).stem for name in one.images) for one in near_duplicates(scans)}
-    assert found == {("same", "brighter"), ("same", "smaller"), ("again", "brighter"), ("again", "smaller")}
+    assert found == {
+        ("same", "brighter"),
+        ("same", "smaller"),
+        ("again", "brighter"),
+        ("again", "smaller"),
+    }
 
 
 def test_a_thumbnail_is_the_same_by_any_way_of_decoding(tmp_path: Path) -> None:
     large = _photo(3, (2400, 1600))
     cv2.imwrite(str(tmp_path / "a.jpg"), large, [cv2.IMWRITE_JPEG_QUALITY, 98])
-    slow = cv2.resize(cv2.cvtColor(large, cv2.COLOR_BGR2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
+    slow = cv2.resize(
+        cv2.cvtColor(large, cv2.COLOR_BGR2GRAY), (32, 32), interpolation=cv2.INTER_AREA
+    )
     quick = read_thumbnail(tmp_path / "a.jpg", (2400, 1600))
     assert np.abs(quick.astype(int) - slow.astype(int)).max() <= 4
 
@@ -198,7 +264,10 @@ def test_what_cannot_be_used_is_named_and_the_rest_kept(dataset: Path, tmp_path:
     (dataset / "labels/train/b.txt").write_text("0 0.5 0.5 0.1 0.1\n9 0.5 0.5 0.1 0.1\nx\n")
     shutil.copy(dataset / "images/train/b.jpg", dataset / "images/train/unlabelled.jpg")
     result = inspect(InspectOptions(data=str(dataset), out=tmp_path / "out"))
-    problems = {(Path(one["file"]).name, one["row"]) for one in result.as_json()["splits"]["train"]["problems"]}
+    problems = {
+        (Path(one["file"]).name, one["row"])
+        for one in result.as_json()["splits"]["train"]["problems"]
+    }
     assert {("broken.jpg", 0), ("empty.jpg", 0), ("b.txt", 2), ("b.txt", 3)} <= problems
     assert result.as_json()["splits"]["train"]["boxes"] == 4
     assert result.as_json()["splits"]["train"]["images_without_label_file"] >= 1
@@ -225,7 +294,9 @@ def test_the_sheet_shows_boxes_in_their_colours_and_the_small_ones_on_top(tmp_pa
 
 
 def test_only_the_splits_asked_for(dataset: Path) -> None:
-    assert list(inspect(InspectOptions(data=str(dataset), splits=("val",), plots=False)).as_json()["splits"]) == ["val"]
+    assert list(
+        inspect(InspectOptions(data=str(dataset), splits=("val",), plots=False)).as_json()["splits"]
+    ) == ["val"]
     with pytest.raises(DataNotFoundError, match="no split 'test'"):
         inspect(InspectOptions(data=str(dataset), splits=("test",), plots=False))
 
@@ -233,7 +304,9 @@ def test_only_the_splits_asked_for(dataset: Path) -> None:
 def test_a_split_that_was_not_prepared_is_passed_over(dataset: Path) -> None:
     shutil.rmtree(dataset / "images/val")
     (dataset / "images/val").mkdir()
-    assert list(inspect(InspectOptions(data=str(dataset), plots=False)).as_json()["splits"]) == ["train"]
+    assert list(inspect(InspectOptions(data=str(dataset), plots=False)).as_json()["splits"]) == [
+        "train"
+    ]
     shutil.rmtree(dataset / "images/train")
     (dataset / "images/train").mkdir()
     with pytest.raises(DataNotFoundError, match="no images in any split"):
@@ -244,7 +317,9 @@ def test_a_dataset_without_any_object_has_pictures_too(tmp_path: Path) -> None:
     root = tmp_path / "sea"
     _add(root, "train", "a")
     _add(root, "val", "b")
-    (root / "sea.yaml").write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [boat]\n")
+    (root / "sea.yaml").write_text(
+        f"path: {root}\ntrain: images/train\nval: images/val\nnames: [boat]\n"
+    )
     result = inspect(InspectOptions(data=str(root), out=tmp_path / "out"))
     assert len(result.pictures) == 5
     assert result.as_json()["splits"]["train"]["box_sizes"]["median_px"] is None

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from yolo_ema.engine.validation import Evidence, ValResult
-from yolo_ema.report.curves import Series, line_chart, precision_recall_chart
-from yolo_ema.report.page import PICTURES, validation_page
-from yolo_ema.report.pictures import COLOURS, draw_errors
-from yolo_ema.visdrone.diagnosis import ImageErrors, diagnose
-from yolo_ema.visdrone.protocol import Curve
-from yolo_ema.visdrone.scorecard import make_scorecard
+from yolo_ema.evaluate.validation import Evidence, ValResult
+from yolo_ema.metrics.error_analysis import ImageErrors, diagnose
+from yolo_ema.metrics.scorecard import make_scorecard
+from yolo_ema.metrics.visdrone_protocol import Curve
+from yolo_ema.report.validation_page.curves import Series, line_chart, precision_recall_chart
+from yolo_ema.report.validation_page.example_images import COLOURS, draw_errors
+from yolo_ema.report.validation_page.html_page import PICTURES, validation_page
 
 PARTS = (
     "Figures",
@@ -41,7 +41,12 @@ def made_up_result(folder, *, images=3, record=None, warnings=("look <here>",)):
         files[name] = folder / f"{name}.jpg"
         cv2.imwrite(str(files[name]), rng.integers(60, 90, (240, 320, 3), dtype=np.uint8))
         boxes = np.column_stack(
-            [rng.integers(0, 280, (12, 2)) * [1, 0.7], rng.integers(12, 40, (12, 2)), np.ones(12), rng.integers(1, 3, 12)]
+            [
+                rng.integers(0, 280, (12, 2)) * [1, 0.7],
+                rng.integers(12, 40, (12, 2)),
+                np.ones(12),
+                rng.integers(1, 3, 12),
+            ]
         )
         truth[name] = np.vstack([boxes, [[250, 200, 60, 30, 0, 0]]])
         near = boxes[: 12 - n] + rng.normal(0, 1, (12 - n, 6)) * [1, 1, 1, 1, 0, 0]
@@ -52,12 +57,22 @@ def made_up_result(folder, *, images=3, record=None, warnings=("look <here>",)):
     card = make_scorecard(truth, found, sizes, class_names=NAMES, about=about, warnings=warnings)
     seconds = {"preprocess": 0.001, "inference": 0.02, "postprocess": 0.003}
     evidence = Evidence(NAMES, files, sizes, truth, found)
-    return ValResult(card, {"path": "runs/x/weights/best.pt", "format": "pt"}, seconds, (), evidence, run_record=record)
+    return ValResult(
+        card,
+        {"path": "runs/x/weights/best.pt", "format": "pt"},
+        seconds,
+        (),
+        evidence,
+        run_record=record,
+    )
 
 
 def page_of(result):
     evidence = result.evidence
-    return validation_page(result, diagnose(evidence.ground_truth, evidence.detections, evidence.sizes_wh, class_names=NAMES))
+    return validation_page(
+        result,
+        diagnose(evidence.ground_truth, evidence.detections, evidence.sizes_wh, class_names=NAMES),
+    )
 
 
 class Reader(HTMLParser):
@@ -71,7 +86,11 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.addresses += [value for name, value in attributes if name in {"src", "href", "srcset", "action", "xlink:href"}]
+        self.addresses += [
+            value
+            for name, value in attributes
+            if name in {"src", "href", "srcset", "action", "xlink:href"}
+        ]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -90,7 +109,12 @@ def page(tmp_path_factory):
     record = {
         "command": "yolo-ema train --epochs 3",
         "epochs": [
-            {"epoch": n, "metrics/mAP50-95(B)": 0.1 * n, "metrics/mAP50(B)": None if n == 2 else 0.2 * n} for n in (1, 2, 3)
+            {
+                "epoch": n,
+                "metrics/mAP50-95(B)": 0.1 * n,
+                "metrics/mAP50(B)": None if n == 2 else 0.2 * n,
+            }
+            for n in (1, 2, 3)
         ],
     }
     return page_of(made_up_result(tmp_path_factory.mktemp("images"), record=record))
@@ -151,8 +175,12 @@ def test_a_faultless_detector_has_no_images_to_show(tmp_path):
 
 def test_boxes_are_drawn_where_they_are_and_large_images_shrink():
     none = np.zeros((0, 6))
-    errors = ImageErrors("a", np.array([[0, 0, 20, 20, 1, 1.0]]), none, np.array([[100, 40, 60, 30, 1, 1.0]]))
-    drawn = draw_errors(np.zeros((100, 200, 3), np.uint8), errors, np.array([[150.0, 80, 100, 100]]))
+    errors = ImageErrors(
+        "a", np.array([[0, 0, 20, 20, 1, 1.0]]), none, np.array([[100, 40, 60, 30, 1, 1.0]])
+    )
+    drawn = draw_errors(
+        np.zeros((100, 200, 3), np.uint8), errors, np.array([[150.0, 80, 100, 100]])
+    )
 
     def rgb(y, x):
         return "#" + "".join(f"{value:02x}" for value in drawn[y, x][::-1])
@@ -162,19 +190,32 @@ def test_boxes_are_drawn_where_they_are_and_large_images_shrink():
     assert rgb(55, 130) == "#000000"
     assert len(set(drawn[90, 180].tolist())) == 1
     assert drawn[90, 180, 0] > 60  # greyed
-    assert draw_errors(np.zeros((1000, 4000, 3), np.uint8), errors, none[:, :4]).shape == (320, 1280, 3)
+    assert draw_errors(np.zeros((1000, 4000, 3), np.uint8), errors, none[:, :4]).shape == (
+        320,
+        1280,
+        3,
+    )
 
 
 def points_of(chart):
-    return [[tuple(map(float, point.split(","))) for point in line.split()] for line in re.findall(r'points="([^"]+)"', chart)]
+    return [
+        [tuple(map(float, point.split(","))) for point in line.split()]
+        for line in re.findall(r'points="([^"]+)"', chart)
+    ]
 
 
 def test_chart_maps_values_to_the_plots_corners():
     chart = line_chart(
-        [Series("s", np.array([0.0, 10]), np.array([0.0, 50]))], x_label="x", y_label="y", x_range=(0, 10), y_range=(0, 50)
+        [Series("s", np.array([0.0, 10]), np.array([0.0, 50]))],
+        x_label="x",
+        y_label="y",
+        x_range=(0, 10),
+        y_range=(0, 50),
     )
     (left, bottom), (right, top) = points_of(chart)[0]
-    axis = [float(value) for value in re.findall(r'class="grid" x1="([\d.]+)" x2="([\d.]+)"', chart)[0]]
+    axis = [
+        float(value) for value in re.findall(r'class="grid" x1="([\d.]+)" x2="([\d.]+)"', chart)[0]
+    ]
     assert [left, right] == axis
     assert bottom > top
     assert f'y1="{bottom}"' in chart

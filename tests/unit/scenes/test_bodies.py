@@ -10,11 +10,18 @@ from yolo_ema.visdrone import annotations
 
 CATEGORIES = [*range(1, len(CLASS_NAMES) + 1), OTHERS]
 SIZES_M = {  # length, width, height that the class's real things have
-    1: (0.2, 0.9, 0.4, 0.9, 1.5, 1.9), 2: (0.5, 1.0, 0.4, 0.9, 1.1, 1.5), 3: (1.5, 2.0, 0.3, 0.8, 0.9, 1.2),
-    4: (3.8, 5.0, 1.6, 2.0, 1.3, 1.7), 5: (4.5, 6.0, 1.7, 2.2, 1.8, 2.6), 6: (6, 12, 2.1, 2.7, 2.4, 4),
-    7: (2.2, 3.5, 1.0, 1.5, 0.9, 1.6), 8: (2.2, 3.5, 1.0, 1.6, 1.6, 2.2), 9: (9, 13, 2.3, 2.8, 2.7, 3.6),
-    10: (1.6, 2.3, 0.4, 0.9, 0.9, 1.3), OTHERS: (1, 4.5, 0.8, 2, 1.5, 3),
-}  # fmt: skip
+    1: (0.2, 0.9, 0.4, 0.9, 1.5, 1.9),
+    2: (0.5, 1.0, 0.4, 0.9, 1.1, 1.5),
+    3: (1.5, 2.0, 0.3, 0.8, 0.9, 1.2),
+    4: (3.8, 5.0, 1.6, 2.0, 1.3, 1.7),
+    5: (4.5, 6.0, 1.7, 2.2, 1.8, 2.6),
+    6: (6, 12, 2.1, 2.7, 2.4, 4),
+    7: (2.2, 3.5, 1.0, 1.5, 0.9, 1.6),
+    8: (2.2, 3.5, 1.0, 1.6, 1.6, 2.2),
+    9: (9, 13, 2.3, 2.8, 2.7, 3.6),
+    10: (1.6, 2.3, 0.4, 0.9, 0.9, 1.3),
+    OTHERS: (1, 4.5, 0.8, 2, 1.5, 3),
+}
 
 
 def test_class_names_are_visdrones():
@@ -30,7 +37,9 @@ def test_sizes_are_plausible(category):
     assert low[2] == pytest.approx(0, abs=0.06), "it stands on the ground"
 
 
-@pytest.mark.parametrize("category", [one for one in CATEGORIES if one != 3])  # a bicycle's wheels are rings, which are not convex
+@pytest.mark.parametrize(
+    "category", [one for one in CATEGORIES if one != 3]
+)  # a bicycle's wheels are rings, which are not convex
 def test_faces_look_away_from_their_part(category):
     shape = body_of(category).mesh
     outward = shape.corners[shape.faces].mean(axis=1) - shape.centres[shape.part]

@@ -50,4 +50,6 @@ def test_corners_of_the_visible_ground_are_the_pictures_corners(camera):
 
 def test_visible_ground_ends_somewhere_with_the_horizon_in_view():
     camera = Camera((0.0, 0.0), 60.0, 0.0, math.radians(10), (640, 360))
-    assert np.hypot(*(camera.visible_ground(reach=300.0) - camera.position[:2]).T).max() <= 300 + 1e-6
+    assert (
+        np.hypot(*(camera.visible_ground(reach=300.0) - camera.position[:2]).T).max() <= 300 + 1e-6
+    )

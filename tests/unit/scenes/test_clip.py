@@ -1,4 +1,6 @@
-"""Clips: things keep their numbers, the camera moves as asked, paths cross, things are hidden and come back."""
+"""Clips: things keep their numbers, the camera moves as asked, paths cross, things are hidden and
+come back.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def test_paths_cross_and_things_come_back(clip):
     for one, other in itertools.combinations(both, 2):
         crossings += (first[one][0] < first[other][0]) != (last[one][0] < last[other][0])
     assert crossings >= 5
-    assert any(frames[-1] - frames[0] >= len(frames) for frames in tracks.values()), "one is lost and found again"
+    assert any(frames[-1] - frames[0] >= len(frames) for frames in tracks.values()), (
+        "one is lost and found again"
+    )
 
 
 def test_the_ground_moves_with_the_camera():
@@ -81,7 +85,11 @@ def test_the_ground_moves_with_the_camera():
 def test_climbing_makes_standing_things_smaller():
     first, *_, last = draw_clip(4, frames=3, fps=0.5, image_wh=SIZE, objects=60, motions=("climb",))
     old, new = boxes(first), boxes(last)
-    ratios = [new[i][2] * new[i][3] / (old[i][2] * old[i][3]) for i in old.keys() & new.keys() if not old[i][6] and not new[i][6]]
+    ratios = [
+        new[i][2] * new[i][3] / (old[i][2] * old[i][3])
+        for i in old.keys() & new.keys()
+        if not old[i][6] and not new[i][6]
+    ]
     assert np.median(ratios) < 0.85
 
 
@@ -90,7 +98,10 @@ def test_turning_turns():
     old, new = boxes(first), boxes(last)
     shared = sorted(old.keys() & new.keys())
     middles = [
-        np.array([row[:2] + row[2:4] / 2 - np.array(SIZE) / 2 for row in (frame[i] for i in shared)]) for frame in (old, new)
+        np.array(
+            [row[:2] + row[2:4] / 2 - np.array(SIZE) / 2 for row in (frame[i] for i in shared)]
+        )
+        for frame in (old, new)
     ]
     angles = np.angle(np.exp(1j * (np.arctan2(*middles[1].T) - np.arctan2(*middles[0].T))))
     assert abs(np.degrees(np.median(angles))) > 5
@@ -110,12 +121,20 @@ def test_bridges_hide_what_passes_below_and_move_nothing_else():
     before, after = boxes(plain), boxes(spanned)
     assert after.keys() <= before.keys(), "a bridge has no row of its own"
     assert all(np.array_equal(before[i][:4], after[i][:4]) for i in after)
-    assert sum(row[7] for row in after.values()) + 2 * len(before.keys() - after.keys()) > sum(row[7] for row in before.values())
+    assert sum(row[7] for row in after.values()) + 2 * len(before.keys() - after.keys()) > sum(
+        row[7] for row in before.values()
+    )
 
 
 def test_pace_is_a_factor_on_the_cameras_speed():
     shifts = [
-        ground_shift(list(draw_clip(4, frames=2, fps=8.0, image_wh=SIZE, objects=30, motions=("pan",), pace=pace)))
+        ground_shift(
+            list(
+                draw_clip(
+                    4, frames=2, fps=8.0, image_wh=SIZE, objects=30, motions=("pan",), pace=pace
+                )
+            )
+        )
         for pace in (1.0, 2.0)
     ]
     assert 1.6 < shifts[1] / shifts[0] < 2.4

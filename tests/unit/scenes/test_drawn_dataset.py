@@ -15,11 +15,17 @@ from yolo_ema.visdrone.prepare import prepare
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("drawn"), train=4, val=2, image_wh=(320, 192), seed=3)
+    return write_dataset(
+        tmp_path_factory.mktemp("drawn"), train=4, val=2, image_wh=(320, 192), seed=3
+    )
 
 
 def files(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_layout_is_visdrones(drawn):
@@ -43,7 +49,9 @@ def test_files_hold_the_scenes(drawn):
     scene = draw_scene(split_seed(3, "val", 1), image_wh=(320, 192))
     name = f"drawn_{split_seed(3, 'val', 1):010d}"
     folder = drawn / "VisDrone2019-DET-val"
-    written = np.loadtxt(folder / "annotations" / f"{name}.txt", delimiter=",", dtype=np.int64, ndmin=2)
+    written = np.loadtxt(
+        folder / "annotations" / f"{name}.txt", delimiter=",", dtype=np.int64, ndmin=2
+    )
     np.testing.assert_array_equal(written, scene.annotations)
     image = cv2.imread(str(folder / "images" / f"{name}.jpg"))
     assert np.abs(image.astype(int) - scene.image_bgr).mean() < 6, "but for JPEG's loss"
@@ -51,7 +59,11 @@ def test_files_hold_the_scenes(drawn):
 
 def test_prepares_without_anomalies(drawn, tmp_path):
     folders = tuple(drawn / f"VisDrone2019-DET-{split}" for split in SPLITS)
-    result = prepare(PrepareOptions(root=tmp_path / "ready", source=folders, splits=SPLITS, offline=True, strict=True))
+    result = prepare(
+        PrepareOptions(
+            root=tmp_path / "ready", source=folders, splits=SPLITS, offline=True, strict=True
+        )
+    )
     assert result.anomalies == []
     assert result.data_yaml.is_file()
     labels = sorted((result.data_yaml.parent / "labels" / "train").glob("*.txt"))
@@ -60,7 +72,12 @@ def test_prepares_without_anomalies(drawn, tmp_path):
 
 
 def test_no_two_scenes_share_a_seed():
-    seeds = [split_seed(seed, split, index) for seed in range(3) for split in SPLITS for index in (0, 1, 999_999)]
+    seeds = [
+        split_seed(seed, split, index)
+        for seed in range(3)
+        for split in SPLITS
+        for index in (0, 1, 999_999)
+    ]
     assert len(set(seeds)) == len(seeds)
 
 

@@ -1,6 +1,8 @@
-"""Labels against what is really in the picture, measured another way: by painting a thing over a white and over a black ground.
+"""Labels against what is really in the picture, measured another way: by painting a thing over a
+white and over a black ground.
 
-A pixel that differs by all of 255 levels between the two shows ground alone; any other is covered by the thing, in part or whole.
+A pixel that differs by all of 255 levels between the two shows ground alone; any other is covered
+by the thing, in part or whole.
 """
 
 from __future__ import annotations
@@ -31,12 +33,17 @@ def alone(stage: Stage, actor: Actor) -> np.ndarray:
 
 
 def box_of(cover: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero((cover > 0.01).any(axis=1)), np.flatnonzero((cover > 0.01).any(axis=0))
+    rows, columns = (
+        np.flatnonzero((cover > 0.01).any(axis=1)),
+        np.flatnonzero((cover > 0.01).any(axis=0)),
+    )
     return columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
 
 
 def visible_cover(stage: Stage, index: int) -> float:
-    """Return how many pixels of one actor are in sight among all else: those that change with its colour."""
+    """Return how many pixels of one actor are in sight among all else: those that change with its
+    colour.
+    """
     shots = []
     for level in (255.0, 0.0):
         actors = list(stage.actors)
@@ -62,19 +69,28 @@ def test_every_box_is_the_box_of_the_things_own_pixels(seed, size):
 
 def test_hidden_shares_are_counted():
     stage = set_stage(8, image_wh=(480, 270), objects=90, crowd=False)
-    _, sights = paint(stage.town, stage.actors, stage.camera, plain_look(), np.random.default_rng(0))
-    ranked = sorted((index for index, sight in enumerate(sights) if sight), key=lambda index: sights[index].hidden)
+    _, sights = paint(
+        stage.town, stage.actors, stage.camera, plain_look(), np.random.default_rng(0)
+    )
+    ranked = sorted(
+        (index for index, sight in enumerate(sights) if sight),
+        key=lambda index: sights[index].hidden,
+    )
     chosen = [*ranked[:3], *ranked[-8:]]
     assert sights[chosen[-1]].hidden > 0.3, "the scene has something well hidden"
     for index in chosen:
         whole = alone(stage, stage.actors[index]).sum()
-        assert sights[index].hidden == pytest.approx(1 - visible_cover(stage, index) / whole, abs=0.03)
+        assert sights[index].hidden == pytest.approx(
+            1 - visible_cover(stage, index) / whole, abs=0.03
+        )
 
 
 def test_occlusion_and_truncation_follow_from_the_picture():
     stage = set_stage(8, image_wh=(480, 270), objects=90)
     _, sights = paint(stage.town, stage.actors, stage.camera, stage.look, np.random.default_rng(0))
-    seen = {actor.identity: sight for actor, sight in zip(stage.actors, sights, strict=True) if sight}
+    seen = {
+        actor.identity: sight for actor, sight in zip(stage.actors, sights, strict=True) if sight
+    }
     scene = draw_scene(8, image_wh=(480, 270), objects=90)
     levels = set()
     for row, identity in zip(scene.annotations.tolist(), scene.identities.tolist(), strict=True):
@@ -92,13 +108,21 @@ def test_all_that_is_in_sight_is_labelled_or_ignored():
     for seed in range(5):
         stage = set_stage(seed, image_wh=(480, 270))
         scene = draw_scene(seed, image_wh=(480, 270))
-        _, sights = paint(stage.town, stage.actors, stage.camera, stage.look, np.random.default_rng(0))
+        _, sights = paint(
+            stage.town, stage.actors, stage.camera, stage.look, np.random.default_rng(0)
+        )
         labelled = set(scene.identities.tolist())
         regions = scene.annotations[scene.annotations[:, 5] == 0, :4]
         for actor, sight in zip(stage.actors, sights, strict=True):
             if sight is None or actor.identity in labelled - {0} or sight.hidden > 0.85:
                 continue
             left, top, width, height = sight.box_ltwh
-            across = np.minimum(left + width, regions[:, 0] + regions[:, 2]) - np.maximum(left, regions[:, 0])
-            down = np.minimum(top + height, regions[:, 1] + regions[:, 3]) - np.maximum(top, regions[:, 1])
-            assert ((across.clip(0) * down.clip(0)) >= 0.5 * width * height).any(), f"seed {seed}: {actor.body.category} at {sight}"
+            across = np.minimum(left + width, regions[:, 0] + regions[:, 2]) - np.maximum(
+                left, regions[:, 0]
+            )
+            down = np.minimum(top + height, regions[:, 1] + regions[:, 3]) - np.maximum(
+                top, regions[:, 1]
+            )
+            assert ((across.clip(0) * down.clip(0)) >= 0.5 * width * height).any(), (
+                f"seed {seed}: {actor.body.category} at {sight}"
+            )

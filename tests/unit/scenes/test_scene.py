@@ -23,7 +23,10 @@ def test_the_same_seed_gives_the_same_bytes():
 
 
 def test_other_seeds_give_other_scenes():
-    assert draw_scene(5, image_wh=(320, 180)).image_bgr.tobytes() != draw_scene(6, image_wh=(320, 180)).image_bgr.tobytes()
+    assert (
+        draw_scene(5, image_wh=(320, 180)).image_bgr.tobytes()
+        != draw_scene(6, image_wh=(320, 180)).image_bgr.tobytes()
+    )
 
 
 def test_drawing_leaves_numpys_global_generator_alone():
@@ -45,7 +48,9 @@ def test_sizes_and_densities_are_visdrones(scenes):
     assert 8 < np.median(at_640) < 20
     assert 35 < np.median([len(one) for one in counted]) < 100
     cars, walkers = rows[rows[:, 5] == 4], rows[rows[:, 5] == 1]
-    assert np.median(walkers[:, 3]) > 1.2 * np.median(walkers[:, 2]), "most walkers stand upright in the picture"
+    assert np.median(walkers[:, 3]) > 1.2 * np.median(walkers[:, 2]), (
+        "most walkers stand upright in the picture"
+    )
     assert np.median(cars[:, 2] * cars[:, 3]) > 4 * np.median(walkers[:, 2] * walkers[:, 3])
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.files import write_json
+from yolo_ema.io.atomic_files import write_json
 from yolo_ema.studies.spec import Study
 from yolo_ema.studies.spec_reader import read_study
 
@@ -44,8 +44,12 @@ def small_study(folder: Path, text: str = SPEC) -> Study:
     return read_study(write_spec(folder, text))
 
 
-def made_up_record(study: Study, arm: str, seed: int, figures: dict[str, float], **changed: Any) -> dict[str, Any]:
-    """Return a record whose official AP at each setting is the one given; other figures follow from it."""
+def made_up_record(
+    study: Study, arm: str, seed: int, figures: dict[str, float], **changed: Any
+) -> dict[str, Any]:
+    """Return a record whose official AP at each setting is the one given; other figures follow from
+    it.
+    """
     by_key = {at.key: at for at in study.evaluations}
     evaluations = {
         key: {
@@ -55,7 +59,11 @@ def made_up_record(study: Study, arm: str, seed: int, figures: dict[str, float],
             "coco": {"AP": value - 1, "AP50": 2 * value - 1, "AP_small": None},
             "per_class": {},
             "images": 4,
-            "ms_per_image": {"wall": 20.0 + by_key[key].imgsz, "process": 10.0 + by_key[key].imgsz, "clock": "process"},
+            "ms_per_image": {
+                "wall": 20.0 + by_key[key].imgsz,
+                "process": 10.0 + by_key[key].imgsz,
+                "clock": "process",
+            },
             "commit": "f" * 40,
         }
         for key, value in figures.items()
@@ -74,7 +82,11 @@ def made_up_record(study: Study, arm: str, seed: int, figures: dict[str, float],
         "hardware": {"processor": "made up", "threads": 1},
         "weights_sha256": "d" * 64,
         "training": {"epochs": 4, "process_seconds": 3600.0, "wall_seconds": 7200.0},
-        "curve": {"AP (Ultralytics)": [min(figures.values(), default=1.0) * share / 400 for share in (1, 2, 3, 4)]},
+        "curve": {
+            "AP (Ultralytics)": [
+                min(figures.values(), default=1.0) * share / 400 for share in (1, 2, 3, 4)
+            ]
+        },
         "evaluations": evaluations,
         **changed,
     }
@@ -87,7 +99,9 @@ def write_record(folder: Path, record: dict[str, Any]) -> Path:
 
 
 def write_records(folder: Path, study: Study, figures: dict[tuple[str, int], float]) -> Path:
-    """Write records: arm and seed → official AP at the first setting; at each further setting it is one higher."""
+    """Write records: arm and seed → official AP at the first setting; at each further setting it is
+    one higher.
+    """
     for (arm, seed), value in figures.items():
         at_each = {at.key: value + place for place, at in enumerate(study.evaluations)}
         write_record(folder, made_up_record(study, arm, seed, at_each))

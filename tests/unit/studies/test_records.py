@@ -56,15 +56,22 @@ def test_a_file_that_is_just_being_written_is_no_record(study, folder):
     assert path.is_file()
 
 
-def test_a_run_beside_another_baseline_is_refused_unless_it_is_the_baseline_s_own(study, folder, tmp_path):
+def test_a_run_beside_another_baseline_is_refused_unless_it_is_the_baseline_s_own(
+    study, folder, tmp_path
+):
     write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
     write_record(folder, made_up_record(study, "ema", 0, AT_BOTH))
     swapped = small_study(tmp_path, SPEC.replace("baseline: none", "baseline: ema"))
-    with pytest.raises(DataError, match=r"none-seed0.json was made beside another baseline than ema"):
+    with pytest.raises(
+        DataError, match=r"none-seed0.json was made beside another baseline than ema"
+    ):
         Records.read(swapped, folder)
     (folder / "none-seed0.json").unlink()
     assert Records.read(swapped, folder).is_done("ema", 0)
-    other = small_study(tmp_path / "other", SPEC.replace("name: small", "name: other").replace("baseline: none", "baseline: ema"))
+    other = small_study(
+        tmp_path / "other",
+        SPEC.replace("name: small", "name: other").replace("baseline: none", "baseline: ema"),
+    )
     found = Records.read(other, folder.parent / "other")
     assert found.is_done("ema", 0)
     write_record(folder, made_up_record(study, "none", 1, AT_BOTH))
@@ -73,7 +80,9 @@ def test_a_run_beside_another_baseline_is_refused_unless_it_is_the_baseline_s_ow
 
 def test_a_record_of_other_settings_is_refused_and_the_difference_is_named(study, folder, tmp_path):
     write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
-    changed = small_study(tmp_path, SPEC.replace("nbs: 4", "nbs: 8").replace("epochs: 4", "epochs: 5"))
+    changed = small_study(
+        tmp_path, SPEC.replace("nbs: 4", "nbs: 8").replace("epochs: 4", "epochs: 5")
+    )
     with pytest.raises(DataError) as caught:
         Records.read(changed, folder)
     said = str(caught.value)
@@ -101,7 +110,9 @@ def test_records_of_other_data_than_the_one_at_hand_are_refused(study, folder):
     write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
     records = Records.read(study, folder)
     records.require_data(DATA, "c" * 64)
-    with pytest.raises(DataError, match="what is here don't compare: they are of different data, train"):
+    with pytest.raises(
+        DataError, match="what is here don't compare: they are of different data, train"
+    ):
         records.require_data({**DATA, "train": {"images": 13, "sha256": "a" * 64}}, "c" * 64)
     with pytest.raises(DataError, match="different weights"):
         records.require_data(DATA, "d" * 64)
@@ -113,7 +124,9 @@ def test_a_file_that_is_no_record_is_refused(study, folder):
     with pytest.raises(DataError, match=r"none-seed0.json is no JSON"):
         Records.read(study, folder)
     (folder / "none-seed0.json").write_text("{}")
-    with pytest.raises(DataError, match="no record of a study: study: field required; arm: field required"):
+    with pytest.raises(
+        DataError, match="no record of a study: study: field required; arm: field required"
+    ):
         Records.read(study, folder)
 
 
@@ -121,14 +134,20 @@ def test_a_file_that_is_no_record_is_refused(study, folder):
     ("place", "value", "said"),
     [
         (("evaluations",), [], r"evaluations: input should be a valid dictionary"),
-        (("evaluations", "64", "official", "AP"), "much", r"evaluations\.64\.official\.AP: input should be a valid number"),
+        (
+            ("evaluations", "64", "official", "AP"),
+            "much",
+            r"evaluations\.64\.official\.AP: input should be a valid number",
+        ),
         (("training", "epochs"), 4.5, r"training\.epochs: input should be a valid integer"),
         (("data", "val"), "x", r"data\.val: input should be"),
         (("pretrained",), {}, r"pretrained\.sha256: field required"),
         (("curve",), {}, r"curve\.AP \(Ultralytics\): field required"),
     ],
 )
-def test_a_record_with_a_damaged_entry_is_refused_and_the_entry_named(study, folder, place, value, said):
+def test_a_record_with_a_damaged_entry_is_refused_and_the_entry_named(
+    study, folder, place, value, said
+):
     record = copy.deepcopy(made_up_record(study, "none", 0, AT_BOTH))
     entry = record
     for key in place[:-1]:
@@ -140,7 +159,9 @@ def test_a_record_with_a_damaged_entry_is_refused_and_the_entry_named(study, fol
     path.rename(folder.parent / "moved.json")
     (folder.parent / "other").mkdir()
     (folder.parent / "moved.json").rename(folder.parent / "other" / "none-seed0.json")
-    with pytest.raises(DataError, match=rf"other/none-seed0\.json is no record of a study: .*{said}"):
+    with pytest.raises(
+        DataError, match=rf"other/none-seed0\.json is no record of a study: .*{said}"
+    ):
         Records.read(study, folder)
 
 
@@ -155,11 +176,16 @@ def test_a_record_under_another_name_is_refused(study, folder):
 
 
 def test_a_run_that_another_study_has_made_is_not_made_again(study, folder, tmp_path):
-    other = small_study(tmp_path / "other", SPEC.replace("name: small", "name: other").replace("  ema:", "  block:"))
+    other = small_study(
+        tmp_path / "other", SPEC.replace("name: small", "name: other").replace("  ema:", "  block:")
+    )
     write_records(folder.parent / "other", other, {("block", 0): 7.0, ("none", 1): 3.0})
     partly = made_up_record(other, "block", 1, {"64": 7.0})
     write_record(folder.parent / "other", partly)
-    write_record(folder.parent / "other", made_up_record(other, "block", 2, AT_BOTH, data={**DATA, "names": ["x"]}))
+    write_record(
+        folder.parent / "other",
+        made_up_record(other, "block", 2, AT_BOTH, data={**DATA, "names": ["x"]}),
+    )
     write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
     records = Records.read(study, folder)
     assert records.is_done("ema", 0)

@@ -1,4 +1,6 @@
-"""What is said of records: figures against a form of their own, sentences, the page's section, pictures."""
+"""What is said of records: figures against a form of their own, sentences, the page's section,
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 from study_files import SPEC, made_up_record, small_study, write_record, write_records
 
 from yolo_ema.errors import ConfigError, DataError
-from yolo_ema.files import write_json
+from yolo_ema.io.atomic_files import write_json
 from yolo_ema.options.ablate import AblateOptions
 from yolo_ema.studies.ablation import ablate
 from yolo_ema.studies.comparison import compare
@@ -20,12 +22,21 @@ from yolo_ema.studies.progress import progress_of
 from yolo_ema.studies.records import Records
 from yolo_ema.studies.tables import marks, renew_section, table
 
-FIGURES = {("none", 0): 8.0, ("none", 1): 9.0, ("none", 2): 8.5, ("ema", 0): 8.4, ("ema", 1): 9.6, ("ema", 2): 9.0}
+FIGURES = {
+    ("none", 0): 8.0,
+    ("none", 1): 9.0,
+    ("none", 2): 8.5,
+    ("ema", 0): 8.4,
+    ("ema", 1): 9.6,
+    ("ema", 2): 9.0,
+}
 
 
 def comparison_of(tmp_path, figures, spec=SPEC):
     study = small_study(tmp_path, spec)
-    return compare(Records.read(study, write_records(tmp_path / "records" / "small", study, figures)))
+    return compare(
+        Records.read(study, write_records(tmp_path / "records" / "small", study, figures))
+    )
 
 
 def test_the_figures_are_those_of_numpy(tmp_path):
@@ -37,9 +48,13 @@ def test_the_figures_are_those_of_numpy(tmp_path):
     assert row.spread.deviation == pytest.approx(ema.std(ddof=1))
     difference = ema - none
     half = 4.30265 * difference.std(ddof=1) / math.sqrt(3)
-    assert row.to_baseline.interval == pytest.approx((difference.mean() - half, difference.mean() + half), abs=1e-4)
+    assert row.to_baseline.interval == pytest.approx(
+        (difference.mean() - half, difference.mean() + half), abs=1e-4
+    )
     assert row.to_first is None
-    assert found.row("ema", found.study.evaluations[1]).to_first.differences == pytest.approx((1, 1, 1))
+    assert found.row("ema", found.study.evaluations[1]).to_first.differences == pytest.approx(
+        (1, 1, 1)
+    )
     assert row.means["COCO AP"] == pytest.approx(ema.mean() - 1)
     assert row.means["COCO AP small"] is None
     assert (row.milliseconds.mean, row.milliseconds.deviation) == pytest.approx((74, 0))
@@ -47,9 +62,15 @@ def test_the_figures_are_those_of_numpy(tmp_path):
 
 
 def test_only_equal_seeds_make_pairs(tmp_path):
-    found = comparison_of(tmp_path, {("none", 0): 8.0, ("none", 2): 9.0, ("ema", 1): 5.0, ("ema", 2): 9.5})
-    assert found.row("ema", found.study.evaluations[0]).to_baseline.differences == pytest.approx((0.5,))
-    assert "ema against none at 64: +0.50 in one pair, which shows nothing by itself." in table(found)
+    found = comparison_of(
+        tmp_path, {("none", 0): 8.0, ("none", 2): 9.0, ("ema", 1): 5.0, ("ema", 2): 9.5}
+    )
+    assert found.row("ema", found.study.evaluations[0]).to_baseline.differences == pytest.approx(
+        (0.5,)
+    )
+    assert "ema against none at 64: +0.50 in one pair, which shows nothing by itself." in table(
+        found
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,14 +78,20 @@ def test_only_equal_seeds_make_pairs(tmp_path):
     [
         (
             (0.4, 0.6, 0.5),
-            "ema against none at 64: +0.50 ± 0.10 over 3 pairs (+0.40, +0.60, +0.50): higher, the 95 % interval [+0.25, +0.75]",
+            (
+                "ema against none at 64: +0.50 ± 0.10 over 3 pairs (+0.40, +0.60, +0.50): higher, "
+                "the "
+                "95 % interval [+0.25, +0.75]"
+            ),
         ),
         ((-0.4, -0.6, -0.5), "lower, the 95 % interval [-0.75, -0.25] lies below 0."),
         ((0.4, -0.6, 0.5), "no difference shown, the 95 % interval [-1.41, +1.61] holds 0."),
     ],
 )
 def test_the_sentence_follows_the_interval(tmp_path, differences, said):
-    figures = {("none", seed): 8.0 for seed in range(3)} | {("ema", seed): 8.0 + one for seed, one in enumerate(differences)}
+    figures = {("none", seed): 8.0 for seed in range(3)} | {
+        ("ema", seed): 8.0 + one for seed, one in enumerate(differences)
+    }
     text = table(comparison_of(tmp_path, figures))
     assert said in text
     assert said.replace("at 64", "at 96") in text
@@ -76,7 +103,10 @@ def test_the_table_of_a_study_that_is_under_way(tmp_path):
     assert "| none | 64 | 1 | 8.00 ± – | 8.00 to 8.00 | – | – | 16.00 | 7.00 | – | 74 ± – |" in text
     assert "| ema | 64 | 0 | – |" in text
     assert "no pair of equal seeds has ended yet" in text
-    assert "1 of 6 runs. Budget of a run: 4 epochs. Trained on 12 images, measured on the 4 of val." in text
+    assert (
+        "1 of 6 runs. Budget of a run: 4 epochs. Trained on 12 images, measured on the 4 of val."
+        in text
+    )
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
 
@@ -87,11 +117,16 @@ def test_the_table_names_what_the_runs_differ_in(tmp_path):
     write_record(folder, made_up_record(study, "none", 0, {"64": 8.0}))
     alike = table(compare(Records.read(study, folder)))
     assert alike.endswith("with whatever else was running there.")
-    other = made_up_record(study, "ema", 0, {"64": 8.4}, commit="abcdef0123", versions={"torch": "2.16.0"})
+    other = made_up_record(
+        study, "ema", 0, {"64": 8.4}, commit="abcdef0123", versions={"torch": "2.16.0"}
+    )
     other["evaluations"]["64"]["commit"] = "9876543210"
     write_record(folder, other)
     text = table(compare(Records.read(study, folder)))
-    assert "Trained by commits eeeeeee (none); abcdef0 (ema). Measured by commits 9876543, fffffff." in text
+    assert (
+        "Trained by commits eeeeeee (none); abcdef0 (ema). Measured by commits 9876543, fffffff."
+        in text
+    )
     assert "The runs differ in versions; see their records." in text
 
 
@@ -110,14 +145,23 @@ def test_times_of_different_hardware_are_not_mixed(tmp_path):
         write_record(folder, record)
     # Two runs on each: the first seen wins.
     found = compare(Records.read(study, folder))
-    assert {row.arm.name: row.milliseconds and row.milliseconds.mean for row in found.rows if row.at.imgsz == 64} == {
+    assert {
+        row.arm.name: row.milliseconds and row.milliseconds.mean
+        for row in found.rows
+        if row.at.imgsz == 64
+    } == {
         "none": 74.0,
         "ema": None,
     }
-    assert found.row("ema", study.evaluations[0]).to_baseline is not None, "the figures are compared all the same"
+    assert found.row("ema", study.evaluations[0]).to_baseline is not None, (
+        "the figures are compared all the same"
+    )
     text = table(found)
     assert "by processor time: none 1.00 h (4 epochs). ms an image" in text
-    assert "Times are those on made up; of the runs on other hardware (none, seed 2; ema, seed 0) they are left out." in text
+    assert (
+        "Times are those on made up; of the runs on other hardware (none, seed 2; ema, seed 0) "
+        "they are left out." in text
+    )
 
 
 def test_on_a_gpu_the_wall_clock_counts(tmp_path):
@@ -128,7 +172,9 @@ def test_on_a_gpu_the_wall_clock_counts(tmp_path):
     write_record(tmp_path / "records" / "small", record)
     found = compare(Records.read(study, tmp_path / "records" / "small"))
     assert [row.milliseconds.mean for row in found.rows if row.milliseconds] == [84, 116]
-    assert "by the wall clock: none 2.00 h (4 epochs). ms an image: by the wall clock" in table(found)
+    assert "by the wall clock: none 2.00 h (4 epochs). ms an image: by the wall clock" in table(
+        found
+    )
 
 
 def test_a_page_keeps_everything_but_the_studys_section(tmp_path):
@@ -144,7 +190,9 @@ def test_a_page_keeps_everything_but_the_studys_section(tmp_path):
 def test_the_pictures_show_something(tmp_path):
     found = comparison_of(tmp_path, FIGURES)
     paths = draw_plots(found, tmp_path / "out")
-    assert [path.name for path in paths] == [f"small-{what}.png" for what in ("pairs", "differences", "curves", "milliseconds")]
+    assert [path.name for path in paths] == [
+        f"small-{what}.png" for what in ("pairs", "differences", "curves", "milliseconds")
+    ]
     for path in paths:
         image = cv2.imread(str(path))
         assert min(image.shape[:2]) > 400
@@ -156,7 +204,9 @@ def test_a_study_at_one_setting_has_no_picture_of_milliseconds(tmp_path):
     found = comparison_of(tmp_path, FIGURES, SPEC.replace("[64, 96]", "64"))
     names = [path.name for path in draw_plots(found, tmp_path / "out")]
     assert names == ["small-pairs.png", "small-differences.png", "small-curves.png"]
-    assert [path.name for path in draw_plots(found, tmp_path / "one", only=["small-curves.png"])] == ["small-curves.png"]
+    assert [
+        path.name for path in draw_plots(found, tmp_path / "one", only=["small-curves.png"])
+    ] == ["small-curves.png"]
 
 
 def test_report_only_writes_table_figures_and_the_pictures_that_the_page_shows(tmp_path):
@@ -178,7 +228,9 @@ def test_report_only_writes_table_figures_and_the_pictures_that_the_page_shows(t
 
 def test_the_list_says_what_is_left_and_how_long_it_takes(tmp_path):
     study = small_study(tmp_path, SPEC.replace("{epochs: 4}", "{epochs: {none: 4, ema: 3}}"))
-    write_record(tmp_path / "records" / "small", made_up_record(study, "none", 0, {"64": 5.0, "96": 6.0}))
+    write_record(
+        tmp_path / "records" / "small", made_up_record(study, "none", 0, {"64": 5.0, "96": 6.0})
+    )
     write_record(tmp_path / "records" / "small", made_up_record(study, "ema", 0, {"64": 5.0}))
     runs = tmp_path / "runs"
     write_record(tmp_path / "records" / "small", made_up_record(study, "ema", 1, {"64": 5.0}))

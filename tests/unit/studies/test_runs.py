@@ -1,4 +1,6 @@
-"""What a run does before it trains or measures: it finds what lies in its place, and mixes nothing."""
+"""What a run does before it trains or measures: it finds what lies in its place, and mixes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import pytest
 from study_files import made_up_record, small_study, write_record
 
 from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
-from yolo_ema.files import sha256_of
+from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.studies.jobs import Job, Place, weights_of
 from yolo_ema.studies.measuring import measure_run
 from yolo_ema.studies.runs import train_run
@@ -26,7 +28,9 @@ def job(tmp_path) -> Job:
 
 
 def test_a_record_is_not_gone_on_with_where_its_weights_are_gone(job, tmp_path):
-    with pytest.raises(WeightsNotFoundError, match=r"ema-seed0.json lacks settings .* are not at .*last.pt"):
+    with pytest.raises(
+        WeightsNotFoundError, match=r"ema-seed0.json lacks settings .* are not at .*last.pt"
+    ):
         train_run(job)
     assert not (tmp_path / "runs" / "ema-seed0").exists()
 
@@ -36,7 +40,9 @@ def test_a_record_does_not_take_figures_of_other_weights(job, tmp_path):
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"of another training")
     before = (tmp_path / "records" / "small" / "ema-seed0.json").read_text()
-    with pytest.raises(DataError, match=f"measured with other weights.*{'d' * 64}, and {sha256_of(weights)}"):
+    with pytest.raises(
+        DataError, match=f"measured with other weights.*{'d' * 64}, and {sha256_of(weights)}"
+    ):
         measure_run(job)
     assert (tmp_path / "records" / "small" / "ema-seed0.json").read_text() == before
 

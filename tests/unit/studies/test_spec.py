@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from study_files import SPEC, small_study, write_spec
 
-from yolo_ema.engine.definition import find_definition
+from yolo_ema.engine.models.definition import find_definition
 from yolo_ema.errors import ConfigError
+from yolo_ema.io.resources import models_dir
 from yolo_ema.options.train import TrainOptions
-from yolo_ema.resources import models_dir
 from yolo_ema.studies.spec_reader import read_study
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -22,20 +22,45 @@ def test_a_spec_says_what_each_arm_trains_with(tmp_path):
     assert [arm.name for arm in study.arms] == ["none", "ema"]
     assert study.arm("ema").train == {"model": "yolo11n-ema", "imgsz": 64, "batch": 4, "nbs": 4}
     options = TrainOptions(**study.train_options(study.arm("ema"), 2))
-    assert (options.model, options.imgsz, options.batch, options.epochs, options.seed) == ("yolo11n-ema", 64, 4, 4, 2)
-    assert options.settings == {"nbs": "4", "patience": "0", "plots": "false", "val": "true", "save": "true"}
+    assert (options.model, options.imgsz, options.batch, options.epochs, options.seed) == (
+        "yolo11n-ema",
+        64,
+        4,
+        4,
+        2,
+    )
+    assert options.settings == {
+        "nbs": "4",
+        "patience": "0",
+        "plots": "false",
+        "val": "true",
+        "save": "true",
+    }
     assert [at.key for at in study.evaluations] == ["64", "96"]
     assert (study.split, study.primary) == ("val", "official AP")
 
 
 def test_sizes_and_tiles_are_crossed_and_a_bare_off_is_off(tmp_path):
-    study = small_study(tmp_path, SPEC.replace("imgsz: [64, 96]", "imgsz: [64, 96], tile: [off, auto, 64x64], overlap: 0.1"))
-    assert [at.key for at in study.evaluations] == ["64", "96", "64@auto", "96@auto", "64@64x64", "96@64x64"]
+    study = small_study(
+        tmp_path,
+        SPEC.replace("imgsz: [64, 96]", "imgsz: [64, 96], tile: [off, auto, 64x64], overlap: 0.1"),
+    )
+    assert [at.key for at in study.evaluations] == [
+        "64",
+        "96",
+        "64@auto",
+        "96@auto",
+        "64@64x64",
+        "96@64x64",
+    ]
     assert {at.overlap for at in study.evaluations} == {0.1}
 
 
 def test_without_an_evaluation_the_trained_size_is_measured(tmp_path):
-    assert [at.key for at in small_study(tmp_path, SPEC.replace("evaluate: {imgsz: [64, 96]}", "")).evaluations] == ["64"]
+    assert [
+        at.key
+        for at in small_study(tmp_path, SPEC.replace("evaluate: {imgsz: [64, 96]}", "")).evaluations
+    ] == ["64"]
 
 
 def test_everything_wrong_is_named_at_once_with_the_closest_name(tmp_path):
@@ -84,18 +109,42 @@ primary: AP
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("baseline: none", "baseline: nnoe", "baseline is 'nnoe', which is no arm; did you mean 'none'?"),
-        ("yolo11n-ema}", "yolo11n-emma}", "the arm 'ema': no model is named 'yolo11n-emma'; did you mean 'yolo11n-ema'?"),
+        (
+            "baseline: none",
+            "baseline: nnoe",
+            "baseline is 'nnoe', which is no arm; did you mean 'none'?",
+        ),
+        (
+            "yolo11n-ema}",
+            "yolo11n-emma}",
+            "the arm 'ema': no model is named 'yolo11n-emma'; did you mean 'yolo11n-ema'?",
+        ),
         ("yolo11n-ema}", "models/yolo11n-x.yaml}", "no model YAML at"),
         ("nbs: 4}", "nbs: many}", "nbs"),
         ("batch: 4", "batch: 0", "--batch is 0"),
         ("[0, 1, 2]", "[0, 4294967296]", "different whole numbers from 0 to 4294967295"),
         ("imgsz: 64, batch: 4, ", "", "imgsz, batch is given neither there nor in train"),
         ("budget: {epochs: 4}", "budget: {}", "either epochs or seconds"),
-        ("budget: {epochs: 4}", "budget: {epochs: {none: 4, ma: 3}}", "budget's epochs lacks the arm 'ema'"),
-        ("budget: {epochs: 4}", "budget: {epochs: {none: 4, ma: 3}}", "has 'ma', which is no arm; did you mean 'ema'?"),
-        ("budget: {epochs: 4}", "budget: {epochs: {none: 4, ema: 0}}", "epochs is 0; expected a whole number from 1"),
-        ("budget: {epochs: 4}", "budget: {seconds: -1, clock: sun}", "clock is 'sun'; expected process or wall"),
+        (
+            "budget: {epochs: 4}",
+            "budget: {epochs: {none: 4, ma: 3}}",
+            "budget's epochs lacks the arm 'ema'",
+        ),
+        (
+            "budget: {epochs: 4}",
+            "budget: {epochs: {none: 4, ma: 3}}",
+            "has 'ma', which is no arm; did you mean 'ema'?",
+        ),
+        (
+            "budget: {epochs: 4}",
+            "budget: {epochs: {none: 4, ema: 0}}",
+            "epochs is 0; expected a whole number from 1",
+        ),
+        (
+            "budget: {epochs: 4}",
+            "budget: {seconds: -1, clock: sun}",
+            "clock is 'sun'; expected process or wall",
+        ),
         ("  ema:", "  none:", "'none' is given twice"),
         ("arms:", "arms: [1]\nx:", "arms is [1]"),
         ("[64, 96]", "[64, 64]", "twice"),
@@ -111,8 +160,16 @@ def test_a_wrong_entry_is_named(tmp_path, before, after, said):
 
 
 def test_an_entry_may_take_over_another_s(tmp_path):
-    shared = SPEC.replace("train: {model", "train: &shared {model").replace("none: {}", "none: {<<: *shared, lr0: 0.002}")
-    assert small_study(tmp_path, shared).arm("none").train == {"model": "yolo11n", "imgsz": 64, "batch": 4, "nbs": 4, "lr0": 0.002}
+    shared = SPEC.replace("train: {model", "train: &shared {model").replace(
+        "none: {}", "none: {<<: *shared, lr0: 0.002}"
+    )
+    assert small_study(tmp_path, shared).arm("none").train == {
+        "model": "yolo11n",
+        "imgsz": 64,
+        "batch": 4,
+        "nbs": 4,
+        "lr0": 0.002,
+    }
 
 
 def test_no_file_and_no_yaml(tmp_path):
@@ -150,7 +207,9 @@ def test_arms_may_have_epochs_of_their_own(tmp_path):
     assert study.train_options(study.arm("ema"), 0)["epochs"] == 3
     assert (alike.budget_text, study.budget_text) == ("4 epochs", "none 4 epochs, ema 3 epochs")
     for name, same in (("none", True), ("ema", False)):
-        assert (study.settings_sha256(study.arm(name)) == alike.settings_sha256(alike.arm(name))) is same
+        assert (
+            study.settings_sha256(study.arm(name)) == alike.settings_sha256(alike.arm(name))
+        ) is same
 
 
 def test_a_model_given_by_path_is_looked_for_beside_the_spec_and_its_content_counts(tmp_path):
@@ -160,7 +219,9 @@ def test_a_model_given_by_path_is_looked_for_beside_the_spec_and_its_content_cou
     text = SPEC.replace("model: yolo11n-ema", "model: models/yolo11n-mine.yaml")
     study = small_study(tmp_path, text)
     assert study.arm("ema").model == str(models / "yolo11n-mine.yaml")
-    assert study.settings(study.arm("ema"))["train"]["model"] == "yolo11n-mine.yaml"  # no folder of this machine
+    assert (
+        study.settings(study.arm("ema"))["train"]["model"] == "yolo11n-mine.yaml"
+    )  # no folder of this machine
     before = study.settings_sha256(study.arm("ema"))
     mine = models / "yolo11-mine.yaml"
     mine.write_text(mine.read_text() + "\n# a comment\n")
@@ -174,7 +235,9 @@ def test_a_model_given_by_path_is_looked_for_beside_the_spec_and_its_content_cou
 EXPERIMENTS = REPOSITORY / "experiments"
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(EXPERIMENTS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
 def test_the_repositorys_own_specs_are_right(path):
     if path.parent.name == "models":
         assert find_definition(path).path == path
@@ -187,5 +250,10 @@ def test_the_repositorys_own_specs_are_right(path):
 
 @pytest.mark.parametrize("folder", [EXPERIMENTS, EXPERIMENTS / "full"], ids=lambda path: path.name)
 def test_masking_is_compared_with_runs_of_the_first_study(folder):
-    placement, ignored = read_study(folder / "placement.yaml"), read_study(folder / "ignored-regions.yaml")
-    assert ignored.settings_sha256(ignored.arm("masked")) == placement.settings_sha256(placement.arm("both"))
+    placement, ignored = (
+        read_study(folder / "placement.yaml"),
+        read_study(folder / "ignored-regions.yaml"),
+    )
+    assert ignored.settings_sha256(ignored.arm("masked")) == placement.settings_sha256(
+        placement.arm("both")
+    )

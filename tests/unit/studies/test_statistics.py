@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from yolo_ema.studies.statistics import paired, spread, t_quantile
 
 # Two-sided 95 % points of Student's t, as every printed table has them.
-TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 9: 2.262, 10: 2.228, 30: 2.042, 120: 1.980}
+TABLE = {
+    1: 12.706,
+    2: 4.303,
+    3: 3.182,
+    4: 2.776,
+    5: 2.571,
+    6: 2.447,
+    9: 2.262,
+    10: 2.228,
+    30: 2.042,
+    120: 1.980,
+}
 
 
 @pytest.mark.parametrize(("freedom", "value"), TABLE.items())
@@ -20,7 +31,9 @@ def test_the_quantile_is_that_of_the_printed_tables(freedom, value):
     assert t_quantile(0.975, freedom) == pytest.approx(value, abs=5e-4)
 
 
-@pytest.mark.parametrize(("probability", "value"), [(0.9, 1.886), (0.95, 2.920), (0.995, 9.925), (0.5, 0.0)])
+@pytest.mark.parametrize(
+    ("probability", "value"), [(0.9, 1.886), (0.95, 2.920), (0.995, 9.925), (0.5, 0.0)]
+)
 def test_other_levels_at_two_degrees_of_freedom(probability, value):
     assert t_quantile(probability, 2) == pytest.approx(value, abs=5e-4)
 
@@ -28,8 +41,12 @@ def test_other_levels_at_two_degrees_of_freedom(probability, value):
 @given(probability=st.floats(0.55, 0.999), freedom=st.integers(1, 25))
 @settings(deadline=None, max_examples=25)
 def test_the_density_integrated_up_to_the_quantile_gives_the_probability_back(probability, freedom):
-    """Simpson's rule over the density, whose constant comes from the gamma function: nothing shared with the finite sums."""
-    constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    """Simpson's rule over the density, whose constant comes from the gamma function: nothing shared
+    with the finite sums.
+    """
+    constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(
+        freedom * math.pi
+    )
     # t = √freedom · tan(angle) makes the range finite and the integrand smooth.
     end, steps = math.atan(t_quantile(probability, freedom) / math.sqrt(freedom)), 2000
 
@@ -37,7 +54,12 @@ def test_the_density_integrated_up_to_the_quantile_gives_the_probability_back(pr
         return constant * math.sqrt(freedom) * math.cos(angle) ** (freedom - 1)
 
     weights = [1, *([4, 2] * (steps // 2))[:-1], 1]
-    total = sum(weight * integrand(end * place / steps) for place, weight in enumerate(weights)) * end / steps / 3
+    total = (
+        sum(weight * integrand(end * place / steps) for place, weight in enumerate(weights))
+        * end
+        / steps
+        / 3
+    )
     assert 0.5 + total == pytest.approx(probability, abs=1e-8)
 
 

@@ -11,7 +11,12 @@ from yolo_ema.tiling import tile_grid
 def test_a_full_hd_frame_in_tiles_of_640():
     tiles = tile_grid((1920, 1080), (640, 640), 128)
     assert len(tiles) == 8
-    assert tiles[:4].tolist() == [[0, 0, 640, 640], [426, 0, 1066, 640], [853, 0, 1493, 640], [1280, 0, 1920, 640]]
+    assert tiles[:4].tolist() == [
+        [0, 0, 640, 640],
+        [426, 0, 1066, 640],
+        [853, 0, 1493, 640],
+        [1280, 0, 1920, 640],
+    ]
     assert tiles[4].tolist() == [0, 440, 640, 1080]
 
 

@@ -29,7 +29,9 @@ def test_a_cut_box_goes_where_the_other_tile_shows_the_object_whole():
 
 
 def test_a_cut_box_goes_where_the_whole_frame_shows_the_object_whole():
-    merged = merge(rows((100, 100, 640, 500)), rows((512, 100, 1100, 500)), rows((100, 100, 1100, 500, 0.5)))
+    merged = merge(
+        rows((100, 100, 640, 500)), rows((512, 100, 1100, 500)), rows((100, 100, 1100, 500, 0.5))
+    )
     np.testing.assert_array_equal(merged, rows((100, 100, 1100, 500, 0.5)))
 
 
@@ -39,20 +41,26 @@ def test_a_cut_box_that_nothing_covers_stays():
 
 
 def test_parts_of_an_object_longer_than_the_overlap_are_joined():
-    merged = merge(rows((300, 100, 640, 200, 0.7)), rows((512, 101, 900, 202, 0.8)), views=(LEFT, RIGHT))
+    merged = merge(
+        rows((300, 100, 640, 200, 0.7)), rows((512, 101, 900, 202, 0.8)), views=(LEFT, RIGHT)
+    )
     np.testing.assert_array_equal(merged, rows((300, 100, 900, 202, 0.8)))
 
 
 def test_an_object_longer_than_a_tile_is_joined_from_three():
     views = ((0, 0, 500, 640), (400, 0, 800, 640), (700, 0, 1152, 640))
-    merged = merge(rows((390, 50, 500, 90)), rows((400, 50, 800, 90)), rows((700, 50, 1000, 90)), views=views)
+    merged = merge(
+        rows((390, 50, 500, 90)), rows((400, 50, 800, 90)), rows((700, 50, 1000, 90)), views=views
+    )
     np.testing.assert_array_equal(merged, rows((390, 50, 1000, 90)))
 
 
 def test_an_object_over_the_corner_of_four_tiles_is_joined():
     views = tile_grid((1000, 1000), (600, 600), 200)
     whole = np.array([250, 300, 900, 800])
-    parts = [rows((*np.maximum(whole[:2], view[:2]), *np.minimum(whole[2:], view[2:]))) for view in views]
+    parts = [
+        rows((*np.maximum(whole[:2], view[:2]), *np.minimum(whole[2:], view[2:]))) for view in views
+    ]
     merged = merge_views(parts, views, (1000, 1000))
     np.testing.assert_array_equal(merged, rows(tuple(whole)))
 
@@ -60,7 +68,9 @@ def test_an_object_over_the_corner_of_four_tiles_is_joined():
 def test_two_objects_cut_by_the_same_borders_are_not_joined():
     merged = merge(rows((300, 100, 640, 200)), rows((512, 400, 900, 500)), views=(LEFT, RIGHT))
     assert len(merged) == 2
-    side_by_side = merge(rows((500, 100, 638, 200)), rows((514, 190, 700, 290)), views=(LEFT, RIGHT))
+    side_by_side = merge(
+        rows((500, 100, 638, 200)), rows((514, 190, 700, 290)), views=(LEFT, RIGHT)
+    )
     assert len(side_by_side) == 2
 
 
@@ -87,13 +97,17 @@ def test_ways_to_merge():
     assert len(merge(*pair)) == 2
     assert len(merge(*pair, method="ios-nms")) == 1
     shifted = rows((100, 100, 140, 140, 0.6)), rows(), rows((104, 100, 144, 140, 0.2))
-    np.testing.assert_allclose(merge(*shifted, method="weighted-nms")[:, :4], [[101, 100, 141, 140]])
+    np.testing.assert_allclose(
+        merge(*shifted, method="weighted-nms")[:, :4], [[101, 100, 141, 140]]
+    )
     with pytest.raises(ConfigError, match=r"did you mean 'ios-nms'"):
         merge(*pair, method="ios_nms")
 
 
 def test_max_det_keeps_the_best():
-    merged = merge(rows((0, 0, 10, 10, 0.3), (50, 0, 60, 10, 0.9)), rows((700, 0, 710, 10, 0.5)), max_det=2)
+    merged = merge(
+        rows((0, 0, 10, 10, 0.3), (50, 0, 60, 10, 0.9)), rows((700, 0, 710, 10, 0.5)), max_det=2
+    )
     np.testing.assert_array_equal(merged[:, 4], np.array([0.9, 0.5], np.float32))
 
 
@@ -110,9 +124,15 @@ def crowd_of_views(wh, classes, seed=0):
     found = []
     for view in views:
         seen = ((centers >= view[:2]) & (centers < view[2:])).all(axis=1)
-        boxes = np.column_stack((centers - sides / 2, centers + sides / 2))[seen] + rng.normal(0, 1, (seen.sum(), 4))
+        boxes = np.column_stack((centers - sides / 2, centers + sides / 2))[seen] + rng.normal(
+            0, 1, (seen.sum(), 4)
+        )
         boxes = np.clip(boxes, np.tile(view[:2], 2), np.tile(view[2:], 2))
-        found.append(np.column_stack((boxes, np.clip(scores[seen] + rng.normal(0, 0.05, seen.sum()), 0, 1), kinds[seen])))
+        found.append(
+            np.column_stack(
+                (boxes, np.clip(scores[seen] + rng.normal(0, 0.05, seen.sum()), 0, 1), kinds[seen])
+            )
+        )
     return found, views
 
 

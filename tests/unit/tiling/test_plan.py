@@ -17,7 +17,9 @@ INPUT = (640, 640)
 def test_what_fits_is_looked_at_whole():
     plan = plan_tiles((640, 360), INPUT)
     assert (len(plan.tiles_xyxy), plan.whole_frame) == (0, True)
-    assert plan.reason == "the whole frame: its 640x360 pixels fit into the network's input of 640x640"
+    assert (
+        plan.reason == "the whole frame: its 640x360 pixels fit into the network's input of 640x640"
+    )
 
 
 def test_what_is_hardly_shrunk_is_looked_at_whole():
@@ -38,15 +40,24 @@ def test_what_is_shrunk_is_looked_at_in_tiles_of_the_inputs_size():
 
 
 def test_a_network_trained_on_large_objects_looks_at_the_whole_frame():
-    large, small = ObjectSizes(source_median=120, input_tenth=30), ObjectSizes(source_median=36, input_tenth=6)
+    large, small = (
+        ObjectSizes(source_median=120, input_tenth=30),
+        ObjectSizes(source_median=36, input_tenth=6),
+    )
     whole = plan_tiles((1920, 1080), INPUT, objects=large)
     assert not len(whole.tiles_xyxy)
     assert "120 pixels in the median, to 40 pixels, which is large enough" in whole.reason
     tiles = plan_tiles((1920, 1080), INPUT, objects=small)
     assert len(tiles.tiles_xyxy) == 8
-    assert tiles.reason.endswith("objects like those it was trained on, 36 pixels in the median, to 12 pixels")
+    assert tiles.reason.endswith(
+        "objects like those it was trained on, 36 pixels in the median, to 12 pixels"
+    )
     # Shrunk below what it has learned, large objects want tiles too.
-    assert len(plan_tiles((1920, 1080), INPUT, objects=ObjectSizes(source_median=120, input_tenth=60)).tiles_xyxy)
+    assert len(
+        plan_tiles(
+            (1920, 1080), INPUT, objects=ObjectSizes(source_median=120, input_tenth=60)
+        ).tiles_xyxy
+    )
 
 
 def test_words_and_sizes():

@@ -1,4 +1,6 @@
-"""Counting: directions, jitter, gaps, ends of lines, flickering classes, zones, and lines that stay on the ground."""
+"""Counting: directions, jitter, gaps, ends of lines, flickering classes, zones, and lines that stay
+on the ground.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def box(x: float, y: float, side: float = 20.0) -> list[float]:
     return [x - side / 2, y - side / 2, x + side / 2, y + side / 2]
 
 
-def walk(counter: Counter, points, track_id: int = 1, class_id: int = 3, side: float = 20.0) -> Counter:
+def walk(
+    counter: Counter, points, track_id: int = 1, class_id: int = 3, side: float = 20.0
+) -> Counter:
     for x, y in points:
         counter.update(np.array([box(x, y, side)]), np.array([class_id]), np.array([track_id]))
     return counter
@@ -46,7 +50,10 @@ def crossings(counter: Counter, name: str = "gate") -> tuple[int, int]:
         ([(300, 150), (300, 197)], (0, 0)),
         ([(50, 150), (50, 250)], (0, 0)),  # past the line's end
         ([(300, 150), (550, 150), (550, 250), (300, 250)], (0, 0)),  # around its end
-        ([(300, 150), (550, 150), (550, 250), (300, 250), (300, 150)], (0, 1)),  # around, then back through
+        (
+            [(300, 150), (550, 150), (550, 250), (300, 250), (300, 150)],
+            (0, 1),
+        ),  # around, then back through
         ([(300, 200), (300, 250)], (0, 0)),  # first seen on the line: where it came from is unknown
         ([(300, 203), (300, 150)], (0, 0)),
     ],
@@ -64,7 +71,9 @@ def test_the_line_turned_round_swaps_in_and_out():
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(-4.9, 4.9), min_size=1, max_size=60), st.sampled_from([(1, 0), (0, 0)]))
 def test_jitter_on_the_line_counts_at_most_once(jitter, expected):
-    """A quarter of 20 pixels is 5: within them nothing counts, however often the point changes sides."""
+    """A quarter of 20 pixels is 5: within them nothing counts, however often the point changes
+    sides.
+    """
     end = 250 if expected == (1, 0) else 150
     counter = walk(line_counter(), [(300, 150), *((300, 200 + dy) for dy in jitter), (300, end)])
     assert crossings(counter) == expected
@@ -73,7 +82,9 @@ def test_jitter_on_the_line_counts_at_most_once(jitter, expected):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**31), st.floats(0, 360))
 def test_net_crossings_are_where_things_end(seed, degrees):
-    """On an endless line, in − out is 1, 0 or −1 by the first and last sure side, whatever the way between."""
+    """On an endless line, in − out is 1, 0 or −1 by the first and last sure side, whatever the way
+    between.
+    """
     rng = np.random.default_rng(seed)
     turn = np.radians(degrees)
     along = np.array([np.cos(turn), np.sin(turn)]) * 4000
@@ -98,7 +109,11 @@ def test_a_gap_over_the_line_counts():
 
 def test_without_an_identity_nothing_counts():
     counter = walk(line_counter(), [(300, 150), (300, 250)], track_id=-1)
-    assert counter.as_json() == {"objects": {}, "lines": {"gate": {"in": {}, "out": {}}}, "zones": {}}
+    assert counter.as_json() == {
+        "objects": {},
+        "lines": {"gate": {"in": {}, "out": {}}},
+        "zones": {},
+    }
 
 
 def test_counts_go_by_the_class_seen_most_often():
@@ -110,20 +125,31 @@ def test_counts_go_by_the_class_seen_most_often():
 
 
 def test_small_boxes_have_a_margin_of_two_pixels():
-    assert crossings(walk(line_counter(), [(300, 197.5), (300, 201.9), (300, 197.9)], side=4)) == (0, 0)
+    assert crossings(walk(line_counter(), [(300, 197.5), (300, 201.9), (300, 197.9)], side=4)) == (
+        0,
+        0,
+    )
     assert crossings(walk(line_counter(), [(300, 197.5), (300, 202.1)], side=4)) == (1, 0)
 
 
 def test_the_bottom_of_a_box_may_count():
     points = [(300, 186), (300, 196)]  # the bottom goes from 196 to 206, the centre stays above
-    assert crossings(walk(line_counter(anchor="bottom"), [(300, 180), *points, (300, 198)])) == (1, 0)
+    assert crossings(walk(line_counter(anchor="bottom"), [(300, 180), *points, (300, 198)])) == (
+        1,
+        0,
+    )
     assert crossings(walk(line_counter(), [(300, 180), *points, (300, 198)])) == (0, 0)
 
 
 def test_zone_counts():
     counter = Counter(zones=[SQUARE], image_wh=WH, names=NAMES)
     walk(counter, [(50, 200), (200, 200)], track_id=1)
-    assert counter.as_json()["zones"]["yard"] == {"now": {"car": 1}, "entered": {"car": 1}, "left": {}, "visitors": {"car": 1}}
+    assert counter.as_json()["zones"]["yard"] == {
+        "now": {"car": 1},
+        "entered": {"car": 1},
+        "left": {},
+        "visitors": {"car": 1},
+    }
     walk(counter, [(200, 150), (200, 50)], track_id=2, class_id=0)  # was inside when first seen
     found = counter.as_json()["zones"]["yard"]
     assert found == {
@@ -135,13 +161,18 @@ def test_zone_counts():
     walk(counter, [(200, 200)], track_id=2, class_id=0)
     found = counter.as_json()["zones"]["yard"]
     assert found["now"] == {"pedestrian": 1}
-    assert found["visitors"] == {"pedestrian": 1, "car": 1}, "a visitor that comes back is the same visitor"
+    assert found["visitors"] == {"pedestrian": 1, "car": 1}, (
+        "a visitor that comes back is the same visitor"
+    )
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-4.9, 4.9), min_size=1, max_size=40))
 def test_jitter_on_a_zones_border_counts_nothing(jitter):
-    counter = walk(Counter(zones=[SQUARE], image_wh=WH, names=NAMES), [(200, 200), *((100 + dx, 200) for dx in jitter), (200, 200)])
+    counter = walk(
+        Counter(zones=[SQUARE], image_wh=WH, names=NAMES),
+        [(200, 200), *((100 + dx, 200) for dx in jitter), (200, 200)],
+    )
     found = counter.as_json()["zones"]["yard"]
     assert (found["entered"], found["left"], found["visitors"]) == ({}, {}, {"car": 1})
 
@@ -154,7 +185,9 @@ def test_shares_are_of_the_picture():
 
 
 def test_lines_can_stay_on_the_ground():
-    """The camera goes up by 10 pixels a frame; what stands still never crosses a line on the ground."""
+    """The camera goes up by 10 pixels a frame; what stands still never crosses a line on the
+    ground.
+    """
     shift = np.array([[1, 0, 0], [0, 1, 10], [0, 0, 1.0]])
     still, moving = line_counter(), line_counter()
     for step in range(12):
@@ -181,7 +214,11 @@ def test_what_is_long_gone_is_forgotten_but_counted():
     for _ in range(900):
         counter.update(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, int))
     assert len(counter._seen) <= 1100
-    assert len(counter._lines["gate"].sides) == len(counter._zones["yard"].inside) == len(counter._seen)
+    assert (
+        len(counter._lines["gate"].sides)
+        == len(counter._zones["yard"].inside)
+        == len(counter._seen)
+    )
     assert counter.as_json()["objects"] == {"car": 2100}
     assert counter.as_json()["zones"]["yard"]["visitors"] == {"car": 2100}
 

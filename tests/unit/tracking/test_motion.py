@@ -1,4 +1,6 @@
-"""The camera's motion: known homographies are found, moving objects do not mislead, blank pictures give the identity."""
+"""The camera's motion: known homographies are found, moving objects do not mislead, blank pictures
+give the identity.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,12 @@ def camera_step(turn: float, zoom: float, shift, tilt) -> np.ndarray:
 
 
 def moved(image: np.ndarray, homography: np.ndarray) -> np.ndarray:
-    """The picture after a camera's step; OpenCV counts from the first pixel's centre, as `CameraMotion` does."""
-    return cv2.warpPerspective(image, homography, WH, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    """The picture after a camera's step; OpenCV counts from the first pixel's centre, as
+    `CameraMotion` does.
+    """
+    return cv2.warpPerspective(
+        image, homography, WH, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+    )
 
 
 @settings(deadline=None, max_examples=15)
@@ -52,16 +58,24 @@ def test_a_known_motion_is_found(scene, turn, zoom, shift, tilt):
 def test_the_first_frame_and_a_still_camera_give_the_identity(scene):
     motion = CameraMotion()
     assert np.array_equal(motion.update(scene.image_bgr, NOTHING), np.eye(3))
-    assert np.abs(warp_points(CORNERS, motion.update(scene.image_bgr, NOTHING)) - CORNERS).max() < 0.02
+    assert (
+        np.abs(warp_points(CORNERS, motion.update(scene.image_bgr, NOTHING)) - CORNERS).max() < 0.02
+    )
 
 
 def test_moving_objects_do_not_mislead():
-    """A textured block covers most of the picture and moves; masked out, what little ground is left decides."""
+    """A textured block covers most of the picture and moves; masked out, what little ground is left
+    decides.
+    """
     rng = np.random.default_rng(0)
     ground = cv2.GaussianBlur(rng.integers(0, 256, (*WH[::-1], 3), dtype=np.uint8), (0, 0), 2)
     ground = cv2.normalize(ground, None, 0, 255, cv2.NORM_MINMAX)
     block = cv2.normalize(
-        cv2.GaussianBlur(rng.integers(0, 256, (400, 800, 3), dtype=np.uint8), (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX
+        cv2.GaussianBlur(rng.integers(0, 256, (400, 800, 3), dtype=np.uint8), (0, 0), 2),
+        None,
+        0,
+        255,
+        cv2.NORM_MINMAX,
     )
     before, after = ground.copy(), ground.copy()
     before[70:470, 60:860] = block
@@ -72,7 +86,9 @@ def test_moving_objects_do_not_mislead():
         motion.update(before, np.array(boxes).reshape(-1, 4))
         results.append(np.abs(warp_points(CORNERS, motion.update(after, NOTHING)) - CORNERS).max())
     assert results[0] < 0.5
-    assert results[1] > 5, "without the mask the block is taken for the ground: the mask is what helps"
+    assert results[1] > 5, (
+        "without the mask the block is taken for the ground: the mask is what helps"
+    )
 
 
 def test_blank_pictures_and_other_sizes_give_the_identity(scene):
@@ -101,4 +117,6 @@ def test_another_scene_gives_the_identity(scene):
 def test_boxes_beyond_the_picture_are_no_trouble(scene):
     motion = CameraMotion()
     for _ in range(2):
-        motion.update(scene.image_bgr, np.array([[-50, -50, 2000, 100], [900, 500, 1e6, 1e6], [5, 5, 5, 5]]))
+        motion.update(
+            scene.image_bgr, np.array([[-50, -50, 2000, 100], [900, 500, 1e6, 1e6], [5, 5, 5, 5]])
+        )

@@ -1,4 +1,6 @@
-"""Trails: the last seconds, in order, moved with the ground where asked, and no more memory than that."""
+"""Trails: the last seconds, in order, moved with the ground where asked, and no more memory than
+that.
+"""
 
 from __future__ import annotations
 

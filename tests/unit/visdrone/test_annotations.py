@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
-from yolo_ema.visdrone.annotations import CLASS_NAMES, parse_annotations, parse_results, read_annotations, read_results
+from yolo_ema.visdrone.annotations import (
+    CLASS_NAMES,
+    parse_annotations,
+    parse_results,
+    read_annotations,
+    read_results,
+)
 
 
 def test_a_row_becomes_columns(tmp_path: Path) -> None:
@@ -40,7 +46,9 @@ def test_an_empty_file_has_no_objects_and_no_anomalies(content: bytes) -> None:
     assert found.rows.shape == (0, 6)
 
 
-@pytest.mark.parametrize("content", [b"1,2,3,4,1,5,0,0\r\n", b"\xef\xbb\xbf1,2,3,4,1,5,0,0", b" 1, 2,3 ,4,1,5,0,0 \n\n"])
+@pytest.mark.parametrize(
+    "content", [b"1,2,3,4,1,5,0,0\r\n", b"\xef\xbb\xbf1,2,3,4,1,5,0,0", b" 1, 2,3 ,4,1,5,0,0 \n\n"]
+)
 def test_line_ends_marks_and_spaces_do_not_matter(content: bytes) -> None:
     found = parse_annotations(content, "a.txt")
     assert found.rows.tolist() == [[1, 2, 3, 4, 1, 5]]
@@ -69,7 +77,9 @@ def test_a_trailing_comma_is_counted_and_is_no_anomaly() -> None:
     ],
 )
 def test_an_unreadable_row_is_left_out_and_named(row: str, kind: str, says: str) -> None:
-    found = parse_annotations(f"1,2,3,4,1,5,0,0\n\n{row}\n5,6,7,8,1,10,0,0\n".encode(), "some/a.txt")
+    found = parse_annotations(
+        f"1,2,3,4,1,5,0,0\n\n{row}\n5,6,7,8,1,10,0,0\n".encode(), "some/a.txt"
+    )
     assert found.lines.tolist() == [1, 4]
     (anomaly,) = found.anomalies
     assert (anomaly.file, anomaly.row, anomaly.kind) == ("some/a.txt", 3, kind)
@@ -119,7 +129,9 @@ def test_results_keep_the_file_order(tmp_path: Path) -> None:
     assert read_results(file).tolist() == [[1.5, 2, 3, 4, 0.25, 10], [5, 6, 7, 8, 0.9, 1]]
 
 
-@pytest.mark.parametrize("row", ["1,2,3,4,0.5,6", "1,2,3,4,0.5,6,-1,-1,", "1,2,3,4,0.5,6.0,-1", "1, 2,3,4,5e-1,6\r"])
+@pytest.mark.parametrize(
+    "row", ["1,2,3,4,0.5,6", "1,2,3,4,0.5,6,-1,-1,", "1,2,3,4,0.5,6.0,-1", "1, 2,3,4,5e-1,6\r"]
+)
 def test_results_in_the_forms_that_occur(row: str) -> None:
     assert parse_results(row.encode(), "r.txt").tolist() == [[1, 2, 3, 4, 0.5, 6]]
 
@@ -152,7 +164,9 @@ def test_the_quick_and_the_careful_reading_of_results_agree() -> None:
     generator = np.random.default_rng(5)
     boxes, scores = generator.uniform(-50, 2000, (200, 4)).round(2), generator.random(200).round(4)
     table = np.column_stack([boxes, scores, generator.integers(1, 11, 200)])
-    rows = [",".join(f"{number:.4f}" for number in row[:5]) + f",{int(row[5])},-1,-1" for row in table]
+    rows = [
+        ",".join(f"{number:.4f}" for number in row[:5]) + f",{int(row[5])},-1,-1" for row in table
+    ]
     quick = parse_results("\n".join(rows).encode(), "r.txt")
     careful = parse_results("\n".join([rows[0] + ",", *rows[1:]]).encode(), "r.txt")
     assert np.array_equal(quick, table)

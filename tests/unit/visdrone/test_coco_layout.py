@@ -15,13 +15,20 @@ from yolo_ema.visdrone.prepare import prepare
 CATEGORIES = [{"id": 7, "name": "boat"}, {"id": 3, "name": "buoy"}]
 
 
-def _dataset(folder: Path, annotations: list, *, images: list | None = None, categories: list | None = None) -> tuple[Path, Path]:
+def _dataset(
+    folder: Path, annotations: list, *, images: list | None = None, categories: list | None = None
+) -> tuple[Path, Path]:
     for name in ("a.jpg", "sub/b.png", "c.jpg"):
         path = folder / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (200, 100)).save(path)
     content = {
-        "images": images or [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "sub/b.png"}, {"id": 9, "file_name": "c.jpg"}],
+        "images": images
+        or [
+            {"id": 1, "file_name": "a.jpg"},
+            {"id": 2, "file_name": "sub/b.png"},
+            {"id": 9, "file_name": "c.jpg"},
+        ],
         "annotations": annotations,
         "categories": CATEGORIES if categories is None else categories,
     }
@@ -73,7 +80,9 @@ def test_boxes_crowds_and_classes(tmp_path: Path) -> None:
         ("text", "field-count"),
     ],
 )
-def test_an_odd_annotation_is_named_and_the_rest_kept(tmp_path: Path, annotation: object, kind: str) -> None:
+def test_an_odd_annotation_is_named_and_the_rest_kept(
+    tmp_path: Path, annotation: object, kind: str
+) -> None:
     found = read_coco(*_dataset(tmp_path, [_box(1, [10, 20, 30, 40]), annotation]))
     assert [(one.row, one.kind) for one in found.anomalies] == [(2, kind)]
     assert sum(len(one.classes) for one in found.images) == 1
@@ -113,8 +122,22 @@ def test_an_odd_image_is_named_and_the_rest_kept(tmp_path: Path, image: object, 
         (b'{"images": [], "annotations": {}, "categories": []}', "missing: annotations"),
         (b'{"images": [], "annotations": [], "categories": []}', "expected categories"),
         (b'{"images": [], "annotations": [], "categories": [{"id": 1}]}', "expected categories"),
-        (b'{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}', "share an id"),
-        (b'{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}', "share a name"),
+        (
+            (
+                b'{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": '
+                b"1, "
+                b'"name": "b"}]}'
+            ),
+            "share an id",
+        ),
+        (
+            (
+                b'{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": '
+                b"2, "
+                b'"name": "a"}]}'
+            ),
+            "share a name",
+        ),
     ],
 )
 def test_a_file_in_another_layout_is_refused(tmp_path: Path, content: bytes, match: str) -> None:
@@ -131,16 +154,24 @@ def test_missing_places_are_named(tmp_path: Path) -> None:
 
 
 def test_the_same_root_layout_as_visdrone(tmp_path: Path) -> None:
-    train = _dataset(tmp_path / "one", [_box(2, [0, 0, 100, 50]), _box(2, [0, 0, 20, 10], iscrowd=1)])
+    train = _dataset(
+        tmp_path / "one", [_box(2, [0, 0, 100, 50]), _box(2, [0, 0, 20, 10], iscrowd=1)]
+    )
     val = _dataset(tmp_path / "two", [_box(1, [0, 0, 20, 20], 3)])
     root = tmp_path / "harbour"
     options = PrepareOptions(
-        dataset="coco", root=root, annotations=(train[0], val[0]), images=(train[1], val[1]), splits=("train", "val")
+        dataset="coco",
+        root=root,
+        annotations=(train[0], val[0]),
+        images=(train[1], val[1]),
+        splits=("train", "val"),
     )
     result = prepare(options)
     assert result.data_yaml == root / "harbour.yaml"
     assert yaml.safe_load(result.data_yaml.read_text())["names"] == {0: "buoy", 1: "boat"}
-    assert (root / "labels/train/sub/b.txt").read_text() == "1 0.250000 0.250000 0.500000 0.500000\n"
+    assert (
+        root / "labels/train/sub/b.txt"
+    ).read_text() == "1 0.250000 0.250000 0.500000 0.500000\n"
     assert (root / "ignored/train/sub/b.txt").read_text() == "0.050000 0.050000 0.100000 0.100000\n"
     assert (root / "images/train/sub/b.png").readlink() == train[1] / "sub/b.png"
     assert "buoy" in result.as_text()
@@ -158,10 +189,18 @@ def test_two_sets_of_classes_do_not_mix_in_one_root(tmp_path: Path) -> None:
 
     def made(pair: tuple[Path, Path], split: str):
         return prepare(
-            PrepareOptions(dataset="coco", root=tmp_path / "root", annotations=pair[:1], images=pair[1:], splits=(split,))
+            PrepareOptions(
+                dataset="coco",
+                root=tmp_path / "root",
+                annotations=pair[:1],
+                images=pair[1:],
+                splits=(split,),
+            )
         )
 
     made(first, "train")
-    with pytest.raises(DataError, match="the classes are kite, but the root has splits with buoy, boat"):
+    with pytest.raises(
+        DataError, match="the classes are kite, but the root has splits with buoy, boat"
+    ):
         made(other, "val")
     assert made(other, "train").record.names == ("kite",)

@@ -1,4 +1,6 @@
-"""`prepare` on small real files: what it derives, what it leaves alone, what it notices, and how it goes on."""
+"""`prepare` on small real files: what it derives, what it leaves alone, what it notices, and how it
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,18 @@ import pytest
 import yaml
 from PIL import Image
 
-from yolo_ema.errors import AnnotationError, ArchiveError, ConfigError, DataError, DataNotFoundError, OfflineError
+from yolo_ema.errors import (
+    AnnotationError,
+    ArchiveError,
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    OfflineError,
+)
+from yolo_ema.io.download import Fetched
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.visdrone import acquisition, derived
 from yolo_ema.visdrone import prepare as prepare_module
-from yolo_ema.visdrone.download import Fetched
 from yolo_ema.visdrone.prepare import prepare
 
 WH = (200, 100)
@@ -86,7 +95,12 @@ def test_what_is_derived(tmp_path: Path) -> None:
     assert (root / "annotations/val/a.txt").read_text() == ROWS["a"]
     assert _state(source) == before
     split = result.as_json()["splits"]["val"]
-    assert (split["images"], split["boxes"], split["ignored_regions"], split["others"]) == (3, 2, 1, 1)
+    assert (split["images"], split["boxes"], split["ignored_regions"], split["others"]) == (
+        3,
+        2,
+        1,
+        1,
+    )
     assert split["boxes_per_class"]["car"] == 1
     assert split["trailing_commas"] == 1
     assert split["anomalies"] == {}
@@ -108,11 +122,20 @@ def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path)
     (source / "annotations" / "broken.txt").write_text("1,1,4,4,1,5,0,0\n")
     _image(source / "images" / "b.png")
     result = _prepare(tmp_path / "root", source)
-    assert _rows(tmp_path / "root/labels/val/a.txt") == [[3, 0.975, 0.95, 0.05, 0.1], [0, 0.025, 0.025, 0.05, 0.05]]
-    # row 7 has score 0: the evaluation passes over it, so it becomes an ignored region; row 8 is clipped
-    assert _rows(tmp_path / "root/ignored/val/a.txt") == [[0.015, 0.03, 0.02, 0.04], [0.875, 0.75, 0.25, 0.5]]
+    assert _rows(tmp_path / "root/labels/val/a.txt") == [
+        [3, 0.975, 0.95, 0.05, 0.1],
+        [0, 0.025, 0.025, 0.05, 0.05],
+    ]
+    # row 7 has score 0: the evaluation passes over it, so it becomes an ignored region; row 8 is
+    # clipped
+    assert _rows(tmp_path / "root/ignored/val/a.txt") == [
+        [0.015, 0.03, 0.02, 0.04],
+        [0.875, 0.75, 0.25, 0.5],
+    ]
     assert _rows(tmp_path / "root/labels/val/b.txt") == [[8, 0.5, 0.5, 1, 1]]
-    found = {(Path(one["file"]).name, one["row"], one["kind"]) for one in result.as_json()["anomalies"]}
+    found = {
+        (Path(one["file"]).name, one["row"], one["kind"]) for one in result.as_json()["anomalies"]
+    }
     assert found == {
         ("a.txt", 1, "beyond-border"),
         ("a.txt", 2, "beyond-border"),
@@ -128,7 +151,10 @@ def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path)
         ("broken.jpg", None, "unreadable-image"),
         ("b.png", None, "same-name"),
     }
-    assert sorted(path.name for path in (tmp_path / "root/images/val").iterdir()) == ["a.jpg", "b.jpg"]
+    assert sorted(path.name for path in (tmp_path / "root/images/val").iterdir()) == [
+        "a.jpg",
+        "b.jpg",
+    ]
     listed = (tmp_path / "root" / "anomalies.txt").read_text().splitlines()
     assert listed[0].startswith("# Made by 'yolo-ema data prepare'")
     assert len(listed) == 1 + len(found)
@@ -175,20 +201,42 @@ def test_images_that_come_and_go_are_noticed(tmp_path: Path) -> None:
     (source / "images" / "a.jpg").rename(source / "images" / "d.jpg")
     (source / "annotations" / "a.txt").rename(source / "annotations" / "d.txt")
     _prepare(tmp_path / "root", source)
-    for folder, names in (("images", "bcd"), ("labels", "bcd"), ("annotations", "bcd"), ("ignored", "d")):
-        assert sorted(path.stem for path in (tmp_path / "root" / folder / "val").iterdir()) == list(names)
+    for folder, names in (
+        ("images", "bcd"),
+        ("labels", "bcd"),
+        ("annotations", "bcd"),
+        ("ignored", "d"),
+    ):
+        assert sorted(path.stem for path in (tmp_path / "root" / folder / "val").iterdir()) == list(
+            names
+        )
 
 
 @pytest.mark.parametrize(
-    "harm", ["labels/val/a.txt", "images/val/a.jpg", "ignored/val/a.txt", "annotations/val/b.txt", "visdrone.yaml"]
+    "harm",
+    [
+        "labels/val/a.txt",
+        "images/val/a.jpg",
+        "ignored/val/a.txt",
+        "annotations/val/b.txt",
+        "visdrone.yaml",
+    ],
 )
 def test_what_is_missing_below_the_root_is_made_anew(tmp_path: Path, harm: str) -> None:
     source = _split(tmp_path)
     _prepare(tmp_path / "root", source)
-    whole = {path: content[-1] for path, content in _state(tmp_path / "root").items() if "json" not in path}
+    whole = {
+        path: content[-1]
+        for path, content in _state(tmp_path / "root").items()
+        if "json" not in path
+    }
     (tmp_path / "root" / harm).unlink()
     assert not _prepare(tmp_path / "root", source).up_to_date
-    assert {path: content[-1] for path, content in _state(tmp_path / "root").items() if "json" not in path} == whole
+    assert {
+        path: content[-1]
+        for path, content in _state(tmp_path / "root").items()
+        if "json" not in path
+    } == whole
     assert _prepare(tmp_path / "root", source).up_to_date
 
 
@@ -221,7 +269,9 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert _prepare(tmp_path / "root", source).up_to_date
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"splits": {"val": 3}, "dataset": "visdrone"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"splits": {"val": 3}, "dataset": "visdrone"}']
+)
 def test_a_torn_fingerprint_is_made_anew(tmp_path: Path, content: str) -> None:
     source = _split(tmp_path)
     _prepare(tmp_path / "root", source)
@@ -242,7 +292,9 @@ def test_a_read_only_source_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("forbidden", ["symlink", "symlink and hard link"])
-def test_without_links_there_are_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str) -> None:
+def test_without_links_there_are_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str
+) -> None:
     def refuse(*_args, **_kwargs):
         raise OSError("not here")
 
@@ -275,9 +327,17 @@ def test_a_root_that_holds_the_users_files_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "mine",
-    ["images/val/mine.jpg", "images/val/d.jpg", "labels/val/backup/notes.txt", "ignored/val/c.txt", "annotations/val/e.txt"],
+    [
+        "images/val/mine.jpg",
+        "images/val/d.jpg",
+        "labels/val/backup/notes.txt",
+        "ignored/val/c.txt",
+        "annotations/val/e.txt",
+    ],
 )
-def test_a_file_of_the_users_among_the_derived_ones_is_named_and_left(tmp_path: Path, mine: str) -> None:
+def test_a_file_of_the_users_among_the_derived_ones_is_named_and_left(
+    tmp_path: Path, mine: str
+) -> None:
     source, root = _split(tmp_path), tmp_path / "root"
     _prepare(root, source)
     (root / mine).parent.mkdir(parents=True, exist_ok=True)
@@ -296,7 +356,12 @@ def test_a_file_of_the_users_among_the_derived_ones_is_named_and_left(tmp_path: 
 def test_files_that_no_dataset_is_made_of_are_left_alone(tmp_path: Path) -> None:
     source, root = _split(tmp_path), tmp_path / "root"
     _prepare(root, source)
-    others = [root / "images/val/a.npy", root / "labels/val/.hidden.txt", root / "labels/notes.txt", root / "images/val/readme.md"]
+    others = [
+        root / "images/val/a.npy",
+        root / "labels/val/.hidden.txt",
+        root / "labels/notes.txt",
+        root / "images/val/readme.md",
+    ]
     for path in others:
         path.write_bytes(b"the user's own")
     (source / "images" / "a.jpg").unlink()
@@ -306,7 +371,9 @@ def test_files_that_no_dataset_is_made_of_are_left_alone(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["visdrone.yaml", "anomalies.txt"])
 @pytest.mark.parametrize("when", ["before the first run", "afterwards"])
-def test_a_file_of_the_users_right_below_the_root_is_neither_replaced_nor_removed(tmp_path: Path, name: str, when: str) -> None:
+def test_a_file_of_the_users_right_below_the_root_is_neither_replaced_nor_removed(
+    tmp_path: Path, name: str, when: str
+) -> None:
     source, root = _split(tmp_path), tmp_path / "root"
     if when == "afterwards":
         _prepare(root, source)
@@ -337,7 +404,9 @@ def test_a_fingerprint_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in root.iterdir()] == ["fingerprint.json"]
 
 
-def test_what_an_interrupted_run_wrote_is_known_to_be_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_interrupted_run_wrote_is_known_to_be_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, root = _split(tmp_path), tmp_path / "root"
     _prepare(root, source)
     (source / "images" / "a.jpg").rename(source / "images" / "d.jpg")
@@ -356,7 +425,9 @@ def test_what_an_interrupted_run_wrote_is_known_to_be_ours(tmp_path: Path, monke
         assert sorted(path.stem for path in (root / folder / "val").iterdir()) == ["b", "c"]
 
 
-def test_a_root_of_one_source_alone_takes_no_other_and_drops_what_that_has_no_more(tmp_path: Path) -> None:
+def test_a_root_of_one_source_alone_takes_no_other_and_drops_what_that_has_no_more(
+    tmp_path: Path,
+) -> None:
     for place in ("a", "b"):
         for split in ("train", "val"):
             _split(tmp_path / place / "survey", split)
@@ -367,7 +438,9 @@ def test_a_root_of_one_source_alone_takes_no_other_and_drops_what_that_has_no_mo
 
     alone(first)
     before = _state(root)
-    with pytest.raises(ConfigError, match=r"was prepared from .*a/survey \(train\), not from .*b/survey"):
+    with pytest.raises(
+        ConfigError, match=r"was prepared from .*a/survey \(train\), not from .*b/survey"
+    ):
         alone(tmp_path / "b/survey")
     assert _state(root) == before
     assert alone(first).up_to_date
@@ -409,13 +482,17 @@ def test_splits_come_together_in_one_root(tmp_path: Path) -> None:
     assert list((tmp_path / "root/images/train").iterdir()) == []
     assert "train was not prepared" in (tmp_path / "root/visdrone.yaml").read_text()
     assert _prepare(tmp_path / "root", tmp_path).splits == ("train", "val", "test-dev")
-    result = _prepare(tmp_path / "root2", tmp_path / "mine", tmp_path / "other", splits=("test", "train"))
+    result = _prepare(
+        tmp_path / "root2", tmp_path / "mine", tmp_path / "other", splits=("test", "train")
+    )
     assert result.splits == ("test-dev", "train")
     content = yaml.safe_load((tmp_path / "root/visdrone.yaml").read_text())
     assert content["test"] == "images/test-dev"
     with pytest.raises(ConfigError, match=r"the split val is in .* and in"):
         _prepare(tmp_path / "root", tmp_path / "mine", tmp_path / "mine" / "VisDrone2019-DET-val")
-    with pytest.raises(DataNotFoundError, match=r"the split test-dev is not in .*; found train, val"):
+    with pytest.raises(
+        DataNotFoundError, match=r"the split test-dev is not in .*; found train, val"
+    ):
         _prepare(tmp_path / "root3", tmp_path / "mine", splits=("test-dev",))
 
 
@@ -439,7 +516,11 @@ def test_test_challenge_has_no_annotations_and_the_others_must(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("images", "other", "way"),
     [
-        ("images/a.jpg", "annotations/instances.json", "yolo-ema data prepare coco --annotations .*instances.json --images"),
+        (
+            "images/a.jpg",
+            "annotations/instances.json",
+            "yolo-ema data prepare coco --annotations .*instances.json --images",
+        ),
         ("images/train/a.jpg", "annotations/instances.json", "yolo-ema data prepare coco"),
         ("train/a.jpg", "train/_annotations.coco.json", "yolo-ema data prepare coco"),
         ("a.jpg", "coco.json", "yolo-ema data prepare coco"),
@@ -448,7 +529,9 @@ def test_test_challenge_has_no_annotations_and_the_others_must(tmp_path: Path) -
         ("val/images/a.jpg", "val/labels/a.txt", "a data YAML with path, train, val, names"),
     ],
 )
-def test_for_other_layouts_the_way_is_named(tmp_path: Path, images: str, other: str, way: str) -> None:
+def test_for_other_layouts_the_way_is_named(
+    tmp_path: Path, images: str, other: str, way: str
+) -> None:
     _image(tmp_path / "val" / images)
     (tmp_path / "val" / other).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "val" / other).write_text("{}")
@@ -469,7 +552,10 @@ def test_a_source_that_is_none_is_said(tmp_path: Path, make: str) -> None:
     source = tmp_path / "source"
     if make != "nothing":
         (source / ("images" if make == "an empty split" else "pictures")).mkdir(parents=True)
-    with pytest.raises(DataNotFoundError, match=r"is not there|has no split in VisDrone's layout.*found (pictures|images)"):
+    with pytest.raises(
+        DataNotFoundError,
+        match=r"is not there|has no split in VisDrone's layout.*found (pictures|images)",
+    ):
         _prepare(tmp_path / "root", source)
 
 
@@ -479,7 +565,9 @@ def test_the_exif_orientation_counts(tmp_path: Path) -> None:
     exif[274] = 6
     _image(source / "images/a.jpg", exif=exif)
     _prepare(tmp_path / "root", source)
-    assert _rows(tmp_path / "root/labels/val/a.txt") == [[3, 0.25, 0.2, 0.3, 0.2]]  # 100x200 as shown
+    assert _rows(tmp_path / "root/labels/val/a.txt") == [
+        [3, 0.25, 0.2, 0.3, 0.2]
+    ]  # 100x200 as shown
 
 
 def test_an_image_that_claims_too_many_pixels_is_left_out(tmp_path: Path) -> None:
@@ -504,7 +592,9 @@ def _zipped(folder: Path, *, inside: str) -> Path:
 
 
 @pytest.mark.parametrize("inside", ["VisDrone2019-DET-val/", ""])
-def test_an_archive_of_the_users_is_unpacked_once_below_the_root(tmp_path: Path, inside: str) -> None:
+def test_an_archive_of_the_users_is_unpacked_once_below_the_root(
+    tmp_path: Path, inside: str
+) -> None:
     archive = _zipped(_split(tmp_path / "mine"), inside=inside)
     before = archive.read_bytes()
     result = _prepare(tmp_path / "root", archive)
@@ -538,7 +628,10 @@ def test_a_folder_of_archives_is_a_source(tmp_path: Path) -> None:
         archive.rename(tmp_path / "archives" / archive.name)
     (tmp_path / "archives" / "other.zip").write_bytes(b"not a split's")
     result = _prepare(tmp_path / "root", tmp_path / "archives")
-    assert {split: one.images for split, one in result.record.splits.items()} == {"train": 3, "val": 3}
+    assert {split: one.images for split, one in result.record.splits.items()} == {
+        "train": 3,
+        "val": 3,
+    }
 
 
 @pytest.mark.parametrize("root", ["file", "file/below", "/proc/nowhere"])
@@ -549,7 +642,9 @@ def test_a_root_that_cannot_be_written_is_said(tmp_path: Path, root: str) -> Non
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_source_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_cannot_be_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = _split(tmp_path)
     really = Path.iterdir
 
@@ -575,7 +670,9 @@ def test_an_archive_that_the_user_put_below_the_root_is_used_and_left_there(tmp_
     assert prepare(PrepareOptions(root=tmp_path / "root", splits=("val",), offline=True)).up_to_date
 
 
-def test_an_archive_that_was_fetched_is_gone_once_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_was_fetched_is_gone_once_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = _zipped(_split(tmp_path / "mine"), inside="")
     root = tmp_path / "root"
 
@@ -595,12 +692,17 @@ def test_an_archive_that_was_fetched_is_gone_once_it_is_unpacked(tmp_path: Path,
 
 
 def test_offline_says_what_would_be_fetched(tmp_path: Path) -> None:
-    with pytest.raises(OfflineError, match=r"VisDrone2019-DET-train\.zip, .*: yolo-ema data prepare visdrone --source"):
+    with pytest.raises(
+        OfflineError,
+        match=r"VisDrone2019-DET-train\.zip, .*: yolo-ema data prepare visdrone --source",
+    ):
         prepare(PrepareOptions(root=tmp_path / "root", offline=True))
     assert not (tmp_path / "root").exists()
 
 
-def test_official_totals_are_compared_where_the_number_of_images_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_official_totals_are_compared_where_the_number_of_images_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from yolo_ema.visdrone import totals
 
     source = _split(tmp_path)
@@ -635,19 +737,26 @@ def _totals(monkeypatch: pytest.MonkeyPatch, images: int):
         (549, 549, True, False, "549 images instead of 548"),
     ],
 )
-def test_a_few_images_less_do_not_turn_the_comparison_off(monkeypatch, found, used, certain, equal, says) -> None:
+def test_a_few_images_less_do_not_turn_the_comparison_off(
+    monkeypatch, found, used, certain, equal, says
+) -> None:
     compare, rows = _totals(monkeypatch, 548)
     verdict, sentence = compare("val", rows, found=found, used=used, certain=certain)
     assert verdict is equal
     assert says in sentence
 
 
-def test_one_damaged_image_does_not_turn_the_comparison_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_damaged_image_does_not_turn_the_comparison_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _totals(monkeypatch, 3)
     source = _split(tmp_path)
     (source / "images/b.jpg").write_bytes(b"no image")
     result = _prepare(tmp_path / "root", source)
-    assert result.findings()[0] == ("val: differs from the official val split: 1 of 3 images left out, pedestrian 0 instead of 1")
+    assert result.findings()[0] == (
+        "val: differs from the official val split: 1 of 3 images left out, pedestrian 0 instead "
+        "of 1"
+    )
 
 
 def test_what_was_fetched_is_always_compared(tmp_path: Path) -> None:
@@ -661,7 +770,9 @@ def test_what_was_fetched_is_always_compared(tmp_path: Path) -> None:
 def test_the_official_totals_add_up_to_the_known_ones() -> None:
     from yolo_ema.visdrone.totals import OFFICIAL_TOTALS
 
-    assert [(one.split, one.images, sum(one.rows_per_category[1:11])) for one in OFFICIAL_TOTALS] == [
+    assert [
+        (one.split, one.images, sum(one.rows_per_category[1:11])) for one in OFFICIAL_TOTALS
+    ] == [
         ("train", 6471, 343_205),
         ("val", 548, 38_759),
         ("test-dev", 1610, 75_102),
@@ -674,20 +785,36 @@ def test_a_root_of_another_kind_is_refused(tmp_path: Path) -> None:
     source = _split(tmp_path)
     _prepare(tmp_path / "root", source)
     with pytest.raises(ConfigError, match="prepared from visdrone, not coco"):
-        prepare(PrepareOptions(dataset="coco", root=tmp_path / "root", annotations=(tmp_path / "a.json",), images=(source,)))
+        prepare(
+            PrepareOptions(
+                dataset="coco",
+                root=tmp_path / "root",
+                annotations=(tmp_path / "a.json",),
+                images=(source,),
+            )
+        )
 
 
 def test_options_name_everything_that_is_wrong() -> None:
     with pytest.raises(ConfigError, match="did you mean 'train'") as caught:
-        PrepareOptions(splits=("trian", "val", "val"), mirror=("ftp://x",), sha256=("abc",), annotations=(Path("a"),))
+        PrepareOptions(
+            splits=("trian", "val", "val"),
+            mirror=("ftp://x",),
+            sha256=("abc",),
+            annotations=(Path("a"),),
+        )
     for part in ("twice", "--mirror", "--sha256", "--annotations and --images belong"):
         assert part in str(caught.value)
     with pytest.raises(ConfigError, match="one --images per --annotations, found 1 and 0"):
         PrepareOptions(dataset="coco", annotations=(Path("a"),))
     with pytest.raises(ConfigError, match="one name in --splits per"):
-        PrepareOptions(dataset="coco", annotations=(Path("a"), Path("b")), images=(Path("a"), Path("b")))
+        PrepareOptions(
+            dataset="coco", annotations=(Path("a"), Path("b")), images=(Path("a"), Path("b"))
+        )
     with pytest.raises(ConfigError, match="plain name"):
-        PrepareOptions(dataset="coco", annotations=(Path("a"),), images=(Path("a"),), splits=("../x",))
+        PrepareOptions(
+            dataset="coco", annotations=(Path("a"),), images=(Path("a"),), splits=("../x",)
+        )
 
 
 def test_thousands_of_files_are_checked_in_under_two_seconds(tmp_path: Path) -> None:
@@ -699,5 +826,7 @@ def test_thousands_of_files_are_checked_in_under_two_seconds(tmp_path: Path) -> 
         (source / "annotations" / f"{stem}.txt").write_text(text)
     assert np.sum(_prepare(tmp_path / "root", source).record.splits["val"].boxes_per_class) == 1001
     started = time.process_time()
-    assert prepare_module.prepare(PrepareOptions(root=tmp_path / "root", source=(source,))).up_to_date
+    assert prepare_module.prepare(
+        PrepareOptions(root=tmp_path / "root", source=(source,))
+    ).up_to_date
     assert time.process_time() - started < 0.23  # 8,629 images in two seconds

@@ -1,0 +1,89 @@
+"""The run record: whole at every moment, and honest about resumed epochs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+import yolo_ema
+from yolo_ema.engine.training import run_record
+from yolo_ema.engine.training.run_record import RunRecord, hardware, source_commit, versions
+
+
+def test_a_run_is_recorded_from_start_to_end(tmp_path):
+    record = RunRecord(tmp_path / "run.json")
+    record.start(command="yolo-ema train", seed=3, settings={"lr0": 0.01})
+    started = json.loads((tmp_path / "run.json").read_text())
+    assert started["status"] == "running"
+    assert started["ended"] is None
+    record.add_epoch(1, {"train/box_loss": 1.5, "metrics/mAP50(B)": float("nan")})
+    record.add_epoch(2, {"train/box_loss": float("inf"), "metrics/mAP50(B)": 0.25})
+    record.finish("finished", {"metrics/mAP50(B)": 0.25})
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["epochs"] == [
+        {"epoch": 1, "train/box_loss": 1.5, "metrics/mAP50(B)": None},
+        {"epoch": 2, "train/box_loss": None, "metrics/mAP50(B)": 0.25},
+    ]
+    assert content["final"] == {"metrics/mAP50(B)": 0.25}
+    assert content["status"] == "finished"
+    assert content["ended"] >= content["started"]
+    assert (content["command"], content["seed"], content["resumed"]) == ("yolo-ema train", 3, [])
+
+
+def test_a_resumed_run_drops_the_epochs_that_it_does_again(tmp_path):
+    record = RunRecord(tmp_path / "run.json")
+    record.start(command="first")
+    for epoch in (1, 2, 3):
+        record.add_epoch(epoch, {"loss": epoch})
+    record.finish("interrupted")
+    again = RunRecord(tmp_path / "run.json")
+    again.resume(command="second", epoch=3)
+    again.add_epoch(3, {"loss": 30})
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert [one["loss"] for one in content["epochs"]] == [1, 2, 30]
+    assert content["command"] == "first"
+    assert [(one["command"], one["epoch"]) for one in content["resumed"]] == [("second", 3)]
+    assert (content["status"], content["ended"]) == ("running", None)
+
+
+def test_versions_name_this_project_and_what_computes():
+    found = versions()
+    assert found["yolo-ema"] == yolo_ema.__version__
+    assert {"python", "torch", "ultralytics", "numpy", "opencv-python"} <= set(found)
+
+
+def test_hardware_counts_the_cores_that_this_process_may_use():
+    import os
+
+    assert hardware()["cores"] == len(os.sched_getaffinity(0))
+
+
+def test_the_commit_is_that_of_the_checkout_and_tells_of_changes(tmp_path, monkeypatch):
+    def git(*words):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = tmp_path / "yolo_ema"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(run_record.yolo_ema, "__file__", str(package / "__init__.py"))
+    assert source_commit() is None
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    assert source_commit() == git("rev-parse", "HEAD")
+    (package / "__init__.py").write_text("changed")
+    assert source_commit() == git("rev-parse", "HEAD") + "-dirty"
+
+
+@pytest.mark.parametrize(
+    "missing", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 30)]
+)
+def test_a_machine_without_git_has_no_commit(monkeypatch, missing):
+    def run(*_, **__):
+        raise missing
+
+    monkeypatch.setattr(run_record.subprocess, "run", run)
+    assert source_commit() is None

@@ -1,0 +1,72 @@
+"""Ground truth from VisDrone's annotations where they are, else from labels and ignored regions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yolo_ema.errors import AnnotationError
+from yolo_ema.evaluate.ground_truth import image_names, read_truth
+from yolo_ema.visdrone.annotations import CLASS_NAMES
+
+
+@pytest.fixture
+def image(tmp_path):
+    for folder in ("images", "labels", "ignored", "annotations"):
+        (tmp_path / folder / "val").mkdir(parents=True)
+    (tmp_path / "labels/val/a.txt").write_text("3 0.5 0.5 0.2 0.4\n0 0.1 0.1 0.1 0.1\n")
+    (tmp_path / "ignored/val/a.txt").write_text("0.25 0.75 0.5 0.5\n")
+    return tmp_path / "images" / "val" / "a.jpg"
+
+
+def annotate(image: Path, text: str) -> None:
+    (image.parents[2] / "annotations/val/a.txt").write_text(text)
+
+
+def test_labels_and_ignored_regions_in_pixels(image):
+    rows, origin, problems = read_truth(image, (200, 100), CLASS_NAMES)
+    assert (origin, problems) == ("labels", [])
+    expected = np.array([[80, 30, 40, 40, 1, 4], [10, 5, 20, 10, 1, 1], [0, 50, 100, 50, 0, 0]])
+    assert rows == pytest.approx(expected, abs=1e-4)
+
+
+def test_annotations_come_first_for_visdrones_classes_only(image):
+    annotate(image, "1,2,3,4,1,4,0,0\n9,9,9,9,0,11,0,0\n")
+    rows, origin, _ = read_truth(image, (200, 100), CLASS_NAMES)
+    assert origin == "annotations"
+    assert rows.tolist() == [[1, 2, 3, 4, 1, 4], [9, 9, 9, 9, 0, 11]]
+    assert read_truth(image, (200, 100), ("a", "b", "c", "d"))[1] == "labels"
+
+
+def test_an_image_without_labels_has_no_objects(image):
+    rows, origin, _ = read_truth(image.with_name("b.jpg"), (200, 100), CLASS_NAMES)
+    assert (rows.shape, origin) == ((0, 6), "nothing")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("labels", "3 0.5 0.5 0.2\n", "labels/val/a.txt, row 1: 4 numbers"),
+        ("labels", "10 0.5 0.5 0.2 0.2\n", "row 1: the class is 10; expected 0 to 9"),
+        ("ignored", "0.5 0.5 0.2\n", "ignored/val/a.txt, row 1: 3 numbers"),
+        ("annotations", "1,2,3\n", "annotations/val/a.txt, row 1: 3 fields"),
+    ],
+)
+def test_bad_rows_are_named_and_left_out(image, file, text, message):
+    (image.parents[2] / file / "val/a.txt").write_text(text)
+    _, _, problems = read_truth(image, (200, 100), CLASS_NAMES)
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+def test_a_file_that_is_no_text_is_an_error(image):
+    (image.parents[2] / "labels/val/a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(AnnotationError, match="is no text"):
+        read_truth(image, (200, 100), CLASS_NAMES)
+
+
+def test_equal_file_names_in_several_folders_stay_apart():
+    assert image_names([Path("/d/images/x/1.jpg"), Path("/d/images/x/2.jpg")]) == ["1", "2"]
+    assert image_names([Path("/d/images/x/1.jpg"), Path("/d/images/y/1.jpg")]) == ["x/1", "y/1"]

@@ -1,0 +1,250 @@
+"""What happens between detections and figures, with weights that find what they are told to."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from yolo_ema.errors import (
+    AnnotationError,
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    OfflineError,
+    SourceError,
+    WeightsNotFoundError,
+)
+from yolo_ema.evaluate import validation
+from yolo_ema.evaluate.validation import validate
+from yolo_ema.options.val import ValOptions
+
+OBJECTS = (
+    (10, 20, 30, 40),
+    (60, 20, 80, 40),
+)  # x1, y1, x2, y2: the first a square, the second a bar
+
+
+@pytest.fixture
+def data(tmp_path):
+    for folder in ("images", "labels", "ignored"):
+        (tmp_path / folder / "val").mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        cv2.imwrite(str(tmp_path / "images/val" / f"{name}.jpg"), np.zeros((100, 200, 3), np.uint8))
+        rows = [
+            f"{k} {(x1 + x2) / 400} {(y1 + y2) / 200} {(x2 - x1) / 200} {(y2 - y1) / 100}"
+            for k, (x1, y1, x2, y2) in enumerate(OBJECTS)
+        ]
+        (tmp_path / "labels/val" / f"{name}.txt").write_text("\n".join(rows))
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text(f"path: {tmp_path}\ntrain: images/val\nval: images/val\nnames: [square, bar]\n")
+    return yaml
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Stands in for the runtime: returns ``weights.found`` for every image."""
+    path = tmp_path / "run" / "weights" / "best.pt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    stand_in = SimpleNamespace(
+        weights=path,
+        names={0: "bar", 1: "square"},
+        format="pt",
+        imgsz_hw=(64, 96),
+        rectangular=True,
+        max_det=500,
+        multi_label=True,
+        batched=True,
+        classes=None,
+        seconds={"preprocess": 0.1, "inference": 0.2, "postprocess": 0.3},
+        batches=[],
+        found=np.array([[*OBJECTS[0], 0.9, 1], [*OBJECTS[1], 0.8, 0]], np.float32),
+    )
+
+    class Stub:
+        def __new__(cls, weights, **settings):
+            stand_in.settings = settings
+            return runtime
+
+    class Runtime:
+        def __getattr__(self, name):
+            return getattr(stand_in, name)
+
+        def __setattr__(self, name, value):
+            setattr(stand_in, name, value)
+
+        def __call__(self, images):
+            stand_in.batches.append(len(images))
+            return [stand_in.found for _ in images]
+
+    runtime = Runtime()
+    monkeypatch.setattr(validation, "Runtime", Stub)
+    return stand_in
+
+
+def run(data, weights, **options):
+    return validate(ValOptions(weights=weights.weights, data=str(data), **options))
+
+
+def test_classes_go_by_name_and_perfect_boxes_score_100(data, weights):
+    result = run(data, weights)
+    found = result.as_json()
+    assert found["official"]["AP"] == found["coco"]["AP"] == pytest.approx(100)
+    assert found["protocol"]["imgsz"] == [64, 96]
+    assert found["protocol"]["split"] == "val"
+    assert found["protocol"]["ground_truth"] == {"labels": 3}
+    assert found["weights"]["classes"] == {"bar": "bar", "square": "square"}
+    assert found["seconds_per_image"] == pytest.approx(
+        {"preprocess": 0.1, "inference": 0.2, "postprocess": 0.3}
+    )
+    assert {"ultralytics", "torch", "yolo-ema"} <= set(found["protocol"]["versions"])
+    json.dumps(found, allow_nan=False)
+    assert "split val, 3 images, 6 detections" in result.as_text()
+
+
+def test_the_runtime_is_asked_for_what_the_protocols_need(data, weights):
+    run(data, weights, imgsz=(64, 96), conf=0.01, iou=0.6)
+    asked = weights.settings
+    assert (asked["max_det"], asked["conf"], asked["iou"], asked["imgsz"]) == (
+        500,
+        0.01,
+        0.6,
+        (64, 96),
+    )
+    assert weights.classes == [0, 1]
+
+
+def test_ignored_regions_beside_the_labels_count_in_the_official_figures_only(data, weights):
+    for name in ("a", "b", "c"):
+        (data.parent / "ignored/val" / f"{name}.txt").write_text(
+            "0.35 0.3 0.3 0.6\n"
+        )  # around the bar
+    weights.found = np.vstack([[[62, 22, 70, 30, 0.99, 0]], weights.found]).astype(np.float32)
+    found = run(data, weights).as_json()
+    assert found["per_class"]["bar"]["official"]["AP"] is None
+    assert found["official"]["AP"] == pytest.approx(100)
+    assert found["coco"]["AP"] < 90
+
+
+def test_batches(data, weights):
+    run(data, weights, batch=2)
+    assert weights.batches == [2, 1]
+    weights.batches.clear()
+    weights.batched = False
+    run(data, weights, batch=2)
+    assert weights.batches == [1, 1, 1]
+
+
+def test_images_at_the_limit_are_named(data, weights, capsys):
+    weights.max_det = 2
+    result = run(data, weights)
+    assert result.images_at_limit == ("a", "b", "c")
+    said = capsys.readouterr().err
+    assert "3 of 3 images reach the limit of 2 detections: a, b, c" in said
+    assert "holds at most 2 detections" in said
+
+
+def test_fewer_detections_than_the_protocols_look_at_are_said(data, weights, capsys):
+    weights.max_det = 100
+    found = run(data, weights, max_det=100).as_json()
+    assert weights.settings["max_det"] == found["protocol"]["max_det"] == 100
+    assert "--max-det is 100: there are at most 100 detections" in capsys.readouterr().err
+    weights.max_det = 500
+    assert run(data, weights, max_det=500).as_json()["warnings"] == []
+
+
+def test_weights_are_looked_at_before_the_data(tmp_path):
+    with pytest.raises(WeightsNotFoundError, match="no-such"):
+        validate(ValOptions(weights=tmp_path / "no-such.pt", data="no-such-data"))
+
+
+def test_classes_that_do_not_fit_are_an_error_that_says_how_to_map(data, weights, capsys):
+    weights.names = {0: "stick", 1: "square"}
+    with pytest.raises(ConfigError, match="--map stick=bar"):
+        run(data, weights)
+    assert run(data, weights, map=("stick=bar",)).as_json()["official"]["AP"] == pytest.approx(100)
+    weights.names = {0: "stick", 1: "box", 2: "dot"}
+    found = run(data, weights, map=("box=square",)).as_json()
+    assert weights.classes == [1]
+    assert "no class of the weights counts as bar" in found["warnings"][0]
+    assert "left out: stick, dot" in capsys.readouterr().err
+
+
+def test_missing_data_is_not_downloaded(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OfflineError, match="data prepare visdrone"):
+        run("visdrone", weights)
+
+
+def test_saved_results_hold_exactly_what_was_scored(data, weights, tmp_path):
+    weights.found = np.array([[10.123456, 20, 30, 40, 0.123456789, 1]], np.float32)
+    result = run(data, weights, save_results=tmp_path / "results")
+    assert (
+        tmp_path / "results" / "a.txt"
+    ).read_text() == "10.12,20.00,19.88,20.00,0.123457,1,-1,-1\n"
+    assert result.evidence.detections["a"].tolist() == [[10.12, 20, 19.88, 20, 0.123457, 1]]
+    assert result.as_json()["saved_results"] == str(tmp_path / "results")
+
+
+def test_the_runs_record_is_found_beside_the_weights(data, weights):
+    assert run(data, weights).run_record is None
+    (weights.weights.parents[1] / "run.json").write_text('{"command": "yolo-ema train"}')
+    assert run(data, weights).run_record == {"command": "yolo-ema train"}
+
+
+def test_a_split_without_labels_cannot_be_scored(data, weights):
+    for file in (data.parent / "labels/val").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="none of the 3 images of 'val' has labels"):
+        run(data, weights)
+
+
+def test_bad_rows_of_the_ground_truth_are_said_or_refused(data, weights, capsys):
+    with (data.parent / "labels/val/b.txt").open("a") as file:
+        file.write("\n1 2 3")
+    assert run(data, weights).as_json()["official"]["AP"] == pytest.approx(100)
+    assert "1 row of the ground truth cannot be read" in capsys.readouterr().err
+    with pytest.raises(AnnotationError, match=r"b.txt, row 3: 3 numbers.*--strict"):
+        run(data, weights, strict=True)
+
+
+def test_faults_name_the_split_and_the_image(data, weights):
+    with pytest.raises(DataNotFoundError, match="no split 'test'"):
+        run(data, weights, split="test")
+    (data.parent / "images/val/b.jpg").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"b.jpg is empty"):
+        run(data, weights)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"conf": 2.0}, "--conf is 2.0"),
+        ({"batch": 0}, "--batch is 0"),
+        ({"max_det": 0}, "--max-det is 0"),
+        ({"imgsz": (1, 2, 3)}, "--imgsz is 1 2 3"),
+        ({"map": ("person",)}, "--map has 'person'"),
+    ],
+)
+def test_options_check_themselves(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        ValOptions(weights="w.pt", **wrong)
+
+
+def test_a_box_with_several_classes_that_count_as_one_counts_once(data, weights):
+    weights.names = {0: "bar", 1: "square", 2: "cube"}
+    weights.found = np.vstack([weights.found, [[*OBJECTS[0], 0.4, 2]]]).astype(np.float32)
+    result = run(data, weights, map=("cube=square",))
+    assert [len(rows) for rows in result.evidence.detections.values()] == [2, 2, 2]
+    assert sorted(result.evidence.detections["a"][:, 4]) == pytest.approx([0.8, 0.9])
+
+
+@pytest.mark.parametrize("name", ["report", "save_results"])
+def test_a_file_where_a_folder_should_be_is_noticed_before_anything_runs(tmp_path, name):
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(ConfigError, match="is a file; expected a folder"):
+        ValOptions(weights=tmp_path / "w.pt", **{name: tmp_path / "taken"})

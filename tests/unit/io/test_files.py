@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from yolo_ema.errors import DiskFullError
+from yolo_ema.io.atomic_files import (
+    atomic_path,
+    read_json,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_text,
+)
+
+
+def test_a_file_is_written_whole_and_nothing_is_left_beside_it(tmp_path):
+    path = tmp_path / "new" / "record.json"
+    write_json(path, {"AP50": 31.5, "name": "Straße"})
+    assert read_json(path) == {"AP50": 31.5, "name": "Straße"}
+    assert [one.name for one in path.parent.iterdir()] == ["record.json"]
+
+
+def test_nan_is_refused_since_it_is_not_json(tmp_path):
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "x.json", {"AP": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "weights.bin"
+    write_bytes(path, b"old")
+    with pytest.raises(RuntimeError, match="stop"), atomic_path(path) as beside:
+        beside.write_bytes(b"half of the n")
+        raise RuntimeError("stop")
+    assert path.read_bytes() == b"old"
+    assert [one.name for one in tmp_path.iterdir()] == ["weights.bin"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_clear_error_and_the_old_file_stays(tmp_path, code):
+    path = tmp_path / "last.pt"
+    write_bytes(path, b"old")
+    with pytest.raises(DiskFullError, match=r"last\.pt.*intact"), atomic_path(path) as beside:
+        beside.write_bytes(b"half")
+        raise OSError(code, os.strerror(code))
+    assert path.read_bytes() == b"old"
+
+
+def test_other_errors_of_the_system_pass_unchanged(tmp_path):
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "x"):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_the_temporary_file_keeps_the_suffix_and_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "page.html") as beside:
+            assert beside.suffix == ".html"
+            beside.write_text("x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_kill_at_any_moment_leaves_an_old_or_a_new_file_never_a_torn_one(tmp_path):
+    path = tmp_path / "last.pt"
+    size = 1 << 20
+    write_bytes(path, b"\0" * size)
+    script = (
+        "import sys; from pathlib import Path; from yolo_ema.io.atomic_files import write_bytes\n"
+        "print('go', flush=True); number = 0\n"
+        f"while True:\n    number = (number + 1) % 256; write_bytes(Path(sys.argv[1]), "
+        f"bytes([number]) * {size})\n"
+    )
+    for attempt in range(10):
+        writer = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.01 * attempt)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        content = path.read_bytes()
+        assert len(content) == size
+        assert len(set(content)) == 1
+
+
+def test_sha256(tmp_path: Path):
+    write_text(tmp_path / "x", "abc")
+    assert (
+        sha256_of(tmp_path / "x")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

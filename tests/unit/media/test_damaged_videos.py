@@ -1,0 +1,200 @@
+"""Video files as they come from crashed recorders, other programs and attackers."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import misbehaving_servers as servers
+import numpy as np
+import pytest
+
+from yolo_ema.errors import SourceError
+from yolo_ema.media.sinks.video_writer import VideoWriter
+from yolo_ema.media.sources.opening import open_sources
+from yolo_ema.media.sources.source_reader import Feeds
+from yolo_ema.media.sources.video import VideoReader
+
+
+def record(
+    path: Path,
+    frames: int = 60,
+    *,
+    times: list[int] | None = None,
+    image_wh=(160, 120),
+    codec="libx264",
+    **options,
+) -> Path:
+    """Write numbered frames at 10 a second, or at ``times`` in milliseconds."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height = image_wh
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.gop_size = 5
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(servers.numbered(number, image_wh), format="bgr24")
+            frame.pts, frame.time_base = (
+                (times[number] if times else number * 100),
+                Fraction(1, 1000),
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def read(path: Path) -> tuple[list[int], list[float], VideoReader]:
+    reader = VideoReader(path)
+    frames = list(reader)
+    return (
+        [servers.number_of(image) for image, _ in frames],
+        [time_s for _, time_s in frames],
+        reader,
+    )
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_a_plain_mp4_that_was_cut_has_no_index_and_says_so(tmp_path, share):
+    whole = record(tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(
+        SourceError,
+        match=r"cut\.mp4 cannot be opened as video: .*; it may be truncated or of another kind",
+    ):
+        VideoReader(tmp_path / "cut.mp4")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_a_cut_recording_of_other_kinds_plays_to_where_it_was_cut(tmp_path, suffix):
+    whole = record(tmp_path / f"whole{suffix}").read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(whole[: int(len(whole) * 0.6)])
+    numbers, _, _ = read(tmp_path / f"cut{suffix}")
+    assert numbers == sorted(set(numbers))
+    assert numbers[:20] == list(range(20))
+    assert 25 <= len(numbers) < 60
+
+
+def test_damage_in_the_middle_is_counted_and_the_rest_is_read(tmp_path):
+    path = record(tmp_path / "x.mkv")
+    content = bytearray(path.read_bytes())
+    for at in range(len(content) // 3, len(content) // 3 + 40):
+        content[at] ^= 0x5A
+    path.write_bytes(content)
+    reader = VideoReader(path)
+    images = [image for image, _ in reader]
+    assert 40 <= len(images) <= 60
+    assert reader.damaged_packets >= 1
+    assert servers.number_of(images[0]) == 0
+    assert servers.number_of(images[-1]) == 59
+
+
+def test_a_damaged_video_reports_through_its_feed(tmp_path):
+    path = record(tmp_path / "x.mkv")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 150] = bytes(150)
+    path.write_bytes(content)
+    with Feeds(open_sources([str(path)])) as feeds:
+        last = list(feeds)[-1]
+    assert last.ended
+    assert last.problem == ""
+    assert last.footage.damaged_packets >= 1
+
+
+def test_a_variable_frame_rate_keeps_its_times(tmp_path):
+    times = list(np.cumsum([0, *([40, 200, 33, 1500] * 10)]))
+    numbers, times_s, _ = read(
+        record(tmp_path / "x.mkv", len(times), times=[int(one) for one in times])
+    )
+    assert numbers == list(range(len(times)))
+    assert np.allclose(times_s, np.array(times) / 1000, atol=0.002)
+
+
+def test_a_recording_cut_out_of_a_longer_one_begins_at_zero(tmp_path):
+    _, times_s, _ = read(
+        record(tmp_path / "x.mkv", 10, times=[90_000 + 100 * number for number in range(10)])
+    )
+    assert np.allclose(times_s, np.arange(10) / 10, atol=0.002)
+
+
+def test_a_stream_without_duration_is_read(tmp_path):
+    path = record(tmp_path / "x.mp4")
+    with (
+        av.open(str(path)) as source,
+        (tmp_path / "x.avi").open("wb") as bare,
+    ):  # Annex B, as some cameras store it
+        stream = source.streams.video[0]
+        annex_b = av.bitstream.BitStreamFilterContext("h264_mp4toannexb", stream)
+        for packet in source.demux(stream):
+            for one in annex_b.filter(packet if packet.dts is not None else None):
+                bare.write(bytes(one))
+    reader = VideoReader(tmp_path / "x.avi")
+    assert reader.frame_count is None
+    assert len(list(reader)) == 60
+
+
+@pytest.mark.parametrize("image_wh", [(161, 121), (33, 17), (2, 2)])
+def test_odd_sizes_survive(tmp_path, image_wh):
+    with av.open(str(record(tmp_path / "x.avi", 3, codec="mjpeg", image_wh=image_wh))) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == image_wh
+    image, _ = next(iter(VideoReader(tmp_path / "x.avi")))
+    assert image.shape == (image_wh[1], image_wh[0], 3)
+
+
+def test_a_video_that_claims_giant_frames_is_refused_before_they_are_decoded(tmp_path):
+    path = record(tmp_path / "x.mp4", 3)
+    with pytest.raises(
+        SourceError,
+        match=r"claims frames of 160x120 = 0 million pixels, expected at most 0\.019 million",
+    ):
+        VideoReader(path, max_pixels=19_000)
+    with Feeds(open_sources([str(path)], max_pixels=19_000)) as feeds:
+        assert "claims frames of 160x120" in next(iter(feeds)).problem
+
+
+def test_a_wrong_suffix_is_read_by_its_content_or_named(tmp_path):
+    shutil.copy(record(tmp_path / "x.mkv", 5), tmp_path / "y.mp4")
+    assert len(read(tmp_path / "y.mp4")[0]) == 5
+    shutil.copy(tmp_path / "x.mkv", tmp_path / "y.jpg")
+    with Feeds(open_sources([str(tmp_path / "y.jpg")])) as feeds:
+        assert "y.jpg is not an image that can be read" in next(iter(feeds)).problem
+    (tmp_path / "z.mp4").write_bytes(b"<html>404</html>" * 50)
+    with Feeds(open_sources([str(tmp_path / "z.mp4")])) as feeds:
+        assert "cannot be opened as video" in next(iter(feeds)).problem
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 8000
+        for _ in range(5):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(SourceError, match="has no video stream"):
+        VideoReader(tmp_path / "x.mp4")
+
+
+def test_closing_ends_the_reading(tmp_path):
+    footage = open_sources([str(record(tmp_path / "x.mkv"))])[0].open()
+    read_frames = []
+    for frame in footage:
+        read_frames.append(frame.index)
+        if frame.index == 3:
+            footage.close()
+            footage.close()
+    assert len(read_frames) < 60
+
+
+def test_a_killed_recorder_s_file_is_read(tmp_path):
+    writer = VideoWriter(tmp_path / "x.mp4", frame_rate=Fraction(10), image_wh=(160, 120))
+    for number in range(40):
+        writer.write(servers.numbered(number))
+    shutil.copy(tmp_path / "x.mp4", tmp_path / "killed.mp4")
+    writer.close()
+    numbers, _, _ = read(tmp_path / "killed.mp4")
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 25

@@ -1,0 +1,1 @@
+"""What several rooms share: VisDrone's classes, image suffixes, colours."""

@@ -1,0 +1,1 @@
+"""Runtimes of the same weights compared on this machine."""

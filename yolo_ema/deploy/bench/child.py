@@ -1,0 +1,234 @@
+"""The process of one runtime: it loads nothing but that, and answers each line of its standard
+input with a line of JSON.
+
+    {"do": "machine"}              says what the machine is
+    {"do": "open", "weights": …}   loads the runtime and the images, and warms up
+    {"do": "time", …}              runs on each image once, and says what each took
+    {"do": "boxes"}                gives the boxes of all images
+    {"do": "export", …}            writes the weights in another format
+
+It ends with its standard input. What libraries print goes to its standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.errors import YoloEmaError
+
+__all__ = ["Runner", "main"]
+
+_WARM_UP = 3
+_PACKAGES = {
+    "pt": "torch",
+    "torchscript": "torch",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "ncnn": "ncnn",
+    "engine": "tensorrt",
+    "coreml": "coremltools",
+    "saved_model": "tensorflow",
+    "pb": "tensorflow",
+    "litert": "ai-edge-litert",
+    "mnn": "MNN",
+    "paddle": "paddlepaddle",
+    "executorch": "executorch",
+}
+
+
+@dataclass
+class Runner:
+    """A runtime, the images that it runs on, and what it is asked."""
+
+    runtime: Any = None
+    images: list[Any] = field(default_factory=list)
+
+    def answer(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Do what an order says."""
+        orders: dict[str, Callable[..., dict[str, Any]]] = {
+            "machine": self.machine,
+            "open": self.open,
+            "time": self.time,
+            "boxes": self.boxes,
+            "export": self.export,
+        }
+        return orders[order.pop("do")](**order)
+
+    def machine(self) -> dict[str, Any]:
+        """Return what this machine computes on, and the versions of what it computes with."""
+        from yolo_ema.engine.training.run_record import hardware, versions
+
+        return {"hardware": hardware(), "versions": versions()}
+
+    def open(
+        self, *, weights: str, images: Sequence[str], imgsz: Sequence[int] | None, **settings: Any
+    ) -> dict[str, Any]:
+        """Load a runtime of fixed input size, warm it up on every shape of image, and say what it
+        is.
+        """
+        from yolo_ema.engine.prediction.runtime import Runtime
+        from yolo_ema.inference import file_metadata as artifact_metadata
+        from yolo_ema.inference.runtime_facts import runtime_facts
+        from yolo_ema.media.sources.image_files import read_image
+
+        self.images = [read_image(Path(image)) for image in images]
+        before = peak_memory_bytes()
+        size = None if imgsz is None else (imgsz[0], imgsz[-1])
+        self.runtime = Runtime(weights, imgsz=size, rectangular=False, **settings)
+        for image in [*self.images, *self.images[:1] * _WARM_UP]:
+            self.runtime([image])
+        package, facts = _PACKAGES.get(self.runtime.format, ""), runtime_facts(self.runtime)
+        exported = self.runtime.format != "pt"
+        return {
+            "format": self.runtime.format,
+            "imgsz_hw": list(self.runtime.imgsz_hw),
+            "device": str(self.runtime.device),
+            "batched": self.runtime.batched,
+            "nms_free": exported
+            and self.runtime.chooses
+            and artifact_metadata.read(Path(weights)).nms_free,
+            "stored_precision": facts.stored,
+            "computed_precision": facts.computed,
+            "threads": facts.threads,
+            "version": f"{package} {_version(package)}".strip(),
+            "memory_before_bytes": before,
+            "peak_memory_bytes": peak_memory_bytes(),
+            "gpu_memory_bytes": self._gpu_memory_bytes(),
+        }
+
+    def time(self, *, batch: int) -> dict[str, Any]:
+        """Run on each image by itself, and then, where the runtime takes several, on ``batch`` of
+        them in one call.
+
+        Returns:
+            ``seconds`` and ``network_seconds`` of each call, ``cpu_seconds`` of one on average over
+            all threads, and ``batch_seconds`` of the call with several images, None where there was
+            none.
+        """
+        seconds, network, before = [], [], time.process_time()
+        for image in self.images:
+            seconds.append(self._seconds([image]))
+            network.append(self.runtime.seconds["inference"])
+        cpu = (time.process_time() - before) / len(self.images)
+        several = [self.images[number % len(self.images)] for number in range(batch)]
+        batch_seconds = self._seconds(several) if batch > 1 and self.runtime.batched else None
+        return {
+            "seconds": seconds,
+            "network_seconds": network,
+            "cpu_seconds": cpu,
+            "batch_seconds": batch_seconds,
+        }
+
+    def boxes(self) -> dict[str, Any]:
+        """Return the boxes (N, 6) of each image, and how large it is."""
+        return {
+            "boxes": [self.runtime([image])[0].tolist() for image in self.images],
+            "sizes_hw": [image.shape[:2] for image in self.images],
+        }
+
+    def export(
+        self, *, weights: str, format_name: str, folder: str, trust: bool, **settings: Any
+    ) -> dict[str, Any]:
+        """Write the weights in another format into a folder, unproven."""
+        from yolo_ema.engine.export.exporting import export_artifact
+        from yolo_ema.engine.weights.loading import load_model
+        from yolo_ema.options.export import ExportOptions
+
+        calibrate = tuple(map(Path, settings.pop("calibrate")))
+        options = ExportOptions(
+            weights=Path(weights),
+            format=(format_name,),
+            calibrate=calibrate,
+            trust=trust,
+            imgsz=tuple(settings.pop("imgsz")),
+            **settings,
+        )
+        made = export_artifact(
+            format_name, options, load_model(options.weights, trust=trust), Path(folder)
+        )
+        return {"path": str(made.path), "imgsz_hw": list(made.imgsz_hw), "seconds": made.seconds}
+
+    def _seconds(self, images: list[Any]) -> float:
+        """Return what a call takes. It ends when its boxes are in the processor's memory, so that a
+        GPU is done by then, too.
+        """
+        self._wait_for_gpu()
+        started = time.perf_counter()
+        self.runtime(images)
+        self._wait_for_gpu()
+        return time.perf_counter() - started
+
+    def _wait_for_gpu(self) -> None:
+        if self.runtime.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self.runtime.device)
+
+    def _gpu_memory_bytes(self) -> int | None:
+        """Return the most that torch has held on the GPU; other libraries' share is not in it."""
+        if self.runtime.device.type != "cuda":
+            return None
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(self.runtime.device))
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held.
+
+    From Linux's own count where there is one: `getrusage` there begins with what the parent held.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package) if package else ""
+    except PackageNotFoundError:  # an import's name, of which the distribution bears another
+        return ""
+
+
+def main() -> None:
+    """Answer until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent ends this process
+    runner = Runner()
+    for line in sys.stdin:
+        try:
+            answer = runner.answer(json.loads(line))
+        except YoloEmaError as error:
+            answer = {"error": str(error)}
+        except (
+            Exception
+        ) as error:  # each runtime has errors of its own; whatever it is, it is this row's
+            answer = {
+                "error": f"{type(error).__name__}: "
+                f"{(str(error).strip() or 'no message').splitlines()[0][:300]}"
+            }
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A runtime's process as its parent sees it: one question, one answer, or the reason why there is
+none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Any
+
+from yolo_ema.errors import MachineError
+
+__all__ = ["RuntimeProcess"]
+
+_CHILD = (sys.executable, "-m", "yolo_ema.deploy.bench.child")
+_GRACE_S = 10.0
+
+
+class RuntimeProcess:
+    """A process that holds one runtime; use it as a context.
+
+    Args:
+        threads: how many threads it may compute with; None for its own choice.
+        limit_s: how long an answer may take.
+    """
+
+    def __init__(self, *, threads: int | None, limit_s: float) -> None:
+        environment = dict(os.environ)
+        if threads is not None:
+            environment |= {"YOLO_EMA_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        self._limit_s = limit_s
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
+            _CHILD,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._words,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+        )
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> RuntimeProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, do: str, **order: Any) -> dict[str, Any]:
+        """Put a question and wait for its answer.
+
+        Raises:
+            MachineError: the runtime fails, the process died, or it does not answer in time; it is
+                ended then.
+        """
+        orders = self._process.stdin
+        if orders is None or self._process.poll() is not None:
+            raise MachineError(self._why_it_ended())
+        try:
+            orders.write(json.dumps({"do": do, **order}) + "\n")
+            orders.flush()
+            line = self._answers.get(timeout=self._limit_s)
+        except queue.Empty:
+            self.close(kill=True)
+            raise MachineError(
+                f"no answer within {self._limit_s:g} s; it was ended (--time-limit)"
+            ) from None
+        except OSError:
+            line = ""
+        if not line:
+            raise MachineError(self._why_it_ended())
+        answer = json.loads(line)
+        if "error" in answer:
+            raise MachineError(answer["error"])
+        return answer
+
+    def close(self, *, kill: bool = False) -> None:
+        """End the process: by the end of its standard input, and by force where that does not
+        help.
+        """
+        if kill:
+            self._process.kill()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._words.close()
+
+    def _read(self) -> None:
+        """Pass answers on, each a line, and an empty one for the end."""
+        if self._process.stdout is not None:
+            for line in self._process.stdout:
+                self._answers.put(line)
+        self._answers.put("")
+
+    def _why_it_ended(self) -> str:
+        """Return how the process died, with the last that it said."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_GRACE_S)
+        code = self._process.returncode
+        how = f"the process ended with code {code}"
+        if code is not None and code < 0:
+            with contextlib.suppress(ValueError):
+                how = f"the process was ended by {signal.Signals(-code).name}"
+        last = ""
+        if not self._words.closed:
+            self._words.seek(0)
+            lines = self._words.read().decode(errors="replace").strip().splitlines()
+            last = f": {lines[-1][:300]}" if lines else ""
+        return how + last

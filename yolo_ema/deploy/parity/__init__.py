@@ -1,0 +1,1 @@
+"""The proof that an exported file gives the boxes of its weights."""

@@ -1,0 +1,100 @@
+"""What a file is proven on: the user's images, or scenes drawn in code, and a crowded one
+besides.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from yolo_ema.errors import DataNotFoundError
+from yolo_ema.media.sources.image_files import IMAGE_SUFFIXES, read_image
+from yolo_ema.scenes.scene import Scene, draw_scene
+
+__all__ = ["MOST_IMAGES", "GateImage", "crowded_image", "drawn_images", "user_images"]
+
+MOST_IMAGES = 24
+"""Of more images so many are taken, evenly spread."""
+
+_SCENES = 5
+_SCENE_WH = (1280, 720)
+_SCENE_OBJECTS = 130
+_FIRST_SEED = 1_700_000_000
+
+
+@dataclass(frozen=True)
+class GateImage:
+    """An image and what it is called in the report.
+
+    Attributes:
+        name: of the image.
+        source: its file, read anew each time since many large images would not fit into memory, or
+            its pixels.
+    """
+
+    name: str
+    source: Path | np.ndarray
+
+    def bgr(self) -> np.ndarray:
+        """Return the pixels (H, W, 3) uint8. Raises `SourceError` where the file cannot be read."""
+        return read_image(self.source) if isinstance(self.source, Path) else self.source
+
+
+def user_images(places: Sequence[Path]) -> list[GateImage]:
+    """Return the images that are named, or lie in named folders: evenly spread where there are
+    many.
+
+    Raises:
+        DataNotFoundError: a place is missing, or there is no image.
+    """
+    if missing := [str(place) for place in places if not place.exists()]:
+        raise DataNotFoundError(
+            f"there is nothing at {', '.join(missing)}; --images takes images and folders of images"
+        )
+    files = [
+        file
+        for place in places
+        for file in (sorted(place.iterdir()) if place.is_dir() else [place])
+    ]
+    files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES or file in places]
+    if not files:
+        raise DataNotFoundError(f"there are no images in {', '.join(map(str, places))}")
+    chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_IMAGES)).round().astype(int)
+    return [GateImage(str(file), file) for file in (files[number] for number in chosen)]
+
+
+def drawn_images() -> list[GateImage]:
+    """Return 20 drawn images, the quarters of five scenes; each call gives the same."""
+    width, height = _SCENE_WH[0] // 2, _SCENE_WH[1] // 2
+    return [
+        GateImage(
+            f"scene {number}, {place}",
+            np.ascontiguousarray(_scene(number).image_bgr[top : top + height, left : left + width]),
+        )
+        for number in range(_SCENES)
+        for place, left, top in (
+            ("top left", 0, 0),
+            ("top right", width, 0),
+            ("bottom left", 0, height),
+            ("bottom right", width, height),
+        )
+    ]
+
+
+def crowded_image() -> tuple[GateImage, int]:
+    """Return a drawn image of more than 300 objects, four scenes side by side, and how many objects
+    it shows.
+    """
+    scenes = [_scene(number) for number in range(4)]
+    rows = [np.hstack([scene.image_bgr for scene in scenes[start : start + 2]]) for start in (0, 2)]
+    objects = sum(int((scene.annotations[:, 5] > 0).sum()) for scene in scenes)
+    return GateImage("crowded scene", np.vstack(rows)), objects
+
+
+@functools.lru_cache(maxsize=_SCENES)
+def _scene(number: int) -> Scene:
+    return draw_scene(_FIRST_SEED + number, image_wh=_SCENE_WH, objects=_SCENE_OBJECTS)

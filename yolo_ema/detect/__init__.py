@@ -1,0 +1,1 @@
+"""The `detect` verb and `Detector`."""

@@ -1,0 +1,160 @@
+"""Fetches the images that a data YAML says where to find, having said what and how large."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import ROOT
+
+from yolo_ema.errors import DataError, DataNotFoundError, OfflineError
+from yolo_ema.io.archives import is_archive, unpack
+from yolo_ema.io.download import fetch, remote_size
+
+__all__ = ["fetch_dataset"]
+
+# The script is what Ultralytics runs in its own process with exec; here it has one of its own,
+# which may use the network.
+_RUN_SCRIPT = (
+    "import sys, pathlib; exec(sys.stdin.read(), {'yaml': {'path': pathlib.Path(sys.argv[1])}})"
+)
+
+
+def fetch_dataset(
+    data_yaml: Path, download: Any, *, into: Path, missing: Path, offline: bool, trust: bool
+) -> None:
+    """Fetch a dataset by the ``download`` entry of its YAML: the address of an archive, or a
+    script.
+
+    An archive is unpacked by this project's own rules: images and text files only, nothing outside
+    its folder. A script runs only where it comes with Ultralytics itself, or ``trust`` says so.
+
+    Args:
+        data_yaml: the data YAML, for messages and to see whose it is.
+        download: the entry; None where there is none.
+        into: the dataset's root.
+        missing: what is not there, for messages.
+        offline: forbid it.
+        trust: run a script of the user's YAML.
+
+    Raises:
+        DataNotFoundError: there is no such entry.
+        DataError: a script that is not trusted, or one that failed; an address of no archive, an
+            archive that can't be fetched, or one for which ``into`` holds something already.
+        OfflineError: downloads are forbidden, and nothing else is wrong.
+        ArchiveError: the archive is damaged or unsafe.
+    """
+    if not download:
+        raise DataNotFoundError(
+            f"{data_yaml}: {missing} is not there, and no 'download' entry says where to fetch it"
+        )
+    entry = str(download).strip()
+    is_address = entry.lower().startswith(("http://", "https://"))
+    if is_address:
+        _check_archive(entry, into, data_yaml, missing)
+    elif Path(ROOT) not in data_yaml.resolve().parents and not trust:
+        raise DataError(
+            f"{data_yaml}: {missing} is not there, and 'download' is a script, which could do "
+            f"anything on this machine; "
+            "read it, then run the same command with --trust, or fetch the data by hand"
+        )
+    if offline:
+        raise OfflineError(
+            f"{data_yaml}: {missing} is not there, and --offline forbids to fetch it"
+        )
+    if is_address:
+        _fetch_archive(entry, into)
+    else:
+        _run_script(entry, data_yaml, into)
+
+
+def _archive_name(url: str) -> str:
+    return urllib.parse.urlparse(url).path.rsplit("/", maxsplit=1)[-1]
+
+
+def _check_archive(url: str, into: Path, data_yaml: Path, missing: Path) -> None:
+    if not is_archive(Path(_archive_name(url))):
+        raise DataError(
+            f"{data_yaml}: its download entry {url} names no archive; expected .zip, .tar or a "
+            f"packed .tar"
+        )
+    if into.exists() and not (into.is_dir() and not any(into.iterdir())):
+        raise DataError(
+            f"{data_yaml}: {missing} is not there, and its archive can't be unpacked to {into}, "
+            f"which holds something already; "
+            "complete it by hand, or move it away and run the same command again"
+        )
+
+
+def _fetch_archive(url: str, into: Path) -> None:
+    """Fetch and unpack, all in a folder of our own beside the root; a transfer that broke off is
+    kept there for the next call.
+    """
+    size = remote_size([url])
+    how_large = "of unknown size" if size is None else f"{size / 1e6:.1f} MB"
+    _say(
+        f"fetching {url} ({how_large}) into {into}; its licence is not stated by the YAML, see its "
+        f"publisher's page"
+    )
+    own = into.parent / f".{into.name}.fetched"
+    own.mkdir(parents=True, exist_ok=True)
+    archive = own / _archive_name(url)
+    fetch([url], archive)
+    with _removed(archive), tempfile.TemporaryDirectory(dir=own) as folder:
+        unpacked = Path(folder) / "content"
+        unpack(archive, unpacked)
+        inside = list(unpacked.iterdir())
+        if into.exists():
+            into.rmdir()  # it is empty, see above
+        # Most archives hold one folder with the dataset's name.
+        (
+            inside[0]
+            if len(inside) == 1 and inside[0].is_dir() and inside[0].name == into.name
+            else unpacked
+        ).rename(into)
+
+
+@contextlib.contextmanager
+def _removed(archive: Path) -> Iterator[None]:
+    """Remove the fetched archive, and the folder that was made for it, however the block ends."""
+    try:
+        yield
+    finally:
+        archive.unlink()
+        with contextlib.suppress(OSError):
+            archive.parent.rmdir()
+
+
+def _run_script(script: str, data_yaml: Path, into: Path) -> None:
+    _say(
+        f"running the download script of {data_yaml}, which writes into {into}; how much it "
+        f"fetches is not known before, "
+        f"and the licence is not stated by the YAML, see its publisher's page:\n{script}"
+    )
+    into.parent.mkdir(parents=True, exist_ok=True)
+    environment: Mapping[str, str] = {
+        key: value for key, value in os.environ.items() if key != "YOLO_OFFLINE"
+    }
+    if script.startswith("bash ") or script.endswith(".sh"):
+        command, stdin = ["bash", *script.removeprefix("bash ").split()], ""
+    else:
+        command, stdin = [sys.executable, "-c", _RUN_SCRIPT, str(into)], script
+    done = subprocess.run(  # noqa: S603 - see above
+        command, input=stdin, text=True, env=environment, stdout=sys.stderr, check=False
+    )
+    if done.returncode:
+        raise DataError(
+            f"the download script of {data_yaml} failed (exit code {done.returncode}); what it "
+            f"said stands above"
+        )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - what is downloaded is always said

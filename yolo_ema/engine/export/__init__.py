@@ -1,0 +1,1 @@
+"""Export of weights to deployment formats."""

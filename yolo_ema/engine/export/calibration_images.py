@@ -1,0 +1,74 @@
+"""The images that int8 is calibrated on: those the user names, and no others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from ultralytics.data.utils import IMG_FORMATS
+
+from yolo_ema.engine.data.datasets import resolve_data, split_images
+from yolo_ema.errors import DataNotFoundError
+from yolo_ema.io.atomic_files import write_text
+from yolo_ema.options.export import ExportOptions
+
+__all__ = ["calibration_dataset", "calibration_files"]
+
+
+def calibration_files(options: ExportOptions) -> list[Path]:
+    """Return the images of ``--calibrate``, else those of ``--data``'s train split: at most as many
+    as asked for, evenly spread.
+
+    Raises:
+        DataNotFoundError: there are none.
+        DataError: ``--data`` is no dataset.
+    """
+    if options.calibrate:
+        found = [
+            file
+            for place in options.calibrate
+            for file in (sorted(place.rglob("*")) if place.is_dir() else [place])
+        ]
+        named = set(options.calibrate)
+        found = [file for file in found if file in named or file.suffix[1:].lower() in IMG_FORMATS]
+        missing = [str(file) for file in found if not file.is_file()]
+        where = ", ".join(map(str, options.calibrate))
+    else:
+        data = resolve_data(str(options.data), offline=True)
+        found, missing, where = split_images(data, "train"), [], f"the train split of {data}"
+    if missing or not found:
+        what = f"{missing[0]} is not there" if missing else f"there are no images in {where}"
+        raise DataNotFoundError(f"nothing to calibrate int8 on: {what}")
+    most = options.calibration_images
+    if len(found) <= most:
+        return list(found)
+    return [found[round(index * (len(found) - 1) / max(most - 1, 1))] for index in range(most)]
+
+
+def calibration_dataset(files: Sequence[Path], names: Mapping[int, str], folder: Path) -> Path:
+    """Return a data YAML over copies of images: Ultralytics' calibration writes beside its images,
+    and mends damaged ones in place.
+
+    Args:
+        files: the images.
+        names: class names by class id.
+        folder: where the copies go.
+
+    Raises:
+        DiskFullError: there is no room.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True)
+    for number, file in enumerate(files):
+        shutil.copyfile(file, images / f"{number:06d}{file.suffix.lower()}")
+    data_yaml = folder / "calibration.yaml"
+    content = {
+        "path": str(folder.resolve()),
+        "train": "images",
+        "val": "images",
+        "names": dict(names),
+    }
+    write_text(data_yaml, yaml.safe_dump(content, allow_unicode=True))
+    return data_yaml

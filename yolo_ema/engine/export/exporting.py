@@ -1,0 +1,250 @@
+"""From weights to one file in a format for deployment, written whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import DEFAULT_CFG_DICT, smart_value
+
+from yolo_ema.engine.export.calibration_images import calibration_dataset, calibration_files
+from yolo_ema.engine.export.export_limits import check_request
+from yolo_ema.engine.export.ultralytics_export import run_exporter
+from yolo_ema.engine.prediction.runtime import select_device
+from yolo_ema.engine.weights.loading import LoadedModel
+from yolo_ema.errors import ConfigError, did_you_mean
+from yolo_ema.inference import file_metadata as artifact_metadata
+from yolo_ema.io.atomic_files import atomic_path, disk_full_is_clear, sha256_of
+from yolo_ema.io.resources import are_installed
+from yolo_ema.options.export import ExportOptions
+
+__all__ = ["Artifact", "export_artifact", "final_path", "input_hw", "publish"]
+
+_OWN_INT8 = ("onnx", "openvino")
+"""Formats that this project quantizes by itself: Ultralytics would quantize the sensitive layers,
+too.
+"""
+
+_BITS = {"fp16": 16, "int8": 8}
+_INT8_WORDS = ("w8a16", "w8a32")
+"""Ultralytics' further precisions, as ``quantize=…`` of the formats that know them."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file or folder.
+
+    Attributes:
+        format: as Ultralytics names it.
+        path: where it lies.
+        imgsz_hw: the input's height and width in pixels; of a dynamic file those that it was made
+            with.
+        dynamic: it takes any batch, height and width.
+        batch: images a forward pass; of a dynamic file with NMS inside the most.
+        quantize: fp16, int8, or None for float32.
+        seconds: what making it took.
+    """
+
+    format: str
+    path: Path
+    imgsz_hw: tuple[int, int]
+    dynamic: bool
+    batch: int
+    quantize: str | None
+    seconds: float
+
+
+def export_artifact(
+    name: str, options: ExportOptions, loaded: LoadedModel, folder: Path
+) -> Artifact:
+    """Write weights in one format into a folder; nothing is proven, and nothing gets its final
+    name.
+
+    Args:
+        name: the format as Ultralytics names it.
+        options: how to write it.
+        loaded: the model of ``options.weights``; it stays as it is.
+        folder: an empty folder for this format alone.
+
+    Raises:
+        ConfigError: an unknown setting, or one that the format or the weights do not take.
+        MissingPackageError: a package that the format needs is not installed.
+        MachineError: the format cannot be written on this machine.
+        DataNotFoundError: there are no images to calibrate on.
+        DiskFullError: there is no room.
+    """
+    settings = _settings(name, options, loaded)
+    check_request(name, options, loaded.model)
+    size_hw = settings["imgsz"]
+    # Said once, however many formats there are.
+    if (
+        name == options.format[0]
+        and options.imgsz
+        and size_hw != [options.imgsz[0], options.imgsz[-1]]
+    ):
+        asked, raised = ",".join(map(str, options.imgsz)), ",".join(map(str, size_hw))
+        print(  # noqa: T201 - no result
+            f"--imgsz {asked} is raised to {raised}: multiples of the stride, {loaded.stride}",
+            file=sys.stderr,
+        )
+    started = time.perf_counter()
+    with disk_full_is_clear(folder):
+        made = _made(name, options, loaded, settings, folder)
+    seconds = time.perf_counter() - started
+    return Artifact(
+        name,
+        made,
+        (size_hw[0], size_hw[1]),
+        options.dynamic,
+        options.batch,
+        options.quantize,
+        seconds,
+    )
+
+
+def input_hw(options: ExportOptions, loaded: LoadedModel) -> tuple[int, int]:
+    """Return the input's height and width in pixels: what is asked for, raised to the weights'
+    stride.
+    """
+    asked = options.imgsz or (loaded.imgsz,)
+    height, width = (
+        math.ceil(side / loaded.stride) * loaded.stride for side in (asked[0], asked[-1])
+    )
+    return height, width
+
+
+def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[str, Any]:
+    """Return Ultralytics' settings for the export. Raises `ConfigError` for an unknown key."""
+    own: dict[str, Any] = {
+        "format": name,
+        "mode": "export",
+        "imgsz": list(input_hw(options, loaded)),
+        "dynamic": options.dynamic,
+        "batch": options.batch,
+        "nms": options.nms,
+        "conf": options.conf,
+        "iou": options.iou,
+        "max_det": options.max_det,
+        "quantize": None if options.quantize is None else _BITS[options.quantize],
+        "device": options.device,
+        "data": None,
+    }
+    taken = {*own, "model", "task", "half", "int8"}
+    for key, text in options.settings.items():
+        if key in taken and not (
+            key == "quantize" and text in _INT8_WORDS and options.quantize is None
+        ):
+            flag = {"half": "quantize", "int8": "quantize", "model": "weights"}.get(
+                key, key
+            ).replace("_", "-")
+            raise ConfigError(f"{key}={text} is set by a flag of its own: --{flag}")
+        if key not in DEFAULT_CFG_DICT:
+            raise ConfigError(
+                f"{key!r} is no setting of Ultralytics{did_you_mean(key, DEFAULT_CFG_DICT)}"
+            )
+        own[key] = smart_value(text)
+    if name == "qnn" and own["quantize"] == _BITS["int8"]:
+        own["quantize"] = "w8a16"  # the one precision that it knows
+    device = select_device(options.device)
+    own["device"] = device.index if device.type == "cuda" else "cpu"
+    return own
+
+
+def _made(
+    name: str, options: ExportOptions, loaded: LoadedModel, settings: dict[str, Any], folder: Path
+) -> Path:
+    """Return the file or folder that was made."""
+    int8 = options.quantize == "int8"
+    entries = artifact_metadata.own_entries(
+        loaded,
+        precision=options.quantize or "fp32",
+        max_det=options.max_det,
+        weights_sha256=sha256_of(options.weights),
+    )
+    if options.nms:
+        entries |= {"conf": options.conf, "iou": options.iou}
+    run = partial(run_exporter, loaded.model, name, stem=_stem(options), entries=entries)
+    if not int8:
+        made = run(settings, folder)
+    elif name in _OWN_INT8:
+        made = _quantized(run, options, settings, folder)
+    else:
+        with tempfile.TemporaryDirectory(prefix="calibration-", dir=folder) as beside:
+            data = calibration_dataset(calibration_files(options), loaded.names, Path(beside))
+            made = run(settings | {"data": str(data)}, folder)
+    if name == "openvino":  # its model can carry them as well as the file beside it
+        artifact_metadata.write(made, name, entries)
+    return made
+
+
+def _quantized(
+    run: Callable[..., Path], options: ExportOptions, settings: dict[str, Any], folder: Path
+) -> Path:
+    """Return an int8 file: the float one, quantized on the images that the user names."""
+    from yolo_ema.engine.export.quantization import calibration_inputs, quantize_int8
+
+    files = calibration_files(options)
+    with tempfile.TemporaryDirectory(prefix="float-", dir=folder) as beside:
+        exact = run(settings | {"quantize": None}, Path(beside))
+        inputs = calibration_inputs(files, tuple(settings["imgsz"]), options.calibration_images)
+        made = quantize_int8(exact, settings["format"], inputs, out=folder / exact.name)
+        artifact_metadata.write(made, settings["format"], artifact_metadata.read_entries(exact))
+    return made
+
+
+def _stem(options: ExportOptions) -> str:
+    """Return the file's name without its ending: the weights', and the precision where it is not
+    float32.
+    """
+    return options.weights.stem + (f"-{options.quantize}" if options.quantize else "")
+
+
+def final_path(made: Path, options: ExportOptions) -> Path:
+    """Return where a finished file or folder belongs. Raises `ConfigError` where ``--out`` names a
+    file of another format.
+    """
+    ending = made.name.removeprefix(_stem(options))
+    if options.out is None:
+        return (
+            Path(made.name)
+            if are_installed(options.weights)
+            else options.weights.parent / made.name
+        )
+    if options.out.is_dir() and not options.out.name.endswith(ending):
+        return options.out / made.name
+    if options.out.name.endswith(ending):
+        return options.out
+    if options.out.suffix:
+        raise ConfigError(
+            f"--out is {options.out}; expected a folder, or a name ending in {ending}"
+        )
+    return options.out / made.name
+
+
+def publish(made: Path, final: Path) -> None:
+    """Give a finished file or folder its name; what bore it before goes only then.
+
+    Raises:
+        DiskFullError: there is no room; what bore the name before is intact.
+    """
+    if made.is_file():
+        with atomic_path(final) as beside:
+            shutil.copyfile(made, beside)
+        return
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        disk_full_is_clear(final),
+        tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as waiting,
+    ):
+        shutil.copytree(made, Path(waiting) / "new")
+        if final.exists():
+            final.rename(Path(waiting) / "old")
+        (Path(waiting) / "new").rename(final)

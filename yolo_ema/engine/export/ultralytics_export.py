@@ -1,0 +1,184 @@
+"""One run of Ultralytics' exporter: confined, quiet, and with errors that say what to do."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import logging
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+from ultralytics.engine.exporter import Exporter
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, callbacks
+
+from yolo_ema.engine.setup.environment import use_all_cores
+from yolo_ema.engine.setup.no_network_no_install import confined
+from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
+from yolo_ema.nn import trace_for
+
+__all__ = ["install_line", "run_exporter"]
+
+_EXTRAS = {"onnx": "onnx", "openvino": "openvino", "ncnn": "ncnn", "torchscript": ""}
+"""Formats whose packages an extra of this project brings, by its name."""
+
+_UNMET = re.compile(r"Ultralytics requirements? (\[.*\]) not found")
+"""How Ultralytics' log names packages that it would install if it might."""
+
+_NO_LABELS = re.compile(r"labels", re.IGNORECASE)
+"""What it says of images to calibrate on, which need none."""
+
+
+def run_exporter(
+    model: nn.Module,
+    name: str,
+    settings: Mapping[str, Any],
+    folder: Path,
+    *,
+    stem: str,
+    entries: Mapping[str, Any],
+) -> Path:
+    """Write a model in a format; return the file or folder.
+
+    Args:
+        model: a detector as Ultralytics builds it; it stays as it is.
+        name: the format as Ultralytics names it.
+        settings: of Ultralytics' export.
+        folder: where to.
+        stem: the file's name without its ending.
+        entries: what the file says of itself beside what Ultralytics makes it say.
+
+    Raises:
+        ConfigError: the format does not take a setting.
+        MissingPackageError: a package that the format needs is not installed.
+        MachineError: the format cannot be written on this machine.
+    """
+    model = copy.deepcopy(model)
+    model.pt_path = str(folder / f"{stem}.pt")  # the exporter writes beside this
+    model.args = {
+        **DEFAULT_CFG_DICT,
+        "data": "",
+    }  # the path of the training data is nobody's business
+    trace_for(model, fixed_size=not settings.get("dynamic"))
+    hooks = callbacks.get_default_callbacks()
+    hooks["on_export_start"].append(lambda exporter: exporter.metadata.update(entries))
+    heard: list[str] = []
+    try:
+        # Tracing warns of every branch on a shape; the proof afterwards says whether one mattered.
+        with confined(), _listening(heard), warnings.catch_warnings(), torch.inference_mode(False):
+            warnings.simplefilter("ignore")
+            with (
+                _silent_stderr() if name == "ncnn" else contextlib.nullcontext()
+            ):  # its converter writes hundreds of lines
+                made = Path(Exporter(overrides=dict(settings), _callbacks=hooks)(model=model))
+    except (YoloEmaError, MemoryError):
+        raise
+    except Exception as error:  # converters have errors of their own
+        _explain(name, error, heard)
+    finally:
+        use_all_cores()
+    for warning in heard:
+        # A version that it would rather have is no news: the proof says whether this one does.
+        if not _UNMET.search(warning) and not _NO_LABELS.search(warning):
+            print(f"export to {name}: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+    if name == "ncnn":
+        _check_operators(made)
+    return made
+
+
+def install_line(name: str, packages: list[str]) -> str:
+    """Return what to type to get the packages that a format needs."""
+    wanted = [f"yolo-ema[{_EXTRAS[name]}]"] if _EXTRAS.get(name) else packages
+    return "pip install " + " ".join(f"'{one}'" for one in wanted)
+
+
+def _explain(name: str, error: Exception, heard: list[str]) -> NoReturn:
+    """Raise what the exporter's error means to the user."""
+    text = _first_line(error)
+    if isinstance(error, ImportError):
+        unmet = [
+            package
+            for line in heard
+            if (found := _UNMET.search(line))
+            for package in ast.literal_eval(found[1])
+        ]
+        missing = (error.name or "").partition(".")[0]
+        if not missing:  # a program, as a vendor's compiler
+            raise MissingPackageError(f"export to {name} is not possible here: {text}") from error
+        line = install_line(
+            name, [package for package in unmet if not package.startswith("numpy")] or [missing]
+        )
+        raise MissingPackageError(
+            f"export to {name} needs the package {missing}; install it with: {line}"
+        ) from error
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+    if isinstance(error, AssertionError | ValueError | TypeError):
+        raise ConfigError(f"export to {name} is refused by Ultralytics: {text}") from error
+    raise MachineError(f"export to {name} failed here: {text}") from error
+
+
+@contextlib.contextmanager
+def _listening(heard: list[str]) -> Iterator[None]:
+    """Collect Ultralytics' warnings instead of showing them; its errors are raised besides."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING:
+            heard.append(re.sub(r"\x1b\[\d+m|^WARNING ⚠️ ", "", record.getMessage()))
+        return False
+
+    LOGGER.addFilter(keep)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(keep)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what compiled code writes to stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_operators(made: Path) -> None:
+    """Refuse an ncnn file with operators that its converter left as PyTorch's: ncnn's loader would
+    crash on them.
+
+    Raises:
+        MachineError: there are such.
+    """
+    lines = next(made.glob("*.param")).read_text(encoding="utf-8").splitlines()[2:]
+    unknown = sorted(
+        {
+            kind
+            for kind in (line.split(maxsplit=1)[0] for line in lines if line.strip())
+            if not kind.isalnum()
+        }
+    )
+    if unknown:
+        raise MachineError(
+            f"export to ncnn failed here: its converter pnnx does not know {', '.join(unknown)}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (
+        (str(error).strip() or type(error).__name__).splitlines()[0].removeprefix("ERROR ❌️ ")[:300]
+    )

@@ -1,0 +1,1 @@
+"""Model YAMLs: registration, definitions, presets."""

@@ -1,0 +1,191 @@
+"""The list of shipped models with their size and cost, counted without weights or arithmetic (on
+torch's meta device).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from tqdm import tqdm
+from ultralytics.nn.tasks import parse_model, yaml_model_load
+
+from yolo_ema.engine.models.definition import scaled_names, shipped_models
+from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
+from yolo_ema.engine.models.registration import model_yaml
+from yolo_ema.engine.weights.pretrained import default_pretrained
+from yolo_ema.errors import ModelError, did_you_mean
+from yolo_ema.nn import EfficientMultiScaleAttention
+from yolo_ema.options.models import ModelsOptions
+
+__all__ = ["ModelEntry", "ModelsResult", "describe", "list_models"]
+
+IMAGE_PX = 640
+"""Height and width, in pixels, for which GFLOPs are counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelEntry:
+    """One model at one scale, for the number of classes that its YAML names.
+
+    Attributes:
+        name: its bare name.
+        parameters: trainable and fixed numbers, as built for training (in yolo26 with both heads).
+        gflops: operations of one forward pass of one 640×640 image as built for training, in 1e9;
+            an addition and a multiplication count two, convolutions and matrix products are
+            counted.
+        strides: pixels of the input per cell, one for each level that the head reads.
+        ema_blocks: number of EMA blocks.
+        pretrained: the weights that training starts from.
+    """
+
+    name: str
+    parameters: int
+    gflops: float
+    strides: tuple[int, ...]
+    ema_blocks: int
+    pretrained: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelsResult:
+    """What ``yolo-ema models`` prints."""
+
+    models: tuple[ModelEntry, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the list for machines."""
+        return {"imgsz": IMAGE_PX, "models": [dataclasses.asdict(entry) for entry in self.models]}
+
+    def as_text(self) -> str:
+        """Return the list as a table."""
+        header = (
+            "model",
+            "parameters",
+            f"GFLOPs@{IMAGE_PX}",
+            "strides",
+            "EMA blocks",
+            "starts from",
+        )
+        rows = [
+            (
+                one.name,
+                f"{one.parameters:,}",
+                f"{one.gflops:.1f}",
+                " ".join(map(str, one.strides)),
+                str(one.ema_blocks),
+                one.pretrained,
+            )
+            for one in self.models
+        ]
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        aligned = ["<", ">", ">", "<", ">", "<"]
+        return "\n".join(
+            "  ".join(
+                f"{cell:{side}{width}}"
+                for cell, side, width in zip(row, aligned, widths, strict=True)
+            ).rstrip()
+            for row in (header, *rows)
+        )
+
+
+def list_models(options: ModelsOptions) -> ModelsResult:
+    """List the shipped models at every scale.
+
+    Raises:
+        ModelError: a name matches none of them.
+    """
+    names = _chosen(options.names)
+    return ModelsResult(
+        tuple(
+            describe(name)
+            for name in tqdm(names, desc="models", unit="model", leave=False, disable=None)
+        )
+    )
+
+
+def _chosen(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the scaled names that match: a model's name means all its scales, else a pattern or a
+    part of the name.
+    """
+    families = {stem: scaled_names(stem, path) for stem, path in shipped_models().items()}
+    names = tuple(name for scaled in families.values() for name in scaled)
+    wanted: set[str] = set() if patterns else set(names)
+    for pattern in patterns:
+        matching = (
+            families.get(pattern)
+            or fnmatch.filter(names, pattern)
+            or [name for name in names if pattern in name]
+        )
+        if not matching:
+            raise ModelError(
+                f"no shipped model matches {pattern!r}{did_you_mean(pattern, (*families, *names))}"
+            )
+        wanted.update(matching)
+    return tuple(name for name in names if name in wanted)
+
+
+def describe(name: str) -> ModelEntry:
+    """Count a model's parameters, operations, strides and EMA blocks. ``name`` is as in
+    `model_yaml`.
+    """
+    definition = yaml_model_load(model_yaml(name))
+    with torch.device("meta"):
+        layers, _ = parse_model(copy.deepcopy(definition), ch=3, verbose=False)
+        image = torch.zeros(1, 3, IMAGE_PX, IMAGE_PX)
+    parameters = sum(parameter.numel() for parameter in layers.parameters())
+    _drop_batch_norms(layers)
+    head = layers[-1]
+    with torch.no_grad(), _OperationCounter() as counter:
+        levels = inputs_of(head, run_layers(layers[:-1], image))
+        head(levels)  # in training mode, as built: the raw maps, for which it needs no strides
+    return ModelEntry(
+        name=name,
+        parameters=parameters,
+        gflops=round(counter.operations / 1e9, 2),
+        strides=tuple(IMAGE_PX // level.shape[-2] for level in levels),
+        ema_blocks=sum(
+            isinstance(module, EfficientMultiScaleAttention) for module in layers.modules()
+        ),
+        pretrained=default_pretrained(name),
+    )
+
+
+def _drop_batch_norms(layers: torch.nn.Module) -> None:
+    """Take out what counts nothing, since fusing removes it, and costs most of the time on the meta
+    device.
+    """
+    for module in layers.modules():
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.BatchNorm2d):
+                setattr(module, name, torch.nn.Identity())
+
+
+class _OperationCounter(TorchDispatchMode):
+    """Counts as torch's `FlopCounterMode` does, without its splitting of every other operator,
+    which takes ten times as long.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operator and add its count where it is a convolution or a matrix product."""
+        result = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.operations += count(*args, **(kwargs or {}), out_val=result)
+        return result

@@ -1,0 +1,164 @@
+"""How a model is addressed: a bare name such as ``yolo11s-ema``, or the path of a model YAML.
+
+The scale (n, s, m, l, x) stands in the name, after ``yolo`` and its number, as Ultralytics reads
+it; the file holds all scales. Beside our own models their plain counterparts in Ultralytics
+(``yolo11s``, ``yolov8s-p2``) are known, for comparison.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ultralytics.utils import ROOT
+
+from yolo_ema.errors import ModelError, did_you_mean
+from yolo_ema.io.resources import models_dir
+
+__all__ = ["Definition", "find_definition", "model_names", "scaled_names", "shipped_models"]
+
+# The same letters at the same place as in Ultralytics' guess_model_scale; a canary test holds the
+# two together.
+_SCALED = re.compile(r"(?P<head>.*?yolo(?:e-)?v?\d+)(?P<scale>[nslmx])(?P<tail>.*)")
+_NUMBERED = re.compile(r".*?yolo(?:e-)?v?\d+")
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """Where a model's YAML lies and which of its scales is meant.
+
+    Attributes:
+        path: the YAML, absolute.
+        scale: the scale's letter; empty where the file has no scales.
+        stem: the file name, without suffix, that tells Ultralytics this scale.
+        assumed: whether the name gave no scale, so that the file's first was taken.
+    """
+
+    path: Path
+    scale: str
+    stem: str
+    assumed: bool = False
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return this project's models: name without a scale's letter → YAML, in the order of families,
+    plain before P2.
+    """
+    return {
+        path.stem: path
+        for path in sorted(models_dir().glob("*.yaml"), key=lambda path: _order(path.stem))
+    }
+
+
+def _order(stem: str) -> tuple[int, str]:
+    number = re.search(r"\d+", stem)
+    return int(number.group()) if number else 0, stem
+
+
+def scaled_names(stem: str, path: Path) -> tuple[str, ...]:
+    """Return a model's bare names, one for each scale in its YAML: ``yolo11n-ema`` and so on for
+    ``yolo11-ema``.
+    """
+    return tuple(_with_scale(stem, scale) for scale in _scales(path))
+
+
+def model_names() -> tuple[str, ...]:
+    """Return every bare name that `find_definition` takes, with and without a scale's letter."""
+    return tuple(
+        name for stem, path in _known().items() for name in (stem, *scaled_names(stem, path))
+    )
+
+
+def _known() -> dict[str, Path]:
+    ours = shipped_models()
+    plain = {stem.replace("-ema", "") for stem in ours}
+    theirs = {
+        path.stem: path
+        for path in sorted((Path(ROOT) / "cfg" / "models").rglob("*.yaml"))
+        if path.stem in plain
+    }
+    return ours | theirs
+
+
+def find_definition(name: str | Path) -> Definition:
+    """Find a model by bare name or by the path of its YAML.
+
+    A path may carry a scale's letter that the file's own name lacks: ``my/yolo11s-wide.yaml`` finds
+    ``my/yolo11-wide.yaml``. Where no letter is given, the first scale of the file is meant (n in
+    ours), as in Ultralytics.
+
+    Raises:
+        ModelError: no such name (the message has the closest one), no such file, or no such scale
+            in it.
+    """
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".pt":
+        raise ModelError(
+            f"{name} is a weights file; a model is given by name, as in yolo11s-ema, or by the "
+            f"path of its YAML"
+        )
+    is_yaml = path.suffix.lower() in _SUFFIXES
+    if is_yaml and (found := _find_file(path)):
+        return found
+    if len(path.parts) > 1:
+        there = [one.name for one in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        hint = (
+            did_you_mean(path.name, there)
+            if is_yaml
+            else "; the path of a model YAML ends in .yaml"
+        )
+        raise ModelError(f"no model YAML at {path.absolute()}{hint}")
+    return _find_name(path.stem if is_yaml else str(name))
+
+
+def _find_file(path: Path) -> Definition | None:
+    if path.is_file():
+        return _definition(path, path.stem)
+    scaled = _SCALED.fullmatch(path.stem)
+    family = path.with_name(f"{scaled['head']}{scaled['tail']}{path.suffix}") if scaled else path
+    return _definition(family, path.stem) if family.is_file() else None
+
+
+def _find_name(name: str) -> Definition:
+    known, scaled = _known(), _SCALED.fullmatch(name)
+    if name in known:
+        return _definition(known[name], name)
+    if scaled and (family := scaled["head"] + scaled["tail"]) in known:
+        return _definition(known[family], name)
+    closest = (
+        did_you_mean(name.lower(), model_names())
+        or f"; known are {', '.join(known)}, with a scale's letter: yolo11s-ema"
+    )
+    raise ModelError(f"no model is named {name!r}{closest}")
+
+
+def _definition(path: Path, stem: str) -> Definition:
+    scales, scaled = _scales(path), _SCALED.fullmatch(stem)
+    if not scales:
+        return Definition(path.absolute(), "", stem)
+    if scaled:
+        if scaled["scale"] not in scales:
+            raise ModelError(f"{path} has no scale {scaled['scale']!r}; it has {', '.join(scales)}")
+        return Definition(path.absolute(), scaled["scale"], stem)
+    return Definition(path.absolute(), scales[0], _with_scale(stem, scales[0]), assumed=True)
+
+
+def _with_scale(stem: str, scale: str) -> str:
+    """Put the scale's letter behind ``yolo`` and its number; a name without those stays, and means
+    the file's first scale.
+    """
+    numbered = _NUMBERED.match(stem)
+    return f"{numbered.group()}{scale}{stem[numbered.end() :]}" if numbered else stem
+
+
+def _scales(path: Path) -> tuple[str, ...]:
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    scales = content.get("scales") if isinstance(content, dict) else None
+    return tuple(map(str, scales)) if isinstance(scales, dict) else ()

@@ -1,0 +1,129 @@
+"""Makes the EMA block known to Ultralytics, and turns a model's name into a YAML and into a
+model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import torch
+from ultralytics.nn import tasks
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+from yolo_ema.engine.models.blocks import check_blocks
+from yolo_ema.engine.models.definition import find_definition
+from yolo_ema.engine.setup.environment import cache_dir
+from yolo_ema.errors import ConfigError, DiskFullError, MachineError, ModelError
+from yolo_ema.io.atomic_files import write_bytes
+from yolo_ema.nn import EfficientMultiScaleAttention
+
+__all__ = ["BLOCK_NAME", "build_model", "model_yaml", "register"]
+
+_LOG = logging.getLogger(__name__)
+
+BLOCK_NAME = "EMA"
+"""What the block is called in model YAMLs."""
+
+
+def register() -> None:
+    """Make the block ``EMA`` known to Ultralytics: its YAML parser, and its loading of weights with
+    an allow-list.
+
+    This is all that Ultralytics needs; calling it again changes nothing.
+
+    Raises:
+        ConfigError: something else is already registered under that name.
+    """
+    current = getattr(tasks, BLOCK_NAME, EfficientMultiScaleAttention)
+    if current is not EfficientMultiScaleAttention:
+        raise ConfigError(
+            f"ultralytics.nn.tasks.{BLOCK_NAME} is already {current!r}; yolo-ema needs that name "
+            f"for EfficientMultiScaleAttention: "
+            "remove the other registration"
+        )
+    # parse_model looks blocks up among its module's globals; there is no hook
+    tasks.EMA = EfficientMultiScaleAttention
+    torch.serialization.add_safe_globals([EfficientMultiScaleAttention])
+
+
+def model_yaml(name: str | Path) -> Path:
+    """Return the path of a YAML from which plain Ultralytics builds the model:
+    ``YOLO(yolo_ema.model_yaml("yolo11s-ema"))``.
+
+    Ultralytics reads the scale from the file's name, and looks for a file without the letter by a
+    pattern over the whole path, which folders with digits in their names upset. So the returned
+    file exists under the very name that carries the scale; where the original doesn't, it is a copy
+    in the cache folder. Registers the block, too.
+
+    Args:
+        name: a bare name, as in ``yolo11s-ema``, ``yolo26m-ema-p2`` or plain ``yolo11s``, or the
+            path of a model YAML. Without a scale's letter the first scale of the file is taken (n
+            in ours), with a note.
+
+    Raises:
+        ModelError: no such model, scale or file, or a wrong row in the YAML.
+        MachineError: the cache folder can't be written.
+    """
+    register()
+    definition = find_definition(name)
+    if definition.assumed:
+        _LOG.warning(
+            "%s names no scale; taking the first of its YAML: %s (%s)",
+            name,
+            definition.scale,
+            definition.stem,
+        )
+    check_blocks(definition.path)
+    if definition.path.stem == definition.stem:
+        return definition.path
+    content = definition.path.read_bytes()
+    copy = (
+        cache_dir().absolute()
+        / "models"
+        / hashlib.sha256(content).hexdigest()[:16]
+        / f"{definition.stem}.yaml"
+    )
+    if not copy.is_file() or copy.read_bytes() != content:
+        try:
+            write_bytes(copy, content)
+        except DiskFullError:
+            raise
+        except OSError as error:
+            raise MachineError(
+                f"{copy} can't be written: {error}; name another cache folder in YOLO_EMA_CACHE"
+            ) from error
+    return copy
+
+
+def build_model(name: str | Path, class_count: int = 10) -> DetectionModel:
+    """Build a detection model with random weights.
+
+    Args:
+        name: as in `model_yaml`.
+        class_count: number of classes, at least 1.
+
+    Raises:
+        ModelError: as in `model_yaml`, or Ultralytics cannot build what the YAML says.
+        ConfigError: ``class_count`` is below 1.
+    """
+    if class_count < 1:
+        raise ConfigError(f"a model needs at least one class; found class_count={class_count}")
+    path = model_yaml(name)
+    # As a dictionary with the wished number of classes, so that Ultralytics has nothing to report
+    # on stdout.
+    definition = yaml_model_load(path) | {"nc": class_count}
+    try:
+        return DetectionModel(definition, ch=3, nc=class_count, verbose=False)
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ModelError(
+            f"{path}: Ultralytics cannot build this model: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Prediction with `.pt` weights and with Ultralytics' backends."""

@@ -1,0 +1,1 @@
+"""Settings of Ultralytics and torch that must hold before either is used."""

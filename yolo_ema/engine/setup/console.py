@@ -1,0 +1,30 @@
+"""Keeps stdout for results: what Ultralytics logs and draws goes to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+from ultralytics.utils import LOGGER
+
+__all__ = ["log_to_stderr"]
+
+
+@contextlib.contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Send Ultralytics' log, its progress bars and every print of a logger to stderr while the
+    block runs.
+    """
+    handlers = [
+        handler for handler in LOGGER.handlers if isinstance(handler, logging.StreamHandler)
+    ]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            if stream is not None:
+                handler.setStream(stream)

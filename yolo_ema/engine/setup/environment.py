@@ -1,0 +1,151 @@
+"""Sets Ultralytics up before it is first imported: importing `yolo_ema.engine` runs this module.
+
+What is set, where the user has not set it:
+    YOLO_OFFLINE=true         no DNS look-up, no telemetry and no update check
+    YOLO_AUTOINSTALL=false    no package is installed at run time
+    YOLO_CONFIG_DIR           Ultralytics' settings of the user's other projects stay as they are
+    ULTRALYTICS_SAFE_LOAD=1   Ultralytics' own loading of weights goes by an allow-list, and builds
+    models without evaluating text GOMP_SPINCOUNT=10000      torch's threads soon sleep where they
+    wait for each other: on a busy machine they would burn the time
+                              that the others need (docs/speed.md); left alone where OMP_WAIT_POLICY
+                              or KMP_BLOCKTIME is set
+
+OpenVINO and NNCF send word of their use unless a user has forbidden it; without their package
+openvino_telemetry they don't, and it can't be imported in this process from here on, unless it
+already was.
+
+A script that imports Ultralytics first has made these choices itself. What this project promises
+does not rest on them: `loading` checks weights by itself, and `offline.confined` keeps Ultralytics
+from installing and downloading.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import yolo_ema.io.image_header  # noqa: F401 - keeps Pillow's own way to open images
+from yolo_ema.errors import ConfigError
+
+__all__ = [
+    "SUPPORTED_ULTRALYTICS",
+    "cache_dir",
+    "quiet_ultralytics",
+    "ultralytics_version",
+    "usable_cores",
+    "use_all_cores",
+]
+
+SUPPORTED_ULTRALYTICS = ("8.4.190", "8.5")
+"""Lower bound (included) and upper bound (excluded), the same as in pyproject.toml."""
+
+
+_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+_SPINS = "10000"
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be made anew: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the
+    user's cache folder.
+    """
+    if chosen := os.environ.get("YOLO_EMA_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")
+    return Path(base) / "yolo-ema"
+
+
+def _prepare_environment() -> None:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes importing it an ImportError
+    if not any(os.environ.get(name) for name in _WAITING):
+        os.environ["GOMP_SPINCOUNT"] = _SPINS  # read when torch is loaded
+    if "ultralytics" in sys.modules:
+        return  # too late: it has read them
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics"))  # made on first use
+    logging.getLogger("ultralytics").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Say whether a message is worth showing: that Ultralytics made its settings file in our cache
+    folder is not.
+    """
+    return not str(record.msg).startswith("Creating new Ultralytics Settings")
+
+
+def ultralytics_version() -> str:
+    """Return the installed version of Ultralytics, warning where it is outside the range that the
+    tests cover.
+    """
+    version = importlib.metadata.version("ultralytics")
+    numbers = _numbers(version)
+    if not _numbers(SUPPORTED_ULTRALYTICS[0]) <= numbers < _numbers(SUPPORTED_ULTRALYTICS[1]):
+        low, high = SUPPORTED_ULTRALYTICS
+        warnings.warn(
+            f"ultralytics {version} is outside the supported range >={low},<{high}", stacklevel=2
+        )
+    return version
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in version.split(".")[:3])
+
+
+def use_all_cores() -> int:
+    """Give torch every core that this process may use, or ``$YOLO_EMA_THREADS`` of them, and return
+    their number.
+
+    Ultralytics sets ``min(8, cpu_count - 1)`` threads when it selects a device, which leaves a core
+    of two idle, and most of many.
+
+    Raises:
+        ConfigError: ``$YOLO_EMA_THREADS`` is no positive number.
+    """
+    import torch
+
+    chosen = os.environ.get("YOLO_EMA_THREADS", "")
+    if chosen and (not chosen.isdecimal() or int(chosen) < 1):
+        raise ConfigError(
+            f"YOLO_EMA_THREADS is {chosen!r}; expected a number of threads, 1 or more"
+        )
+    threads = int(chosen or usable_cores())
+    torch.set_num_threads(threads)
+    return threads
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: those it may run on, or fewer where a container's
+    quota says so.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores
+
+
+@contextlib.contextmanager
+def quiet_ultralytics() -> Iterator[None]:
+    """Let Ultralytics log only warnings and errors inside this block."""
+    logger = logging.getLogger("ultralytics")
+    before = logger.level
+    logger.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+_prepare_environment()

@@ -1,0 +1,98 @@
+"""Half precision in training: whether this GPU can be trusted with it, and bfloat16 on a CPU.
+
+Ultralytics' own check downloads the weights of another model first. This one runs the model that is
+trained, on noise: GPUs whose half-precision convolutions are broken (some GTX 16 series) give
+infinities or numbers that are far off.
+
+On a CPU ``amp=bf16`` is refused by Ultralytics. On processors with AMX it halves the time of a
+step, so it works here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.engine import trainer as ultralytics_trainer
+from ultralytics.utils import LOGGER
+
+__all__ = ["cpu_bfloat16", "half_precision_works", "own_amp_check"]
+
+_TOLERANCE = 0.25
+"""Largest difference to float32 in standard deviations of a map. Broken GPUs give NaN, infinities
+or something else altogether.
+"""
+
+
+def half_precision_works(model: nn.Module) -> bool:
+    """Return whether ``model`` gives finite and close outputs under autocast on its own device;
+    False on a device without it.
+    """
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return False
+    side = max(256, 4 * int(model.stride.max()))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, side, side, generator=generator).to(device)
+    return _close_under_autocast(model, images, torch.float16)
+
+
+def _close_under_autocast(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Compare the maps that the head reads, level by level, with and without autocast."""
+    seen: list[list[torch.Tensor]] = []
+    hook = model.model[-1].register_forward_pre_hook(
+        lambda _, inputs: seen.append([level.float() for level in inputs[0]])
+    )
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(images)
+            with torch.autocast(images.device.type, dtype=dtype):
+                model(images)
+    finally:
+        hook.remove()
+        model.train(training)
+    worst = max(
+        float((half - full).abs().max() / full.std().clamp_min(1e-6))
+        for full, half in zip(*seen, strict=True)
+    )
+    works = worst <= _TOLERANCE  # False for NaN, too
+    LOGGER.info(
+        f"half precision {'is used' if works else 'is off'}: its maps differ by up to {worst:.2g} "
+        f"standard deviations"
+    )
+    return works
+
+
+@contextlib.contextmanager
+def own_amp_check() -> Iterator[None]:
+    """Let Ultralytics' trainer ask `half_precision_works` in place of its own check while the block
+    runs.
+    """
+    before = ultralytics_trainer.check_amp
+    ultralytics_trainer.check_amp = half_precision_works
+    try:
+        yield
+    finally:
+        ultralytics_trainer.check_amp = before
+
+
+@contextlib.contextmanager
+def cpu_bfloat16() -> Iterator[None]:
+    """Let Ultralytics' trainer compute in bfloat16 on a CPU, too, while the block runs."""
+    before = ultralytics_trainer.autocast
+
+    def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> Any:
+        if device == "cpu" and enabled is torch.bfloat16:
+            return torch.autocast("cpu", dtype=torch.bfloat16)
+        return before(enabled, device=device)
+
+    ultralytics_trainer.autocast = autocast
+    try:
+        yield
+    finally:
+        ultralytics_trainer.autocast = before

@@ -1,0 +1,175 @@
+"""Ultralytics' own training settings, as its users type them (``lr0=0.01``), checked before
+anything starts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import check_cfg, smart_value
+from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS, SETTINGS_FILE
+
+from yolo_ema.engine.setup.environment import cache_dir
+from yolo_ema.errors import ConfigError, MissingPackageError, did_you_mean
+from yolo_ema.options.train import LOGGERS
+
+__all__ = [
+    "enable_loggers",
+    "parse_settings",
+    "require_loggers",
+    "training_settings",
+    "user_settings",
+]
+
+_ONLINE_LOGGERS = {"wandb", "comet", "clearml"}
+_PACKAGES = {"comet": "comet_ml", "raytune": "ray"}
+_OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+_FIXED = {"task": "detect", "mode": "train"}
+_ELSEWHERE = frozenset(
+    {
+        "source",
+        "vid_stride",
+        "stream_buffer",
+        "embed",
+        "format",
+        "tracker",
+        "retina_masks",
+        "save_frames",
+        "cfg",
+    }
+)
+
+
+def training_settings() -> list[str]:
+    """Return the names of all settings that a training takes, sorted."""
+    return sorted(set(DEFAULT_CFG_DICT) - _ELSEWHERE - set(_FIXED))
+
+
+def parse_settings(words: Mapping[str, str]) -> dict[str, Any]:
+    """Turn ``{"lr0": "0.01", "cos_lr": "true"}`` into typed settings, checked by Ultralytics' own
+    rules.
+
+    Raises:
+        ConfigError: naming every unknown key with the closest known one, and every value of a wrong
+            type or out of range.
+    """
+    settings: dict[str, Any] = {}
+    problems: list[str] = []
+    known = training_settings()
+    for key, word in words.items():
+        if key not in known:
+            problems.append(_unknown(key, known))
+            continue
+        value = smart_value(word)
+        if key == "optimizer":
+            value = _optimizer(word, problems)
+        checked = {key: value}
+        try:
+            check_cfg(checked)
+        except (TypeError, ValueError) as error:
+            problems.append(" ".join(str(error).split()))
+        settings[key] = checked[key]
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return settings
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    if key in _FIXED:
+        return f"{key!r} is always {_FIXED[key]!r} here"
+    if key in _ELSEWHERE:
+        return f"{key!r} is no setting of a training"
+    return f"there is no training setting {key!r}{did_you_mean(key, known)}"
+
+
+def _optimizer(word: str, problems: list[str]) -> str:
+    named = {name.lower(): name for name in _OPTIMIZERS}
+    if word.lower() not in named:
+        problems.append(
+            f"optimizer is {word!r}; expected one of "
+            f"{', '.join(_OPTIMIZERS)}{did_you_mean(word, _OPTIMIZERS)}"
+        )
+    return named.get(word.lower(), word)
+
+
+def user_settings() -> dict[str, Any]:
+    """Return the user's own Ultralytics settings (``yolo settings``), or an empty dictionary where
+    there are none.
+
+    They are only read: this project keeps Ultralytics' settings in a folder of its own, see
+    `environment`.
+
+    Raises:
+        DataError: the settings file is there and is no JSON object.
+    """
+    file = _user_settings_file()
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"the Ultralytics settings in {file} cannot be read: {error}; 'yolo settings reset' "
+            f"makes them anew"
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"the Ultralytics settings in {file} are no JSON object; 'yolo settings reset' makes "
+            f"them anew"
+        )
+    return content
+
+
+def _user_settings_file() -> Path:
+    if (
+        Path(os.environ.get("YOLO_CONFIG_DIR", "")).absolute()
+        != (cache_dir() / "ultralytics").absolute()
+    ):
+        return Path(SETTINGS_FILE)  # the user chose the folder
+    base = {
+        "Darwin": Path.home() / "Library" / "Application Support",
+        "Windows": Path.home() / "AppData" / "Roaming",
+    }.get(platform.system(), Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"))
+    return base / "Ultralytics" / "settings.json"
+
+
+def require_loggers(chosen: Iterable[str]) -> None:
+    """Raise `MissingPackageError` where a logger that was asked for is not installed; Ultralytics
+    would go on without.
+    """
+    missing = [
+        name
+        for name in chosen
+        if name != "none" and not importlib.util.find_spec(_PACKAGES.get(name, name))
+    ]
+    if missing:
+        packages = " ".join(_PACKAGES.get(name, name) for name in missing)
+        raise MissingPackageError(
+            f"--loggers names {', '.join(missing)}, not installed here: pip install {packages}"
+        )
+
+
+def enable_loggers(chosen: Iterable[str] = (), *, offline: bool = False) -> tuple[str, ...]:
+    """Turn Ultralytics' loggers on and off for this process, and return those that are on.
+
+    Args:
+        chosen: exactly these; ``none`` for none; empty for what the user's own Ultralytics settings
+            say.
+        offline: leave those out that talk to a server of their maker's.
+    """
+    wanted = set(chosen)
+    if not wanted:
+        theirs = {**SETTINGS.defaults, **user_settings()}
+        wanted = {name for name in LOGGERS if theirs.get(name) is True}
+    on = tuple(
+        name for name in LOGGERS if name in wanted and not (offline and name in _ONLINE_LOGGERS)
+    )
+    # dict's own update: that of Ultralytics would write the file, and this holds for one run.
+    dict.update(SETTINGS, {name: name in on for name in LOGGERS} | {"sync": False})
+    return on

@@ -1,0 +1,165 @@
+"""The record of a run: how it was made, on what, and how it went, as JSON that is whole at every
+moment.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import importlib.util
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import yolo_ema
+from yolo_ema.io.atomic_files import read_json, write_json
+
+__all__ = ["RECORD_NAME", "RunRecord", "hardware", "source_commit", "versions"]
+
+RECORD_NAME = "run.json"
+_PACKAGES = ("ultralytics", "torch", "torchvision", "numpy", "opencv-python", "albumentations")
+_MODULES = {"opencv-python": "cv2"}
+
+
+class RunRecord:
+    """``run.json`` in a run's folder, beside its ``weights`` folder.
+
+    Args:
+        path: the file; one that is there already is gone on with.
+
+    Attributes:
+        content: what the file holds: command, settings, drone, versions, commit, seed, data,
+            hardware, started, resumed, epochs, …
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content: dict[str, Any] = read_json(path) if path.is_file() else {}
+
+    def start(self, **facts: Any) -> None:
+        """Write what is known at the start of a new run."""
+        self.content = {
+            "status": "running",
+            **facts,
+            "versions": versions(),
+            "commit": source_commit(),
+            "hardware": hardware(),
+            "started": _now(),
+            "ended": None,
+            "resumed": [],
+            "epochs": [],
+            "final": {},
+        }
+        self._write()
+
+    def resume(self, *, command: str, epoch: int) -> None:
+        """Write that the run goes on with ``epoch`` (1-based); what was recorded of it and of later
+        ones is redone.
+        """
+        self.content["epochs"] = [
+            one for one in self.content.get("epochs", []) if one["epoch"] < epoch
+        ]
+        now_with = {
+            "command": command,
+            "commit": source_commit(),
+            "versions": versions(),
+            "hardware": hardware(),
+        }
+        self.content.setdefault("resumed", []).append({"at": _now(), "epoch": epoch, **now_with})
+        self.content |= {"status": "running", "ended": None}
+        self._write()
+
+    def add_epoch(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Add an epoch (1-based) and its metrics; what is not a finite number becomes null."""
+        self.content["epochs"].append({"epoch": epoch, **plain_numbers(metrics)})
+        self._write()
+
+    def finish(self, status: str, final: Mapping[str, Any] | None = None, **facts: Any) -> None:
+        """Write how the run ended: ``finished``, ``interrupted`` or ``failed``, the best
+        checkpoint's metrics, and more facts.
+        """
+        self.content |= {"status": status, "ended": _now(), **facts}
+        if final is not None:
+            self.content["final"] = plain_numbers(final)
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path, self.content)
+
+
+def plain_numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return metrics as JSON can hold them."""
+    numbers = {key: float(value) for key, value in metrics.items()}
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, this project and what its results depend on."""
+    found = {"python": platform.python_version(), "yolo-ema": yolo_ema.__version__}
+    for name in _PACKAGES:
+        if importlib.util.find_spec(_MODULES.get(name, name)):
+            found[name] = importlib.metadata.version(name)
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def source_commit() -> str | None:
+    """Return the commit of the checkout that this package runs from, ``-dirty`` where files differ;
+    None outside a checkout.
+    """
+    checkout = Path(yolo_ema.__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    command = [
+        "git",
+        "-C",
+        str(checkout),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--exclude=*",
+        "--dirty",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - fixed words
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the run computes on: processor, cores that this process may use, memory and
+    GPUs.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        gpus.append({"name": properties.name, "memory_gb": round(properties.total_memory / 1e9, 1)})
+    return {
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": cores,
+        "gpus": gpus,
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,83 @@
+"""The validation during training, with a limit of detections that drone images need and without a
+limit of time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.utils import LOGGER, RANK, nms
+
+from yolo_ema.engine.setup.environment import use_all_cores
+
+__all__ = ["NAMED", "TrainValidator"]
+
+NAMED = 5
+_NO_TIME_LIMIT_S = 1e6
+
+
+class TrainValidator(DetectionValidator):
+    """Ultralytics' validator for the model in training and for its best checkpoint at the end.
+
+    Its non-maximum suppression has no time limit, which would leave the later images of a batch
+    empty on a slow machine. At the last validation the images that reach ``max_det`` are named.
+    """
+
+    def init_metrics(self, model: torch.nn.Module) -> None:
+        """Start anew, with no image at the limit."""
+        super().init_metrics(model)
+        if self.device.type == "cpu":
+            use_all_cores()  # choosing the device for the last validation took one away
+        self.full_images: list[str] = []
+
+    def postprocess(self, preds: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        """Return the detections of each image: ``bboxes`` (N, 4) x1 y1 x2 y2 in input pixels,
+        ``conf`` (N,), ``cls`` (N,).
+        """
+        outputs = nms.non_max_suppression(
+            preds,
+            self.args.conf,
+            self.args.iou,
+            multi_label=True,
+            agnostic=self.args.single_cls or self.args.agnostic_nms,
+            max_det=self.args.max_det,
+            max_time_img=_NO_TIME_LIMIT_S,
+            end2end=self.end2end,
+        )
+        return [
+            {"bboxes": one[:, :4], "conf": one[:, 4], "cls": one[:, 5], "extra": one[:, 6:]}
+            for one in outputs
+        ]
+
+    def update_metrics(self, preds: list[dict[str, torch.Tensor]], batch: dict[str, Any]) -> None:
+        """Match a batch, and remember its images that reach the limit."""
+        super().update_metrics(preds, batch)
+        self.full_images += [
+            file
+            for pred, file in zip(preds, batch["im_file"], strict=True)
+            if len(pred["conf"]) >= self.args.max_det
+        ]
+
+    def gather_stats(self) -> None:
+        """Bring together what several processes have seen, in the first of them."""
+        super().gather_stats()
+        if RANK == 0:
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.gather_object(self.full_images, gathered, dst=0)
+            self.full_images = [file for part in gathered for file in part]
+        elif RANK > 0:
+            dist.gather_object(self.full_images, None, dst=0)
+
+    def finalize_metrics(self) -> None:
+        """Finish, and at the last validation name the images at the limit."""
+        super().finalize_metrics()
+        if self.full_images and not self.training and RANK in {-1, 0}:
+            names = [Path(file).name for file in self.full_images[:NAMED]]
+            named = ", ".join(names) + (", …" if len(self.full_images) > NAMED else "")
+            LOGGER.warning(
+                f"{len(self.full_images)} images reach max_det={self.args.max_det}: {named}"
+            )

@@ -1,0 +1,1 @@
+"""Weights files: loading without running code, checkpoints, transfer between models."""

@@ -1,0 +1,140 @@
+"""Checkpoints that are whole or not there: Ultralytics writes them in place, and a kill at the
+wrong moment leaves half a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import strip_optimizer
+
+from yolo_ema.engine.weights.loading import load_checkpoint
+from yolo_ema.errors import ConfigError, UnsafeWeightsError, WeightsError, WeightsNotFoundError
+from yolo_ema.io.atomic_files import atomic_path, write_bytes
+
+__all__ = [
+    "AtomicPath",
+    "discard_leftovers",
+    "latest_checkpoint",
+    "resumable_checkpoint",
+    "strip_checkpoint",
+]
+
+
+class AtomicPath(type(Path())):  # type: ignore[misc] # the platform's own Path: before Python 3.12 Path itself can't be derived from
+    """A path whose `write_bytes` replaces the file at once or not at all; what is made from it with
+    ``/`` is one too.
+    """
+
+    def write_bytes(self, data: Any) -> int:
+        """Write ``data`` atomically and return its length. Raises `DiskFullError` with the old file
+        intact.
+        """
+        write_bytes(Path(self), bytes(data))
+        return len(data)
+
+
+def strip_checkpoint(path: Path, updates: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Replace a run's checkpoint by what is needed to use it: the averaged model in half precision,
+    no optimizer.
+
+    Args:
+        path: the checkpoint.
+        updates: entries to set besides.
+
+    Returns:
+        What was written.
+
+    Raises:
+        WeightsError: it is none of this project's or Ultralytics' checkpoints.
+        DiskFullError: the disk is full; the checkpoint is as it was.
+    """
+    with atomic_path(path) as beside, _quiet():  # it would tell of the temporary file
+        content = strip_optimizer(path, s=str(beside), updates=updates)
+        if not content:
+            raise WeightsError(
+                f"{path} can't be read back to strip its optimizer; it is left as it is"
+            )
+    return content
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    before = LOGGER.level
+    LOGGER.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(before)
+
+
+def discard_leftovers(folder: Path) -> None:
+    """Remove what a killed run left half-written in its weights folder."""
+    for leftover in folder.glob(".*.part*"):
+        leftover.unlink(missing_ok=True)
+
+
+def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
+    """Return the newest ``last.pt`` under a project's folder from which a run can go on; damaged
+    ones are named and passed over.
+
+    Raises:
+        WeightsNotFoundError: there is none; the message says what was looked at.
+        UnsafeWeightsError: the newest carries code, and ``trust`` does not say that it may.
+    """
+    found = sorted(
+        project.glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    damaged: list[str] = []
+    for path in found:
+        try:
+            epoch = load_checkpoint(path, trust=trust).get("epoch", -1)
+        except (
+            UnsafeWeightsError
+        ):  # perhaps the very run that is meant: an older one in its place would be a surprise
+            raise
+        except WeightsError as error:
+            damaged.append(str(error))
+            LOGGER.warning(f"passed over: {error}")
+            continue
+        if epoch >= 0:
+            return path
+    finished = len(found) - len(damaged)
+    looked = (
+        f"{finished} finished runs are under {project}"
+        if finished or damaged
+        else f"no run is under {project}"
+    )
+    unread = f" and {len(damaged)} that can't be read ({'; '.join(damaged)})" if damaged else ""
+    raise WeightsNotFoundError(
+        f"nothing to resume: {looked}{unread}; --resume takes the path of a last.pt, too"
+    )
+
+
+def resumable_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
+    """Load a checkpoint from which a run can go on.
+
+    Raises:
+        ConfigError: its run is finished, or it never was a run's checkpoint.
+        WeightsError: it can't be loaded, see `load_checkpoint`.
+    """
+    checkpoint = load_checkpoint(path, trust=trust)
+    train_args, epoch = checkpoint.get("train_args"), checkpoint.get("epoch", -1)
+    if not isinstance(train_args, dict) or checkpoint.get("ema") is None or epoch < 0:
+        raise ConfigError(
+            f"{path} is no checkpoint of an unfinished run: its training state was removed when "
+            f"the run ended; "
+            f"to train on from its weights, start a new run with --model {path}"
+        )
+    epochs = train_args.get("epochs", 0)
+    if epoch + 1 >= epochs:
+        raise ConfigError(
+            f"{path} has done all {epochs} epochs; to train on from its weights, start a new run "
+            f"with --model {path}"
+        )
+    return checkpoint

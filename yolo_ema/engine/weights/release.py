@@ -1,0 +1,98 @@
+"""Weights fit to be given to others: a run's averaged model in half precision, without optimizer or
+this machine's paths.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+from yolo_ema.engine.weights.loading import load_checkpoint
+from yolo_ema.errors import DamagedWeightsError
+from yolo_ema.io.atomic_files import write_bytes
+
+__all__ = ["release_weights", "without_folders"]
+
+_KEPT = (
+    "date",
+    "version",
+    "docs",
+    "train_metrics",
+    "object_source_median_px",
+    "object_input_tenth_px",
+)
+
+
+def release_weights(
+    checkpoint: Path, out: Path, *, licence: str, facts: Mapping[str, float] | None = None
+) -> None:
+    """Write a checkpoint of a run, finished or not, as a file for detection, export and further
+    training.
+
+    Args:
+        checkpoint: the run's ``last.pt`` or ``best.pt``.
+        out: the file to write; of the paths in the training settings only the last part stays.
+        licence: the terms, which the file carries as ``license``.
+        facts: entries to set besides, as those of `object_sizes.measured_sizes` where the run
+            recorded none.
+
+    Raises:
+        WeightsError: the checkpoint is missing, damaged, or carries code.
+        DamagedWeightsError: it holds no model.
+        DiskFullError: there is no room; what was there before is intact.
+    """
+    content = load_checkpoint(checkpoint)
+    model = content.get("ema") or content.get("model")
+    if not isinstance(model, nn.Module):
+        raise DamagedWeightsError(f"{checkpoint} holds no model")
+    train_args = without_folders(content.get("train_args") or {})
+    model = model.half().eval()
+    model.args = {key: value for key, value in train_args.items() if key in DEFAULT_CFG_DICT}
+    model.criterion = None
+    model.pt_path = out.name
+    if isinstance(getattr(model, "yaml", None), dict) and "yaml_file" in model.yaml:
+        model.yaml["yaml_file"] = PurePath(model.yaml["yaml_file"]).name
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    released = {
+        **{key: content[key] for key in _KEPT if key in content},
+        **(facts or {}),
+        "license": licence,
+        "epoch": -1,
+        "model": model,
+        "ema": None,
+        "optimizer": None,
+        "updates": None,
+        "best_fitness": None,
+        "train_args": train_args,
+    }
+    written = (
+        io.BytesIO()
+    )  # torch puts a file's name into the file: without one the same weights are the same bytes
+    torch.save(released, written)
+    write_bytes(out, written.getvalue())
+
+
+def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose paths are cut down to their last part: where the data lay is nobody's
+    business.
+    """
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return without_folders(value)
+        if isinstance(value, list | tuple):
+            return [bare(one) for one in value]
+        return (
+            PurePath(value).name
+            if isinstance(value, PurePath | str) and "/" in str(value)
+            else value
+        )
+
+    return {key: bare(value) for key, value in values.items()}

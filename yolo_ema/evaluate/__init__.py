@@ -1,0 +1,1 @@
+"""Validation of weights on a dataset."""

@@ -1,0 +1,1 @@
+"""Inference without torch or Ultralytics: numpy in, numpy out."""

@@ -1,0 +1,291 @@
+"""Unpacks archives that nobody vouches for.
+
+Whatever an archive says, nothing is written outside the folder it is given, and at most a fixed
+multiple of its own size inside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import lzma
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from yolo_ema.errors import ArchiveError, DataNotFoundError, DiskFullError
+from yolo_ema.io.atomic_files import disk_full_is_clear, sha256_of
+
+__all__ = ["IMAGE_SUFFIXES", "Limits", "is_archive", "unpack"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+UNPACKED_SUFFIXES = IMAGE_SUFFIXES | {".txt"}
+"""Only these leave an archive: a dataset needs nothing else, and some other files could carry
+code.
+"""
+
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
+
+_PIECE = 1 << 20
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    UnicodeDecodeError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What an archive may at most unpack to.
+
+    Attributes:
+        ratio: unpacked bytes per packed byte, for each file and for all of them; photographs stay
+            near 1, annotations below 10.
+        small_bytes: up to this size the ratio of a file is not looked at.
+        total_bytes: all files together.
+        members: number of entries.
+    """
+
+    ratio: int = 200
+    small_bytes: int = 64 << 10
+    total_bytes: int = 64 << 30
+    members: int = 500_000
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether the name is that of an archive which `unpack` knows."""
+    return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
+
+
+def unpack(
+    archive: Path,
+    into: Path,
+    *,
+    sha256: str | None = None,
+    limits: Limits | None = None,
+    advance: Callable[[int], object] = lambda _: None,
+) -> int:
+    """Unpack the images and text files of a zip or tar archive.
+
+    Args:
+        archive: the archive; it is only read.
+        into: a folder that does not exist yet; it appears only when whole.
+        sha256: the hash that the archive must have, in hexadecimal.
+        limits: what it may at most unpack to.
+        advance: called with the number of bytes written since the last call.
+
+    Returns:
+        The number of files unpacked.
+
+    Raises:
+        ArchiveError: the hash is another, the archive is damaged or encrypted, an entry has an
+            absolute path, ``..``, or is a link or a device, two entries have one name, or `limits`
+            would be passed. Nothing is left behind.
+        DataNotFoundError: there is no such file.
+        DiskFullError: the disk has no room for what the archive holds.
+    """
+    if not archive.is_file():
+        raise DataNotFoundError(f"the archive {archive} is not there")
+    if sha256 is not None and (found := sha256_of(archive)) != sha256.lower():
+        raise ArchiveError(
+            f"{archive} has the SHA-256 {found}, expected {sha256.lower()}; fetch it again or from "
+            f"elsewhere"
+        )
+    into.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{into.name}-", suffix=".part", dir=into.parent))
+    try:
+        with disk_full_is_clear(into):
+            count = _unpack_into(archive, beside, limits or Limits(), advance)
+            beside.chmod(0o755)
+            beside.rename(into)
+    except _DAMAGE as error:
+        # tarfile lists, after a colon, what each of its readers made of the file.
+        reason = str(error).partition(":")[0]
+        raise ArchiveError(f"{archive} is damaged, or no zip or tar archive: {reason}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return count
+
+
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    name: str
+    size: int
+    packed_size: int | None
+    is_folder: bool
+    open: Callable[[], IO[bytes]]
+
+
+def _unpack_into(
+    archive: Path, folder: Path, limits: Limits, advance: Callable[[int], object]
+) -> int:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as content:
+            # A zip lists its entries in one place: all are checked before the first byte is
+            # written.
+            members = list(_checked(_zip_members(content, archive), archive, limits))
+            _check_room(sum(member.size for member, _ in members), folder, archive)
+            return _write(members, folder, archive, advance)
+    with tarfile.open(archive, "r:*") as content_of_tar:
+        return _write(
+            _checked(_tar_members(content_of_tar, archive), archive, limits),
+            folder,
+            archive,
+            advance,
+        )
+
+
+def _zip_members(content: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
+    for info in content.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+            raise ArchiveError(
+                f"{archive} is refused: {info.filename!r} is a link or a device; only files are "
+                f"unpacked"
+            )
+        if info.flag_bits & 1:
+            raise ArchiveError(f"{archive} is refused: {info.filename!r} is encrypted")
+        yield _Member(
+            info.orig_filename,
+            info.file_size,
+            info.compress_size,
+            info.is_dir(),
+            functools.partial(content.open, info),
+        )
+
+
+def _tar_members(content: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
+    for info in content:
+        if not (info.isreg() or info.isdir()) or info.issparse():
+            raise ArchiveError(
+                f"{archive} is refused: {info.name!r} is a link or a device; only files are "
+                f"unpacked"
+            )
+
+        def opened(info: tarfile.TarInfo = info) -> IO[bytes]:
+            file = content.extractfile(info)
+            if file is None:
+                raise ArchiveError(f"{archive} is damaged: {info.name!r} has no content")
+            return file
+
+        yield _Member(info.name, info.size, None, info.isdir(), opened)
+
+
+def _checked(
+    members: Iterator[_Member], archive: Path, limits: Limits
+) -> Iterator[tuple[_Member, PurePosixPath]]:
+    """Yield each file with the place it may be written to; raise on the first entry that is
+    unsafe.
+    """
+    total, seen = 0, set()
+    all_packed = archive.stat().st_size
+    for count, member in enumerate(members, start=1):
+        place = _place(member.name, archive)
+        if count > limits.members:
+            raise ArchiveError(f"{archive} is refused: it has more than {limits.members} entries")
+        if member.is_folder:
+            continue
+        if str(place).casefold() in seen:
+            raise ArchiveError(f"{archive} is refused: {member.name!r} is in it twice")
+        seen.add(str(place).casefold())
+        total += member.size
+        if member.packed_size is not None:
+            _check_ratio(member.size, member.packed_size, f"{member.name!r}", archive, limits)
+        _check_ratio(total, all_packed, "its content", archive, limits)
+        if total > limits.total_bytes:
+            raise ArchiveError(
+                f"{archive} is refused: it would unpack to more than {limits.total_bytes} bytes"
+            )
+        if place.suffix.lower() in UNPACKED_SUFFIXES:
+            yield member, place
+
+
+def _check_ratio(size: int, packed_size: int, what: str, archive: Path, limits: Limits) -> None:
+    if size > limits.small_bytes and size > limits.ratio * packed_size:
+        raise ArchiveError(
+            f"{archive} is refused: {what} would unpack from {packed_size} to {size} bytes, more "
+            f"than {limits.ratio} times; "
+            "photographs and annotations never do"
+        )
+
+
+def _place(name: str, archive: Path) -> PurePosixPath:
+    """Return an entry's place below the folder; raise where its name leads out of it, on any
+    system.
+    """
+    plain = name.replace("\\", "/")
+    if plain.startswith("/") or re.match(r"[A-Za-z]:", plain):
+        raise ArchiveError(f"{archive} is refused: {name!r} is an absolute path")
+    if ".." in plain.split("/"):
+        raise ArchiveError(
+            f"{archive} is refused: {name!r} leads out of the folder it is unpacked to"
+        )
+    if any(ord(character) < 32 for character in plain):
+        raise ArchiveError(f"{archive} is refused: {name!r} has control characters in its name")
+    return PurePosixPath(plain)
+
+
+def _check_room(size: int, folder: Path, archive: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise DiskFullError(
+            f"{archive} unpacks to {size} bytes, and {folder.parent} has {free} bytes free; "
+            f"nothing was written"
+        )
+
+
+def _write(
+    members: list[tuple[_Member, PurePosixPath]] | Iterator[tuple[_Member, PurePosixPath]],
+    folder: Path,
+    archive: Path,
+    advance: Callable[[int], object],
+) -> int:
+    count = 0
+    for member, place in members:
+        left = member.size
+        with member.open() as source, _new_file(folder / place, member.name, archive) as file:
+            while piece := source.read(_PIECE):
+                left -= len(piece)
+                if left < 0:
+                    raise ArchiveError(
+                        f"{archive} is refused: {member.name!r} holds more than the {member.size} "
+                        f"bytes it declares"
+                    )
+                file.write(piece)
+                advance(len(piece))
+        if left:
+            raise ArchiveError(f"{archive} is damaged: {member.name!r} ends {left} bytes early")
+        count += 1
+    return count
+
+
+def _new_file(target: Path, name: str, archive: Path) -> IO[bytes]:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("xb")
+    except OSError as error:
+        if error.errno in {
+            errno.EEXIST,
+            errno.ENOTDIR,
+            errno.ENAMETOOLONG,
+            errno.EINVAL,
+            errno.EISDIR,
+        }:
+            raise ArchiveError(
+                f"{archive} is refused: {name!r} cannot be a file here: {error.strerror}"
+            ) from error
+        raise

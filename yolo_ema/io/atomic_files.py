@@ -1,0 +1,171 @@
+"""Files that appear under their name only when whole: written beside, flushed to the disk,
+renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from yolo_ema.errors import DiskFullError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes at the same files are not noticed there
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "atomic_path",
+    "disk_full_is_clear",
+    "locked",
+    "read_json",
+    "sha256_of",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+
+@contextlib.contextmanager
+def disk_full_is_clear(path: Path) -> Iterator[None]:
+    """Turn "no space left" and "quota exceeded" while writing ``path`` into a `DiskFullError` that
+    says what is left intact.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT} or isinstance(error, DiskFullError):
+            raise
+        kept = (
+            "the file that was there before is intact"
+            if path.exists()
+            else "no partial file is left"
+        )
+        raise DiskFullError(
+            f"disk full while writing {path}; {kept}. Free some space and run the same command "
+            f"again."
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends well, and
+    vanishes when it doesn't.
+
+    Args:
+        path: the final file; its folder is made where missing.
+
+    Raises:
+        DiskFullError: the disk or the quota is full; the old file is intact.
+    """
+    path = Path(path)
+    with disk_full_is_clear(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix stays, since many writers choose the format by it.
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent
+        )
+        os.close(handle)
+        beside = Path(name)
+        try:
+            yield beside
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            beside.chmod(0o666 & ~_umask())
+            beside.replace(path)
+            _fsync_folder(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0o022)
+    os.umask(current)
+    return current
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make a rename durable; file systems that can't do so (Windows, some network drives) are
+    passed over.
+    """
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically. Raises `DiskFullError` with the old file intact."""
+    with atomic_path(path) as beside:
+        beside.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write ``content`` to ``path`` atomically as UTF-8 with unix line ends."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` to ``path`` atomically as indented JSON; NaN is refused, since it isn't
+    JSON.
+    """
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file written by `write_json`."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal, reading it in pieces."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path, taken: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs; it is removed at the end. A process that
+    dies gives the lock up.
+
+    Args:
+        path: the lock file; its folder must be there.
+        taken: called where another process has the lock. It may raise, else the lock is waited for.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    while fcntl is not None:
+        with path.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_still(path, file):  # who had the lock has removed the file
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+    yield
+
+
+def _is_still(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

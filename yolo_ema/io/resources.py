@@ -1,0 +1,63 @@
+"""Where the shipped YAMLs and weights lie, inside an installed wheel or at the top of a checkout,
+and weights by their names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yolo_ema.errors import WeightsNotFoundError, did_you_mean
+
+__all__ = [
+    "are_installed",
+    "data_dir",
+    "missing_weights",
+    "models_dir",
+    "weights_dir",
+    "weights_path",
+]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def models_dir() -> Path:
+    """Return the folder of the shipped model YAMLs."""
+    return _shipped("models")
+
+
+def data_dir() -> Path:
+    """Return the folder of the shipped dataset YAMLs."""
+    return _shipped("data")
+
+
+def weights_dir() -> Path:
+    """Return the folder of the shipped weights (it may hold only its README)."""
+    return _shipped("weights")
+
+
+def weights_path(name_or_path: str | Path) -> Path:
+    """Return the path itself, or that of the shipped weights where it is their bare name and no
+    file here has it.
+    """
+    path = Path(name_or_path)
+    shipped = weights_dir() / path.name
+    return shipped if len(path.parts) == 1 and not path.exists() and shipped.exists() else path
+
+
+def missing_weights(path: Path) -> WeightsNotFoundError:
+    """Return the error that there is no such weights file, with the closest name beside it or among
+    the shipped ones.
+    """
+    folders = {path.parent, weights_dir()} if len(path.parts) == 1 else {path.parent}
+    names = sorted({one.name for folder in folders if folder.is_dir() for one in folder.iterdir()})
+    return WeightsNotFoundError(f"there is no weights file {path}{did_you_mean(path.name, names)}")
+
+
+def are_installed(weights: Path) -> bool:
+    """Say whether weights came with an installed wheel, beside which nothing is to be written."""
+    return weights.parent == _PACKAGE / "weights"
+
+
+def _shipped(name: str) -> Path:
+    installed = _PACKAGE / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name

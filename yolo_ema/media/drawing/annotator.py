@@ -1,0 +1,180 @@
+"""Drawing detections so that a picture with 300 small objects stays readable.
+
+Lines are as thin as their object is small, labels stand only where they hide no object, and a
+legend counts the classes. All boxes of a class are one call of OpenCV, and words are copied from a
+cache: this runs on every frame of a video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from yolo_ema.media.drawing.box_labels import draw_labels
+from yolo_ema.media.drawing.legend import draw_legend
+from yolo_ema.media.drawing.palette import class_colour_bgr
+from yolo_ema.media.drawing.text import copy_inside, plate
+from yolo_ema.media.frames import FrameDetections
+
+__all__ = ["Overlay", "draw_detections"]
+
+_WHITE, _BLACK, _EDGE = (255, 255, 255), (0, 0, 0), (30, 30, 30)
+_SMALL_PX = 28
+"""Below this side, lines are one pixel wide; they gain one with each further step of it."""
+_TRAIL_POINTS = 16
+_SMOOTH_TRAILS = 60
+"""Smoothing the lines of more would take most of the time."""
+
+
+class Overlay(NamedTuple):
+    """A line or zone over the picture.
+
+    Attributes:
+        kind: ``line`` or ``zone``.
+        points_xy: (M, 2) pixels: two ends, or a polygon's corners.
+        label: its name and counts.
+    """
+
+    kind: str
+    points_xy: np.ndarray
+    label: str
+
+
+def draw_detections(
+    found: FrameDetections,
+    *,
+    trails: Mapping[int, np.ndarray] | None = None,
+    overlays: Sequence[Overlay | tuple[str, np.ndarray, str]] = (),
+) -> np.ndarray:
+    """Return a copy of the frame with boxes, labels where there is room, and a legend of counts:
+    (H, W, 3) uint8 BGR.
+
+    Args:
+        found: the detections; where they have identities, labels show these.
+        trails: for each identity where its object has been, oldest first, (M, 2) pixels.
+        overlays: lines and zones; they lie below the boxes, their names above.
+    """
+    canvas = np.ascontiguousarray(found.frame.image_bgr).copy()
+    scale = min(3.0, max(1.0, max(canvas.shape[:2]) / 1920))
+    for overlay in overlays:
+        _draw_overlay(canvas, Overlay(*overlay), scale)
+    if trails:
+        _draw_trails(canvas, found, trails, scale)
+    if len(found):
+        _draw_boxes(canvas, found, scale)
+        draw_labels(canvas, found, scale)
+    legend_xyxy = draw_legend(canvas, found, scale)
+    for overlay in overlays:
+        _draw_name(canvas, Overlay(*overlay), scale, legend_xyxy)
+    return canvas
+
+
+def _draw_boxes(canvas: np.ndarray, found: FrameDetections, scale: float) -> None:
+    limit = 2 * max(canvas.shape)
+    boxes = np.nan_to_num(found.boxes_xyxy).clip(-limit, limit).round().astype(np.int32)
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
+    widths = (sides // _SMALL_PX + 1).clip(1, round(2 * scale))
+    # Around a small object the line stands off by a pixel, so that it hides nothing of it.
+    boxes += np.where(sides < _SMALL_PX, 1, 0)[:, None] * np.array([-1, -1, 1, 1], np.int32)
+    for width in np.unique(widths)[::-1].tolist():  # small objects on top
+        of_width = widths == width
+        # A dark edge outside keeps light colours visible on light ground.
+        edge = np.array([-1, -1, 1, 1], np.int32) * (width // 2 + 1)
+        _outline(canvas, boxes[of_width] + edge, 1, _EDGE)
+        for class_id in np.unique(found.class_ids[of_width]).tolist():
+            _outline(
+                canvas,
+                boxes[of_width & (found.class_ids == class_id)],
+                width,
+                class_colour_bgr(class_id),
+            )
+
+
+def _outline(
+    canvas: np.ndarray, boxes: np.ndarray, width: int, colour_bgr: tuple[int, int, int]
+) -> None:
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    cv2.polylines(canvas, list(corners), True, colour_bgr, width, cv2.LINE_8)
+
+
+def _draw_trails(
+    canvas: np.ndarray, found: FrameDetections, trails: Mapping[int, np.ndarray], scale: float
+) -> None:
+    if found.track_ids is None:
+        return
+    classes = dict(zip(found.track_ids.tolist(), found.class_ids.tolist(), strict=True))
+    boxes = dict(zip(found.track_ids.tolist(), found.boxes_xyxy, strict=True))
+    by_class: dict[int, list[np.ndarray]] = {}
+    for track_id, points in trails.items():
+        if track_id in classes and len(points) > 1 and _leaves(boxes[track_id], points):
+            step = -(-len(points) // _TRAIL_POINTS)
+            some = np.asarray(points)[(len(points) - 1) % step :: step]  # the last of them always
+            by_class.setdefault(classes[track_id], []).append(some.round().astype(np.int32))
+    smooth = cv2.LINE_AA if len(trails) <= _SMOOTH_TRAILS else cv2.LINE_8
+    for class_id, lines in by_class.items():
+        colour = class_colour_bgr(class_id)
+        faint = (colour[0] // 2, colour[1] // 2, colour[2] // 2)
+        older, recent = (
+            [line[: (len(line) + 1) // 2] for line in lines],
+            [line[(len(line) - 1) // 2 :] for line in lines],
+        )
+        cv2.polylines(canvas, older, False, faint, max(1, round(scale)), smooth)
+        cv2.polylines(canvas, recent, False, colour, max(1, round(scale)), smooth)
+
+
+def _leaves(box_xyxy: np.ndarray, points: np.ndarray) -> bool:
+    """Return whether a trail leads out of its object's box; that of a standing object is jitter on
+    top of it.
+    """
+    return bool((points < box_xyxy[:2]).any() or (points > box_xyxy[2:]).any())
+
+
+def _draw_overlay(canvas: np.ndarray, overlay: Overlay, scale: float) -> None:
+    points = np.asarray(overlay.points_xy).round().astype(np.int32).reshape(-1, 2)
+    is_zone = overlay.kind == "zone"
+    if is_zone:
+        _tint(canvas, points)
+    cv2.polylines(canvas, [points], is_zone, _BLACK, round(4 * scale), cv2.LINE_AA)
+    cv2.polylines(canvas, [points], is_zone, _WHITE, round(2 * scale), cv2.LINE_AA)
+    if not is_zone:
+        for x, y in points.tolist():
+            cv2.circle(canvas, (x, y), round(5 * scale), _BLACK, cv2.FILLED, cv2.LINE_AA)
+            cv2.circle(canvas, (x, y), round(4 * scale), _WHITE, cv2.FILLED, cv2.LINE_AA)
+
+
+def _draw_name(
+    canvas: np.ndarray,
+    overlay: Overlay,
+    scale: float,
+    legend_xyxy: tuple[int, int, int, int] | None,
+) -> None:
+    """Draw a line's or zone's name above its middle, or beside the legend where that lies there."""
+    points = np.asarray(overlay.points_xy).reshape(-1, 2)
+    middle_x, middle_y = (
+        points[:, 0].mean(),
+        points[:, 1].min() if overlay.kind == "zone" else points[:, 1].mean(),
+    )
+    word = plate(overlay.label, round(14 * scale), _WHITE)
+    (height, width), gap = word.shape[:2], round(6 * scale)
+    x, y = max(0, round(middle_x - width / 2)), max(0, round(middle_y - height) - gap)
+    if legend_xyxy is not None and x < legend_xyxy[2] + gap and y < legend_xyxy[3] + gap:
+        beside = legend_xyxy[2] + gap
+        x, y = (beside, y) if beside + width <= canvas.shape[1] else (x, legend_xyxy[3] + gap)
+    copy_inside(canvas, word, x, y)
+
+
+def _tint(canvas: np.ndarray, polygon: np.ndarray) -> None:
+    """Lighten what lies inside a polygon a little."""
+    height, width = canvas.shape[:2]
+    (x1, y1), (x2, y2) = (
+        polygon.min(axis=0).clip(0),
+        np.minimum(polygon.max(axis=0) + 1, (width, height)),
+    )
+    if x1 >= x2 or y1 >= y2:
+        return
+    part = canvas[y1:y2, x1:x2]
+    filled = cv2.fillPoly(part.copy(), [polygon - (x1, y1)], _WHITE)
+    cv2.addWeighted(filled, 0.15, part, 0.85, 0, dst=part)

@@ -1,0 +1,82 @@
+"""What goes through detection: a frame, and the objects found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Frame", "FrameDetections"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        image_bgr: (H, W, 3) uint8, upright.
+        source: the path or address as the user gave it.
+        index: 0-based number of the frame in its source; 0 for an image.
+        time_s: seconds since the source's start; 0.0 for an image.
+    """
+
+    image_bgr: np.ndarray
+    source: str
+    index: int
+    time_s: float
+
+    @property
+    def image_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image_bgr.shape[1], self.image_bgr.shape[0]
+
+
+@dataclass(frozen=True)
+class FrameDetections:
+    """The objects found in a frame, by falling score.
+
+    Attributes:
+        boxes_xyxy: (N, 4) float, pixels of the frame.
+        scores: (N,) float in 0…1.
+        class_ids: (N,) int.
+        track_ids: (N,) int with −1 where an object has no identity, or None where nothing is
+            tracked.
+    """
+
+    frame: Frame
+    boxes_xyxy: np.ndarray
+    scores: np.ndarray
+    class_ids: np.ndarray
+    names: dict[int, str]
+    track_ids: np.ndarray | None = field(default=None)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return one line of ``detections.jsonl``: coordinates to a hundredth of a pixel, scores to
+        five digits.
+        """
+        width, height = self.frame.image_wh
+        return {
+            "source": self.frame.source,
+            "frame": self.frame.index,
+            "time_s": round(self.frame.time_s, 6),
+            "width": width,
+            "height": height,
+            "detections": [self._detection(row) for row in range(len(self))],
+        }
+
+    def _detection(self, row: int) -> dict[str, Any]:
+        class_id = int(self.class_ids[row])
+        found = {
+            "class_id": class_id,
+            "class": self.names[class_id],
+            "score": round(float(self.scores[row]), 5),
+            "box_xyxy": [round(float(edge), 2) for edge in self.boxes_xyxy[row]],
+        }
+        if self.track_ids is not None:
+            track_id = int(self.track_ids[row])
+            found["track_id"] = track_id if track_id >= 0 else None
+        return found

@@ -1,0 +1,89 @@
+"""`LivePage`: what detection talks to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.live_page.live_state import Board
+from yolo_ema.media.live_page.server import PageServer
+from yolo_ema.media.live_page.token_auth import Gate
+
+__all__ = ["LivePage"]
+
+
+class LivePage:
+    """A page that shows each source's newest annotated frame, counts, rates and drops.
+
+    Publishing hands over a reference and returns: pictures are encoded in viewers' threads, and a
+    slow viewer gets fewer of them.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", token: str | None = None) -> None:
+        """Start serving.
+
+        Args:
+            port: 0 picks a free one.
+            host: an address of this machine; all but loopback ones need a token.
+            token: what viewers must know, 8 or more characters.
+
+        Raises:
+            ConfigError: the port is taken, the address is none of this machine's, or the token is
+                missing or too short.
+        """
+        self._board = Board()
+        self._server = PageServer(host, port, self._board, Gate(host, token))
+        self._host = host
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="live page", daemon=True
+        )
+        self._thread.start()
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """Where the page is, without the token."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._server.server_port}/"
+
+    def publish(self, found: FrameDetections, picture_bgr: np.ndarray) -> None:
+        """Show a frame: its detections, and the picture they are drawn in, (H, W, 3) uint8, which
+        must not be changed any more.
+        """
+        self._board.publish(found, picture_bgr)
+
+    def publish_status(self, statuses: Sequence[Mapping[str, Any]]) -> None:
+        """Show how the sources are.
+
+        Args:
+            statuses: for each source its ``name`` as in ``frame.source`` and what is known of
+                ``state``, ``frames_read``, ``frames_dropped``, ``reconnects``,
+                ``seconds_since_frame``, ``problem``, and ``counts`` (number by label).
+        """
+        self._board.publish_status(statuses)
+
+    def close(self) -> None:
+        """Tell the viewers that the run has ended, and stop; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._board.end()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> LivePage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,151 @@
+"""Answers to the browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from functools import lru_cache
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from yolo_ema.media.live_page.server import PageServer
+
+__all__ = ["Answers"]
+
+_POLL_S = 2.0
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_PICTURE = re.compile(r"/pictures/(\d{1,9})\.jpg")
+_LONGEST_FORM = 1024
+_WRONG_TOKEN_S = 0.5
+"""A wrong token is answered late, which makes guessing slow."""
+
+
+class Answers(BaseHTTPRequestHandler):
+    """One connection of a viewer."""
+
+    server: PageServer
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "yolo-ema", ""
+    timeout = 15.0  # seconds that a viewer may keep a thread waiting
+
+    def do_GET(self) -> None:
+        """Answer with the page, its parts, the state or a picture."""
+        address = urlsplit(self.path)
+        query = {key: values[-1] for key, values in parse_qs(address.query).items()}
+        if not self._is_meant_for_us():
+            self._send(
+                HTTPStatus.FORBIDDEN,
+                "text/plain",
+                b"This page answers only to requests that come from itself.\n",
+            )
+        elif address.path in {
+            "/page.css",
+            "/page.js",
+        }:  # they hold no secrets, and the door needs them
+            self._send_part(address.path[1:])
+        elif "token" in query:
+            self._enter(query["token"])
+        elif not self.server.gate.lets_in(_plain(self.headers), self.server.cookie_name):
+            self._send_part("login.html", HTTPStatus.FORBIDDEN)
+        elif address.path == "/":
+            self._send_part("page.html")
+        elif address.path == "/state.json":
+            self._send_state(_whole(query.get("after", "")))
+        elif match := _PICTURE.fullmatch(address.path):
+            self._send_picture(int(match[1]), _whole(query.get("width", "")))
+        else:
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"Nothing is here.\n")
+
+    def do_POST(self) -> None:
+        """Take the token from the door's form."""
+        length = _whole(self.headers.get("Content-Length", ""))
+        if not self._is_meant_for_us() or self.path != "/enter" or not 0 < length <= _LONGEST_FORM:
+            self.close_connection = True
+            self._send(HTTPStatus.FORBIDDEN, "text/plain", b"Only the token's form is taken.\n")
+            return
+        form = parse_qs(self.rfile.read(length).decode("utf-8", "replace"))
+        self._enter(form.get("token", [""])[-1])
+
+    def _is_meant_for_us(self) -> bool:
+        headers = _plain(self.headers)
+        # Other pages' scripts and pictures may not come here; a link that somebody follows may.
+        foreign = (
+            headers.get("Sec-Fetch-Site") == "cross-site"
+            and headers.get("Sec-Fetch-Mode") != "navigate"
+        )
+        return self.server.gate.knows_host(headers) and not foreign
+
+    def _enter(self, token: str) -> None:
+        if not self.server.gate.is_token(token):
+            time.sleep(_WRONG_TOKEN_S)
+            self._send_part("login.html", HTTPStatus.FORBIDDEN)
+            return
+        # To the page without the token in its address, where history and screenshots would keep it.
+        cookie = self.server.gate.cookie(self.server.cookie_name)
+        self._send(HTTPStatus.SEE_OTHER, "text/plain", b"", {"Location": "/", "Set-Cookie": cookie})
+
+    def _send_state(self, after: int) -> None:
+        state = self.server.board.state(after, _POLL_S)
+        self._send(HTTPStatus.OK, "application/json", json.dumps(state).encode())
+
+    def _send_picture(self, number: int, width: int) -> None:
+        picture = self.server.board.picture(number, width)
+        if picture is None:
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"This source shows nothing any more.\n")
+            return
+        self._send(HTTPStatus.OK, "image/jpeg", picture[1], {"X-Sequence": str(picture[0])})
+
+    def _send_part(self, name: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self._send(status, _TYPES[Path(name).suffix], _part(name))
+
+    def _send(
+        self, status: HTTPStatus, kind: str, content: bytes, more: dict[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        for key, value in {
+            **_HEADERS,
+            "Content-Type": kind,
+            "Content-Length": str(len(content)),
+            **(more or {}),
+        }.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: addresses may carry a token."""
+
+
+@lru_cache(maxsize=8)
+def _part(name: str) -> bytes:
+    return Path(__file__).with_name(name).read_bytes()
+
+
+def _plain(headers: Any) -> dict[str, str]:
+    return {key.title(): value for key, value in headers.items()}
+
+
+def _whole(text: str) -> int:
+    """Return a number of an address; 0 where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

@@ -1,0 +1,97 @@
+"""Who may see the page."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+
+from yolo_ema.errors import ConfigError
+
+__all__ = ["Gate", "is_loopback"]
+
+_SHORTEST_TOKEN = 8
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address: all of 127.0.0.0/8, ``::1`` and
+    ``localhost``.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class Gate:
+    """Decides by a request's headers.
+
+    Without a token, only requests that name this machine pass: a web page elsewhere could otherwise
+    let its own name point here and read the pictures (DNS rebinding). With one, only who knows it,
+    by header, by cookie, or once in the address.
+    """
+
+    def __init__(self, host: str, token: str | None) -> None:
+        """Check that the page is guarded as its address needs.
+
+        Raises:
+            ConfigError: an address that others can reach without a token, or a token that is
+                quickly guessed.
+        """
+        if token is not None and (
+            len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()
+        ):
+            raise ConfigError(
+                f"the page's token has {len(token)} characters; expected {_SHORTEST_TOKEN} or "
+                f"more, in plain ASCII"
+            )
+        if token is None and not is_loopback(host):
+            raise ConfigError(
+                f"the page would be open to everybody who can reach {host}; set a token of "
+                f"{_SHORTEST_TOKEN} or more characters "
+                "with --serve-token, or leave the address at 127.0.0.1"
+            )
+        self._token = token
+        self._session = hmac.new(
+            secrets.token_bytes(32), (token or "").encode(), hashlib.sha256
+        ).hexdigest()
+
+    def knows_host(self, headers: Mapping[str, str]) -> bool:
+        """Return whether the request was meant for this machine; with a token, its name may be
+        any.
+        """
+        if self._token is not None:
+            return True
+        name = headers.get("Host", "")
+        bare = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+        return is_loopback(bare)
+
+    def lets_in(self, headers: Mapping[str, str], cookie_name: str) -> bool:
+        """Return whether the request carries the token, or the cookie that was given for it."""
+        if self._token is None:
+            return True
+        scheme, _, word = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.is_token(word.strip()):
+            return True
+        try:
+            cookies = SimpleCookie(headers.get("Cookie", ""))
+        except CookieError:
+            return False
+        return cookie_name in cookies and hmac.compare_digest(
+            cookies[cookie_name].value.encode(), self._session.encode()
+        )
+
+    def is_token(self, word: str) -> bool:
+        """Compare in a time that says nothing about where the words differ."""
+        return self._token is not None and hmac.compare_digest(
+            word.encode("utf-8", "replace"), self._token.encode()
+        )
+
+    def cookie(self, name: str) -> str:
+        """Return the header that spares a viewer the token from now on; it holds for this run
+        only.
+        """
+        return f"{name}={self._session}; Path=/; HttpOnly; SameSite=Strict"

@@ -1,0 +1,173 @@
+"""``coco.json``: a dataset in COCO's format whose annotations carry scores."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from yolo_ema.io.atomic_files import disk_full_is_clear
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.sinks.contract import FrameContext
+from yolo_ema.media.sinks.disk_room import no_room
+from yolo_ema.media.sinks.frame_names import frame_stem
+from yolo_ema.media.sinks.unique_paths import move_fresh
+
+__all__ = ["CocoJson"]
+
+
+class CocoJson:
+    """``coco.json``: images, annotations with scores, categories; it appears whole when the sink is
+    closed.
+
+    Memory holds one frame: until then images and annotations lie in nameless files, of which a
+    killed run leaves no trace.
+    """
+
+    def __init__(self, out: Path, names: Mapping[int, str]) -> None:
+        """Start in the folder ``out``, which is made where missing.
+
+        Args:
+            out: the folder.
+            names: class by id, of all classes that may be found; category ids are class ids plus
+                one, since COCO's begin at one.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        self._out = out
+        self._categories = [
+            {"id": number + 1, "name": name} for number, name in sorted(names.items())
+        ]
+        self._paths: tuple[Path, ...] = ()
+        with disk_full_is_clear(out / "coco.json"):
+            out.mkdir(parents=True, exist_ok=True)
+            self._images, self._annotations = _Entries(out), _Entries(out)
+        self._closed = False
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file, once it is complete."""
+        return self._paths
+
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
+        """Add one frame and its objects."""
+        width, height = found.frame.image_wh
+        image_id = self._images.count + 1
+        image: dict[str, Any] = {"id": image_id, "width": width, "height": height}
+        is_picture = context.picture or not context.is_moving
+        image["file_name"] = (
+            context.picture or found.frame.source
+            if is_picture
+            else f"{frame_stem(found.frame, context)}.jpg"
+        )
+        if context.is_moving:
+            image |= {
+                "source": found.frame.source,
+                "frame": found.frame.index,
+                "time_s": round(found.frame.time_s, 6),
+            }
+        first = self._annotations.count + 1
+        self._annotations.add(_annotations(found, image_id, first))
+        self._images.add([image])
+
+    def end_source(self, name: str) -> None:
+        """Nothing is held back for a source."""
+
+    def close(self) -> None:
+        """Write the file; a second call does nothing.
+
+        Raises:
+            DiskFullError: there is no room; no partial file is left.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.closing(self._images), contextlib.closing(self._annotations):
+            try:
+                self._paths = (self._complete(),)
+            except OSError as error:
+                if full := no_room(error, self._out / "coco.json", "no partial file is left"):
+                    raise full from error
+                raise
+
+    def _complete(self) -> Path:
+        beside = self._out / f".{uuid.uuid4().hex}.part"
+        try:
+            with beside.open("wb") as file:
+                self._write_to(file)
+                file.flush()
+                os.fsync(file.fileno())
+            return move_fresh(beside, self._out, "coco", ".json")
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _write_to(self, file: IO[bytes]) -> None:
+        file.write(b'{"info": {"description": "objects found by yolo-ema"},\n"categories": ')
+        file.write(
+            json.dumps(self._categories, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        )
+        for key, entries in (("images", self._images), ("annotations", self._annotations)):
+            file.write(f',\n"{key}": [\n'.encode())
+            entries.copy_to(file)
+            file.write(b"\n]")
+        file.write(b"}\n")
+
+
+def _annotations(found: FrameDetections, image_id: int, first_id: int) -> Iterator[dict[str, Any]]:
+    for row, one in enumerate(found.as_json()["detections"]):
+        x1, y1, x2, y2 = one["box_xyxy"]
+        width, height = round(x2 - x1, 2), round(y2 - y1, 2)
+        entry = {
+            "id": first_id + row,
+            "image_id": image_id,
+            "category_id": one["class_id"] + 1,
+            "bbox": [x1, y1, width, height],
+        }
+        entry |= {"area": round(width * height, 2), "iscrowd": 0, "score": one["score"]}
+        yield entry | ({"track_id": one["track_id"]} if "track_id" in one else {})
+
+
+class _Entries:
+    """The entries of a JSON list, separated by commas, in a file without a name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - it lives as long as the sink
+        self._folder = folder
+        self._length = 0
+        self.count = 0
+
+    def add(self, entries: Any) -> None:
+        texts = [json.dumps(one, ensure_ascii=False, allow_nan=False) for one in entries]
+        if not texts:
+            return
+        record = memoryview(
+            ((",\n" if self.count else "") + ",\n".join(texts)).encode("utf-8", "backslashreplace")
+        )
+        try:
+            written = 0
+            while written < len(record):
+                written += self._file.write(record[written:]) or 0
+        except OSError as error:
+            self._file.truncate(self._length)
+            self._file.seek(self._length)
+            if full := no_room(
+                error, self._folder / "coco.json", "what was found until then can still be written"
+            ):
+                raise full from error
+            raise
+        self._length += len(record)
+        self.count += len(texts)
+
+    def copy_to(self, file: IO[bytes]) -> None:
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, file, 1 << 20)
+
+    def close(self) -> None:
+        self._file.close()

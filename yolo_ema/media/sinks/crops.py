@@ -1,0 +1,82 @@
+"""Crops: one small picture an object."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.sinks.contract import FrameContext
+from yolo_ema.media.sinks.frame_names import frame_stem
+from yolo_ema.media.sinks.unique_paths import publish_fresh
+
+__all__ = ["LARGEST_NUMBER", "Crops"]
+
+LARGEST_NUMBER = 10_000
+"""A minute of video with 300 objects a frame would be half a million files."""
+
+
+class Crops:
+    """``crops/<class>/<image>-<row>.jpg``: the pixels of each box, by falling score from row 1,
+    with ``-id<track>`` where tracked.
+
+    Attributes:
+        left_out: how many objects got no picture because ``limit`` was reached.
+    """
+
+    def __init__(self, out: Path, *, limit: int = LARGEST_NUMBER) -> None:
+        """Write below ``out / "crops"``, at most ``limit`` pictures in all."""
+        self.folder = out / "crops"
+        self.left_out = 0
+        self._limit, self._written = limit, 0
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder."""
+        return (self.folder,)
+
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
+        """Write the objects of one frame; each file appears whole. Raises `DiskFullError` where
+        there is no room.
+        """
+        stem, (width, height) = frame_stem(found.frame, context), found.frame.image_wh
+        starts = np.floor(found.boxes_xyxy[:, :2]).astype(int).clip(0)
+        ends = np.minimum(np.ceil(found.boxes_xyxy[:, 2:]).astype(int), (width, height))
+        for row, ((x1, y1), (x2, y2)) in enumerate(
+            zip(starts.tolist(), ends.tolist(), strict=True)
+        ):
+            if x1 >= x2 or y1 >= y2:
+                continue
+            if self._written >= self._limit:
+                self.left_out += 1
+                continue
+            _, content = cv2.imencode(".jpg", found.frame.image_bgr[y1:y2, x1:x2])
+            folder = self.folder / _safe(found.names[int(found.class_ids[row])])
+            publish_fresh(
+                folder, f"{stem}-{row + 1:03d}{_identity(found, row)}", ".jpg", content.tobytes()
+            )
+            self._written += 1
+
+    def end_source(self, name: str) -> None:
+        """Nothing is held back for a source."""
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def _identity(found: FrameDetections, row: int) -> str:
+    return (
+        f"-id{found.track_ids[row]}"
+        if found.track_ids is not None and found.track_ids[row] >= 0
+        else ""
+    )
+
+
+def _safe(name: str) -> str:
+    """Return a class's name as a folder's: names come out of weights files, which may say
+    anything.
+    """
+    return re.sub(r"[^\w-]+", "_", name).strip("_")[:60] or "unnamed"

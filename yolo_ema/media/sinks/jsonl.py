@@ -1,0 +1,41 @@
+"""``detections.jsonl``: one line a frame."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.sinks.contract import FrameContext
+from yolo_ema.media.sinks.growing_file import GrowingFile
+
+__all__ = ["JsonLines"]
+
+
+class JsonLines:
+    """``detections.jsonl``: one line a frame, on the disk as soon as it is written, so that it can
+    be followed while it grows.
+    """
+
+    def __init__(self, out: Path) -> None:
+        """Start the file in the folder ``out``. Raises `DiskFullError` where there is no room."""
+        self._file = GrowingFile(out, "detections", ".jsonl")
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self._file.path,)
+
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
+        """Append one frame's detections as one line."""
+        line = found.as_json()
+        if context.picture and context.is_moving:
+            line = {"source": line["source"], "picture": context.picture} | line
+        self._file.append(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def end_source(self, name: str) -> None:
+        """Nothing is held back for a source."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

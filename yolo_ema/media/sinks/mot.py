@@ -1,0 +1,138 @@
+"""Identities as text: the result formats of MOT Challenge and of VisDrone's multi-object tracking,
+one file a source.
+
+MOT Challenge (motchallenge.net/instructions), ten fields, frame numbers, identities and coordinates
+    from 1: frame,id,left,top,width,height,confidence,x,y,z             where x, y and z are −1:
+    they belong to tracking in space
+VisDrone-MOT (the toolkit of VisDrone2018-MOT), ten fields, frame numbers from 1, pixels from 0:
+    frame,id,left,top,width,height,score,category,truncation,occlusion   where the last two are −1,
+    as in all result files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.sinks.contract import FrameContext
+from yolo_ema.media.sinks.growing_file import GrowingFile
+
+__all__ = ["MOT_STYLES", "MotFiles"]
+
+MOT_STYLES = ("mot", "visdrone-mot")
+
+Style = Literal["mot", "visdrone-mot"]
+
+_VISDRONE_CATEGORIES = {
+    name: number
+    for number, name in enumerate(
+        (
+            "pedestrian",
+            "people",
+            "bicycle",
+            "car",
+            "van",
+            "truck",
+            "tricycle",
+            "awning-tricycle",
+            "bus",
+            "motor",
+        ),
+        start=1,
+    )
+}
+
+
+class MotFiles:
+    """Writes ``<out>/<style>/<stem>.txt`` for each tracked source, frame by frame; no file that
+    exists is replaced.
+
+    Detections without an identity are left out: both formats want one in every row. What is not
+    tracked, as single pictures are, gets no file; a tracked source in which nothing got an identity
+    gets an empty one.
+    """
+
+    def __init__(
+        self, out: Path, style: Style = "mot", names: Mapping[int, str] | None = None
+    ) -> None:
+        """Write below ``out``.
+
+        Args:
+            out: the folder.
+            style: one of `MOT_STYLES`.
+            names: class by id, of all classes that may be found; None where the first frame of each
+                source tells.
+
+        Raises:
+            ConfigError: another style, or names that are not VisDrone's, whose numbers
+                ``visdrone-mot`` wants.
+        """
+        if style not in MOT_STYLES:
+            raise ConfigError(f"no MOT style {style!r}; expected one of {', '.join(MOT_STYLES)}")
+        if style == "visdrone-mot" and names is not None:
+            _check_names(names)
+        self.folder, self.style = Path(out) / style, style
+        self._checked = names is not None
+        self._paths: list[Path] = []
+        self._files: dict[str, GrowingFile] = {}
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files so far."""
+        return tuple(self._paths)
+
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
+        """Append one frame.
+
+        Raises:
+            ConfigError: the classes are not VisDrone's, whose numbers the style wants.
+            DiskFullError: there is no room; the file ends with the last whole frame.
+        """
+        if found.track_ids is None:
+            return
+        source = found.frame.source
+        if source not in self._files:
+            if self.style == "visdrone-mot" and not self._checked:
+                _check_names(found.names)
+            self._files[source] = GrowingFile(self.folder, context.stem, ".txt")
+            self._paths.append(self._files[source].path)
+        self._files[source].append("".join(self._lines(found, found.track_ids)))
+
+    def end_source(self, name: str) -> None:
+        """Complete the file of a source."""
+        file = self._files.pop(name, None)
+        if file is not None:
+            file.close()
+
+    def close(self) -> None:
+        """Complete all files."""
+        for name in list(self._files):
+            self.end_source(name)
+
+    def _lines(self, found: FrameDetections, track_ids: np.ndarray) -> Iterator[str]:
+        number = found.frame.index + 1
+        from_one = 1 if self.style == "mot" else 0
+        kept = np.flatnonzero(track_ids >= 0)
+        for row in kept[np.argsort(track_ids[kept], kind="stable")].tolist():
+            x1, y1, x2, y2 = map(float, found.boxes_xyxy[row])
+            box = f"{x1 + from_one:.2f},{y1 + from_one:.2f},{x2 - x1:.2f},{y2 - y1:.2f}"
+            rest = "-1,-1,-1"
+            if self.style == "visdrone-mot":
+                rest = f"{_VISDRONE_CATEGORIES[found.names[int(found.class_ids[row])]]},-1,-1"
+            yield f"{number},{int(track_ids[row])},{box},{float(found.scores[row]):.6f},{rest}\n"
+
+
+def _check_names(names: Mapping[int, str]) -> None:
+    unknown = [name for name in names.values() if name not in _VISDRONE_CATEGORIES]
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
+        raise ConfigError(
+            f"VisDrone has no class {shown}: --save visdrone-mot needs weights of VisDrone's "
+            f"classes; "
+            "use mot, or leave the others out with --classes"
+        )

@@ -1,0 +1,79 @@
+"""From the words of ``--save`` to sinks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from yolo_ema.errors import ConfigError, did_you_mean
+from yolo_ema.media.drawing.annotator import draw_detections
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.sinks.annotated import AnnotatedCopies
+from yolo_ema.media.sinks.coco_json import CocoJson
+from yolo_ema.media.sinks.contract import Sink
+from yolo_ema.media.sinks.crops import LARGEST_NUMBER, Crops
+from yolo_ema.media.sinks.csv_rows import CsvRows
+from yolo_ema.media.sinks.jsonl import JsonLines
+from yolo_ema.media.sinks.mot import MOT_STYLES, MotFiles
+from yolo_ema.media.sinks.visdrone_results import VisdroneResults
+from yolo_ema.media.sinks.yolo_labels import YoloLabels
+
+__all__ = ["SINK_KINDS", "open_sinks"]
+
+SINK_KINDS = ("annotated", "jsonl", "csv", "coco", "visdrone", "yolo", "crops", *MOT_STYLES)
+_MAY_REFUSE = frozenset({"visdrone", "visdrone-mot"})
+
+
+def open_sinks(
+    kinds: Sequence[str],
+    out: Path,
+    *,
+    names: Mapping[int, str],
+    draw: Callable[[FrameDetections], np.ndarray] = draw_detections,
+    visdrone_names: Sequence[str] = (),
+    yolo_scores: bool = False,
+    crop_limit: int = LARGEST_NUMBER,
+) -> list[Sink]:
+    """Open a sink of each kind, and return them in the order of the kinds.
+
+    Args:
+        kinds: some of `SINK_KINDS`; one named twice is opened once.
+        out: the folder for what is written, where no file is replaced; made where missing.
+        names: class by id, of all classes that may be found.
+        draw: what turns detections into the annotated picture.
+        visdrone_names: VisDrone's names of the categories from 1 on, for the kind ``visdrone``.
+        yolo_scores: append scores to YOLO's labels.
+        crop_limit: the most crops in all.
+
+    Raises:
+        ConfigError: an unknown kind, or a class that a format can't hold; nothing stays open.
+        DiskFullError: there is no room.
+    """
+    openers: dict[str, Callable[[], Sink]] = {
+        "annotated": lambda: AnnotatedCopies(out, draw),
+        "jsonl": lambda: JsonLines(out),
+        "csv": lambda: CsvRows(out),
+        "coco": lambda: CocoJson(out, names),
+        "visdrone": lambda: VisdroneResults(out, names, visdrone_names),
+        "yolo": lambda: YoloLabels(out, names, scores=yolo_scores),
+        "crops": lambda: Crops(out, limit=crop_limit),
+        "mot": lambda: MotFiles(out, "mot", names),
+        "visdrone-mot": lambda: MotFiles(out, "visdrone-mot", names),
+    }
+    for kind in kinds:
+        if kind not in openers:
+            raise ConfigError(
+                f"there is no output {kind!r}{did_you_mean(kind, SINK_KINDS)}; expected "
+                f"{', '.join(SINK_KINDS)}"
+            )
+    sinks: dict[str, Sink] = {}
+    with contextlib.ExitStack() as opened:
+        # What may refuse comes first, so that it refuses before a file is there.
+        for kind in sorted(dict.fromkeys(kinds), key=lambda one: one not in _MAY_REFUSE):
+            sinks[kind] = openers[kind]()
+            opened.callback(sinks[kind].close)
+        opened.pop_all()
+    return [sinks[kind] for kind in dict.fromkeys(kinds)]

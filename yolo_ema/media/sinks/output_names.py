@@ -1,0 +1,92 @@
+"""Names for files, one for each source of a run: what lies under a name belongs to one source, in
+every kind of output.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from yolo_ema.media.sources.sequence import ImageSequence
+from yolo_ema.media.sources.source import Source
+from yolo_ema.media.sources.stored import StoredSource
+from yolo_ema.media.sources.streams import StreamSource
+
+__all__ = ["with_distinct_stems"]
+
+_Stored = StoredSource | ImageSequence
+_RENAMED = (StoredSource, ImageSequence, StreamSource)
+
+
+def with_distinct_stems(sources: Sequence[Source]) -> list[Source]:
+    """Return the same sources, whose stems are distinct also where file systems make no difference
+    between cases.
+
+    Sources whose stem nobody shares keep it. Files that share one get as many names of their
+    folders before it as tell the folders apart, ``first_0001``, and those of one folder their
+    suffix behind it, ``0001_png``. What is still alike is numbered: ``cam-2``.
+    """
+    alike: dict[str, list[Source]] = {}
+    for source in sources:
+        alike.setdefault(source.stem.casefold(), []).append(source)
+    crowded = [
+        source
+        for group in alike.values()
+        if len(group) > 1
+        for source in group
+        if isinstance(source, _RENAMED)
+    ]
+    stems = {source: source.stem for source in sources if source not in set(crowded)}
+    taken = {stem.casefold() for stem in stems.values()}
+    longer = _with_folders([one for one in crowded if not isinstance(one, StreamSource)])
+    for source in crowded:
+        stems[source] = next(
+            one for one in _numbered(longer.get(source, source.stem)) if one.casefold() not in taken
+        )
+        taken.add(stems[source].casefold())
+    return [
+        replace(one, file_stem=stems[one]) if stems[one] != one.stem else one for one in sources
+    ]  # type: ignore[type-var]
+
+
+def _with_folders(sources: Sequence[_Stored]) -> dict[Source, str]:
+    """Return longer stems for files that share theirs."""
+    alike: dict[str, list[_Stored]] = {}
+    for source in sources:
+        alike.setdefault(source.stem.casefold(), []).append(source)
+    longer: dict[Source, str] = {}
+    for group in alike.values():
+        folders = {source: Path(os.path.abspath(source.path)).parent for source in group}  # noqa: PTH100 - links stay
+        words = _told_apart(set(folders.values()))
+        in_folder = Counter(folders.values())
+        for source, folder in folders.items():
+            kind = (
+                f"_{source.path.suffix[1:]}" if in_folder[folder] > 1 and source.path.suffix else ""
+            )
+            longer[source] = f"{words[folder]}{source.stem}{kind}"
+    return longer
+
+
+def _told_apart(folders: set[Path]) -> dict[Path, str]:
+    """Return for each folder as many of its last names as tell all of them apart, each with ``_``
+    behind; none for one folder.
+    """
+    if len(folders) == 1:
+        return dict.fromkeys(folders, "")
+    deepest = max(len(folder.parts) for folder in folders)
+    for count in range(1, deepest + 1):
+        words = {
+            folder: "".join(f"{part}_" for part in folder.relative_to(folder.anchor).parts[-count:])
+            for folder in folders
+        }
+        if len({word.casefold() for word in words.values()}) == len(folders):
+            return words
+    return words
+
+
+def _numbered(stem: str) -> Iterator[str]:
+    return itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))

@@ -1,0 +1,215 @@
+"""Writing H.264 through PyAV that plays even when it is cut short."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+from yolo_ema.errors import DiskFullError
+from yolo_ema.media.sinks.disk_room import no_room
+from yolo_ema.media.sinks.unique_paths import create_fresh
+
+__all__ = ["VideoWriter"]
+
+_TICKS = 90_000
+"""At least so many ticks a second: every frame rate and every arrival time falls on one."""
+_BT709 = 1  # primaries and transfer of nearly all cameras, as ITU-T H.273 numbers them
+_THREADS = 4
+"""The encoder holds back one frame a thread."""
+
+
+class VideoWriter:
+    """An H.264 mp4 whose every frame is on the disk as soon as it is encoded: playable at any
+    moment, also after a kill.
+
+    Frames are written as fragments of one each; `close` adds the index that makes the file an
+    ordinary mp4.
+    """
+
+    def __init__(
+        self, path: Path, *, frame_rate: Fraction, image_wh: tuple[int, int], is_live: bool = False
+    ) -> None:
+        """Start a file that was not there: where ``path`` is taken, ``name-2.mp4``, ``name-3.mp4``,
+        ….
+
+        Args:
+            path: the file; its folder is made where missing.
+            frame_rate: frames a second.
+            image_wh: pixels; odd sizes are padded by one pixel, since H.264's common form (4:2:0)
+                has even ones.
+            is_live: hold no frame back in the encoder, at the price of a larger file.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        self.path, file = create_fresh(path.parent, path.stem, path.suffix)
+        self._disk = _Disk(self.path, file)
+        options = {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"}
+        self._container = av.open(self._disk, "w", format="mp4", options=options)
+        rate = frame_rate.limit_denominator(65535)
+        self._ticks_per_s = rate.numerator * max(1, round(_TICKS / rate.numerator))
+        self._frame_ticks = max(1, round(self._ticks_per_s / rate))
+        self._last_tick, self._last_s, self._offset = -self._frame_ticks, -math.inf, 0
+        self._stream = self._new_stream(rate, image_wh, is_live)
+
+    def _new_stream(
+        self, rate: Fraction, image_wh: tuple[int, int], is_live: bool
+    ) -> av.VideoStream:
+        width, height = image_wh
+        # Without B-frames and look-ahead the encoder holds next to nothing back, so that a kill
+        # costs next to nothing.
+        settings = {
+            "preset": "veryfast",
+            "crf": "20",
+            "bf": "0",
+            "rc-lookahead": "0",
+            "threads": str(_THREADS),
+        }
+        stream = self._container.add_stream(
+            "libx264", rate=rate, options=settings | ({"tune": "zerolatency"} if is_live else {})
+        )
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = max(1, round(rate))
+        # The matrix that everybody's conversion uses unasked, said aloud: else players take another
+        # one for high definition.
+        stream.codec_context.colorspace = Colorspace.SMPTE170M
+        stream.codec_context.color_range = ColorRange.MPEG
+        stream.codec_context.color_primaries = stream.codec_context.color_trc = _BT709
+        stream.codec_context.time_base = stream.time_base = Fraction(1, self._ticks_per_s)
+        return stream
+
+    def write(self, image_bgr: np.ndarray, time_s: float | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            image_bgr: (H, W, 3) uint8.
+            time_s: when it is shown, in seconds since the start of the video, so that frames that
+                come irregularly play at their real speed, bursts of a live source too; a frame time
+                after the one before where it is not given, or not later.
+
+        Raises:
+            DiskFullError: there is no room; the file plays as far as it goes.
+        """
+        height, width = image_bgr.shape[:2]
+        if height % 2 or width % 2:
+            image_bgr = np.pad(image_bgr, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(image_bgr, format="bgr24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.SMPTE170M, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts = self._tick(time_s)
+        frame.time_base = Fraction(1, self._ticks_per_s)
+        self._mux(frame)
+
+    def _tick(self, time_s: float | None) -> int:
+        """Return when the frame is shown, always later than the one before; times that run
+        backwards go on from where they were.
+        """
+        following = self._last_tick + self._frame_ticks
+        if time_s is None:
+            time_s = (following - self._offset) / self._ticks_per_s
+        elif time_s <= self._last_s:
+            self._offset = following - self._on_the_beat(time_s)
+        tick = self._on_the_beat(time_s) + self._offset
+        if (
+            tick <= self._last_tick
+            # a burst: each frame a little late, but the frames after it are not, so that no delay
+            # adds up
+        ):
+            tick = max(round(time_s * self._ticks_per_s) + self._offset, self._last_tick + 1)
+        self._last_tick, self._last_s = tick, time_s
+        return tick
+
+    def _on_the_beat(self, time_s: float) -> int:
+        """Return a time in ticks, put straight where its container rounded it to milliseconds."""
+        tick = round(time_s * self._ticks_per_s)
+        beat = round(tick / self._frame_ticks) * self._frame_ticks
+        return beat if abs(tick - beat) <= self._ticks_per_s // 1000 else tick
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            packet.duration = self._frame_ticks  # until the next frame says otherwise
+            self._container.mux(packet)
+        self._disk.raise_if_full()
+
+    def close(self) -> None:
+        """Write what is still held back and complete the file; a second call does nothing.
+
+        Raises:
+            DiskFullError: there is no room; the file plays as far as it goes.
+        """
+        if self._disk.closed:
+            return
+        said_before = self._disk.full is not None
+        try:
+            if not said_before:
+                self._mux(None)
+        finally:
+            # Of a disk that is full the end is left off: a half-written index would spoil what
+            # plays.
+            self._disk.closed = self._disk.full is not None
+            self._container.close()
+            self._disk.end()
+        if not said_before:
+            self._disk.raise_if_full()
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Disk:
+    """The file as PyAV writes to it. Once the disk is full, nothing more reaches the file, and it
+    ends where it was whole.
+    """
+
+    def __init__(self, path: Path, file: io.FileIO) -> None:
+        self._path, self._file = path, file
+        self._length = 0
+        self.full: DiskFullError | None = None
+        self.closed = False
+
+    def write(self, content: bytes) -> int:
+        if self.full is not None:
+            return len(content)
+        at, rest = self._file.tell(), memoryview(content)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+        except OSError as error:
+            self.full = no_room(error, self._path, "it plays as far as it goes")
+            if self.full is None:
+                raise
+            self._file.truncate(max(at, self._length))
+            return len(content)
+        self._length = max(self._length, self._file.tell())
+        return len(content)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def raise_if_full(self) -> None:
+        if self.full is not None:
+            raise self.full
+
+    def end(self) -> None:
+        self.closed = True
+        self._file.close()

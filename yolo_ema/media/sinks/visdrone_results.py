@@ -1,0 +1,93 @@
+"""Result files in VisDrone's formats: DET for pictures, VID for whatever moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.sinks.contract import FrameContext
+from yolo_ema.media.sinks.growing_file import GrowingFile
+from yolo_ema.media.sinks.unique_paths import publish_fresh
+
+__all__ = ["VisdroneResults"]
+
+
+class VisdroneResults:
+    """``visdrone/<source>.txt``.
+
+    A picture's rows are ``left,top,width,height,score,category,-1,-1``; those of a video have
+    ``frame,-1,`` before, with frames from 1 as VisDrone counts them. Boxes to a hundredth of a
+    pixel, scores to six digits, rows by falling score.
+    """
+
+    def __init__(self, out: Path, names: Mapping[int, str], visdrone_names: Sequence[str]) -> None:
+        """Match the classes by name.
+
+        Args:
+            out: the folder that gets ``visdrone/``.
+            names: class by id, of all classes that may be found.
+            visdrone_names: VisDrone's names of the categories from 1 on.
+
+        Raises:
+            ConfigError: a class is none of VisDrone's.
+        """
+        numbers = {_plain(name): number for number, name in enumerate(visdrone_names, start=1)}
+        foreign = [name for name in names.values() if _plain(name) not in numbers]
+        if foreign:
+            some = ", ".join(foreign[:5]) + (
+                f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+            )
+            raise ConfigError(
+                f"VisDrone's result files can't hold the classes {some}; VisDrone's are "
+                f"{', '.join(visdrone_names)}. "
+                "Name those that you want with --classes, or save in another format."
+            )
+        self._categories = {class_id: numbers[_plain(name)] for class_id, name in names.items()}
+        self.folder = out / "visdrone"
+        self._videos: dict[str, GrowingFile] = {}
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder."""
+        return (self.folder,)
+
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
+        """Write a picture's file, or append a frame to a video's. Raises `DiskFullError` where
+        there is no room.
+        """
+        if not context.is_moving:
+            publish_fresh(self.folder, context.stem, ".txt", "".join(self._rows(found)).encode())
+            return
+        source = found.frame.source
+        if source not in self._videos:
+            self._videos[source] = GrowingFile(self.folder, context.stem, ".txt")
+        self._videos[source].append(
+            "".join(f"{found.frame.index + 1},-1,{row}" for row in self._rows(found))
+        )
+
+    def end_source(self, name: str) -> None:
+        """Close the file of a video."""
+        file = self._videos.pop(name, None)
+        if file is not None:
+            file.close()
+
+    def close(self) -> None:
+        """Close the files of all videos."""
+        for name in list(self._videos):
+            self.end_source(name)
+
+    def _rows(self, found: FrameDetections) -> list[str]:
+        rows = zip(
+            found.boxes_xyxy.tolist(), found.scores.tolist(), found.class_ids.tolist(), strict=True
+        )
+        return [
+            f"{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.6f},{self._categories[class_id]},-1,-1\n"
+            for (x1, y1, x2, y2), score, class_id in rows
+        ]
+
+
+def _plain(name: str) -> str:
+    """Return a class's name without case, spaces, hyphens and underscores."""
+    return "".join(letter for letter in name.casefold() if letter not in " -_")

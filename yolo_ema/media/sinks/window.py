@@ -1,0 +1,69 @@
+"""A window on the desktop that shows annotated frames."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import cv2
+import numpy as np
+
+from yolo_ema.errors import MachineError
+
+__all__ = ["Window"]
+
+_KEYS_TO_END = frozenset({ord("q"), 27})
+_MOST_WH = (1600, 900)
+
+
+class Window:
+    """Shows one picture after the other; to be used from the thread that made it."""
+
+    def __init__(self, title: str) -> None:
+        """Open the window.
+
+        Raises:
+            MachineError: there is no desktop, or OpenCV was built without windows.
+        """
+        # Without a display OpenCV's window library ends the whole process, so this has to be known
+        # before.
+        if sys.platform.startswith("linux") and not (
+            os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        ):
+            raise MachineError(
+                "--show needs a desktop, and DISPLAY is not set; --serve PORT shows a web page "
+                "instead"
+            )
+        self._title = title
+        self._sized = False
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        except cv2.error as error:
+            raise MachineError(
+                "--show needs an OpenCV with windows, and this one has none "
+                "(opencv-python-headless); "
+                "--serve PORT shows a web page instead"
+            ) from error
+
+    def show(self, picture_bgr: np.ndarray | None) -> bool:
+        """Show a picture, (H, W, 3) uint8 BGR, or go on showing the last; return False once the
+        user closed it or pressed q.
+        """
+        if picture_bgr is not None:
+            if not self._sized:
+                height, width = picture_bgr.shape[:2]
+                scale = min(1.0, _MOST_WH[0] / width, _MOST_WH[1] / height)
+                cv2.resizeWindow(
+                    self._title, max(1, round(width * scale)), max(1, round(height * scale))
+                )
+                self._sized = True
+            cv2.imshow(self._title, picture_bgr)
+        pressed = cv2.waitKey(1) & 0xFF
+        return (
+            pressed not in _KEYS_TO_END
+            and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        )
+
+    def close(self) -> None:
+        """Close the window."""
+        cv2.destroyWindow(self._title)

@@ -1,0 +1,83 @@
+"""YOLO label files: one text file an image or frame, ``class x_center y_center width height`` in
+shares of the image a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.sinks.contract import FrameContext
+from yolo_ema.media.sinks.frame_names import frame_stem
+from yolo_ema.media.sinks.unique_paths import publish_fresh
+
+__all__ = ["YoloLabels"]
+
+
+class YoloLabels:
+    """``yolo/labels/<image>.txt`` and ``yolo/classes.txt``; a frame without objects gets an empty
+    file, as training wants it.
+    """
+
+    def __init__(self, out: Path, names: Mapping[int, str], *, scores: bool = False) -> None:
+        """Write the names of the classes.
+
+        Args:
+            out: the folder that gets ``yolo/``.
+            names: class by id, of all classes of the weights; the line of a class in
+                ``classes.txt`` is its id.
+            scores: append the score as the sixth number of a row, for tools that compare
+                detections.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        lines = [
+            names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)
+        ]
+        self.folder = out / "yolo"
+        self._scores = scores
+        publish_fresh(
+            self.folder, "classes", ".txt", "".join(f"{name}\n" for name in lines).encode("utf-8")
+        )
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder."""
+        return (self.folder,)
+
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
+        """Write one file; it appears whole. Raises `DiskFullError` where there is no room."""
+        width, height = found.frame.image_wh
+        x1, y1, x2, y2 = (
+            (
+                np.asarray(found.boxes_xyxy, np.float64).reshape(-1, 4)
+                / (width, height, width, height)
+            )
+            .clip(0, 1)
+            .T
+        )
+        columns = [
+            (x1 + x2) / 2,
+            (y1 + y2) / 2,
+            x2 - x1,
+            y2 - y1,
+            *([np.asarray(found.scores)] if self._scores else []),
+        ]
+        rows = zip(found.class_ids.tolist(), np.column_stack(columns).tolist(), strict=True)
+        content = "".join(
+            f"{class_id} {' '.join(f'{number:.6f}' for number in numbers)}\n"
+            for class_id, numbers in rows
+        )
+        publish_fresh(
+            self.folder / "labels", frame_stem(found.frame, context), ".txt", content.encode()
+        )
+
+    def end_source(self, name: str) -> None:
+        """Nothing is held back for a source."""
+
+    def close(self) -> None:
+        """Nothing is held back."""

@@ -1,0 +1,94 @@
+"""The hand-over from a thread that reads to the one that detects: bounded, either lossless or
+newest first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from yolo_ema.media.sources.source import FeedEvent
+
+__all__ = ["Mailbox"]
+
+_MOST_NOTICES = 32
+
+
+class Mailbox:
+    """Events of one feed, in order.
+
+    Attributes:
+        newest_only: a frame that nobody has taken yet is replaced by the next one, and counted;
+            otherwise the reader waits.
+        dropped: how many frames were replaced.
+        on_arrival: called after every event that is put in, in the reader's thread.
+    """
+
+    def __init__(self, *, newest_only: bool, capacity: int = 4) -> None:
+        self.newest_only = newest_only
+        self.dropped = 0
+        self.on_arrival: Callable[[], object] | None = None
+        self._capacity = capacity
+        self._events: deque[FeedEvent] = deque()
+        self._condition = threading.Condition()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, event: FeedEvent) -> None:
+        """Hand over an event; waits for room where no frame may be lost. After `close` nothing is
+        taken any more.
+        """
+        with self._condition:
+            if event.frame is not None and self.newest_only:
+                event = self._replacing_unread(event)
+            elif event.frame is not None:
+                self._condition.wait_for(lambda: self._closed or len(self._events) < self._capacity)
+            if self._closed:
+                return
+            self._events.append(event)
+            self._forget_old_notices()
+            self._condition.notify_all()
+        if self.on_arrival is not None:
+            self.on_arrival()
+
+    def _replacing_unread(self, event: FeedEvent) -> FeedEvent:
+        for at, unread in enumerate(self._events):
+            if unread.frame is not None:
+                del self._events[at]
+                self.dropped += 1
+                return replace(event, problem=event.problem or unread.problem)
+        return event
+
+    def _forget_old_notices(self) -> None:
+        notices = [event for event in self._events if event.frame is None]
+        if len(notices) > _MOST_NOTICES:
+            self._events.remove(notices[0])
+
+    def take(self, timeout_s: float = 0) -> FeedEvent | None:
+        """Return the oldest event; None where none comes within ``timeout_s``, or the mailbox is
+        closed and empty.
+        """
+        with self._condition:
+            if not self._events and timeout_s > 0:
+                self._condition.wait_for(lambda: self._closed or self._events, timeout_s)
+            if not self._events:
+                return None
+            event = self._events.popleft()
+            self._condition.notify_all()
+            return event
+
+    def close(self) -> None:
+        """Forget what is unread, and let a waiting reader and a waiting taker go."""
+        with self._condition:
+            self._closed = True
+            self._events.clear()
+            self._condition.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed

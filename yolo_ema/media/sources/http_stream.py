@@ -1,0 +1,244 @@
+"""Streams over HTTP: motion JPEG is read here; everything else that is a video is left to FFmpeg.
+
+FFmpeg's reader of motion JPEG ends where a length is wrong or something stands between two
+pictures, and passes on pictures that broke off as if they were whole; ``benchmarks/streams.py``
+shows both readers on such streams.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from fractions import Fraction
+from http import HTTPStatus
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yolo_ema.errors import SourceError, SourceRefusedError
+from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, content_wh
+from yolo_ema.media.sources.addresses import Address
+from yolo_ema.media.sources.av_stream import AvConnection
+from yolo_ema.media.sources.jpeg_splitter import JpegSplitter
+from yolo_ema.media.sources.network import NetworkOptions
+
+__all__ = ["HttpConnection"]
+
+_USELESS_TO_RETRY = frozenset({400, 401, 402, 403, 404, 405, 406, 407, 410, 451})
+
+
+class _Sockets:
+    """The sockets of an opener, so that a blocked read can be ended from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        self._closed = False
+
+    def add(self, one: socket.socket) -> None:
+        with self._lock:
+            self._open.append(one)
+            closed = self._closed
+        if closed:
+            self.shut()
+
+    def set_timeout(self, seconds: float) -> None:
+        with self._lock:
+            for one in self._open:
+                with contextlib.suppress(OSError):  # closed since, as after a redirect
+                    one.settimeout(seconds)
+
+    def shut(self) -> None:
+        with self._lock:
+            self._closed = True
+            for one in self._open:
+                with contextlib.suppress(OSError):  # not connected any more
+                    socket.socket.shutdown(
+                        one, socket.SHUT_RDWR
+                    )  # not SSL's own, which would wait for the other side
+
+
+def _opener(address: Address, sockets: _Sockets) -> urllib.request.OpenerDirector:
+    """Return what follows redirects, and answers a server of the address, and no other, that asks
+    for the password.
+    """
+
+    class Plain(http.client.HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            sockets.add(self.sock)
+
+    class Secure(http.client.HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            sockets.add(self.sock)
+
+    class PlainHandler(urllib.request.HTTPHandler):
+        def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Plain, request)
+
+    class SecureHandler(urllib.request.HTTPSHandler):
+        def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Secure, request)
+
+    handlers: list[Any] = [PlainHandler, SecureHandler]
+    if address.username or address.password:
+        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        passwords.add_password(None, address.bare_url, address.username, address.password)
+        handlers += [
+            urllib.request.HTTPDigestAuthHandler(passwords),
+            urllib.request.HTTPBasicAuthHandler(passwords),
+        ]
+    return urllib.request.build_opener(*handlers)
+
+
+class HttpConnection:
+    """One connection to an ``http://`` or ``https://`` address."""
+
+    def __init__(
+        self, address: Address, options: NetworkOptions, *, max_pixels: int = LARGEST_PIXELS
+    ) -> None:
+        self.frame_rate: Fraction | None = None
+        self.finite = False
+        self.damaged = 0
+        self._address = address
+        self._options = options
+        self._max_pixels = max_pixels
+        self._sockets = _Sockets()
+        self._response: http.client.HTTPResponse | None = None
+        self._other: AvConnection | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Ask for the address, and look at what it has. Raises `SourceError`."""
+        shown = self._address.shown
+        self._response = self._request()
+        kind = self._response.headers.get_content_type()
+        if self._response.headers.get_content_maintype() == "multipart":
+            self._sockets.set_timeout(self._options.read_timeout_s)
+            return
+        self._response.close()
+        if kind.startswith("image/"):
+            raise SourceRefusedError(
+                f"{shown} is a single picture ({kind}) and no stream; download it and name the file"
+            )
+        if kind == "text/html":
+            raise SourceRefusedError(
+                f"{shown} is a web page and no stream; name the address of the stream that it shows"
+            )
+        self._other = AvConnection(self._address, self._options, max_pixels=self._max_pixels)
+        if self._closed:
+            self._other.close()
+        self._other.open()
+        self.frame_rate = self._other.frame_rate
+        # A recording says how long it is; so does a playlist, which may be one of a live stream.
+        self.finite = self._other.finite or (
+            "Content-Length" in self._response.headers and not self._other.is_playlist
+        )
+
+    def _request(self) -> http.client.HTTPResponse:
+        problem, refused = "", False
+        request = urllib.request.Request(  # noqa: S310 - only http(s) addresses come here
+            self._address.bare_url, headers={"User-Agent": "yolo-ema", "Accept": "*/*"}
+        )
+        try:
+            return _opener(self._address, self._sockets).open(
+                request, timeout=0.9 * self._options.open_timeout_s
+            )
+        except urllib.error.HTTPError as error:
+            error.close()
+            phrase = (
+                HTTPStatus(error.code).phrase if error.code in set(HTTPStatus) else "unknown status"
+            )
+            problem, refused = (
+                f"the server answers {error.code} ({phrase})",
+                error.code in _USELESS_TO_RETRY,
+            )
+            if error.code == HTTPStatus.UNAUTHORIZED:
+                problem += (
+                    ", wrong user or password"
+                    if self._address.password
+                    else ", it wants a user and password"
+                )
+        except (
+            OSError,
+            ValueError,
+            http.client.HTTPException,
+        ) as error:  # URLError and time-outs are OSErrors
+            problem = _reason(error)
+        # Raised out here, so that no traceback leads to an error that holds the address.
+        kind = SourceRefusedError if refused else SourceError
+        raise kind(f"{self._address.shown} cannot be opened: {self._address.cleaned(problem)}")
+
+    def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        """Yield the pictures; one that breaks off or cannot be decoded is passed over. Raises
+        `SourceError` on a broken line.
+        """
+        if self._other is not None:
+            for frame in self._other.frames():
+                self.damaged = self._other.damaged
+                yield frame
+            return
+        if self._response is None:
+            return
+        with contextlib.closing(self._response):
+            yield from self._pictures()
+
+    def _pictures(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        splitter = JpegSplitter()
+        undecodable = 0
+        while not self._closed:
+            for content in splitter.feed(self._read()):
+                image_bgr = self._decoded(content)
+                undecodable += image_bgr is None
+                if image_bgr is not None:
+                    yield image_bgr, None
+            self.damaged = splitter.broken + undecodable
+
+    def _read(self) -> bytes:
+        """Return the next bytes. Raises `SourceError` at the stream's end or where none come."""
+        problem = "the server ended the stream"
+        try:
+            piece = self._response.read1(1 << 16) if self._response is not None else b""
+            if piece:
+                return piece
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+            http.client.HTTPException,
+        ) as error:  # the others: closed by another thread
+            problem = _reason(error)
+        raise SourceError(f"{self._address.shown} broke off: {self._address.cleaned(problem)}")
+
+    def _decoded(self, content: bytes) -> np.ndarray | None:
+        try:
+            content_wh(content, max_pixels=self._max_pixels)
+            return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except (ImageHeaderError, cv2.error):
+            return None
+
+    def close(self) -> None:
+        """End the connection, and with it a read that waits."""
+        self._closed = True
+        self._sockets.shut()
+        if self._other is not None:
+            self._other.close()
+
+
+def _reason(error: BaseException) -> str:
+    """Say what happened, without the words of an error that may hold the address."""
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, TimeoutError):
+        return "no answer in time"
+    if isinstance(cause, socket.gaierror):
+        return "the host's name is unknown"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return f"no proper HTTP ({type(cause).__name__})"

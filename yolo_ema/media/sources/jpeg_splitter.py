@@ -1,0 +1,123 @@
+"""Whole JPEGs out of a stream of bytes, however it is cut into pieces and whatever stands between
+them.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["JpegSplitter"]
+
+_START = b"\xff\xd8\xff"
+_MARKER = re.compile(
+    rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL
+)  # in coded pixels: no stuffed byte, no fill byte, no restart
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_MAY_HOLD_A_PICTURE = frozenset({*range(0xE0, 0xF0), 0xFE})  # a thumbnail, or a comment
+_LARGEST_BYTES = 256 << 20
+
+
+class JpegSplitter:
+    """Finds the JPEGs of an MJPEG stream by their own marks.
+
+    The multipart headers around them are not relied on: cameras get boundaries and lengths wrong. A
+    picture that breaks off, because another one begins inside it, is left out.
+
+    Attributes:
+        broken: how many pictures broke off, so far.
+    """
+
+    def __init__(self) -> None:
+        self.broken = 0
+        self._buffer = bytearray()
+        self._at = 0  # how far the picture at the buffer's start is known
+        self._in_pixels = False
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Take the next bytes, and return the pictures that are complete with them. Raises
+        `ValueError` on an endless one.
+        """
+        self._buffer += piece
+        found = []
+        while (picture := self._next()) is not None:
+            found.append(picture)
+        if len(self._buffer) > _LARGEST_BYTES:
+            raise ValueError(f"a picture without an end after {_LARGEST_BYTES >> 20} MB")
+        return found
+
+    def _next(self) -> bytes | None:
+        if self._at == 0 and not self._seek_start():
+            return None
+        while (length := self._step()) is not None:
+            if length > 0:
+                picture = bytes(self._buffer[:length])
+                self._restart(length)
+                return picture
+            if self._at == 0 and not self._seek_start():
+                return None
+        return None
+
+    def _seek_start(self) -> bool:
+        """Drop what stands before the next picture; False where none begins yet."""
+        start = self._buffer.find(_START)
+        if start < 0:
+            del self._buffer[: max(0, len(self._buffer) - (len(_START) - 1))]
+            return False
+        del self._buffer[:start]
+        self._at = 2
+        return True
+
+    def _step(self) -> int | None:
+        """Go one segment on: the picture's length at its end, 0 before it, None where more bytes
+        are needed.
+        """
+        buffer = self._buffer
+        if self._in_pixels:
+            found = _MARKER.search(buffer, self._at)
+            if found is None:
+                self._at = max(self._at, len(buffer) - 1)
+                return None
+            self._at, self._in_pixels = found.start(), False
+        if len(buffer) < self._at + 4:
+            ends = (
+                len(buffer) >= self._at + 2
+                and buffer[self._at] == 0xFF
+                and buffer[self._at + 1] == 0xD9
+            )
+            return self._at + 2 if ends else None
+        marker = buffer[self._at + 1]
+        if buffer[self._at] != 0xFF or marker == 0xD8:
+            return self._break_off()
+        if marker == 0xD9:
+            return self._at + 2
+        if marker == 0xFF:
+            self._at += 1
+        elif marker in _STANDALONE:
+            self._at += 2
+        else:
+            return self._skip_segment(marker)
+        return 0
+
+    def _skip_segment(self, marker: int) -> int | None:
+        end = (
+            self._at + 2 + max(2, int.from_bytes(self._buffer[self._at + 2 : self._at + 4], "big"))
+        )
+        if marker not in _MAY_HOLD_A_PICTURE:
+            if self._buffer.find(_START, self._at, end) >= 0:
+                return self._break_off()
+            if len(self._buffer) < end:
+                return None
+        self._at, self._in_pixels = end, marker == 0xDA
+        return 0
+
+    def _break_off(self) -> int:
+        """Leave the picture at the buffer's start: from behind its first mark on, the next one is
+        looked for.
+        """
+        self.broken += 1
+        self._restart(2)
+        return 0
+
+    def _restart(self, at: int) -> None:
+        del self._buffer[:at]
+        self._at, self._in_pixels = 0, False

@@ -1,0 +1,150 @@
+"""A folder of pictures that are the frames of one flight, as VisDrone's video and tracking
+sequences are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from yolo_ema.errors import SourceError
+from yolo_ema.media.frames import Frame
+from yolo_ema.media.sources.source import Footage, Source
+from yolo_ema.media.sources.stored import StoredSource
+
+__all__ = ["ImageSequence", "as_sequences", "natural_order"]
+
+_NUMBER = re.compile("([0-9]+)")
+
+
+@dataclass(frozen=True)
+class ImageSequence(Source):
+    """The pictures of one folder, in natural order, as the frames of a video.
+
+    Attributes:
+        folder: where they lie.
+        pictures: two of them or more.
+        rate: frames a second.
+        file_stem: a name for files in place of the folder's.
+    """
+
+    folder: Path
+    pictures: tuple[StoredSource, ...]
+    rate: Fraction
+    file_stem: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder
+
+    @property
+    def name(self) -> str:
+        """The folder as given."""
+        return str(self.folder)
+
+    @property
+    def stem(self) -> str:
+        """The folder's own name."""
+        return self.file_stem or Path(os.path.abspath(self.folder)).name or "sequence"  # noqa: PTH100 - links stay
+
+    @property
+    def is_video(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def is_live(self) -> bool:
+        """Never."""
+        return False
+
+    def picture_of(self, index: int) -> StoredSource:
+        """Return the picture that a frame is."""
+        return self.pictures[index]
+
+    def open(self) -> Footage:
+        """Return the frames; each picture is opened when it is its turn."""
+        return _SequenceFootage(self)
+
+
+class _SequenceFootage(Footage):
+    def __init__(self, source: ImageSequence) -> None:
+        self._source = source
+        self._next = 0
+        self._closed = False
+        self.frame_rate = source.rate
+        self.frame_count = len(source.pictures)
+
+    @property
+    def frame_bytes(self) -> int:
+        """The size of the next picture in memory."""
+        left = self._next < len(self._source.pictures)
+        return (
+            self._source.pictures[self._next].open().frame_bytes if left and not self._closed else 0
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the pictures that can be read, numbered by their place among all of them.
+
+        Raises:
+            SourceError: when all the others have been read, if one could not be.
+        """
+        unreadable: list[str] = []
+        for index, picture in enumerate(self._source.pictures):
+            if self._closed:
+                return
+            self._next = index + 1
+            try:
+                image_bgr = next(iter(picture.open())).image_bgr
+            except SourceError as error:
+                unreadable.append(str(error))
+                continue
+            yield Frame(image_bgr, self._source.name, index, float(index / self._source.rate))
+        if unreadable:
+            count = (
+                f"{len(unreadable)} of {len(self._source.pictures)} pictures of {self._source.name}"
+            )
+            raise SourceError(
+                f"{count} could not be read and were passed over; the first: {unreadable[0]}"
+            )
+
+    def close(self) -> None:
+        self._closed = True
+
+
+def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
+    """Join the pictures of each folder to one sequence, where there is more than one; everything
+    else stays as it is.
+
+    Args:
+        sources: in the order wanted; a sequence comes where its folder's first picture stood.
+        rate: frames a second of the sequences.
+    """
+    by_folder: dict[Path, list[StoredSource]] = {}
+    for source in sources:
+        if isinstance(source, StoredSource) and not source.is_video:
+            by_folder.setdefault(source.path.parent, []).append(source)
+    joined: dict[Source, None] = {}
+    for source in sources:
+        pictures = (
+            by_folder.get(source.path.parent, [])
+            if isinstance(source, StoredSource) and not source.is_video
+            else []
+        )
+        if len(pictures) > 1:
+            ordered = sorted(pictures, key=lambda one: natural_order(one.path.name))
+            joined[ImageSequence(pictures[0].path.parent, tuple(ordered), rate)] = None
+        else:
+            joined[source] = None
+    return list(joined)
+
+
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """Return a key that sorts ``frame10`` behind ``frame9``, whatever the case of their letters."""
+    return [
+        int(part) if part.isdecimal() else part.casefold() for part in _NUMBER.split(name)
+    ], name

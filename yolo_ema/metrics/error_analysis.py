@@ -1,0 +1,282 @@
+"""Why a detector loses: confusion matrix, kinds of error, and the images with the most misses and
+false alarms.
+
+The kinds of error and the AP that each costs follow TIDE (Bolya et al., ECCV 2020): every false
+positive gets one kind, and the cost of a kind is what AP50 gains where an oracle mends just that
+kind. What is judged is what the official protocol looks at: boxes inside ignored regions are
+dropped first, and ignore boxes make a detection neither right nor wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolo_ema.metrics.greedy_matching import BoxTable, Pairs, match_greedily, overlapping_pairs
+from yolo_ema.metrics.visdrone_protocol import MAX_DETS, without_ignored
+from yolo_ema.visdrone.annotations import CLASS_NAMES
+
+__all__ = ["ERROR_KINDS", "Diagnosis", "ErrorKind", "ImageErrors", "diagnose"]
+
+MATCH_IOU = 0.5
+TOUCH_IOU = 0.1
+
+ERROR_KINDS = {
+    "class": "right place, wrong class (IoU ≥ 0.5 with an object of another class)",
+    "location": "right class, poor box (IoU 0.1 to 0.5)",
+    "class and location": "wrong class and poor box (IoU 0.1 to 0.5)",
+    "duplicate": "a second box on an object that is already found",
+    "background": "nothing there (IoU below 0.1 with every object)",
+    "missed": "an object that no detection comes near",
+}
+_CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(5)
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """One of `ERROR_KINDS`.
+
+    Attributes:
+        name: its key.
+        count: how many at scores of at least the confidence threshold.
+        ap50_lost: percentage points of AP50 (plain mean over classes) that mending all of them, at
+            every score, would gain.
+    """
+
+    name: str
+    count: int
+    ap50_lost: float
+
+
+@dataclass(frozen=True)
+class ImageErrors:
+    """What went right and wrong in one image at the confidence threshold; rows are left, top,
+    width, height, score, category.
+    """
+
+    name: str
+    found: np.ndarray
+    false_alarms: np.ndarray
+    missed: np.ndarray
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a detector loses.
+
+    Attributes:
+        class_names: (K) names.
+        confidence: the score from which detections count, but for ``ap50_lost``.
+        confusion: (K + 1, K + 1) counts: rows are true classes, columns detected ones, the last of
+            both is "nothing".
+        errors: one entry for each of `ERROR_KINDS`.
+        images: one entry an image, the most misses and false alarms first.
+    """
+
+    class_names: tuple[str, ...]
+    confidence: float
+    confusion: np.ndarray
+    errors: tuple[ErrorKind, ...]
+    images: tuple[ImageErrors, ...]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Detections by falling score over all images, and what became of each at IoU 0.5."""
+
+    found: BoxTable
+    truths: BoxTable  # without ignore boxes
+    true: np.ndarray  # (N,) bool
+    neutral: np.ndarray  # (N,) bool
+    truth_of: np.ndarray  # (N,) the truth a true positive holds, else -1
+    class_count: int
+
+
+def diagnose(
+    ground_truth: Mapping[str, np.ndarray],
+    detections: Mapping[str, np.ndarray],
+    sizes_wh: Mapping[str, tuple[int, int]],
+    *,
+    class_names: Sequence[str] = CLASS_NAMES,
+    confidence: float = 0.25,
+) -> Diagnosis:
+    """Sort every error into its kind. Arguments and errors are those of
+    `protocol.evaluate_official`.
+    """
+    names = sorted(ground_truth)
+    kept_truth, kept_found = without_ignored(ground_truth, detections, sizes_wh)
+    judged = _judge(
+        [kept_truth[name] for name in names],
+        [kept_found[name][: MAX_DETS[-1]] for name in names],
+        len(class_names),
+    )
+    found, truths = (
+        dataclasses.replace(one, group=one.image_id) for one in (judged.found, judged.truths)
+    )
+    pairs = overlapping_pairs(found, truths, TOUCH_IOU)  # across classes
+    return Diagnosis(
+        tuple(class_names),
+        confidence,
+        _confusion(judged, pairs, confidence),
+        _errors(judged, pairs, confidence),
+        _by_image(judged, names, confidence),
+    )
+
+
+def _judge(
+    truth_rows: Sequence[np.ndarray], found_rows: Sequence[np.ndarray], class_count: int
+) -> _Judged:
+    truths = BoxTable.of_images(truth_rows, class_count, by_score=False)
+    found = BoxTable.of_images(found_rows, class_count, by_score=True)
+    found = found[np.argsort(-found.score, kind="stable")]  # keeps the order within image and class
+    ignore = truths.score == 0
+    absorbing, truths = truths[ignore], truths[~ignore]
+    near = overlapping_pairs(found, absorbing, MATCH_IOU, np.ones(len(absorbing), dtype=bool))
+    pairs = overlapping_pairs(found, truths, MATCH_IOU).by_preference(
+        np.zeros(len(truths), dtype=bool)
+    )
+    matched = pairs[match_greedily(pairs.detection, pairs.truth)]
+    truth_of = np.full(len(found), -1)
+    truth_of[matched.detection] = matched.truth
+    neutral = np.zeros(len(found), dtype=bool)
+    neutral[near.detection] = True
+    return _Judged(found, truths, truth_of >= 0, neutral & (truth_of < 0), truth_of, class_count)
+
+
+def _confusion(judged: _Judged, pairs: Pairs, confidence: float) -> np.ndarray:
+    """Match across classes, each detection to an object of its own class if one is free, else to
+    the best of another.
+    """
+    found, truths, nothing = judged.found, judged.truths, judged.class_count
+    sure = pairs[
+        (pairs.overlap >= MATCH_IOU)
+        & (found.score[pairs.detection] >= confidence)
+        & ~judged.neutral[pairs.detection]
+    ]
+    other_class = found.class_id[sure.detection] != truths.class_id[sure.truth]
+    sure = sure[np.lexsort((-sure.truth, -sure.overlap, other_class, sure.detection))]
+    matched = sure[match_greedily(sure.detection, sure.truth)]
+    alone = (found.score >= confidence) & ~judged.neutral
+    alone[matched.detection] = False
+    missed = np.ones(len(truths), dtype=bool)
+    missed[matched.truth] = False
+    confusion = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
+    np.add.at(confusion, (truths.class_id[matched.truth], found.class_id[matched.detection]), 1)
+    np.add.at(confusion[nothing], found.class_id[alone], 1)
+    np.add.at(confusion[:, nothing], truths.class_id[missed], 1)
+    return confusion
+
+
+def _errors(judged: _Judged, pairs: Pairs, confidence: float) -> tuple[ErrorKind, ...]:
+    found, truths = judged.found, judged.truths
+    kind, culprit = _kinds(judged, pairs)
+    held = np.zeros(len(truths), dtype=bool)
+    held[judged.truth_of[judged.true]] = True
+    covered = held.copy()
+    covered[culprit[(kind == _CLASS) | (kind == _LOCATION)]] = True
+    base = _mean_ap(
+        found.class_id,
+        judged.true,
+        ~judged.neutral,
+        np.bincount(truths.class_id, minlength=judged.class_count),
+    )
+    errors = []
+    for number, name in enumerate(list(ERROR_KINDS)[:-1]):
+        of_kind = kind == number
+        count = int((of_kind & (found.score >= confidence)).sum())
+        errors.append(ErrorKind(name, count, _mended(judged, of_kind, culprit, held) - base))
+    reached = np.zeros(len(truths), dtype=bool)
+    sure = found.score >= confidence
+    reached[judged.truth_of[judged.true & sure]] = True
+    reached[culprit[sure & ((kind == _CLASS) | (kind == _LOCATION))]] = True
+    left = np.bincount(truths.class_id[covered], minlength=judged.class_count)
+    without_missed = _mean_ap(found.class_id, judged.true, ~judged.neutral, left)
+    return (*errors, ErrorKind("missed", int((~reached).sum()), without_missed - base))
+
+
+def _kinds(judged: _Judged, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Return each false positive's kind, else -1, and the truth that a class or location error
+    belongs to, else -1.
+    """
+    found, truths = judged.found, judged.truths
+    same = found.class_id[pairs.detection] == truths.class_id[pairs.truth]
+    best, best_truth = {}, {}
+    for own_class in (True, False):
+        chosen = pairs[same == own_class]
+        order = np.argsort(chosen.overlap, kind="stable")  # the best is written last
+        best[own_class], best_truth[own_class] = np.zeros(len(found)), np.full(len(found), -1)
+        best[own_class][chosen.detection[order]] = chosen.overlap[order]
+        best_truth[own_class][chosen.detection[order]] = chosen.truth[order]
+    kind = np.select(
+        [
+            best[True] >= MATCH_IOU,
+            best[False] >= MATCH_IOU,
+            best[True] >= TOUCH_IOU,
+            best[False] >= TOUCH_IOU,
+        ],
+        [_DUPLICATE, _CLASS, _LOCATION, _BOTH],
+        default=_BACKGROUND,
+    )
+    kind[judged.true | judged.neutral] = -1
+    culprit = np.select(
+        [kind == _CLASS, kind == _LOCATION], [best_truth[False], best_truth[True]], default=-1
+    )
+    return kind, culprit
+
+
+def _mended(judged: _Judged, of_kind: np.ndarray, culprit: np.ndarray, held: np.ndarray) -> float:
+    """Return AP50 where an oracle mends the chosen detections: the surest on each free object
+    becomes right, the rest vanish.
+    """
+    found, truths = judged.found, judged.truths
+    class_id, true, counts = found.class_id.copy(), judged.true.copy(), ~judged.neutral & ~of_kind
+    mendable = np.flatnonzero(of_kind & (culprit >= 0))
+    mendable = mendable[~held[culprit[mendable]]]
+    _, surest = np.unique(culprit[mendable], return_index=True)  # detections stand by falling score
+    right = mendable[surest]
+    true[right] = counts[right] = True
+    class_id[right] = truths.class_id[culprit[right]]
+    return _mean_ap(
+        class_id, true, counts, np.bincount(truths.class_id, minlength=judged.class_count)
+    )
+
+
+def _mean_ap(
+    class_id: np.ndarray, true: np.ndarray, counts: np.ndarray, truth_count: np.ndarray
+) -> float:
+    """Return the plain mean of AP50 in percent over classes with objects; detections stand by
+    falling score.
+    """
+    areas = []
+    for k in np.flatnonzero(truth_count):
+        hit = np.flatnonzero(true[counts & (class_id == k)])
+        precision = np.arange(1, len(hit) + 1) / (hit + 1)
+        areas.append(np.maximum.accumulate(precision[::-1]).sum() / truth_count[k])
+    return 100 * float(np.mean(areas)) if areas else 0.0
+
+
+def _by_image(judged: _Judged, names: Sequence[str], confidence: float) -> tuple[ImageErrors, ...]:
+    found, truths = judged.found, judged.truths
+    sure = found.score >= confidence
+    missed = np.ones(len(truths), dtype=bool)
+    missed[judged.truth_of[judged.true & sure]] = False
+    false = sure & ~judged.true & ~judged.neutral
+    images = [
+        ImageErrors(
+            name,
+            _rows(found[judged.true & sure & (found.image_id == n)]),
+            _rows(found[false & (found.image_id == n)]),
+            _rows(truths[missed & (truths.image_id == n)]),
+        )
+        for n, name in enumerate(names)
+    ]
+    return tuple(
+        sorted(images, key=lambda one: (-len(one.missed) - len(one.false_alarms), one.name))
+    )
+
+
+def _rows(boxes: BoxTable) -> np.ndarray:
+    return np.column_stack([boxes.ltwh, boxes.score, boxes.class_id + 1])

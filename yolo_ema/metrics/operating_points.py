@@ -1,0 +1,87 @@
+"""At which score to cut: the confidence thresholds where a detector's F1 is best, from its
+precision-recall curves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolo_ema.metrics.visdrone_protocol import Curve
+
+__all__ = ["OperatingPoint", "best_for_all", "best_of_class"]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a threshold gives at IoU 0.5.
+
+    Attributes:
+        confidence: the lowest score that counts, 0…1.
+        precision: share of what counts that is right, percent.
+        recall: share of the objects that are found, percent.
+        f1: harmonic mean of the two, percent. Over several classes the mean of theirs.
+    """
+
+    confidence: float
+    precision: float
+    recall: float
+    f1: float
+
+    def as_json(self) -> dict[str, float]:
+        """Return the figures as plain values."""
+        return {
+            "confidence": self.confidence,
+            "precision": self.precision,
+            "recall": self.recall,
+            "F1": self.f1,
+        }
+
+
+def best_of_class(curve: Curve) -> OperatingPoint | None:
+    """Return the threshold of a class's best F1, the higher of equal ones; None where nothing was
+    found rightly.
+
+    Precision only rises at true positives, so that one of them bears the best F1.
+    """
+    if not len(curve.score):
+        return None
+    f1 = _f1(curve.precision, curve.recall)
+    best = int(f1.argmax())
+    return _point(curve.score[best], curve.precision[best], curve.recall[best], f1[best])
+
+
+def best_for_all(curves: Sequence[Curve]) -> OperatingPoint | None:
+    """Return the one threshold whose F1, averaged over the classes, is best, to two decimals; None
+    where there is nothing.
+
+    Args:
+        curves: those of the classes that occur. A class's precision at a threshold is that at its
+            weakest true positive above it.
+    """
+    thresholds = np.arange(1, 100) / 100
+    if not any(len(curve.score) for curve in curves):
+        return None
+    precision, recall = np.zeros((2, len(curves), len(thresholds)))
+    for k, curve in enumerate(curves):
+        counted = np.searchsorted(
+            -curve.score, -thresholds, side="right"
+        )  # true positives of at least the threshold
+        found = counted > 0
+        precision[k, found] = curve.precision[counted[found] - 1]
+        recall[k, found] = curve.recall[counted[found] - 1]
+    f1 = _f1(precision, recall).mean(axis=0)
+    best = len(f1) - 1 - int(f1[::-1].argmax())
+    return _point(thresholds[best], precision[:, best].mean(), recall[:, best].mean(), f1[best])
+
+
+def _f1(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    return 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+
+
+def _point(confidence: float, precision: float, recall: float, f1: float) -> OperatingPoint:
+    return OperatingPoint(
+        float(confidence), 100 * float(precision), 100 * float(recall), 100 * float(f1)
+    )

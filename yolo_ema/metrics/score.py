@@ -1,0 +1,229 @@
+"""The ``score`` verb: any detector's result files against annotations, by VisDrone's official
+protocol and COCO's.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
+from yolo_ema.io.image_header import ImageHeaderError, image_wh
+from yolo_ema.metrics.scorecard import Scorecard, make_scorecard
+from yolo_ema.options.score import ScoreOptions
+from yolo_ema.visdrone.annotations import read_annotations, read_results
+from yolo_ema.visdrone.layout import split_named
+
+__all__ = ["read_ground_truth", "score", "unreadable_truth"]
+
+_T = TypeVar("_T")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_LEFT_OUT = frozenset({"field-count", "not-integer", "out-of-range", "unknown-category"})
+
+
+def score(options: ScoreOptions) -> Scorecard:
+    """Score the result files of ``options.results`` against ``options.annotations``.
+
+    Warnings go to stderr and into the result: missing and empty result files, which count as no
+    detections; unsorted files, which are sorted by falling score unless ``options.as_is``; result
+    files without an annotation, and rows of the ground truth that cannot be read, which are left
+    out.
+
+    Raises:
+        DataNotFoundError: a folder, an image or the table of sizes is not there, or a folder holds
+            no annotations.
+        AnnotationError: a row of a result file cannot be read, or with ``options.strict`` one of
+            the ground truth; the message names file and row.
+        DataError: no result file fits any annotation, or an image's size is not known.
+    """
+    files = _text_files(options.annotations, "annotations")
+    if not files:
+        raise DataNotFoundError(
+            f"{options.annotations} holds no annotation files; expected one .txt an image"
+        )
+    names, problems = list(files), []
+    ground_truth = {}
+    for name, path in _progress(files.items(), "annotations"):
+        ground_truth[name], unreadable = read_ground_truth(path)
+        problems += unreadable
+    detections, warnings = _read_detections(options, names)
+    warnings = [*unreadable_truth(problems, strict=options.strict), *warnings]
+    sizes_wh = (
+        _sizes_from_table(options.sizes, names)
+        if options.sizes
+        else _sizes_from_images(options.images or Path(), names)
+    )
+    for warning in warnings:
+        print(f"yolo-ema: warning: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+    about = {
+        "split": _split_of(options.annotations),
+        "order": "as written" if options.as_is else "by falling score",
+    }
+    return make_scorecard(ground_truth, detections, sizes_wh, about=about, warnings=warnings)
+
+
+def read_ground_truth(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Read an annotation file.
+
+    Returns:
+        (N, 6) left, top, width, height in pixels, score, category, and one sentence, with file and
+        row, for each row that cannot be read and is left out.
+
+    Raises:
+        DataNotFoundError: there is no such file.
+    """
+    annotations = read_annotations(path)
+    problems = [
+        f"{one.file}, row {one.row}: {one.message.partition('; the row')[0]}"
+        for one in annotations.anomalies
+        if one.kind in _LEFT_OUT
+    ]
+    return annotations.rows, problems
+
+
+def unreadable_truth(problems: Sequence[str], *, strict: bool) -> list[str]:
+    """Return a warning that rows of the ground truth are left out, where there are any.
+
+    Raises:
+        AnnotationError: there are some, and ``strict`` is on.
+    """
+    if not problems:
+        return []
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if strict:
+        raise AnnotationError(
+            f"{problems[0]}{more}; nothing is scored, since --strict forbids to leave ground truth "
+            f"out"
+        )
+    rows = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
+    verb = "is" if len(problems) == 1 else "are"
+    return [
+        (
+            f"{rows} of the ground truth cannot be read and {verb} left out, so the figures are "
+            f"not "
+            f"exact: {problems[0]}{more}"
+        )
+    ]
+
+
+def _text_files(folder: Path, what: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DataNotFoundError(f"the folder of {what} {folder} is not there")
+    return {
+        path.stem: path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() == ".txt" and not path.name.startswith(".")
+    }
+
+
+def _read_detections(
+    options: ScoreOptions, names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    files = _text_files(options.results, "results")
+    strays = [name for name in files if name not in set(names)]
+    if files and len(strays) == len(files):
+        raise DataError(
+            f"none of the {len(files)} result files in {options.results} has the name of an "
+            f"annotation in {options.annotations}: "
+            f"the first are {files[strays[0]].name} and {names[0]}.txt"
+        )
+    detections = {
+        name: read_results(files[name]) for name in _progress(names, "results") if name in files
+    }
+    empty = [name for name, rows in detections.items() if not len(rows)]
+    unsorted = [name for name, rows in detections.items() if (np.diff(rows[:, 4]) > 0).any()]
+    if not options.as_is:
+        for name in unsorted:
+            detections[name] = detections[name][np.argsort(-detections[name][:, 4], kind="stable")]
+    unsorted_fate = (
+        "scored as written"
+        if options.as_is
+        else "sorted before scoring; --as-is scores rows as they stand"
+    )
+    findings = (
+        (
+            [name for name in names if name not in files],
+            "without a result file, counted as no detections",
+        ),
+        (empty, "with an empty result file, counted as no detections"),
+        (unsorted, f"with rows not by falling score, {unsorted_fate}"),
+        (strays, "with a result file but no annotation, left out"),
+    )
+    return detections, [_finding(found, fate) for found, fate in findings if found]
+
+
+def _progress(images: Collection[_T], title: str) -> Iterable[_T]:
+    return tqdm(images, desc=title, unit="image", leave=False, disable=not sys.stderr.isatty())
+
+
+def _finding(names: Sequence[str], fate: str) -> str:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{len(names)} image{'s' if len(names) > 1 else ''} {fate}: {shown}"
+
+
+def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    if not path.is_file():
+        raise DataNotFoundError(f"the table of sizes {path} is not there")
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    columns = {"image", "width", "height"}
+    if not rows or not columns <= set(rows[0]):
+        found = ", ".join(map(str, rows[0])) if rows else "nothing below its first row"
+        raise DataError(
+            f"{path} has {found}; expected the columns image,width,height and one row an image"
+        )
+    sizes_wh = {}
+    for number, row in enumerate(rows, start=2):
+        width, height = str(row["width"]).strip(), str(row["height"]).strip()
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            raise DataError(
+                f"{path}, row {number}: size is {width!r} x {height!r}; expected whole pixels of "
+                f"at least 1"
+            )
+        name = str(row["image"]).strip()
+        image = Path(name)
+        sizes_wh[image.stem if image.suffix.lower() in IMAGE_SUFFIXES else name] = (
+            int(width),
+            int(height),
+        )
+    if unsized := [name for name in names if name not in sizes_wh]:
+        raise DataError(f"{path} has no size for {_finding(unsized, 'with annotations')}")
+    return sizes_wh
+
+
+def _sizes_from_images(folder: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    if not folder.is_dir():
+        raise DataNotFoundError(f"the folder of images {folder} is not there")
+    files = {
+        path.stem: path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    }
+    if missing := [name for name in names if name not in files]:
+        raise DataNotFoundError(
+            f"{folder} lacks the images of {_finding(missing, 'with annotations')}"
+        )
+    return {name: _size_of(files[name]) for name in _progress(names, "image sizes")}
+
+
+def _size_of(file: Path) -> tuple[int, int]:
+    try:
+        return image_wh(file)
+    except ImageHeaderError as error:
+        raise DataError(f"{file} {error}") from error
+
+
+def _split_of(folder: Path) -> str | None:
+    """Return the split that the folder's name or else its parent's ends in, as in
+    ``VisDrone2019-DET-val/annotations``.
+    """
+    folder = folder.resolve()
+    return split_named(folder.name) or split_named(folder.parent.name)

@@ -1,0 +1,1 @@
+"""Tables, plots and a contact sheet of a dataset."""

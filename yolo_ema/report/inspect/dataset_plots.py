@@ -1,0 +1,180 @@
+"""Plots of a dataset: boxes per class, box sizes in training, objects per image, positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from yolo_ema.io.atomic_files import atomic_path
+from yolo_ema.report.inspect.dataset_scan import SplitScan, percent_below
+
+__all__ = ["SIZE_EDGES_PX", "SPLIT_COLOURS", "draw_plots"]
+
+SIZE_EDGES_PX = (8, 16, 32)
+
+SPLIT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+"""Okabe and Ito's palette, which the colour-blind can tell apart."""
+
+_GREY = "#555555"
+_MAX_CLASSES = 30
+_GRID = 32
+
+
+def draw_plots(
+    scans: Sequence[SplitScan], names: Sequence[str], imgsz: int, folder: Path
+) -> list[Path]:
+    """Write the four plots as PNG files into ``folder`` and return their paths. Raises
+    `DiskFullError`.
+    """
+    return [
+        _save(
+            folder / "boxes-per-class.png",
+            (9, 5.5),
+            lambda axes: _boxes_per_class(axes, scans, names),
+        ),
+        _save(folder / "box-sizes.png", (9, 5), lambda axes: _box_sizes(axes, scans, imgsz)),
+        _save(
+            folder / "objects-per-image.png", (9, 5), lambda axes: _objects_per_image(axes, scans)
+        ),
+        _positions(folder / "positions.png", scans),
+    ]
+
+
+def _save(path: Path, size_inches: tuple[float, float], draw: Callable[[Axes], None]) -> Path:
+    figure = Figure(figsize=size_inches, dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=_GREY)
+    draw(axes)
+    return _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    with atomic_path(path) as beside:
+        figure.savefig(beside, metadata={"Software": None})
+    return path
+
+
+def _boxes_per_class(axes: Axes, scans: Sequence[SplitScan], names: Sequence[str]) -> None:
+    counts = np.array([np.bincount(scan.classes, minlength=len(names)) for scan in scans])
+    order = np.argsort(-counts.sum(axis=0), kind="stable")[:_MAX_CLASSES]
+    height = 0.8 / len(scans)
+    for index, scan in enumerate(scans):
+        places = np.arange(len(order)) + (index - (len(scans) - 1) / 2) * height
+        bars = axes.barh(
+            places,
+            counts[index, order],
+            height * 0.92,
+            color=SPLIT_COLOURS[index % 5],
+            label=scan.split,
+        )
+        axes.bar_label(
+            bars,
+            labels=[f"{number:,}" for number in counts[index, order]],
+            padding=3,
+            fontsize=8,
+            color=_GREY,
+        )
+    axes.set_yticks(np.arange(len(order)), [names[index] for index in order])
+    axes.tick_params(axis="y", length=0, labelcolor="black")
+    axes.invert_yaxis()
+    axes.set_xlabel("boxes")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.margins(x=0.1)
+    rest = f" (the {len(order)} commonest of {len(names)})" if len(order) < len(names) else ""
+    axes.set_title(f"Boxes per class{rest}", loc="left")
+    axes.legend(frameon=False, loc="lower right")
+
+
+def _box_sizes(axes: Axes, scans: Sequence[SplitScan], imgsz: int) -> None:
+    sizes = [np.maximum(scan.training_sizes_px(imgsz), 1e-3) for scan in scans]
+    largest = max((float(one.max()) for one in sizes if len(one)), default=float(imgsz))
+    edges = np.geomspace(1, max(largest * 1.01, 64), 49).tolist()
+    for index, (scan, one) in enumerate(zip(scans, sizes, strict=True)):
+        if not len(one):
+            continue
+        shares = ", ".join(f"{percent_below(one, edge):.0f} % < {edge}" for edge in SIZE_EDGES_PX)
+        weights = np.full(len(one), 100 / len(one))
+        colour = SPLIT_COLOURS[index % 5]
+        axes.hist(
+            np.maximum(one, 1),
+            edges,
+            weights=weights,
+            histtype="step",
+            color=colour,
+            linewidth=1.8,
+            label=f"{scan.split}: {shares} px",
+        )
+    for edge in SIZE_EDGES_PX:
+        axes.axvline(edge, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel(f"size in pixels at {imgsz}, square root of the area (at most 1 counts as 1)")
+    axes.set_ylabel("share of boxes (%)")
+    axes.set_title(f"Box sizes with the longer side of the image at {imgsz} px", loc="left")
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Name the splits; there is nothing to name where none has anything to draw."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="upper right")
+
+
+def _objects_per_image(axes: Axes, scans: Sequence[SplitScan]) -> None:
+    most = max((int(scan.objects_per_image.max(initial=0)) for scan in scans), default=0)
+    edges = np.linspace(0, max(most, 10) + 1, 41).tolist()
+    for index, scan in enumerate(scans):
+        counts = scan.objects_per_image
+        if not len(counts):
+            continue
+        label = f"{scan.split}: median {np.median(counts):g}, most {counts.max()}"
+        weights = np.full(len(counts), 100 / len(counts))
+        axes.hist(
+            counts,
+            edges,
+            weights=weights,
+            histtype="step",
+            color=SPLIT_COLOURS[index % 5],
+            linewidth=1.8,
+            label=label,
+        )
+    axes.set_xlabel("objects in an image")
+    axes.set_ylabel("share of images (%)")
+    axes.set_title("Objects per image", loc="left")
+    _legend(axes)
+
+
+def _positions(path: Path, scans: Sequence[SplitScan]) -> Path:
+    """Draw where the centres of boxes lie, one map per split, each image stretched to the same
+    frame.
+    """
+    figure = Figure(figsize=(1.2 + 4.4 * len(scans), 2.9), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, scan in zip(figure.subplots(1, len(scans), squeeze=False)[0], scans, strict=True):
+        centres = (
+            (scan.boxes_xyxy[:, :2] + scan.boxes_xyxy[:, 2:])
+            / 2
+            / scan.sizes_wh[scan.image_of].reshape(-1, 2)
+        )
+        grid, _, _ = np.histogram2d(
+            centres[:, 1], centres[:, 0], bins=_GRID, range=((0, 1), (0, 1))
+        )
+        shown = axes.imshow(
+            grid * _GRID**2 / max(1, len(centres)),
+            cmap="cividis",
+            extent=(0, 100, 100, 0),
+            aspect=9 / 16,
+        )
+        axes.set_title(f"{scan.split}: {len(centres):,} centres", loc="left")
+        axes.set_xlabel("from the left (%)")
+        axes.set_ylabel("from the top (%)")
+        figure.colorbar(shown, ax=axes, label="times the mean density", shrink=0.9)
+    return _write(figure, path)
