@@ -1,29 +1,27 @@
 """Every exception of this project, in one place.
 
     YoloEmaError
-    ├── ConfigError        (ValueError)         an option, setting or YAML is wrong
-    exit 2 ├── ModelError         (ValueError)         a model name or model YAML is wrong
-        exit 2 ├── DataError          (ValueError)         a dataset, annotation or archive is wrong
-                exit 3
-    │   ├── AnnotationError                     a row of an annotation or result file
-    │   ├── ArchiveError                        an archive that is unsafe or damaged
+    ├── ConfigError        (ValueError)       exit 2  an option, setting or YAML is wrong
+    ├── ModelError         (ValueError)       exit 2  a model name or model YAML is wrong
+    ├── DataError          (ValueError)       exit 3  a dataset, annotation or archive is wrong
+    │   ├── AnnotationError                           a row of an annotation or result file
+    │   ├── ArchiveError                              an archive that is unsafe or damaged
     │   └── DataNotFoundError (FileNotFoundError)
-    ├── WeightsError       (ValueError)         a weights file is wrong
-    exit 4 │   ├── WeightsNotFoundError (FileNotFoundError)
-    │   ├── UnsafeWeightsError                  loading it would run code
-    │   ├── DamagedWeightsError                 truncated, empty or of another kind
-    │   └── TransferError                       too few tensors of it fit the model
-    ├── SourceError        (OSError)            an image, video, camera or stream can't be read
-    exit 5 │   └── SourceRefusedError                  a server says no, so that another try is
-    useless ├── MachineError (RuntimeError)       the machine lacks something
-    exit 6 │   ├── MissingPackageError (ImportError)   names the extra that brings it
-    │   ├── OfflineError                        a download would be needed and is forbidden
-    │   └── DiskFullError  (OSError)            names the last good file
-    └── CheckFailedError   (RuntimeError)       a gate refused: parity, demo, transfer
-    exit 7
+    ├── WeightsError       (ValueError)       exit 4  a weights file is wrong
+    │   ├── WeightsNotFoundError (FileNotFoundError)
+    │   ├── UnsafeWeightsError                        loading it would run code
+    │   ├── DamagedWeightsError                       truncated, empty or of another kind
+    │   └── TransferError                             too few of its tensors fit the model
+    ├── SourceError        (OSError)          exit 5  an image, video, camera or stream
+    │   └── SourceRefusedError                        a server refuses: retrying is useless
+    ├── MachineError       (RuntimeError)     exit 6  the machine lacks something
+    │   ├── MissingPackageError (ImportError)         names the extra that brings it
+    │   ├── OfflineError                              a download is needed and forbidden
+    │   └── DiskFullError  (OSError)                  names the last good file
+    └── CheckFailedError   (RuntimeError)     exit 7  a gate refused: parity, demo, transfer
 
-The command line prints the message in one line and exits with the number at the right; 1 is an
-error of ours that nobody foresaw, 130 an interruption.
+The command line prints the message in one line and exits with that number; 1 is an error that
+nobody foresaw, 130 an interruption.
 """
 
 from __future__ import annotations
