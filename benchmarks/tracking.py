@@ -29,11 +29,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.engine.prediction.trackers import SmallObjectSettings, Tracker
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.scenes import draw_clip
 from yolo_ema.tracking.motion import CameraMotion, warp_points
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 MOTIONS: dict[str, tuple[str, ...]] = {
     "still": (),
@@ -162,7 +162,7 @@ def _ghost(rng: np.random.Generator, frame: TrueFrame) -> np.ndarray:
 def _detections(
     frame: TrueFrame, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray
 ) -> FrameDetections:
-    names = dict(enumerate(CLASS_NAMES))
+    names = dict(enumerate(VISDRONE_CLASSES))
     return FrameDetections(
         Frame(frame.image_bgr, "drawn", index, frame.time_s),
         boxes,

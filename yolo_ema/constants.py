@@ -1,1 +1,68 @@
-"""What several rooms share: VisDrone's classes, image suffixes, colours."""
+"""What several rooms share: VisDrone's categories, image suffixes, colours."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BOX_COLOURS_RGB",
+    "CHART_COLOURS",
+    "IGNORED",
+    "IMAGE_SUFFIXES",
+    "OTHERS",
+    "VISDRONE_CLASSES",
+]
+
+VISDRONE_CLASSES: tuple[str, ...] = (
+    "pedestrian",
+    "people",
+    "bicycle",
+    "car",
+    "van",
+    "truck",
+    "tricycle",
+    "awning-tricycle",
+    "bus",
+    "motor",
+)
+"""Names of VisDrone's categories 1 to 10, which are the classes 0 to 9 of the labels."""
+
+IGNORED = 0
+"""VisDrone's category of a region in which objects are not labelled."""
+
+OTHERS = 11
+"""VisDrone's category of objects that are neither scored nor ignored."""
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes, in lower case, by which a file in a folder counts as an image."""
+
+BOX_COLOURS_RGB = (
+    (255, 255, 0),  # yellow
+    (255, 136, 0),  # orange
+    (221, 0, 136),  # magenta
+    (0, 255, 221),  # aqua
+    (170, 34, 255),  # violet
+    (238, 0, 51),  # red
+    (238, 136, 136),  # salmon
+    (136, 119, 221),  # lavender
+    (255, 255, 170),  # straw
+    (102, 204, 238),  # sky
+)
+"""Colours of boxes on photographs. Their smallest distance in CIELAB is large, both to normal
+vision and to people who lack red or green cones: a search over saturated colours found them, and a
+test holds the distances.
+"""
+
+CHART_COLOURS = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#7f52c7",
+    "#8c6d31",
+    "#c0392b",
+    "#607d8b",
+)
+"""Colours of lines and bars on white: six of Okabe and Ito's (2008), which colour-blind readers can
+tell apart, then darker ones.
+"""

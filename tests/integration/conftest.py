@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.engine.models.registration import build_model
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 
 def save_random_weights(path: Path, *, class_bias: float | None = None) -> Path:
@@ -27,7 +27,7 @@ def save_random_weights(path: Path, *, class_bias: float | None = None) -> Path:
     """
     torch.manual_seed(0)
     model = build_model("yolo11n-ema", class_count=10)
-    model.names = dict(enumerate(CLASS_NAMES))
+    model.names = dict(enumerate(VISDRONE_CLASSES))
     for branch in model.model[-1].cv3:
         torch.nn.init.normal_(branch[-1].weight, std=0.5)
         if class_bias is not None:

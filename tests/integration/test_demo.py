@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import CheckFailedError, ConfigError
 from yolo_ema.evaluate.validation import Evidence
 from yolo_ema.options.demo import DemoOptions
 from yolo_ema.report.demo import _check_learned
-from yolo_ema.scenes import CLASS_NAMES
 
 SHORT = ("demo", "--scenes", 8, "--val-scenes", 6, "--epochs", 1, "--frames", 2, "--device", "cpu")
 
@@ -53,7 +53,11 @@ def test_too_little_learned_is_an_error(yolo_ema_command):
 
 def evidence(rows: np.ndarray) -> Evidence:
     return Evidence(
-        CLASS_NAMES, {"a": Path("a.jpg")}, {"a": (320, 320)}, {"a": rows}, {"a": np.empty((0, 6))}
+        VISDRONE_CLASSES,
+        {"a": Path("a.jpg")},
+        {"a": (320, 320)},
+        {"a": rows},
+        {"a": np.empty((0, 6))},
     )
 
 

@@ -16,10 +16,10 @@ import torch
 from ultralytics.engine.results import Results
 
 from yolo_ema import Detector
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError
 from yolo_ema.media.sinks.video_writer import VideoWriter
 from yolo_ema.media.sources.video import VideoReader
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 CONF = "0.0001"
 
@@ -56,7 +56,7 @@ def test_images_and_video_to_copies_and_json_lines(yolo_ema_command, weights, fo
     objects = [one for line in lines for one in line["detections"]]
     assert objects
     for one in objects:
-        assert one["class"] == CLASS_NAMES[one["class_id"]]
+        assert one["class"] == VISDRONE_CLASSES[one["class_id"]]
         assert float(CONF) <= one["score"] <= 1
         assert 0 <= one["box_xyxy"][0] <= one["box_xyxy"][2] <= 120
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -176,7 +176,7 @@ class TestDetector:
         assert isinstance(one, Results)
         torch.testing.assert_close(one.boxes.data, first.boxes.data)
         assert second.path == str(footage / "b.png")
-        assert one.names == dict(enumerate(CLASS_NAMES))
+        assert one.names == dict(enumerate(VISDRONE_CLASSES))
         assert one.plot().shape == image.shape
 
     def test_a_stream_yields_frames_one_by_one(self, detector, footage):

@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.live_page import LivePage
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 wait_module = pytest.importorskip("selenium.webdriver.support.wait")
 pytestmark = pytest.mark.slow
 TOKEN = "a-long-token"
-NAMES = dict(enumerate(CLASS_NAMES))
+NAMES = dict(enumerate(VISDRONE_CLASSES))
 BAD = {
     "name": "rtsp://10.0.0.9/stream",
     "state": "failed",

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.inference.object_sizes import recorded_sizes
 from yolo_ema.report.weights_card import BEGIN, END, Setting, card_tables, write_tables
 from yolo_ema.scenes.scene import draw_scene
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CARDS = sorted((REPOSITORY / "weights").glob("*.json"))
@@ -60,7 +60,7 @@ def test_it_is_small_half_precision_and_knows_visdrone(card_file, card):
     weights = card_file.with_name(card["file"])
     assert weights.stat().st_size == card["bytes"] < LARGEST_BYTES
     loaded = load_model(weights)
-    assert tuple(loaded.names.values()) == tuple(card["classes"]) == CLASS_NAMES
+    assert tuple(loaded.names.values()) == tuple(card["classes"]) == VISDRONE_CLASSES
     assert recorded_sizes(loaded.metadata) is not None
     assert "non-commercial" in loaded.metadata["license"]
 

@@ -11,13 +11,14 @@ import torch
 from lively_weights import lively_model, save
 from ultralytics import YOLO
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.prediction.runtime import Runtime
 from yolo_ema.engine.setup.console import log_to_stderr
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.inference.tiled import TiledRuntime
 from yolo_ema.options.val import ValOptions
-from yolo_ema.visdrone.annotations import CLASS_NAMES, read_annotations
+from yolo_ema.visdrone.annotations import read_annotations
 
 CAR_LIKE = {4: 2, 5: 2, 6: 7, 9: 5, 1: 0, 2: 0, 10: 3, 3: 1}  # VisDrone's category: COCO's class
 
@@ -27,7 +28,7 @@ def weights(tmp_path_factory) -> Path:
     """A checkpoint of random weights whose class scores lie high enough to be reported."""
     torch.manual_seed(0)
     model = build_model("yolo11n-ema", class_count=10)
-    model.names = dict(enumerate(CLASS_NAMES))
+    model.names = dict(enumerate(VISDRONE_CLASSES))
     for branch in model.model[-1].cv3:
         torch.nn.init.normal_(branch[-1].weight, std=0.5)
     path = tmp_path_factory.mktemp("run") / "weights" / "best.pt"
@@ -59,7 +60,7 @@ def data(tmp_path_factory) -> Path:
         (root / "labels/val" / f"{name}.txt").write_text(
             "3 0.2 0.28 0.25 0.33\n0 0.58 0.33 0.17 0.22\n"
         )
-    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASS_NAMES))
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(VISDRONE_CLASSES))
     (root / "mini.yaml").write_text(
         f"path: {root}\ntrain: images/val\nval: images/val\nnames:\n{names}"
     )
@@ -167,7 +168,7 @@ def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema
 
 def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_command):
     model = lively_model("tiny")
-    model.names = dict(enumerate(CLASS_NAMES))
+    model.names = dict(enumerate(VISDRONE_CLASSES))
     weights = save(model, tmp_path / "best.pt")
     made = yolo_ema_command("export", "--weights", weights, "--out", tmp_path, "--imgsz", "96")
     assert made.code == 0, made.err

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.media.drawing.annotator import Overlay, draw_detections
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.live_page import LivePage
@@ -23,7 +24,6 @@ from yolo_ema.media.sources.source import FeedEvent, FeedStatus
 from yolo_ema.options.detect import DetectOptions
 from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
 from yolo_ema.tracking.trails import Trails
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 __all__ = ["DetectOutput"]
 
@@ -148,7 +148,7 @@ class DetectOutput:
                 out,
                 names=names,
                 draw=self._draw,
-                visdrone_names=CLASS_NAMES,
+                visdrone_names=VISDRONE_CLASSES,
                 yolo_scores=options.yolo_scores,
                 crop_limit=options.crop_limit,
             )

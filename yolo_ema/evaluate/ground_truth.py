@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_ema.constants import IGNORED, VISDRONE_CLASSES
 from yolo_ema.engine.data.datasets import ignored_path, label_path
 from yolo_ema.engine.data.label_files import Problem, read_label_file, read_region_file
 from yolo_ema.metrics.score import read_ground_truth
-from yolo_ema.visdrone.annotations import CLASS_NAMES, IGNORED
 
 __all__ = ["annotation_path", "image_names", "read_truth"]
 
@@ -57,7 +57,7 @@ def read_truth(
     Raises:
         AnnotationError: a file is no text.
     """
-    if tuple(class_names) == CLASS_NAMES and (annotations := annotation_path(image)):
+    if tuple(class_names) == VISDRONE_CLASSES and (annotations := annotation_path(image)):
         rows, unreadable = read_ground_truth(annotations)
         return rows, "annotations", unreadable
     labels, regions = label_path(image), ignored_path(image)

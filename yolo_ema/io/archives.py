@@ -21,12 +21,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import ArchiveError, DataNotFoundError, DiskFullError
 from yolo_ema.io.atomic_files import disk_full_is_clear, sha256_of
 
-__all__ = ["IMAGE_SUFFIXES", "Limits", "is_archive", "unpack"]
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+__all__ = ["Limits", "is_archive", "unpack"]
 
 UNPACKED_SUFFIXES = IMAGE_SUFFIXES | {".txt"}
 """Only these leave an archive: a dataset needs nothing else, and some other files could carry

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.metrics.greedy_matching import (
     BoxTable,
     Pairs,
@@ -22,7 +23,6 @@ from yolo_ema.metrics.greedy_matching import (
     overlapping_pairs,
     refuse_strays,
 )
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 __all__ = ["COCO_FIGURES", "COCO_MAX_DETS", "OBJECT_SIZES", "CocoScores", "evaluate_coco"]
 
@@ -106,7 +106,7 @@ def evaluate_coco(
     ground_truth: Mapping[str, np.ndarray],
     detections: Mapping[str, np.ndarray],
     *,
-    class_names: Sequence[str] = CLASS_NAMES,
+    class_names: Sequence[str] = VISDRONE_CLASSES,
 ) -> CocoScores:
     """Score detections by COCO's protocol with up to 500 detections an image and class.
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.metrics.greedy_matching import BoxTable, Pairs, match_greedily, overlapping_pairs
 from yolo_ema.metrics.visdrone_protocol import MAX_DETS, without_ignored
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 __all__ = ["ERROR_KINDS", "Diagnosis", "ErrorKind", "ImageErrors", "diagnose"]
 
@@ -100,7 +100,7 @@ def diagnose(
     detections: Mapping[str, np.ndarray],
     sizes_wh: Mapping[str, tuple[int, int]],
     *,
-    class_names: Sequence[str] = CLASS_NAMES,
+    class_names: Sequence[str] = VISDRONE_CLASSES,
     confidence: float = 0.25,
 ) -> Diagnosis:
     """Sort every error into its kind. Arguments and errors are those of

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.metrics.scorecard import Scorecard, make_scorecard
@@ -23,7 +24,6 @@ from yolo_ema.visdrone.layout import split_named
 __all__ = ["read_ground_truth", "score", "unreadable_truth"]
 
 _T = TypeVar("_T")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LEFT_OUT = frozenset({"field-count", "not-integer", "out-of-range", "unknown-category"})
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 import yolo_ema
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.metrics.coco_figures import COCO_MAX_DETS, CocoScores, evaluate_coco
 from yolo_ema.metrics.operating_points import OperatingPoint, best_for_all, best_of_class
 from yolo_ema.metrics.visdrone_protocol import MAX_DETS, OfficialScores, evaluate_official
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 __all__ = ["Scorecard", "make_scorecard"]
 
@@ -139,7 +139,7 @@ def make_scorecard(
     detections: Mapping[str, np.ndarray],
     sizes_wh: Mapping[str, tuple[int, int]],
     *,
-    class_names: Sequence[str] = CLASS_NAMES,
+    class_names: Sequence[str] = VISDRONE_CLASSES,
     about: Mapping[str, Any],
     warnings: Sequence[str] = (),
 ) -> Scorecard:

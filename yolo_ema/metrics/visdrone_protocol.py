@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_ema.constants import IGNORED, VISDRONE_CLASSES
 from yolo_ema.errors import DataError, did_you_mean
 from yolo_ema.metrics.greedy_matching import (
     BoxTable,
@@ -24,7 +25,6 @@ from yolo_ema.metrics.greedy_matching import (
     refuse_strays,
 )
 from yolo_ema.metrics.ignored_coverage import ignored_share
-from yolo_ema.visdrone.annotations import CLASS_NAMES, IGNORED
 
 __all__ = [
     "IOU_THRESHOLDS",
@@ -110,7 +110,7 @@ def evaluate_official(
     detections: Mapping[str, np.ndarray],
     sizes_wh: Mapping[str, tuple[int, int]],
     *,
-    class_names: Sequence[str] = CLASS_NAMES,
+    class_names: Sequence[str] = VISDRONE_CLASSES,
 ) -> OfficialScores:
     """Score detections by the official protocol.
 

@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.deploy.parity.parity_report import LEAST_IMAGES
 from yolo_ema.deploy.publish import ExportResult, export
 from yolo_ema.detect.result import DetectResult
@@ -33,7 +34,7 @@ from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.train import TrainOptions
 from yolo_ema.options.val import ValOptions
 from yolo_ema.report.validation_page.validation import validate_and_report
-from yolo_ema.scenes import CLASS_NAMES, draw_clip, draw_scene, write_dataset
+from yolo_ema.scenes import draw_clip, draw_scene, write_dataset
 from yolo_ema.visdrone.prepare import prepare
 
 __all__ = ["DemoResult", "demo"]
@@ -235,9 +236,11 @@ def _check_learned(evidence: Evidence, ap50: float | None, options: DemoOptions)
         CheckFailedError: a class is missing, boxes are too large, or the AP50 is too low.
     """
     rows = np.concatenate(list(evidence.ground_truth.values()))
-    rows = rows[(rows[:, 5] >= 1) & (rows[:, 5] <= len(CLASS_NAMES))]
+    rows = rows[(rows[:, 5] >= 1) & (rows[:, 5] <= len(VISDRONE_CLASSES))]
     missing = [
-        name for number, name in enumerate(CLASS_NAMES, start=1) if not (rows[:, 5] == number).any()
+        name
+        for number, name in enumerate(VISDRONE_CLASSES, start=1)
+        if not (rows[:, 5] == number).any()
     ]
     median = float(np.median(np.sqrt(rows[:, 2] * rows[:, 3]))) if len(rows) else 0.0
     if missing:

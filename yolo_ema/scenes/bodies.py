@@ -14,25 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_ema.constants import OTHERS
 from yolo_ema.scenes.meshes import Mesh, Part, box, mesh, sides, taper, wheel
 
-__all__ = ["CLASS_NAMES", "OTHERS", "Body", "body_of", "palette_of", "rider"]
-
-CLASS_NAMES = (
-    "pedestrian",
-    "people",
-    "bicycle",
-    "car",
-    "van",
-    "truck",
-    "tricycle",
-    "awning-tricycle",
-    "bus",
-    "motor",
-)
-"""VisDrone's categories 1 to 10 in order; 0 is an ignored region, 11 is `others`."""
-
-OTHERS = 11
+__all__ = ["Body", "body_of", "palette_of", "rider"]
 
 PAINT, SECOND, GLASS, DARK, HEADLIGHT, TAIL_LIGHT, SKIN, TRIM = range(8)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_ema.scenes.bodies import OTHERS, Body, body_of, palette_of, rider
+from yolo_ema.constants import OTHERS
+from yolo_ema.scenes.bodies import Body, body_of, palette_of, rider
 from yolo_ema.scenes.camera import Camera
 from yolo_ema.scenes.painter import Actor
 from yolo_ema.scenes.town import Rect, Town, Zone

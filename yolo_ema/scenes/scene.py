@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_ema.constants import OTHERS
 from yolo_ema.errors import ConfigError
-from yolo_ema.scenes.bodies import OTHERS
 from yolo_ema.scenes.camera import Camera
 from yolo_ema.scenes.light import Look, draw_look
 from yolo_ema.scenes.painter import MOST_NUMBERED, Actor, Sight, paint

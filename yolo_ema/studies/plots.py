@@ -13,13 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
+from yolo_ema.constants import CHART_COLOURS
 from yolo_ema.io.atomic_files import atomic_path
 from yolo_ema.studies.comparison import Comparison, Row
 
 __all__ = ["draw_plots"]
-
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-"""Okabe and Ito's palette, which the colour-blind can tell apart."""
 
 _GREY = "#555555"
 _MARKS = "osD^vP"
@@ -76,7 +74,7 @@ def _pairs(axes: Axes, comparison: Comparison) -> None:
     rows = _first_rows(comparison)
     for index, seed in enumerate(comparison.study.seeds):
         points = [(place, row.values[seed]) for place, row in enumerate(rows) if seed in row.values]
-        colour, mark = _COLOURS[index % len(_COLOURS)], _MARKS[index % len(_MARKS)]
+        colour, mark = CHART_COLOURS[index % len(CHART_COLOURS)], _MARKS[index % len(_MARKS)]
         axes.plot(
             *zip(*points, strict=True) if points else ((), ()),
             color=colour,
@@ -110,7 +108,7 @@ def _differences(axes: Axes, comparison: Comparison) -> None:
         found = row.to_baseline
         if found is None:
             continue
-        colour = _COLOURS[place % len(_COLOURS)]
+        colour = CHART_COLOURS[place % len(CHART_COLOURS)]
         axes.plot(
             found.differences,
             [place + 0.12] * len(found.differences),
@@ -150,7 +148,7 @@ def _curves(axes: Axes, comparison: Comparison) -> None:
                 axes.plot(
                     range(1, len(values) + 1),
                     values,
-                    color=_COLOURS[index % len(_COLOURS)],
+                    color=CHART_COLOURS[index % len(CHART_COLOURS)],
                     alpha=0.75,
                     label=label,
                 )
@@ -188,7 +186,7 @@ def _milliseconds(axes: Axes, comparison: Comparison) -> None:
             continue
         place = [one.name for one in study.arms].index(arm.name)
         style: dict[str, Any] = {
-            "color": _COLOURS[place % len(_COLOURS)],
+            "color": CHART_COLOURS[place % len(CHART_COLOURS)],
             "linestyle": "-" if tile == "off" else "--",
             "marker": "o" if tile == "off" else "s",
         }

@@ -2,8 +2,8 @@
 fifth place.
 
 An annotation row is ``left,top,width,height,score,category,truncation,occlusion`` in whole pixels,
-0-based. Category 0 is an ignored region, 1 to 10 are `CLASS_NAMES` in their order, 11 is "others".
-The score is 0 exactly for the categories 0 and 11. Some rows end in a comma.
+0-based. Category 0 is an ignored region, 1 to 10 are `VISDRONE_CLASSES` in their order, 11 is
+"others". The score is 0 exactly for the categories 0 and 11. Some rows end in a comma.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_ema.constants import IGNORED, OTHERS, VISDRONE_CLASSES
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
 
 __all__ = [
-    "CLASS_NAMES",
-    "IGNORED",
-    "OTHERS",
     "Annotations",
     "Anomaly",
     "parse_annotations",
@@ -27,26 +25,6 @@ __all__ = [
     "read_annotations",
     "read_results",
 ]
-
-CLASS_NAMES: tuple[str, ...] = (
-    "pedestrian",
-    "people",
-    "bicycle",
-    "car",
-    "van",
-    "truck",
-    "tricycle",
-    "awning-tricycle",
-    "bus",
-    "motor",
-)
-"""Names of the categories 1 to 10, which are the classes 0 to 9 of the labels."""
-
-IGNORED = 0
-"""Category of a region in which objects are not labelled."""
-
-OTHERS = 11
-"""Category of objects that are neither scored nor ignored."""
 
 FIELDS = ("left", "top", "width", "height", "score", "category", "truncation", "occlusion")
 
@@ -243,8 +221,8 @@ def read_results(path: str | Path) -> np.ndarray:
 
     Returns:
         (M, 6) float64 in file order: left, top, width, height in pixels, score, category.
-        Categories 1 to 10 are `CLASS_NAMES`; 0 and 11 are let through, since a row takes its place
-        among the first detections of an image whatever its category.
+        Categories 1 to 10 are `VISDRONE_CLASSES`; 0 and 11 are let through, since a row takes
+        its place among the first detections of an image whatever its category.
 
     Raises:
         AnnotationError: a row has fewer than six fields or more than eight, a field that is not a
@@ -308,7 +286,7 @@ def _parse_result(text: str, file: str, line: int) -> list[float]:
     if row[5] not in range(IGNORED, OTHERS + 1):
         raise AnnotationError(
             f"{file}, row {line}: category is {_quoted(fields[5])}, expected a whole number, 1 "
-            f"({CLASS_NAMES[0]}) to 10"
+            f"({VISDRONE_CLASSES[0]}) to 10"
         )
     return row
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import DataError, DataNotFoundError
-from yolo_ema.io.archives import IMAGE_SUFFIXES
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.yolo_labels import ImageLabels, clip_boxes, describe_fate

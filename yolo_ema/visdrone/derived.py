@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from yolo_ema.io.archives import IMAGE_SUFFIXES
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.visdrone.yolo_labels import ImageLabels, yolo_rows
 

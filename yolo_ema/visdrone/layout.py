@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
-from yolo_ema.io.archives import IMAGE_SUFFIXES
 
 __all__ = ["SplitFolder", "find_splits", "official_name", "split_named"]
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from yolo_ema.constants import IMAGE_SUFFIXES, OTHERS, VISDRONE_CLASSES
 from yolo_ema.errors import AnnotationError, ConfigError, DataError, DataNotFoundError, YoloEmaError
-from yolo_ema.io.archives import IMAGE_SUFFIXES
 from yolo_ema.io.atomic_files import locked, write_text
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.visdrone.acquisition import (
@@ -29,7 +29,7 @@ from yolo_ema.visdrone.acquisition import (
     acquire_sources,
     say,
 )
-from yolo_ema.visdrone.annotations import CLASS_NAMES, OTHERS, Anomaly
+from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.coco_layout import read_coco
 from yolo_ema.visdrone.derived import (
     derived_digest,
@@ -289,7 +289,7 @@ def _visdrone_reader(acquired: Acquired, given: tuple[str, ...]) -> _Reader:
             certain=acquired.origin == "download",
         )
         return _Content(
-            CLASS_NAMES,
+            VISDRONE_CLASSES,
             found.images,
             found.anomalies,
             others=int(found.rows_per_category[OTHERS]),

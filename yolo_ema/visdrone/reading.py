@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from yolo_ema.constants import IMAGE_SUFFIXES, OTHERS
 from yolo_ema.errors import DataNotFoundError
-from yolo_ema.io.archives import IMAGE_SUFFIXES
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
-from yolo_ema.visdrone.annotations import OTHERS, Anomaly, read_annotations
+from yolo_ema.visdrone.annotations import Anomaly, read_annotations
 from yolo_ema.visdrone.layout import SplitFolder
 from yolo_ema.visdrone.yolo_labels import ImageLabels, label_annotations
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from yolo_ema.visdrone.annotations import CLASS_NAMES, IGNORED, OTHERS
+from yolo_ema.constants import IGNORED, OTHERS, VISDRONE_CLASSES
 
 __all__ = ["OFFICIAL_TOTALS", "OfficialTotals", "compare_with_official"]
 
@@ -73,7 +73,7 @@ def compare_with_official(
     if used != found:
         differences.append(f"{found - used:,} of {found:,} images left out")
     differences += [
-        f"{names.get(category) or CLASS_NAMES[category - 1]} {rows} instead of {expected}"
+        f"{names.get(category) or VISDRONE_CLASSES[category - 1]} {rows} instead of {expected}"
         for category, (rows, expected) in enumerate(
             zip(rows_per_category.tolist(), official.rows_per_category, strict=True)
         )

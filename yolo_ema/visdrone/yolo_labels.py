@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_ema.visdrone.annotations import IGNORED, OTHERS, Annotations, Anomaly
+from yolo_ema.constants import IGNORED, OTHERS
+from yolo_ema.visdrone.annotations import Annotations, Anomaly
 
 __all__ = ["ImageLabels", "clip_boxes", "describe_fate", "label_annotations", "yolo_rows"]
 

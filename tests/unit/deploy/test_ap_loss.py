@@ -6,11 +6,11 @@ import faulty_files as faults
 import pytest
 from lively_weights import lively_model, save
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.deploy.parity import gate
 from yolo_ema.deploy.parity.gate import prove
 from yolo_ema.deploy.parity.parity_report import FAILED, NOT_PROVEN, PASSED, GateLimits, Loss
 from yolo_ema.scenes.dataset import write_dataset
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_without_data_nothing_is_proven(half, gate_weights, gate_pictures):
 def test_measured_on_a_dataset_both_see_the_same(made, gate_pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the prepared dataset goes there
     model = lively_model("tiny")
-    model.names = dict(enumerate(CLASS_NAMES))
+    model.names = dict(enumerate(VISDRONE_CLASSES))
     weights = save(model, tmp_path / "named.pt")
     file = faults.spoilt(made(weights), tmp_path / "half.onnx", faults.metadata(precision="fp16"))
     data = write_dataset(tmp_path / "drawn", train=0, val=3, image_wh=(320, 192))

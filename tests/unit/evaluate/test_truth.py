@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import AnnotationError
 from yolo_ema.evaluate.ground_truth import image_names, read_truth
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def annotate(image: Path, text: str) -> None:
 
 
 def test_labels_and_ignored_regions_in_pixels(image):
-    rows, origin, problems = read_truth(image, (200, 100), CLASS_NAMES)
+    rows, origin, problems = read_truth(image, (200, 100), VISDRONE_CLASSES)
     assert (origin, problems) == ("labels", [])
     expected = np.array([[80, 30, 40, 40, 1, 4], [10, 5, 20, 10, 1, 1], [0, 50, 100, 50, 0, 0]])
     assert rows == pytest.approx(expected, abs=1e-4)
@@ -34,14 +34,14 @@ def test_labels_and_ignored_regions_in_pixels(image):
 
 def test_annotations_come_first_for_visdrones_classes_only(image):
     annotate(image, "1,2,3,4,1,4,0,0\n9,9,9,9,0,11,0,0\n")
-    rows, origin, _ = read_truth(image, (200, 100), CLASS_NAMES)
+    rows, origin, _ = read_truth(image, (200, 100), VISDRONE_CLASSES)
     assert origin == "annotations"
     assert rows.tolist() == [[1, 2, 3, 4, 1, 4], [9, 9, 9, 9, 0, 11]]
     assert read_truth(image, (200, 100), ("a", "b", "c", "d"))[1] == "labels"
 
 
 def test_an_image_without_labels_has_no_objects(image):
-    rows, origin, _ = read_truth(image.with_name("b.jpg"), (200, 100), CLASS_NAMES)
+    rows, origin, _ = read_truth(image.with_name("b.jpg"), (200, 100), VISDRONE_CLASSES)
     assert (rows.shape, origin) == ((0, 6), "nothing")
 
 
@@ -56,7 +56,7 @@ def test_an_image_without_labels_has_no_objects(image):
 )
 def test_bad_rows_are_named_and_left_out(image, file, text, message):
     (image.parents[2] / file / "val/a.txt").write_text(text)
-    _, _, problems = read_truth(image, (200, 100), CLASS_NAMES)
+    _, _, problems = read_truth(image, (200, 100), VISDRONE_CLASSES)
     assert len(problems) == 1
     assert message in problems[0]
 
@@ -64,7 +64,7 @@ def test_bad_rows_are_named_and_left_out(image, file, text, message):
 def test_a_file_that_is_no_text_is_an_error(image):
     (image.parents[2] / "labels/val/a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(AnnotationError, match="is no text"):
-        read_truth(image, (200, 100), CLASS_NAMES)
+        read_truth(image, (200, 100), VISDRONE_CLASSES)
 
 
 def test_equal_file_names_in_several_folders_stay_apart():

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolo_ema.constants import BOX_COLOURS_RGB
 from yolo_ema.media.drawing.annotator import Overlay, draw_detections
 from yolo_ema.media.drawing.box_labels import _Room
 from yolo_ema.media.drawing.legend import draw_legend
-from yolo_ema.media.drawing.palette import PALETTE_RGB, class_colour_bgr, ink_on_bgr
+from yolo_ema.media.drawing.palette import class_colour_bgr, ink_on_bgr
 from yolo_ema.media.drawing.text import plate, text_mask
 from yolo_ema.media.frames import Frame, FrameDetections
 
@@ -66,7 +67,7 @@ def least_distance(colours_rgb, eye: np.ndarray) -> float:
     ("eye", "at_least"), [("all", 45), ("protanopia", 27), ("deuteranopia", 27)]
 )
 def test_colours_of_ten_classes_are_apart_for_every_eye(eye, at_least):
-    assert least_distance(PALETTE_RGB, EYES[eye]) > at_least
+    assert least_distance(BOX_COLOURS_RGB, EYES[eye]) > at_least
 
 
 def test_the_measure_sees_what_colour_blind_viewers_confuse():

@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sinks import mot
 from yolo_ema.media.sinks.mot import MotFiles
-from yolo_ema.visdrone.annotations import CLASS_NAMES
 
-NAMES = dict(enumerate(CLASS_NAMES))
+NAMES = dict(enumerate(VISDRONE_CLASSES))
 
 
 def found(index: int, rows, ids, source: str = "a.mp4", names=NAMES) -> FrameDetections:
@@ -61,7 +61,7 @@ def test_visdrone_rows(tmp_path):
 
 def test_categories_are_visdrones():
     assert list(mot._VISDRONE_CATEGORIES.items()) == [
-        (name, number) for number, name in enumerate(CLASS_NAMES, start=1)
+        (name, number) for number, name in enumerate(VISDRONE_CLASSES, start=1)
     ]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sinks import (
@@ -37,10 +38,10 @@ from yolo_ema.media.sinks import (
     open_sinks,
 )
 from yolo_ema.media.sources.video import VideoReader
-from yolo_ema.visdrone.annotations import CLASS_NAMES, read_results
+from yolo_ema.visdrone.annotations import read_results
 from yolo_ema.visdrone.submission import write_submission
 
-NAMES = dict(enumerate(CLASS_NAMES))
+NAMES = dict(enumerate(VISDRONE_CLASSES))
 PICTURE, CLIP = FrameContext(None, "a"), FrameContext(Fraction(10), "clip")
 LIVE = FrameContext(None, "camera", is_live=True)
 
@@ -121,7 +122,7 @@ def test_coco_loads_in_pycocotools(tmp_path, capsys):
         "clip_000012.jpg",
         "x/b.jpg",
     ]
-    assert [one["name"] for one in coco.loadCats(coco.getCatIds())] == list(CLASS_NAMES)
+    assert [one["name"] for one in coco.loadCats(coco.getCatIds())] == list(VISDRONE_CLASSES)
     first, second, third = coco.loadAnns(coco.getAnnIds())
     assert first == {
         "id": 1,
@@ -148,7 +149,7 @@ def test_coco_without_a_frame_is_valid(tmp_path):
 
 
 def test_visdrone_det_files_are_those_of_the_submission_format(tmp_path):
-    with contextlib.closing(VisdroneResults(tmp_path, NAMES, CLASS_NAMES)) as sink:
+    with contextlib.closing(VisdroneResults(tmp_path, NAMES, VISDRONE_CLASSES)) as sink:
         sink.write(found_in(TWO), PICTURE)
         sink.write(found_in([]), FrameContext(None, "empty"))
     rows = np.array([[10, 20, 40, 20, 0.9, 4], [100.256, 100, 29.744, 50, 0.5, 1]])
@@ -161,7 +162,7 @@ def test_visdrone_det_files_are_those_of_the_submission_format(tmp_path):
 
 
 def test_visdrone_vid_files_count_frames_from_one(tmp_path):
-    sink = VisdroneResults(tmp_path, NAMES, CLASS_NAMES)
+    sink = VisdroneResults(tmp_path, NAMES, VISDRONE_CLASSES)
     for index in range(2):
         for source in ("x/clip.mp4", "y/clip.mp4"):
             sink.write(found_in(TWO[:1], source=source, index=index, track_ids=[5]), CLIP)
@@ -180,7 +181,7 @@ def test_visdrone_vid_files_count_frames_from_one(tmp_path):
 
 def test_visdrone_classes_match_by_name_not_by_number(tmp_path):
     names = {5: "Awning Tricycle", 9: "car"}
-    with contextlib.closing(VisdroneResults(tmp_path, names, CLASS_NAMES)) as sink:
+    with contextlib.closing(VisdroneResults(tmp_path, names, VISDRONE_CLASSES)) as sink:
         sink.write(found_in([[0, 0, 9, 9, 0.9, 5], [0, 0, 9, 9, 0.8, 9]], names=names), PICTURE)
     assert [line.split(",")[5] for line in lines_of(tmp_path / "visdrone" / "a.txt")] == ["8", "4"]
 
@@ -193,7 +194,7 @@ def test_a_class_that_visdrone_does_not_know_is_said_before_anything_is_written(
             ("jsonl", "visdrone"),
             tmp_path,
             names={0: "car", 1: "zebra"},
-            visdrone_names=CLASS_NAMES,
+            visdrone_names=VISDRONE_CLASSES,
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -220,7 +221,7 @@ def test_yolo_labels_give_the_boxes_back(tmp_path, scores):
         "empty.txt",
     ]
     assert (tmp_path / "yolo" / "labels" / "empty.txt").read_text() == ""
-    assert lines_of(tmp_path / "yolo" / "classes.txt") == list(CLASS_NAMES)
+    assert lines_of(tmp_path / "yolo" / "classes.txt") == list(VISDRONE_CLASSES)
 
 
 def test_crops_are_the_pixels_of_the_boxes(tmp_path):
@@ -262,7 +263,7 @@ def test_crops_are_bounded_and_stay_in_their_folder(tmp_path):
 
 
 def everything(out: Path, kinds=SINK_KINDS):
-    return open_sinks(kinds, out, names=NAMES, visdrone_names=CLASS_NAMES)
+    return open_sinks(kinds, out, names=NAMES, visdrone_names=VISDRONE_CLASSES)
 
 
 def test_no_file_that_is_there_is_replaced(tmp_path):
@@ -294,7 +295,7 @@ def test_unknown_kinds_are_named(tmp_path):
 
 def test_sinks_come_in_the_order_of_their_kinds(tmp_path):
     kinds = ("jsonl", "csv", "visdrone", "yolo")
-    sinks = open_sinks(kinds, tmp_path, names=NAMES, visdrone_names=CLASS_NAMES)
+    sinks = open_sinks(kinds, tmp_path, names=NAMES, visdrone_names=VISDRONE_CLASSES)
     assert [type(sink) for sink in sinks] == [JsonLines, CsvRows, VisdroneResults, YoloLabels]
     for sink in sinks:
         sink.close()

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
 from yolo_ema.visdrone.annotations import (
-    CLASS_NAMES,
     parse_annotations,
     parse_results,
     read_annotations,
@@ -34,7 +34,7 @@ def test_the_ten_classes_in_the_order_of_the_categories() -> None:
     assert (
         *("pedestrian", "people", "bicycle", "car", "van"),
         *("truck", "tricycle", "awning-tricycle", "bus", "motor"),
-    ) == CLASS_NAMES
+    ) == VISDRONE_CLASSES
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n  \n", b"\xef\xbb\xbf"])

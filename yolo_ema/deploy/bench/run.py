@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.deploy.bench.agreement import box_agreement
 from yolo_ema.deploy.bench.process import RuntimeProcess
 from yolo_ema.deploy.bench.result import BenchResult
@@ -27,7 +28,6 @@ from yolo_ema.deploy.bench.row import BenchRow, Round
 from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError, did_you_mean
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.io.resources import missing_weights
-from yolo_ema.media.sources.image_files import IMAGE_SUFFIXES
 from yolo_ema.options.bench import BenchOptions
 from yolo_ema.scenes.scene import draw_scene
 

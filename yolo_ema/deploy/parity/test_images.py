@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import DataNotFoundError
-from yolo_ema.media.sources.image_files import IMAGE_SUFFIXES, read_image
+from yolo_ema.media.sources.image_files import read_image
 from yolo_ema.scenes.scene import Scene, draw_scene
 
 __all__ = ["MOST_IMAGES", "GateImage", "crowded_image", "drawn_images", "user_images"]

@@ -1,30 +1,15 @@
-"""Colours that keep classes apart, also for colour-blind viewers.
-
-Ten colours whose least distance in CIELAB is large as they are and as people without red or green
-cones see them; a search over lively colours found them, and a test holds the distances.
-"""
+"""The colour of a class's boxes, and the ink that reads well on it."""
 
 from __future__ import annotations
 
-__all__ = ["PALETTE_RGB", "class_colour_bgr", "ink_on_bgr"]
+from yolo_ema.constants import BOX_COLOURS_RGB
 
-PALETTE_RGB = (
-    (255, 255, 0),  # yellow
-    (255, 136, 0),  # orange
-    (221, 0, 136),  # magenta
-    (0, 255, 221),  # aqua
-    (170, 34, 255),  # violet
-    (238, 0, 51),  # red
-    (238, 136, 136),  # salmon
-    (136, 119, 221),  # lavender
-    (255, 255, 170),  # straw
-    (102, 204, 238),  # sky
-)
+__all__ = ["class_colour_bgr", "ink_on_bgr"]
 
 
 def class_colour_bgr(class_id: int) -> tuple[int, int, int]:
     """Return the colour of a class; from the eleventh on they come round again."""
-    red, green, blue = PALETTE_RGB[class_id % len(PALETTE_RGB)]
+    red, green, blue = BOX_COLOURS_RGB[class_id % len(BOX_COLOURS_RGB)]
     return blue, green, red
 
 

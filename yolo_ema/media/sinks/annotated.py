@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import SourceError
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
@@ -17,7 +18,6 @@ from yolo_ema.media.sinks.contract import FrameContext
 from yolo_ema.media.sinks.frame_names import frame_stem
 from yolo_ema.media.sinks.unique_paths import publish_fresh
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.image_files import IMAGE_SUFFIXES
 
 __all__ = ["AnnotatedCopies"]
 

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.contract import FrameContext
@@ -28,24 +29,7 @@ MOT_STYLES = ("mot", "visdrone-mot")
 
 Style = Literal["mot", "visdrone-mot"]
 
-_VISDRONE_CATEGORIES = {
-    name: number
-    for number, name in enumerate(
-        (
-            "pedestrian",
-            "people",
-            "bicycle",
-            "car",
-            "van",
-            "truck",
-            "tricycle",
-            "awning-tricycle",
-            "bus",
-            "motor",
-        ),
-        start=1,
-    )
-}
+_VISDRONE_CATEGORIES = {name: number for number, name in enumerate(VISDRONE_CLASSES, start=1)}
 
 
 class MotFiles:

@@ -12,9 +12,7 @@ import numpy as np
 from yolo_ema.errors import SourceError
 from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, image_wh
 
-__all__ = ["IMAGE_SUFFIXES", "read_image"]
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".tif", ".tiff", ".webp"})
+__all__ = ["read_image"]
 
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_START_OF_SCAN = 0xDA

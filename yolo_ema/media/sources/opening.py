@@ -11,12 +11,12 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import SourceError, did_you_mean
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sinks.output_names import with_distinct_stems
 from yolo_ema.media.sources.addresses import is_address, parse_address
 from yolo_ema.media.sources.camera import CameraSource, is_camera
-from yolo_ema.media.sources.image_files import IMAGE_SUFFIXES
 from yolo_ema.media.sources.network import NetworkOptions
 from yolo_ema.media.sources.sequence import as_sequences
 from yolo_ema.media.sources.source import Footage, Source

@@ -11,18 +11,11 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from yolo_ema.constants import BOX_COLOURS_RGB
 from yolo_ema.io.atomic_files import atomic_path
 from yolo_ema.report.inspect.dataset_scan import SplitScan
 
-__all__ = ["CLASS_COLOURS", "draw_contact_sheet"]
-
-CLASS_COLOURS = (
-    *("#4d9dff", "#ffffff", "#ff77c8", "#ffd92f", "#e69f00"),
-    *("#ff5a36", "#00b37d", "#b39ddb", "#a6ff4d", "#8ffcff"),
-)
-"""Bright on photographs, and apart from each other also for the colour-blind; used again from the
-start after ten classes.
-"""
+__all__ = ["draw_contact_sheet"]
 
 TILE_WIDTH_PX = 800
 COLUMNS = 3
@@ -59,7 +52,9 @@ def draw_contact_sheet(
     used = sorted(
         {int(one) for scan, index in shown for one in scan.classes[scan.image_of == index]}
     )
-    legend = _legend([(names[one], CLASS_COLOURS[one % len(CLASS_COLOURS)]) for one in used], width)
+    legend = _legend(
+        [(names[one], BOX_COLOURS_RGB[one % len(BOX_COLOURS_RGB)]) for one in used], width
+    )
     sheet = Image.new(
         "RGB", (width, legend.height + sum(heights) + _GAP_PX * (len(rows) + 1)), _BACKGROUND
     )
@@ -123,7 +118,7 @@ def _tile(scan: SplitScan, index: int) -> Image.Image:
         large = min(corners[2] - corners[0], corners[3] - corners[1]) >= _LARGE_PX
         pen.rectangle(
             corners,
-            outline=CLASS_COLOURS[classes[place] % len(CLASS_COLOURS)],
+            outline=BOX_COLOURS_RGB[classes[place] % len(BOX_COLOURS_RGB)],
             width=2 if large else 1,
         )
     caption = (

@@ -11,15 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from yolo_ema.constants import CHART_COLOURS
 from yolo_ema.io.atomic_files import atomic_path
 from yolo_ema.report.inspect.dataset_scan import SplitScan, percent_below
 
-__all__ = ["SIZE_EDGES_PX", "SPLIT_COLOURS", "draw_plots"]
+__all__ = ["SIZE_EDGES_PX", "draw_plots"]
 
 SIZE_EDGES_PX = (8, 16, 32)
-
-SPLIT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
-"""Okabe and Ito's palette, which the colour-blind can tell apart."""
 
 _GREY = "#555555"
 _MAX_CLASSES = 30
@@ -72,7 +70,7 @@ def _boxes_per_class(axes: Axes, scans: Sequence[SplitScan], names: Sequence[str
             places,
             counts[index, order],
             height * 0.92,
-            color=SPLIT_COLOURS[index % 5],
+            color=CHART_COLOURS[index % len(CHART_COLOURS)],
             label=scan.split,
         )
         axes.bar_label(
@@ -102,7 +100,7 @@ def _box_sizes(axes: Axes, scans: Sequence[SplitScan], imgsz: int) -> None:
             continue
         shares = ", ".join(f"{percent_below(one, edge):.0f} % < {edge}" for edge in SIZE_EDGES_PX)
         weights = np.full(len(one), 100 / len(one))
-        colour = SPLIT_COLOURS[index % 5]
+        colour = CHART_COLOURS[index % len(CHART_COLOURS)]
         axes.hist(
             np.maximum(one, 1),
             edges,
@@ -142,7 +140,7 @@ def _objects_per_image(axes: Axes, scans: Sequence[SplitScan]) -> None:
             edges,
             weights=weights,
             histtype="step",
-            color=SPLIT_COLOURS[index % 5],
+            color=CHART_COLOURS[index % len(CHART_COLOURS)],
             linewidth=1.8,
             label=label,
         )

@@ -8,25 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_ema.constants import CHART_COLOURS
 from yolo_ema.metrics.visdrone_protocol import Curve
 
-__all__ = ["PALETTE", "Series", "line_chart", "precision_recall_chart"]
-
-PALETTE = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#7f52c7",
-    "#8c6d31",
-    "#c0392b",
-    "#607d8b",
-)
-"""Colours that colour-blind readers can tell apart (Okabe and Ito, 2008), then darker ones; beyond
-ten, lines are dashed.
-"""
+__all__ = ["Series", "line_chart", "precision_recall_chart"]
 
 _WIDTH, _HEIGHT = 380, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 40  # margins of the plot inside the chart
@@ -153,8 +138,8 @@ def _y(value: float, limits: tuple[float, float]) -> float:
 
 
 def _colour(index: int) -> str:
-    return PALETTE[index % len(PALETTE)]
+    return CHART_COLOURS[index % len(CHART_COLOURS)]
 
 
 def _dash(index: int) -> str:
-    return "dashed" if index // len(PALETTE) % 2 else "solid"
+    return "dashed" if index // len(CHART_COLOURS) % 2 else "solid"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_ema.constants import IGNORED
 from yolo_ema.evaluate.validation import ValResult
 from yolo_ema.media.sources.image_files import read_image
 from yolo_ema.metrics.error_analysis import Diagnosis, ImageErrors
@@ -21,7 +22,6 @@ from yolo_ema.metrics.visdrone_protocol import OfficialScores
 from yolo_ema.report.validation_page import tables
 from yolo_ema.report.validation_page.curves import Series, line_chart, precision_recall_chart
 from yolo_ema.report.validation_page.example_images import COLOURS, draw_errors, jpeg_data_uri
-from yolo_ema.visdrone.annotations import IGNORED
 
 __all__ = ["PICTURES", "validation_page"]
 
