@@ -21,45 +21,46 @@ _MERGE = "tag:yaml.org,2002:merge"  # "<<", which may stand beside keys that it 
 
 
 class YamlFileError(ValueError):
-    """A file is not usable YAML; the message is a clause whose subject, the file, the caller adds."""
+    """A file is not usable YAML; the message is a clause that the caller puts the file before."""
 
 
 def read_yaml(path: Path) -> Any:
     """Return a YAML file's content as plain values.
 
     Raises:
-        YamlFileError: it is not YAML, gives a key twice, is nested too deeply, or comes to more than
-            `MOST_BYTES`.
+        YamlFileError: it is not YAML, gives a key twice, is nested too deeply, or comes to more
+            than `MOST_BYTES`.
         OSError: it cannot be read.
     """
     if path.stat().st_size > MOST_BYTES:
         raise YamlFileError(f"holds more than {MOST_BYTES:,} bytes")
-    loader = None
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
+        return _load(path.read_text(encoding="utf-8-sig"))
+    except YamlFileError:
+        raise
+    except RecursionError:
+        raise YamlFileError("is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bad UTF-8, or a date of month 99
+        raise YamlFileError(f"is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _load(text: str) -> Any:
+    loader = yaml.SafeLoader(text)
+    try:
         node = loader.get_single_node()
         if node is None:
             return None
         if _expanded_size(node, {}) > MOST_BYTES:
             raise YamlFileError(f"comes to more than {MOST_BYTES:,} characters through its aliases")
         return loader.construct_document(node)
-    except RecursionError:
-        raise YamlFileError("is nested too deeply") from None
-    except YamlFileError:
-        raise
-    except (
-        yaml.YAMLError,
-        ValueError,
-    ) as error:  # a ValueError: bad UTF-8, or a date as 2026-99-99
-        raise YamlFileError(f"is not valid YAML: {' '.join(str(error).split())}") from error
     finally:
-        if loader is not None:
-            loader.dispose()
+        loader.dispose()
 
 
 def _expanded_size(node: yaml.Node, known: dict[int, int | None]) -> int:
-    """Return how many characters a node comes to with every alias written out; refuse keys given
-    twice and nodes that contain themselves.
+    """Return how many characters a node comes to with every alias written out.
+
+    Keys given twice and nodes that contain themselves are refused.
 
     Args:
         node: the node.
@@ -70,9 +71,8 @@ def _expanded_size(node: yaml.Node, known: dict[int, int | None]) -> int:
     if id(node) in known:
         size = known[id(node)]
         if size is None:
-            raise YamlFileError(
-                f"line {node.start_mark.line + 1}: an alias stands for what holds it"
-            )
+            line = node.start_mark.line + 1
+            raise YamlFileError(f"line {line}: an alias stands for what holds it")
         return size
     known[id(node)] = None
     children = node.value
