@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
+import errno
+import io
 import json
 import os
 import re
@@ -13,32 +14,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import yolo_ema
-from yolo_ema.errors import MachineError, YoloEmaError, did_you_mean
-from yolo_ema.options.fields import Options, add_arguments, options_from_namespace
+from yolo_ema.errors import DiskFullError, MachineError, YoloEmaError
+from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
-
-
-@dataclass(frozen=True)
-class Verb:
-    """One command: its words, where its options and its function stand, and examples for
-    ``--help``.
-
-    The function takes the options and returns a result with ``as_json() -> dict`` and ``as_text()
-    -> str``.
-    """
-
-    words: str
-    summary: str
-    options: str
-    run: str
-    examples: tuple[str, ...]
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 VERBS = (
@@ -181,15 +166,27 @@ VERBS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: see `yolo_ema.errors` for the numbers."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _settle_streams()
     with _sigterm_interrupts():
         return _main(words)
 
 
+def _settle_streams() -> None:
+    """Let no name of a file or class that the terminal's encoding lacks end a run after its work.
+
+    A stream that was closed before the start is None; what is written to it goes nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - stays open
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 @contextlib.contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM, which `timeout`, container stops and service managers send, end a run as cleanly
-    as Ctrl-C does.
-    """
+    """Let SIGTERM (`timeout`, containers, service managers) end a run as cleanly as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -197,12 +194,18 @@ def _sigterm_interrupts() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: set by other than Python
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not set by Python
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _main(words: list[str]) -> int:
     try:
-        namespace, unknown = _parser(words).parse_known_args(words)
+        namespace, unknown = build_parser(VERBS, words, yolo_ema.__version__).parse_known_args(
+            words
+        )
         if unknown := _without_settings(namespace, unknown):
             namespace.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
@@ -220,19 +223,13 @@ def _main(words: list[str]) -> int:
         return 0
     except Exception as error:  # the last line of defence: say it is ours, and how to see more
         _report(error, debug=namespace.debug)
-        return MachineError.exit_code if _is_about_a_file(error) else 1
-
-
-def _is_about_a_file(error: Exception) -> bool:
-    """Say whether the system refused a file or folder that it names: no permission, read-only, a
-    file where a folder should be.
-    """
-    return isinstance(error, OSError) and error.filename is not None and error.strerror is not None
+        return MachineError.exit_code if _is_refused_by_system(error) else 1
 
 
 def _without_settings(namespace: argparse.Namespace, unknown: list[str]) -> list[str]:
-    """Give back to the verb's settings the ``key=value`` words that argparse, once past the first
-    of them, doesn't place.
+    """Move ``key=value`` words that argparse no longer places into the verb's settings.
+
+    It stops placing them after the first flag that follows one.
     """
     if not hasattr(namespace, "settings"):
         return unknown
@@ -241,91 +238,57 @@ def _without_settings(namespace: argparse.Namespace, unknown: list[str]) -> list
     return [word for word in unknown if word not in placed]
 
 
-def _interrupt(_number: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def _run(namespace: argparse.Namespace) -> int:
     verb: Verb = namespace.verb
-    options = options_from_namespace(
-        _resolve(verb.options), namespace
-    )  # checked before anything heavy is imported
-    with contextlib.redirect_stdout(
-        sys.stderr
-    ):  # stdout carries the result alone, whatever libraries print
-        result = _resolve(verb.run)(options)
-    print(json.dumps(result.as_json(), allow_nan=False) if namespace.json else result.as_text())  # noqa: T201
+    # The options are checked before anything heavy is imported.
+    options = options_from_namespace(resolve(verb.options), namespace)
+    # stdout carries the result alone, whatever libraries print.
+    with contextlib.redirect_stdout(sys.stderr):
+        result = resolve(verb.run)(options)
+    if namespace.json:
+        _print_result(json.dumps(result.as_json(), allow_nan=False))
+    else:
+        _print_result(printable(result.as_text()))
     return int(getattr(result, "exit_code", 0))
+
+
+def _print_result(text: str) -> None:
+    """Print to stdout. Raises `DiskFullError` where it is a file on a full disk."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # What is left in the buffer cannot be written when Python ends, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise DiskFullError(
+            "the result could not be written to stdout: the disk is full"
+        ) from error
+
+
+def _is_refused_by_system(error: Exception) -> bool:
+    """Say whether the system refused a file or folder that it names: no permission, read-only."""
+    return isinstance(error, OSError) and error.filename is not None and error.strerror is not None
 
 
 def _report(error: Exception, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
     message = " ".join(str(error).split())
-    if isinstance(error, OSError) and _is_about_a_file(error):
-        message = f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and _is_refused_by_system(error):
+        message = f"{os.fsdecode(error.filename)}: {error.strerror}"
     elif not isinstance(error, YoloEmaError):
         message = (
-            f"unexpected {type(error).__name__}: {message} (this is a fault of yolo-ema's; "
-            f"--debug shows where)"
+            f"unexpected {type(error).__name__}: {message} (this is a bug in yolo-ema; --debug "
+            "shows where)"
         )
-    print(f"yolo-ema: error: {message}", file=sys.stderr)  # noqa: T201
+    with contextlib.suppress(OSError):  # nobody can be told any more
+        print(f"yolo-ema: error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _resolve(reference: str) -> Any:
-    module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
+def printable(text: str) -> str:
+    """Return text with control characters escaped, which class or file names may carry.
 
-
-class _Parser(argparse.ArgumentParser):
-    """Names the closest verb or flag when one is mistyped."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print usage and the message, with the closest known word, and exit with 2."""
-        known = [flag for action in self._actions for flag in action.option_strings]
-        known += [str(word) for action in self._actions for word in action.choices or ()]
-        mistyped = re.search(r"invalid choice: '([^']+)'|unrecognized arguments: (\S+)", message)
-        hint = (
-            did_you_mean((mistyped[1] or mistyped[2]).partition("=")[0], known) if mistyped else ""
-        )
-        super().error(message + hint)
-
-
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Build the parser. Only the verb that was called imports its options, so that ``--help``
-    answers at once.
+    An escape sequence would recolour the terminal or worse. Line breaks and tabs stay.
     """
-    parser = _Parser(
-        prog="yolo-ema", description="Drone-view object detection: YOLO with EMA attention."
-    )
-    parser.add_argument("--version", action="version", version=f"yolo-ema {yolo_ema.__version__}")
-    top = parser.add_subparsers(metavar="VERB", required=True)
-    groups: dict[str, Any] = {}
-    called = " ".join(words[:2])
-    for verb in VERBS:
-        group, _, name = verb.words.rpartition(" ")
-        if group and group not in groups:
-            groups[group] = top.add_parser(
-                group, help=f"{group}: see 'yolo-ema {group} --help'"
-            ).add_subparsers(metavar="VERB", required=True)
-        place = groups[group] if group else top
-        sub = place.add_parser(
-            name,
-            help=verb.summary,
-            description=verb.summary[0].upper() + verb.summary[1:] + ".",
-            epilog="examples:\n" + "\n".join(f"  yolo-ema {example}" for example in verb.examples),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        if called.startswith(verb.words):
-            add_arguments(sub, _options_class(verb))
-        sub.add_argument(
-            "--json", action="store_true", help="print the result as JSON on stdout, for machines"
-        )
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        sub.set_defaults(verb=verb, parser=sub)
-    return parser
-
-
-def _options_class(verb: Verb) -> type[Options]:
-    return _resolve(verb.options)
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

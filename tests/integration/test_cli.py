@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +95,81 @@ def test_the_main_help_is_quick_since_it_imports_nothing_heavy():
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
         == 0
     )
+
+
+def test_help_of_detect_is_grouped_and_its_usage_fits_a_line(capsys):
+    assert main(["detect", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0] == "usage: yolo-ema detect [options] SOURCE …"
+    headings = (
+        "input",
+        "model",
+        "tiles",
+        "tracking and counting",
+        "output",
+        "live page",
+        "network",
+    )
+    places = [shown.index(f"\n{heading}:\n") for heading in headings]
+    assert places == sorted(places)
+
+
+class _Result:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def as_text(self) -> str:
+        return self.text
+
+    def as_json(self) -> dict[str, str]:
+        return {"text": self.text}
+
+
+def test_what_a_name_brings_along_does_not_command_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("yolo_ema.detect.run.detect", lambda _: _Result("a\x1b[2Jb\u202ec\nd\te"))
+    assert main(["detect", "x.jpg"]) == 0
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\nd\te\n"
+
+
+_PRINTS_A_NAME = """
+import sys, yolo_ema.cli as cli
+class Result:
+    as_text = lambda self: "caf\\u00e9 \\u2713"
+    as_json = lambda self: {}
+real = cli.resolve
+cli.resolve = lambda name: (lambda options: Result()) if "run:" in name else real(name)
+sys.exit(cli.main(["detect", "x.jpg"]))
+"""
+
+
+def test_a_terminal_that_lacks_a_character_gets_its_escape():
+    done = subprocess.run(
+        [sys.executable, "-c", _PRINTS_A_NAME],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "caf\\xe9 \\u2713\n"), done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_one_error():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", _PRINTS_A_NAME],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 6
+    assert done.stderr == (
+        "yolo-ema: error: the result could not be written to stdout: the disk is full\n"
+    )
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
+def test_closed_streams_change_nothing(closed):
+    command = f'"{sys.executable}" -c "$0" {closed}'
+    assert subprocess.run(["sh", "-c", command, _PRINTS_A_NAME], check=False).returncode == 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_ema.options.fields import Options, option
+from yolo_ema.options.shared import device_option
 
 __all__ = ["AblateOptions", "run_name"]
 
@@ -22,7 +23,7 @@ def run_name(word: str) -> tuple[str, int] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class AblateOptions(Options):
-    """Which study to run or report, and where its data, runs and records lie on this machine."""
+    """Which study to run or report, and where its data, runs and records are on this machine."""
 
     spec: Path = option(
         positional=True,
@@ -31,61 +32,59 @@ class AblateOptions(Options):
     )
     data: str | None = option(
         None,
-        help="where the study's dataset lies on this machine, as in train; without it its name in "
-        "the spec",
+        help="the study's dataset on this machine, as in train; default: its name in the spec",
     )
     pretrained: str | None = option(
-        None, help="where its first weights lie on this machine; without it their name in the spec"
+        None, help="its initial weights on this machine; default: their name in the spec"
     )
     only: tuple[str, ...] = option(
-        (), metavar="ARM:SEED", help="run only these; so that a study can be spread over machines"
+        (), metavar="ARM:SEED", help="run only these, to spread a study over machines"
     )
     list: bool = option(
-        False, help="show what is done, what is left and how long that takes, and run nothing"
+        False,
+        help="show what is done, what is left and how long it will take, without running anything",
     )
     report_only: bool = option(
-        False, help="tables and pictures from the records that are there, and run nothing"
+        False, help="make tables and plots from the existing records, without running anything"
     )
     jobs: int = option(
         1,
-        help="runs at the same time; each computes on all cores unless YOLO_EMA_THREADS says "
-        "otherwise",
+        help="parallel runs; each uses all cores unless YOLO_EMA_THREADS is set",
+        at_least=1,
     )
-    device: str = option("auto", help="auto, cpu, mps, or a GPU's number, as in train")
+    device: str = device_option(help="auto, cpu, mps, or a GPU number, as in train")
     runs: Path = option(
-        Path("runs/ablate"), metavar="DIR", help="where trainings and their weights go"
+        Path("runs/ablate"), metavar="DIR", help="folder for the trainings and their weights"
     )
     records: Path | None = option(
         None,
         metavar="DIR",
-        help="where the study's records go; without it records/NAME beside the spec",
+        help="folder for the study's records; default: records/NAME beside the spec",
     )
     out: Path | None = option(
         None,
         metavar="DIR",
-        help="where table, figures and pictures go; without it NAME beside the spec",
+        help="folder for table, figures and plots; default: NAME beside the spec",
     )
     markdown: Path | None = option(
         None,
         metavar="FILE",
-        help="also renew the study's table in this file, between its marks, and the pictures that "
-        "it shows",
+        help="also update the study's table in this file, between its marks, and the plots that it "
+        "shows",
     )
     offline: bool = option(False, help="forbid every download")
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong."""
-        if self.jobs < 1:
-            yield f"--jobs is {self.jobs}; expected 1 or more"
         for word in self.only:
             if run_name(word) is None:
                 yield f"--only has {word!r}; expected an arm, a colon and a seed, as in none:0"
         if self.list and self.report_only:
-            yield "--list and --report-only exclude each other"
+            yield "--list and --report-only cannot be combined"
         if (self.list or self.report_only) and self.only:
-            yield "--only says what to run; it does not go with --list or --report-only"
+            yield "--only says what to run; it cannot be combined with --list or --report-only"
         if "," in self.device:
             yield (
-                f"--device is {self.device}; a study's run takes one device, spread runs with "
-                f"--only"
+                f"--device is {self.device}; a run of a study takes one device, spread runs with "
+                "--only"
             )

@@ -6,111 +6,126 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_ema.options.export import FORMATS, PRECISIONS
+from yolo_ema.options.export import FORMATS, PRECISIONS, calibration_problems
 from yolo_ema.options.fields import Options, option
+from yolo_ema.options.shared import (
+    MODEL,
+    conf_option,
+    device_option,
+    imgsz_option,
+    iou_option,
+    max_det_option,
+    trust_option,
+)
 
-__all__ = ["USUAL_FORMATS", "BenchOptions"]
+__all__ = ["DEFAULT_FORMATS", "BenchOptions"]
 
-USUAL_FORMATS = ("onnx", "openvino", "torchscript", "ncnn")
+DEFAULT_FORMATS = ("onnx", "openvino", "torchscript", "ncnn")
 """What runs on any processor."""
 
 _MOST_IMAGES = 64
+_FILES, _MEASURING = "files", "measuring"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions(Options):
     """Which runtimes to compare on this machine, on what, and for how long."""
 
-    weights: Path = option(help="the .pt that every runtime is compared with", weights=True)
+    GROUPS = (_FILES, MODEL, _MEASURING)
+
+    weights: Path = option(
+        help="the .pt that every runtime is compared with", weights=True, group=_FILES
+    )
     format: tuple[str, ...] = option(
         (),
         choices=FORMATS,
-        help=f"formats to export to and run; default: {','.join(USUAL_FORMATS)}, or none with "
-        f"--artifact",
+        help=f"formats to export to and run; default: {','.join(DEFAULT_FORMATS)}, or none with "
+        "--artifact",
+        group=_FILES,
     )
     artifact: tuple[Path, ...] = option(
         (),
         metavar="FILE",
         help="exported files or folders of these weights, to run as they are",
         weights=True,
+        group=_FILES,
     )
     quantize: tuple[str, ...] = option(
-        (), choices=PRECISIONS, help="lower precisions to export each format in, besides float32"
+        (),
+        choices=PRECISIONS,
+        help="lower precisions to export each format in, besides float32",
+        group=_FILES,
     )
     data: str | None = option(
-        None, help="dataset, as in val, on whose train split int8 is calibrated"
+        None, help="dataset, as in val, whose train split int8 is calibrated on", group=_FILES
     )
     calibrate: tuple[Path, ...] = option(
-        (), help="images, or folders of them, to calibrate int8 on, instead of those of --data"
-    )
-    imgsz: tuple[int, ...] = option(
-        (), help="input size in pixels, one number or height,width; without it the weights' own"
-    )
-    images: tuple[Path, ...] = option(
         (),
-        help=f"images, or folders of them, to run on, at most {_MOST_IMAGES}; without it four "
-        f"drawn scenes of 1920x1080",
+        help="images, or folders of them, to calibrate int8 on, instead of those of --data",
+        group=_FILES,
     )
-    threads: int | None = option(
-        None, help="threads a runtime; without it all cores that this process may use"
+    trust: bool = trust_option(
+        "load a .pt even if it carries code, and --artifact files that are programs", _FILES
     )
-    rounds: int = option(10, help="rounds, in each of which every runtime sees every image once")
-    batch: int = option(
-        4, help="images a call when throughput is measured, of runtimes that take several"
-    )
-    device: str = option(
-        "auto",
-        help="cpu, cuda, a GPU's number, or auto: the processor, and besides it a GPU where there "
-        "is one",
+    imgsz: tuple[int, ...] = imgsz_option()
+    conf: float = conf_option()
+    iou: float = iou_option()
+    max_det: int = max_det_option(help="most objects per image")
+    device: str = device_option(
+        group=MODEL,
+        help="cpu, cuda, a GPU number, or auto: the CPU, and a GPU as well if there is one",
     )
     precision: str = option(
         "auto",
         choices=("auto", "f32", "bf16"),
-        help="what OpenVINO computes in; auto: what it finds fastest on this processor",
+        help="what OpenVINO computes in; auto: what is fastest on this processor",
+        group=MODEL,
     )
-    conf: float = option(0.25, help="lowest score that counts, 0 to 1")
-    iou: float = option(
-        0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1"
+    images: tuple[Path, ...] = option(
+        (),
+        help=f"images, or folders of them, to run on, {_MOST_IMAGES} at most; default: four drawn "
+        "scenes of 1920x1080",
+        group=_MEASURING,
     )
-    max_det: int = option(1000, help="most objects an image")
+    threads: int | None = option(
+        None,
+        help="threads per runtime; default: all cores that this process may use",
+        at_least=1,
+        group=_MEASURING,
+    )
+    rounds: int = option(
+        10,
+        help="rounds, in each of which every runtime processes every image once",
+        at_least=1,
+        group=_MEASURING,
+    )
+    batch: int = option(
+        4,
+        help="images per call when throughput is measured, for runtimes that take several",
+        at_least=1,
+        group=_MEASURING,
+    )
     time_limit: float = option(
-        300.0, metavar="SECONDS", help="a runtime that does not answer for so long is given up"
-    )
-    trust: bool = option(
-        False,
-        help="load a .pt although it carries code, and --artifact files that are programs; only "
-        "for files you made yourself",
+        300.0,
+        metavar="SECONDS",
+        help="give up on a runtime that does not answer for this long",
+        above=0,
+        unit="seconds",
+        group=_MEASURING,
     )
 
     @property
     def most_images(self) -> int:
-        """The most images that are run on."""
+        """The maximum number of images."""
         return _MOST_IMAGES
 
     @property
     def formats(self) -> tuple[str, ...]:
         """The formats to export to."""
-        return self.format or (() if self.artifact else USUAL_FORMATS)
+        return self.format or (() if self.artifact else DEFAULT_FORMATS)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
-        for name in ("conf", "iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                yield f"--{name} is {getattr(self, name)}; expected 0 to 1"
-        for name in ("rounds", "batch", "max_det", "threads"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
-        if not self.time_limit > 0:
-            yield f"--time-limit is {self.time_limit}; expected seconds, more than 0"
-        if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
-            yield (
-                f"--imgsz is {','.join(map(str, self.imgsz))}; expected one number or "
-                f"height,width, each 32 or more"
-            )
-        if "int8" in self.quantize and not self.data and not self.calibrate:
-            yield (
-                "--quantize int8 needs images to calibrate on: give --data or --calibrate; none "
-                "are downloaded"
-            )
+        """Yield what does not fit together."""
+        yield from calibration_problems("int8" in self.quantize, self.data, self.calibrate)
         if self.quantize and not self.formats:
             yield "--quantize is for exported formats; name them with --format"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_ema.errors import did_you_mean
-from yolo_ema.options.fields import Options, option
+from yolo_ema.options.fields import LEAST_SIDE_PX, Options, option
 
 __all__ = ["LAYOUTS", "VISDRONE_SPLITS", "InspectOptions", "PrepareOptions"]
 
@@ -21,7 +21,7 @@ _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(Options):
-    """What to prepare, where it comes from and where what is derived goes."""
+    """What to prepare, where it comes from and where the derived files go."""
 
     dataset: str = option(
         "visdrone",
@@ -30,12 +30,12 @@ class PrepareOptions(Options):
         help="visdrone, or coco for JSON files of your own (--annotations, --images)",
     )
     root: Path | None = option(
-        None, metavar="DIR", help="where derived files go; without it datasets/DATASET"
+        None, metavar="DIR", help="folder for derived files; default: datasets/DATASET"
     )
     source: tuple[Path, ...] = option(
         (),
         metavar="DIR|ZIP",
-        help="folders or archives in VisDrone's layout that you have; without it they are fetched",
+        help="folders or archives in VisDrone's layout that you have; default: download them",
     )
     splits: tuple[str, ...] = option(
         (),
@@ -48,15 +48,15 @@ class PrepareOptions(Options):
     images: tuple[Path, ...] = option(
         (), metavar="DIR", help="coco: one image folder per annotation file"
     )
-    strict: bool = option(False, help="stop at anomalies instead of naming them and going on")
+    strict: bool = option(False, help="stop at anomalies instead of reporting them and going on")
     offline: bool = option(False, help="forbid downloads")
     mirror: tuple[str, ...] = option(
-        (), metavar="URL", help="web folders that hold the archives, tried before the public one"
+        (), metavar="URL", help="web folders with the archives, tried before the public one"
     )
     sha256: tuple[str, ...] = option(
         (),
         metavar="NAME=HASH",
-        help="refuse an archive of that file name if its SHA-256 is another",
+        help="refuse the archive with this file name if its SHA-256 differs",
     )
 
     def problems(self) -> Iterator[str]:
@@ -71,7 +71,7 @@ class PrepareOptions(Options):
             elif not _SPLIT_NAME.fullmatch(split):
                 yield f"--splits has {split!r}; expected a plain name such as train"
         if len(set(self.splits)) < len(self.splits):
-            yield f"--splits names one twice: {' '.join(self.splits)}"
+            yield f"--splits names a split twice: {' '.join(self.splits)}"
         for url in self.mirror:
             if not url.startswith(("https://", "http://")):
                 yield f"--mirror is {url!r}; expected an address that starts with https://"
@@ -84,15 +84,14 @@ class PrepareOptions(Options):
         if self.dataset != "coco":
             if self.annotations or self.images:
                 yield (
-                    "--annotations and --images belong to 'data prepare coco'; VisDrone's "
-                    "layout "
-                    "is given by --source"
+                    "--annotations and --images belong to 'data prepare coco'; for VisDrone's "
+                    "layout use --source"
                 )
             return
         if self.source:
             yield (
-                "--source belongs to 'data prepare visdrone'; COCO's layout is given by "
-                "--annotations and --images"
+                "--source belongs to 'data prepare visdrone'; for COCO use --annotations and "
+                "--images"
             )
         if not self.annotations or len(self.images) != len(self.annotations):
             yield (
@@ -117,7 +116,7 @@ class PrepareOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class InspectOptions(Options):
-    """Which dataset to look at, at which training size, and where the pictures go."""
+    """Which dataset to inspect, at which training size, and where the plots go."""
 
     data: str = option(
         positional=True,
@@ -126,22 +125,20 @@ class InspectOptions(Options):
     imgsz: int = option(
         640,
         metavar="PIXELS",
-        help="longer side in training, 32 to 8192, that box sizes are reckoned at",
+        help="longer side in training, 32 to 8192, at which box sizes are given",
+        at_least=LEAST_SIDE_PX,
+        at_most=8192,
+        unit="pixels",
     )
     out: Path | None = option(
         None,
         metavar="DIR",
-        help="where plots and the contact sheet go; without it runs/inspect/NAME",
+        help="folder for plots and the contact sheet; default: runs/inspect/NAME",
     )
     splits: tuple[str, ...] = option(
-        (), metavar="SPLIT", help="only these splits; without it all that the data YAML has"
+        (), metavar="SPLIT", help="only these splits; default: all that the data YAML has"
     )
     plots: bool = option(True, help="draw the plots and the contact sheet")
     duplicates: bool = option(
-        True, help="look for near-duplicate images across splits, which reads every image"
+        True, help="find near-duplicate images across splits, which reads every image"
     )
-
-    def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
-        if not 32 <= self.imgsz <= 8192:
-            yield f"--imgsz is {self.imgsz}; expected 32 to 8192 pixels"

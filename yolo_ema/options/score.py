@@ -16,7 +16,7 @@ class ScoreOptions(Options):
     """Which result files to score against which annotations."""
 
     annotations: Path = option(
-        metavar="DIR", help="folder of annotation files, one an image, in VisDrone's format"
+        metavar="DIR", help="folder of annotation files, one per image, in VisDrone's format"
     )
     results: Path = option(
         metavar="DIR",
@@ -31,13 +31,12 @@ class ScoreOptions(Options):
     )
     as_is: bool = option(
         False,
-        help="score files in the order of their rows, as the official toolkit does, instead of by "
-        "falling score",
+        help="keep the order of the rows in each file, as the official toolkit does, instead of "
+        "sorting by score",
     )
     strict: bool = option(
         False,
-        help="refuse to score where a row of the ground truth cannot be read, instead of leaving "
-        "it out",
+        help="refuse to score if a row of the ground truth cannot be read, instead of skipping it",
     )
 
     def problems(self) -> Iterator[str]:

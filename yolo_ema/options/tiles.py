@@ -1,16 +1,54 @@
-"""What the options of tiled detection mean, for every verb that has them."""
+"""Options of tiled detection, for every verb that has them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-__all__ = ["MERGES", "tile_problems", "tile_size"]
+from yolo_ema.options.fields import Options, option
+
+__all__ = ["MERGES", "TILES", "TileOptions", "tile_problems", "tile_size"]
 
 MERGES = ("nms", "agnostic-nms", "ios-nms", "weighted-nms")
-_SIZE = re.compile(r"(\d+)x(\d+)")
+_SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
 _LEAST_TILE_PX = 32
 _MOST_OVERLAP = 0.9
+TILES = "tiles"
+"""Heading of what concerns tiles."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOptions(Options):
+    """How large images are cut into tiles, and how the tiles' boxes become one set."""
+
+    GROUPS = (TILES,)
+
+    tile: str = option(
+        "auto",
+        metavar="auto|off|WxH",
+        help="cut large images into tiles of this width and height in pixels; off: never",
+        group=TILES,
+    )
+    overlap: float = option(
+        0.2,
+        help=f"overlap of neighbouring tiles as a share of the tile, 0 to {_MOST_OVERLAP}",
+        at_least=0,
+        at_most=_MOST_OVERLAP,
+        group=TILES,
+    )
+    whole_frame: bool | None = option(
+        None,
+        help="also run the whole frame, for objects larger than the overlap; default: as needed",
+        group=TILES,
+    )
+    merge: str = option(
+        "nms", choices=MERGES, help="how the boxes of the tiles are merged", group=TILES
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with ``--tile``."""
+        yield from _size_problems(self.tile)
 
 
 def tile_size(tile: str) -> tuple[int, int] | None:
@@ -20,11 +58,15 @@ def tile_size(tile: str) -> tuple[int, int] | None:
 
 
 def tile_problems(tile: str, overlap: float) -> Iterator[str]:
-    """Yield what is wrong with ``--tile`` and ``--overlap``."""
+    """Yield what is wrong with a tile size and an overlap."""
+    yield from _size_problems(tile)
+    if not 0 <= overlap <= _MOST_OVERLAP:
+        yield f"--overlap is {overlap}; expected 0 to {_MOST_OVERLAP}"
+
+
+def _size_problems(tile: str) -> Iterator[str]:
     size = tile_size(tile)
     if size is None and tile not in {"auto", "off"}:
         yield f"--tile is {tile!r}; expected auto, off, or width x height in pixels, as in 640x640"
     if size is not None and min(size) < _LEAST_TILE_PX:
         yield f"--tile is {tile}; expected sides of {_LEAST_TILE_PX} pixels or more"
-    if not 0 <= overlap <= _MOST_OVERLAP:
-        yield f"--overlap is {overlap}; expected 0 to {_MOST_OVERLAP}"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_ema.options.drone import DroneOptions
-from yolo_ema.options.fields import option
+from yolo_ema.options.drone import DRONE, DroneOptions
+from yolo_ema.options.fields import LEAST_SIDE_PX, option
+from yolo_ema.options.shared import device_option
 
 __all__ = ["LATEST", "LOGGERS", "PRESET_NAMES", "TrainOptions"]
 
@@ -17,11 +18,12 @@ LATEST = "latest"
 PRESET_NAMES = ("fast", "balanced", "accurate")
 
 _PRESETS_HELP = (
-    "what to start from: fast (yolo11n-ema at 640 pixels, keeps 2 GB for a step), balanced "
-    "(yolo11s-ema at 960, 8 GB, 8 times the "
-    "operations), accurate (yolo11m-ema-p2 at 1280, 22 GB, 55 times); estimates, explained in "
-    "docs/training.md"
+    "fast (yolo11n-ema at 640 pixels, about 2 GB per step), balanced (yolo11s-ema at 960, 8 GB, 8 "
+    "times the operations) or accurate (yolo11m-ema-p2 at 1280, 22 GB, 55 times); these are "
+    "estimates, explained in docs/training.md"
 )
+
+_MODEL_AND_DATA, _SCHEDULE, _RUN = "model and data", "schedule", "run"
 
 LOGGERS = ("tensorboard", "wandb", "mlflow", "comet", "clearml", "dvc", "raytune")
 """The experiment loggers that Ultralytics knows, by their names in its settings."""
@@ -29,69 +31,86 @@ LOGGERS = ("tensorboard", "wandb", "mlflow", "comet", "clearml", "dvc", "raytune
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(DroneOptions):
-    """What to train on what, and how long. Fields that are None are filled in by the preset and the
-    machine.
-    """
+    """Options of a training run; what is None is filled in by the preset and the machine."""
 
+    GROUPS = (_MODEL_AND_DATA, _SCHEDULE, DRONE, _RUN)
+
+    settings: dict[str, str] = option(
+        {}, overrides=True, help="any training setting of Ultralytics, as in lr0=0.01 cos_lr=true"
+    )
     model: str | None = option(
         None,
-        help="a model's name (yolo-ema models lists them), a model YAML, or a .pt to fine-tune",
+        help="a model name (yolo-ema models lists them), a model YAML, or a .pt to fine-tune",
+        group=_MODEL_AND_DATA,
     )
     data: str = option(
         "visdrone",
-        help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of one of "
-        "Ultralytics'",
+        help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of a dataset that "
+        "Ultralytics ships",
+        group=_MODEL_AND_DATA,
     )
-    preset: str = option("balanced", choices=PRESET_NAMES, help=_PRESETS_HELP)
-    imgsz: int | None = option(
-        None,
-        help="side of the square network input in pixels; without it the preset's, or the tile's",
+    preset: str = option(
+        "balanced", choices=PRESET_NAMES, help=_PRESETS_HELP, group=_MODEL_AND_DATA
     )
-    epochs: int | None = option(None, help="passes over the training images")
-    batch: float | None = option(
-        None,
-        help="images a step over all GPUs; -1 or a share of GPU memory, 0 to 1, finds it by trial",
-    )
-    device: str = option(
-        "auto",
-        help="auto (every GPU there is, else the CPU), cpu, mps, or GPU numbers, as in 0 or 0,1",
-    )
-    workers: int | None = option(None, help="processes that load images, for each GPU")
     pretrained: str = option(
         "auto",
-        help="weights to start from: auto (the plain model's), none, a name, or the path of a .pt",
+        help="initial weights: auto (the plain model's), none, a name, or the path of a .pt",
+        group=_MODEL_AND_DATA,
+    )
+    imgsz: int | None = option(
+        None,
+        help="side of the square network input in pixels; default: the preset's, or the tile's",
+        at_least=LEAST_SIDE_PX,
+        group=_SCHEDULE,
+    )
+    epochs: int | None = option(
+        None, help="passes over the training images", at_least=1, group=_SCHEDULE
+    )
+    batch: float | None = option(
+        None,
+        help="images per step over all GPUs; -1, or a share of GPU memory between 0 and 1, finds "
+        "it by trial",
+        group=_SCHEDULE,
+    )
+    seed: int = option(0, help="seed of all random numbers", at_least=0, group=_SCHEDULE)
+    device: str = device_option(
+        group=_RUN, help="auto (every GPU, else the CPU), cpu, mps, or GPU numbers, as in 0 or 0,1"
+    )
+    workers: int | None = option(
+        None, help="data loading processes per GPU", at_least=0, group=_RUN
     )
     resume: str | None = option(
         None,
         alone=LATEST,
         metavar="last.pt",
-        help="go on with a run that was cut off; alone: the newest",
+        help="resume an interrupted run; without a path, the newest",
+        group=_RUN,
     )
-    seed: int = option(0, help="seed of all random numbers")
-    project: Path = option(Path("runs/train"), help="folder that the run's folder is made in")
+    project: Path = option(
+        Path("runs/train"), help="folder that the run's folder is created in", group=_RUN
+    )
     name: str | None = option(
-        None, help="the run's folder; taken names get a number; without it the model's name"
+        None,
+        help="name of the run's folder; a number is added if it is taken; default: the model's "
+        "name",
+        group=_RUN,
     )
     loggers: tuple[str, ...] = option(
         (),
         choices=("none", *LOGGERS),
-        help="experiment loggers; without it those that your Ultralytics settings turn on",
+        help="experiment loggers; default: those that your Ultralytics settings turn on",
+        group=_RUN,
     )
-    offline: bool = option(False, help="forbid every download")
+    offline: bool = option(False, help="forbid every download", group=_RUN)
     trust: bool = option(
-        False, help="load weights that carry code and run a data YAML's own download script"
-    )
-    settings: dict[str, str] = option(
-        {}, overrides=True, help="any training setting of Ultralytics, as in lr0=0.01 cos_lr=true"
+        False,
+        help="load weights that carry code and run a data YAML's own download script",
+        group=_RUN,
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
+        """Yield what does not fit together."""
         yield from super().problems()
-        for name, low in (("imgsz", 32), ("epochs", 1), ("workers", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < low:
-                yield f"--{name} is {value}; expected {low} or more"
         if self.batch is not None and not _is_batch(self.batch):
             yield (
                 f"--batch is {self.batch:g}; expected a whole number from 1, -1, or a share of "
@@ -99,16 +118,15 @@ class TrainOptions(DroneOptions):
             )
         if self.name is not None and (not self.name.strip() or Path(self.name).name != self.name):
             yield (
-                f"--name is {self.name!r}; expected the name of one folder; where it is made "
-                f"goes into --project"
+                f"--name is {self.name!r}; expected the name of one folder; the folder that "
+                "it is created in goes into --project"
             )
         if "none" in self.loggers and len(self.loggers) > 1:
             yield f"--loggers is {','.join(self.loggers)}; none excludes the others"
         if self.resume is not None and "=" in self.resume and not Path(self.resume).exists():
             yield (
-                f"--resume is {self.resume!r}; a setting after --resume alone goes before it, "
-                f"as "
-                f"in {self.resume} --resume"
+                f"--resume is {self.resume!r}; settings go before a --resume without a path, as in "
+                f"{self.resume} --resume"
             )
 
 

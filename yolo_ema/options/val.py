@@ -6,100 +6,107 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_ema.options.fields import Options, option
-from yolo_ema.options.tiles import MERGES, tile_problems
+from yolo_ema.options.fields import option
+from yolo_ema.options.shared import (
+    MODEL,
+    conf_option,
+    device_option,
+    imgsz_option,
+    iou_option,
+    max_det_option,
+    max_pixels_option,
+    trust_option,
+)
+from yolo_ema.options.tiles import TILES, TileOptions
 
 __all__ = ["ValOptions"]
 
+_DATA, _OUTPUT = "data", "output"
+
 
 @dataclass(frozen=True, kw_only=True)
-class ValOptions(Options):
+class ValOptions(TileOptions):
     """Which weights to score on which images, and what to write beside the figures."""
 
+    GROUPS = (_DATA, MODEL, TILES, _OUTPUT)
+
+    data: str = option(
+        "visdrone",
+        help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of a dataset that "
+        "Ultralytics ships",
+        group=_DATA,
+    )
+    split: str = option(
+        "val", help="the dataset's split: train, val or test (test-dev)", group=_DATA
+    )
+    map: tuple[str, ...] = option(
+        (),
+        metavar="WEIGHTS=DATA",
+        help="which class of the weights stands for which of the data, as in person=pedestrian",
+        group=_DATA,
+    )
+    max_pixels: int = max_pixels_option(_DATA)
+    strict: bool = option(
+        False,
+        help="refuse to score if a row of the ground truth cannot be read, instead of skipping it",
+        group=_DATA,
+    )
     weights: Path = option(
         help="a .pt of ours or of Ultralytics, an exported file or folder, or the name of shipped "
         "weights",
         weights=True,
+        group=MODEL,
     )
-    data: str = option(
-        "visdrone",
-        help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of one of "
-        "Ultralytics'",
-    )
-    split: str = option("val", help="the dataset's split: train, val or test (test-dev)")
-    imgsz: tuple[int, ...] = option(
-        (), help="input size in pixels, one number or height,width; without it the weights' own"
-    )
+    imgsz: tuple[int, ...] = imgsz_option()
     rectangular: bool = option(
         True,
-        help="shrink the input to an image's shape where the weights allow it; without it they see "
-        "the full, padded input",
+        help="shrink the input to each image's shape where the weights allow it, instead of "
+        "padding it to the full size",
+        group=MODEL,
     )
-    conf: float = option(0.001, help="lowest score that counts, 0 to 1")
-    iou: float = option(
-        0.7, help="overlap above which the weaker of two boxes of a class is dropped, 0 to 1"
-    )
-    max_det: int = option(
+    conf: float = conf_option(0.001)
+    iou: float = iou_option()
+    max_det: int = max_det_option(
         500,
-        help="most detections an image; the protocols look at up to 500, and fewer is not their "
-        "figure",
+        help="most detections per image; the protocols use up to 500, fewer lowers the figures",
     )
     batch: int = option(
-        1, help="images a forward pass; above 1 images of unequal shape share the full input size"
+        1,
+        help="images per forward pass; above 1, images of different shapes share the full input "
+        "size",
+        at_least=1,
+        group=MODEL,
     )
+    device: str = device_option(group=MODEL)
+    half: bool = option(False, help="half precision, on a GPU", group=MODEL)
+    trust: bool = trust_option("load weights that carry code", MODEL)
     tile: str = option(
         "off",
         metavar="auto|off|WxH",
-        help="look at large images in tiles of this width and height in pixels, as detect does",
-    )
-    overlap: float = option(
-        0.2, help="overlap of neighbouring tiles as a share of the tile, 0 to 0.9"
+        help="cut large images into tiles of this width and height in pixels, as detect does",
+        group=TILES,
     )
     whole_frame: bool | None = option(
-        None, help="also look at the whole frame, for what is larger than the overlap; default: yes"
-    )
-    merge: str = option("nms", choices=MERGES, help="how the tiles' boxes become one set")
-    map: tuple[str, ...] = option(
-        (),
-        metavar="WEIGHTS=DATA",
-        help="which class of the weights counts as which of the data, as in person=pedestrian",
+        None,
+        help="also run the whole frame, for objects larger than the overlap; default: yes",
+        group=TILES,
     )
     save_results: Path | None = option(
-        None, metavar="DIR", help="write the detections there in VisDrone's submission format"
+        None,
+        metavar="DIR",
+        help="write the detections there in VisDrone's submission format",
+        group=_OUTPUT,
     )
     report: Path | None = option(
         None,
         metavar="DIR",
         help="write a page there, report.html, that shows where the weights fail",
-    )
-    device: str = option("auto", help="auto, cpu, cuda, or a GPU's number")
-    half: bool = option(False, help="half precision, on a GPU")
-    max_pixels: int = option(
-        350_000_000, help="refuse images with more pixels, before decoding them"
-    )
-    strict: bool = option(
-        False,
-        help="refuse to score where a row of the ground truth cannot be read, instead of leaving "
-        "it out",
-    )
-    trust: bool = option(
-        False, help="load weights that carry code; only for files you made yourself"
+        group=_OUTPUT,
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
-        for name in ("conf", "iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                yield f"--{name} is {getattr(self, name)}; expected 0 to 1"
-        for name in ("batch", "max_det", "max_pixels"):
-            if getattr(self, name) < 1:
-                yield f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more"
-        yield from tile_problems(self.tile, self.overlap)
-        if len(self.imgsz) > 2 or any(side < 32 for side in self.imgsz):
-            yield (
-                f"--imgsz is {' '.join(map(str, self.imgsz))}; expected one number or "
-                f"height,width, each 32 or more"
-            )
+        """Yield what does not fit together."""
+        yield from super().problems()
         for name, folder in (("--save-results", self.save_results), ("--report", self.report)):
             if folder is not None and folder.exists() and not folder.is_dir():
                 yield f"{name} is {folder}, which is a file; expected a folder"
@@ -107,7 +114,6 @@ class ValOptions(Options):
             weights_name, equals, data_name = pair.partition("=")
             if not (weights_name and equals and data_name):
                 yield (
-                    f"--map has {pair!r}; expected a class of the weights, =, and a class of "
-                    f"the "
-                    f"data, as in person=pedestrian"
+                    f"--map has {pair!r}; expected a class of the weights, =, and a class of the "
+                    "data, as in person=pedestrian"
                 )

@@ -15,7 +15,7 @@ from yolo_ema.deploy.bench.result import BenchResult
 from yolo_ema.deploy.bench.row import BenchRow, Round
 from yolo_ema.deploy.bench.run import export_settings
 from yolo_ema.errors import ConfigError
-from yolo_ema.options.bench import USUAL_FORMATS, BenchOptions
+from yolo_ema.options.bench import DEFAULT_FORMATS, BenchOptions
 from yolo_ema.options.export import ExportOptions
 
 SAME = BoxAgreement(boxes=50, unmatched=0, ties=0, box_px=1e-4, score=1e-5, score_share=1e-5)
@@ -259,5 +259,5 @@ def test_options_name_every_fault():
         BenchOptions(weights=Path("w.pt"), rounds=0, time_limit=0, quantize=("int8",))
     with pytest.raises(ConfigError, match="--quantize is for exported formats"):
         BenchOptions(weights=Path("w.pt"), artifact=(Path("a.onnx"),), quantize=("fp16",))
-    assert BenchOptions(weights=Path("w.pt")).formats == USUAL_FORMATS
+    assert BenchOptions(weights=Path("w.pt")).formats == DEFAULT_FORMATS
     assert BenchOptions(weights=Path("w.pt"), artifact=(Path("a.onnx"),)).formats == ()

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from yolo_ema.cli import VERBS, _resolve
+from yolo_ema.cli import VERBS
 from yolo_ema.errors import ConfigError
 from yolo_ema.io.resources import missing_weights, weights_dir
 from yolo_ema.options.export import ExportOptions
-from yolo_ema.options.fields import (
-    Options,
+from yolo_ema.options.fields import Options, option
+from yolo_ema.options.parser import (
     add_arguments,
-    option,
     options_from_namespace,
     parse_overrides,
+    resolve,
 )
 from yolo_ema.options.verify import VerifyOptions
 
@@ -24,20 +24,20 @@ from yolo_ema.options.verify import VerifyOptions
 @dataclass(frozen=True, kw_only=True)
 class Example(Options):
     source: tuple[str, ...] = option(positional=True, help="sources")
-    count: int = option(3, help="a count, 100% of it")
-    share: float | None = option(None, help="a share")
+    count: int = option(3, help="a count, 100% of it", at_least=1)
+    share: float | None = option(None, help="a share", at_least=0, at_most=1, group="shares")
     out: Path | None = option(None, help="a folder")
     annotate: bool = option(True, help="draw")
     kind: str = option("a", choices=("a", "b"), help="kind")
     line: tuple[str, ...] = option((), repeated=True, help="lines")
-    imgsz: tuple[int, ...] = option((), help="sizes")
+    imgsz: tuple[int, ...] = option((), help="sizes", image_size=True, group="sizes")
+    wait: float = option(1.0, help="a time", above=0, unit="seconds")
     settings: dict[str, str] = option({}, overrides=True, help="settings")
+    GROUPS = ("sizes", "shares")
 
     def problems(self) -> Iterator[str]:
-        if self.count < 1:
-            yield f"--count is {self.count}; expected 1 or more"
-        if self.share is not None and not 0 <= self.share <= 1:
-            yield f"--share is {self.share}; expected 0 to 1"
+        if self.out == Path(self.kind):
+            yield "--out is --kind"
 
 
 def _parse(*words: str) -> Example:
@@ -155,6 +155,33 @@ def test_all_problems_are_reported_at_once():
         Example(source=("x",), count=0, share=2.0, kind="c")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"count": 0}, "--count is 0; expected 1 or more"),
+        ({"share": 1.5}, "--share is 1.5; expected 0 to 1"),
+        ({"share": float("nan")}, "--share is nan; expected 0 to 1"),
+        ({"wait": 0.0}, "--wait is 0.0; expected more than 0 seconds"),
+        ({"imgsz": (640, 16)}, "--imgsz is 640,16; expected one number or height,width"),
+        ({"imgsz": (64, 64, 64)}, "--imgsz is 64,64,64; expected one number or height,width"),
+        ({"out": Path("a")}, "--out is --kind"),
+    ],
+)
+def test_ranges_are_checked_where_they_are_stated(wrong, message):
+    with pytest.raises(ConfigError) as raised:
+        Example(source=("x",), **wrong)
+    assert message in str(raised.value)
+
+
+def test_help_shows_the_groups_in_their_order():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Example)
+    shown = parser.format_help()
+    order = ("--count", "sizes:", "--imgsz", "shares:", "--share ")
+    places = [shown.rindex(word) for word in order]
+    assert places == sorted(places)
+
+
 def test_overrides():
     assert parse_overrides(["lr0=0.01", "name=a=b"]) == {"lr0": "0.01", "name": "a=b"}
     with pytest.raises(ConfigError, match="key=value"):
@@ -165,11 +192,11 @@ def test_overrides():
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.words)
 def test_every_verb_documents_every_option_and_names_a_function(verb):
-    options = _resolve(verb.options)
+    options = resolve(verb.options)
     assert issubclass(options, Options)
     for field in fields(options):
         assert len(field.metadata["help"]) > 8, field.name
-    assert callable(_resolve(verb.run))
+    assert callable(resolve(verb.run))
     parser = argparse.ArgumentParser()
     add_arguments(parser, options)
     assert parser.format_help()

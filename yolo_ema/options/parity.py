@@ -1,0 +1,54 @@
+"""Options of the proof that an exported file gives the boxes of its weights: export and verify."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_ema.options.fields import Options, option
+
+__all__ = ["PROOF", "ParityOptions"]
+
+PROOF = "proof"
+"""Heading of what concerns the proof."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityOptions(Options):
+    """What an exported file is compared on, and how far it may differ from its weights."""
+
+    GROUPS = (PROOF,)
+
+    images: tuple[Path, ...] = option(
+        (),
+        help="at least 20 images, or folders of them, to compare on; default: drawn scenes",
+        group=PROOF,
+    )
+    tolerance_px: float = option(
+        0.02,
+        help="largest difference of a box's side in a float file, in pixels of the input",
+        at_least=0,
+        group=PROOF,
+    )
+    tolerance_score: float = option(
+        0.0005,
+        help="largest relative difference of a score in a float file",
+        at_least=0,
+        at_most=1,
+        group=PROOF,
+    )
+    max_ap_loss: float = option(
+        1.0,
+        help="largest loss of official AP on --data for fp16 and int8, in percentage points",
+        at_least=0,
+        group=PROOF,
+    )
+    max_ap50_loss: float = option(
+        2.0,
+        help="largest loss of official AP50 on --data for fp16 and int8, in percentage points",
+        at_least=0,
+        group=PROOF,
+    )
+    report: Path | None = option(
+        None, metavar="FILE", help="write the comparison there as JSON", group=PROOF
+    )
