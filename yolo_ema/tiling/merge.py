@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from yolo_ema.boxes import box_areas, box_iou
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.tiles import MERGES
 
@@ -140,7 +141,7 @@ def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
     if not boxes.cut.any():
         return boxes
     first, second, shared = _overlaps(boxes)
-    areas, cut = _areas(boxes.xyxy), boxes.cut
+    areas, cut = box_areas(boxes.xyxy), boxes.cut
     kept = np.ones(len(boxes), dtype=bool)
     for part, cover in ((first, second), (second, first)):
         kept[part[cut[part] & ~cut[cover] & (shared >= COVERED_SHARE * areas[part])]] = False
@@ -151,7 +152,7 @@ def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
         (np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:]))
     )
     agree = (
-        _iou(_clipped(boxes.xyxy[first], window), _clipped(boxes.xyxy[second], window))
+        box_iou(_clipped(boxes.xyxy[first], window), _clipped(boxes.xyxy[second], window))
         >= JOINED_IOU
     )
     return _joined(boxes, kept, first[agree], second[agree])
@@ -177,7 +178,7 @@ def _joined(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarr
 def _merged(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
     """Drop the cut boxes that another covers, then apply NMS between views."""
     first, second, shared = _overlaps(boxes)
-    areas = _areas(boxes.xyxy)
+    areas = box_areas(boxes.xyxy)
     kept = _uncovered(boxes, areas, first, second, shared)
     left = kept[first] & kept[second]
     first, second, shared = first[left], second[left], shared[left]
@@ -326,22 +327,7 @@ def _leaders(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
             return leaders
 
 
-def _areas(xyxy: np.ndarray) -> np.ndarray:
-    return np.maximum(xyxy[:, 2] - xyxy[:, 0], 0) * np.maximum(xyxy[:, 3] - xyxy[:, 1], 0)
-
-
 def _clipped(xyxy: np.ndarray, window: np.ndarray) -> np.ndarray:
     return np.column_stack(
         (np.maximum(xyxy[:, :2], window[:, :2]), np.minimum(xyxy[:, 2:], window[:, 2:]))
     )
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the IoU of boxes in pairs; 0 where neither has an area."""
-    shared = _areas(
-        np.column_stack(
-            (np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:]))
-        )
-    )
-    whole = _areas(one) + _areas(other) - shared
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)

@@ -13,6 +13,7 @@ from typing import Any
 
 from yolo_ema.errors import ConfigError, DataError
 from yolo_ema.io.atomic_files import write_json
+from yolo_ema.text_table import text_table
 from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.derived import FOLDERS
 
@@ -285,7 +286,7 @@ class PrepareResult:
         if self.record.dataset == "visdrone":
             rows.append(("others (unused)", [f"{one.others:,}" for one in splits]))
         rows.append(("anomalies", [f"{len(one.anomalies):,}" for one in splits]))
-        lines = _table(["", *self.splits], [[name, *cells] for name, cells in rows])
+        lines = text_table([["", *self.splits], *([name, *cells] for name, cells in rows)])
         lines += ["", *self.findings()]
         lines.append(
             f"{'nothing to do: ' if self.up_to_date else ''}{self.data_yaml} is ready "
@@ -317,15 +318,6 @@ class PrepareResult:
                 f"{self.data_yaml.parent / 'anomalies.txt'}"
             )
         return lines
-
-
-def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
-    """Return lines with the first column to the left and the others to the right."""
-    table = [head, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table
-    ]
 
 
 def refuse_other_names(record: Record, names: tuple[str, ...], replaced: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from yolo_ema.deploy.bench.advice import advice
 from yolo_ema.deploy.bench.row import BenchRow
 from yolo_ema.errors import MachineError
+from yolo_ema.text_table import text_table
 
 __all__ = ["BenchResult"]
 
@@ -71,7 +72,7 @@ class BenchResult:
         recommendation.
         """
         ran = [row for row in self.rows if row.ran]
-        lines = _aligned([_HEAD, *map(_cells, ran)]) if ran else []
+        lines = text_table([_HEAD, *map(_cells, ran)], left=_LEFT) if ran else []
         lines += [f"{row.label}: did not run: {row.reason}" for row in self.rows if not row.ran]
         return "\n".join([*lines, "", *self._circumstances(ran), "", advice(self.rows)])
 
@@ -140,14 +141,3 @@ def _cells(row: BenchRow) -> tuple[str, ...]:
 
 def _megabytes(size: int | None, digits: int = 0) -> str:
     return "–" if size is None else f"{size / 1e6:.{digits}f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < _LEFT else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

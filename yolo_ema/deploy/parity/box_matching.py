@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import lap
 import numpy as np
 
+from yolo_ema.boxes import box_iou
+
 __all__ = ["LEAST_IOU", "Matching", "match_boxes", "overlaps"]
 
 LEAST_IOU = 0.5
@@ -66,19 +68,14 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the IoU (N, M) of boxes (N, 4+) and (M, 4+), x1, y1, x2, y2, each widened by half a
     pixel.
     """
-    one, other = (_widened(boxes) for boxes in (first, second))
-    corner = np.maximum(one[:, None, :2], other[None, :, :2])
-    opposite = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.clip(opposite - corner, 0, None).prod(axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (one, other)]
-    return shared / (areas[0][:, None] + areas[1][None] - shared)
+    one, other = (_upright(boxes) for boxes in (first, second))
+    return box_iou(one[:, None], other, margin_px=_MARGIN_PX)
 
 
-def _widened(boxes: np.ndarray) -> np.ndarray:
+def _upright(boxes: np.ndarray) -> np.ndarray:
+    """Return (N, 4) float64 corners, the lesser ones first."""
     corners = boxes[:, :4].astype(np.float64).reshape(-1, 2, 2)
-    return np.concatenate(
-        [corners.min(axis=1) - _MARGIN_PX, corners.max(axis=1) + _MARGIN_PX], axis=1
-    )
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
 def _assigned(reference: np.ndarray, other: np.ndarray) -> np.ndarray:

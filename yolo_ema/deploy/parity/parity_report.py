@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.text_table import text_table
+
 __all__ = [
     "FAILED",
     "LEAST_BOXES",
@@ -257,14 +259,7 @@ def _table(cases: tuple[CaseFigures, ...]) -> list[str]:
         )
         for case in cases
     ]
-    widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (titles, *rows)
-    ]
+    return text_table([titles, *rows])
 
 
 def _loss_lines(loss: Loss, limits: GateLimits) -> list[str]:

@@ -20,6 +20,7 @@ from yolo_ema.report.inspect.dataset_plots import SIZE_EDGES_PX, draw_plots
 from yolo_ema.report.inspect.dataset_scan import SplitScan, percent_below, scan_split
 from yolo_ema.report.inspect.near_duplicates import NearDuplicate, near_duplicates
 from yolo_ema.report.inspect.suspicious_labels import KINDS, Suspicion, suspicious_labels
+from yolo_ema.text_table import text_table
 
 __all__ = ["InspectResult", "inspect"]
 
@@ -216,11 +217,7 @@ class InspectResult:
         for edge in SIZE_EDGES_PX:
             cells = [_number(one["box_sizes"][f"below_{edge}_px"]) for one in splits.values()]
             rows.append([f"boxes below {edge} px, %", *cells])
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        return [
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in rows
-        ]
+        return text_table(rows)
 
     def _suspicious_lines(self) -> list[str]:
         if not self.suspicions:

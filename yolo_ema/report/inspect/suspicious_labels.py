@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_ema.boxes import box_iou
 from yolo_ema.engine.data.datasets import label_path
 from yolo_ema.report.inspect.dataset_scan import SplitScan
 
@@ -104,20 +105,12 @@ def _overlapping(scan: SplitScan) -> Iterator[tuple[str, int]]:
     for start, stop in itertools.pairwise(starts.tolist()):
         if stop - start < 2:
             continue
-        first, second = np.nonzero(np.triu(_iou(scan.boxes_xyxy[start:stop]) >= SAME_IOU, k=1))
+        boxes = scan.boxes_xyxy[start:stop]
+        first, second = np.nonzero(np.triu(box_iou(boxes[:, None], boxes) >= SAME_IOU, k=1))
         classes = scan.classes[start:stop]
         same = classes[first] == classes[second]
         yield from (("duplicate", int(start + index)) for index in np.unique(second[same]))
         yield from (("two classes", int(start + index)) for index in np.unique(second[~same]))
-
-
-def _iou(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """Return (N, N) intersection over union of every pair."""
-    low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
-    inter = np.maximum(high - low, 0).prod(axis=2)
-    areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
-    return inter / np.maximum(areas[:, None] + areas[None, :] - inter, 1e-12)
 
 
 class _Rows:
