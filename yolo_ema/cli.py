@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import yolo_ema
+from yolo_ema._version import __version__
 from yolo_ema.errors import DiskFullError, MachineError, YoloEmaError
 from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
 
@@ -203,7 +203,7 @@ def _interrupt(_number: int, _frame: Any) -> None:
 
 def _main(words: list[str]) -> int:
     try:
-        namespace, unknown = build_parser(VERBS, words, yolo_ema.__version__).parse_known_args(
+        namespace, unknown = build_parser(VERBS, words, __version__).parse_known_args(
             words
         )
         if unknown := _without_settings(namespace, unknown):
