@@ -13,6 +13,7 @@ import pytest
 from yolo_ema.errors import DiskFullError
 from yolo_ema.io.atomic_files import (
     atomic_path,
+    locked,
     read_json,
     sha256_of,
     write_bytes,
@@ -99,3 +100,29 @@ def test_sha256(tmp_path: Path):
         sha256_of(tmp_path / "x")
         == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_one_process_at_a_time_holds_a_lock(tmp_path: Path):
+    (tmp_path / "count").write_text("0")
+    script = (
+        "import sys; from pathlib import Path; from yolo_ema.io.atomic_files import locked\n"
+        "count = Path('count')\n"
+        "for _ in range(40):\n"
+        "    with locked(Path('.lock'), lambda: None):\n"
+        "        number = int(count.read_text()); count.write_text('')\n"
+        "        count.write_text(str(number + 1))\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "120"
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_lock_that_is_taken_may_be_refused(tmp_path: Path):
+    def refuse() -> None:
+        raise RuntimeError("taken")
+
+    with locked(tmp_path / ".lock", refuse), pytest.raises(RuntimeError, match="taken"):  # noqa: SIM117
+        with locked(tmp_path / ".lock", refuse):
+            pass
+    assert not (tmp_path / ".lock").exists()
