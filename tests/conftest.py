@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_server import CommandResult, Commands, run_cold
 from hypothesis import settings
 
 # Elsewhere every run draws new cases; where a change is judged, the same code gets the same
@@ -51,17 +50,6 @@ def shared() -> Path:
     return SHARED
 
 
-class CommandResult:
-    """What a run of the command line gave back."""
-
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-    @property
-    def json(self) -> dict:
-        return json.loads(self.out)
-
-
 @pytest.fixture(autouse=True)
 def _sigchld_is_left_alone() -> Iterator[None]:
     """Take back the handler that a data loader of torch's sets for the signal of a child's end,
@@ -94,9 +82,19 @@ def openvino_in_f32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino.Core, "compile_model", compile_f32)
 
 
+@pytest.fixture(scope="session")
+def _commands() -> Iterator[Commands]:
+    commands = Commands()
+    yield commands
+    commands.close()
+
+
 @pytest.fixture
-def yolo_ema_command(tmp_path: Path):
-    """Return a function that runs ``yolo-ema WORDS…`` as a process of its own, in `tmp_path`."""
+def yolo_ema_command(tmp_path: Path, _commands: Commands):
+    """Return a function that runs ``yolo-ema WORDS…`` as a process of its own, in `tmp_path`.
+
+    The process is a fork of one that has everything loaded, unless ``env`` changes something.
+    """
 
     def run(
         *words: object,
@@ -104,15 +102,23 @@ def yolo_ema_command(tmp_path: Path):
         env: dict[str, str] | None = None,
         timeout: float = 600,
     ) -> CommandResult:
-        done = subprocess.run(
-            [sys.executable, "-m", "yolo_ema", *map(str, words)],
-            cwd=cwd or tmp_path,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
+        return _commands.run(
+            [*map(str, words)], cwd=cwd or tmp_path, env=env or {}, timeout=timeout
         )
-        return CommandResult(done)
+
+    return run
+
+
+@pytest.fixture
+def cold_yolo_ema_command(tmp_path: Path):
+    """Return a function like `yolo_ema_command`'s whose process imports everything anew."""
+
+    def run(
+        *words: object,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        timeout: float = 600,
+    ) -> CommandResult:
+        return run_cold([*map(str, words)], cwd=cwd or tmp_path, env=env or {}, timeout=timeout)
 
     return run
