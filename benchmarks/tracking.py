@@ -29,11 +29,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from yolo_ema.boxes import box_iou
 from yolo_ema.constants import VISDRONE_CLASSES
-from yolo_ema.engine.prediction.trackers import SmallObjectSettings, Tracker
+from yolo_ema.detect.tracker import Tracker
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.scenes import draw_clip
 from yolo_ema.tracking.motion import CameraMotion, warp_points
+from yolo_ema.tracking.small_object_tracker import SmallObjectSettings
 
 MOTIONS: dict[str, tuple[str, ...]] = {
     "still": (),
@@ -243,7 +245,8 @@ def _for_trackeval(clip: Sequence[TrueFrame], found: Sequence[FrameDetections]) 
         "gt_ids": true_ids,
         "tracker_ids": ids,
         "similarity_scores": [
-            _overlap(frame.boxes_xyxy, boxes) for frame, (boxes, _) in zip(clip, kept, strict=True)
+            box_iou(frame.boxes_xyxy[:, None], boxes)
+            for frame, (boxes, _) in zip(clip, kept, strict=True)
         ],
     }
 
@@ -251,15 +254,6 @@ def _for_trackeval(clip: Sequence[TrueFrame], found: Sequence[FrameDetections]) 
 def _renumbered(ids: Sequence[np.ndarray]) -> tuple[int, list[np.ndarray]]:
     known, flat = np.unique(np.concatenate([*ids, np.zeros(0, int)]), return_inverse=True)
     return len(known), np.split(flat, np.cumsum([len(one) for one in ids])[:-1])
-
-
-def _overlap(first_xyxy: np.ndarray, second_xyxy: np.ndarray) -> np.ndarray:
-    corner = np.maximum(first_xyxy[:, None, :2], second_xyxy[:, :2])
-    inside = np.clip(
-        np.minimum(first_xyxy[:, None, 2:], second_xyxy[:, 2:]) - corner, 0, None
-    ).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first_xyxy, second_xyxy)]
-    return inside / (areas[0][:, None] + areas[1] - inside)
 
 
 @dataclass(frozen=True)

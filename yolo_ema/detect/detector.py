@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from ultralytics.engine.results import Results
 
+from yolo_ema.detect.tracker import Tracker
 from yolo_ema.engine.prediction.runtime import Runtime
-from yolo_ema.engine.prediction.trackers import Tracker
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError, did_you_mean
 from yolo_ema.inference.tiled import TiledRuntime
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.io.resources import weights_dir, weights_path
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.sources.opening import NetworkOptions, open_sources
-from yolo_ema.media.sources.source import FeedEvent
-from yolo_ema.media.sources.source_reader import Feeds
+from yolo_ema.media.sources.open_sources import NetworkOptions, open_sources
+from yolo_ema.media.sources.source import SourceEvent
+from yolo_ema.media.sources.source_reader import SourceReader
 from yolo_ema.options.tiles import tile_problems, tile_size
 
 __all__ = ["DEFAULT_WEIGHTS", "Detector", "default_weights"]
@@ -211,13 +211,13 @@ class Detector:
         )
         trackers: dict[str, Tracker] = {}
         failed: list[str] = []
-        with Feeds(sources, every_frame=every_frame) as feeds:
+        with SourceReader(sources, every_frame=every_frame) as feeds:
             for event, found in self.detect_events(feeds):
                 if found is not None:
                     if self.track and event.source.is_video:
-                        rate = event.footage.frame_rate if event.footage else None
+                        rate = event.reader.frame_rate if event.reader else None
                         found = self.tracker(trackers, event.source.name, rate).update(found)
-                    picture = event.source.picture_of(found.frame.index)
+                    picture = event.source.image_of(found.frame.index)
                     yield self._results(found, picture.name if picture else event.source.name)
                 if event.problem and event.ended:
                     failed.append(event.problem)
@@ -236,8 +236,8 @@ class Detector:
         return trackers[source]
 
     def detect_events(
-        self, events: Iterable[FeedEvent], *, before: Callable[[FeedEvent], None] | None = None
-    ) -> Iterator[tuple[FeedEvent, FrameDetections | None]]:
+        self, events: Iterable[SourceEvent], *, before: Callable[[SourceEvent], None] | None = None
+    ) -> Iterator[tuple[SourceEvent, FrameDetections | None]]:
         """Yield each event with what is found in its frame; None without a frame.
 
         Args:
@@ -254,13 +254,13 @@ class Detector:
             for event in together:
                 yield event, next(found) if event.frame is not None else None
 
-    def _groups(self, events: Iterable[FeedEvent]) -> Iterator[list[FeedEvent]]:
+    def _groups(self, events: Iterable[SourceEvent]) -> Iterator[list[SourceEvent]]:
         """Yield events in their order, frames of one size together where workers look at them side
         by side.
 
         A frame of a live source waits for no other.
         """
-        waiting: list[FeedEvent] = []
+        waiting: list[SourceEvent] = []
         for event in events:
             size = event.frame.image_wh if event.frame is not None else None
             if waiting and (

@@ -20,7 +20,7 @@ from yolo_ema.media.drawing.annotator import Overlay, draw_detections
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.live_page import LivePage
 from yolo_ema.media.sinks import Crops, FrameContext, Sink, open_sinks
-from yolo_ema.media.sources.source import FeedEvent, FeedStatus
+from yolo_ema.media.sources.source import SourceEvent, SourceStatus
 from yolo_ema.options.detect import DetectOptions
 from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
 from yolo_ema.tracking.trails import Trails
@@ -102,7 +102,7 @@ class DetectOutput:
         options: DetectOptions,
         out: Path,
         names: dict[int, str],
-        status: Callable[[], Sequence[FeedStatus]],
+        status: Callable[[], Sequence[SourceStatus]],
     ) -> None:
         """Open the sinks and the page.
 
@@ -157,7 +157,7 @@ class DetectOutput:
         if self._page is not None:
             self._reporter.start()
 
-    def take(self, item: tuple[FeedEvent, FrameDetections | None, np.ndarray | None]) -> None:
+    def take(self, item: tuple[SourceEvent, FrameDetections | None, np.ndarray | None]) -> None:
         """Take an event of the feeds, what was found in its frame, and how the camera moved since
         the last one: (3, 3), or None.
         """
@@ -169,7 +169,7 @@ class DetectOutput:
                 sink.end_source(event.source.name)
 
     def _take_frame(
-        self, event: FeedEvent, found: FrameDetections, homography: np.ndarray | None
+        self, event: SourceEvent, found: FrameDetections, homography: np.ndarray | None
     ) -> None:
         name = event.source.name
         if self._options.tracks and event.source.is_video:
@@ -182,8 +182,8 @@ class DetectOutput:
                 self._counted = self._counted | {
                     name: self._scenes[name].totals()
                 }  # a new one: another thread reads it
-        frame_rate = event.footage.frame_rate if event.footage else None
-        picture = event.source.picture_of(found.frame.index)
+        frame_rate = event.reader.frame_rate if event.reader else None
+        picture = event.source.image_of(found.frame.index)
         about = (picture.name, picture.stem) if picture else ("", "")
         context = FrameContext(frame_rate, event.source.stem, event.source.is_live, *about)
         for sink in self._sinks.values():

@@ -21,13 +21,13 @@ from yolo_ema.detect.detector import Detector
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
+from yolo_ema.detect.tracker import Tracker
 from yolo_ema.engine.prediction.runtime import input_size
-from yolo_ema.engine.prediction.trackers import Tracker
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.window import Window
-from yolo_ema.media.sources.opening import NetworkOptions, Source, open_sources
-from yolo_ema.media.sources.sequence import ImageSequence
-from yolo_ema.media.sources.source_reader import FeedEvent, Feeds
+from yolo_ema.media.sources.image_sequence import ImageSequence
+from yolo_ema.media.sources.open_sources import NetworkOptions, Source, open_sources
+from yolo_ema.media.sources.source_reader import SourceEvent, SourceReader
 from yolo_ema.options.detect import DetectOptions
 
 __all__ = ["detect", "fresh_folder"]
@@ -66,7 +66,10 @@ def detect(options: DetectOptions) -> DetectResult:
     if options.tracks:
         _say_how_pictures_are_tracked(sources, options)
     detector = _detector(options)
-    run, feeds = _Run(detector, sources, options), Feeds(sources, every_frame=options.every_frame)
+    run, feeds = (
+        _Run(detector, sources, options),
+        SourceReader(sources, every_frame=options.every_frame),
+    )
     with (
         _out(options) as out,
         _ended_by_signals(
@@ -177,8 +180,8 @@ class _Run:
         self._progress = _progress(sources)
 
     def detections(
-        self, feeds: Feeds
-    ) -> Iterator[tuple[FeedEvent, FrameDetections | None, np.ndarray | None]]:
+        self, feeds: SourceReader
+    ) -> Iterator[tuple[SourceEvent, FrameDetections | None, np.ndarray | None]]:
         """Yield every event of the feeds, what was found in its frame, and the camera's motion to
         it where it is known.
         """
@@ -199,17 +202,17 @@ class _Run:
                     status.reconnects,
                 )
 
-    def _announce(self, event: FeedEvent) -> None:
+    def _announce(self, event: SourceEvent) -> None:
         """Start the source's clock, and say how frames of this size are looked at."""
         self._started.setdefault(event.source.name, time.perf_counter())
         if event.frame is not None:
             self._say_tiling(event.frame.image_wh)
 
-    def _count(self, event: FeedEvent, found: FrameDetections) -> FrameDetections:
+    def _count(self, event: SourceEvent, found: FrameDetections) -> FrameDetections:
         """Add a frame to the account, and return what was found in it with its identities."""
         name = event.source.name
         if self._tracks and event.source.is_video:
-            rate = event.footage.frame_rate if event.footage else None
+            rate = event.reader.frame_rate if event.reader else None
             found = self._detector.tracker(self._trackers, name, rate).update(found)
         summary = self._summaries[name]
         summary.frames += 1
@@ -218,13 +221,13 @@ class _Run:
         if len(found) >= self._detector.max_det:
             summary.reached_limit(found.frame.index)
         self._per_class.update(found.names[int(class_id)] for class_id in found.class_ids)
-        if event.footage and len(self._summaries) == 1:
-            self._progress.total = event.footage.frame_count
+        if event.reader and len(self._summaries) == 1:
+            self._progress.total = event.reader.frame_count
         self._progress.update()
         return found
 
-    def _end(self, event: FeedEvent) -> None:
-        damaged = event.footage.damaged_packets if event.footage else 0
+    def _end(self, event: SourceEvent) -> None:
+        damaged = event.reader.damaged_packets if event.reader else 0
         passed_over = (
             f"{event.source.name}: {damaged} damaged packets were passed over" if damaged else ""
         )

@@ -11,7 +11,7 @@ from played_sources import source
 
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.sources.source import FeedEvent
+from yolo_ema.media.sources.source import SourceEvent
 from yolo_ema.options.detect import DetectOptions
 
 NAMES = {0: "car"}
@@ -40,6 +40,6 @@ def test_lines_keep_their_place_when_a_stream_changes_its_size(place, homography
             found = FrameDetections(
                 frame, box, np.array([0.9]), np.array([0]), NAMES, np.array([1])
             )
-            output.take((FeedEvent(camera, frame), found, homography))
+            output.take((SourceEvent(camera, frame), found, homography))
             crossed = output.counts()["cam"]["lines"]["gate"]
             assert crossed["in"] == ({"car": 1} if y > 200 else {}), f"{frame.image_wh}, {y}"

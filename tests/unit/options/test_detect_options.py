@@ -6,19 +6,14 @@ from __future__ import annotations
 
 import pytest
 
-from yolo_ema.engine.prediction.trackers import PRESETS
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.sinks import SINK_KINDS
-from yolo_ema.options.detect import SAVED_KINDS, TRACKERS, DetectOptions
+from yolo_ema.options.detect import SAVED_KINDS, DetectOptions
 from yolo_ema.options.tiles import tile_size
 
 
 def test_every_output_can_be_asked_for_by_name():
     assert {*SINK_KINDS, "none"} == set(SAVED_KINDS)
-
-
-def test_every_tracker_can_be_asked_for_by_name():
-    assert set(TRACKERS) == set(PRESETS)
 
 
 @pytest.mark.parametrize(

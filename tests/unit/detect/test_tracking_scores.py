@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
+from yolo_ema.boxes import box_iou
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 import tracking
@@ -55,7 +56,7 @@ def test_the_clip_is_what_it_is_said_to_be(clip, detections):
     assert np.median(sides) < 20
     assert any((frame.hidden == 2).any() for frame in clip), "something is hidden"
     true = sum(
-        (tracking._overlap(frame.boxes_xyxy, one.boxes_xyxy) > 0.4).any(axis=1).sum()
+        (box_iou(frame.boxes_xyxy[:, None], one.boxes_xyxy) > 0.4).any(axis=1).sum()
         for frame, one in zip(clip, detections, strict=True)
     )
     assert 0.7 < true / sum(counts) < 0.87

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_ema.engine.prediction.trackers import PRESETS, SmallObjectSettings, Tracker
+from yolo_ema.detect.tracker import Tracker
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
+from yolo_ema.options.detect import TRACKERS
+from yolo_ema.tracking.small_object_tracker import SmallObjectSettings
 
 BLANK = np.zeros((120, 160, 3), np.uint8)
 NAMES = {0: "pedestrian", 3: "car", 4: "van"}
@@ -40,7 +42,7 @@ def ids_of(tracker: Tracker, frames) -> list[list[int]]:
     return [tracker.update(frame).track_ids.tolist() for frame in frames]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", TRACKERS)
 @settings(deadline=None, max_examples=12)
 @given(data=st.data())
 def test_detections_go_through_untouched(preset, data):
@@ -69,7 +71,7 @@ def test_detections_go_through_untouched(preset, data):
         assert len(np.unique(known)) == len(known)
         assert (known >= 1).all()
         last = max([last, *known.tolist()])
-    assert tracker._given == last, "identities are numbered without gaps"
+    assert tracker._tracker._identities_given == last, "identities are numbered without gaps"
 
 
 def test_identities_start_at_one_for_each_source():
@@ -145,9 +147,9 @@ def test_a_moving_camera_is_followed():
     assert np.array_equal(blind.homography, np.eye(3))
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_in_a_picture_of_another_size_objects_are_new_ones(preset):
-    """What stands at the same pixels of another picture is something else, and must not inherit an
+@pytest.mark.parametrize("preset", TRACKERS)
+def test_in_an_image_of_another_size_objects_are_new_ones(preset):
+    """What is at the same pixels of another image is something else, and must not inherit an
     identity.
     """
     large, small = np.zeros((120, 160, 3), np.uint8), np.zeros((90, 120, 3), np.uint8)
@@ -203,8 +205,7 @@ def test_memory_holds_what_lives():
     rng = np.random.default_rng(0)
     for index in range(300):
         tracker.update(found(index, [box(*rng.uniform(10, 110, 2)) for _ in range(4)], fps=10))
-    assert len(tracker._numbers) < 150
-    assert len(tracker._tracker.removed_stracks) <= 1000
+    assert len(tracker._tracker._tracks) < 150
 
 
 def test_the_same_frames_give_the_same_identities():
