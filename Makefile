@@ -1,13 +1,17 @@
-# `make demo` and `make test` do all set-up: a virtual environment in .venv, made once.
+# Every target does its own set-up: a virtual environment in .venv, made once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST ?= .venv-lowest
 
-.PHONY: help demo test lint types imports pytest format clean setup
+.PHONY: help demo test test-all test-lowest lint types imports pytest pytest-all docs format clean setup
 help:
 	@echo "make demo    train, validate, detect and export on drawn scenes (a few minutes on two quiet cores)"
-	@echo "make test    lint, types, import direction, tests"
+	@echo "make test    lint, types, import direction and the fast tests (under five minutes on two quiet cores)"
+	@echo "make test-all     every test, and the documentation site"
+	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml declares"
+	@echo "make docs    the documentation site, into build/site"
 	@echo "make setup   only the virtual environment in $(VENV)"
 	@echo "make format  put the code into the house's form"
 	@echo "make clean   remove what the demo and the tests made; the virtual environment stays"
@@ -31,6 +35,8 @@ demo: $(READY)
 
 test: lint types imports pytest
 
+test-all: lint types imports docs pytest-all
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,9 +48,20 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: $(READY)
-	@# A test whose worker process died under it, which says nothing of the test, is run once more, and named at the end; one that
-	@# failed is not.
-	$(BIN)/python -m pytest -n auto --dist worksteal --reruns 1 --only-rerun "crashed while running" -rfER --durations 15
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" -rfE
+
+pytest-all: $(READY)
+	$(BIN)/python -m pytest -n auto --dist worksteal -rfE --durations 15
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# The lowest versions of what pyproject.toml names directly, on the lowest Python that is at hand.
+test-lowest:
+	@test -x $(LOWEST)/bin/python || $$(command -v python3.10 || echo $(PYTHON)) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(LOWEST)/bin/python -m pytest -n auto --dist worksteal -m "not slow" -rfE
 
 format: $(READY)
 	$(BIN)/ruff check --fix . || true
