@@ -12,7 +12,10 @@ the weights' format.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +27,8 @@ from yolo_ema.nn.ema_graph import EmaParameters, GraphConstants, attend_graph, g
 from yolo_ema.nn.ema_onnx import attend_onnx
 
 __all__ = ["EfficientMultiScaleAttention", "fitting_groups", "trace_for"]
+
+_T = TypeVar("_T")
 
 MINIMUM_GROUP_CHANNELS = 2
 """A softmax over a single channel is 1 whatever the input, so a group of one channel would weigh
@@ -177,7 +182,10 @@ class EfficientMultiScaleAttention(nn.Module):
         )
 
     def _onnx(self, x: Tensor) -> Tensor:
-        made = attend_onnx(_widened(x), self.groups, self._widened_parameters(), self.gn.eps)
+        parameters = self._widened_parameters()
+        fold = partial(fold_parameters, parameters.weight, parameters.bias, parameters.norm_bias)
+        folded = _untraced(torch.no_grad()(fold)) if torch.jit.is_tracing() else fold()
+        made = attend_onnx(_widened(x), self.groups, parameters, folded, self.gn.eps)
         return made if made.dtype == x.dtype else made.to(x.dtype)
 
     @torch.jit.unused
@@ -187,10 +195,7 @@ class EfficientMultiScaleAttention(nn.Module):
                 "ignore", torch.jit.TracerWarning
             )  # that the size becomes a constant is what is wanted
             size_hw = int(x.shape[2]), int(x.shape[3])
-        with ThreadPoolExecutor(
-            1
-        ) as untraced:  # each thread is traced by itself: what another returns is a constant
-            constants = untraced.submit(self._constants, *size_hw).result()
+        constants = _untraced(self._constants, *size_hw)
         made = attend_graph(_widened(x), self.groups, constants, self.gn.eps, size_hw)
         return made if made.dtype == x.dtype else made.to(x.dtype)
 
@@ -205,6 +210,14 @@ class EfficientMultiScaleAttention(nn.Module):
                 f"EMA: expected a floating-point map (B, {channels}, H, W) of at least one pixel, "
                 f"got {tuple(x.shape)} in {x.dtype}"
             )
+
+
+def _untraced(function: Callable[..., _T], *arguments: Any) -> _T:
+    """Call a function such that its result is a constant of the graph being traced: tracing is
+    bound to a thread.
+    """
+    with ThreadPoolExecutor(1) as untraced:
+        return untraced.submit(function, *arguments).result()
 
 
 def _widened(values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from yolo_ema.nn.ema_algebra import border_shares, fold_parameters
+from yolo_ema.nn.ema_algebra import border_shares
 from yolo_ema.nn.ema_graph import EmaParameters
 
 __all__ = ["attend_onnx"]
@@ -19,22 +19,30 @@ __all__ = ["attend_onnx"]
 _ENDS = [0, -1]
 
 
-def attend_onnx(x: Tensor, groups: int, parameters: EmaParameters, eps: float) -> Tensor:
+def attend_onnx(
+    x: Tensor,
+    groups: int,
+    parameters: EmaParameters,
+    folded: tuple[Tensor, Tensor, Tensor],
+    eps: float,
+) -> Tensor:
     """Return EMA of `x`, as `attend_graph` of the same arguments.
 
     Args:
         x: (B, C, H, W), not in half precision.
         groups: G; k = C / G.
         parameters: Of the block, in the type of `x`.
+        folded: What `fold_parameters` makes of them, as constants: left in the graph, OpenCV could
+            not read its MatMul, nor ONNX Runtime fold its ReduceSum in half precision.
         eps: ε of the normalisation.
 
     Returns:
         (B, C, H, W).
     """
-    pool_weight, pool_bias, weight, bias, norm_weight, norm_bias = parameters
+    pool_weight, pool_bias, _, bias, norm_weight, norm_bias = parameters
+    kernel, kernel_bias, mean_weight = folded
     channels, height, width = bias.numel(), x.shape[2], x.shape[3]
     grouped = x.reshape(-1, channels, height, width)  # (N, k, H, W) with N = B·G
-    kernel, kernel_bias, mean_weight = fold_parameters(weight, bias, norm_bias)
 
     row_means, column_means = grouped.mean(3, keepdim=True), grouped.mean(2, keepdim=True)
     row_gates = functional.conv2d(row_means, pool_weight, pool_bias).sigmoid()
@@ -51,7 +59,7 @@ def attend_onnx(x: Tensor, groups: int, parameters: EmaParameters, eps: float) -
     )  # (N, k, 3, W): all together, the first, the last
     borders = torch.cat([rows.mean(3, keepdim=True), rows[:, :, :, _ENDS]], 3)  # (N, k, 3, 3)
     mean_kernel = mean_weight.reshape(channels, channels, 3, 3) * border_shares(
-        weight, height, width
+        mean_weight, height, width
     )
     share = torch.softmax(functional.conv2d(borders, mean_kernel, bias), 1)  # (N, k, 1, 1)
 
