@@ -23,9 +23,10 @@ import numpy as np
 from tqdm import tqdm
 from ultralytics.data.augment import LetterBox
 
+from yolo_ema.engine.export.onnx_file import make_valid
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError, MissingPackageError
-from yolo_ema.media.sources.image_files import read_image
+from yolo_ema.media.sources.image_reader import read_image
 
 __all__ = [
     "FLOAT_PARTS",
@@ -259,6 +260,7 @@ def _quantize_onnx(
     del finished.metadata_props[:]
     finished.metadata_props.extend(model.metadata_props)
     onnx.save(finished, out)
+    make_valid(out)
 
 
 @contextlib.contextmanager

@@ -6,10 +6,8 @@ import ast
 import contextlib
 import copy
 import logging
-import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import nn
 from ultralytics.engine.exporter import Exporter
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, callbacks
 
+from yolo_ema.engine.export.onnx_file import captured_stderr, make_valid
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.setup.no_network_no_install import confined
 from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
@@ -75,10 +74,11 @@ def run_exporter(
         # Tracing warns of every branch on a shape; the proof afterwards says whether one mattered.
         with confined(), _listening(heard), warnings.catch_warnings(), torch.inference_mode(False):
             warnings.simplefilter("ignore")
-            with (
-                _silent_stderr() if name == "ncnn" else contextlib.nullcontext()
-            ):  # its converter writes hundreds of lines
+            # ncnn's converter writes hundreds of lines.
+            with captured_stderr() if name == "ncnn" else contextlib.nullcontext():
                 made = Path(Exporter(overrides=dict(settings), _callbacks=hooks)(model=model))
+            if name == "onnx":
+                make_valid(made)
     except (YoloEmaError, MemoryError):
         raise
     except Exception as error:  # converters have errors of their own
@@ -140,21 +140,6 @@ def _listening(heard: list[str]) -> Iterator[None]:
         yield
     finally:
         LOGGER.removeFilter(keep)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Drop what compiled code writes to stderr."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _check_operators(made: Path) -> None:
