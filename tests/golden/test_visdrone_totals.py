@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from yolo_ema.visdrone.annotations import Annotations, parse_annotations
-from yolo_ema.visdrone.totals import OFFICIAL_TOTALS
+from yolo_ema.visdrone.official_totals import OFFICIAL_TOTALS
 
 pytestmark = pytest.mark.realdata
 

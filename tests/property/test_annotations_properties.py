@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_ema.visdrone.annotations import parse_annotations, parse_results
-from yolo_ema.visdrone.yolo_labels import clip_boxes, label_annotations, yolo_rows
+from yolo_ema.visdrone.image_labels import clip_boxes, label_annotations, yolo_rows
 
 modest = settings(deadline=None, max_examples=150)
 

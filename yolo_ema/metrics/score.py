@@ -19,7 +19,7 @@ from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.metrics.scorecard import Scorecard, make_scorecard
 from yolo_ema.options.score import ScoreOptions
 from yolo_ema.visdrone.annotations import read_annotations, read_results
-from yolo_ema.visdrone.layout import split_named
+from yolo_ema.visdrone.split_folders import split_named
 
 __all__ = ["read_ground_truth", "score", "unreadable_truth"]
 

@@ -21,7 +21,7 @@ from yolo_ema.constants import IMAGE_SUFFIXES, OTHERS, VISDRONE_CLASSES
 from yolo_ema.errors import AnnotationError, ConfigError, DataError, DataNotFoundError, YoloEmaError
 from yolo_ema.io.atomic_files import locked, write_text
 from yolo_ema.options.data import PrepareOptions
-from yolo_ema.visdrone.acquisition import (
+from yolo_ema.visdrone.split_sources import (
     LICENCE,
     PUBLISHED_SPLITS,
     Acquired,
@@ -30,8 +30,8 @@ from yolo_ema.visdrone.acquisition import (
     say,
 )
 from yolo_ema.visdrone.annotations import Anomaly
-from yolo_ema.visdrone.coco_layout import read_coco
-from yolo_ema.visdrone.derived import (
+from yolo_ema.visdrone.coco_reader import read_coco
+from yolo_ema.visdrone.prepared_files import (
     derived_digest,
     folders_digest,
     foreign_files,
@@ -39,8 +39,8 @@ from yolo_ema.visdrone.derived import (
     remove_files,
     write_split,
 )
-from yolo_ema.visdrone.layout import SplitFolder
-from yolo_ema.visdrone.preparation import (
+from yolo_ema.visdrone.split_folders import SplitFolder
+from yolo_ema.visdrone.fingerprint import (
     MARK,
     PrepareResult,
     Record,
@@ -48,9 +48,9 @@ from yolo_ema.visdrone.preparation import (
     is_marked,
     refuse_other_names,
 )
-from yolo_ema.visdrone.reading import read_split
-from yolo_ema.visdrone.totals import compare_with_official
-from yolo_ema.visdrone.yolo_labels import ImageLabels
+from yolo_ema.visdrone.visdrone_reader import read_split
+from yolo_ema.visdrone.official_totals import compare_with_official
+from yolo_ema.visdrone.image_labels import LabelledImage
 
 __all__ = ["prepare"]
 
@@ -216,7 +216,7 @@ class _Content:
     def __init__(
         self,
         names: tuple[str, ...],
-        images: list[ImageLabels],
+        images: list[LabelledImage],
         anomalies: list[Anomaly],
         **more: Any,
     ) -> None:

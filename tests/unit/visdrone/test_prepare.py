@@ -25,7 +25,7 @@ from yolo_ema.errors import (
 )
 from yolo_ema.io.download import Fetched
 from yolo_ema.options.data import PrepareOptions
-from yolo_ema.visdrone import acquisition, derived
+from yolo_ema.visdrone import prepared_files, split_sources
 from yolo_ema.visdrone import prepare as prepare_module
 from yolo_ema.visdrone.prepare import prepare
 
@@ -250,7 +250,7 @@ def test_a_file_that_a_crash_left_empty_is_made_anew(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = _split(tmp_path)
-    really_link, count = derived.link, 0
+    really_link, count = prepared_files.link, 0
 
     def link(*args) -> None:
         nonlocal count
@@ -259,7 +259,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             raise KeyboardInterrupt
         really_link(*args)
 
-    monkeypatch.setattr(derived, "link", link)
+    monkeypatch.setattr(prepared_files, "link", link)
     with pytest.raises(KeyboardInterrupt):
         _prepare(tmp_path / "root", source)
     assert json.loads((tmp_path / "root/fingerprint.json").read_text())["complete"] is False
@@ -682,8 +682,8 @@ def test_an_archive_that_was_fetched_is_gone_once_it_is_unpacked(
         shutil.copy(archive, target)
         return Fetched(urls[0], target.stat().st_size, "0")
 
-    monkeypatch.setattr(acquisition, "remote_size", lambda _: None)
-    monkeypatch.setattr(acquisition, "fetch", fetch)
+    monkeypatch.setattr(split_sources, "remote_size", lambda _: None)
+    monkeypatch.setattr(split_sources, "fetch", fetch)
     result = prepare(PrepareOptions(root=root, splits=("val",), mirror=("https://example.org/",)))
     assert result.record.splits["val"].images == 3
     assert not [path for path in root.rglob("*.zip*") if path.suffix != ".json"]
@@ -703,7 +703,7 @@ def test_offline_says_what_would_be_fetched(tmp_path: Path) -> None:
 def test_official_totals_are_compared_where_the_number_of_images_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from yolo_ema.visdrone import totals
+    from yolo_ema.visdrone import official_totals as totals
 
     source = _split(tmp_path)
     right = totals.OfficialTotals("val", 3, (1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1))
@@ -717,7 +717,7 @@ def test_official_totals_are_compared_where_the_number_of_images_fits(
 
 
 def _totals(monkeypatch: pytest.MonkeyPatch, images: int):
-    from yolo_ema.visdrone import totals
+    from yolo_ema.visdrone import official_totals as totals
 
     official = totals.OfficialTotals("val", images, (1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1))
     monkeypatch.setattr(totals, "OFFICIAL_TOTALS", (official,))
@@ -768,7 +768,7 @@ def test_what_was_fetched_is_always_compared(tmp_path: Path) -> None:
 
 
 def test_the_official_totals_add_up_to_the_known_ones() -> None:
-    from yolo_ema.visdrone.totals import OFFICIAL_TOTALS
+    from yolo_ema.visdrone.official_totals import OFFICIAL_TOTALS
 
     assert [
         (one.split, one.images, sum(one.rows_per_category[1:11])) for one in OFFICIAL_TOTALS

@@ -18,7 +18,7 @@ from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.visdrone.annotations import Anomaly
-from yolo_ema.visdrone.yolo_labels import ImageLabels, clip_boxes, describe_fate
+from yolo_ema.visdrone.image_labels import LabelledImage, clip_boxes, describe_fate
 
 __all__ = ["CocoContent", "read_coco"]
 
@@ -30,7 +30,7 @@ class CocoContent:
     """
 
     names: tuple[str, ...]
-    images: list[ImageLabels]
+    images: list[LabelledImage]
     anomalies: list[Anomaly]
 
 
@@ -218,7 +218,7 @@ def _existing(folder: Path, place: str) -> Path:
 
 def _label(
     boxes: list[_Box], image: Path, size_wh: tuple[int, int], file: Path
-) -> tuple[ImageLabels, list[Anomaly]]:
+) -> tuple[LabelledImage, list[Anomaly]]:
     ltwh = np.array([box.ltwh for box in boxes], dtype=np.float64).reshape(-1, 4)
     classes = np.array([box.class_id for box in boxes], dtype=np.int64)
     ignored = np.array([box.ignored for box in boxes], dtype=bool)
@@ -229,7 +229,7 @@ def _label(
     ]
     kept = (fates == "inside") | (fates == "clipped")
     objects = kept & ~ignored
-    return ImageLabels(
+    return LabelledImage(
         image.stem,
         image,
         None,
@@ -241,10 +241,10 @@ def _label(
 
 
 def _without_twins(
-    images: list[ImageLabels], file: Path, anomalies: list[Anomaly]
-) -> list[ImageLabels]:
+    images: list[LabelledImage], file: Path, anomalies: list[Anomaly]
+) -> list[LabelledImage]:
     """Leave out images whose labels would share a file."""
-    kept: dict[str, ImageLabels] = {}
+    kept: dict[str, LabelledImage] = {}
     for one in images:
         if one.key in kept:
             message = (

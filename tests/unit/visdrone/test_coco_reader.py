@@ -9,7 +9,7 @@ from PIL import Image
 
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.options.data import PrepareOptions
-from yolo_ema.visdrone.coco_layout import read_coco
+from yolo_ema.visdrone.coco_reader import read_coco
 from yolo_ema.visdrone.prepare import prepare
 
 CATEGORIES = [{"id": 7, "name": "boat"}, {"id": 3, "name": "buoy"}]

@@ -12,11 +12,11 @@ import numpy as np
 from yolo_ema.constants import IGNORED, OTHERS
 from yolo_ema.visdrone.annotations import Annotations, Anomaly
 
-__all__ = ["ImageLabels", "clip_boxes", "describe_fate", "label_annotations", "yolo_rows"]
+__all__ = ["LabelledImage", "clip_boxes", "describe_fate", "label_annotations", "yolo_rows"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ImageLabels:
+class LabelledImage:
     """What one image teaches.
 
     Attributes:
@@ -64,7 +64,7 @@ def clip_boxes(boxes_ltwh: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.nda
 
 def label_annotations(
     annotations: Annotations, key: str, image: Path, file: Path, size_wh: tuple[int, int]
-) -> tuple[ImageLabels, list[Anomaly]]:
+) -> tuple[LabelledImage, list[Anomaly]]:
     """Derive an image's labels from its VisDrone annotations.
 
     Boxes of the categories 1 to 10 become the classes 0 to 9. Ignored regions are those of category
@@ -88,7 +88,7 @@ def label_annotations(
     real = (annotations.category > IGNORED) & (annotations.category < OTHERS)
     objects = kept & real & (annotations.score != 0)
     ignored = kept & ((annotations.category == IGNORED) | (real & (annotations.score == 0)))
-    labels = ImageLabels(
+    labels = LabelledImage(
         key,
         image,
         file,

@@ -14,8 +14,8 @@ from yolo_ema.constants import IMAGE_SUFFIXES, OTHERS
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.visdrone.annotations import Anomaly, read_annotations
-from yolo_ema.visdrone.layout import SplitFolder
-from yolo_ema.visdrone.yolo_labels import ImageLabels, label_annotations
+from yolo_ema.visdrone.split_folders import SplitFolder
+from yolo_ema.visdrone.image_labels import LabelledImage, label_annotations
 
 __all__ = ["SplitContent", "images_by_stem", "read_split"]
 
@@ -32,7 +32,7 @@ class SplitContent:
         trailing_commas: rows that end in a comma, which is harmless.
     """
 
-    images: list[ImageLabels]
+    images: list[LabelledImage]
     images_found: int
     anomalies: list[Anomaly]
     rows_per_category: np.ndarray
@@ -56,7 +56,7 @@ def read_split(folder: SplitFolder) -> SplitContent:
             f"{folder.images} holds no images; expected files such as 0000001_02999_d_0000005.jpg"
         )
     notes = _notes_by_stem(folder, images, anomalies)
-    labelled: list[ImageLabels] = []
+    labelled: list[LabelledImage] = []
     rows_per_category = np.zeros(OTHERS + 1, dtype=np.int64)
     trailing_commas = 0
     for stem, image in tqdm(
@@ -86,7 +86,7 @@ def read_split(folder: SplitFolder) -> SplitContent:
             continue
         if stem not in notes:
             labelled.append(
-                ImageLabels(
+                LabelledImage(
                     stem,
                     image,
                     None,

@@ -18,7 +18,7 @@ from yolo_ema.errors import ConfigError, DataNotFoundError, OfflineError
 from yolo_ema.io.archives import is_archive, unpack
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.io.download import fetch, remote_size
-from yolo_ema.visdrone.layout import SplitFolder, find_splits, official_name, split_named
+from yolo_ema.visdrone.split_folders import SplitFolder, find_splits, official_name, split_named
 
 __all__ = [
     "LICENCE",

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.io.atomic_files import disk_full_is_clear
-from yolo_ema.visdrone.yolo_labels import ImageLabels, yolo_rows
+from yolo_ema.visdrone.image_labels import LabelledImage, yolo_rows
 
 __all__ = [
     "FOLDERS",
@@ -33,7 +33,7 @@ FOLDERS = ("images", "labels", "ignored", "annotations")
 _TEXT = frozenset({".txt"})
 
 
-def places_of(images: Iterable[ImageLabels]) -> frozenset[str]:
+def places_of(images: Iterable[LabelledImage]) -> frozenset[str]:
     """Return the places of everything that `write_split` derives from ``images``: ``folder/file``,
     the split left out.
     """
@@ -68,7 +68,7 @@ def remove_files(root: Path, split: str, places: Iterable[str]) -> None:
         (root / folder / split / name).unlink(missing_ok=True)
 
 
-def write_split(root: Path, split: str, images: Iterable[ImageLabels]) -> None:
+def write_split(root: Path, split: str, images: Iterable[LabelledImage]) -> None:
     """Derive a split below ``root`` from ``images``: what is right already stays, what is missing
     or different is made.
 

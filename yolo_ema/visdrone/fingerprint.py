@@ -15,7 +15,7 @@ from yolo_ema.errors import ConfigError, DataError
 from yolo_ema.io.atomic_files import write_json
 from yolo_ema.text_table import text_table
 from yolo_ema.visdrone.annotations import Anomaly
-from yolo_ema.visdrone.derived import FOLDERS
+from yolo_ema.visdrone.prepared_files import FOLDERS
 
 __all__ = ["MARK", "PrepareResult", "Record", "SplitRecord", "is_marked", "refuse_other_names"]
 
