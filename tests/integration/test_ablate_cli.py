@@ -166,11 +166,11 @@ def test_an_interruption_ends_the_run_cleanly(place, yolo_ema_command):
     os.kill(child, signal.SIGCONT)
     assert process.wait(60) == 130
     assert (
-        "none-seed3: stopped; the same command goes on with it" in (place / "err.txt").read_text()
+        "none-seed3: stopped; the same command continues it" in (place / "err.txt").read_text()
     )
     assert _child_is_gone(lock)
     assert refused.code == 7
-    assert "another process is at this run" in refused.err
+    assert "another process is working on this run" in refused.err
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ def test_other_data_and_other_settings_are_refused(place, yolo_ema_command):
     draw_dataset(place / "other" / "tiny", seed=1)
     done = yolo_ema_command(*WORDS[:2], "--data", "other/tiny", *WORDS[4:], cwd=place)
     assert done.code == 3
-    assert "of different data, train" in done.err
+    assert "their data differ, train" in done.err
     spec.write_text(SPEC.replace("nbs: 6", "nbs: 12"))
     done = yolo_ema_command(*WORDS, cwd=place)
     assert done.code == 3

@@ -1,4 +1,4 @@
-"""``yolo-ema ablate``: runs a study, or what is left of it, and says what its records show."""
+"""``yolo-ema ablate``: runs a study, or what is left of it, and reports what its records show."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AblateResult:
 
     Attributes:
         comparison: the figures.
-        progress: how far the study is.
+        progress: the state of its runs.
         files: what was written.
         failures: runs that failed; then the exit code is 7.
     """
@@ -41,7 +41,7 @@ class AblateResult:
 
     @property
     def exit_code(self) -> int:
-        """Return 7 where a run failed, else 0."""
+        """Return 7 if a run failed, else 0."""
         return 7 if self.failures else 0
 
     def as_json(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class AblateResult:
         }
 
     def as_text(self) -> str:
-        """Return table and state for a terminal."""
+        """Return the table and the state for a terminal."""
         lines = [table(self.comparison), "", *self.progress.as_text().splitlines()[-1:]]
         lines += [f"written: {path}" for path in self.files]
         return "\n".join([*lines, *(f"failed: {failure.as_text()}" for failure in self.failures)])
@@ -64,9 +64,9 @@ def ablate(options: AblateOptions) -> AblateResult | Progress:
     """Run a study, list what is left of it, or report its records.
 
     Raises:
-        ConfigError: the spec is wrong; everything that is wrong is named.
-        DataError: the data is not there, or records don't belong together.
-        WeightsError: the first weights are not there.
+        ConfigError: the study's file is wrong; everything wrong is named.
+        DataError: the data is missing, or records don't belong together.
+        WeightsError: the first weights are missing.
         OfflineError: a download would be needed.
         DiskFullError: the disk is full.
     """
@@ -102,19 +102,16 @@ def _run(study: Study, records: Records, options: AblateOptions, folder: Path) -
 
 
 def _chosen(study: Study, only: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the runs to make, seed by seed, so that whole pairs come early. Raises `ConfigError`
-    for one that the study lacks.
-    """
-    order = [(arm.name, seed) for seed in study.seeds for arm in study.arms]
+    """Return the runs to make, in order. Raises `ConfigError` for one that the study lacks."""
     wanted = [run for word in only if (run := run_name(word))]
-    unknown = [run for run in wanted if run not in order]
+    unknown = [run for run in wanted if run not in study.runs]
     if unknown:
+        known = [f"{arm}:{seed}" for arm, seed in study.runs]
         names = ", ".join(
-            f"{arm}:{seed}{did_you_mean(f'{arm}:{seed}', [f'{a}:{s}' for a, s in order])}"
-            for arm, seed in unknown
+            f"{arm}:{seed}{did_you_mean(f'{arm}:{seed}', known)}" for arm, seed in unknown
         )
         raise ConfigError(f"--only names runs that {study.path} does not have: {names}")
-    return [run for run in order if run in wanted] if wanted else order
+    return [run for run in study.runs if not wanted or run in wanted]
 
 
 def _write(comparison: Comparison, out: Path, markdown: Path | None) -> list[Path]:

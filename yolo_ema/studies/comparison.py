@@ -6,19 +6,94 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolo_ema.studies.measures import PRIMARY_NAMES, figure
+from scipy.special import stdtrit
+
+from yolo_ema.studies.record_format import PRIMARY_NAMES, figure
 from yolo_ema.studies.records import Records
 from yolo_ema.studies.spec import Arm, Evaluation, Study
-from yolo_ema.studies.statistics import Paired, Spread, paired, spread
 
-__all__ = ["Comparison", "Row", "Runs", "compare", "timed_runs"]
+__all__ = [
+    "CONFIDENCE",
+    "Comparison",
+    "Paired",
+    "Row",
+    "Runs",
+    "Spread",
+    "compare",
+    "paired",
+    "spread",
+    "timed_runs",
+]
+
+CONFIDENCE = 0.95
 
 Runs = Mapping[tuple[str, int], Mapping[str, Any]]
 """Records by arm and seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A summary of values: their number, mean, sample standard deviation (None for a single value),
+    least and most.
+    """
+
+    count: int
+    mean: float
+    deviation: float | None
+    least: float
+    most: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired:
+    """The differences of paired values.
+
+    Attributes:
+        differences: one for each pair.
+        spread: of these.
+        interval: the 95 % confidence interval of the mean difference by Student's t; None for a
+            single pair.
+    """
+
+    differences: tuple[float, ...]
+    spread: Spread
+    interval: tuple[float, float] | None
+
+    @property
+    def verdict(self) -> str:
+        """Return what the differences show: ``higher``, ``lower``, ``no difference shown``, or that
+        one pair shows nothing.
+        """
+        if self.interval is None:
+            return "one pair alone shows nothing"
+        low, high = self.interval
+        if low > 0:
+            return "higher"
+        return "lower" if high < 0 else "no difference shown"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the summary of at least one value."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(len(values), statistics.fmean(values), deviation, min(values), max(values))
+
+
+def paired(values: Sequence[float], baseline: Sequence[float]) -> Paired:
+    """Return the differences of values to their partners in the baseline, in the same order; at
+    least one pair.
+    """
+    differences = tuple(value - partner for value, partner in zip(values, baseline, strict=True))
+    summary = spread(differences)
+    if summary.deviation is None:
+        return Paired(differences, summary, None)
+    quantile = float(stdtrit(summary.count - 1, (1 + CONFIDENCE) / 2))
+    half = quantile * summary.deviation / math.sqrt(summary.count)
+    return Paired(differences, summary, (summary.mean - half, summary.mean + half))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +102,15 @@ class Row:
 
     Attributes:
         arm, at: which.
-        values: seed → the primary figure, in percent, of the seeds that are there.
-        spread: of these; None where there are none.
-        to_baseline: differences to the baseline arm at the same setting and seed; None for itself
-            and without a pair.
+        values: seed → the primary figure, in percent, of the runs that are measured.
+        spread: of these; None without any.
+        to_baseline: differences to the baseline arm at the same setting and seed; None for the
+            baseline itself and without a pair.
         to_first: differences to the same arm at the study's first setting; None there and without a
             pair.
-        means: of the other figures.
-        milliseconds: an image takes, over the seeds: in processor time, or by the wall clock where
-            a GPU was used. Only of runs on the study's commonest hardware, see `timed_runs`.
+        means: of all figures.
+        milliseconds: per image, over the seeds: processor time, or wall-clock time where a GPU was
+            used. Only of runs on the study's most common hardware, see `timed_runs`.
     """
 
     arm: Arm
@@ -47,10 +122,34 @@ class Row:
     means: Mapping[str, float | None]
     milliseconds: Spread | None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures for machines."""
+        return {
+            "arm": self.arm.name,
+            "at": self.at.key,
+            "values": {str(seed): value for seed, value in self.values.items()},
+            "spread": dataclasses.asdict(self.spread) if self.spread else None,
+            "to_baseline": _paired_json(self.to_baseline),
+            "to_first_setting": _paired_json(self.to_first),
+            "means": dict(self.means),
+            "ms_per_image": dataclasses.asdict(self.milliseconds) if self.milliseconds else None,
+        }
+
+
+def _paired_json(pairs: Paired | None) -> dict[str, Any] | None:
+    if pairs is None:
+        return None
+    return {
+        "differences": list(pairs.differences),
+        **dataclasses.asdict(pairs.spread),
+        "interval_95": list(pairs.interval) if pairs.interval else None,
+        "verdict": pairs.verdict,
+    }
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A study's figures: rows by setting, then by arm, in the order of the spec."""
+    """A study's figures: rows by setting, then by arm, in the study file's order."""
 
     records: Records
     rows: tuple[Row, ...]
@@ -73,33 +172,8 @@ class Comparison:
             "primary": study.primary,
             "baseline": study.baseline,
             "budget": study.budget_text,
-            "rows": [_row_json(row) for row in self.rows],
+            "rows": [row.as_json() for row in self.rows],
         }
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    return {
-        "arm": row.arm.name,
-        "at": row.at.key,
-        "values": {str(seed): value for seed, value in row.values.items()},
-        "spread": dataclasses.asdict(row.spread) if row.spread else None,
-        "to_baseline": _paired_json(row.to_baseline),
-        "to_first_setting": _paired_json(row.to_first),
-        "means": dict(row.means),
-        "ms_per_image": dataclasses.asdict(row.milliseconds) if row.milliseconds else None,
-    }
-
-
-def _paired_json(found: Paired | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    interval = list(found.interval) if found.interval else None
-    return {
-        "differences": list(found.differences),
-        **dataclasses.asdict(found.spread),
-        "interval_95": interval,
-        "verdict": found.verdict,
-    }
 
 
 def timed_runs(runs: Runs) -> Runs:
@@ -114,8 +188,9 @@ def timed_runs(runs: Runs) -> Runs:
 def compare(records: Records) -> Comparison:
     """Return what records say."""
     study, timed = records.study, timed_runs(records.runs)
+    first = study.evaluations[0]
     values = {
-        (arm.name, at): _values(records, arm.name, at)
+        (arm.name, at): _values(records, arm.name, at, study.primary)
         for at in study.evaluations
         for arm in study.arms
     }
@@ -123,36 +198,36 @@ def compare(records: Records) -> Comparison:
     for at in study.evaluations:
         for arm in study.arms:
             mine = values[arm.name, at]
+            is_baseline = arm.name == study.baseline
+            means = {
+                name: statistics.fmean(known.values())
+                if (known := _values(records, arm.name, at, name))
+                else None
+                for name in PRIMARY_NAMES
+            }
             rows.append(
                 Row(
-                    arm,
-                    at,
-                    mine,
-                    spread(list(mine.values())) if mine else None,
-                    None
-                    if arm.name == study.baseline
-                    else _paired(mine, values[study.baseline, at]),
-                    None
-                    if at == study.evaluations[0]
-                    else _paired(mine, values[arm.name, study.evaluations[0]]),
-                    {name: _mean(records, arm.name, at, name) for name in PRIMARY_NAMES},
-                    _milliseconds(
-                        [
-                            one["evaluations"].get(at.key)
-                            for (name, _), one in timed.items()
-                            if name == arm.name
-                        ]
-                    ),
+                    arm=arm,
+                    at=at,
+                    values=mine,
+                    spread=spread(list(mine.values())) if mine else None,
+                    to_baseline=None if is_baseline else _paired(mine, values[study.baseline, at]),
+                    to_first=None if at == first else _paired(mine, values[arm.name, first]),
+                    means=means,
+                    milliseconds=_milliseconds(timed, arm.name, at),
                 )
             )
     return Comparison(records, tuple(rows))
 
 
-def _values(records: Records, arm: str, at: Evaluation) -> dict[int, float]:
-    """Return seed → primary figure, of the runs that have one."""
-    found = {seed: records.evaluation(arm, seed, at) for seed in records.study.seeds}
-    figures = {seed: figure(one, records.study.primary) for seed, one in found.items() if one}
-    return {seed: value for seed, value in figures.items() if value is not None}
+def _values(records: Records, arm: str, at: Evaluation, name: str) -> dict[int, float]:
+    """Return seed → figure, of the runs that have one."""
+    values = {}
+    for seed in records.study.seeds:
+        evaluation = records.evaluation(arm, seed, at)
+        if evaluation and (value := figure(evaluation, name)) is not None:
+            values[seed] = value
+    return values
 
 
 def _paired(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | None:
@@ -160,12 +235,10 @@ def _paired(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | 
     return paired([mine[seed] for seed in both], [theirs[seed] for seed in both]) if both else None
 
 
-def _mean(records: Records, arm: str, at: Evaluation, name: str) -> float | None:
-    found = [records.evaluation(arm, seed, at) for seed in records.study.seeds]
-    known = [value for one in found if one and (value := figure(one, name)) is not None]
-    return statistics.fmean(known) if known else None
-
-
-def _milliseconds(evaluations: Iterable[Mapping[str, Any] | None]) -> Spread | None:
-    found = [one["ms_per_image"] for one in evaluations if one]
-    return spread([one[one["clock"]] for one in found]) if found else None
+def _milliseconds(timed: Runs, arm: str, at: Evaluation) -> Spread | None:
+    times = [
+        record["evaluations"][at.key]["ms_per_image"]
+        for (name, _), record in timed.items()
+        if name == arm and at.key in record["evaluations"]
+    ]
+    return spread([time[time["clock"]] for time in times]) if times else None

@@ -1,6 +1,4 @@
-"""What one run of a study does, as plain values: its process reads them from a file, and needs
-nothing else.
-"""
+"""What one run of a study does, as plain values in a file: all that its process needs."""
 
 from __future__ import annotations
 
@@ -8,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.engine.data.datasets import data_fingerprint, resolve_data, split_images
+from yolo_ema.engine.data.dataset_lookup import resolve_data
+from yolo_ema.engine.data.split_files import data_fingerprint, split_images
 from yolo_ema.engine.weights.pretrained import resolve_pretrained
 from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
@@ -20,26 +19,25 @@ __all__ = ["Job", "Place", "find_place", "weights_of"]
 
 
 def weights_of(folder: Path) -> Path:
-    """Return the weights that a run is measured with: of its last epoch, so that nothing is chosen
-    on the images measured on.
+    """Return the weights that a run is measured with: those of its last epoch, so that nothing is
+    chosen on the images that are measured.
     """
     return folder / "weights" / "last.pt"
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where on this machine a study finds its data and first weights, and leaves its runs and
-    records.
+    """Where a study finds its data and first weights on this machine, and puts runs and records.
 
     Attributes:
         data_yaml: the dataset.
-        data: what records say of it.
+        data: what records say about it.
         pretrained: the first weights, or None for random ones.
         pretrained_sha256: their digest.
         runs: the folder of the study's trainings.
         records: the folder of its records.
         device: as in train.
-        offline: forbid every download.
+        offline: forbid all downloads.
     """
 
     data_yaml: Path
@@ -56,17 +54,15 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
     """Find a study's data and first weights.
 
     Raises:
-        DataError: the dataset is not there, or wrong.
-        WeightsError: the first weights are not there.
+        DataError: the dataset is missing, or wrong.
+        WeightsError: the first weights are missing.
         OfflineError: a download would be needed, and is forbidden.
     """
     try:
         data_yaml = resolve_data(
             options.data or study.data, offline=options.offline, splits=("train", "val")
         ).absolute()
-        split_images(
-            data_yaml, study.split
-        )  # or the study fails only when it measures, after hours
+        split_images(data_yaml, study.split)  # else the study fails when it measures, hours later
     except DataError as error:
         hint = (
             ""
@@ -107,12 +103,12 @@ class Job:
     Attributes:
         folder: of the training, with ``weights/`` and ``run.json``.
         record: the file that the run's record goes to.
-        head: what the record says from the start: study, arm, seed, settings, data, first weights.
+        head: the record's first entries: study, arm, seed, settings, data, first weights.
         train: the values of `TrainOptions`.
         budget: `Budget`'s values.
-        baseline_model: the model that the start is compared with.
-        evaluations: `Evaluation`'s values, each.
-        data, device: what is measured on what.
+        baseline_model: the model whose start this one's is compared with.
+        evaluations: `Evaluation`'s values, one entry each.
+        data, device: the data that is measured on, and where.
     """
 
     folder: str
@@ -154,22 +150,20 @@ class Job:
             record=str(record_path(place.records, arm.name, seed)),
             head=head,
             train=train,
-            budget=dataclasses.asdict(arm.budget),
+            budget=arm.budget.model_dump(),
             baseline_model=study.arm(study.baseline).model,
-            evaluations=[dataclasses.asdict(one) for one in study.evaluations],
+            evaluations=[at.model_dump() for at in study.evaluations],
             data=str(place.data_yaml),
             device=place.device,
         )
 
     @property
     def file(self) -> Path:
-        """Where the job stands, beside the folder of its training; log, clock and lock lie there,
-        too.
-        """
+        """Return the job's own file, beside its training's folder, as are log, clock and lock."""
         return self.beside(".json")
 
     def beside(self, suffix: str) -> Path:
-        """Return a file of the run's that lies beside its folder."""
+        """Return the file beside the run's folder that has this suffix."""
         folder = Path(self.folder)
         return folder.with_name(folder.name + suffix)
 
@@ -177,12 +171,12 @@ class Job:
         """Write the job's file.
 
         Raises:
-            ConfigError: something else lies in its place: a training under other settings, on other
-                data or from other weights, or no training of a study.
+            ConfigError: its folder holds a training under other settings, on other data or from
+                other weights, or something that is not a study's.
         """
         if not self.file.is_file() and Path(self.folder).is_dir():
             raise ConfigError(
-                f"{self.folder} is there, and no run of a study; move it away, or name another "
+                f"{self.folder} exists, and is not a run of a study; move it away, or name another "
                 f"folder with --runs"
             )
         if Path(self.folder).is_dir():

@@ -1,6 +1,4 @@
-"""Pictures of a study: pairs and their differences, figures against milliseconds, learning
-curves.
-"""
+"""Plots of a study: pairs and their differences, figures against milliseconds, learning curves."""
 
 from __future__ import annotations
 
@@ -26,29 +24,28 @@ _MARKS = "osD^vP"
 def draw_plots(
     comparison: Comparison, folder: Path, *, only: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write a study's pictures as PNG files and return their paths.
+    """Write a study's plots as PNG files and return their paths.
 
     Args:
         comparison: the figures.
-        folder: where to.
-        only: file names; None for all that the figures give.
+        folder: where to write them.
+        only: names of the files to write; None for all that the figures allow.
 
     Raises:
         DiskFullError: the disk is full.
     """
     study = comparison.study
-    several = len(study.evaluations) > 1
-    found = [
-        ("pairs", _pairs),
-        ("differences", _differences),
-        ("curves", _curves),
-        *([("milliseconds", _milliseconds)] if several else []),
-    ]
-    drawings = {f"{study.name}-{what}.png": draw for what, draw in found}
+    drawings = {"pairs": _pairs, "differences": _differences, "curves": _curves}
     if not any(row.to_baseline for row in comparison.rows):
-        del drawings[f"{study.name}-differences.png"]
-    wanted = [name for name in drawings if only is None or name in only]
-    return [_save(folder / name, drawings[name], comparison) for name in wanted]
+        del drawings["differences"]
+    if len(study.evaluations) > 1:
+        drawings["milliseconds"] = _milliseconds
+    names = {f"{study.name}-{what}.png": draw for what, draw in drawings.items()}
+    return [
+        _save(folder / name, draw, comparison)
+        for name, draw in names.items()
+        if only is None or name in only
+    ]
 
 
 def _save(path: Path, draw: Callable[[Axes, Comparison], None], comparison: Comparison) -> Path:
@@ -70,7 +67,7 @@ def _first_rows(comparison: Comparison) -> list[Row]:
 
 
 def _pairs(axes: Axes, comparison: Comparison) -> None:
-    """Draw each seed's points joined across the arms, and each arm's mean."""
+    """Draw each seed's points, joined across the arms, and each arm's mean."""
     rows = _first_rows(comparison)
     for index, seed in enumerate(comparison.study.seeds):
         points = [(place, row.values[seed]) for place, row in enumerate(rows) if seed in row.values]
@@ -105,21 +102,21 @@ def _differences(axes: Axes, comparison: Comparison) -> None:
     """Draw each arm's paired differences to the baseline, their mean and its interval."""
     rows = [row for row in comparison.rows if row.to_baseline]
     for place, row in enumerate(rows):
-        found = row.to_baseline
-        if found is None:
+        pairs = row.to_baseline
+        if pairs is None:
             continue
         colour = CHART_COLOURS[place % len(CHART_COLOURS)]
         axes.plot(
-            found.differences,
-            [place + 0.12] * len(found.differences),
+            pairs.differences,
+            [place + 0.12] * len(pairs.differences),
             linestyle="",
             marker="o",
             color=colour,
             alpha=0.7,
         )
-        axes.plot(found.spread.mean, place - 0.08, marker="D", color=colour, markersize=8)
-        if found.interval:
-            axes.plot(found.interval, [place - 0.08] * 2, color=colour, linewidth=2.5)
+        axes.plot(pairs.spread.mean, place - 0.08, marker="D", color=colour, markersize=8)
+        if pairs.interval:
+            axes.plot(pairs.interval, [place - 0.08] * 2, color=colour, linewidth=2.5)
     axes.axvline(0, color=_GREY, linewidth=1)
     several = len(comparison.study.evaluations) > 1
     axes.set_yticks(
@@ -138,7 +135,7 @@ def _differences(axes: Axes, comparison: Comparison) -> None:
 
 
 def _curves(axes: Axes, comparison: Comparison) -> None:
-    """Draw the validation's AP epoch by epoch, one line a run, one colour an arm."""
+    """Draw the validation's AP epoch by epoch: a line per run, a colour per arm."""
     for index, arm in enumerate(comparison.study.arms):
         label: str | None = arm.name
         for (name, _), record in comparison.records.runs.items():
@@ -161,8 +158,8 @@ def _curves(axes: Axes, comparison: Comparison) -> None:
 
 
 def _milliseconds(axes: Axes, comparison: Comparison) -> None:
-    """Draw the primary figure against the time an image takes: lines join input sizes, for each arm
-    and kind of tiles.
+    """Draw the primary figure against the time per image: a line per arm and kind of tiles joins
+    the input sizes.
     """
     study = comparison.study
     lines = [
@@ -184,7 +181,7 @@ def _milliseconds(axes: Axes, comparison: Comparison) -> None:
         ]
         if not points:
             continue
-        place = [one.name for one in study.arms].index(arm.name)
+        place = [each.name for each in study.arms].index(arm.name)
         style: dict[str, Any] = {
             "color": CHART_COLOURS[place % len(CHART_COLOURS)],
             "linestyle": "-" if tile == "off" else "--",

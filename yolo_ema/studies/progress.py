@@ -1,4 +1,4 @@
-"""How far a study is, and how long the rest takes."""
+"""How far a study has come, and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class RunState:
         arm, seed: which.
         state: done, to measure (with or without the weights that this needs), training, or left.
         epochs: done so far.
-        seconds_left: estimated, by the wall clock of this machine's epochs so far; None where
-            nothing is known.
+        seconds_left: an estimate in wall-clock time, from the epochs timed on this machine; None
+            before the first.
     """
 
     arm: str
@@ -37,16 +37,16 @@ class RunState:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """A study's runs in the order in which they are made."""
+    """A study's runs in their order."""
 
     study: Study
     runs: tuple[RunState, ...]
 
     @property
     def seconds_left(self) -> float | None:
-        """Return the estimate for all that is left; None where it is not known."""
+        """Return the estimate for all runs that are left; None while it is unknown."""
         left = [run.seconds_left for run in self.runs if run.state != "done"]
-        return None if None in left else sum(one or 0.0 for one in left)
+        return None if None in left else sum(seconds or 0.0 for seconds in left)
 
     def as_json(self) -> dict[str, Any]:
         """Return it for machines."""
@@ -59,60 +59,57 @@ class Progress:
 
     def as_text(self) -> str:
         """Return it as a table."""
-        lines = [
-            f"{self.study.name}: {self.study.question}",
-            f"budget of a run: {self.study.budget_text}",
-        ]
         width = max(len(run.arm) for run in self.runs)
-        lines += [f"{run.arm:{width}}  seed {run.seed}  {_state(run)}" for run in self.runs]
         done = sum(run.state == "done" for run in self.runs)
         time_left = (
             "not known before an epoch is timed"
             if self.seconds_left is None
             else f"about {self.seconds_left / 3600:.1f} h"
         )
-        return "\n".join(
-            [
-                *lines,
-                (
-                    f"{done} of {len(self.runs)} runs done; time left, one run after the other: "
-                    f"{time_left}"
-                ),
-            ]
-        )
+        lines = [
+            f"{self.study.name}: {self.study.question}",
+            f"budget of a run: {self.study.budget_text}",
+            *(f"{run.arm:{width}}  seed {run.seed}  {_state(run)}" for run in self.runs),
+            (
+                f"{done} of {len(self.runs)} runs done; time left, one run after the other: "
+                f"{time_left}"
+            ),
+        ]
+        return "\n".join(lines)
 
 
 def _state(run: RunState) -> str:
     epochs = f", {run.epochs} epochs done" if run.state == "training" else ""
-    left = (
-        f", about {run.seconds_left / 3600:.1f} h left"
-        if run.state != "done" and run.seconds_left is not None
-        else ""
-    )
-    return run.state + epochs + left
+    if run.state == "done" or run.seconds_left is None:
+        return run.state + epochs
+    return f"{run.state}{epochs}, about {run.seconds_left / 3600:.1f} h left"
 
 
 def progress_of(study: Study, records: Records, runs: Path) -> Progress:
-    """Return how far a study is.
+    """Return how far a study has come.
 
     Args:
         study: the study.
         records: its records.
         runs: the folder of its trainings, with their clocks.
     """
-    order = [(arm.name, seed) for seed in study.seeds for arm in study.arms]
-    clocks = {run: _epochs(runs, *run) for run in order}
+    clocks = {run: _epochs(runs, *run) for run in study.runs}
     paces = {
         arm.name: _pace([clocks[arm.name, seed] for seed in study.seeds]) for arm in study.arms
     }
     known = [pace for pace in paces.values() if pace is not None]
     usual = statistics.fmean(known) if known else None
-    there = {run: weights_of(runs / run_id(*run)).is_file() for run in order}
     return Progress(
         study,
         tuple(
-            _run_state(records, run, there[run], clocks[run], paces[run[0]] or usual)
-            for run in order
+            _run_state(
+                records,
+                run,
+                has_weights=weights_of(runs / run_id(*run)).is_file(),
+                epochs=clocks[run],
+                pace=paces[run[0]] or usual,
+            )
+            for run in study.runs
         ),
     )
 
@@ -120,6 +117,7 @@ def progress_of(study: Study, records: Records, runs: Path) -> Progress:
 def _run_state(
     records: Records,
     run: tuple[str, int],
+    *,
     has_weights: bool,
     epochs: Sequence[dict[str, float]],
     pace: float | None,
@@ -128,19 +126,14 @@ def _run_state(
         done = int(records.runs[run]["training"]["epochs"])
         if not records.missing(*run):
             return RunState(*run, "done", done, 0.0)
-        return RunState(
-            *run,
-            "to measure" if has_weights else "to measure, and its weights are not here",
-            done,
-            0.0,
-        )
+        state = "to measure" if has_weights else "to measure, and its weights are not here"
+        return RunState(*run, state, done, 0.0)
     budget = records.study.arm(run[0]).budget
     if budget.epochs is not None:
         left = None if pace is None else pace * max(budget.epochs - len(epochs), 0)
     else:
-        left = max(
-            (budget.seconds or 0.0) - sum(one[f"train_{budget.clock}"] for one in epochs), 0.0
-        )
+        used = sum(epoch[f"train_{budget.clock}"] for epoch in epochs)
+        left = max((budget.seconds or 0.0) - used, 0.0)
     return RunState(*run, "training" if epochs else "left", len(epochs), left)
 
 
@@ -151,6 +144,6 @@ def _epochs(runs: Path, arm: str, seed: int) -> list[dict[str, float]]:
 
 
 def _pace(runs: Sequence[Sequence[dict[str, float]]]) -> float | None:
-    """Return the mean seconds of an epoch with its validation."""
-    seconds = [one.get("all_wall", one["train_wall"]) for epochs in runs for one in epochs]
+    """Return the mean seconds of an epoch with its validation; None before the first."""
+    seconds = [epoch.get("all_wall", epoch["train_wall"]) for epochs in runs for epoch in epochs]
     return statistics.fmean(seconds) if seconds else None

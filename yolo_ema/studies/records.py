@@ -1,5 +1,5 @@
-"""The record of each run of a study: a small JSON file, whole at every moment, without any of the
-machine's paths.
+"""The record of each run of a study: a small JSON file, complete at any moment, without paths of
+the machine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from yolo_ema.errors import DataError, did_you_mean
 from yolo_ema.io.atomic_files import read_json
-from yolo_ema.studies.record_shape import record_problems
+from yolo_ema.studies.record_format import record_problems
 from yolo_ema.studies.spec import Arm, Evaluation, Study
 
 __all__ = ["Records", "data_facts", "read_record", "record_path", "run_id"]
@@ -31,29 +31,27 @@ class Records:
 
     @classmethod
     def read(cls, study: Study, folder: Path) -> Records:
-        """Read a study's records, and those of other studies in folders beside it that stand for
+        """Read a study's records, and those of other studies, in folders beside it, that stand for
         runs of this one.
 
-        A run of equal settings and seed that another study has made and measured need not be made
-        again.
+        A run of equal settings and seed that another study has made and measured is not made again.
 
         Raises:
-            DataError: one is no record, was made under other settings, or on other data or first
-                weights than the rest.
+            DataError: a file is not a record, or was made under other settings, on other data or
+                from other first weights than the rest.
         """
         wanted = {
             record_path(folder, arm.name, seed): (arm, seed)
             for arm in study.arms
             for seed in study.seeds
         }
-        runs = {}
+        runs: dict[tuple[str, int], Mapping[str, Any]] = {}
         for path, (arm, seed) in wanted.items():
             if path.is_file():
                 runs[arm.name, seed] = read_record(path, study, arm, seed)
         names = [path.name for path in wanted]
-        for path in sorted(
-            folder.glob("[!.]*.json")
-        ):  # a dot: being written, or left by a process that was killed while it wrote
+        # A name with a dot in front is being written, or was left by a process that was killed.
+        for path in sorted(folder.glob("[!.]*.json")):
             if path not in wanted:
                 raise DataError(
                     f"{path} belongs to no run of the study {study.name} (arms "
@@ -63,25 +61,19 @@ class Records:
                 )
         _check_alike(runs, folder)
         for arm, seed in wanted.values():
-            found = (
-                None
-                if (arm.name, seed) in runs
-                else _from_elsewhere(cls(study, runs), arm, seed, folder)
-            )
-            if found:
-                runs[arm.name, seed] = found
+            if (arm.name, seed) not in runs:
+                record = _from_elsewhere(cls(study, runs), arm, seed, folder)
+                runs |= {(arm.name, seed): record} if record else {}
         return cls(study, runs)
 
     def missing(self, arm: str, seed: int) -> tuple[Evaluation, ...]:
-        """Return what the run still has to be measured at: all of the study's evaluations where it
-        has no record.
-        """
+        """Return what the run still has to be measured at: everything if it has no record."""
         record = self.runs.get((arm, seed))
         known = record["evaluations"] if record else {}
         return tuple(
-            one
-            for one in self.study.evaluations
-            if known.get(one.key, {}).get("settings") != dataclasses.asdict(one)
+            at
+            for at in self.study.evaluations
+            if known.get(at.key, {}).get("settings") != at.model_dump()
         )
 
     def is_done(self, arm: str, seed: int) -> bool:
@@ -89,14 +81,14 @@ class Records:
         return (arm, seed) in self.runs and not self.missing(arm, seed)
 
     def evaluation(self, arm: str, seed: int, at: Evaluation) -> Mapping[str, Any] | None:
-        """Return what a run gave at a setting; None where that is not there yet."""
+        """Return a run's figures at a setting; None if it is not measured there yet."""
         if (arm, seed) not in self.runs or at in self.missing(arm, seed):
             return None
-        found: Mapping[str, Any] = self.runs[arm, seed]["evaluations"][at.key]
-        return found
+        evaluation: Mapping[str, Any] = self.runs[arm, seed]["evaluations"][at.key]
+        return evaluation
 
     def require_data(self, data: Mapping[str, Any], pretrained_sha256: str | None) -> None:
-        """Raise `DataError` where the records were made on other data, or from other first weights,
+        """Raise `DataError` if the records were made on other data, or from other first weights,
         than those at hand.
         """
         for (arm, seed), record in self.runs.items():
@@ -104,7 +96,7 @@ class Records:
                 record,
                 {"data": data, "pretrained": {"sha256": pretrained_sha256}},
                 f"{arm}, seed {seed}",
-                "what is here",
+                "what is on this machine",
             )
 
 
@@ -114,23 +106,21 @@ def _from_elsewhere(records: Records, arm: Arm, seed: int, folder: Path) -> dict
     """
     study = records.study
     digest = study.settings_sha256(arm)
-    for path in sorted(folder.parent.glob(f"*/*-seed{seed}.json")):
-        found = _load(path) if path.parent != folder else None
+    for path in sorted(folder.parent.glob(f"*/[!.]*-seed{seed}.json")):
+        content = _load(path) if path.parent != folder else None
         if (
-            not isinstance(found, dict)
-            or found.get("settings_sha256") != digest
-            or found.get("seed") != seed
+            not isinstance(content, dict)
+            or content.get("settings_sha256") != digest
+            or content.get("seed") != seed
         ):
             continue
-        found = _require_record(found, path)
-        complete = not Records(study, {(arm.name, seed): found}).missing(arm.name, seed)
-        alike = study.starts_alike(arm, found["baseline_model_sha256"])
+        record = _require_record(content, path)
         if (
-            complete
-            and alike
-            and all(_differing(found, other) is None for other in records.runs.values())
+            Records(study, {(arm.name, seed): record}).is_done(arm.name, seed)
+            and study.starts_alike(arm, record["baseline_model_sha256"])
+            and all(_differing(record, other) is None for other in records.runs.values())
         ):
-            return found
+            return record
     return None
 
 
@@ -140,7 +130,7 @@ def run_id(arm: str, seed: int) -> str:
 
 
 def record_path(folder: Path, arm: str, seed: int) -> Path:
-    """Return where a run's record stands."""
+    """Return the path of a run's record."""
     return folder / f"{run_id(arm, seed)}.json"
 
 
@@ -148,7 +138,7 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
     """Read a run's record.
 
     Raises:
-        DataError: it is none, or was made under other settings, which the message names.
+        DataError: it is not a record, or was made under other settings, which the message names.
     """
     record = _require_record(_load(path), path)
     found, expected = (record["study"], record["arm"], record["seed"]), (study.name, arm.name, seed)
@@ -160,20 +150,18 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
     if record["settings_sha256"] != study.settings_sha256(arm):
         differing = (
             ", ".join(_differences(record["settings"], study.settings(arm)))
-            or "its digest alone: the file was edited"
+            or "its digest alone, so the file was edited"
         )
         raise DataError(
             f"{path} was made under other settings than {study.path} has: {differing}. Records of "
-            f"different settings don't mix: "
-            "undo the change, give the study another name, or move the record away to have its run "
-            "made again"
+            f"different settings don't mix: undo the change, give the study another name, or move "
+            f"the record away to make its run again"
         )
     if not study.starts_alike(arm, record["baseline_model_sha256"]):
         raise DataError(
             f"{path} was made beside another baseline than {study.baseline}, whose new values its "
-            f"run started with; name that "
-            "baseline again, give the study another name, or move the record away to have its run "
-            "made again"
+            f"run started with; name that baseline again, give the study another name, or move the "
+            f"record away to make its run again"
         )
     return record
 
@@ -181,8 +169,8 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
 def _require_record(content: Any, path: Path) -> dict[str, Any]:
     if problems := record_problems(content):
         raise DataError(
-            f"{path} is no record of a study: {'; '.join(problems)}. Restore it, or remove it to "
-            f"have its run made again"
+            f"{path} is not a study's record: {'; '.join(problems)}. Restore it, or remove it to "
+            f"make its run again"
         )
     return dict(content)
 
@@ -190,9 +178,9 @@ def _require_record(content: Any, path: Path) -> dict[str, Any]:
 def _load(path: Path) -> Any:
     try:
         return read_json(path)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} is no JSON: {error}; restore it, or remove it to have its run made again"
+            f"{path} is not JSON: {error}; restore it, or remove it to make its run again"
         ) from error
 
 
@@ -208,7 +196,7 @@ def _differences(
 
 
 def _check_alike(runs: Mapping[tuple[str, int], Mapping[str, Any]], folder: Path) -> None:
-    """Raise `DataError` where two records were made on other data or from other first weights."""
+    """Raise `DataError` if two records were made on different data or first weights."""
     items = list(runs.items())
     for (arm, seed), record in items[1:]:
         (first_arm, first_seed), first = items[0]
@@ -224,27 +212,21 @@ def _require_equal(
     record: Mapping[str, Any], other: Mapping[str, Any], name: str, other_name: str
 ) -> None:
     if differing := _differing(record, other):
-        raise DataError(f"{name} and {other_name} don't compare: {differing}")
+        raise DataError(f"{name} and {other_name} cannot be compared: {differing}")
 
 
 def _differing(record: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """Say in which way two records are of different data or first weights; None where they are of
-    the same.
-    """
+    """Say how the data or first weights of two records differ; None if they are the same."""
     for split in ("names", "train", "val", "test"):
         mine, theirs = record["data"].get(split), other["data"].get(split)
         if mine != theirs:
-            return f"they are of different data, {split} {mine} and {theirs}"
+            return f"their data differ, {split} {mine} and {theirs}"
     mine, theirs = record["pretrained"]["sha256"], other["pretrained"]["sha256"]
-    return (
-        None
-        if mine == theirs
-        else f"they started from different weights, SHA-256 {mine} and {theirs}"
-    )
+    return None if mine == theirs else f"their first weights differ, SHA-256 {mine} and {theirs}"
 
 
 def data_facts(name: str, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a record says of its data: name, classes, and each split's number of images and
-    SHA-256.
+    """Return what a record says about its data: name, classes, and each split's number of images
+    and SHA-256.
     """
     return {"name": name, "names": list(fingerprint["names"]), **fingerprint["splits"]}

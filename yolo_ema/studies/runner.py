@@ -1,30 +1,43 @@
-"""Runs what a study still lacks, each run in processes of its own, so that one that fails does not
-end the rest.
+"""Both ends of a run's processes: what starts them one after the other, and what they do.
+
+Each stage of a run is a process of its own, ``python -m yolo_ema.studies.runner train|measure
+JOB.json``, so that one that fails does not end the rest. It ends cleanly when its starter is gone,
+which holds the other end of its standard input.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from yolo_ema.studies.child import STAGES
-from yolo_ema.studies.jobs import Job
+from yolo_ema.errors import ConfigError, YoloEmaError
+from yolo_ema.io.atomic_files import locked
+
+if TYPE_CHECKING:
+    from yolo_ema.studies.jobs import Job
 
 __all__ = ["Failure", "run_jobs"]
 
+_STAGES = ("train", "measure")
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60.0
 _LAST_LINES = 3
+_INTERRUPTED = 130
+_ERROR = "yolo-ema: error: "
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A run that did not come to its end: what it said last, and where the rest of it stands."""
+    """A run that did not finish: its last words, and the log that holds the rest."""
 
     run: str
     stage: str
@@ -33,7 +46,7 @@ class Failure:
 
     def as_text(self) -> str:
         """Return it in a line."""
-        return f"{self.run}: {self.stage} failed: {self.said} (all of it in {self.log})"
+        return f"{self.run}: {self.stage} failed: {self.said} (full log: {self.log})"
 
 
 @dataclasses.dataclass
@@ -50,7 +63,7 @@ class _Running:
 def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Failure]:
     """Run jobs in order, ``at_once`` at a time, and return those that failed.
 
-    An interruption ends the processes, lets them say where they stopped, and goes on to the caller.
+    An interruption stops the processes, reports where they stopped, and goes on to the caller.
     """
     waiting = list(jobs)
     running: list[_Running] = []
@@ -59,23 +72,24 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Failure]:
         while waiting or running:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
-                running.append(
-                    _start(job, list(STAGES), f"{len(jobs) - len(waiting)} of {len(jobs)}")
-                )
+                note = f"{len(jobs) - len(waiting)} of {len(jobs)}"
+                running.append(_start(job, list(_STAGES), note))
             time.sleep(_POLL_SECONDS)
-            for one in [one for one in running if one.process.poll() is not None]:
-                running.remove(one)
-                one.process.communicate()  # closes its standard input
-                stage, code = one.stages.pop(0), one.process.returncode
+            for run in [run for run in running if run.process.poll() is not None]:
+                running.remove(run)
+                run.process.communicate()  # closes its standard input
+                stage, code = run.stages.pop(0), run.process.returncode
                 if code:
-                    failures.append(Failure(one.name, stage, _last_words(one, code), one.log))
+                    failures.append(Failure(run.name, stage, _last_words(run, code), run.log))
                     _say(failures[-1].as_text())
-                elif one.stages:
-                    running.append(
-                        _start(one.job, one.stages, f"after {_hours(time.monotonic() - one.since)}")
+                elif run.stages:
+                    seconds = time.monotonic() - run.since
+                    took = (
+                        f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
                     )
+                    running.append(_start(run.job, run.stages, f"after {took}"))
                 else:
-                    _say(f"{one.name}: done, record {one.job.record}")
+                    _say(f"{run.name}: done, record {run.job.record}")
     finally:
         _stop(running)
     return failures
@@ -89,7 +103,7 @@ def _start(job: Job, stages: list[str], note: str) -> _Running:
     _say(f"{name}: {stages[0]} ({note}), log {log}")
     with log.open("ab") as file:
         process = subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-m", "yolo_ema.studies.child", stages[0], str(job.file)],
+            [sys.executable, "-m", "yolo_ema.studies.runner", stages[0], str(job.file)],
             stdin=subprocess.PIPE,  # its end tells the process that this one is gone
             stdout=file,
             stderr=file,
@@ -100,34 +114,70 @@ def _start(job: Job, stages: list[str], note: str) -> _Running:
 
 
 def _stop(running: Sequence[_Running]) -> None:
-    for one in running:
-        one.process.terminate()
-    for one in running:
+    for run in running:
+        run.process.terminate()
+    for run in running:
         try:
-            one.process.wait(_STOP_SECONDS)
+            run.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            one.process.kill()
-        one.process.communicate()
-        _say(f"{one.name}: stopped; the same command goes on with it")
+            run.process.kill()
+        run.process.communicate()
+        _say(f"{run.name}: stopped; the same command continues it")
 
 
-def _last_words(one: _Running, code: int) -> str:
-    with one.log.open("rb") as file:
-        file.seek(one.log_start)
+def _last_words(run: _Running, code: int) -> str:
+    with run.log.open("rb") as file:
+        file.seek(run.log_start)
         text = file.read().decode("utf-8", errors="replace").replace("\r", "\n")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [
-        line.removeprefix("yolo-ema: error: ")
-        for line in lines
-        if line.startswith("yolo-ema: error: ")
-    ]
+    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
     said = errors[-1] if errors else " / ".join(lines[-_LAST_LINES:])
     return f"{said} (exit code {code})"
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
-
-
 def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M')} {text}", file=sys.stderr, flush=True)  # noqa: T201 - stdout is for the result
+
+
+def _run_stage(stage: str, file: str) -> int:
+    """Do one stage of a run in this process and return the exit code of `yolo_ema.errors`."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_the_starter, daemon=True).start()
+    try:
+        # Late, since they bring torch and Ultralytics.
+        from yolo_ema.studies.jobs import Job
+        from yolo_ema.studies.stages import measure_run, train_run
+
+        job = Job.read(Path(file))
+        lock = job.beside(".lock")
+        with locked(lock, lambda: _refuse(lock)):
+            {"train": train_run, "measure": measure_run}[stage](job)
+    except YoloEmaError as error:
+        print(f"{_ERROR}{error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return _INTERRUPTED
+    return 0
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _refuse(lock: Path) -> NoReturn:
+    raise ConfigError(
+        f"another process is working on this run ({lock} is locked); wait for it, or end it"
+    )
+
+
+def _end_with_the_starter() -> None:
+    # Not by sys.stdin, whose lock a waiting thread would hold while Python ends.
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    raise SystemExit(_run_stage(*sys.argv[1:]))

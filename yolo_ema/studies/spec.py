@@ -7,7 +7,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import pydantic
 
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.drone import DroneOptions
@@ -16,85 +18,100 @@ from yolo_ema.options.val import ValOptions
 __all__ = [
     "FIXED",
     "FLAGS",
+    "SPLITS",
     "Arm",
     "Budget",
+    "Checked",
     "Evaluation",
     "Study",
+    "Text",
     "content_sha256",
     "split_settings",
 ]
 
+SPLITS = ("train", "val", "test")
+
 FLAGS = ("model", "imgsz", "batch", *(field.name for field in dataclasses.fields(DroneOptions)))
-"""What an arm may choose of the options of ``train``; beside these it may choose Ultralytics'
-settings.
-"""
+"""The options of ``train`` that an arm may set; beside these it may set Ultralytics' settings."""
 
 FIXED = {"patience": "0", "plots": "false", "val": "true", "save": "true"}
 """Every run ends when its budget does, and is validated and saved after each epoch."""
 
 _FIRST_GUESS = 100
-"""Epochs that a run limited by time plans with until its first epoch is timed."""
+"""Epochs that a run limited by time plans for until its first epoch has been timed."""
+
+Text = Annotated[
+    str,
+    pydantic.Field(pattern=r"\S", description="text, in quotes where YAML reads something else"),
+    pydantic.AfterValidator(lambda text: " ".join(text.split())),
+]
+Number = Annotated[float, pydantic.Field(allow_inf_nan=False, description="a number")]
 
 
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """How long an arm trains: so many epochs, or until so many seconds of training are used up.
+class Checked(pydantic.BaseModel):
+    """Base of what a study file holds; a field's description says what it expects."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Budget(Checked):
+    """How long an arm trains: a number of epochs, or until its seconds of training are used up.
 
     Attributes:
-        epochs: passes over the training images; None where time is what is equal.
-        seconds: of training, validation not counted; a run ends after the epoch in which they are
+        epochs: passes over the training images; None where the time is given.
+        seconds: training time, validation not counted; the run ends after the epoch in which it is
             used up.
-        clock: process (processor time of the run's process, all its threads: for shared machines)
-            or wall.
+        clock: process (processor time of all threads of the run's process, for shared machines) or
+            wall.
     """
 
-    epochs: int | None
-    seconds: float | None = None
-    clock: str = "process"
+    epochs: Annotated[int, pydantic.Field(ge=1)] | None = pydantic.Field(
+        None, description="a whole number from 1"
+    )
+    # An int stays one: the digest of a study's settings holds it.
+    seconds: Annotated[int | float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = (
+        pydantic.Field(None, description="a number above 0")
+    )
+    clock: Literal["process", "wall"] = pydantic.Field("process", description="process or wall")
 
     def as_text(self) -> str:
         """Return it in words."""
         if self.epochs is not None:
             return f"{self.epochs} epochs"
-        return (
-            f"{self.seconds:g} seconds of "
-            f"{'processor' if self.clock == 'process' else 'wall clock'} time in training"
-        )
+        clock = "processor" if self.clock == "process" else "wall clock"
+        return f"{self.seconds:g} seconds of {clock} time in training"
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """One way to look at the images when a trained arm is measured; the fields are those of
-    ``val``.
-    """
+class Evaluation(Checked):
+    """One setting that trained arms are measured at; the fields are those of ``val``."""
 
-    imgsz: int
-    tile: str = "off"
+    imgsz: int = pydantic.Field(ge=32, description="a whole number from 32")
+    tile: str = pydantic.Field("off", description="off, auto or WIDTHxHEIGHT")
     split: str = "val"
-    overlap: float = 0.2
-    whole_frame: bool | None = None
-    merge: str = "nms"
-    conf: float = 0.001
-    iou: float = 0.7
-    max_det: int = 500
+    overlap: Number = 0.2
+    whole_frame: bool | None = pydantic.Field(None, description="true or false")
+    merge: Text = "nms"
+    conf: Number = 0.001
+    iou: Number = 0.7
+    max_det: int = pydantic.Field(500, description="a whole number")
 
     @property
     def key(self) -> str:
-        """Return what tables and records call it: ``640``, or ``640@auto`` in tiles."""
+        """Return its name in tables and records: ``640``, or ``640@auto`` in tiles."""
         return str(self.imgsz) if self.tile == "off" else f"{self.imgsz}@{self.tile}"
 
     def options(self, weights: Path, data: str, device: str) -> ValOptions:
         """Return the options of ``val``. Raises `ConfigError` where a value is out of range."""
-        values = dataclasses.asdict(self) | {"imgsz": (self.imgsz,)}
+        values = self.model_dump() | {"imgsz": (self.imgsz,)}
         return ValOptions(weights=weights, data=data, device=device, **values)
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One of the things compared.
+    """One of the variants compared.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         train: its settings: the study's, with what the arm changes.
         changed: what the arm changes.
         model: the model's name, or the path of its YAML.
@@ -113,7 +130,7 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A study as its YAML says it."""
+    """A study as its file describes it."""
 
     path: Path
     name: str
@@ -128,29 +145,28 @@ class Study:
     primary: str
 
     @property
+    def runs(self) -> list[tuple[str, int]]:
+        """Return arm and seed of every run, seed by seed, so that whole pairs come early."""
+        return [(arm.name, seed) for seed in self.seeds for arm in self.arms]
+
+    @property
     def budget_text(self) -> str:
         """Return the budget of a run in words: of every run, or arm by arm."""
-        each = {arm.name: arm.budget.as_text() for arm in self.arms}
-        same = len(set(each.values())) == 1
-        return (
-            self.arms[0].budget.as_text()
-            if same
-            else ", ".join(f"{name} {text}" for name, text in each.items())
-        )
+        texts = {arm.name: arm.budget.as_text() for arm in self.arms}
+        if len(set(texts.values())) == 1:
+            return self.arms[0].budget.as_text()
+        return ", ".join(f"{name} {text}" for name, text in texts.items())
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name. Raises `ConfigError`, naming the closest."""
-        for arm in self.arms:
-            if arm.name == name:
-                return arm
-        raise ConfigError(
-            f"{self.path}: there is no arm "
-            f"{name!r}{did_you_mean(name, [one.name for one in self.arms])}"
-        )
+        arms = {arm.name: arm for arm in self.arms}
+        if name not in arms:
+            raise ConfigError(f"{self.path} has no arm {name!r}{did_you_mean(name, list(arms))}")
+        return arms[name]
 
     def starts_alike(self, arm: Arm, baseline_model_sha256: str) -> bool:
-        """Say whether a run that was made beside another baseline starts as one of this study does:
-        from the same new values.
+        """Say whether a run that was made beside another baseline starts from the same new values
+        as one of this study.
 
         The model of a study's own baseline starts the same in every study; another's blocks take
         over what its baseline has.
@@ -159,18 +175,18 @@ class Study:
         return own in {baseline_model_sha256, arm.model_sha256}
 
     def settings(self, arm: Arm) -> dict[str, Any]:
-        """Return everything that makes a trained arm what it is, but for the seed."""
+        """Return everything that defines a trained arm, except the seed."""
         shown = Path(arm.model).name if arm.model.endswith((".yaml", ".yml")) else arm.model
         return {
             "data": self.data,
             "pretrained": self.pretrained,
-            "budget": dataclasses.asdict(arm.budget),
+            "budget": arm.budget.model_dump(),
             "train": {**arm.train, "model": shown},
             "model_sha256": arm.model_sha256,
         }
 
     def settings_sha256(self, arm: Arm) -> str:
-        """Return the digest of `settings`: a record made under another is refused."""
+        """Return the digest of `settings`: a record made under another one is refused."""
         return content_sha256(self.settings(arm))
 
     def train_options(self, arm: Arm, seed: int, **place: Any) -> dict[str, Any]:
@@ -193,17 +209,13 @@ def content_sha256(content: Any) -> str:
 
 
 def split_settings(train: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the flags of ``train`` and Ultralytics' settings, both as `TrainOptions` takes
-    them.
+    """Split an arm's settings into flags of ``train`` and Ultralytics' settings, both as
+    `TrainOptions` takes them.
     """
-    flags = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in train.items()
-        if key in FLAGS
-    }
-    settings = {
-        key: str(value).lower() if isinstance(value, bool) else str(value)
-        for key, value in train.items()
-        if key not in FLAGS
-    }
+    flags, settings = {}, {}
+    for key, value in train.items():
+        if key in FLAGS:
+            flags[key] = tuple(value) if isinstance(value, list) else value
+        else:
+            settings[key] = str(value).lower() if isinstance(value, bool) else str(value)
     return flags, settings

@@ -1,56 +1,41 @@
-"""Reads the file that says what a study is, as a whole: everything that is wrong with it is named
-at once.
-"""
+"""Reads a study's file as a whole, and names everything that is wrong with it at once."""
 
 from __future__ import annotations
 
-import math
+import functools
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
+import pydantic
 
 from yolo_ema.engine.models.definition import find_definition
 from yolo_ema.engine.setup.ultralytics_settings import parse_settings, training_settings
 from yolo_ema.errors import ConfigError, ModelError, did_you_mean
+from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.options.train import TrainOptions
-from yolo_ema.options.val import ValOptions
-from yolo_ema.studies.measures import PRIMARY, PRIMARY_NAMES
+from yolo_ema.studies.record_format import PRIMARY, PRIMARY_NAMES
 from yolo_ema.studies.spec import (
     FIXED,
     FLAGS,
+    SPLITS,
     Arm,
     Budget,
+    Checked,
     Evaluation,
     Study,
+    Text,
     content_sha256,
     split_settings,
 )
 
 __all__ = ["read_study"]
 
-_KEYS = (
-    "name",
-    "question",
-    "data",
-    "split",
-    "seeds",
-    "budget",
-    "pretrained",
-    "train",
-    "arms",
-    "baseline",
-    "evaluate",
-    "primary",
-)
-_OPTIONAL = ("split", "primary", "evaluate")
-_BUDGET_KEYS = ("epochs", "seconds", "clock")
-_CLOCKS = ("process", "wall")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_WHERE = {
+_MOST_SEED = 2**32 - 1  # what numpy's generators take
+_ELSEWHERE = {
     "seed": "seeds",
     "seeds": "seeds",
     "epochs": "budget",
@@ -59,231 +44,208 @@ _WHERE = {
     "data": "data",
     "split": "split",
 }
-_STUDYS_OWN = (
-    "project",
-    "name",
-    "resume",
-    "offline",
-    "trust",
-    "loggers",
-    "settings",
-    "preset",
-    "device",
-    "workers",
-    "exist_ok",
-)
-_SPLITS = ("train", "val", "test")
-_MOST_SEED = 2**32 - 1  # what numpy's generators take
-_EVALUATION_KEYS = ("imgsz", "tile", "overlap", "whole_frame", "merge", "conf", "iou", "max_det")
+_STUDYS_OWN = {
+    *FIXED,
+    *("project", "name", "resume", "offline", "trust", "loggers", "settings", "preset"),
+    *("device", "workers", "exist_ok"),
+}
+_KINDS = {
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: (Annotated[float, pydantic.Field(allow_inf_nan=False)], "a number"),
+    str: (str, "text, in quotes where YAML reads something else"),
+    tuple: (list[str], "a list of words"),
+}
+"""For the type of an option of ``train``: what its value in the file must be, and how to say so."""
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's usual reader would silently take the
-    last.
-    """
+class _StudyFile(Checked):
+    """A study's file; what ``train`` and ``arms`` hold is checked setting by setting."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a dictionary; see the class."""
-        self.flatten_mapping(node)  # "<<" takes over another's entries
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f"line {node.start_mark.line + 1}: {key!r} is given twice")
-        return super().construct_mapping(node, deep)
+    name: str = pydantic.Field(
+        pattern=rf"^{_NAME.pattern}$",
+        description="letters, digits, . _ and -, as in a file name",
+    )
+    question: Text
+    data: Text
+    split: Literal[SPLITS] = pydantic.Field(  # type: ignore[valid-type]
+        "val", description=f"one of {', '.join(SPLITS)}"
+    )
+    seeds: Annotated[
+        list[Annotated[int, pydantic.Field(ge=0, le=_MOST_SEED)]], pydantic.Field(min_length=1)
+    ] = pydantic.Field(
+        description=f"different whole numbers from 0 to {_MOST_SEED}, as in [0, 1, 2]"
+    )
+    budget: dict[str, Any] = pydantic.Field(
+        description="epochs or seconds, as in {epochs: 20} or, by arm, "
+        "{epochs: {none: 20, ema: 18}}"
+    )
+    pretrained: Text
+    train: dict[Any, Any] = pydantic.Field(
+        description="settings, as in {model: yolo11n, imgsz: 416}"
+    )
+    arms: dict[Any, Any] = pydantic.Field(
+        min_length=1,
+        description="names, each with what it changes, as in {none: {}, ema: {model: yolo11n-ema}}",
+    )
+    baseline: Text
+    evaluate: dict[str, Any] | None = pydantic.Field(
+        None,
+        description="settings of val, as in {imgsz: [416, 640], tile: [off, auto]}",
+    )
+    primary: Literal[PRIMARY_NAMES] = pydantic.Field(  # type: ignore[valid-type]
+        PRIMARY, description=f"one of {', '.join(PRIMARY_NAMES)}"
+    )
+
+    @pydantic.field_validator("seeds")
+    @classmethod
+    def _differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("equal seeds")
+        return seeds
 
 
 def read_study(path: Path) -> Study:
     """Read and check a study's YAML.
 
     Raises:
-        ConfigError: the file is not there, is no YAML, or says something wrong; every problem is
-            named.
+        ConfigError: the file is missing, is not YAML, or has wrong entries; all of them are named.
     """
     content = _content(path)
-    problems = [
-        f"there is no entry {key!r}{did_you_mean(str(key), _KEYS)}"
-        for key in content
-        if key not in _KEYS
-    ]
-    problems += [
-        f"{key!r} is missing" for key in _KEYS if key not in content and key not in _OPTIONAL
-    ]
-    values: dict[str, Any] = {
-        "name": _text(content, "name", problems, pattern=_NAME),
-        "question": _text(content, "question", problems),
-        "data": _text(content, "data", problems),
-        "split": _text(content, "split", problems, default="val"),
-        "seeds": _seeds(content.get("seeds", [0]), problems),
-        "pretrained": _text(content, "pretrained", problems),
-        "primary": _text(content, "primary", problems, default=PRIMARY),
-    }
-    if values["primary"] not in PRIMARY_NAMES:
-        problems.append(
-            f"primary is {values['primary']!r}; expected one of {', '.join(PRIMARY_NAMES)}"
-        )
-    if values["split"] not in _SPLITS:
-        problems.append(f"split is {values['split']!r}; expected one of {', '.join(_SPLITS)}")
+    problems: list[str] = []
+    file = _checked(_StudyFile, content, "", problems)
     arms = _arms(content, path.absolute().parent, problems)
-    baseline = _text(content, "baseline", problems)
-    if arms and baseline and baseline not in (names := [arm.name for arm in arms]):
-        problems.append(f"baseline is {baseline!r}, which is no arm{did_you_mean(baseline, names)}")
-    evaluations = _evaluations(
-        content.get("evaluate"), content.get("train"), values["split"], problems
-    )
-    if problems:
+    baseline, split = content.get("baseline"), content.get("split", "val")
+    names = [arm.name for arm in arms]
+    if arms and isinstance(baseline, str) and baseline not in names:
+        hint = did_you_mean(baseline, names)
+        problems.append(f"baseline is {baseline!r}, which is not an arm{hint}")
+    evaluations = _evaluations(content, split, problems)
+    if problems or file is None:
         raise ConfigError(f"{path}: {'; '.join(problems)}")
-    return Study(path=path, arms=arms, baseline=baseline, evaluations=evaluations, **values)
+    return Study(
+        path=path,
+        seeds=tuple(file.seeds),
+        arms=arms,
+        evaluations=evaluations,
+        **file.model_dump(exclude={"seeds", "budget", "train", "arms", "evaluate"}),
+    )
 
 
 def _content(path: Path) -> dict[Any, Any]:
     if not path.is_file():
-        there = [one.name for one in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        there = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         raise ConfigError(f"there is no study at {path}{did_you_mean(path.name, there)}")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - derived from SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        content = read_yaml(path)
+    except YamlFileError as error:
+        raise ConfigError(f"{path} {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(
-            f"{path} holds {type(content).__name__}; expected a study's entries: {', '.join(_KEYS)}"
+            f"{path} holds {type(content).__name__}; expected a study's entries: "
+            f"{', '.join(_StudyFile.model_fields)}"
         )
     return content
 
 
-def _text(
-    content: Mapping[Any, Any],
-    key: str,
+_Model = TypeVar("_Model", bound=pydantic.BaseModel)
+
+
+def _checked(
+    model: type[_Model],
+    values: Mapping[Any, Any],
+    where: str,
     problems: list[str],
     *,
-    default: str = "",
-    pattern: re.Pattern[str] | None = None,
-) -> str:
-    value = content.get(key, default)
-    if key in content and (not isinstance(value, str) or not value.strip()):
-        problems.append(
-            f"{key} is {value!r}; expected text (in quotes where YAML reads another thing)"
-        )
-        return default
-    if key in content and pattern and not pattern.fullmatch(value):
-        problems.append(
-            f"{key} is {value!r}; expected letters, digits, . _ and -, as a file name has them"
-        )
-    return " ".join(value.split())
+    noun: str = "entry",
+) -> _Model | None:
+    """Return ``values`` as a model; None where something is wrong, which ``problems`` then names.
+
+    Args:
+        model: the model.
+        values: what the file holds.
+        where: the place in the file, as the message begins.
+        problems: each wrong value is added once.
+        noun: what a key is called.
+    """
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        for fault in error.errors(include_url=False, include_context=False, include_input=False):
+            key = fault["loc"][0]
+            if fault["type"] == "missing":
+                text = f"{key!r} is missing"
+            elif key not in model.model_fields:
+                hint = did_you_mean(str(key), model.model_fields)
+                text = f"there is no {noun} {key!r}{hint}"
+            else:
+                expected = model.model_fields[str(key)].description
+                text = f"{key} is {_shown(values[key])}; expected {expected}"
+            if where + text not in problems:
+                problems.append(where + text)
+    return None
 
 
-def _seeds(value: Any, problems: list[str]) -> tuple[int, ...]:
-    fit = (
-        isinstance(value, list)
-        and bool(value)
-        and all(_is_count(one, 0) and one <= _MOST_SEED for one in value)
-    )
-    if not fit or len(set(value)) < len(value):
-        problems.append(
-            f"seeds is {value!r}; expected different whole numbers from 0 to {_MOST_SEED}, as in "
-            f"[0, 1, 2]"
-        )
-        return (0,)
-    return tuple(value)
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and -math.inf < value < math.inf
-    )
-
-
-def _budget(value: Any, problems: list[str]) -> Budget:
-    if not isinstance(value, dict) or ("epochs" in value) == ("seconds" in value):
-        example = "{epochs: 20} or, by arm, {epochs: {none: 20, ema: 18}}"
-        problems.append(f"budget is {value!r}; expected either epochs or seconds, as in {example}")
-        return Budget(1)
-    problems += [
-        f"budget has {key!r}{did_you_mean(str(key), _BUDGET_KEYS)}"
-        for key in value
-        if key not in _BUDGET_KEYS
-    ]
-    clock = value.get("clock", "process")
-    if clock not in _CLOCKS:
-        problems.append(f"budget's clock is {clock!r}; expected {' or '.join(_CLOCKS)}")
-    if "epochs" in value:
-        if not _is_count(value["epochs"], 1):
-            problems.append(
-                f"budget's epochs is {value['epochs']!r}; expected a whole number from 1"
-            )
-        return Budget(value["epochs"])
-    if not _is_number(value["seconds"]) or value["seconds"] <= 0:
-        problems.append(f"budget's seconds is {value['seconds']!r}; expected a number above 0")
-    return Budget(None, value["seconds"], clock)
-
-
-def _budgets(value: Any, arms: Sequence[Any], problems: list[str]) -> dict[Any, Budget]:
-    """Return each arm's budget: the same for all, or epochs by arm."""
-    by_arm = value.get("epochs") if isinstance(value, dict) else None
-    if not isinstance(by_arm, dict):
-        return dict.fromkeys(arms, _budget(value, problems))
-    names = [str(arm) for arm in arms]
-    if missing := [name for name in arms if name not in by_arm]:
-        problems.append(f"budget's epochs lacks the arm {', '.join(map(repr, missing))}")
-    unknown = [name for name in by_arm if name not in arms]
-    problems += [
-        f"budget's epochs has {name!r}, which is no arm{did_you_mean(str(name), names)}"
-        for name in unknown
-    ]
-    found: list[str] = []
-    budgets = {arm: _budget({**value, "epochs": by_arm.get(arm, 1)}, found) for arm in arms}
-    problems += dict.fromkeys(found)  # what is wrong for all arms is named once
-    return budgets
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _arms(content: Mapping[Any, Any], folder: Path, problems: list[str]) -> tuple[Arm, ...]:
-    base, given = content.get("train", {}), content.get("arms", {})
-    budgets = _budgets(
-        content.get("budget", {"epochs": 1}),
-        list(given) if isinstance(given, dict) else [],
-        problems,
-    )
-    if not isinstance(base, dict):
-        problems.append(
-            f"train is {base!r}; expected settings, as in {{model: yolo11n, imgsz: 416}}"
-        )
+    """Return the arms; those of which something is wrong are left out and named."""
+    base, given = content.get("train"), content.get("arms")
+    if not isinstance(base, dict) or not isinstance(given, dict):
         return ()
-    if not isinstance(given, dict) or not given:
-        problems.append(
-            f"arms is {given!r}; expected names, each with what it changes, as in {{none: {{}}, "
-            f"ema: {{model: yolo11n-ema}}}}"
-        )
-        return ()
-    found = [f"train: {problem}" for problem in _setting_problems(base)]
+    budgets = _budgets(content.get("budget"), list(given), problems)
+    wrong_base = list(_setting_problems(base, "train: "))
+    problems += wrong_base
     arms = []
     for name, changed in given.items():
         changed = {} if changed is None else changed
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            found.append(
-                f"the arm's name {name!r} is not text of letters, digits, . _ and - (YAML needs "
-                f"quotes around some words)"
+            problems.append(
+                f"the arm's name {_shown(name)} is not text of letters, digits, . _ and - (YAML "
+                f"needs quotes around some words)"
             )
         elif not isinstance(changed, dict):
-            found.append(
-                f"the arm {name!r} is {changed!r}; expected what it changes, as in {{model: "
+            problems.append(
+                f"the arm {name!r} is {_shown(changed)}; expected what it changes, as in {{model: "
                 f"yolo11n-ema}}, or {{}}"
             )
-        else:
-            own = [f"the arm {name!r}: {problem}" for problem in _setting_problems(changed)]
-            if not own and not found:
-                arms.append(
-                    _arm(name, {**base, **changed}, changed, folder, own, budget=budgets[name])
-                )
-            found += own
-    problems += found
-    return tuple(arm for arm in arms if arm)
+        elif wrong := list(_setting_problems(changed, f"the arm {name!r}: ")):
+            problems += wrong
+        elif not wrong_base:
+            arm = _arm(name, {**base, **changed}, changed, folder, problems, budget=budgets[name])
+            arms += [arm] if arm else []
+    return tuple(arms)
+
+
+def _budgets(value: Any, arms: Sequence[Any], problems: list[str]) -> dict[Any, Budget]:
+    """Return each arm's budget: the same for all, or epochs by arm."""
+    nothing = dict.fromkeys(arms, Budget(epochs=1))
+    if not isinstance(value, dict):
+        return nothing
+    if ("epochs" in value) == ("seconds" in value):
+        expected = _StudyFile.model_fields["budget"].description
+        problems.append(f"budget is {_shown(value)}; expected either {expected}")
+        return nothing
+    by_arm = value.get("epochs")
+    if not isinstance(by_arm, dict):
+        budget = _checked(Budget, value, "budget: ", problems)
+        return dict.fromkeys(arms, budget) if budget else nothing
+    if missing := [name for name in arms if name not in by_arm]:
+        problems.append(f"budget's epochs lacks the arm {', '.join(map(repr, missing))}")
+    problems += [
+        f"budget's epochs has {name!r}, which is not an arm"
+        f"{did_you_mean(str(name), list(map(str, arms)))}"
+        for name in by_arm
+        if name not in arms
+    ]
+    given = {arm: {**value, "epochs": by_arm.get(arm, 1)} for arm in arms}
+    return {
+        arm: _checked(Budget, one, "budget: ", problems) or nothing[arm]
+        for arm, one in given.items()
+    }
 
 
 def _arm(
@@ -297,9 +259,7 @@ def _arm(
 ) -> Arm | None:
     missing = [key for key in ("model", "imgsz", "batch") if key not in train]
     if missing:
-        problems.append(
-            f"the arm {name!r}: {', '.join(missing)} is given neither there nor in train"
-        )
+        problems.append(f"the arm {name!r}: neither it nor train gives {', '.join(missing)}")
         return None
     flags, settings = split_settings(train)
     try:
@@ -312,108 +272,79 @@ def _arm(
         model = str(folder / model)
     try:
         definition = find_definition(model)
-    except ModelError as error:
-        problems.append(f"the arm {name!r}: {error}")
+        digest = content_sha256(read_yaml(definition.path))
+    except (ModelError, YamlFileError) as error:
+        place = f"{definition.path} " if isinstance(error, YamlFileError) else ""
+        problems.append(f"the arm {name!r}: {place}{error}")
         return None
-    digest = content_sha256(yaml.safe_load(definition.path.read_text(encoding="utf-8")))
     return Arm(name, train, changed, model, digest, budget)
 
 
-def _setting_problems(settings: Mapping[Any, Any]) -> Iterable[str]:
-    known = [*FLAGS, *training_settings()]
-    hints = typing.get_type_hints(TrainOptions)
+def _setting_problems(settings: Mapping[Any, Any], where: str) -> Iterator[str]:
+    checked = {}
     for key, value in settings.items():
-        if key in _WHERE:
-            yield f"{key!r} is the same for all arms and belongs to the study's {_WHERE[key]}"
-        elif key in FIXED or key in _STUDYS_OWN:
-            yield f"{key!r} is chosen by the study itself"
-        elif key not in known:
-            yield f"there is no training setting {key!r}{did_you_mean(str(key), known)}"
-        elif key in FLAGS and not _is_of(hints[key], value):
-            yield f"{key} is {value!r}; expected {_kind(hints[key])}"
-        elif key not in FLAGS and not isinstance(value, str | int | float | bool):
-            yield f"{key} is {value!r}; expected a number, a word, true or false"
+        if key in _ELSEWHERE:
+            place = _ELSEWHERE[key]
+            yield f"{where}{key!r} is the same for all arms and belongs to the study's {place}"
+        elif key in _STUDYS_OWN:
+            yield f"{where}{key!r} is set by the study itself"
+        else:
+            checked[str(key)] = value
+    problems: list[str] = []
+    _checked(_train_settings(), checked, where, problems, noun="training setting")
+    yield from problems
 
 
-def _is_of(hint: Any, value: Any) -> bool:
-    kinds = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
-    kind = next(one for one in kinds if one is not type(None))
-    if typing.get_origin(kind) is tuple:
-        return isinstance(value, list) and all(isinstance(one, str) for one in value)
-    if kind is bool:
-        return isinstance(value, bool)
-    if kind is int:
-        return _is_count(value, -1)
-    return _is_number(value) if kind is float else isinstance(value, str)
+@functools.cache
+def _train_settings() -> type[pydantic.BaseModel]:
+    """Return the model of what ``train`` and an arm may hold."""
+    fields: dict[str, Any] = {
+        key: (
+            str | int | float | bool,
+            pydantic.Field(None, description="a number, a word, true or false"),
+        )
+        for key in training_settings()
+        if key not in {*_ELSEWHERE, *_STUDYS_OWN}
+    }
+    for key, hint in typing.get_type_hints(TrainOptions).items():
+        if key in FLAGS:
+            kind = next(kind for kind in (*typing.get_args(hint), hint) if kind is not type(None))
+            kind, expected = _KINDS[tuple if typing.get_origin(hint) is tuple else kind]
+            fields[key] = (kind, pydantic.Field(None, description=expected))
+    flags_first = dict(sorted(fields.items(), key=lambda item: item[0] not in FLAGS))
+    return pydantic.create_model("_TrainSettings", __base__=Checked, **flags_first)
 
 
-def _kind(hint: Any) -> str:
-    text = str(hint)
-    for word, meaning in (
-        ("tuple", "a list of words"),
-        ("bool", "true or false"),
-        ("int", "a whole number"),
-        ("float", "a number"),
-    ):
-        if word in text:
-            return meaning
-    return "text (in quotes where YAML reads another thing)"
-
-
-def _evaluations(value: Any, train: Any, split: str, problems: list[str]) -> tuple[Evaluation, ...]:
-    """Return every input size with every kind of tiles; without an entry the size that was trained
-    on.
-    """
+def _evaluations(
+    content: Mapping[Any, Any], split: Any, problems: list[str]
+) -> tuple[Evaluation, ...]:
+    """Return every input size with every kind of tiles; without an entry, the trained size."""
+    value, train = content.get("evaluate"), content.get("train")
     value = {} if value is None else value
     if not isinstance(value, dict):
-        problems.append(
-            f"evaluate is {value!r}; expected settings of val, as in {{imgsz: [416, 640], tile: "
-            f"[off, auto]}}"
-        )
         return ()
-    problems += [
-        f"evaluate has {key!r}{did_you_mean(str(key), _EVALUATION_KEYS)}"
-        for key in value
-        if key not in _EVALUATION_KEYS
-    ]
+    if "split" in value:
+        problems.append("evaluate: 'split' is the same for all settings and belongs to the study")
     trained = train.get("imgsz", 640) if isinstance(train, dict) else 640
-    sizes, tiles = _listed(value.get("imgsz", trained)), _listed(value.get("tile", "off"))
-    tiles = ["off" if tile is False else tile for tile in tiles]  # what YAML makes of a bare off
-    rest = {
-        key: one
-        for key, one in value.items()
-        if key in _EVALUATION_KEYS and key not in {"imgsz", "tile"}
-    }
-    wrong = [size for size in sizes if not _is_count(size, 32)]
-    if wrong or not sizes or not tiles or not all(isinstance(tile, str) for tile in tiles):
-        problems.append(
-            f"evaluate has imgsz {sizes} and tile {tiles}; expected whole numbers from 32, and "
-            f"off, auto or WIDTHxHEIGHT"
-        )
-        return ()
-    hints = typing.get_type_hints(ValOptions)
-    mistyped = [
-        f"evaluate's {key} is {one!r}; expected {_kind(hints[key])}"
-        for key, one in rest.items()
-        if not _is_of(hints[key], one)
-    ]
-    if mistyped:
-        problems += mistyped
-        return ()
-    made = tuple(Evaluation(size, tile, split, **rest) for tile in tiles for size in sizes)
-    problems += [f"evaluate: {problem}" for one in made if (problem := _evaluation_problem(one))]
-    if len({one.key for one in made}) < len(made):
+    sizes, tiles = (
+        given if isinstance(given, list) else [given]
+        for given in (value.get("imgsz", trained), value.get("tile", "off"))
+    )
+    if not sizes or not tiles:
+        problems.append("evaluate lists no input size or no kind of tiles; leave the entry out")
+    made = []
+    for tile in tiles:
+        for size in sizes:
+            tile = "off" if tile is False else tile  # what YAML makes of a bare off
+            entries = {**value, "imgsz": size, "tile": tile, "split": split}
+            evaluation = _checked(Evaluation, entries, "evaluate: ", problems)
+            if evaluation is None:
+                continue
+            try:
+                evaluation.options(Path("weights.pt"), "data", "cpu")
+            except ConfigError as error:
+                problems.append(f"evaluate: {error}")
+            made.append(evaluation)
+    if len({evaluation.key for evaluation in made}) < len(made):
         problems.append("evaluate names a size or a kind of tiles twice")
-    return made
-
-
-def _evaluation_problem(one: Evaluation) -> str:
-    try:
-        one.options(Path("weights.pt"), "data", "cpu")
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    return tuple(made)

@@ -1,4 +1,4 @@
-"""A study's figures as Markdown, and their place in a page."""
+"""A study's figures as Markdown, and their section of a page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from yolo_ema.errors import DataError
 from yolo_ema.io.atomic_files import write_text
-from yolo_ema.studies.comparison import Comparison, Row, Runs, timed_runs
+from yolo_ema.studies.comparison import Comparison, Paired, Row, Runs, Spread, timed_runs
 from yolo_ema.studies.spec import Evaluation
-from yolo_ema.studies.statistics import Paired, Spread
 
 __all__ = ["marks", "renew_section", "table"]
 
@@ -19,13 +18,13 @@ _NONE = "–"
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Return the lines between which a page holds a study's table."""
+    """Return the lines that begin and end a study's section of a page."""
     return f"<!-- study {name}: made by yolo-ema ablate -->", f"<!-- end of study {name} -->"
 
 
 def renew_section(page: Path, name: str, text: str) -> None:
-    """Put a study's table between its marks in a page. Raises `DataError` where the page or a mark
-    is missing.
+    """Replace what stands between a study's marks in a page. Raises `DataError` if the page or a
+    mark is missing.
     """
     begin, end = marks(name)
     content = page.read_text(encoding="utf-8") if page.is_file() else ""
@@ -35,16 +34,16 @@ def renew_section(page: Path, name: str, text: str) -> None:
         or content.index(begin) > content.index(end)
     ):
         raise DataError(
-            f"{page} has not one line {begin!r} and after it one line {end!r}; the table of the "
-            f"study goes between them"
+            f"{page} needs exactly one line {begin!r} and, after it, one line {end!r}: the study's "
+            f"table goes between them"
         )
     before, _, rest = content.partition(begin)
     write_text(page, f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def table(comparison: Comparison) -> str:
-    """Return what the records show: the table, then a sentence for each arm, then what was trained
-    on what.
+    """Return what the records show: the table, a sentence for each arm, and what the figures rest
+    on.
     """
     if not comparison.records.runs:
         return f"No run of the study {comparison.study.name} has ended yet."
@@ -97,11 +96,11 @@ def _cells(row: Row, *, several: bool) -> list[str]:
     return [*cells, _milliseconds(row.milliseconds)]
 
 
-def _milliseconds(found: Spread | None) -> str:
-    if found is None:
+def _milliseconds(times: Spread | None) -> str:
+    if times is None:
         return _NONE
-    deviation = _NONE if found.deviation is None else f"{found.deviation:.0f}"
-    return f"{found.mean:.0f} ± {deviation}"
+    deviation = _NONE if times.deviation is None else f"{times.deviation:.0f}"
+    return f"{times.mean:.0f} ± {deviation}"
 
 
 def _setting(at: Evaluation) -> str:
@@ -112,17 +111,17 @@ def _number(value: float | None) -> str:
     return _NONE if value is None else f"{value:.2f}"
 
 
-def _difference(found: Paired | None) -> str:
-    if found is None:
+def _difference(pairs: Paired | None) -> str:
+    if pairs is None:
         return _NONE
-    return f"{found.spread.mean:+.2f} {_interval(found)}"
+    return f"{pairs.spread.mean:+.2f} {_interval(pairs)}"
 
 
-def _interval(found: Paired) -> str:
+def _interval(pairs: Paired) -> str:
     return (
         "[one pair]"
-        if found.interval is None
-        else f"[{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+        if pairs.interval is None
+        else f"[{pairs.interval[0]:+.2f}, {pairs.interval[1]:+.2f}]"
     )
 
 
@@ -134,33 +133,33 @@ def _sentences(comparison: Comparison) -> list[str]:
     several = len(study.evaluations) > 1
     sentences = []
     for row in comparison.rows:
-        found = row.to_baseline
-        if row.arm.name == study.baseline or (found is None and row.at != study.evaluations[0]):
+        pairs = row.to_baseline
+        if row.arm.name == study.baseline or (pairs is None and row.at != study.evaluations[0]):
             continue
         about = (
             f"{row.arm.name} against {study.baseline}{f' at {_setting(row.at)}' if several else ''}"
         )
-        if found is None:
+        if pairs is None:
             sentences.append(f"{about}: no pair of equal seeds has ended yet.")
-        elif found.interval is None:
+        elif pairs.interval is None:
             sentences.append(
-                f"{about}: {found.spread.mean:+.2f} in one pair, which shows nothing by itself."
+                f"{about}: {pairs.spread.mean:+.2f} in one pair, which shows nothing by itself."
             )
         else:
-            sentences.append(f"{about}: {_verdict(found)}")
+            sentences.append(f"{about}: {_verdict(pairs)}")
     return sentences
 
 
-def _verdict(found: Paired) -> str:
-    each = ", ".join(f"{value:+.2f}" for value in found.differences)
+def _verdict(pairs: Paired) -> str:
+    each = ", ".join(f"{value:+.2f}" for value in pairs.differences)
     about = (
-        f"{found.spread.mean:+.2f} ± {found.spread.deviation:.2f} over {found.spread.count} "
+        f"{pairs.spread.mean:+.2f} ± {pairs.spread.deviation:.2f} over {pairs.spread.count} "
         f"pairs ({each})"
     )
-    if found.verdict == "no difference shown":
-        return f"{about}: no difference shown, the 95 % interval {_interval(found)} holds 0."
-    side = "above" if found.verdict == "higher" else "below"
-    return f"{about}: {found.verdict}, the 95 % interval {_interval(found)} lies {side} 0."
+    if pairs.verdict == "no difference shown":
+        return f"{about}: no difference shown, the 95 % interval {_interval(pairs)} holds 0."
+    side = "above" if pairs.verdict == "higher" else "below"
+    return f"{about}: {pairs.verdict}, the 95 % interval {_interval(pairs)} lies {side} 0."
 
 
 def _facts(comparison: Comparison) -> str:
@@ -202,9 +201,9 @@ def _facts(comparison: Comparison) -> str:
 
 def _clocks(runs: Runs) -> set[str]:
     return {
-        one["ms_per_image"]["clock"]
+        evaluation["ms_per_image"]["clock"]
         for record in runs.values()
-        for one in record["evaluations"].values()
+        for evaluation in record["evaluations"].values()
     }
 
 
@@ -216,7 +215,9 @@ def _unlike(runs: Runs) -> str:
     for (arm, _), record in runs.items():
         trained.setdefault(str(record["commit"])[:7], {})[arm] = None
     measured = {
-        str(one["commit"])[:7] for record in runs.values() for one in record["evaluations"].values()
+        str(evaluation["commit"])[:7]
+        for record in runs.values()
+        for evaluation in record["evaluations"].values()
     }
     said = ""
     if len(trained) > 1:
@@ -235,7 +236,7 @@ def _untimed(runs: Runs, timed: Runs) -> str:
     if not others:
         return ""
     hardware = next(iter(timed.values()))["hardware"]
-    most = ", ".join([hardware["processor"], *(one["name"] for one in hardware.get("gpus", ()))])
+    most = ", ".join([hardware["processor"], *(gpu["name"] for gpu in hardware.get("gpus", ()))])
     return (
         f" Times are those on {most}; of the runs on other hardware ({'; '.join(others)}) they "
         f"are left out."

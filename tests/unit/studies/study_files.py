@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def made_up_record(
     by_key = {at.key: at for at in study.evaluations}
     evaluations = {
         key: {
-            "settings": dataclasses.asdict(by_key[key]),
+            "settings": by_key[key].model_dump(),
             "official": {"AP": value, "AP50": 2 * value, "AR500": 3 * value},
             "official_macro": {"AP": value / 2},
             "coco": {"AP": value - 1, "AP50": 2 * value - 1, "AP_small": None},

@@ -94,9 +94,9 @@ def test_a_record_of_other_settings_is_refused_and_the_difference_is_named(study
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"data": {**DATA, "val": {"images": 4, "sha256": "x" * 64}}}, "of different data, val"),
-        ({"data": {**DATA, "names": ["square"]}}, "of different data, names"),
-        ({"pretrained": {"name": "yolo11n.pt", "sha256": "x"}}, "started from different weights"),
+        ({"data": {**DATA, "val": {"images": 4, "sha256": "x" * 64}}}, "their data differ, val"),
+        ({"data": {**DATA, "names": ["square"]}}, "their data differ, names"),
+        ({"pretrained": {"name": "yolo11n.pt", "sha256": "x"}}, "first weights differ"),
     ],
 )
 def test_records_of_other_data_or_weights_don_t_mix(study, folder, changed, said):
@@ -111,21 +111,21 @@ def test_records_of_other_data_than_the_one_at_hand_are_refused(study, folder):
     records = Records.read(study, folder)
     records.require_data(DATA, "c" * 64)
     with pytest.raises(
-        DataError, match="what is here don't compare: they are of different data, train"
+        DataError, match="what is on this machine cannot be compared: their data differ, train"
     ):
         records.require_data({**DATA, "train": {"images": 13, "sha256": "a" * 64}}, "c" * 64)
-    with pytest.raises(DataError, match="different weights"):
+    with pytest.raises(DataError, match="first weights differ"):
         records.require_data(DATA, "d" * 64)
 
 
 def test_a_file_that_is_no_record_is_refused(study, folder):
     folder.mkdir(parents=True)
     (folder / "none-seed0.json").write_text("{")
-    with pytest.raises(DataError, match=r"none-seed0.json is no JSON"):
+    with pytest.raises(DataError, match=r"none-seed0.json is not JSON"):
         Records.read(study, folder)
     (folder / "none-seed0.json").write_text("{}")
     with pytest.raises(
-        DataError, match="no record of a study: study: field required; arm: field required"
+        DataError, match="not a study's record: study: field required; arm: field required"
     ):
         Records.read(study, folder)
 
@@ -154,13 +154,13 @@ def test_a_record_with_a_damaged_entry_is_refused_and_the_entry_named(
         entry = entry[key]
     entry[place[-1]] = value
     path = write_record(folder, record)
-    with pytest.raises(DataError, match=rf"none-seed0\.json is no record of a study: .*{said}"):
+    with pytest.raises(DataError, match=rf"none-seed0\.json is not a study's record: .*{said}"):
         Records.read(study, folder)
     path.rename(folder.parent / "moved.json")
     (folder.parent / "other").mkdir()
     (folder.parent / "moved.json").rename(folder.parent / "other" / "none-seed0.json")
     with pytest.raises(
-        DataError, match=rf"other/none-seed0\.json is no record of a study: .*{said}"
+        DataError, match=rf"other/none-seed0\.json is not a study's record: .*{said}"
     ):
         Records.read(study, folder)
 
@@ -194,5 +194,5 @@ def test_a_run_that_another_study_has_made_is_not_made_again(study, folder, tmp_
     assert ("ema", 2) not in records.runs  # of other data
     assert records.runs["ema", 0]["arm"] == "block"
     (folder.parent / "other" / "block-seed1.json").write_text("{")
-    with pytest.raises(DataError, match=r"other/block-seed1.json is no JSON"):
+    with pytest.raises(DataError, match=r"other/block-seed1.json is not JSON"):
         Records.read(study, folder)

@@ -262,7 +262,7 @@ def test_nothing_is_guessed_before_an_epoch_is_timed(tmp_path):
     [
         ({"only": ("none",)}, "--only has 'none'; expected an arm, a colon and a seed"),
         ({"jobs": 0}, "--jobs is 0"),
-        ({"list": True, "report_only": True}, "exclude each other"),
+        ({"list": True, "report_only": True}, "cannot be combined"),
         ({"device": "0,1"}, "one device"),
         ({"only": ("nnoe:0", "none:7")}, "nnoe:0; did you mean 'none:0'?, none:7"),
     ],

@@ -96,10 +96,10 @@ primary: AP
         "setting 'lr00'; did you mean 'lr0'?",
         "'epochs' is the same for all arms and belongs to the study's budget",
         "mask_ignored is 1; expected true or false",
-        "'plots' is chosen by the study itself",
+        "'plots' is set by the study itself",
         "the arm 'ema': there is no training setting 'mdoel'; did you mean 'model'?",
         "the arm's name False",
-        "imgsz [64, 16]",
+        "evaluate: imgsz is 16; expected a whole number from 32",
         "'tiel'; did you mean 'tile'?",
         "primary is 'AP'",
     ):
@@ -112,7 +112,7 @@ primary: AP
         (
             "baseline: none",
             "baseline: nnoe",
-            "baseline is 'nnoe', which is no arm; did you mean 'none'?",
+            "baseline is 'nnoe', which is not an arm; did you mean 'none'?",
         ),
         (
             "yolo11n-ema}",
@@ -123,7 +123,7 @@ primary: AP
         ("nbs: 4}", "nbs: many}", "nbs"),
         ("batch: 4", "batch: 0", "--batch is 0"),
         ("[0, 1, 2]", "[0, 4294967296]", "different whole numbers from 0 to 4294967295"),
-        ("imgsz: 64, batch: 4, ", "", "imgsz, batch is given neither there nor in train"),
+        ("imgsz: 64, batch: 4, ", "", "neither it nor train gives imgsz, batch"),
         ("budget: {epochs: 4}", "budget: {}", "either epochs or seconds"),
         (
             "budget: {epochs: 4}",
@@ -133,7 +133,7 @@ primary: AP
         (
             "budget: {epochs: 4}",
             "budget: {epochs: {none: 4, ma: 3}}",
-            "has 'ma', which is no arm; did you mean 'ema'?",
+            "has 'ma', which is not an arm; did you mean 'ema'?",
         ),
         (
             "budget: {epochs: 4}",
@@ -150,6 +150,14 @@ primary: AP
         ("[64, 96]", "[64, 64]", "twice"),
         ("[64, 96]", "64, iou: 2", "--iou is 2"),
         ("[64, 96]", "64, conf: low", "conf is 'low'; expected a number"),
+        ("[64, 96]", "64, conf: .nan", "conf is nan; expected a number"),
+        ("[64, 96]", "64, split: train", "'split' is the same for all settings"),
+        ("[64, 96]", "[]", "lists no input size"),
+        ("Does it help?", "7", "question is 7; expected text, in quotes"),
+        ("nbs: 4}", "nbs: [4]}", "train: nbs is [4]; expected a number, a word, true or false"),
+        ("nbs: 4}", "augment: haze}", "augment is 'haze'; expected a list of words"),
+        ("nbs: 4}", "5: x}", "there is no training setting '5'"),
+        ("ema: {model: yolo11n-ema}", "ema: 3", "the arm 'ema' is 3; expected what it changes"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path, before, after, said):
@@ -172,11 +180,29 @@ def test_an_entry_may_take_over_another_s(tmp_path):
     }
 
 
+def test_an_arm_may_take_over_another_s_settings_and_change_one(tmp_path):
+    shared = SPEC.replace("train: {model", "train: &shared {model").replace(
+        "none: {}", "none: {<<: *shared, batch: 8}"
+    )
+    assert small_study(tmp_path, shared).arm("none").train["batch"] == 8
+
+
+def test_a_file_that_expands_through_aliases_is_refused_before_it_does(tmp_path):
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+    )
+    with pytest.raises(ConfigError, match="more than 1,000,000 characters through its aliases"):
+        small_study(tmp_path, bomb + SPEC)
+    with pytest.raises(ConfigError) as caught:  # a long value is not repeated whole
+        small_study(tmp_path, SPEC.replace("nbs: 4", f"nbs: [{'9, ' * 5000}]"))
+    assert len(str(caught.value)) < 500
+
+
 def test_no_file_and_no_yaml(tmp_path):
     write_spec(tmp_path)
     with pytest.raises(ConfigError, match=r"no study at .*smal.yaml; did you mean 'small.yaml'"):
         read_study(tmp_path / "smal.yaml")
-    with pytest.raises(ConfigError, match="is no YAML"):
+    with pytest.raises(ConfigError, match="is not valid YAML"):
         read_study(write_spec(tmp_path, "a: [", "broken.yaml"))
     with pytest.raises(ConfigError, match="holds list"):
         read_study(write_spec(tmp_path, "- a", "list.yaml"))

@@ -12,8 +12,7 @@ from study_files import made_up_record, small_study, write_record
 from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.studies.jobs import Job, Place, weights_of
-from yolo_ema.studies.measuring import measure_run
-from yolo_ema.studies.runs import train_run
+from yolo_ema.studies.stages import measure_run, train_run
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_a_folder_that_is_not_the_study_s_is_left_alone(job, tmp_path):
     folder = tmp_path / "runs" / "ema-seed0"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="ema-seed0 is there, and no run of a study"):
+    with pytest.raises(ConfigError, match="ema-seed0 exists, and is not a run of a study"):
         job.write()
     assert (folder / "notes.txt").read_text() == "mine"
     (folder / "notes.txt").unlink()

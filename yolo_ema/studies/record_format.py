@@ -1,12 +1,34 @@
-"""What a run's record must hold for its figures to be compared, as pydantic's models."""
+"""What a run's record must hold for its figures to be compared, and where the figures stand."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pydantic
 
-__all__ = ["record_problems"]
+__all__ = ["PRIMARY", "PRIMARY_NAMES", "figure", "record_problems"]
+
+PRIMARY = "official AP"
+
+_PLACES = {
+    "official AP": ("official", "AP"),
+    "official AP50": ("official", "AP50"),
+    "official AR500": ("official", "AR500"),
+    "COCO AP": ("coco", "AP"),
+    "COCO AP50": ("coco", "AP50"),
+    "COCO AP small": ("coco", "AP_small"),
+}
+
+PRIMARY_NAMES = tuple(_PLACES)
+"""The figures that a study compares, by their names in tables."""
+
+
+def figure(evaluation: Mapping[str, Any], name: str) -> float | None:
+    """Return a figure in percent; None where it is undefined, as AP is without objects."""
+    protocol, key = _PLACES[name]
+    value: float | None = evaluation[protocol][key]
+    return value
 
 
 class _Shape(pydantic.BaseModel):
@@ -93,13 +115,9 @@ def record_problems(content: object) -> list[str]:
         _Record.model_validate(content)
     except pydantic.ValidationError as error:
         return [
-            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {_said(one['msg'])}"
-            for one in error.errors(include_url=False)
+            # The class's name says nothing to whoever reads the file.
+            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: "
+            f"{fault['msg'].partition(' or instance of')[0].lower()}"
+            for fault in error.errors(include_url=False)
         ]
     return []
-
-
-def _said(message: str) -> str:
-    return message.partition(" or instance of")[
-        0
-    ].lower()  # the class's name says nothing to who reads the file
