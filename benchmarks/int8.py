@@ -27,7 +27,8 @@ os.environ.setdefault("YOLO_EMA_THREADS", "1")
 
 import cv2
 
-from yolo_ema.engine.data.datasets import resolve_data, split_images
+from yolo_ema.engine.data.dataset_lookup import resolve_data
+from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.engine.export.exporting import export_artifact
 from yolo_ema.engine.export.quantization import ONNX_RANGES, calibration_inputs, quantize_int8
 from yolo_ema.engine.prediction.runtime import Runtime

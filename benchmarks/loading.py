@@ -25,8 +25,9 @@ def milliseconds(data: str, imgsz: int, count: int) -> float:
     """Return the mean processor time of an item in milliseconds."""
     from ultralytics.cfg import get_cfg
 
-    from yolo_ema.engine.data.datasets import read_data, resolve_data
-    from yolo_ema.engine.data.train_dataset import build_train_dataset
+    from yolo_ema.engine.data.data_yaml import read_data
+    from yolo_ema.engine.data.dataset_lookup import resolve_data
+    from yolo_ema.engine.data.drone_dataset import build_train_dataset
     from yolo_ema.options.drone import DroneOptions
 
     content = read_data(resolve_data(data, offline=True))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from yolo_ema.constants import IGNORED, VISDRONE_CLASSES
-from yolo_ema.engine.data.datasets import ignored_path, label_path
 from yolo_ema.engine.data.label_files import Problem, read_label_file, read_region_file
+from yolo_ema.engine.data.split_files import ignored_path, label_path
 from yolo_ema.metrics.score import read_ground_truth
 
 __all__ = ["annotation_path", "image_names", "read_truth"]

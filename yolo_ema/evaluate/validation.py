@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from yolo_ema.engine.data.datasets import read_data, split_images
-from yolo_ema.engine.data.local_data import local_data
+from yolo_ema.engine.data.data_yaml import read_data
+from yolo_ema.engine.data.dataset_lookup import local_data
+from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.engine.prediction.runtime import Runtime, input_size
 from yolo_ema.engine.training.run_record import RECORD_NAME, versions
 from yolo_ema.errors import DataError
@@ -21,7 +22,7 @@ from yolo_ema.evaluate.class_map import map_classes
 from yolo_ema.evaluate.ground_truth import image_names, read_truth
 from yolo_ema.inference.tiled import TiledRuntime
 from yolo_ema.io.atomic_files import read_json, sha256_of
-from yolo_ema.media.sources.image_files import read_image
+from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.metrics.score import unreadable_truth
 from yolo_ema.metrics.scorecard import Scorecard, make_scorecard
 from yolo_ema.metrics.visdrone_protocol import MAX_DETS

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.engine.data.datasets import label_path, read_data, resolve_data, split_images
+from yolo_ema.engine.data.data_yaml import read_data
+from yolo_ema.engine.data.dataset_lookup import resolve_data
 from yolo_ema.engine.data.label_files import read_label_file
+from yolo_ema.engine.data.split_files import label_path, split_images
 from yolo_ema.engine.training import run_record
 from yolo_ema.engine.weights.release import release_weights, without_folders
 from yolo_ema.errors import ConfigError, DataError

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 from ultralytics.data.utils import IMG_FORMATS
 
-from yolo_ema.engine.data.datasets import resolve_data, split_images
+from yolo_ema.engine.data.dataset_lookup import resolve_data
+from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.io.atomic_files import write_text
 from yolo_ema.options.export import ExportOptions

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from yolo_ema.engine.data.datasets import ignored_path, label_path
 from yolo_ema.engine.data.label_files import Problem, read_label_file, read_region_file
+from yolo_ema.engine.data.split_files import ignored_path, label_path
 from yolo_ema.errors import AnnotationError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 

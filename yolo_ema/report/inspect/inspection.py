@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from yolo_ema.engine.data.datasets import SPLITS, read_data, split_images
-from yolo_ema.engine.data.local_data import local_data
+from yolo_ema.engine.data.data_yaml import SPLITS, read_data
+from yolo_ema.engine.data.dataset_lookup import local_data
+from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.options.data import InspectOptions
 from yolo_ema.report.inspect.contact_sheet import draw_contact_sheet

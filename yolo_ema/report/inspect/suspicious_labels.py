@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from yolo_ema.boxes import box_iou
-from yolo_ema.engine.data.datasets import label_path
+from yolo_ema.engine.data.split_files import label_path
 from yolo_ema.report.inspect.dataset_scan import SplitScan
 
 __all__ = ["KINDS", "Suspicion", "suspicious_labels"]

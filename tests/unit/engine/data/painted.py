@@ -13,7 +13,7 @@ import torch
 from ultralytics.cfg import get_cfg
 
 import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
-from yolo_ema.engine.data.train_dataset import DroneDataset, build_train_dataset
+from yolo_ema.engine.data.drone_dataset import DroneDataset, build_train_dataset
 from yolo_ema.options.drone import DroneOptions
 
 NAMES = {0: "person", 1: "car", 2: "bus"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from yolo_ema.engine.data import datasets
-from yolo_ema.engine.data.local_data import local_data
+from yolo_ema.engine.data import dataset_lookup
+from yolo_ema.engine.data.dataset_lookup import local_data
 from yolo_ema.errors import DataNotFoundError, OfflineError
 from yolo_ema.options.data import InspectOptions
 from yolo_ema.options.val import ValOptions
@@ -22,7 +22,7 @@ def empty_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("look", [local_data, lambda data: inspect(InspectOptions(data=data))])
 def test_visdrone_that_is_missing_names_the_command_that_fetches_it(look, tmp_path):
     with pytest.raises(
-        OfflineError, match=r"images of visdrone are not here.* yolo-ema data prepare visdrone"
+        OfflineError, match=r"images of visdrone are missing.* yolo-ema data prepare visdrone"
     ):
         look("visdrone")
     assert list(tmp_path.iterdir()) == []
@@ -32,14 +32,14 @@ def test_visdrone_that_is_missing_names_the_command_that_fetches_it(look, tmp_pa
 def test_neither_archive_nor_script_of_a_data_yaml_is_fetched_or_run(download, tmp_path):
     (tmp_path / "boats.yaml").write_text(YAML.format(download))
     with pytest.raises(
-        OfflineError, match=r"images of boats\.yaml are not here.*yolo-ema train --data boats\.yaml"
+        OfflineError, match=r"images of boats\.yaml are missing.*yolo-ema train --data boats\.yaml"
     ):
         local_data("boats.yaml")
     assert [file.name for file in tmp_path.iterdir()] == ["boats.yaml"]
 
 
 def test_a_dataset_of_ultralytics_is_not_fetched(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "_missing", lambda _: [tmp_path / "images"])
+    monkeypatch.setattr(dataset_lookup, "_missing", lambda _: [tmp_path / "images"])
     with pytest.raises(OfflineError, match="yolo-ema train --data coco8"):
         local_data("coco8")
 

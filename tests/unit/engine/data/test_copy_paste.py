@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted import dataset_of, make_dataset, seed_all
 
-from yolo_ema.engine.data.paste import LARGEST_PX, MOST_COPIES, SMALLEST_PX, paste_boxes
+from yolo_ema.engine.data.copy_paste import LARGEST_PX, MOST_COPIES, SMALLEST_PX, paste_boxes
 from yolo_ema.options.drone import DroneOptions
 
 

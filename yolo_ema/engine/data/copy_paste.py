@@ -1,17 +1,22 @@
 """Pasting copies of an image's own small objects, with their pixels, into free places of it.
 
 After Kisantal et al., Augmentation for small object detection, 2019,
-https://arxiv.org/abs/1902.07296. What differs: only boxes are known, so the box's pixels are copied with a soft edge around them, and places are drawn where the copy may pass for real: in the
-same image, hence the same light; beside another labelled object, hence where such things are; and
-at nearly the same height in the image, hence about the same scale in an oblique view.
+https://arxiv.org/abs/1902.07296. What differs: only boxes are known, so the box's pixels are copied
+with a soft edge around them, and places are drawn where the copy may pass for real: in the same
+image, hence the same light; beside another labelled object, hence where such things are; and at
+nearly the same height in the image, hence about the same scale in an oblique view.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from ultralytics.utils.metrics import bbox_ioa
 
-__all__ = ["LARGEST_PX", "MOST_COPIES", "SMALLEST_PX", "paste_boxes"]
+from yolo_ema.engine.data.ignored_regions import IGNORED_CLASS
+
+__all__ = ["LARGEST_PX", "MOST_COPIES", "SMALLEST_PX", "paste_boxes", "paste_into_sample"]
 
 LARGEST_PX = 48
 """Longest side of an object that is copied, in pixels of the image as it is trained on."""
@@ -35,8 +40,8 @@ def paste_boxes(
     regions_xyxy: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Paste up to `MOST_COPIES` copies of small objects; classes of the image have equal chances,
-    whatever their counts.
+    """Paste up to `MOST_COPIES` copies of small objects; the classes in the image have equal
+    chances, whatever their counts.
 
     No copy touches an object, another copy or an ignored region, and objects that others cover are
     not copied.
@@ -72,6 +77,31 @@ def paste_boxes(
         pasted.append(copy)
         origins.append(index)
     return image, np.array(pasted, dtype=boxes_xyxy.dtype).reshape(-1, 4), classes[origins]
+
+
+def paste_into_sample(sample: dict[str, Any], rng: np.random.Generator) -> None:
+    """Do as `paste_boxes` for a sample of a dataset, in place; one with polygons is left as it is,
+    since a copy would have none.
+
+    Args:
+        sample: ``img``, ``cls`` (N, 1) and normalised ``instances``, ignored regions among them.
+        rng: where the draws come from.
+    """
+    instances = sample["instances"]
+    if len(instances.segments):
+        return
+    height, width = sample["img"].shape[:2]
+    instances.convert_bbox("xyxy")
+    instances.denormalize(width, height)
+    is_region = sample["cls"].reshape(-1) == IGNORED_CLASS
+    boxes, classes = instances.bboxes, sample["cls"]
+    sample["img"], copies, rows = paste_boxes(
+        sample["img"], boxes[~is_region], classes[~is_region], boxes[is_region], rng
+    )
+    instances.update(np.concatenate((boxes, copies)))
+    sample["cls"] = np.concatenate((classes, rows))
+    instances.normalize(width, height)
+    instances.convert_bbox("xywh")
 
 
 def _sources(shape: tuple[int, ...], boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:

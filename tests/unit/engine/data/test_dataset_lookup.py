@@ -14,14 +14,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from yolo_ema.engine.data import datasets
-from yolo_ema.engine.data.datasets import (
+from yolo_ema.engine.data.data_yaml import DATASETS, read_data
+from yolo_ema.engine.data.dataset_lookup import named_yaml, resolve_data
+from yolo_ema.engine.data.split_files import (
     data_fingerprint,
     ignored_path,
     label_path,
-    named_yaml,
-    read_data,
-    resolve_data,
     split_images,
 )
 from yolo_ema.errors import ArchiveError, ConfigError, DataError, DataNotFoundError, OfflineError
@@ -207,7 +205,7 @@ def test_a_folder_with_several_data_yamls_asks_which(tmp_path):
 
 def test_other_files_and_unknown_names_are_refused_with_the_closest(tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"x")
-    with pytest.raises(DataError, match="is no data YAML"):
+    with pytest.raises(DataError, match="is not a data YAML"):
         resolve_data("weights.pt")
     with pytest.raises(DataNotFoundError, match="did you mean 'visdrone'"):
         resolve_data("visdron")
@@ -303,7 +301,7 @@ def test_an_archive_is_fetched_having_said_what_and_how_large(tmp_path, served, 
     )
     assert resolve_data(file) == file
     assert [image.name for image in split_images(file, "val")] == ["a.jpg"]
-    root = tmp_path / datasets.DATASETS / "small"
+    root = tmp_path / DATASETS / "small"
     assert read_data(file)["path"] == root
     assert not (root / "setup.py").exists()
     assert [one.name for one in root.parent.iterdir()] == [

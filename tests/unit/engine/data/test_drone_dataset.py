@@ -18,7 +18,7 @@ from ultralytics.data.build import build_dataloader
 from ultralytics.data.utils import verify_image_label
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-from yolo_ema.engine.data.train_dataset import DroneDataset
+from yolo_ema.engine.data import drone_dataset
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.options.drone import DroneOptions
 
@@ -158,7 +158,7 @@ def test_an_image_turned_by_exif_has_its_upright_shape(images):
 
 def test_a_second_start_decodes_nothing(images, monkeypatch):
     first = dataset_of(images)
-    monkeypatch.setattr(DroneDataset, "_decoded_hw", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(drone_dataset, "decoded_hw", lambda _: pytest.fail("decoded again"))
     second = dataset_of(images)
     assert all(
         np.array_equal(a["bboxes"], b["bboxes"])
@@ -187,7 +187,7 @@ def test_no_images_and_no_usable_image_are_said(tmp_path):
 
 def test_training_without_any_label_file_is_refused_and_says_where_they_would_lie(images):
     shutil.rmtree(images.parent.parent / "labels")
-    with pytest.raises(DataError, match=r"looked for at .*/labels/train/000\.txt"):
+    with pytest.raises(DataError, match=r"expected at .*/labels/train/000\.txt"):
         dataset_of(images)
     assert len(dataset_of(images, mode="val")) == 6
 
@@ -211,7 +211,7 @@ def test_disk_cache_lies_in_the_cache_folder_and_follows_the_image(images, tmp_p
 
 def test_disk_cache_is_declined_where_there_is_no_room(images, monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "yolo_ema.engine.data.train_dataset.shutil.disk_usage", lambda _: SimpleNamespace(free=1000)
+        "yolo_ema.engine.data.drone_dataset.shutil.disk_usage", lambda _: SimpleNamespace(free=1000)
     )
     dataset = dataset_of(images, cache="disk")
     assert dataset.cache is None

@@ -10,8 +10,8 @@ from painted import dataset_of, make_dataset, seed_all
 from ultralytics.data.augment import Compose
 from ultralytics.utils.instance import Instances
 
-from yolo_ema.engine.data import augment
-from yolo_ema.engine.data.augment import (
+from yolo_ema.engine.data import drone_augmentations
+from yolo_ema.engine.data.drone_augmentations import (
     DroneAugmentation,
     Haze,
     QuarterTurns,
@@ -38,7 +38,7 @@ def picture() -> np.ndarray:
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_augmentation_changes_training_samples(images, name, monkeypatch):
     """Fails where a named augmentation does not reach the images."""
-    monkeypatch.setattr(augment.DroneAugmentation.__init__, "__defaults__", (0.5,))
+    monkeypatch.setattr(drone_augmentations.DroneAugmentation.__init__, "__defaults__", (0.5,))
     plain, with_it = dataset_of(images), dataset_of(images, drone=DroneOptions(augment=(name,)))
     changed = 0
     for seed in range(24):
@@ -147,7 +147,7 @@ def test_quarter_turns_are_equally_likely():
 
 
 def test_an_augmentation_that_changes_nothing_is_an_error(images, monkeypatch):
-    monkeypatch.setattr(augment, "_photometric", lambda name, p: A.NoOp(p=p))
+    monkeypatch.setattr(drone_augmentations, "_photometric", lambda name, p: A.NoOp(p=p))
     with pytest.raises(CheckFailedError, match="motion_blur changes nothing"):
         dataset_of(images, drone=DroneOptions(augment=("motion_blur",)))
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_ema.engine.data.label_files import Problem, read_label_file, read_region_file, scan_labels
+from yolo_ema.engine.data.label_files import Problem, read_label_file, read_region_file
+from yolo_ema.engine.data.label_scan import scan_labels
 from yolo_ema.errors import AnnotationError
 
 
@@ -98,8 +99,8 @@ def test_pose_labels_of_a_box_task_lose_their_points(tmp_path):
 def test_a_byte_order_mark_is_passed_over_and_no_text_is_an_error(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf0 0.5 0.5 0.1 0.1\r\n")
     assert len(read_label_file(tmp_path / "a.txt", class_count=1, problems=[], notes=[]).rows) == 1
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x80\x81")
-    with pytest.raises(AnnotationError, match="no text"):
+    (tmp_path / "a.txt").write_bytes(b"\xff\x80\x81")
+    with pytest.raises(AnnotationError, match="is not text"):
         read_label_file(tmp_path / "a.txt", class_count=1, problems=[], notes=[])
 
 
@@ -214,7 +215,7 @@ def test_a_damaged_image_and_an_unreadable_label_file_are_left_out_and_named(tmp
     scan = folder.scan()
     assert scan.images == [2]
     assert "a.jpg is damaged" in str(scan.problems[0])
-    assert "b.txt is no text" in str(scan.problems[1])
+    assert "b.txt is not text" in str(scan.problems[1])
 
 
 def test_a_tiny_image_is_left_out(tmp_path):

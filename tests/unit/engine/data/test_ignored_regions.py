@@ -22,7 +22,7 @@ from ultralytics.data.augment import Mosaic
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils.instance import Instances
 
-import yolo_ema.engine.data.train_dataset as dataset_module
+import yolo_ema.engine.data.drone_dataset as dataset_module
 from yolo_ema.engine.data.ignored_regions import (
     CELL_PX,
     IGNORED_CLASS,
