@@ -29,15 +29,15 @@ from yolo_ema.media.sinks.video_writer import VideoWriter
 from yolo_ema.media.sources.addresses import parse_address
 from yolo_ema.media.sources.av_stream import AvConnection
 from yolo_ema.media.sources.http_stream import HttpConnection
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.opening import open_sources
-from yolo_ema.media.sources.source_reader import FeedEvent, Feeds
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source_reader import SourceEvent, SourceReader
 
 
-def first(feeds: Feeds, enough) -> tuple[float, list[FeedEvent]]:
+def first(reader: SourceReader, enough) -> tuple[float, list[SourceEvent]]:
     """Return how long the first event took that is enough, and all up to it."""
     began, seen = time.monotonic(), []
-    for event in feeds:
+    for event in reader:
         seen.append(event)
         if enough(event):
             return time.monotonic() - began, seen
@@ -47,17 +47,17 @@ def first(feeds: Feeds, enough) -> tuple[float, list[FeedEvent]]:
 def outages(server, cycles: int, outage_s: float) -> dict:
     """Take a server down and up again, and time how long the first new frame takes each time."""
     recovered, came = [], []
-    with Feeds(open_sources([server.url()])) as feeds:
-        came += first(feeds, lambda event: event.frame is not None)[1]
+    with SourceReader(open_sources([server.url()])) as reader:
+        came += first(reader, lambda event: event.frame is not None)[1]
         for _ in range(cycles):
             server.down()
             threading.Timer(outage_s, server.up).start()
             began = time.monotonic()
             came += first(
-                feeds, lambda event: event.frame is not None and "is back after" in event.problem
+                reader, lambda event: event.frame is not None and "is back after" in event.problem
             )[1]
             recovered.append(time.monotonic() - began - outage_s)
-            came += first(feeds, lambda event: event.frame is not None)[1]
+            came += first(reader, lambda event: event.frame is not None)[1]
     numbers = [
         servers.number_of(event.frame.image_bgr) for event in came if event.frame is not None
     ]
@@ -81,9 +81,9 @@ def silence() -> dict:
         servers.HttpServer(servers.never_answers) as mute,
         servers.HttpServer(servers.plays()) as good,
     ):
-        alone = frames_in(Feeds(open_sources([good.url()])), 3)
-        with Feeds(open_sources([mute.url(), good.url()])) as feeds:
-            given_up, seen = first(feeds, lambda event: event.problem != "")
+        alone = frames_in(SourceReader(open_sources([good.url()])), 3)
+        with SourceReader(open_sources([mute.url(), good.url()])) as reader:
+            given_up, seen = first(reader, lambda event: event.problem != "")
     beside = sum(event.frame is not None for event in seen) / given_up
     return {
         "given up after s": given_up,
@@ -92,18 +92,18 @@ def silence() -> dict:
     }
 
 
-def frames_in(feeds: Feeds, seconds: float) -> int:
-    with feeds:
-        threading.Timer(seconds, feeds.stop).start()
-        return sum(event.frame is not None for event in feeds)
+def frames_in(reader: SourceReader, seconds: float) -> int:
+    with reader:
+        threading.Timer(seconds, reader.stop).start()
+        return sum(event.frame is not None for event in reader)
 
 
 def frozen() -> dict:
     with (
         servers.HttpServer(servers.freezes(after=25)) as server,
-        Feeds(open_sources([server.url()])) as feeds,
+        SourceReader(open_sources([server.url()])) as reader,
     ):
-        first(feeds, lambda event: "stale" in event.problem)
+        first(reader, lambda event: "stale" in event.problem)
         return {"flagged after s": time.monotonic() - server.sent[25]}
 
 
@@ -111,15 +111,15 @@ def stopping() -> dict:
     taken = []
     for behaviour in (servers.plays(), servers.never_answers, servers.says_nothing_more):
         with servers.HttpServer(behaviour) as server:
-            feeds = Feeds(
+            reader = SourceReader(
                 open_sources(
                     [server.url()], network=NetworkOptions(open_timeout_s=60, read_timeout_s=60)
                 )
             )
-            with feeds:
-                stop = threading.Timer(0.5, feeds.stop)
+            with reader:
+                stop = threading.Timer(0.5, reader.stop)
                 stop.start()
-                list(feeds)
+                list(reader)
                 began = time.monotonic()
             taken.append(time.monotonic() - began)
     return {"longest s to leave": max(taken)}

@@ -11,8 +11,8 @@ from itertools import count
 
 import numpy as np
 
-from yolo_ema.media.sources.live import LiveFootage
-from yolo_ema.media.sources.network import NetworkOptions
+from yolo_ema.media.sources.live_reader import LiveReader
+from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import Source
 
 QUICK = NetworkOptions(
@@ -20,7 +20,7 @@ QUICK = NetworkOptions(
 )
 
 
-def picture(number: int) -> np.ndarray:
+def image(number: int) -> np.ndarray:
     return np.full((24, 32, 3), (number * 37) % 256, np.uint8)
 
 
@@ -29,7 +29,7 @@ def forever() -> None:
 
 
 class Played:
-    """A connection that plays a list of steps: a picture, a pause in seconds, an error, or a
+    """A connection that plays a list of steps: an image, a pause in seconds, an error, or a
     function to call.
     """
 
@@ -72,8 +72,8 @@ class PlayedSource(Source):
     is_video: bool = True
     is_live: bool = True
 
-    def open(self) -> LiveFootage:
-        return LiveFootage(self, lambda: next(self.connections), self.network)
+    def open(self) -> LiveReader:
+        return LiveReader(self, lambda: next(self.connections), self.network)
 
 
 def source(
@@ -84,5 +84,5 @@ def source(
 
 def endless(pause_s: float = 0.01) -> Iterator[object]:
     for number in count():
-        yield picture(number)
+        yield image(number)
         yield pause_s

@@ -1,6 +1,6 @@
-"""Footage: sources of frames, sinks for detections, and drawing. numpy in, numpy out."""
+"""FrameReader: sources of frames, sinks for detections, and drawing. numpy in, numpy out."""
 
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.sources.opening import Source, open_sources
+from yolo_ema.media.sources.open_sources import Source, open_sources
 
 __all__ = ["Frame", "FrameDetections", "Source", "open_sources"]

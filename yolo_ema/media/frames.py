@@ -12,7 +12,7 @@ __all__ = ["Frame", "FrameDetections"]
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         image_bgr: (H, W, 3) uint8, upright.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.sources.addresses import is_address, parse_address
-from yolo_ema.media.sources.opening import open_sources
+from yolo_ema.media.sources.open_sources import open_sources
 
 _SECRET = st.text("abcdefgXYZ0123456789!$&'()*+,;=:@/?#%äß-._~ ", min_size=4, max_size=24).map(
     "Qx{}Zz".format

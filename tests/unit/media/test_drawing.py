@@ -1,4 +1,4 @@
-"""Pictures that stay readable: colours apart for every eye, labels that hide nothing, a legend that
+"""Images that stay readable: colours apart for every eye, labels that hide nothing, a legend that
 counts.
 """
 
@@ -17,8 +17,7 @@ from yolo_ema.constants import BOX_COLOURS_RGB
 from yolo_ema.media.drawing.annotator import Overlay, draw_detections
 from yolo_ema.media.drawing.box_labels import _Room
 from yolo_ema.media.drawing.legend import draw_legend
-from yolo_ema.media.drawing.palette import class_colour_bgr, ink_on_bgr
-from yolo_ema.media.drawing.text import plate, text_mask
+from yolo_ema.media.drawing.style import class_colour_bgr, ink_on_bgr, render_label, text_mask
 from yolo_ema.media.frames import Frame, FrameDetections
 
 NAMES = {number: f"class {number}" for number in range(30)}
@@ -122,9 +121,9 @@ def test_labels_say_less_the_more_objects_there_are(monkeypatch):
 
     def listen(text, *rest):
         said.append(text)
-        return plate(text, *rest)
+        return render_label(text, *rest)
 
-    monkeypatch.setattr("yolo_ema.media.drawing.box_labels.plate", listen)
+    monkeypatch.setattr("yolo_ema.media.drawing.box_labels.render_label", listen)
     for number, ids, example in (
         (1, None, "class 1 0."),
         (60, None, "class "),
@@ -226,16 +225,16 @@ def test_trails_follow_their_object_and_zones_lie_under_boxes():
     )  # its edges are smoothed
     assert (
         drawn[500, 100:400] == 90
-    ).all()  # nothing is there of an identity that is not in the picture
+    ).all()  # nothing is there of an identity that is not in the image
     assert drawn[440, 500].mean() == pytest.approx(90 + 0.15 * 165, abs=2)
     assert (drawn[400, 100] == 255).all()
     assert (drawn[420, 500] != 90).all()
 
 
 def test_words_in_other_alphabets_are_drawn():
-    words = [plate(text, 14, (0, 0, 0)) for text in ("Fußgänger", "машина", "λεωφορείο")]
+    words = [render_label(text, 14, (0, 0, 0)) for text in ("Fußgänger", "машина", "λεωφορείο")]
     assert len({word.tobytes() for word in words}) == 3
-    boxes_for_unknown = plate("\uffff\uffff", 14, (0, 0, 0))
+    boxes_for_unknown = render_label("\uffff\uffff", 14, (0, 0, 0))
     assert all(word.max() > 200 for word in words)
     assert boxes_for_unknown.shape[0] == words[0].shape[0]
 

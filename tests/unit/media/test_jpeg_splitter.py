@@ -1,4 +1,4 @@
-"""Pictures out of a motion JPEG stream, whatever stands between them."""
+"""Images out of a motion JPEG stream, whatever stands between them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from yolo_ema.media.sources.jpeg_splitter import JpegSplitter
 _NOISE = np.random.default_rng(3).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
 
-def _pictures() -> list[bytes]:
+def _images() -> list[bytes]:
     plain = cv2.imencode(".jpg", _NOISE, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
     restarts = cv2.imencode(".jpg", _NOISE, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[1].tobytes()
     progressive = cv2.imencode(".jpg", _NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     thumbnail = b"\xff\xe1" + struct.pack(">H", len(plain) + 2) + plain
     buffer = io.BytesIO()
-    Image.fromarray(_NOISE).save(buffer, "JPEG", comment=b"\xff\xd8\xff\xe0 no picture \xff\xd9")
+    Image.fromarray(_NOISE).save(buffer, "JPEG", comment=b"\xff\xd8\xff\xe0 no image \xff\xd9")
     return [
         plain,
         restarts,
@@ -37,12 +37,12 @@ def _pictures() -> list[bytes]:
     ]
 
 
-PICTURES = _pictures()
+IMAGES = _images()
 
 
 @settings(deadline=None, max_examples=150)
 @given(
-    order=st.lists(st.integers(0, len(PICTURES) - 1), max_size=6),
+    order=st.lists(st.integers(0, len(IMAGES) - 1), max_size=6),
     between=st.lists(
         st.binary(max_size=40).filter(lambda one: b"\xff" not in one), min_size=7, max_size=7
     ),
@@ -50,37 +50,37 @@ PICTURES = _pictures()
 )
 def test_pictures_come_out_as_they_went_in_however_the_stream_is_cut(order, between, cuts):
     stream = between[0] + b"".join(
-        PICTURES[one] + gap for one, gap in zip(order, between[1:], strict=False)
+        IMAGES[one] + gap for one, gap in zip(order, between[1:], strict=False)
     )
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     splitter = JpegSplitter()
     found = [one for start, end in pairwise(places) for one in splitter.feed(stream[start:end])]
-    assert found == [PICTURES[one] for one in order]
+    assert found == [IMAGES[one] for one in order]
     assert splitter.broken == 0
 
 
 def test_byte_by_byte():
     splitter = JpegSplitter()
-    stream = b"--x\r\n\r\n" + PICTURES[3] + b"\r\n--x\r\n\r\n" + PICTURES[1]
+    stream = b"--x\r\n\r\n" + IMAGES[3] + b"\r\n--x\r\n\r\n" + IMAGES[1]
     assert [one for at in range(len(stream)) for one in splitter.feed(stream[at : at + 1])] == [
-        PICTURES[3],
-        PICTURES[1],
+        IMAGES[3],
+        IMAGES[1],
     ]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.99])
 def test_a_picture_that_breaks_off_is_left_out_and_counted(share):
-    cut = PICTURES[0][: int(len(PICTURES[0]) * share)]
+    cut = IMAGES[0][: int(len(IMAGES[0]) * share)]
     splitter = JpegSplitter()
     found = splitter.feed(
         b"--x\r\n\r\n"
         + cut
         + b"\r\n--x\r\nContent-Type: image/jpeg\r\n\r\n"
-        + PICTURES[5]
-        + PICTURES[5]
+        + IMAGES[5]
+        + IMAGES[5]
     )
-    assert PICTURES[5] in found
-    assert all(one == PICTURES[5] for one in found)
+    assert IMAGES[5] in found
+    assert all(one == IMAGES[5] for one in found)
     assert splitter.broken >= 1
 
 
@@ -89,14 +89,14 @@ def test_a_picture_that_breaks_off_is_left_out_and_counted(share):
 def test_garbage_never_raises_and_what_follows_is_found(garbage):
     splitter = JpegSplitter()
     splitter.feed(garbage)
-    found = [one for _ in range(4) for one in splitter.feed(b"\r\n" + PICTURES[5])]
-    assert found.count(PICTURES[5]) >= 1 or b"\xff\xd8\xff" in garbage
+    found = [one for _ in range(4) for one in splitter.feed(b"\r\n" + IMAGES[5])]
+    assert found.count(IMAGES[5]) >= 1 or b"\xff\xd8\xff" in garbage
 
 
 def test_an_endless_picture_is_refused(monkeypatch):
     monkeypatch.setattr(jpeg_splitter, "_LARGEST_BYTES", 10_000)
     splitter = JpegSplitter()
-    splitter.feed(PICTURES[0][:-100])
+    splitter.feed(IMAGES[0][:-100])
     with pytest.raises(ValueError, match="without an end"):
         for _ in range(100):
             splitter.feed(b"\x00" * 200)

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from yolo_ema.errors import SourceError
-from yolo_ema.media.sources import image_files as images
-from yolo_ema.media.sources.image_files import read_image
+from yolo_ema.media.sources import image_reader as images
+from yolo_ema.media.sources.image_reader import read_image
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def both_ways(path, monkeypatch):
 
 @pytest.mark.parametrize("turn", [1, 3, 6, 8])
 def test_jpegs_upright(pixels, turn, tmp_path, monkeypatch):
-    picture = Image.fromarray(pixels)
-    exif = picture.getexif()
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
     exif[274] = turn
-    picture.save(tmp_path / "a.jpg", exif=exif)
+    image.save(tmp_path / "a.jpg", exif=exif)
     small, large = both_ways(tmp_path / "a.jpg", monkeypatch)
     assert large.shape == ((60, 40, 3) if turn > 4 else (40, 60, 3))
     np.testing.assert_array_equal(large, small)

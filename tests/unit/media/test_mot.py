@@ -94,7 +94,7 @@ def test_nothing_that_exists_is_replaced(tmp_path):
 
 def test_what_is_not_tracked_gets_no_file(tmp_path):
     sink = MotFiles(tmp_path)
-    sink.write(found(0, ROWS, None), context("picture"))
+    sink.write(found(0, ROWS, None), context("image"))
     sink.write(found(0, ROWS, [-1, -1, -1], source="b.mp4"), context("b"))
     sink.close()
     assert [path.name for path in (tmp_path / "mot").iterdir()] == ["b.txt"]

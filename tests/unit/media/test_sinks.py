@@ -37,7 +37,7 @@ from yolo_ema.media.sinks import (
     YoloLabels,
     open_sinks,
 )
-from yolo_ema.media.sources.video import VideoReader
+from yolo_ema.media.sources.video_reader import VideoReader
 from yolo_ema.visdrone.annotations import read_results
 from yolo_ema.visdrone.submission import write_submission
 

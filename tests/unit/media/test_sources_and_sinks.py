@@ -7,10 +7,10 @@ from fractions import Fraction
 import numpy as np
 
 from yolo_ema.media.drawing.annotator import draw_detections
-from yolo_ema.media.drawing.palette import class_colour_bgr
+from yolo_ema.media.drawing.style import class_colour_bgr
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sinks import AnnotatedCopies, FrameContext, JsonLines
-from yolo_ema.media.sources.video import VideoReader
+from yolo_ema.media.sources.video_reader import VideoReader
 
 NAMES = {0: "pedestrian", 1: "car"}
 
@@ -80,16 +80,16 @@ def test_colours_of_the_ten_classes_differ():
 
 
 def test_a_source_that_lies_in_the_folder_of_the_copies_stays_as_it_was(tmp_path):
-    picture, clip = tmp_path / "a.jpg", tmp_path / "b.mp4"
-    picture.write_bytes(b"the user's picture")
+    image, clip = tmp_path / "a.jpg", tmp_path / "b.mp4"
+    image.write_bytes(b"the user's image")
     clip.write_bytes(b"the user's clip")
     with contextlib.closing(AnnotatedCopies(tmp_path)) as copies:
-        copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=str(picture)), FrameContext(None, "a"))
+        copies.write(_found([[5, 5, 50, 50, 0.9, 1]], source=str(image)), FrameContext(None, "a"))
         copies.write(
             _found([[5, 5, 50, 50, 0.9, 1]], source=str(clip)), FrameContext(Fraction(10), "b")
         )
     assert [path.name for path in copies.paths] == ["a-2.jpg", "b-2.mp4"]
-    assert (picture.read_bytes(), clip.read_bytes()) == (b"the user's picture", b"the user's clip")
+    assert (image.read_bytes(), clip.read_bytes()) == (b"the user's image", b"the user's clip")
 
 
 def test_copies_of_pictures_and_videos_never_collide(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from yolo_ema.errors import SourceError
 from yolo_ema.media.sinks import video_writer
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.video import VideoReader
+from yolo_ema.media.sources.video_reader import VideoReader
 
 RATES = [Fraction(10), Fraction(25), Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60)]
 

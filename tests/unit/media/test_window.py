@@ -48,7 +48,7 @@ class _Desktop:
         monkeypatch.setattr(
             cv2, "resizeWindow", lambda _, width, height: setattr(self, "size_wh", (width, height))
         )
-        monkeypatch.setattr(cv2, "imshow", lambda _, picture: self.shown.append(picture))
+        monkeypatch.setattr(cv2, "imshow", lambda _, image: self.shown.append(image))
         monkeypatch.setattr(cv2, "waitKey", lambda _: self.key)
         monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: self.visible)
         monkeypatch.setattr(cv2, "destroyWindow", lambda _: setattr(self, "closed", True))

@@ -1,4 +1,4 @@
-"""Drawing detections so that a picture with 300 small objects stays readable.
+"""Drawing detections so that an image with 300 small objects stays readable.
 
 Lines are as thin as their object is small, labels stand only where they hide no object, and a
 legend counts the classes. All boxes of a class are one call of OpenCV, and words are copied from a
@@ -15,8 +15,7 @@ import numpy as np
 
 from yolo_ema.media.drawing.box_labels import draw_labels
 from yolo_ema.media.drawing.legend import draw_legend
-from yolo_ema.media.drawing.palette import class_colour_bgr
-from yolo_ema.media.drawing.text import copy_inside, plate
+from yolo_ema.media.drawing.style import class_colour_bgr, copy_inside, render_label
 from yolo_ema.media.frames import FrameDetections
 
 __all__ = ["Overlay", "draw_detections"]
@@ -30,7 +29,7 @@ _SMOOTH_TRAILS = 60
 
 
 class Overlay(NamedTuple):
-    """A line or zone over the picture.
+    """A line or zone over the image.
 
     Attributes:
         kind: ``line`` or ``zone``.
@@ -157,7 +156,7 @@ def _draw_name(
         points[:, 0].mean(),
         points[:, 1].min() if overlay.kind == "zone" else points[:, 1].mean(),
     )
-    word = plate(overlay.label, round(14 * scale), _WHITE)
+    word = render_label(overlay.label, round(14 * scale), _WHITE)
     (height, width), gap = word.shape[:2], round(6 * scale)
     x, y = max(0, round(middle_x - width / 2)), max(0, round(middle_y - height) - gap)
     if legend_xyxy is not None and x < legend_xyxy[2] + gap and y < legend_xyxy[3] + gap:

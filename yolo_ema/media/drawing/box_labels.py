@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from yolo_ema.media.drawing.palette import class_colour_bgr
-from yolo_ema.media.drawing.text import copy_inside, plate
+from yolo_ema.media.drawing.style import class_colour_bgr, copy_inside, render_label
 from yolo_ema.media.frames import FrameDetections
 
 __all__ = ["draw_labels"]
@@ -33,7 +32,7 @@ def draw_labels(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
     for row in np.argsort(-found.scores, kind="stable").tolist():
         colour = class_colour_bgr(class_ids[row])
         for text in _texts(found, row):
-            word = plate(text, size_px, colour)
+            word = render_label(text, size_px, colour)
             place = room.take(rows[row], (word.shape[1], word.shape[0]), gap)
             if place is not None:
                 copy_inside(canvas, word, *place)
@@ -53,7 +52,7 @@ def _texts(found: FrameDetections, row: int) -> list[str]:
 
 
 class _Room:
-    """Which parts of the picture are taken, in cells of a few pixels."""
+    """Which parts of the image are taken, in cells of a few pixels."""
 
     def __init__(self, width: int, height: int, boxes_xyxy: np.ndarray) -> None:
         self._image_wh = (width, height)

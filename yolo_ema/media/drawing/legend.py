@@ -1,11 +1,10 @@
-"""The legend: how many objects of each class are in the picture, in the colours of their boxes."""
+"""The legend: how many objects of each class are in the image, in the colours of their boxes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from yolo_ema.media.drawing.palette import class_colour_bgr
-from yolo_ema.media.drawing.text import text_mask
+from yolo_ema.media.drawing.style import class_colour_bgr, text_mask
 from yolo_ema.media.frames import FrameDetections
 
 __all__ = ["draw_legend"]
@@ -22,7 +21,7 @@ def draw_legend(
     canvas: np.ndarray, found: FrameDetections, scale: float
 ) -> tuple[int, int, int, int] | None:
     """Draw the legend into the left top corner; of rows that would cover too much of a small
-    picture, none.
+    image, none.
 
     Classes keep the order of their ids, so that rows don't change places from frame to frame; of
     more than a dozen the most frequent are shown.

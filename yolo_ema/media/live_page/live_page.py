@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.live_page.live_state import Board
+from yolo_ema.media.live_page.live_state import LiveState
 from yolo_ema.media.live_page.server import PageServer
-from yolo_ema.media.live_page.token_auth import Gate
+from yolo_ema.media.live_page.token_auth import TokenAuth
 
 __all__ = ["LivePage"]
 
@@ -20,7 +20,7 @@ __all__ = ["LivePage"]
 class LivePage:
     """A page that shows each source's newest annotated frame, counts, rates and drops.
 
-    Publishing hands over a reference and returns: pictures are encoded in viewers' threads, and a
+    Publishing hands over a reference and returns: images are encoded in viewers' threads, and a
     slow viewer gets fewer of them.
     """
 
@@ -36,8 +36,8 @@ class LivePage:
             ConfigError: the port is taken, the address is none of this machine's, or the token is
                 missing or too short.
         """
-        self._board = Board()
-        self._server = PageServer(host, port, self._board, Gate(host, token))
+        self._live_state = LiveState()
+        self._server = PageServer(host, port, self._live_state, TokenAuth(host, token))
         self._host = host
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="live page", daemon=True
@@ -51,11 +51,11 @@ class LivePage:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._server.server_port}/"
 
-    def publish(self, found: FrameDetections, picture_bgr: np.ndarray) -> None:
-        """Show a frame: its detections, and the picture they are drawn in, (H, W, 3) uint8, which
+    def publish(self, found: FrameDetections, image_bgr: np.ndarray) -> None:
+        """Show a frame: its detections, and the image they are drawn in, (H, W, 3) uint8, which
         must not be changed any more.
         """
-        self._board.publish(found, picture_bgr)
+        self._live_state.publish(found, image_bgr)
 
     def publish_status(self, statuses: Sequence[Mapping[str, Any]]) -> None:
         """Show how the sources are.
@@ -65,14 +65,14 @@ class LivePage:
                 ``state``, ``frames_read``, ``frames_dropped``, ``reconnects``,
                 ``seconds_since_frame``, ``problem``, and ``counts`` (number by label).
         """
-        self._board.publish_status(statuses)
+        self._live_state.publish_status(statuses)
 
     def close(self) -> None:
         """Tell the viewers that the run has ended, and stop; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        self._board.end()
+        self._live_state.end()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

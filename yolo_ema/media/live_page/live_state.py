@@ -1,4 +1,4 @@
-"""What the page shows: of every source the newest picture, counts, rates and troubles."""
+"""What the page shows: of every source the newest image, counts, rates and troubles."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolo_ema.media.drawing.palette import class_colour_bgr
+from yolo_ema.media.drawing.style import class_colour_bgr
 from yolo_ema.media.frames import FrameDetections
 
-__all__ = ["Board"]
+__all__ = ["LiveState"]
 
-_MOST_PICTURES = 16
-"""Of so many sources the newest picture is kept; a folder of images would fill the memory else."""
+_MOST_IMAGES = 16
+"""Of so many sources the newest image is kept; a folder of images would fill the memory else."""
 _MOST_STATUSES = 64
 _RATE_OVER_S = 5.0
 _WIDTHS = (480, 800, 1280, 1920)
@@ -32,7 +32,7 @@ class _Channel:
     number: int
     name: str
     sequence: int = 0
-    picture_bgr: np.ndarray | None = None
+    image_bgr: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     shown_at: deque[float] = field(default_factory=lambda: deque(maxlen=300))
     encoded: dict[int, tuple[int, bytes]] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class _Channel:
         return (len(recent) - 1) / (now - recent[0]) if len(recent) > 1 else 0.0
 
 
-class Board:
+class LiveState:
     """Takes frames from detection without making it wait, and answers any number of viewers."""
 
     def __init__(self) -> None:
@@ -54,8 +54,8 @@ class Board:
         self._revision = self._numbers = 0
         self.ended = False
 
-    def publish(self, found: FrameDetections, picture_bgr: np.ndarray) -> None:
-        """Take a source's newest picture; nothing is encoded until a viewer asks."""
+    def publish(self, found: FrameDetections, image_bgr: np.ndarray) -> None:
+        """Take a source's newest image; nothing is encoded until a viewer asks."""
         class_ids, counts = np.unique(found.class_ids, return_counts=True)
         classes = [
             {"name": found.names[class_id], "count": count, "colour": _hex(class_id)}
@@ -74,12 +74,12 @@ class Board:
             )
             self._channels[channel.name] = channel  # the last is the newest
             channel.sequence += 1
-            channel.picture_bgr, channel.facts = (
-                picture_bgr,
+            channel.image_bgr, channel.facts = (
+                image_bgr,
                 facts | {"width": width, "height": height},
             )
             channel.shown_at.append(time.monotonic())
-            if len(self._channels) > _MOST_PICTURES:
+            if len(self._channels) > _MOST_IMAGES:
                 del self._channels[next(iter(self._channels))]
             self._changed()
 
@@ -106,7 +106,7 @@ class Board:
         self._news.notify_all()
 
     def state(self, after: int, timeout_s: float) -> dict[str, Any]:
-        """Return everything but the pictures, as soon as there is something newer than revision
+        """Return everything but the images, as soon as there is something newer than revision
         ``after``, or at the timeout.
         """
         with self._news:
@@ -149,8 +149,8 @@ class Board:
             shown |= channel.facts | {"seconds_since_frame": seconds}
         return shown | {key: value for key, value in status.items() if value is not None}
 
-    def picture(self, number: int, width: int) -> tuple[int, bytes] | None:
-        """Return a source's newest picture as JPEG with its sequence number, at most about
+    def image(self, number: int, width: int) -> tuple[int, bytes] | None:
+        """Return a source's newest image as JPEG with its sequence number, at most about
         ``width`` pixels wide; None if gone.
 
         It is encoded once for all viewers, in the thread of the first that asks.
@@ -162,20 +162,20 @@ class Board:
         width = next((one for one in _WIDTHS if one >= width), _WIDTHS[-1])
         with channel.encoding:
             with self._news:
-                sequence, picture = channel.sequence, channel.picture_bgr
-            if picture is None:
+                sequence, image = channel.sequence, channel.image_bgr
+            if image is None:
                 return None
             known = channel.encoded.get(width)
             if known is None or known[0] != sequence:
-                known = channel.encoded[width] = (sequence, _jpeg(picture, width))
+                known = channel.encoded[width] = (sequence, _jpeg(image, width))
             return known
 
 
-def _jpeg(picture_bgr: np.ndarray, width: int) -> bytes:
-    if picture_bgr.shape[1] > width:
-        height = max(1, round(picture_bgr.shape[0] * width / picture_bgr.shape[1]))
-        picture_bgr = cv2.resize(picture_bgr, (width, height), interpolation=cv2.INTER_AREA)
-    _, encoded = cv2.imencode(".jpg", picture_bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+def _jpeg(image_bgr: np.ndarray, width: int) -> bytes:
+    if image_bgr.shape[1] > width:
+        height = max(1, round(image_bgr.shape[0] * width / image_bgr.shape[1]))
+        image_bgr = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return encoded.tobytes()
 
 

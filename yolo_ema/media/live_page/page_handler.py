@@ -1,4 +1,4 @@
-"""Answers to the browser."""
+"""PageHandler to the browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 if TYPE_CHECKING:
     from yolo_ema.media.live_page.server import PageServer
 
-__all__ = ["Answers"]
+__all__ = ["PageHandler"]
 
 _POLL_S = 2.0
 _TYPES = {
@@ -35,13 +35,13 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_PICTURE = re.compile(r"/pictures/(\d{1,9})\.jpg")
+_IMAGE_PATH = re.compile(r"/pictures/(\d{1,9})\.jpg")
 _LONGEST_FORM = 1024
 _WRONG_TOKEN_S = 0.5
 """A wrong token is answered late, which makes guessing slow."""
 
 
-class Answers(BaseHTTPRequestHandler):
+class PageHandler(BaseHTTPRequestHandler):
     """One connection of a viewer."""
 
     server: PageServer
@@ -50,7 +50,7 @@ class Answers(BaseHTTPRequestHandler):
     timeout = 15.0  # seconds that a viewer may keep a thread waiting
 
     def do_GET(self) -> None:
-        """Answer with the page, its parts, the state or a picture."""
+        """Answer with the page, its parts, the state or an image."""
         address = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(address.query).items()}
         if not self._is_meant_for_us():
@@ -66,14 +66,14 @@ class Answers(BaseHTTPRequestHandler):
             self._send_part(address.path[1:])
         elif "token" in query:
             self._enter(query["token"])
-        elif not self.server.gate.lets_in(_plain(self.headers), self.server.cookie_name):
+        elif not self.server.auth.lets_in(_plain(self.headers), self.server.cookie_name):
             self._send_part("login.html", HTTPStatus.FORBIDDEN)
         elif address.path == "/":
             self._send_part("page.html")
         elif address.path == "/state.json":
             self._send_state(_whole(query.get("after", "")))
-        elif match := _PICTURE.fullmatch(address.path):
-            self._send_picture(int(match[1]), _whole(query.get("width", "")))
+        elif match := _IMAGE_PATH.fullmatch(address.path):
+            self._send_image(int(match[1]), _whole(query.get("width", "")))
         else:
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"Nothing is here.\n")
 
@@ -89,32 +89,32 @@ class Answers(BaseHTTPRequestHandler):
 
     def _is_meant_for_us(self) -> bool:
         headers = _plain(self.headers)
-        # Other pages' scripts and pictures may not come here; a link that somebody follows may.
+        # Other pages' scripts and images may not come here; a link that somebody follows may.
         foreign = (
             headers.get("Sec-Fetch-Site") == "cross-site"
             and headers.get("Sec-Fetch-Mode") != "navigate"
         )
-        return self.server.gate.knows_host(headers) and not foreign
+        return self.server.auth.knows_host(headers) and not foreign
 
     def _enter(self, token: str) -> None:
-        if not self.server.gate.is_token(token):
+        if not self.server.auth.is_token(token):
             time.sleep(_WRONG_TOKEN_S)
             self._send_part("login.html", HTTPStatus.FORBIDDEN)
             return
         # To the page without the token in its address, where history and screenshots would keep it.
-        cookie = self.server.gate.cookie(self.server.cookie_name)
+        cookie = self.server.auth.cookie(self.server.cookie_name)
         self._send(HTTPStatus.SEE_OTHER, "text/plain", b"", {"Location": "/", "Set-Cookie": cookie})
 
     def _send_state(self, after: int) -> None:
-        state = self.server.board.state(after, _POLL_S)
+        state = self.server.live_state.state(after, _POLL_S)
         self._send(HTTPStatus.OK, "application/json", json.dumps(state).encode())
 
-    def _send_picture(self, number: int, width: int) -> None:
-        picture = self.server.board.picture(number, width)
-        if picture is None:
+    def _send_image(self, number: int, width: int) -> None:
+        image = self.server.live_state.image(number, width)
+        if image is None:
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"This source shows nothing any more.\n")
             return
-        self._send(HTTPStatus.OK, "image/jpeg", picture[1], {"X-Sequence": str(picture[0])})
+        self._send(HTTPStatus.OK, "image/jpeg", image[1], {"X-Sequence": str(image[0])})
 
     def _send_part(self, name: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         self._send(status, _TYPES[Path(name).suffix], _part(name))

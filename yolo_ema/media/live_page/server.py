@@ -9,9 +9,9 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.media.live_page.live_state import Board
-from yolo_ema.media.live_page.page_handler import Answers
-from yolo_ema.media.live_page.token_auth import Gate
+from yolo_ema.media.live_page.live_state import LiveState
+from yolo_ema.media.live_page.page_handler import PageHandler
+from yolo_ema.media.live_page.token_auth import TokenAuth
 
 __all__ = ["PageServer"]
 
@@ -25,13 +25,13 @@ class PageServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 32
 
-    def __init__(self, host: str, port: int, board: Board, gate: Gate) -> None:
+    def __init__(self, host: str, port: int, live_state: LiveState, auth: TokenAuth) -> None:
         """Listen. Raises `ConfigError` where the address or port can't be had."""
-        self.board, self.gate = board, gate
+        self.live_state, self.auth = live_state, auth
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            super().__init__((host, port), Answers)
+            super().__init__((host, port), PageHandler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(

@@ -11,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["Gate", "is_loopback"]
+__all__ = ["TokenAuth", "is_loopback"]
 
 _SHORTEST_TOKEN = 8
 
@@ -26,11 +26,11 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-class Gate:
+class TokenAuth:
     """Decides by a request's headers.
 
     Without a token, only requests that name this machine pass: a web page elsewhere could otherwise
-    let its own name point here and read the pictures (DNS rebinding). With one, only who knows it,
+    let its own name point here and read the images (DNS rebinding). With one, only who knows it,
     by header, by cookie, or once in the address.
     """
 

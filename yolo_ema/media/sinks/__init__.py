@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from yolo_ema.media.sinks.annotated import AnnotatedCopies
 from yolo_ema.media.sinks.coco_json import CocoJson
-from yolo_ema.media.sinks.contract import FrameContext, Sink
 from yolo_ema.media.sinks.crops import Crops
 from yolo_ema.media.sinks.csv_rows import CsvRows
 from yolo_ema.media.sinks.jsonl import JsonLines
 from yolo_ema.media.sinks.mot import MotFiles
-from yolo_ema.media.sinks.opening import SINK_KINDS, open_sinks
+from yolo_ema.media.sinks.open_sinks import SINK_KINDS, open_sinks
+from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.visdrone_results import VisdroneResults
 from yolo_ema.media.sinks.yolo_labels import YoloLabels
 

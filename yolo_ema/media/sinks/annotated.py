@@ -10,18 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import SourceError
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.contract import FrameContext
-from yolo_ema.media.sinks.frame_names import frame_stem
-from yolo_ema.media.sinks.unique_paths import publish_fresh
+from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.unique_paths import write_unique
 from yolo_ema.media.sinks.video_writer import VideoWriter
 
 __all__ = ["AnnotatedCopies"]
 
-_LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff"})
+_LOSSY = frozenset({".avif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".webp"})
 _NOMINAL_RATE = Fraction(25)
 _JPEG_SIDE = 65_500  # pixels; the format's limit is 65,535
 
@@ -29,15 +27,16 @@ _JPEG_SIDE = 65_500  # pixels; the format's limit is 65,535
 @dataclass
 class _Clip:
     writer: VideoWriter
+    number: int
     image_wh: tuple[int, int]
     start_s: float
 
 
 class AnnotatedCopies:
-    """A picture, or an mp4, a source, with its detections drawn in; no file that exists is
+    """An image or an mp4 per source, with its detections drawn in; existing files are never
     replaced.
 
-    The frames of a sequence of pictures stay pictures.
+    The frames of a sequence of images stay images.
     """
 
     def __init__(
@@ -45,25 +44,27 @@ class AnnotatedCopies:
     ) -> None:
         self._out = out
         self._draw = draw
-        self._paths: list[Path] = []
+        self._paths: dict[int, Path] = {}
+        self._begun = 0
         self._clips: dict[str, _Clip] = {}
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The pictures and videos, in the order in which they were begun."""
-        return tuple(self._paths)
+        """The finished images and videos, in the order in which they were begun."""
+        return tuple(self._paths[number] for number in sorted(self._paths))
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Draw and write one frame. A source whose picture changes its size gets a further file.
+        """Draw and write one frame. A source that changes its frame size gets another file.
 
         Raises:
-            DiskFullError: there is no room; what was written of a video until then plays.
+            DiskFullError: there is no space left; what was written of a video plays.
         """
         image = self._draw(found)
-        if context.picture or not context.is_moving:
-            stem = frame_stem(found.frame, context)
-            self._paths.append(
-                self._write_picture(context.picture or found.frame.source, stem, image)
+        if context.image_path or not context.is_moving:
+            stem = context.frame_stem(found.frame)
+            self._begun += 1
+            self._paths[self._begun] = self._write_image(
+                context.image_path or found.frame.source, stem, image
             )
             return
         source, time_s = found.frame.source, found.frame.time_s
@@ -79,10 +80,14 @@ class AnnotatedCopies:
         """Complete the video of a source."""
         clip = self._clips.pop(name, None)
         if clip is not None:
-            clip.writer.close()
+            try:
+                clip.writer.close()
+            finally:
+                if clip.writer.path.exists():
+                    self._paths[clip.number] = clip.writer.path
 
     def close(self) -> None:
-        """Complete all videos that are being written; each of them, even where one fails."""
+        """Complete all videos that are being written; each of them, even if one fails."""
         try:
             while self._clips:
                 self.end_source(next(iter(self._clips)))
@@ -91,22 +96,19 @@ class AnnotatedCopies:
                 self.close()
 
     def _begin(self, context: FrameContext, image_wh: tuple[int, int], time_s: float) -> _Clip:
-        rate = context.frame_rate or _NOMINAL_RATE
+        self._begun += 1
         writer = VideoWriter(
             self._out / f"{context.stem}.mp4",
-            frame_rate=rate,
+            frame_rate=context.frame_rate or _NOMINAL_RATE,
             image_wh=image_wh,
             is_live=context.is_live,
+            pixel_aspect=context.pixel_aspect,
         )
-        self._paths.append(writer.path)
-        return _Clip(writer, image_wh, time_s)
+        return _Clip(writer, self._begun, image_wh, time_s)
 
-    def _write_picture(self, source: str, stem: str, image_bgr: np.ndarray) -> Path:
-        suffix = Path(source).suffix.lower()
+    def _write_image(self, source: str, stem: str, image_bgr: np.ndarray) -> Path:
         lossless = (
-            suffix in _LOSSLESS
-            or suffix not in IMAGE_SUFFIXES
-            or max(image_bgr.shape[:2]) > _JPEG_SIDE
+            Path(source).suffix.lower() not in _LOSSY or max(image_bgr.shape[:2]) > _JPEG_SIDE
         )
         suffix = ".png" if lossless else ".jpg"
         written, content = cv2.imencode(suffix, image_bgr)
@@ -115,4 +117,4 @@ class AnnotatedCopies:
             raise SourceError(
                 f"the annotated copy of {source} cannot be encoded: it has {width}x{height} pixels"
             )
-        return publish_fresh(self._out, stem, suffix, content.tobytes())
+        return write_unique(self._out, stem, suffix, content.tobytes())

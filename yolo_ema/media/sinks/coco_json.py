@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.contract import FrameContext
-from yolo_ema.media.sinks.disk_room import no_room
-from yolo_ema.media.sinks.frame_names import frame_stem
-from yolo_ema.media.sinks.unique_paths import move_fresh
+from yolo_ema.media.sinks.growing_file import GrowingFile, no_room
+from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.unique_paths import create_part, move_unique
 
 __all__ = ["CocoJson"]
 
@@ -61,11 +60,11 @@ class CocoJson:
         width, height = found.frame.image_wh
         image_id = self._images.count + 1
         image: dict[str, Any] = {"id": image_id, "width": width, "height": height}
-        is_picture = context.picture or not context.is_moving
+        is_image = context.image_path or not context.is_moving
         image["file_name"] = (
-            context.picture or found.frame.source
-            if is_picture
-            else f"{frame_stem(found.frame, context)}.jpg"
+            context.image_path or found.frame.source
+            if is_image
+            else f"{context.frame_stem(found.frame)}.jpg"
         )
         if context.is_moving:
             image |= {
@@ -98,15 +97,15 @@ class CocoJson:
                 raise
 
     def _complete(self) -> Path:
-        beside = self._out / f".{uuid.uuid4().hex}.part"
+        part, raw = create_part(self._out)
         try:
-            with beside.open("wb") as file:
+            with raw, io.BufferedWriter(raw) as file:
                 self._write_to(file)
                 file.flush()
                 os.fsync(file.fileno())
-            return move_fresh(beside, self._out, "coco", ".json")
+                return move_unique(part, self._out, "coco", ".json")
         finally:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
     def _write_to(self, file: IO[bytes]) -> None:
         file.write(b'{"info": {"description": "objects found by yolo-ema"},\n"categories": ')
@@ -139,30 +138,16 @@ class _Entries:
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - it lives as long as the sink
-        self._folder = folder
-        self._length = 0
+        self._writer = GrowingFile(
+            folder / "coco.json", self._file, "what was found until then can still be written"
+        )
         self.count = 0
 
     def add(self, entries: Any) -> None:
         texts = [json.dumps(one, ensure_ascii=False, allow_nan=False) for one in entries]
         if not texts:
             return
-        record = memoryview(
-            ((",\n" if self.count else "") + ",\n".join(texts)).encode("utf-8", "backslashreplace")
-        )
-        try:
-            written = 0
-            while written < len(record):
-                written += self._file.write(record[written:]) or 0
-        except OSError as error:
-            self._file.truncate(self._length)
-            self._file.seek(self._length)
-            if full := no_room(
-                error, self._folder / "coco.json", "what was found until then can still be written"
-            ):
-                raise full from error
-            raise
-        self._length += len(record)
+        self._writer.append((",\n" if self.count else "") + ",\n".join(texts))
         self.count += len(texts)
 
     def copy_to(self, file: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Crops: one small picture an object."""
+"""Crops: one small image an object."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.contract import FrameContext
-from yolo_ema.media.sinks.frame_names import frame_stem
-from yolo_ema.media.sinks.unique_paths import publish_fresh
+from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.unique_paths import write_unique
 
 __all__ = ["LARGEST_NUMBER", "Crops"]
 
@@ -24,11 +23,11 @@ class Crops:
     with ``-id<track>`` where tracked.
 
     Attributes:
-        left_out: how many objects got no picture because ``limit`` was reached.
+        left_out: how many objects got no image because ``limit`` was reached.
     """
 
     def __init__(self, out: Path, *, limit: int = LARGEST_NUMBER) -> None:
-        """Write below ``out / "crops"``, at most ``limit`` pictures in all."""
+        """Write below ``out / "crops"``, at most ``limit`` images in all."""
         self.folder = out / "crops"
         self.left_out = 0
         self._limit, self._written = limit, 0
@@ -42,7 +41,7 @@ class Crops:
         """Write the objects of one frame; each file appears whole. Raises `DiskFullError` where
         there is no room.
         """
-        stem, (width, height) = frame_stem(found.frame, context), found.frame.image_wh
+        stem, (width, height) = context.frame_stem(found.frame), found.frame.image_wh
         starts = np.floor(found.boxes_xyxy[:, :2]).astype(int).clip(0)
         ends = np.minimum(np.ceil(found.boxes_xyxy[:, 2:]).astype(int), (width, height))
         for row, ((x1, y1), (x2, y2)) in enumerate(
@@ -55,7 +54,7 @@ class Crops:
                 continue
             _, content = cv2.imencode(".jpg", found.frame.image_bgr[y1:y2, x1:x2])
             folder = self.folder / _safe(found.names[int(found.class_ids[row])])
-            publish_fresh(
+            write_unique(
                 folder, f"{stem}-{row + 1:03d}{_identity(found, row)}", ".jpg", content.tobytes()
             )
             self._written += 1

@@ -1,43 +1,34 @@
-"""``detections.csv``: one row an object."""
+"""``detections.csv``: one row per object."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.contract import FrameContext
 from yolo_ema.media.sinks.growing_file import GrowingFile
+from yolo_ema.media.sinks.sink import FrameContext
 
 __all__ = ["COLUMNS", "CsvRows"]
 
 COLUMNS = (
-    "source",
-    "frame",
-    "time_s",
-    "width",
-    "height",
-    "track_id",
-    "class_id",
-    "class",
-    "score",
-    "x1",
-    "y1",
-    "x2",
-    "y2",
+    *("source", "frame", "time_s", "width", "height", "track_id"),
+    *("class_id", "class", "score", "x1", "y1", "x2", "y2"),
 )
+_STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CsvRows:
-    """``detections.csv``: a head line, then one row an object; a frame without objects leaves no
+    """``detections.csv``: a header line, then one row per object; a frame without objects leaves no
     row.
     """
 
     def __init__(self, out: Path) -> None:
-        """Start the file in the folder ``out``. Raises `DiskFullError` where there is no room."""
-        self._file = GrowingFile(out, "detections", ".csv", head=_lines([COLUMNS]))
+        """Start the file in the folder ``out``. Raises `DiskFullError` if there is no space."""
+        self._file = GrowingFile.create(out, "detections", ".csv", head=_lines([COLUMNS]))
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -45,22 +36,20 @@ class CsvRows:
         return (self._file.path,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Append a row for each object of a frame; ``track_id`` is empty where an object has
-        none.
-        """
+        """Append a row for each object; ``track_id`` is empty where an object has none."""
         frame = found.as_json()
-        about = [frame[key] for key in ("source", "frame", "time_s", "width", "height")]
+        about = [_text(frame["source"]), *(frame[key] for key in COLUMNS[1:5])]
         self._file.append(
             _lines(
                 [
                     *about,
-                    one.get("track_id"),
-                    one["class_id"],
-                    one["class"],
-                    one["score"],
-                    *one["box_xyxy"],
+                    detection.get("track_id"),
+                    detection["class_id"],
+                    _text(detection["class"]),
+                    detection["score"],
+                    *detection["box_xyxy"],
                 ]
-                for one in frame["detections"]
+                for detection in frame["detections"]
             )
         )
 
@@ -72,7 +61,12 @@ class CsvRows:
         self._file.close()
 
 
-def _lines(rows: Any) -> str:
+def _text(cell: str) -> str:
+    """Return a name as a cell that spreadsheets do not run as a formula: behind an apostrophe."""
+    return f"'{cell}" if cell.startswith(_STARTS_A_FORMULA) else cell
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.contract import FrameContext
 from yolo_ema.media.sinks.growing_file import GrowingFile
+from yolo_ema.media.sinks.sink import FrameContext
 
 __all__ = ["JsonLines"]
 
@@ -19,7 +19,7 @@ class JsonLines:
 
     def __init__(self, out: Path) -> None:
         """Start the file in the folder ``out``. Raises `DiskFullError` where there is no room."""
-        self._file = GrowingFile(out, "detections", ".jsonl")
+        self._file = GrowingFile.create(out, "detections", ".jsonl")
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -29,8 +29,8 @@ class JsonLines:
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Append one frame's detections as one line."""
         line = found.as_json()
-        if context.picture and context.is_moving:
-            line = {"source": line["source"], "picture": context.picture} | line
+        if context.image_path and context.is_moving:
+            line = {"source": line["source"], "picture": context.image_path} | line
         self._file.append(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
 
     def end_source(self, name: str) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.contract import FrameContext
 from yolo_ema.media.sinks.growing_file import GrowingFile
+from yolo_ema.media.sinks.sink import FrameContext
 
 __all__ = ["MOT_STYLES", "MotFiles"]
 
@@ -37,7 +37,7 @@ class MotFiles:
     exists is replaced.
 
     Detections without an identity are left out: both formats want one in every row. What is not
-    tracked, as single pictures are, gets no file; a tracked source in which nothing got an identity
+    tracked, as single images are, gets no file; a tracked source in which nothing got an identity
     gets an empty one.
     """
 
@@ -83,7 +83,7 @@ class MotFiles:
         if source not in self._files:
             if self.style == "visdrone-mot" and not self._checked:
                 _check_names(found.names)
-            self._files[source] = GrowingFile(self.folder, context.stem, ".txt")
+            self._files[source] = GrowingFile.create(self.folder, context.stem, ".txt")
             self._paths.append(self._files[source].path)
         self._files[source].append("".join(self._lines(found, found.track_ids)))
 

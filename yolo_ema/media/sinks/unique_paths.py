@@ -1,5 +1,8 @@
-"""Files under names that nothing has yet: what lies in a folder may be the very sources, or
+"""Files under names that are still free: an output folder may hold the sources themselves, or
 somebody's work.
+
+What is not complete yet is written to a hidden ``.part`` file, locked as long as its process lives;
+`remove_stale_parts` deletes those of processes that were killed.
 """
 
 from __future__ import annotations
@@ -8,68 +11,116 @@ import contextlib
 import io
 import itertools
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from yolo_ema.io.atomic_files import disk_full_is_clear
 
-__all__ = ["create_fresh", "fresh_names", "move_fresh", "publish_fresh"]
+try:
+    import fcntl
+except ImportError:  # Windows: parts of killed processes stay
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "create_part",
+    "create_unique",
+    "move_unique",
+    "numbered_paths",
+    "remove_stale_parts",
+    "write_unique",
+]
+
+_PART = re.compile(r"\.[0-9a-f]{32}\.part")
+_NEW_S = 1.0
+"""A younger part may not be locked yet."""
 
 
-def fresh_names(folder: Path, stem: str, suffix: str) -> Iterator[Path]:
-    """Yield ``stem.suffix``, ``stem-2.suffix``, ``stem-3.suffix``, … in ``folder``, without end."""
+def numbered_paths(folder: Path, stem: str, suffix: str) -> Iterator[Path]:
+    """Yield ``stem.suffix``, ``stem-2.suffix``, ``stem-3.suffix``, … in ``folder``, endlessly."""
     yield folder / f"{stem}{suffix}"
     yield from (folder / f"{stem}-{number}{suffix}" for number in itertools.count(2))
 
 
-def create_fresh(folder: Path, stem: str, suffix: str) -> tuple[Path, io.FileIO]:
+def create_unique(folder: Path, stem: str, suffix: str) -> tuple[Path, io.FileIO]:
     """Create an empty file under the first free name and open it for writing, unbuffered.
 
     Raises:
-        DiskFullError: there is no room.
+        DiskFullError: there is no space left.
     """
     with disk_full_is_clear(folder / f"{stem}{suffix}"):
         folder.mkdir(parents=True, exist_ok=True)
-        for path in fresh_names(folder, stem, suffix):
+        for path in numbered_paths(folder, stem, suffix):
             with contextlib.suppress(FileExistsError):
                 return path, path.open("xb", buffering=0)
-    raise AssertionError("unreachable: the names have no end")
+    raise AssertionError("unreachable: the names are endless")
 
 
-def publish_fresh(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
-    """Write a small file so that it appears whole, under the first free name; return that name.
+def create_part(folder: Path) -> tuple[Path, io.FileIO]:
+    """Create a hidden, locked file in ``folder`` and open it for writing, unbuffered; `move_unique`
+    gives it its name.
 
-    Unlike `yolo_ema.io.atomic_files.write_bytes` it does not wait for the disk: hundreds a second
+    Raises:
+        DiskFullError: there is no space left.
+    """
+    path = folder / f".{uuid.uuid4().hex}.part"
+    with disk_full_is_clear(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("xb", buffering=0)
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # some network drives have no locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return path, file
+
+
+def write_unique(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
+    """Write a small file that appears whole, under the first free name; return its path.
+
+    Unlike `yolo_ema.io.atomic_files.write_bytes` it does not wait for the disk: hundreds per second
     are written this way.
 
     Raises:
-        DiskFullError: there is no room; nothing is left behind.
+        DiskFullError: there is no space left; nothing is left behind.
     """
     with disk_full_is_clear(folder / f"{stem}{suffix}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{uuid.uuid4().hex}.part"
+        part, file = create_part(folder)
         try:
-            beside.write_bytes(content)
-            return move_fresh(beside, folder, stem, suffix)
+            with file:
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[file.write(rest) or 0 :]
+                return move_unique(part, folder, stem, suffix)
         finally:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
 
-def move_fresh(beside: Path, folder: Path, stem: str, suffix: str) -> Path:
-    """Give a complete file of the same file system the first free name in ``folder``; return that
-    name.
-    """
-    for path in fresh_names(folder, stem, suffix):
+def move_unique(part: Path, folder: Path, stem: str, suffix: str) -> Path:
+    """Give a file of the same file system the first free name in ``folder``; return its path."""
+    for path in numbered_paths(folder, stem, suffix):
         try:
-            path.hardlink_to(beside)  # unlike a rename, a link never replaces
+            path.hardlink_to(part)  # unlike a rename, a link never replaces
         except FileExistsError:
             continue
         except OSError:  # some network drives and memory cards have no links
             if os.path.lexists(path):
                 continue
-            beside.rename(path)
+            part.rename(path)
             return path
-        beside.unlink()
+        part.unlink()
         return path
-    raise AssertionError("unreachable: the names have no end")
+    raise AssertionError("unreachable: the names are endless")
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Delete the parts in a folder whose process no longer lives; those of running ones stay."""
+    if fcntl is None or not folder.is_dir():
+        return
+    for part in folder.iterdir():
+        if not _PART.fullmatch(part.name):
+            continue
+        with contextlib.suppress(OSError), part.open("rb") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime > _NEW_S:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+                part.unlink()

@@ -1,8 +1,7 @@
-"""Writing H.264 through PyAV that plays even when it is cut short."""
+"""Writes H.264 through PyAV so that the file plays even if it is cut short."""
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from fractions import Fraction
@@ -14,44 +13,62 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from yolo_ema.errors import DiskFullError
-from yolo_ema.media.sinks.disk_room import no_room
-from yolo_ema.media.sinks.unique_paths import create_fresh
+from yolo_ema.media.sinks.growing_file import GrowingFile
+from yolo_ema.media.sinks.unique_paths import create_part, create_unique, move_unique
 
 __all__ = ["VideoWriter"]
 
 _TICKS = 90_000
-"""At least so many ticks a second: every frame rate and every arrival time falls on one."""
+"""Lower bound of ticks per second: every frame rate and every arrival time falls on a tick."""
 _BT709 = 1  # primaries and transfer of nearly all cameras, as ITU-T H.273 numbers them
 _THREADS = 4
-"""The encoder holds back one frame a thread."""
+"""The encoder holds back one frame per thread."""
+_PLAYS_FROM = 2
+"""The muxer writes a frame's fragment when the next frame comes."""
 
 
 class VideoWriter:
-    """An H.264 mp4 whose every frame is on the disk as soon as it is encoded: playable at any
-    moment, also after a kill.
+    """An H.264 mp4 whose every frame is on disk as soon as it is encoded: it plays at any moment,
+    after a kill too.
 
-    Frames are written as fragments of one each; `close` adds the index that makes the file an
-    ordinary mp4.
+    Frames are written as fragments of one frame each; `close` adds the index that makes the file an
+    ordinary mp4. The file gets its name with its first fragment, so that nothing under a name is
+    empty.
+
+    Attributes:
+        path: the file: the name it has, or the one it is meant to get.
     """
 
     def __init__(
-        self, path: Path, *, frame_rate: Fraction, image_wh: tuple[int, int], is_live: bool = False
+        self,
+        path: Path,
+        *,
+        frame_rate: Fraction,
+        image_wh: tuple[int, int],
+        is_live: bool = False,
+        pixel_aspect: Fraction | None = None,
     ) -> None:
-        """Start a file that was not there: where ``path`` is taken, ``name-2.mp4``, ``name-3.mp4``,
-        ….
+        """Start a new file; if ``path`` is taken it becomes ``name-2.mp4``, ``name-3.mp4``, ….
 
         Args:
-            path: the file; its folder is made where missing.
-            frame_rate: frames a second.
-            image_wh: pixels; odd sizes are padded by one pixel, since H.264's common form (4:2:0)
-                has even ones.
+            path: the file; its folder is created if missing.
+            frame_rate: frames per second.
+            image_wh: pixels; odd sizes are padded by one pixel, since H.264's usual form (4:2:0)
+                needs even ones.
             is_live: hold no frame back in the encoder, at the price of a larger file.
+            pixel_aspect: width of a pixel divided by its height, for players; None for square ones.
 
         Raises:
-            DiskFullError: there is no room.
+            DiskFullError: there is no space left.
         """
-        self.path, file = create_fresh(path.parent, path.stem, path.suffix)
-        self._disk = _Disk(self.path, file)
+        self.path = path
+        if os.name == "nt":  # Windows renames no open file
+            self.path, file = create_unique(path.parent, path.stem, path.suffix)
+            self._part: Path | None = None
+        else:
+            self._part, file = create_part(path.parent)
+        self._disk = _Disk(GrowingFile(path, file, "it plays as far as it goes"))
+        self._packets = 0
         options = {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"}
         self._container = av.open(self._disk, "w", format="mp4", options=options)
         rate = frame_rate.limit_denominator(65535)
@@ -59,13 +76,14 @@ class VideoWriter:
         self._frame_ticks = max(1, round(self._ticks_per_s / rate))
         self._last_tick, self._last_s, self._offset = -self._frame_ticks, -math.inf, 0
         self._stream = self._new_stream(rate, image_wh, is_live)
+        self._stream.codec_context.sample_aspect_ratio = pixel_aspect or Fraction(1)
 
     def _new_stream(
         self, rate: Fraction, image_wh: tuple[int, int], is_live: bool
     ) -> av.VideoStream:
         width, height = image_wh
-        # Without B-frames and look-ahead the encoder holds next to nothing back, so that a kill
-        # costs next to nothing.
+        # Without B-frames and lookahead the encoder holds back next to nothing, so a kill costs
+        # next to nothing.
         settings = {
             "preset": "veryfast",
             "crf": "20",
@@ -79,8 +97,8 @@ class VideoWriter:
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         stream.gop_size = max(1, round(rate))
-        # The matrix that everybody's conversion uses unasked, said aloud: else players take another
-        # one for high definition.
+        # The matrix that converters use by default, stated: players assume another one for high
+        # definition.
         stream.codec_context.colorspace = Colorspace.SMPTE170M
         stream.codec_context.color_range = ColorRange.MPEG
         stream.codec_context.color_primaries = stream.codec_context.color_trc = _BT709
@@ -93,11 +111,11 @@ class VideoWriter:
         Args:
             image_bgr: (H, W, 3) uint8.
             time_s: when it is shown, in seconds since the start of the video, so that frames that
-                come irregularly play at their real speed, bursts of a live source too; a frame time
-                after the one before where it is not given, or not later.
+                arrive irregularly play at their real speed, bursts of a live source too. If it is
+                missing or not later than the last one, the frame follows one frame time later.
 
         Raises:
-            DiskFullError: there is no room; the file plays as far as it goes.
+            DiskFullError: there is no space left; the file plays as far as it goes.
         """
         height, width = image_bgr.shape[:2]
         if height % 2 or width % 2:
@@ -110,8 +128,8 @@ class VideoWriter:
         self._mux(frame)
 
     def _tick(self, time_s: float | None) -> int:
-        """Return when the frame is shown, always later than the one before; times that run
-        backwards go on from where they were.
+        """Return when the frame is shown, always later than the one before; times that jump back
+        continue from where they were.
         """
         following = self._last_tick + self._frame_ticks
         if time_s is None:
@@ -119,17 +137,13 @@ class VideoWriter:
         elif time_s <= self._last_s:
             self._offset = following - self._on_the_beat(time_s)
         tick = self._on_the_beat(time_s) + self._offset
-        if (
-            tick <= self._last_tick
-            # a burst: each frame a little late, but the frames after it are not, so that no delay
-            # adds up
-        ):
+        if tick <= self._last_tick:  # a burst: each of its frames is a little late, later ones not
             tick = max(round(time_s * self._ticks_per_s) + self._offset, self._last_tick + 1)
         self._last_tick, self._last_s = tick, time_s
         return tick
 
     def _on_the_beat(self, time_s: float) -> int:
-        """Return a time in ticks, put straight where its container rounded it to milliseconds."""
+        """Return a time in ticks, corrected where the container had rounded it to milliseconds."""
         tick = round(time_s * self._ticks_per_s)
         beat = round(tick / self._frame_ticks) * self._frame_ticks
         return beat if abs(tick - beat) <= self._ticks_per_s // 1000 else tick
@@ -138,27 +152,39 @@ class VideoWriter:
         for packet in self._stream.encode(frame):
             packet.duration = self._frame_ticks  # until the next frame says otherwise
             self._container.mux(packet)
+            self._packets += 1
         self._disk.raise_if_full()
+        if self._packets >= _PLAYS_FROM:
+            self._publish()
+
+    def _publish(self) -> None:
+        """Give the file its name, if it has none yet."""
+        if self._part is not None:
+            self.path = move_unique(self._part, self.path.parent, self.path.stem, self.path.suffix)
+            self._part = None
 
     def close(self) -> None:
-        """Write what is still held back and complete the file; a second call does nothing.
+        """Write what is still held back and complete the file. Calling it again does nothing.
 
         Raises:
-            DiskFullError: there is no room; the file plays as far as it goes.
+            DiskFullError: there is no space left; the file plays as far as it goes.
         """
         if self._disk.closed:
             return
-        said_before = self._disk.full is not None
+        reported_before = self._disk.full is not None
         try:
-            if not said_before:
+            if not reported_before:
                 self._mux(None)
         finally:
-            # Of a disk that is full the end is left off: a half-written index would spoil what
-            # plays.
+            # On a full disk the end is left out: a half-written index would spoil what plays.
             self._disk.closed = self._disk.full is not None
             self._container.close()
             self._disk.end()
-        if not said_before:
+            if self._part is not None and self._disk.full is None and self._packets:
+                self._publish()
+            elif self._part is not None:
+                self._part.unlink(missing_ok=True)
+        if not reported_before:
             self._disk.raise_if_full()
 
     def __enter__(self) -> VideoWriter:
@@ -178,26 +204,17 @@ class _Disk:
     ends where it was whole.
     """
 
-    def __init__(self, path: Path, file: io.FileIO) -> None:
-        self._path, self._file = path, file
-        self._length = 0
+    def __init__(self, file: GrowingFile) -> None:
+        self._file = file
         self.full: DiskFullError | None = None
         self.closed = False
 
     def write(self, content: bytes) -> int:
-        if self.full is not None:
-            return len(content)
-        at, rest = self._file.tell(), memoryview(content)
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) or 0 :]
-        except OSError as error:
-            self.full = no_room(error, self._path, "it plays as far as it goes")
-            if self.full is None:
-                raise
-            self._file.truncate(max(at, self._length))
-            return len(content)
-        self._length = max(self._length, self._file.tell())
+        if self.full is None:
+            try:
+                self._file.write(content)
+            except DiskFullError as error:  # raised inside FFmpeg's callback it would be lost
+                self.full = error
         return len(content)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

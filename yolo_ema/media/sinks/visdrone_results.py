@@ -1,4 +1,4 @@
-"""Result files in VisDrone's formats: DET for pictures, VID for whatever moves."""
+"""Result files in VisDrone's formats: DET for images, VID for whatever moves."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.contract import FrameContext
 from yolo_ema.media.sinks.growing_file import GrowingFile
-from yolo_ema.media.sinks.unique_paths import publish_fresh
+from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.unique_paths import write_unique
 
 __all__ = ["VisdroneResults"]
 
@@ -17,7 +17,7 @@ __all__ = ["VisdroneResults"]
 class VisdroneResults:
     """``visdrone/<source>.txt``.
 
-    A picture's rows are ``left,top,width,height,score,category,-1,-1``; those of a video have
+    An image's rows are ``left,top,width,height,score,category,-1,-1``; those of a video have
     ``frame,-1,`` before, with frames from 1 as VisDrone counts them. Boxes to a hundredth of a
     pixel, scores to six digits, rows by falling score.
     """
@@ -54,15 +54,15 @@ class VisdroneResults:
         return (self.folder,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Write a picture's file, or append a frame to a video's. Raises `DiskFullError` where
+        """Write an image's file, or append a frame to a video's. Raises `DiskFullError` where
         there is no room.
         """
         if not context.is_moving:
-            publish_fresh(self.folder, context.stem, ".txt", "".join(self._rows(found)).encode())
+            write_unique(self.folder, context.stem, ".txt", "".join(self._rows(found)).encode())
             return
         source = found.frame.source
         if source not in self._videos:
-            self._videos[source] = GrowingFile(self.folder, context.stem, ".txt")
+            self._videos[source] = GrowingFile.create(self.folder, context.stem, ".txt")
         self._videos[source].append(
             "".join(f"{found.frame.index + 1},-1,{row}" for row in self._rows(found))
         )

@@ -17,7 +17,7 @@ _MOST_WH = (1600, 900)
 
 
 class Window:
-    """Shows one picture after the other; to be used from the thread that made it."""
+    """Shows one image after the other; to be used from the thread that made it."""
 
     def __init__(self, title: str) -> None:
         """Open the window.
@@ -45,19 +45,19 @@ class Window:
                 "--serve PORT shows a web page instead"
             ) from error
 
-    def show(self, picture_bgr: np.ndarray | None) -> bool:
-        """Show a picture, (H, W, 3) uint8 BGR, or go on showing the last; return False once the
+    def show(self, image_bgr: np.ndarray | None) -> bool:
+        """Show an image, (H, W, 3) uint8 BGR, or go on showing the last; return False once the
         user closed it or pressed q.
         """
-        if picture_bgr is not None:
+        if image_bgr is not None:
             if not self._sized:
-                height, width = picture_bgr.shape[:2]
+                height, width = image_bgr.shape[:2]
                 scale = min(1.0, _MOST_WH[0] / width, _MOST_WH[1] / height)
                 cv2.resizeWindow(
                     self._title, max(1, round(width * scale)), max(1, round(height * scale))
                 )
                 self._sized = True
-            cv2.imshow(self._title, picture_bgr)
+            cv2.imshow(self._title, image_bgr)
         pressed = cv2.waitKey(1) & 0xFF
         return (
             pressed not in _KEYS_TO_END

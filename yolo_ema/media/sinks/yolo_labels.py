@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.contract import FrameContext
-from yolo_ema.media.sinks.frame_names import frame_stem
-from yolo_ema.media.sinks.unique_paths import publish_fresh
+from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.unique_paths import write_unique
 
 __all__ = ["YoloLabels"]
 
@@ -40,7 +39,7 @@ class YoloLabels:
         ]
         self.folder = out / "yolo"
         self._scores = scores
-        publish_fresh(
+        write_unique(
             self.folder, "classes", ".txt", "".join(f"{name}\n" for name in lines).encode("utf-8")
         )
 
@@ -72,8 +71,8 @@ class YoloLabels:
             f"{class_id} {' '.join(f'{number:.6f}' for number in numbers)}\n"
             for class_id, numbers in rows
         )
-        publish_fresh(
-            self.folder / "labels", frame_stem(found.frame, context), ".txt", content.encode()
+        write_unique(
+            self.folder / "labels", context.frame_stem(found.frame), ".txt", content.encode()
         )
 
     def end_source(self, name: str) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sources.addresses import Address
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.video import stated_rate, upright_bgr
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.video_reader import stated_rate, upright_bgr
 
 __all__ = ["AvConnection"]
 
@@ -92,18 +92,18 @@ class AvConnection:
         return settings
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield the pictures that were decoded without damage. Raises `SourceError` on a broken
+        """Yield the images that were decoded without damage. Raises `SourceError` on a broken
         line, or nothing but damage.
         """
         stream = self._container.streams.video[0]
         packets = self._container.demux(stream)
         try:
-            yield from self._pictures(packets)
+            yield from self._images(packets)
         finally:
             # by the thread that reads, since FFmpeg's state may not be touched from another
             self._container.close()
 
-    def _pictures(self, packets: Iterator[Any]) -> Iterator[tuple[np.ndarray, float | None]]:
+    def _images(self, packets: Iterator[Any]) -> Iterator[tuple[np.ndarray, float | None]]:
         in_a_row = 0
         first_s: float | None = None
         while not self._closed:
@@ -122,7 +122,7 @@ class AvConnection:
                 if frame.width * frame.height > self._max_pixels:
                     raise self._error(
                         "cannot be used",
-                        f"its pictures have {frame.width}x{frame.height} pixels",
+                        f"its images have {frame.width}x{frame.height} pixels",
                         refused=True,
                     )
                 first_s = frame.time if first_s is None else first_s

@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from yolo_ema.media.sources.source import FeedEvent
+from yolo_ema.media.sources.source import SourceEvent
 
-__all__ = ["Mailbox"]
+__all__ = ["FrameQueue"]
 
 _MOST_NOTICES = 32
 
 
-class Mailbox:
+class FrameQueue:
     """Events of one feed, in order.
 
     Attributes:
@@ -31,14 +31,14 @@ class Mailbox:
         self.dropped = 0
         self.on_arrival: Callable[[], object] | None = None
         self._capacity = capacity
-        self._events: deque[FeedEvent] = deque()
+        self._events: deque[SourceEvent] = deque()
         self._condition = threading.Condition()
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def put(self, event: FeedEvent) -> None:
+    def put(self, event: SourceEvent) -> None:
         """Hand over an event; waits for room where no frame may be lost. After `close` nothing is
         taken any more.
         """
@@ -55,7 +55,7 @@ class Mailbox:
         if self.on_arrival is not None:
             self.on_arrival()
 
-    def _replacing_unread(self, event: FeedEvent) -> FeedEvent:
+    def _replacing_unread(self, event: SourceEvent) -> SourceEvent:
         for at, unread in enumerate(self._events):
             if unread.frame is not None:
                 del self._events[at]
@@ -68,8 +68,8 @@ class Mailbox:
         if len(notices) > _MOST_NOTICES:
             self._events.remove(notices[0])
 
-    def take(self, timeout_s: float = 0) -> FeedEvent | None:
-        """Return the oldest event; None where none comes within ``timeout_s``, or the mailbox is
+    def take(self, timeout_s: float = 0) -> SourceEvent | None:
+        """Return the oldest event; None where none comes within ``timeout_s``, or the queue is
         closed and empty.
         """
         with self._condition:

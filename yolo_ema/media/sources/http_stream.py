@@ -1,7 +1,7 @@
 """Streams over HTTP: motion JPEG is read here; everything else that is a video is left to FFmpeg.
 
 FFmpeg's reader of motion JPEG ends where a length is wrong or something stands between two
-pictures, and passes on pictures that broke off as if they were whole; ``benchmarks/streams.py``
+images, and passes on images that broke off as if they were whole; ``benchmarks/streams.py``
 shows both readers on such streams.
 """
 
@@ -26,7 +26,7 @@ from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, content_w
 from yolo_ema.media.sources.addresses import Address
 from yolo_ema.media.sources.av_stream import AvConnection
 from yolo_ema.media.sources.jpeg_splitter import JpegSplitter
-from yolo_ema.media.sources.network import NetworkOptions
+from yolo_ema.media.sources.network_options import NetworkOptions
 
 __all__ = ["HttpConnection"]
 
@@ -126,7 +126,7 @@ class HttpConnection:
         self._response.close()
         if kind.startswith("image/"):
             raise SourceRefusedError(
-                f"{shown} is a single picture ({kind}) and no stream; download it and name the file"
+                f"{shown} is a single image ({kind}) and no stream; download it and name the file"
             )
         if kind == "text/html":
             raise SourceRefusedError(
@@ -177,7 +177,7 @@ class HttpConnection:
         raise kind(f"{self._address.shown} cannot be opened: {self._address.cleaned(problem)}")
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield the pictures; one that breaks off or cannot be decoded is passed over. Raises
+        """Yield the images; one that breaks off or cannot be decoded is passed over. Raises
         `SourceError` on a broken line.
         """
         if self._other is not None:
@@ -188,9 +188,9 @@ class HttpConnection:
         if self._response is None:
             return
         with contextlib.closing(self._response):
-            yield from self._pictures()
+            yield from self._images()
 
-    def _pictures(self) -> Iterator[tuple[np.ndarray, float | None]]:
+    def _images(self) -> Iterator[tuple[np.ndarray, float | None]]:
         splitter = JpegSplitter()
         undecodable = 0
         while not self._closed:

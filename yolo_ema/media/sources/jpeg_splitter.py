@@ -13,7 +13,7 @@ _MARKER = re.compile(
     rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL
 )  # in coded pixels: no stuffed byte, no fill byte, no restart
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-_MAY_HOLD_A_PICTURE = frozenset({*range(0xE0, 0xF0), 0xFE})  # a thumbnail, or a comment
+_MAY_HOLD_AN_IMAGE = frozenset({*range(0xE0, 0xF0), 0xFE})  # a thumbnail, or a comment
 _LARGEST_BYTES = 256 << 20
 
 
@@ -21,28 +21,28 @@ class JpegSplitter:
     """Finds the JPEGs of an MJPEG stream by their own marks.
 
     The multipart headers around them are not relied on: cameras get boundaries and lengths wrong. A
-    picture that breaks off, because another one begins inside it, is left out.
+    image that breaks off, because another one begins inside it, is left out.
 
     Attributes:
-        broken: how many pictures broke off, so far.
+        broken: how many images broke off, so far.
     """
 
     def __init__(self) -> None:
         self.broken = 0
         self._buffer = bytearray()
-        self._at = 0  # how far the picture at the buffer's start is known
+        self._at = 0  # how far the image at the buffer's start is known
         self._in_pixels = False
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take the next bytes, and return the pictures that are complete with them. Raises
+        """Take the next bytes, and return the images that are complete with them. Raises
         `ValueError` on an endless one.
         """
         self._buffer += piece
         found = []
-        while (picture := self._next()) is not None:
-            found.append(picture)
+        while (image := self._next()) is not None:
+            found.append(image)
         if len(self._buffer) > _LARGEST_BYTES:
-            raise ValueError(f"a picture without an end after {_LARGEST_BYTES >> 20} MB")
+            raise ValueError(f"an image without an end after {_LARGEST_BYTES >> 20} MB")
         return found
 
     def _next(self) -> bytes | None:
@@ -50,15 +50,15 @@ class JpegSplitter:
             return None
         while (length := self._step()) is not None:
             if length > 0:
-                picture = bytes(self._buffer[:length])
+                image = bytes(self._buffer[:length])
                 self._restart(length)
-                return picture
+                return image
             if self._at == 0 and not self._seek_start():
                 return None
         return None
 
     def _seek_start(self) -> bool:
-        """Drop what stands before the next picture; False where none begins yet."""
+        """Drop what stands before the next image; False where none begins yet."""
         start = self._buffer.find(_START)
         if start < 0:
             del self._buffer[: max(0, len(self._buffer) - (len(_START) - 1))]
@@ -68,7 +68,7 @@ class JpegSplitter:
         return True
 
     def _step(self) -> int | None:
-        """Go one segment on: the picture's length at its end, 0 before it, None where more bytes
+        """Go one segment on: the image's length at its end, 0 before it, None where more bytes
         are needed.
         """
         buffer = self._buffer
@@ -102,7 +102,7 @@ class JpegSplitter:
         end = (
             self._at + 2 + max(2, int.from_bytes(self._buffer[self._at + 2 : self._at + 4], "big"))
         )
-        if marker not in _MAY_HOLD_A_PICTURE:
+        if marker not in _MAY_HOLD_AN_IMAGE:
             if self._buffer.find(_START, self._at, end) >= 0:
                 return self._break_off()
             if len(self._buffer) < end:
@@ -111,7 +111,7 @@ class JpegSplitter:
         return 0
 
     def _break_off(self) -> int:
-        """Leave the picture at the buffer's start: from behind its first mark on, the next one is
+        """Leave the image at the buffer's start: from behind its first mark on, the next one is
         looked for.
         """
         self.broken += 1

@@ -9,10 +9,10 @@ from fractions import Fraction
 
 from yolo_ema.media.frames import Frame
 
-__all__ = ["FeedEvent", "FeedStatus", "Footage", "LiveSource", "Source"]
+__all__ = ["FrameReader", "LiveSource", "Source", "SourceEvent", "SourceStatus"]
 
 
-class Footage(ABC):
+class FrameReader(ABC):
     """An opened source: iterate over it, once, for its frames.
 
     Attributes:
@@ -35,7 +35,7 @@ class Footage(ABC):
 
     @property
     def damaged_packets(self) -> int:
-        """How many packets or pictures could not be decoded and were passed over, so far."""
+        """How many packets or images could not be decoded and were passed over, so far."""
         return 0
 
     @property
@@ -67,14 +67,14 @@ class Source(ABC):
     def is_live(self) -> bool:
         """Whether frames come by themselves, and are lost if nobody takes them."""
 
-    def picture_of(self, index: int) -> Source | None:
-        """Return the picture file that a frame is; None where it is none, as in videos and live
+    def image_of(self, index: int) -> Source | None:
+        """Return the image file that a frame is; None where it is none, as in videos and live
         sources.
         """
         return None
 
     @abstractmethod
-    def open(self) -> Footage:
+    def open(self) -> FrameReader:
         """Open the source. Raises `SourceError` where a file can't be read; a live source is
         connected to while it is iterated.
         """
@@ -97,31 +97,31 @@ class LiveSource(Source):
 
 
 @dataclass(frozen=True)
-class FeedEvent:
+class SourceEvent:
     """Something that a source brought: a frame, a notice, or its end.
 
     Attributes:
         source: which one.
         frame: the frame; None for a notice and for the end.
-        footage: the opened source; None where it could not be opened.
+        reader: the opened source; None where it could not be opened.
         ended: whether this was the source's last event.
         problem: "" or what is wrong: the reason of the end, or a notice such as a lost connection
-            or another picture size.
+            or another image size.
     """
 
     source: Source
     frame: Frame | None = None
-    footage: Footage | None = None
+    reader: FrameReader | None = None
     ended: bool = False
     problem: str = ""
 
 
 @dataclass(frozen=True)
-class FeedStatus:
+class SourceStatus:
     """How a source is doing.
 
     Attributes:
-        state: ``opening``, ``live``, ``stale`` (no new frame, or always the same picture),
+        state: ``opening``, ``live``, ``stale`` (no new frame, or always the same image),
             ``reconnecting``, ``ended``, ``failed``.
         frames_read: how many frames came.
         frames_dropped: how many of them were replaced by a newer one before anybody took them.

@@ -15,25 +15,25 @@ from types import TracebackType
 import numpy as np
 
 from yolo_ema.errors import SourceError
-from yolo_ema.media.sources.frame_queue import Mailbox
-from yolo_ema.media.sources.live import LiveFootage
-from yolo_ema.media.sources.source import FeedEvent, FeedStatus, Footage, Source
+from yolo_ema.media.sources.frame_queue import FrameQueue
+from yolo_ema.media.sources.live_reader import LiveReader
+from yolo_ema.media.sources.source import FrameReader, Source, SourceEvent, SourceStatus
 
-__all__ = ["FeedEvent", "FeedStatus", "Feeds"]
+__all__ = ["SourceEvent", "SourceReader", "SourceStatus"]
 
 _TICK_S = 0.1
 _LOOK_AHEAD_FRAMES = 4
 _LOOK_AHEAD_BYTES = 256 << 20
 
 
-class Feeds:
+class SourceReader:
     """What arrives from several sources, as it arrives.
 
     Images and videos form one feed that runs them in order and loses nothing; each camera and
-    stream is a feed of its own. Feeds take turns. What happens to one source never ends another.
+    stream is a feed of its own. SourceReader take turns. What happens to one source never ends another.
 
     Example:
-        >>> with Feeds(open_sources(["flight/", "rtsp://10.0.0.7/live"])) as feeds:
+        >>> with SourceReader(open_sources(["flight/", "rtsp://10.0.0.7/live"])) as feeds:
         ...     for event in feeds:
         ...         if event.frame is not None:
         ...             print(event.source.name, event.frame.index)
@@ -47,15 +47,15 @@ class Feeds:
             every_frame: let cameras and streams wait rather than drop frames.
         """
         stored = [one for one in sources if not one.is_live]
-        self._feeds: list[_StoredFeed | _LiveFeed] = [_StoredFeed(stored)] if stored else []
-        self._feeds += [_LiveFeed(one, every_frame=every_frame) for one in sources if one.is_live]
+        self._feeds: list[_FileQueue | _LiveQueue] = [_FileQueue(stored)] if stored else []
+        self._feeds += [_LiveQueue(one, every_frame=every_frame) for one in sources if one.is_live]
         self._arrived = threading.Event()
         self._stopping = False
         self._next = 0
 
-    def __enter__(self) -> Feeds:
+    def __enter__(self) -> SourceReader:
         for feed in self._feeds:
-            feed.mailbox.on_arrival = self._arrived.set
+            feed.queue.on_arrival = self._arrived.set
             feed.start()
         return self
 
@@ -72,7 +72,7 @@ class Feeds:
         for feed in self._feeds:
             feed.join(max(0.0, until - time.monotonic()))
 
-    def __iter__(self) -> Iterator[FeedEvent]:
+    def __iter__(self) -> Iterator[SourceEvent]:
         """Yield events until every source has ended, or `stop` is called; then the ends of the
         sources that had begun.
 
@@ -84,9 +84,9 @@ class Feeds:
                 yield event
             elif all(feed.over for feed in self._feeds):
                 return
-        yield from (event for feed in self._feeds for event in feed.farewell())
+        yield from (event for feed in self._feeds for event in feed.final_events())
 
-    def _take(self) -> FeedEvent | None:
+    def _take(self) -> SourceEvent | None:
         """Return the next event of the feed whose turn it is; None where nothing comes for a
         moment.
         """
@@ -96,7 +96,7 @@ class Feeds:
         self._arrived.wait(_TICK_S)
         return self._first_waiting()
 
-    def _first_waiting(self) -> FeedEvent | None:
+    def _first_waiting(self) -> SourceEvent | None:
         for step in range(len(self._feeds)):
             at = (self._next + step) % len(self._feeds)
             event = self._feeds[at].take()
@@ -109,7 +109,7 @@ class Feeds:
             ].wanted = True
         return None
 
-    def status(self) -> list[FeedStatus]:
+    def status(self) -> list[SourceStatus]:
         """Return how every camera and stream is doing, and the file that is being read; from any
         thread.
         """
@@ -122,71 +122,71 @@ class Feeds:
         self._stopping = True
 
 
-class _LiveFeed:
+class _LiveQueue:
     """A camera or stream."""
 
     def __init__(self, source: Source, *, every_frame: bool) -> None:
-        footage = source.open()
-        if not isinstance(footage, LiveFootage):
+        reader = source.open()
+        if not isinstance(reader, LiveReader):
             raise TypeError(
-                f"{source.name} says that it is live, and opens as {type(footage).__name__}"
+                f"{source.name} says that it is live, and opens as {type(reader).__name__}"
             )
         if every_frame:
-            footage.options = replace(footage.options, every_frame=True)
-            footage.mailbox.newest_only = False
-        self.footage = footage
-        self.mailbox: Mailbox = footage.mailbox
+            reader.options = replace(reader.options, every_frame=True)
+            reader.queue.newest_only = False
+        self.reader = reader
+        self.queue: FrameQueue = reader.queue
         self.wanted = False
         self.over = False
 
     def start(self) -> None:
-        self.footage.start()
+        self.reader.start()
 
-    def take(self) -> FeedEvent | None:
-        event = self.mailbox.take()
+    def take(self) -> SourceEvent | None:
+        event = self.queue.take()
         if event is not None and event.ended:
             self.over = True
         return event
 
-    def farewell(self) -> Iterator[FeedEvent]:
+    def final_events(self) -> Iterator[SourceEvent]:
         if not self.over:
             self.over = True
             self.close()
-            yield FeedEvent(self.footage.source, None, self.footage, ended=True)
+            yield SourceEvent(self.reader.source, None, self.reader, ended=True)
 
     def close(self) -> None:
-        self.footage.close()
+        self.reader.close()
 
     def join(self, timeout_s: float) -> None:
-        self.footage.join(timeout_s)
+        self.reader.join(timeout_s)
 
     @property
-    def status(self) -> FeedStatus:
-        return self.footage.status
+    def status(self) -> SourceStatus:
+        return self.reader.status
 
 
-class _StoredFeed:
+class _FileQueue:
     """Images and videos, one after the other, decoded by a thread a few frames ahead."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self.mailbox = Mailbox(newest_only=False, capacity=_LOOK_AHEAD_FRAMES)
+        self.queue = FrameQueue(newest_only=False, capacity=_LOOK_AHEAD_FRAMES)
         self.wanted = False
         self.over = False
         self._sources = sources
         self._ahead = _FrameMemory()
         self._thread = threading.Thread(target=self._run, name="reads files", daemon=True)
-        self._reading: Footage | None = None
-        self._begun: tuple[Source, Footage | None] | None = None
+        self._reading: FrameReader | None = None
+        self._begun: tuple[Source, FrameReader | None] | None = None
         self._left = len(sources)
-        self._status = FeedStatus(sources[0].name, "opening")
+        self._status = SourceStatus(sources[0].name, "opening")
         self._last_at = 0.0
 
     def start(self) -> None:
         if self._thread.ident is None:
             self._thread.start()
 
-    def take(self) -> FeedEvent | None:
-        event = self.mailbox.take()
+    def take(self) -> SourceEvent | None:
+        event = self.queue.take()
         if event is None:
             return None
         if event.ended:
@@ -197,22 +197,22 @@ class _StoredFeed:
             self._status = replace(self._status, state="failed" if event.problem else "ended")
         else:
             self.wanted = False
-            self._begun = (event.source, event.footage)
+            self._begun = (event.source, event.reader)
             read = self._status.frames_read + 1 if event.source.name == self._status.name else 1
-            self._status = FeedStatus(event.source.name, "live", frames_read=read)
+            self._status = SourceStatus(event.source.name, "live", frames_read=read)
             self._last_at = time.monotonic()
         return event
 
-    def farewell(self) -> Iterator[FeedEvent]:
+    def final_events(self) -> Iterator[SourceEvent]:
         self.over = True
         self.close()
         if self._begun is not None:
-            source, footage = self._begun
+            source, reader = self._begun
             self._begun = None
-            yield FeedEvent(source, None, footage, ended=True)
+            yield SourceEvent(source, None, reader, ended=True)
 
     def close(self) -> None:
-        self.mailbox.close()
+        self.queue.close()
         if self._reading is not None:
             self._reading.close()
 
@@ -221,7 +221,7 @@ class _StoredFeed:
             self._thread.join(timeout_s)
 
     @property
-    def status(self) -> FeedStatus:
+    def status(self) -> SourceStatus:
         status = self._status
         return (
             replace(status, seconds_since_frame=time.monotonic() - self._last_at)
@@ -231,35 +231,35 @@ class _StoredFeed:
 
     def _run(self) -> None:
         for source in self._sources:
-            if self.mailbox.closed:
+            if self.queue.closed:
                 return
-            problem, footage = "", None
+            problem, reader = "", None
             try:
-                footage = self._reading = source.open()
-                self._read(source, footage)
+                reader = self._reading = source.open()
+                self._read(source, reader)
             except SourceError as error:
                 problem = str(error)
             except Exception as error:  # said as this source's end; the others go on
                 problem = f"{source.name} failed: {type(error).__name__}: {error}"
-            self.mailbox.put(FeedEvent(source, None, footage, ended=True, problem=problem))
+            self.queue.put(SourceEvent(source, None, reader, ended=True, problem=problem))
 
-    def _read(self, source: Source, footage: Footage) -> None:
-        frames = iter(footage)
-        while self._may_decode(footage.frame_bytes):
+    def _read(self, source: Source, reader: FrameReader) -> None:
+        frames = iter(reader)
+        while self._may_decode(reader.frame_bytes):
             frame = next(frames, None)
             if frame is None:
                 return
             self._ahead.count(frame.image_bgr)
-            self.mailbox.put(FeedEvent(source, frame, footage))
+            self.queue.put(SourceEvent(source, frame, reader))
             del frame
 
     def _may_decode(self, more_bytes: int) -> bool:
         """Wait while too much is decoded and still in use, unless the one who detects waits for us;
         False once closed.
         """
-        while not self.mailbox.closed:
+        while not self.queue.closed:
             if self._ahead.bytes_in_use() + more_bytes <= _LOOK_AHEAD_BYTES or (
-                self.wanted and not len(self.mailbox)
+                self.wanted and not len(self.queue)
             ):
                 return True
             time.sleep(0.005)

@@ -1,21 +1,21 @@
-"""Whether a picture still moves: a camera that hangs goes on sending the last one."""
+"""Whether an image still moves: a camera that hangs goes on sending the last one."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["Freshness"]
+__all__ = ["StallDetector"]
 
 _STRIDE = 4
 _SAME_WITHIN_LEVELS = (
-    2  # an encoder does not give a frozen picture back as the very same bits each time
+    2  # an encoder does not give a frozen image back as the very same bits each time
 )
 
 
-class Freshness:
-    """Since when a source has shown one picture.
+class StallDetector:
+    """Since when a source has shown one image.
 
-    Every fourth pixel of every fourth row is compared with the picture since which nothing has
+    Every fourth pixel of every fourth row is compared with the image since which nothing has
     changed: slow changes add up.
     """
 
@@ -24,7 +24,7 @@ class Freshness:
         self.changed_at: float | None = None
 
     def look(self, image_bgr: np.ndarray, now_s: float) -> None:
-        """Take note of a picture, (H, W, 3) uint8, that came at ``now_s``."""
+        """Take note of an image, (H, W, 3) uint8, that came at ``now_s``."""
         sample = image_bgr[::_STRIDE, ::_STRIDE, 1].astype(np.int16)
         known = self._reference
         if (
@@ -40,5 +40,5 @@ class Freshness:
             self.changed_at += seconds
 
     def restart(self, now_s: float) -> None:
-        """A new connection: the picture counts as fresh."""
+        """A new connection: the image counts as fresh."""
         self._reference, self.changed_at = None, now_s

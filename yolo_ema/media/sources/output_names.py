@@ -11,18 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from yolo_ema.media.sources.sequence import ImageSequence
+from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.source import Source
-from yolo_ema.media.sources.stored import StoredSource
-from yolo_ema.media.sources.streams import StreamSource
+from yolo_ema.media.sources.stored_source import StoredSource
+from yolo_ema.media.sources.stream_source import StreamSource
 
-__all__ = ["with_distinct_stems"]
+__all__ = ["with_output_names"]
 
 _Stored = StoredSource | ImageSequence
 _RENAMED = (StoredSource, ImageSequence, StreamSource)
 
 
-def with_distinct_stems(sources: Sequence[Source]) -> list[Source]:
+def with_output_names(sources: Sequence[Source]) -> list[Source]:
     """Return the same sources, whose stems are distinct also where file systems make no difference
     between cases.
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 from yolo_ema.errors import SourceError
 from yolo_ema.io.image_header import image_wh
-from yolo_ema.media.sources.image_files import read_image
+from yolo_ema.media.sources.image_reader import read_image
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """(48, 64, 3) with a red top left quarter and noise elsewhere."""
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     image[:24, :32] = (0, 0, 255)
@@ -36,10 +36,10 @@ def _jpeg(image_bgr: np.ndarray, **settings) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".jpg"])
-def test_every_format_is_read_as_bgr(tmp_path, picture, suffix):
+def test_every_format_is_read_as_bgr(tmp_path, image, suffix):
     path = tmp_path / f"x{suffix}"
     assert cv2.imwrite(
-        str(path), picture, [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []
+        str(path), image, [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []
     )
     found = read_image(path)
     assert found.shape == (48, 64, 3)
@@ -49,11 +49,11 @@ def test_every_format_is_read_as_bgr(tmp_path, picture, suffix):
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
-def test_exif_orientation_is_applied(tmp_path, picture, orientation, turns):
+def test_exif_orientation_is_applied(tmp_path, image, orientation, turns):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    (tmp_path / "x.jpg").write_bytes(_jpeg(picture, exif=exif))
-    plain = cv2.imdecode(np.frombuffer(_jpeg(picture), np.uint8), cv2.IMREAD_COLOR)
+    (tmp_path / "x.jpg").write_bytes(_jpeg(image, exif=exif))
+    plain = cv2.imdecode(np.frombuffer(_jpeg(image), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(read_image(tmp_path / "x.jpg"), np.rot90(plain, turns))
 
 
@@ -77,8 +77,8 @@ def test_depth_grey_and_alpha(tmp_path, stored, expected):
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 @pytest.mark.parametrize("kind", ["jpg", "png"])
-def test_truncated_images_are_refused_and_left_as_they_are(tmp_path, picture, share, kind):
-    whole = _jpeg(picture) if kind == "jpg" else cv2.imencode(".png", picture)[1].tobytes()
+def test_truncated_images_are_refused_and_left_as_they_are(tmp_path, image, share, kind):
+    whole = _jpeg(image) if kind == "jpg" else cv2.imencode(".png", image)[1].tobytes()
     path = tmp_path / f"x.{kind}"
     path.write_bytes(whole[: int(len(whole) * share)])
     before = path.read_bytes()
@@ -87,9 +87,9 @@ def test_truncated_images_are_refused_and_left_as_they_are(tmp_path, picture, sh
     assert path.read_bytes() == before
 
 
-def test_a_truncated_jpeg_is_noticed_although_its_thumbnail_is_whole(tmp_path, picture):
-    whole = _jpeg(picture)
-    thumbnail = _jpeg(picture[:8, :8])
+def test_a_truncated_jpeg_is_noticed_although_its_thumbnail_is_whole(tmp_path, image):
+    whole = _jpeg(image)
+    thumbnail = _jpeg(image[:8, :8])
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
     content = whole[:2] + segment + whole[2:]
     (tmp_path / "whole.jpg").write_bytes(content)
@@ -99,8 +99,8 @@ def test_a_truncated_jpeg_is_noticed_although_its_thumbnail_is_whole(tmp_path, p
         read_image(tmp_path / "cut.jpg")
 
 
-def test_a_jpeg_with_data_behind_its_end_is_whole(tmp_path, picture):
-    (tmp_path / "x.jpg").write_bytes(_jpeg(picture) + b"maker notes" * 100)
+def test_a_jpeg_with_data_behind_its_end_is_whole(tmp_path, image):
+    (tmp_path / "x.jpg").write_bytes(_jpeg(image) + b"maker notes" * 100)
     assert read_image(tmp_path / "x.jpg").shape == (48, 64, 3)
 
 
@@ -152,7 +152,7 @@ def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path, bits, larg
     assert (tmp_path / "bomb.png").stat().st_size < largest
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from yolo_ema.media.sources.image_files import read_image; from yolo_ema.errors import "
+        "from yolo_ema.media.sources.image_reader import read_image; from yolo_ema.errors import "
         "SourceError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: read_image(Path(sys.argv[1]))\n"
@@ -170,8 +170,8 @@ def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path, bits, larg
     assert int(more_kib) < 100 * 1024
 
 
-def test_the_limit_is_settable(tmp_path, picture):
-    assert cv2.imwrite(str(tmp_path / "x.png"), picture)
+def test_the_limit_is_settable(tmp_path, image):
+    assert cv2.imwrite(str(tmp_path / "x.png"), image)
     with pytest.raises(SourceError, match="64x48"):
         read_image(tmp_path / "x.png", max_pixels=64 * 48 - 1)
     assert read_image(tmp_path / "x.png", max_pixels=64 * 48).shape == (48, 64, 3)

@@ -18,7 +18,7 @@ class NetworkOptions:
     Attributes:
         open_timeout_s: a try to connect that has brought nothing by then is given up.
         read_timeout_s: a connection without a new frame for so long is given up, and made anew.
-        stale_after_s: without a new frame, or with always the same picture, a source counts as
+        stale_after_s: without a new frame, or with always the same image, a source counts as
             stale after so long.
         first_wait_s: the pause before the first new try.
         wait_share: later pauses are this share of the outage so far, so that they grow

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from yolo_ema.errors import SourceError, SourceRefusedError
-from yolo_ema.media.sources.live import LiveFootage
-from yolo_ema.media.sources.network import NetworkOptions
+from yolo_ema.media.sources.live_reader import LiveReader
+from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import LiveSource
 
 __all__ = ["CameraSource", "is_camera"]
@@ -53,9 +53,9 @@ class CameraSource(LiveSource):
         """``camera-0``, or the device file's name."""
         return f"camera-{self.device}" if self.device.isdecimal() else Path(self.device).name
 
-    def open(self) -> LiveFootage:
-        """Return the camera's footage; it is opened when frames are asked for."""
-        return LiveFootage(self, lambda: CameraConnection(self), self.network)
+    def open(self) -> LiveReader:
+        """Return the camera's reader; it is opened when frames are asked for."""
+        return LiveReader(self, lambda: CameraConnection(self), self.network)
 
 
 class CameraConnection:
@@ -85,7 +85,7 @@ class CameraConnection:
         self.frame_rate = Fraction(rate).limit_denominator(1001) if 0 < rate <= 1000 else None
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield pictures. Raises `SourceError` when the camera gives none."""
+        """Yield images. Raises `SourceError` when the camera gives none."""
         if self._capture is None:
             return
         try:
@@ -93,14 +93,14 @@ class CameraConnection:
                 read, image_bgr = self._capture.read()
                 if not read or image_bgr is None:
                     raise SourceError(
-                        f"{self._source.name} gives no picture; it may have been unplugged"
+                        f"{self._source.name} gives no image; it may have been unplugged"
                     )
                 yield image_bgr, None
         finally:
             self._capture.release()
 
     def close(self) -> None:
-        """Ask the reading thread to stop after its next picture."""
+        """Ask the reading thread to stop after its next image."""
         self._closed = True
 
 

@@ -1,4 +1,4 @@
-"""Folders of pictures as the frames of one flight."""
+"""Folders of images as the frames of one flight."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.opening import open_sources
-from yolo_ema.media.sources.sequence import ImageSequence, natural_order
-from yolo_ema.media.sources.source_reader import Feeds
+from yolo_ema.media.sources.image_sequence import ImageSequence, natural_order
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source_reader import SourceReader
 
 RATE = Fraction(20)
 
@@ -28,7 +28,7 @@ def draw(path: Path, grey: int = 0, image_wh: tuple[int, int] = (16, 12)) -> Pat
 
 @pytest.fixture
 def flights(tmp_path):
-    """Two sequences whose names ask for natural order, a video beside one, and a picture alone."""
+    """Two sequences whose names ask for natural order, a video beside one, and an image alone."""
     for number in (1, 2, 10):
         draw(tmp_path / "first" / f"frame{number}.png", number)
     for number in (9, 100):
@@ -52,16 +52,16 @@ def test_each_folder_is_a_sequence_in_natural_order(flights):
         (str(flights / "first"), index, index / 20) for index in range(3)
     ]
     assert [int(frame.image_bgr[0, 0, 0]) for frame in frames] == [1, 2, 10]
-    assert [found[1].picture_of(index).path.name for index in range(3)] == [
+    assert [found[1].image_of(index).path.name for index in range(3)] == [
         "frame1.png",
         "frame2.png",
         "frame10.png",
     ]
-    assert [one.picture_of(0).name for one in found[2:]] == [
+    assert [one.image_of(0).name for one in found[2:]] == [
         str(flights / "second" / "9.jpg"),
         found[3].name,
     ]
-    assert found[0].picture_of(0) is None
+    assert found[0].image_of(0) is None
 
 
 def test_patterns_lists_and_repeated_names_join_into_one(flights):
@@ -72,7 +72,7 @@ def test_patterns_lists_and_repeated_names_join_into_one(flights):
         str(flights / "first" / "frame1.png"),
     ]
     (only,) = open_sources(words, sequence_rate=RATE)
-    assert [only.picture_of(index).path.name for index in range(3)] == [
+    assert [only.image_of(index).path.name for index in range(3)] == [
         "frame1.png",
         "frame2.png",
         "frame10.png",
@@ -87,12 +87,12 @@ def test_without_a_rate_every_picture_is_a_source_of_its_own_in_the_order_of_nam
 def test_a_damaged_picture_is_passed_over_and_named_at_the_end(flights):
     damaged = flights / "first" / "frame2.png"
     damaged.write_bytes(damaged.read_bytes()[:40])
-    with Feeds(
+    with SourceReader(
         open_sources(
             [str(flights / "first" / "*.png"), str(flights / "second")], sequence_rate=RATE
         )
-    ) as feeds:
-        events = list(feeds)
+    ) as reader:
+        events = list(reader)
     assert [
         (event.source.stem, event.frame.index) for event in events if event.frame is not None
     ] == [
@@ -102,7 +102,7 @@ def test_a_damaged_picture_is_passed_over_and_named_at_the_end(flights):
         ("second", 1),
     ]
     ends = [event.problem for event in events if event.ended]
-    assert "1 of 3 pictures" in ends[0]
+    assert "1 of 3 images" in ends[0]
     assert str(damaged) in ends[0]
     assert ends[1] == ""
 
@@ -110,23 +110,23 @@ def test_a_damaged_picture_is_passed_over_and_named_at_the_end(flights):
 def test_a_sequence_states_its_length_rate_and_the_size_of_what_comes_next(flights):
     draw(flights / "first" / "frame2.png", image_wh=(32, 12))
     (sequence,) = open_sources([str(flights / "first" / "*.png")], sequence_rate=RATE)
-    footage = sequence.open()
-    assert (footage.frame_count, footage.frame_rate) == (3, RATE)
+    reader = sequence.open()
+    assert (reader.frame_count, reader.frame_rate) == (3, RATE)
     sizes = []
-    frames = iter(footage)
+    frames = iter(reader)
     for _ in range(3):
-        sizes.append((footage.frame_bytes, next(frames).image_bgr.nbytes))
+        sizes.append((reader.frame_bytes, next(frames).image_bgr.nbytes))
     assert sizes == [(576, 576), (1152, 1152), (576, 576)]
-    assert footage.frame_bytes == 0
-    footage.close()
+    assert reader.frame_bytes == 0
+    reader.close()
     assert list(sequence.open())  # another opening is not closed with it
 
 
 def test_a_sequence_of_nothing_that_can_be_read_fails(tmp_path):
     for name in ("1.png", "2.png"):
-        (tmp_path / name).write_bytes(b"no picture")
+        (tmp_path / name).write_bytes(b"no image")
     (sequence,) = open_sources([str(tmp_path)], sequence_rate=RATE)
-    with pytest.raises(SourceError, match="2 of 2 pictures"):
+    with pytest.raises(SourceError, match="2 of 2 images"):
         list(sequence.open())
 
 

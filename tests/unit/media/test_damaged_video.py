@@ -13,9 +13,9 @@ import pytest
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.opening import open_sources
-from yolo_ema.media.sources.source_reader import Feeds
-from yolo_ema.media.sources.video import VideoReader
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source_reader import SourceReader
+from yolo_ema.media.sources.video_reader import VideoReader
 
 
 def record(
@@ -95,11 +95,11 @@ def test_a_damaged_video_reports_through_its_feed(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 150] = bytes(150)
     path.write_bytes(content)
-    with Feeds(open_sources([str(path)])) as feeds:
-        last = list(feeds)[-1]
+    with SourceReader(open_sources([str(path)])) as reader:
+        last = list(reader)[-1]
     assert last.ended
     assert last.problem == ""
-    assert last.footage.damaged_packets >= 1
+    assert last.reader.damaged_packets >= 1
 
 
 def test_a_variable_frame_rate_keeps_its_times(tmp_path):
@@ -149,19 +149,19 @@ def test_a_video_that_claims_giant_frames_is_refused_before_they_are_decoded(tmp
         match=r"claims frames of 160x120 = 0 million pixels, expected at most 0\.019 million",
     ):
         VideoReader(path, max_pixels=19_000)
-    with Feeds(open_sources([str(path)], max_pixels=19_000)) as feeds:
-        assert "claims frames of 160x120" in next(iter(feeds)).problem
+    with SourceReader(open_sources([str(path)], max_pixels=19_000)) as reader:
+        assert "claims frames of 160x120" in next(iter(reader)).problem
 
 
 def test_a_wrong_suffix_is_read_by_its_content_or_named(tmp_path):
     shutil.copy(record(tmp_path / "x.mkv", 5), tmp_path / "y.mp4")
     assert len(read(tmp_path / "y.mp4")[0]) == 5
     shutil.copy(tmp_path / "x.mkv", tmp_path / "y.jpg")
-    with Feeds(open_sources([str(tmp_path / "y.jpg")])) as feeds:
-        assert "y.jpg is not an image that can be read" in next(iter(feeds)).problem
+    with SourceReader(open_sources([str(tmp_path / "y.jpg")])) as reader:
+        assert "y.jpg is not an image that can be read" in next(iter(reader)).problem
     (tmp_path / "z.mp4").write_bytes(b"<html>404</html>" * 50)
-    with Feeds(open_sources([str(tmp_path / "z.mp4")])) as feeds:
-        assert "cannot be opened as video" in next(iter(feeds)).problem
+    with SourceReader(open_sources([str(tmp_path / "z.mp4")])) as reader:
+        assert "cannot be opened as video" in next(iter(reader)).problem
 
 
 def test_sound_alone_is_no_video(tmp_path):
@@ -179,13 +179,13 @@ def test_sound_alone_is_no_video(tmp_path):
 
 
 def test_closing_ends_the_reading(tmp_path):
-    footage = open_sources([str(record(tmp_path / "x.mkv"))])[0].open()
+    reader = open_sources([str(record(tmp_path / "x.mkv"))])[0].open()
     read_frames = []
-    for frame in footage:
+    for frame in reader:
         read_frames.append(frame.index)
         if frame.index == 3:
-            footage.close()
-            footage.close()
+            reader.close()
+            reader.close()
     assert len(read_frames) < 60
 
 

@@ -14,12 +14,12 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
-from played_sources import Played, endless, forever, picture, source
+from played_sources import Played, endless, forever, image, source
 
 from yolo_ema.media.sinks.video_writer import VideoWriter
 from yolo_ema.media.sources import source_reader as feeds_module
-from yolo_ema.media.sources.opening import open_sources
-from yolo_ema.media.sources.source_reader import Feeds
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source_reader import SourceReader
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def folder(tmp_path):
 
 
 def test_files_come_in_order_and_whole_each_with_its_end(folder):
-    with Feeds(open_sources([str(folder)])) as feeds:
-        events = list(feeds)
+    with SourceReader(open_sources([str(folder)])) as reader:
+        events = list(reader)
     assert [
         (event.source.stem, event.frame.index if event.frame else "end") for event in events
     ] == [
@@ -55,9 +55,9 @@ def test_a_damaged_file_ends_with_its_reason_and_the_next_goes_on(folder):
     (folder / "1.png").write_bytes(whole[:40])
     (folder / "2.png").write_bytes(b"")
     (folder / "v.mp4").write_bytes(b"no video" * 100)
-    with Feeds(open_sources([str(folder)])) as feeds:
-        events = list(feeds)
-        assert feeds.status()[0].state == "failed"
+    with SourceReader(open_sources([str(folder)])) as reader:
+        events = list(reader)
+        assert reader.status()[0].state == "failed"
     ends = {event.source.stem: event.problem for event in events if event.ended}
     assert sum(1 for event in events if event.frame) == 4
     assert "truncated" in ends["1"] or "damaged" in ends["1"]
@@ -78,8 +78,8 @@ def test_an_error_that_nobody_foresaw_ends_one_file_only(folder, monkeypatch):
 
     breaks.count = 0
     monkeypatch.setattr(cv2, "imdecode", breaks)
-    with Feeds(open_sources([str(folder / "*.png")])) as feeds:
-        ends = [event.problem for event in feeds if event.ended]
+    with SourceReader(open_sources([str(folder / "*.png")])) as reader:
+        ends = [event.problem for event in reader if event.ended]
     assert [one.rpartition("/")[2] for one in ends] == [
         "",
         "",
@@ -92,10 +92,10 @@ def test_an_error_that_nobody_foresaw_ends_one_file_only(folder, monkeypatch):
 
 def test_live_sources_and_files_take_turns(folder):
     cams = [source(Played(endless(0.0)), name=f"cam{number}") for number in range(3)]
-    with Feeds([*open_sources([str(folder / "v.mp4")]), *cams]) as feeds:
+    with SourceReader([*open_sources([str(folder / "v.mp4")]), *cams]) as reader:
         time.sleep(0.5)
         seen = []
-        for event in feeds:
+        for event in reader:
             seen.append(event.source.name)
             time.sleep(0.002)
             if len(seen) == 60:
@@ -112,8 +112,8 @@ def test_nothing_is_decoded_far_ahead(folder, monkeypatch):
         cv2, "imdecode", lambda content, flags: decoded.append(1) or read(content, flags)
     )
     many = [str(folder / f"{index % 6}.png") for index in range(6)]
-    with Feeds(open_sources(many)) as feeds:
-        event = next(iter(feeds))
+    with SourceReader(open_sources(many)) as reader:
+        event = next(iter(reader))
         time.sleep(0.3)
         assert event.frame is not None
         assert 2 <= len(decoded) <= 1 + 4 + 1  # taken, waiting, and one that waits for room
@@ -127,8 +127,8 @@ def test_large_images_are_not_decoded_ahead_of_their_use(folder, monkeypatch):
         cv2, "imdecode", lambda content, flags: decoded.append(1) or read(content, flags)
     )
     kept = []
-    with Feeds(open_sources([str(folder / "*.png")])) as feeds:
-        for event in feeds:
+    with SourceReader(open_sources([str(folder / "*.png")])) as reader:
+        for event in reader:
             if event.frame is not None:
                 kept.append(event.frame)
                 del event
@@ -145,12 +145,12 @@ def test_large_images_get_their_turn_beside_a_busy_stream(folder, monkeypatch):
     all the same.
     """
     monkeypatch.setattr(feeds_module, "_LOOK_AHEAD_BYTES", 16 * 24 * 3 - 1)
-    camera = source(Played(picture(number) for number in range(10**6)), name="cam")
+    camera = source(Played(image(number) for number in range(10**6)), name="cam")
     images, until = 0, time.monotonic() + 20
-    with Feeds(
+    with SourceReader(
         [camera, *open_sources([str(folder / f"{index}.png") for index in range(6)])]
-    ) as feeds:
-        for event in feeds:
+    ) as reader:
+        for event in reader:
             images += event.frame is not None and not event.source.is_live
             if images == 6 or time.monotonic() > until:
                 break
@@ -159,31 +159,31 @@ def test_large_images_get_their_turn_beside_a_busy_stream(folder, monkeypatch):
 
 
 def test_stopping_ends_every_source_that_had_begun(folder):
-    with Feeds(
+    with SourceReader(
         [*open_sources([str(folder / "v.mp4")]), source(Played(endless()), name="cam")]
-    ) as feeds:
+    ) as reader:
         begun, ended = set(), []
-        for event in feeds:
+        for event in reader:
             if event.frame is not None:
                 begun.add(event.source.name)
             if event.ended:
                 ended.append(event.source.name)
             if len(begun) == 2:
-                feeds.stop()
+                reader.stop()
     assert sorted(ended) == sorted(begun)
 
 
 def test_a_signal_handler_can_stop_while_the_iteration_waits():
     script = (
         "import signal, sys, time, threading, os\n"
-        "from yolo_ema.media.sources.source_reader import Feeds\n"
-        "from yolo_ema.media.sources.opening import open_sources, NetworkOptions\n"
+        "from yolo_ema.media.sources.source_reader import SourceReader\n"
+        "from yolo_ema.media.sources.open_sources import open_sources, NetworkOptions\n"
         "import socket; listener = socket.create_server(('127.0.0.1', 0))\n"
         "address = f'http://127.0.0.1:{listener.getsockname()[1]}/x'\n"
-        "with Feeds(open_sources([address], network=NetworkOptions(open_timeout_s=60))) as feeds:\n"
-        "    signal.signal(signal.SIGTERM, lambda *_: feeds.stop())\n"
+        "with SourceReader(open_sources([address], network=NetworkOptions(open_timeout_s=60))) as reader:\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: reader.stop())\n"
         "    print('ready', flush=True)\n"
-        "    print([event.ended for event in feeds], flush=True)\n"
+        "    print([event.ended for event in reader], flush=True)\n"
     )
     environment = {**os.environ, "no_proxy": "*"}
     with subprocess.Popen(
@@ -201,14 +201,14 @@ def test_a_signal_handler_can_stop_while_the_iteration_waits():
 def test_the_process_ends_although_ffmpeg_still_waits():
     script = (
         "import socket, threading\n"
-        "from yolo_ema.media.sources.source_reader import Feeds\n"
-        "from yolo_ema.media.sources.opening import open_sources, NetworkOptions\n"
+        "from yolo_ema.media.sources.source_reader import SourceReader\n"
+        "from yolo_ema.media.sources.open_sources import open_sources, NetworkOptions\n"
         "listener = socket.create_server(('127.0.0.1', 0))\n"
         "address = f'rtsp://127.0.0.1:{listener.getsockname()[1]}/x'\n"
-        "with Feeds(open_sources([address], network=NetworkOptions(open_timeout_s=300))) as "
-        "feeds:\n"
-        "    threading.Timer(0.5, feeds.stop).start()\n"
-        "    print([event.ended for event in feeds])\n"
+        "with SourceReader(open_sources([address], network=NetworkOptions(open_timeout_s=300))) as "
+        "reader:\n"
+        "    threading.Timer(0.5, reader.stop).start()\n"
+        "    print([event.ended for event in reader])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
@@ -218,14 +218,14 @@ def test_the_process_ends_although_ffmpeg_still_waits():
 
 def test_threads_end_with_the_context(folder):
     before = set(threading.enumerate())
-    with Feeds(
+    with SourceReader(
         [
             *open_sources([str(folder)]),
             source(Played(endless())),
-            source(Played([picture(0), forever])),
+            source(Played([image(0), forever])),
         ]
-    ) as feeds:
-        next(iter(feeds))
+    ) as reader:
+        next(iter(reader))
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and set(threading.enumerate()) - before:
         time.sleep(0.02)
@@ -233,9 +233,9 @@ def test_threads_end_with_the_context(folder):
 
 
 def test_without_sources_there_is_nothing():
-    with Feeds([]) as feeds:
-        assert list(feeds) == []
-        assert feeds.status() == []
+    with SourceReader([]) as reader:
+        assert list(reader) == []
+        assert reader.status() == []
 
 
 _MEMORY = """
@@ -243,21 +243,21 @@ import resource, sys, gc
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from yolo_ema.media.sources.source_reader import Feeds
-from yolo_ema.media.sources.opening import open_sources
+from yolo_ema.media.sources.source_reader import SourceReader
+from yolo_ema.media.sources.open_sources import open_sources
 
 def kib():
     gc.collect()
     return int(next(l for l in open('/proc/self/status') if l.startswith('VmRSS')).split()[1])
 
-with Feeds(open_sources(sys.argv[1:])) as feeds:
+with SourceReader(open_sources(sys.argv[1:])) as reader:
     frames = 0
-    for event in feeds:
+    for event in reader:
         if event.frame is not None:
             frames += 1
             if frames == 1000:
                 before = kib()
-print(frames, kib() - before, feeds.status()[0].frames_dropped)
+print(frames, kib() - before, reader.status()[0].frames_dropped)
 """
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from misbehaving_servers import HttpServer
 
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.opening import open_sources
-from yolo_ema.media.sources.source_reader import FeedEvent, Feeds
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source_reader import SourceEvent, SourceReader
 
 QUICK = NetworkOptions(open_timeout_s=1.0, read_timeout_s=1.0, stale_after_s=0.7, first_wait_s=0.1)
 
@@ -43,17 +43,19 @@ def serve() -> Iterator:
         server.down()
 
 
-def feeds_of(*urls: str, network: NetworkOptions = QUICK, every_frame: bool = False) -> Feeds:
-    return Feeds(open_sources(list(urls), network=network), every_frame=every_frame)
+def reader_of(
+    *urls: str, network: NetworkOptions = QUICK, every_frame: bool = False
+) -> SourceReader:
+    return SourceReader(open_sources(list(urls), network=network), every_frame=every_frame)
 
 
-def watch(feeds: Feeds, enough, limit_s: float = 30) -> list[FeedEvent]:
+def watch(reader: SourceReader, enough, limit_s: float = 30) -> list[SourceEvent]:
     """Return all events up to the first one that is enough; fails where none is."""
-    timer = threading.Timer(limit_s, feeds.stop)
+    timer = threading.Timer(limit_s, reader.stop)
     timer.daemon = True
     timer.start()
     seen = []
-    for event in feeds:
+    for event in reader:
         seen.append(event)
         if enough(event):
             timer.cancel()
@@ -64,34 +66,34 @@ def watch(feeds: Feeds, enough, limit_s: float = 30) -> list[FeedEvent]:
     )
 
 
-def numbers(seen: list[FeedEvent]) -> list[int]:
+def numbers(seen: list[SourceEvent]) -> list[int]:
     return [servers.number_of(one.frame.image_bgr) for one in seen if one.frame is not None]
 
 
 def test_what_arrives_is_what_was_sent(serve):
     server = serve(servers.plays())
-    with feeds_of(server.url(), every_frame=True) as feeds:
-        seen = watch(feeds, lambda event: event.frame is not None and event.frame.index == 30)
+    with reader_of(server.url(), every_frame=True) as reader:
+        seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 30)
     assert numbers(seen) == list(range(31))
     assert all(one.frame.image_wh == (160, 120) for one in seen)
 
 
 def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_invented(serve):
     server = serve(servers.plays(0.02))
-    with feeds_of(server.url()) as feeds:
-        seen = watch(feeds, lambda event: event.frame is not None)
+    with reader_of(server.url()) as reader:
+        seen = watch(reader, lambda event: event.frame is not None)
         for _ in range(5):
             server.down()
-            seen += watch(feeds, lambda event: "trying again" in event.problem)
+            seen += watch(reader, lambda event: "trying again" in event.problem)
             time.sleep(0.4)
             server.up()
             returned = time.monotonic()
             back = watch(
-                feeds, lambda event: event.frame is not None and "is back after" in event.problem
+                reader, lambda event: event.frame is not None and "is back after" in event.problem
             )
             assert time.monotonic() - returned < 2
             seen += back
-        assert feeds.status()[0].reconnects == 5
+        assert reader.status()[0].reconnects == 5
     came = numbers(seen)
     assert set(came) <= set(server.sent)
     assert came == sorted(set(came))
@@ -100,13 +102,13 @@ def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_inve
 def test_a_mute_server_is_given_up_in_time_while_another_source_goes_on(serve):
     mute, good = serve(servers.never_answers), serve(servers.plays())
     began = time.monotonic()
-    with feeds_of(mute.url(), good.url(), network=NetworkOptions(open_tries=1)) as feeds:
-        seen = watch(feeds, lambda event: event.ended)
+    with reader_of(mute.url(), good.url(), network=NetworkOptions(open_tries=1)) as reader:
+        seen = watch(reader, lambda event: event.ended)
         assert time.monotonic() - began < 3.5
         assert seen[-1].source.name == mute.url()
         assert seen[-1].problem.endswith("no answer in time; given up after 1 tries")
         assert len(numbers(seen)) > 10
-        assert {status.name: status.state for status in feeds.status()} == {
+        assert {status.name: status.state for status in reader.status()} == {
             mute.url(): "failed",
             good.url(): "live",
         }
@@ -134,12 +136,12 @@ def test_a_mute_server_is_given_up_in_time_while_another_source_goes_on(serve):
 )
 def test_trouble_is_named_and_ends_as_failed(serve, behaviour, told):
     server = serve(behaviour)
-    with feeds_of(
+    with reader_of(
         server.url(),
         network=NetworkOptions(open_timeout_s=1, read_timeout_s=1, first_wait_s=0.05, open_tries=2),
-    ) as feeds:
-        seen = watch(feeds, lambda event: event.ended)
-        assert feeds.status()[0].state == "failed"
+    ) as reader:
+        seen = watch(reader, lambda event: event.ended)
+        assert reader.status()[0].state == "failed"
     assert not any(one.frame for one in seen)
     assert re.search(told, seen[0].problem)
     assert seen[-1].problem.endswith("given up after 2 tries")
@@ -155,16 +157,16 @@ def test_trouble_is_named_and_ends_as_failed(serve, behaviour, told):
         ),
         (
             servers.answers("200 OK", "Content-Type: image/jpeg\r\n"),
-            "is a single picture (image/jpeg) and no stream",
+            "is a single image (image/jpeg) and no stream",
         ),
         (servers.answers("200 OK", "Content-Type: text/html\r\n"), "is a web page and no stream"),
     ],
-    ids=["404", "401", "picture", "page"],
+    ids=["404", "401", "image", "page"],
 )
 def test_what_another_try_cannot_change_ends_at_once(serve, behaviour, told):
     server = serve(behaviour)
-    with feeds_of(server.url()) as feeds:
-        seen = watch(feeds, lambda event: event.ended)
+    with reader_of(server.url()) as reader:
+        seen = watch(reader, lambda event: event.ended)
     assert len(seen) == 1
     assert told in seen[0].problem
     assert len(server.requests) == 1
@@ -172,19 +174,19 @@ def test_what_another_try_cannot_change_ends_at_once(serve, behaviour, told):
 
 def test_a_frozen_stream_is_flagged_within_five_seconds(serve):
     server = serve(servers.freezes(after=10))
-    with feeds_of(server.url(), network=NetworkOptions()) as feeds:
-        seen = watch(feeds, lambda event: "stale" in event.problem)
+    with reader_of(server.url(), network=NetworkOptions()) as reader:
+        seen = watch(reader, lambda event: "stale" in event.problem)
         assert (
             time.monotonic() - server.sent[10] < 5.5
         )  # the default is 4.5; the rest is for a busy machine
-        assert feeds.status()[0].state == "stale"
+        assert reader.status()[0].state == "stale"
     assert set(numbers(seen)) <= set(range(11))
 
 
 def test_a_stream_that_changes_its_size_goes_on(serve):
     server = serve(servers.resizes(every=10))
-    with feeds_of(server.url(), every_frame=True) as feeds:
-        seen = watch(feeds, lambda event: event.frame is not None and event.frame.index == 35)
+    with reader_of(server.url(), every_frame=True) as reader:
+        seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 35)
     assert numbers(seen) == list(range(36))
     assert [one.frame.image_wh for one in seen[::10]] == [
         (160, 120),
@@ -201,9 +203,9 @@ def test_a_stream_that_changes_its_size_goes_on(serve):
 
 def test_a_picture_that_breaks_off_never_arrives(serve):
     server = serve(servers.breaks_off_in_a_picture)
-    with feeds_of(server.url(), every_frame=True) as feeds:
-        seen = watch(feeds, lambda event: event.frame is not None and event.frame.index == 14)
-        assert feeds.status()[0].reconnects == 2
+    with reader_of(server.url(), every_frame=True) as reader:
+        seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 14)
+        assert reader.status()[0].reconnects == 2
     assert numbers(seen) == list(range(15))
 
 
@@ -221,19 +223,19 @@ def test_a_bomb_among_the_pictures_is_passed_over(serve):
         time.sleep(30)
 
     server = serve(behave)
-    with feeds_of(server.url(), every_frame=True) as feeds:
-        seen = watch(feeds, lambda event: event.frame is not None and event.frame.index == 1)
+    with reader_of(server.url(), every_frame=True) as reader:
+        seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 1)
     assert numbers(seen) == [1, 2]
 
 
 @pytest.mark.parametrize("digest", [False, True], ids=["basic", "digest"])
 def test_a_password_opens_and_is_told_to_nobody(serve, digest, capfd):
     server = serve(servers.wants_password("dr@ne", "geh/eim", digest=digest))
-    with feeds_of(server.url(userinfo="dr%40ne:geh%2Feim@")) as feeds:
-        seen = watch(feeds, lambda event: event.frame is not None)
+    with reader_of(server.url(userinfo="dr%40ne:geh%2Feim@")) as reader:
+        seen = watch(reader, lambda event: event.frame is not None)
         server.down()
-        seen += watch(feeds, lambda event: "trying again" in event.problem)
-        told = f"{seen}{feeds.status()}{capfd.readouterr()}"
+        seen += watch(reader, lambda event: "trying again" in event.problem)
+        told = f"{seen}{reader.status()}{capfd.readouterr()}"
     assert seen[0].source.name == server.url()
     assert "geh" not in told
     assert "dr@ne" not in told
@@ -242,9 +244,9 @@ def test_a_password_opens_and_is_told_to_nobody(serve, digest, capfd):
 
 def test_a_wrong_password_is_named_without_it(serve, capfd):
     server = serve(servers.wants_password("drone", "right", digest=True))
-    with feeds_of(server.url(userinfo="drone:geheim@")) as feeds:
-        seen = watch(feeds, lambda event: event.ended)
-        told = f"{seen}{feeds.status()}{capfd.readouterr()}"
+    with reader_of(server.url(userinfo="drone:geheim@")) as reader:
+        seen = watch(reader, lambda event: event.ended)
+        told = f"{seen}{reader.status()}{capfd.readouterr()}"
     assert "401 (Unauthorized), wrong user or password; given up" in seen[0].problem
     assert "geheim" not in told
 
@@ -257,8 +259,8 @@ def test_a_redirect_is_followed_and_the_password_stays_behind(serve):
             f"Location: {other.url('/elsewhere').replace('127.0.0.1', 'localhost')}\r\n",
         )
     )
-    with feeds_of(first.url(userinfo="drone:geheim@")) as feeds:
-        watch(feeds, lambda event: event.frame is not None)
+    with reader_of(first.url(userinfo="drone:geheim@")) as reader:
+        watch(reader, lambda event: event.frame is not None)
     assert other.requests[0].startswith("GET /elsewhere ")
     assert "authorization" not in other.requests[0].lower()
 
@@ -275,13 +277,13 @@ def test_a_transport_stream_over_tcp(tmp_path):
     threading.Thread(target=serve_once, daemon=True).start()
     with (
         listener,
-        feeds_of(
+        reader_of(
             f"tcp://127.0.0.1:{listener.getsockname()[1]}",
             network=NetworkOptions(),
             every_frame=True,
-        ) as feeds,
+        ) as reader,
     ):
-        seen = watch(feeds, lambda event: "ended the stream; trying again" in event.problem)
+        seen = watch(reader, lambda event: "ended the stream; trying again" in event.problem)
     assert numbers(seen) == list(range(30))
 
 
@@ -301,12 +303,12 @@ def test_a_transport_stream_over_udp(tmp_path):
                     over.wait(0.02)
 
     threading.Thread(target=send, daemon=True).start()
-    with feeds_of(
+    with reader_of(
         f"udp://127.0.0.1:{port}", network=NetworkOptions(open_timeout_s=10), every_frame=True
-    ) as feeds:
-        seen = watch(feeds, lambda event: event.frame is not None and event.frame.index == 20)
+    ) as reader:
+        seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 20)
         over.set()
-        seen += watch(feeds, lambda event: event.problem != "")
+        seen += watch(reader, lambda event: event.problem != "")
     assert {one.frame.image_wh for one in seen if one.frame} == {(160, 120)}
     assert "no answer in time" in seen[-1].problem or "brought no frame" in seen[-1].problem
 
@@ -325,10 +327,10 @@ def write_video(path: Path) -> None:
 def test_stopping_ends_a_read_that_waits(serve):
     server = serve(servers.says_nothing_more)
     patience = NetworkOptions(open_timeout_s=30, read_timeout_s=30)
-    with feeds_of(server.url(), network=patience) as feeds:
-        threading.Timer(0.5, feeds.stop).start()
+    with reader_of(server.url(), network=patience) as reader:
+        threading.Timer(0.5, reader.stop).start()
         began = time.monotonic()
-        assert [one.ended for one in feeds] == [True]
+        assert [one.ended for one in reader] == [True]
     assert time.monotonic() - began < 2
     assert not [one for one in threading.enumerate() if server.url() in one.name]
 
@@ -345,10 +347,10 @@ def test_a_video_file_behind_an_address_is_read_to_its_end(tmp_path, name):
         ("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))
     ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with feeds_of(
+        with reader_of(
             f"http://127.0.0.1:{server.server_address[1]}/{name}", network=NetworkOptions()
-        ) as feeds:
-            seen = watch(feeds, lambda event: event.ended)
+        ) as reader:
+            seen = watch(reader, lambda event: event.ended)
         server.shutdown()
     assert numbers(seen) == list(range(30))
     assert np.allclose(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sources.addresses import Address
 from yolo_ema.media.sources.av_stream import AvConnection
+from yolo_ema.media.sources.connection import Connection
 from yolo_ema.media.sources.http_stream import HttpConnection
-from yolo_ema.media.sources.live import Connection, LiveFootage
-from yolo_ema.media.sources.network import NetworkOptions
+from yolo_ema.media.sources.live_reader import LiveReader
+from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import LiveSource
 
 __all__ = ["StreamSource"]
@@ -43,9 +44,9 @@ class StreamSource(LiveSource):
             return self.file_stem
         return self.address.stem if self.number == 1 else f"{self.address.stem}-{self.number}"
 
-    def open(self) -> LiveFootage:
-        """Return the stream's footage; it is connected to when frames are asked for."""
-        return LiveFootage(self, self._connection, self.network)
+    def open(self) -> LiveReader:
+        """Return the stream's reader; it is connected to when frames are asked for."""
+        return LiveReader(self, self._connection, self.network)
 
     def _connection(self) -> Connection:
         kind = HttpConnection if self.address.scheme in {"http", "https"} else AvConnection

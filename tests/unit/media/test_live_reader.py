@@ -9,25 +9,25 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from played_sources import QUICK, Played, endless, forever, picture, source
+from played_sources import QUICK, Played, endless, forever, image, source
 
 from yolo_ema.errors import SourceError, SourceRefusedError
-from yolo_ema.media.sources import live
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.source import FeedEvent
-from yolo_ema.media.sources.source_reader import Feeds
+from yolo_ema.media.sources import live_reader
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.source import SourceEvent
+from yolo_ema.media.sources.source_reader import SourceReader
 
 
 def events_until(
-    feeds: Feeds, enough: Callable[[FeedEvent], bool], limit_s: float = 20
-) -> list[FeedEvent]:
+    reader: SourceReader, enough: Callable[[SourceEvent], bool], limit_s: float = 20
+) -> list[SourceEvent]:
     """Return all events up to the first one that is enough."""
     until, seen = time.monotonic() + limit_s, []
-    timer = threading.Timer(limit_s, feeds.stop)
+    timer = threading.Timer(limit_s, reader.stop)
     timer.daemon = True
     timer.start()
     try:
-        for event in feeds:
+        for event in reader:
             seen.append(event)
             if enough(event):
                 return seen
@@ -40,11 +40,13 @@ def events_until(
 
 
 def test_frames_are_numbered_and_timed_by_arrival():
-    with Feeds([source(Played([picture(0), 0.2, picture(1), 0.1, picture(2), forever]))]) as feeds:
+    with SourceReader(
+        [source(Played([image(0), 0.2, image(1), 0.1, image(2), forever]))]
+    ) as reader:
         frames = [
             one.frame
             for one in events_until(
-                feeds, lambda event: event.frame is not None and event.frame.index == 2
+                reader, lambda event: event.frame is not None and event.frame.index == 2
             )
             if one.frame
         ]
@@ -57,10 +59,12 @@ def test_frames_are_numbered_and_timed_by_arrival():
 
 def test_it_connects_again_and_time_goes_on():
     lost = SourceError("cam broke off: line cut")
-    first, second = Played([picture(0), picture(1), lost]), Played([0.05, picture(2), forever])
-    with Feeds([source(first, second)], every_frame=True) as feeds:
-        seen = events_until(feeds, lambda event: event.frame is not None and event.frame.index == 2)
-        status = feeds.status()[0]
+    first, second = Played([image(0), image(1), lost]), Played([0.05, image(2), forever])
+    with SourceReader([source(first, second)], every_frame=True) as reader:
+        seen = events_until(
+            reader, lambda event: event.frame is not None and event.frame.index == 2
+        )
+        status = reader.status()[0]
     frames = [one.frame for one in seen if one.frame]
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert all(a.time_s < b.time_s for a, b in pairwise(frames))
@@ -82,8 +86,12 @@ def test_an_outage_is_told_once_and_not_with_every_try():
         raise SourceError("cam cannot be opened: refused")
 
     refused = [Played([], opening=fails) for _ in range(6)]
-    with Feeds([source(Played([picture(0)]), *refused, Played([picture(1), forever]))]) as feeds:
-        seen = events_until(feeds, lambda event: event.frame is not None and event.frame.index == 1)
+    with SourceReader(
+        [source(Played([image(0)]), *refused, Played([image(1), forever]))]
+    ) as reader:
+        seen = events_until(
+            reader, lambda event: event.frame is not None and event.frame.index == 1
+        )
     told = [one.problem for one in seen if one.frame is None]
     assert told == [
         "cam ended the stream; trying again",
@@ -93,35 +101,37 @@ def test_an_outage_is_told_once_and_not_with_every_try():
 
 def test_the_newest_frame_is_taken_and_dropped_ones_are_counted():
     sent = threading.Event()
-    with Feeds([source(Played([*map(picture, range(50)), sent.set, forever]))]) as feeds:
+    with SourceReader([source(Played([*map(image, range(50)), sent.set, forever]))]) as reader:
         assert sent.wait(10)
         assert [
-            one.frame.index for one in events_until(feeds, lambda event: True) if one.frame
+            one.frame.index for one in events_until(reader, lambda event: True) if one.frame
         ] == [49]
-        status = feeds.status()[0]
+        status = reader.status()[0]
     assert (status.frames_read, status.frames_dropped) == (50, 49)
 
 
 def test_every_frame_makes_the_source_wait():
     sent = threading.Event()
-    with Feeds(
-        [source(Played([*map(picture, range(50)), sent.set, forever]))], every_frame=True
-    ) as feeds:
+    with SourceReader(
+        [source(Played([*map(image, range(50)), sent.set, forever]))], every_frame=True
+    ) as reader:
         assert not sent.wait(1.5)  # longer than a connection without a frame is waited for
         seen = events_until(
-            feeds, lambda event: event.frame is not None and event.frame.index == 49
+            reader, lambda event: event.frame is not None and event.frame.index == 49
         )
-        assert feeds.status()[0].frames_dropped == 0
+        assert reader.status()[0].frames_dropped == 0
     assert [one.frame.index for one in seen if one.frame] == list(range(50))
     assert not any(one.problem for one in seen)
 
 
 def test_a_source_that_hangs_in_opening_is_given_up_and_blocks_nobody():
     released = threading.Event()
-    hanging = [Played([picture(9)], opening=released.wait) for _ in range(9)]
+    hanging = [Played([image(9)], opening=released.wait) for _ in range(9)]
     began = time.monotonic()
-    with Feeds([source(*hanging, name="mute"), source(Played(endless()), name="good")]) as feeds:
-        seen = events_until(feeds, lambda event: event.source.name == "mute")
+    with SourceReader(
+        [source(*hanging, name="mute"), source(Played(endless()), name="good")]
+    ) as reader:
+        seen = events_until(reader, lambda event: event.source.name == "mute")
         assert seen[-1].problem == "mute did not answer within 0.5 s; trying again"
         assert time.monotonic() - began < 3
         assert sum(1 for one in seen if one.frame) > 10
@@ -131,10 +141,10 @@ def test_a_source_that_hangs_in_opening_is_given_up_and_blocks_nobody():
 
 
 def test_a_try_that_never_returns_is_given_up(monkeypatch):
-    monkeypatch.setattr(live, "_LONGEST_HANG_S", 1.0)
+    monkeypatch.setattr(live_reader, "_LONGEST_HANG_S", 1.0)
     released = threading.Event()
-    with Feeds([source(Played([], opening=released.wait))]) as feeds:
-        assert list(feeds)[-1].problem.endswith(
+    with SourceReader([source(Played([], opening=released.wait))]) as reader:
+        assert list(reader)[-1].problem.endswith(
             "given up, since the system does not return from the last try"
         )
     released.set()
@@ -149,17 +159,17 @@ def test_never_two_connections_at_once():
         released.wait(1.5)
         open_now.pop()
 
-    with Feeds([source(*(Played([picture(0)], opening=opening) for _ in range(9)))]) as feeds:
-        events_until(feeds, lambda event: event.ended)
+    with SourceReader([source(*(Played([image(0)], opening=opening) for _ in range(9)))]) as reader:
+        events_until(reader, lambda event: event.ended)
     assert max(most) == 1
     assert len(most) == QUICK.open_tries
 
 
 def test_what_an_abandoned_connection_brings_does_not_count():
     late = threading.Event()
-    first = Played([picture(7), picture(8)], opening=lambda: late.wait(1.2))
-    with Feeds([source(first, Played([picture(0), forever]))]) as feeds:
-        seen = events_until(feeds, lambda event: event.frame is not None)
+    first = Played([image(7), image(8)], opening=lambda: late.wait(1.2))
+    with SourceReader([source(first, Played([image(0), forever]))]) as reader:
+        seen = events_until(reader, lambda event: event.frame is not None)
         assert first.closed.is_set()
     assert seen[-1].frame.image_bgr[0, 0, 0] == 0
 
@@ -184,9 +194,11 @@ def test_a_source_that_never_opens_ends_as_failed(error, network, told):
     def fails() -> None:
         raise error
 
-    with Feeds([source(*(Played([], opening=fails) for _ in range(99)), network=network)]) as feeds:
-        seen = list(feeds)
-        assert feeds.status()[0].state == "failed"
+    with SourceReader(
+        [source(*(Played([], opening=fails) for _ in range(99)), network=network)]
+    ) as reader:
+        seen = list(reader)
+        assert reader.status()[0].state == "failed"
     assert seen[-1].ended
     assert seen[-1].problem.endswith(told)
     with pytest.raises(SourceError, match="given up"):
@@ -200,44 +212,46 @@ def test_an_outage_longer_than_the_patience_ends_the_source():
         )  # as of a server that has just started: retried once it was there
 
     patience = NetworkOptions(first_wait_s=0.05, give_up_after_s=0.4)
-    with Feeds(
+    with SourceReader(
         [
             source(
-                Played([picture(0)]),
+                Played([image(0)]),
                 *(Played([], opening=fails) for _ in range(99)),
                 network=patience,
             )
         ]
-    ) as feeds:
-        seen = list(feeds)
+    ) as reader:
+        seen = list(reader)
     assert sum(1 for one in seen if one.frame) == 1
     assert seen[-1].problem.startswith("cam cannot be opened: 404; given up after")
 
 
 def test_an_error_that_nobody_foresaw_ends_one_connection_only():
-    with Feeds(
+    with SourceReader(
         [
             source(
-                Played([picture(0), RuntimeError("rtsp://u:geheim@cam")]),
-                Played([picture(1), forever]),
+                Played([image(0), RuntimeError("rtsp://u:geheim@cam")]),
+                Played([image(1), forever]),
             )
         ]
-    ) as feeds:
-        seen = events_until(feeds, lambda event: event.frame is not None and event.frame.index == 1)
+    ) as reader:
+        seen = events_until(
+            reader, lambda event: event.frame is not None and event.frame.index == 1
+        )
     assert "cam failed: RuntimeError; trying again" in [one.problem for one in seen]
 
 
 def test_no_frame_for_a_while_is_stale_then_lost():
     patience = NetworkOptions(read_timeout_s=1.2, stale_after_s=0.3, first_wait_s=0.05)
-    with Feeds(
-        [source(Played([picture(0), forever]), Played([picture(1), forever]), network=patience)]
-    ) as feeds:
-        stale = events_until(feeds, lambda event: "stale" in event.problem)[-1]
+    with SourceReader(
+        [source(Played([image(0), forever]), Played([image(1), forever]), network=patience)]
+    ) as reader:
+        stale = events_until(reader, lambda event: "stale" in event.problem)[-1]
         assert "no new frame has come for 0." in stale.problem
-        assert feeds.status()[0].state == "stale"
-        seen = events_until(feeds, lambda event: event.frame is not None)
+        assert reader.status()[0].state == "stale"
+        seen = events_until(reader, lambda event: event.frame is not None)
         assert "cam brought no frame for 1.2 s; trying again" in [one.problem for one in seen]
-        assert feeds.status()[0].state == "live"
+        assert reader.status()[0].state == "live"
 
 
 def test_a_frozen_picture_is_flagged_and_the_flag_goes_when_it_moves():
@@ -245,23 +259,23 @@ def test_a_frozen_picture_is_flagged_and_the_flag_goes_when_it_moves():
 
     def steps() -> Iterator[object]:
         while not moving.is_set():
-            yield picture(3)
+            yield image(3)
             yield 0.02
         yield from endless()
 
-    with Feeds([source(Played(steps()))]) as feeds:
-        seen = events_until(feeds, lambda event: "stale" in event.problem)
-        assert "the picture has not changed for" in seen[-1].problem
+    with SourceReader([source(Played(steps()))]) as reader:
+        seen = events_until(reader, lambda event: "stale" in event.problem)
+        assert "the image has not changed for" in seen[-1].problem
         assert sum(1 for one in seen if one.frame) >= 3, "a frozen stream's frames are passed on"
-        assert feeds.status()[0].state == "stale"
+        assert reader.status()[0].state == "stale"
         moving.set()
         events_until(
-            feeds,
+            reader,
             lambda event: (
-                event.frame is not None and event.frame.image_bgr[0, 0, 0] != picture(3)[0, 0, 0]
+                event.frame is not None and event.frame.image_bgr[0, 0, 0] != image(3)[0, 0, 0]
             ),
         )
-        assert feeds.status()[0].state == "live"
+        assert reader.status()[0].state == "live"
 
 
 def test_a_slow_change_is_not_frozen():
@@ -270,33 +284,29 @@ def test_a_slow_change_is_not_frozen():
             yield np.full((24, 32, 3), level, np.uint8)
             yield 0.02
 
-    with Feeds([source(Played(steps()))]) as feeds:
+    with SourceReader([source(Played(steps()))]) as reader:
         seen = events_until(
-            feeds, lambda event: event.frame is not None and event.frame.image_bgr[0, 0, 0] >= 120
+            reader, lambda event: event.frame is not None and event.frame.image_bgr[0, 0, 0] >= 120
         )
     assert not any("stale" in one.problem for one in seen)
 
 
 def test_another_picture_size_is_told():
-    with Feeds(
-        [
-            source(
-                Played([picture(0), 0.1, picture(0), 0.1, np.zeros((48, 64, 3), np.uint8), forever])
-            )
-        ]
-    ) as feeds:
+    with SourceReader(
+        [source(Played([image(0), 0.1, image(0), 0.1, np.zeros((48, 64, 3), np.uint8), forever]))]
+    ) as reader:
         seen = events_until(
-            feeds, lambda event: event.frame is not None and event.frame.image_wh == (64, 48)
+            reader, lambda event: event.frame is not None and event.frame.image_wh == (64, 48)
         )
     assert [one.problem for one in seen if one.problem] == [
-        "cam changed its picture from 32x24 to 64x48 pixels"
+        "cam changed its image from 32x24 to 64x48 pixels"
     ]
 
 
 def test_a_recording_behind_an_address_is_read_whole_once_with_its_own_times():
-    recording = Played([(picture(number), number / 10) for number in range(40)], finite=True)
-    with Feeds([source(recording)]) as feeds:
-        seen = list(feeds)
+    recording = Played([(image(number), number / 10) for number in range(40)], finite=True)
+    with SourceReader([source(recording)]) as reader:
+        seen = list(reader)
     assert [round(one.frame.time_s, 3) for one in seen if one.frame] == [
         number / 10 for number in range(40)
     ]
@@ -304,20 +314,20 @@ def test_a_recording_behind_an_address_is_read_whole_once_with_its_own_times():
 
 
 def test_a_recording_that_breaks_off_is_not_begun_again():
-    recording = Played([picture(0), SourceError("cam broke off: line cut")], finite=True)
-    with Feeds([source(recording, Played([picture(0)]))]) as feeds:
-        seen = list(feeds)
+    recording = Played([image(0), SourceError("cam broke off: line cut")], finite=True)
+    with SourceReader([source(recording, Played([image(0)]))]) as reader:
+        seen = list(reader)
     assert [one.problem for one in seen] == ["", "cam broke off: line cut"]
     assert seen[-1].ended
 
 
 def test_closing_from_another_thread_lets_a_waiting_reader_go():
-    footage = source(Played([forever])).open()
-    threading.Timer(0.2, footage.close).start()
+    reader = source(Played([forever])).open()
+    threading.Timer(0.2, reader.close).start()
     began = time.monotonic()
-    assert list(footage) == []
+    assert list(reader) == []
     assert time.monotonic() - began < 1.5
-    footage.close()
+    reader.close()
 
 
 def test_leaving_the_loop_disconnects():

@@ -12,24 +12,24 @@ import cv2
 import numpy as np
 import pytest
 
-from yolo_ema.media.sources import camera
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.opening import open_sources
-from yolo_ema.media.sources.source_reader import Feeds
+from yolo_ema.media.sources import camera_source
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source_reader import SourceReader
 
 QUICK = NetworkOptions(open_timeout_s=0.5, read_timeout_s=0.5, first_wait_s=0.05)
 
 
 class FakeCapture:
-    """Gives ``pictures`` pictures, then nothing; hangs for ``hang_s`` before each."""
+    """Gives ``images`` images, then nothing; hangs for ``hang_s`` before each."""
 
-    opens, pictures, hang_s, rate = True, 1_000_000, 0.0, 30.0
+    opens, images, hang_s, rate = True, 1_000_000, 0.0, 30.0
     asked: ClassVar[list[tuple]] = []
     released = 0
 
     def __init__(self, *which: object) -> None:
         type(self).asked.append(which)
-        self._left = self.pictures
+        self._left = self.images
 
     def isOpened(self) -> bool:
         return self.opens
@@ -51,7 +51,7 @@ class FakeCapture:
 
 @pytest.fixture
 def devices(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(camera, "_DEVICES", tmp_path)
+    monkeypatch.setattr(camera_source, "_DEVICES", tmp_path)
     return tmp_path
 
 
@@ -72,63 +72,63 @@ def test_a_number_is_a_camera_and_a_path_with_a_number_is_not(tmp_path, monkeypa
     assert [(one.name, one.stem, one.is_live, one.is_video) for one in source] == [
         ("camera 0", "camera-0", True, True)
     ]
-    assert isinstance(open_sources(["/dev/null"])[0], camera.CameraSource), (
+    assert isinstance(open_sources(["/dev/null"])[0], camera_source.CameraSource), (
         "any character device, such as /dev/video0"
     )
 
 
 def test_frames_arrive_and_the_camera_is_released(capture):
-    with Feeds(open_sources(["0"], network=QUICK)) as feeds:
-        event = next(event for event in feeds if event.frame is not None)
-        assert event.footage.frame_rate == Fraction(30)
+    with SourceReader(open_sources(["0"], network=QUICK)) as reader:
+        event = next(event for event in reader if event.frame is not None)
+        assert event.reader.frame_rate == Fraction(30)
         assert event.frame.source == "camera 0"
     assert capture.asked[0][0] == 0
     assert capture.released == 1
 
 
 def test_a_camera_that_is_not_there_is_named_with_those_that_are(devices):
-    with Feeds(open_sources(["3"], network=QUICK)) as feeds:
-        events = list(feeds)
+    with SourceReader(open_sources(["3"], network=QUICK)) as reader:
+        events = list(reader)
     assert len(events) == 1
     assert "there is no camera here" in events[0].problem
     (devices / "video1").touch()
-    with Feeds(open_sources(["3"], network=QUICK)) as feeds:
-        assert "camera 3 is not there" in (problem := next(iter(feeds)).problem)
+    with SourceReader(open_sources(["3"], network=QUICK)) as reader:
+        assert "camera 3 is not there" in (problem := next(iter(reader)).problem)
     assert "cameras here: 1" in problem
 
 
 def test_a_camera_without_permission_says_what_to_do(devices, monkeypatch):
     (devices / "video0").touch()
-    monkeypatch.setattr(camera.os, "access", lambda *_: False)
-    with Feeds(open_sources(["0"], network=QUICK)) as feeds:
-        assert "add yourself to the group 'video'" in next(iter(feeds)).problem
+    monkeypatch.setattr(camera_source.os, "access", lambda *_: False)
+    with SourceReader(open_sources(["0"], network=QUICK)) as reader:
+        assert "add yourself to the group 'video'" in next(iter(reader)).problem
 
 
 def test_a_camera_in_use_is_given_up_after_its_tries(capture):
     capture.opens = False
-    with Feeds(open_sources(["0"], network=QUICK)) as feeds:
-        events = list(feeds)
+    with SourceReader(open_sources(["0"], network=QUICK)) as reader:
+        events = list(reader)
     assert "in use by another program" in events[-1].problem
     assert events[-1].problem.endswith("given up after 3 tries")
 
 
 def test_an_unplugged_camera_is_opened_again(capture):
-    capture.pictures = 5
-    with Feeds(open_sources(["0"], network=QUICK), every_frame=True) as feeds:
+    capture.images = 5
+    with SourceReader(open_sources(["0"], network=QUICK), every_frame=True) as reader:
         told = []
-        for event in feeds:
+        for event in reader:
             told.append(event.problem)
             if event.frame is not None and event.frame.index == 7:
                 break
-    assert "camera 0 gives no picture; it may have been unplugged; trying again" in told
+    assert "camera 0 gives no image; it may have been unplugged; trying again" in told
     assert any(one.startswith("camera 0 is back after") for one in told)
 
 
 def test_a_camera_that_hangs_is_left_and_stopping_does_not_wait_for_it(capture):
     capture.hang_s = 1.5
-    with Feeds(open_sources(["0"], network=QUICK)) as feeds:
-        assert next(iter(feeds)).problem == "camera 0 brought no frame for 0.5 s; trying again"
-        threading.Timer(0.1, feeds.stop).start()
+    with SourceReader(open_sources(["0"], network=QUICK)) as reader:
+        assert next(iter(reader)).problem == "camera 0 brought no frame for 0.5 s; trying again"
+        threading.Timer(0.1, reader.stop).start()
         began = time.monotonic()
-        assert list(feeds)[-1].ended
+        assert list(reader)[-1].ended
     assert time.monotonic() - began < 2

@@ -13,11 +13,11 @@ from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.annotated import AnnotatedCopies
 from yolo_ema.media.sinks.coco_json import CocoJson
-from yolo_ema.media.sinks.contract import Sink
 from yolo_ema.media.sinks.crops import LARGEST_NUMBER, Crops
 from yolo_ema.media.sinks.csv_rows import CsvRows
 from yolo_ema.media.sinks.jsonl import JsonLines
 from yolo_ema.media.sinks.mot import MOT_STYLES, MotFiles
+from yolo_ema.media.sinks.sink import Sink
 from yolo_ema.media.sinks.visdrone_results import VisdroneResults
 from yolo_ema.media.sinks.yolo_labels import YoloLabels
 
@@ -43,7 +43,7 @@ def open_sinks(
         kinds: some of `SINK_KINDS`; one named twice is opened once.
         out: the folder for what is written, where no file is replaced; made where missing.
         names: class by id, of all classes that may be found.
-        draw: what turns detections into the annotated picture.
+        draw: what turns detections into the annotated image.
         visdrone_names: VisDrone's names of the categories from 1 on, for the kind ``visdrone``.
         yolo_scores: append scores to YOLO's labels.
         crop_limit: the most crops in all.

@@ -10,8 +10,8 @@ import pytest
 
 from yolo_ema.errors import ConfigError, SourceError
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.opening import open_sources
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.open_sources import open_sources
 
 
 @pytest.fixture

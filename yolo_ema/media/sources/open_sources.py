@@ -14,17 +14,17 @@ from pathlib import Path
 from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import SourceError, did_you_mean
 from yolo_ema.io.image_header import LARGEST_PIXELS
-from yolo_ema.media.sinks.output_names import with_distinct_stems
 from yolo_ema.media.sources.addresses import is_address, parse_address
-from yolo_ema.media.sources.camera import CameraSource, is_camera
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.sequence import as_sequences
-from yolo_ema.media.sources.source import Footage, Source
-from yolo_ema.media.sources.stored import StoredSource
-from yolo_ema.media.sources.streams import StreamSource
-from yolo_ema.media.sources.video import VIDEO_SUFFIXES
+from yolo_ema.media.sources.camera_source import CameraSource, is_camera
+from yolo_ema.media.sources.image_sequence import as_sequences
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.output_names import with_output_names
+from yolo_ema.media.sources.source import FrameReader, Source
+from yolo_ema.media.sources.stored_source import StoredSource
+from yolo_ema.media.sources.stream_source import StreamSource
+from yolo_ema.media.sources.video_reader import VIDEO_SUFFIXES
 
-__all__ = ["LIST_SUFFIXES", "Footage", "NetworkOptions", "Source", "open_sources"]
+__all__ = ["LIST_SUFFIXES", "FrameReader", "NetworkOptions", "Source", "open_sources"]
 
 LIST_SUFFIXES = frozenset({".streams", ".txt"})
 _DEFAULT = NetworkOptions()
@@ -47,10 +47,10 @@ def open_sources(
             patterns such as ``flight/*.jpg``, cameras (``0``, ``/dev/video0``), addresses
             (``rtsp://…``), or lists of these: a ``.txt`` or ``.streams`` file with one in a line,
             where # begins a comment and paths count from the list's folder.
-        max_pixels: the limit for pictures, see `read_image`.
+        max_pixels: the limit for images, see `read_image`.
         network: patience with cameras and streams.
-        sequence_rate: frames a second at which the pictures of each folder are the frames of one
-            sequence, in natural order; None where every picture is a source of its own.
+        sequence_rate: frames a second at which the images of each folder are the frames of one
+            sequence, in natural order; None where every image is a source of its own.
 
     Raises:
         SourceError: a path does not exist, a pattern matches nothing, a folder holds neither image
@@ -68,11 +68,11 @@ def open_sources(
                 found[replace(source, number=shown[source.name])] = None
             elif not isinstance(source, StreamSource):
                 found[source] = None
-    distinct = with_distinct_stems(list(found))
+    distinct = with_output_names(list(found))
     return (
         distinct
         if sequence_rate is None
-        else with_distinct_stems(as_sequences(distinct, sequence_rate))
+        else with_output_names(as_sequences(distinct, sequence_rate))
     )
 
 

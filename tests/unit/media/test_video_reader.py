@@ -12,7 +12,7 @@ import pytest
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.video import VideoReader, stated_rate
+from yolo_ema.media.sources.video_reader import VideoReader, stated_rate
 
 
 def _frame(index: int, image_wh: tuple[int, int] = (64, 48)) -> np.ndarray:

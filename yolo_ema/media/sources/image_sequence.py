@@ -1,4 +1,4 @@
-"""A folder of pictures that are the frames of one flight, as VisDrone's video and tracking
+"""A folder of images that are the frames of one flight, as VisDrone's video and tracking
 sequences are.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
-from yolo_ema.media.sources.source import Footage, Source
-from yolo_ema.media.sources.stored import StoredSource
+from yolo_ema.media.sources.source import FrameReader, Source
+from yolo_ema.media.sources.stored_source import StoredSource
 
 __all__ = ["ImageSequence", "as_sequences", "natural_order"]
 
@@ -23,17 +23,17 @@ _NUMBER = re.compile("([0-9]+)")
 
 @dataclass(frozen=True)
 class ImageSequence(Source):
-    """The pictures of one folder, in natural order, as the frames of a video.
+    """The images of one folder, in natural order, as the frames of a video.
 
     Attributes:
         folder: where they lie.
-        pictures: two of them or more.
+        images: two of them or more.
         rate: frames a second.
         file_stem: a name for files in place of the folder's.
     """
 
     folder: Path
-    pictures: tuple[StoredSource, ...]
+    images: tuple[StoredSource, ...]
     rate: Fraction
     file_stem: str = ""
 
@@ -62,52 +62,50 @@ class ImageSequence(Source):
         """Never."""
         return False
 
-    def picture_of(self, index: int) -> StoredSource:
-        """Return the picture that a frame is."""
-        return self.pictures[index]
+    def image_of(self, index: int) -> StoredSource:
+        """Return the image that a frame is."""
+        return self.images[index]
 
-    def open(self) -> Footage:
-        """Return the frames; each picture is opened when it is its turn."""
-        return _SequenceFootage(self)
+    def open(self) -> FrameReader:
+        """Return the frames; each image is opened when it is its turn."""
+        return _SequenceReader(self)
 
 
-class _SequenceFootage(Footage):
+class _SequenceReader(FrameReader):
     def __init__(self, source: ImageSequence) -> None:
         self._source = source
         self._next = 0
         self._closed = False
         self.frame_rate = source.rate
-        self.frame_count = len(source.pictures)
+        self.frame_count = len(source.images)
 
     @property
     def frame_bytes(self) -> int:
-        """The size of the next picture in memory."""
-        left = self._next < len(self._source.pictures)
+        """The size of the next image in memory."""
+        left = self._next < len(self._source.images)
         return (
-            self._source.pictures[self._next].open().frame_bytes if left and not self._closed else 0
+            self._source.images[self._next].open().frame_bytes if left and not self._closed else 0
         )
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the pictures that can be read, numbered by their place among all of them.
+        """Yield the images that can be read, numbered by their place among all of them.
 
         Raises:
             SourceError: when all the others have been read, if one could not be.
         """
         unreadable: list[str] = []
-        for index, picture in enumerate(self._source.pictures):
+        for index, image in enumerate(self._source.images):
             if self._closed:
                 return
             self._next = index + 1
             try:
-                image_bgr = next(iter(picture.open())).image_bgr
+                image_bgr = next(iter(image.open())).image_bgr
             except SourceError as error:
                 unreadable.append(str(error))
                 continue
             yield Frame(image_bgr, self._source.name, index, float(index / self._source.rate))
         if unreadable:
-            count = (
-                f"{len(unreadable)} of {len(self._source.pictures)} pictures of {self._source.name}"
-            )
+            count = f"{len(unreadable)} of {len(self._source.images)} images of {self._source.name}"
             raise SourceError(
                 f"{count} could not be read and were passed over; the first: {unreadable[0]}"
             )
@@ -117,11 +115,11 @@ class _SequenceFootage(Footage):
 
 
 def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
-    """Join the pictures of each folder to one sequence, where there is more than one; everything
+    """Join the images of each folder to one sequence, where there is more than one; everything
     else stays as it is.
 
     Args:
-        sources: in the order wanted; a sequence comes where its folder's first picture stood.
+        sources: in the order wanted; a sequence comes where its folder's first image stood.
         rate: frames a second of the sequences.
     """
     by_folder: dict[Path, list[StoredSource]] = {}
@@ -130,14 +128,14 @@ def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
             by_folder.setdefault(source.path.parent, []).append(source)
     joined: dict[Source, None] = {}
     for source in sources:
-        pictures = (
+        images = (
             by_folder.get(source.path.parent, [])
             if isinstance(source, StoredSource) and not source.is_video
             else []
         )
-        if len(pictures) > 1:
-            ordered = sorted(pictures, key=lambda one: natural_order(one.path.name))
-            joined[ImageSequence(pictures[0].path.parent, tuple(ordered), rate)] = None
+        if len(images) > 1:
+            ordered = sorted(images, key=lambda one: natural_order(one.path.name))
+            joined[ImageSequence(images[0].path.parent, tuple(ordered), rate)] = None
         else:
             joined[source] = None
     return list(joined)

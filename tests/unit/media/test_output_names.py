@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sinks import FrameContext, open_sinks
-from yolo_ema.media.sinks.output_names import with_distinct_stems
-from yolo_ema.media.sources.opening import open_sources
-from yolo_ema.media.sources.stored import StoredSource
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.output_names import with_output_names
+from yolo_ema.media.sources.stored_source import StoredSource
 
 NAMES = {0: "car"}
 
 
 def stems(*paths: str) -> list[str]:
-    return [one.stem for one in with_distinct_stems([StoredSource(Path(path)) for path in paths])]
+    return [one.stem for one in with_output_names([StoredSource(Path(path)) for path in paths])]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, image_wh
 from yolo_ema.media.frames import Frame
-from yolo_ema.media.sources.image_files import read_image
-from yolo_ema.media.sources.source import Footage, Source
-from yolo_ema.media.sources.video import VIDEO_SUFFIXES, VideoReader
+from yolo_ema.media.sources.image_reader import read_image
+from yolo_ema.media.sources.source import FrameReader, Source
+from yolo_ema.media.sources.video_reader import VIDEO_SUFFIXES, VideoReader
 
 __all__ = ["StoredSource"]
 
@@ -21,7 +21,7 @@ class StoredSource(Source):
 
     Attributes:
         path: as given.
-        max_pixels: the limit for its pictures.
+        max_pixels: the limit for its images.
         file_stem: a name for files in place of its own.
     """
 
@@ -49,18 +49,18 @@ class StoredSource(Source):
         """Never."""
         return False
 
-    def picture_of(self, index: int) -> StoredSource | None:
+    def image_of(self, index: int) -> StoredSource | None:
         """Return this file where it is an image."""
         return None if self.is_video else self
 
-    def open(self) -> Footage:
+    def open(self) -> FrameReader:
         """Open the file. Raises `SourceError` with the reason where it can't be read."""
         if self.is_video:
-            return _VideoFootage(self.name, VideoReader(self.path, max_pixels=self.max_pixels))
-        return _ImageFootage(self)
+            return _VideoFrames(self.name, VideoReader(self.path, max_pixels=self.max_pixels))
+        return _ImageReader(self)
 
 
-class _ImageFootage(Footage):
+class _ImageReader(FrameReader):
     def __init__(self, source: StoredSource) -> None:
         self._source = source
         self._closed = False
@@ -93,7 +93,7 @@ class _ImageFootage(Footage):
         self._closed = True
 
 
-class _VideoFootage(Footage):
+class _VideoFrames(FrameReader):
     def __init__(self, name: str, reader: VideoReader) -> None:
         self._name = name
         self._reader = reader

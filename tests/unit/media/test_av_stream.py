@@ -14,9 +14,9 @@ import pytest
 from misbehaving_servers import HttpServer, RtspServer
 
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.opening import open_sources
-from yolo_ema.media.sources.source_reader import FeedEvent, Feeds
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source_reader import SourceEvent, SourceReader
 
 QUICK = NetworkOptions(first_wait_s=0.1)
 
@@ -37,17 +37,19 @@ def clip(tmp_path_factory) -> str:
     return f"( filesrc location={path} ! qtdemux ! rtph264pay name=pay0 pt=96 config-interval=1 )"
 
 
-def feeds_of(*urls: str, network: NetworkOptions = QUICK, every_frame: bool = False) -> Feeds:
-    return Feeds(open_sources(list(urls), network=network), every_frame=every_frame)
+def reader_of(
+    *urls: str, network: NetworkOptions = QUICK, every_frame: bool = False
+) -> SourceReader:
+    return SourceReader(open_sources(list(urls), network=network), every_frame=every_frame)
 
 
-def watch(feeds: Feeds, enough, limit_s: float = 40) -> list[FeedEvent]:
+def watch(reader: SourceReader, enough, limit_s: float = 40) -> list[SourceEvent]:
     """Return all events up to the first one that is enough; fails where none is."""
-    timer = threading.Timer(limit_s, feeds.stop)
+    timer = threading.Timer(limit_s, reader.stop)
     timer.daemon = True
     timer.start()
-    seen: list[FeedEvent] = []
-    for event in feeds:
+    seen: list[SourceEvent] = []
+    for event in reader:
         seen.append(event)
         if enough(event):
             timer.cancel()
@@ -57,7 +59,7 @@ def watch(feeds: Feeds, enough, limit_s: float = 40) -> list[FeedEvent]:
     )
 
 
-def frames(seen: list[FeedEvent]) -> Iterator[np.ndarray]:
+def frames(seen: list[SourceEvent]) -> Iterator[np.ndarray]:
     return (one.frame.image_bgr for one in seen if one.frame is not None)
 
 
@@ -65,31 +67,31 @@ def frames(seen: list[FeedEvent]) -> Iterator[np.ndarray]:
 def test_h264_arrives_as_it_was_sent(clip, transport):
     with (
         RtspServer(clip) as server,
-        feeds_of(
+        reader_of(
             server.url(), network=NetworkOptions(rtsp_transport=transport), every_frame=True
-        ) as feeds,
+        ) as reader,
     ):
-        seen = watch(feeds, lambda event: event.frame is not None and event.frame.index == 60)
-        assert seen[-1].footage.frame_rate == 25
+        seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 60)
+        assert seen[-1].reader.frame_rate == 25
     numbers = [servers.number_of(image) for image in frames(seen)]
     assert numbers == list(range(numbers[0], numbers[0] + 61))
 
 
 @pytest.mark.slow
 def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_invented(clip):
-    with RtspServer(clip) as server, feeds_of(server.url()) as feeds:
-        seen = watch(feeds, lambda event: event.frame is not None)
+    with RtspServer(clip) as server, reader_of(server.url()) as reader:
+        seen = watch(reader, lambda event: event.frame is not None)
         for _ in range(3):
             server.down()
-            seen += watch(feeds, lambda event: "trying again" in event.problem)
+            seen += watch(reader, lambda event: "trying again" in event.problem)
             time.sleep(0.5)
             server.up()
             returned = time.monotonic()
-            seen += watch(feeds, lambda event: "is back after" in event.problem)
+            seen += watch(reader, lambda event: "is back after" in event.problem)
             assert (
                 time.monotonic() - returned < 4
             )  # of which the server and FFmpeg take one to find out what is sent
-        seen += watch(feeds, lambda event: event.frame is not None and event.frame.index > 100)
+        seen += watch(reader, lambda event: event.frame is not None and event.frame.index > 100)
     assert all(0 <= servers.number_of(image) < 25 * 60 for image in frames(seen))
 
 
@@ -98,27 +100,27 @@ def test_a_server_that_stops_sending_is_left_and_found_again_while_another_goes_
     with (
         RtspServer() as silent,
         RtspServer(clip) as good,
-        feeds_of(silent.url(), good.url()) as feeds,
+        reader_of(silent.url(), good.url()) as reader,
     ):
-        watch(feeds, lambda event: event.frame is not None and event.source.name == silent.url())
+        watch(reader, lambda event: event.frame is not None and event.source.name == silent.url())
         silent.pause(signal.SIGSTOP)
         stopped = time.monotonic()
         try:
-            seen = watch(feeds, lambda event: "trying again" in event.problem)
+            seen = watch(reader, lambda event: "trying again" in event.problem)
             assert time.monotonic() - stopped < 5
         finally:
             silent.pause(signal.SIGCONT)
         assert seen[-1].source.name == silent.url()
         assert sum(1 for one in seen if one.frame and one.source.name == good.url()) > 20
-        watch(feeds, lambda event: "is back after" in event.problem)
+        watch(reader, lambda event: "is back after" in event.problem)
 
 
 def test_a_server_that_accepts_and_never_answers_is_given_up_in_time():
     with HttpServer(servers.never_answers) as mute:
         address = mute.url().replace("http://", "rtsp://")
         began = time.monotonic()
-        with feeds_of(address, network=NetworkOptions(open_tries=1)) as feeds:
-            seen = watch(feeds, lambda event: event.ended)
+        with reader_of(address, network=NetworkOptions(open_tries=1)) as reader:
+            seen = watch(reader, lambda event: event.ended)
         assert time.monotonic() - began < 4
     assert seen[-1].problem in {
         f"{address} cannot be opened: no answer in time; given up after 1 tries",
@@ -128,19 +130,19 @@ def test_a_server_that_accepts_and_never_answers_is_given_up_in_time():
 
 def test_a_password_opens_and_is_told_to_nobody(capfd):
     with RtspServer(login=("drone", "geheim")) as server:
-        with feeds_of(server.url("drone:geheim@")) as feeds:
-            seen = watch(feeds, lambda event: event.frame is not None)
+        with reader_of(server.url("drone:geheim@")) as reader:
+            seen = watch(reader, lambda event: event.frame is not None)
             server.down()
-            seen += watch(feeds, lambda event: "trying again" in event.problem)
-            told = f"{seen}{feeds.status()}"
+            seen += watch(reader, lambda event: "trying again" in event.problem)
+            told = f"{seen}{reader.status()}"
         server.up()
         for userinfo, reason in [
             ("drone:geheim2@", "wrong user or password"),
             ("", "it wants a user and password"),
         ]:
-            with feeds_of(server.url(userinfo)) as feeds:
-                refused = watch(feeds, lambda event: event.ended)
-            told += f"{refused}{feeds.status()}"
+            with reader_of(server.url(userinfo)) as reader:
+                refused = watch(reader, lambda event: event.ended)
+            told += f"{refused}{reader.status()}"
             assert f"401 unauthorized, {reason}; given up, since" in refused[0].problem
         told += str(capfd.readouterr())
     assert "geheim" not in told
@@ -148,28 +150,28 @@ def test_a_password_opens_and_is_told_to_nobody(capfd):
 
 
 def test_an_unknown_path_ends_at_once():
-    with RtspServer() as server, feeds_of(server.url(path="/nothing")) as feeds:
-        seen = watch(feeds, lambda event: event.ended)
+    with RtspServer() as server, reader_of(server.url(path="/nothing")) as reader:
+        seen = watch(reader, lambda event: event.ended)
     assert len(seen) == 1
     assert "404 not found; given up" in seen[0].problem
 
 
 def test_a_frozen_camera_is_flagged():
     frozen = servers.TEST_PICTURE.format(pattern="white")
-    with RtspServer(frozen) as server, feeds_of(server.url(), network=NetworkOptions()) as feeds:
-        watch(feeds, lambda event: event.frame is not None)
+    with RtspServer(frozen) as server, reader_of(server.url(), network=NetworkOptions()) as reader:
+        watch(reader, lambda event: event.frame is not None)
         began = time.monotonic()
-        seen = watch(feeds, lambda event: event.problem != "")
+        seen = watch(reader, lambda event: event.problem != "")
         assert time.monotonic() - began < 5.5
-    assert "is stale: the picture has not changed for 4.5 s" in seen[-1].problem
+    assert "is stale: the image has not changed for 4.5 s" in seen[-1].problem
 
 
 def test_stopping_takes_no_longer_than_a_moment():
-    with RtspServer() as server, feeds_of(server.url()) as feeds:
-        watch(feeds, lambda event: event.frame is not None)
+    with RtspServer() as server, reader_of(server.url()) as reader:
+        watch(reader, lambda event: event.frame is not None)
         server.pause(signal.SIGSTOP)
-        threading.Timer(0.3, feeds.stop).start()
+        threading.Timer(0.3, reader.stop).start()
         began = time.monotonic()
-        assert list(feeds)[-1].ended
+        assert list(reader)[-1].ended
         assert time.monotonic() - began < 1.5
         server.pause(signal.SIGCONT)

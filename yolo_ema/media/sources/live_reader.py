@@ -14,94 +14,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
 
 from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.media.frames import Frame
-from yolo_ema.media.sources.frame_queue import Mailbox
-from yolo_ema.media.sources.network import NetworkOptions
-from yolo_ema.media.sources.source import FeedEvent, FeedStatus, Footage, Source
-from yolo_ema.media.sources.stall_detector import Freshness
+from yolo_ema.media.sources.connection import Connection, ConnectionThread
+from yolo_ema.media.sources.frame_queue import FrameQueue
+from yolo_ema.media.sources.network_options import NetworkOptions
+from yolo_ema.media.sources.source import FrameReader, Source, SourceEvent, SourceStatus
+from yolo_ema.media.sources.stall_detector import StallDetector
 
-__all__ = ["Connection", "LiveFootage"]
+__all__ = ["LiveReader"]
 
 _TICK_S = 0.05
 _LONGEST_HANG_S = 30.0
 
 
-class Connection(Protocol):
-    """One connection to a camera or stream; used by one thread, but for `close`."""
-
-    frame_rate: Fraction | None
-    finite: bool
-    """Whether it turned out to be a recording behind an address: all of it is read, and its end is
-    no trouble.
-    """
-    damaged: int
-
-    def open(self) -> None:
-        """Connect. Raises `SourceError`, or `SourceRefusedError` where another try is useless."""
-
-    def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield pictures, (H, W, 3) uint8 BGR, each with its time in seconds where the source says
-        it. Raises `SourceError`.
-        """
-
-    def close(self) -> None:
-        """End soon whatever is going on; called from any thread, and more than once."""
-
-
-class _Attempt(threading.Thread):
-    """One connection, from the try to open it to its end."""
-
-    def __init__(
-        self,
-        name: str,
-        connection: Connection,
-        deliver: Callable[[_Attempt, np.ndarray, float | None], None],
-    ) -> None:
-        super().__init__(name=f"reads {name}", daemon=True)
-        self.connection = connection
-        self.began_at = time.monotonic()
-        self.alive_at = self.began_at  # when it connected, or brought its last frame
-        self.connected = self.delivering = self.abandoned = False
-        self.frames = 0
-        self.trouble: Exception | None = None
-        self.over = threading.Event()
-        self._deliver = deliver
-
-    def run(self) -> None:
-        try:
-            self.connection.open()
-            self.alive_at, self.connected = time.monotonic(), True
-            for image_bgr, time_s in self.connection.frames():
-                if self.abandoned:
-                    return
-                self.delivering = True
-                self._deliver(self, image_bgr, time_s)
-                self.frames += 1
-                self.alive_at, self.delivering = time.monotonic(), False
-        # whatever it is, it must reach the one who watches: this thread has no other listener
-        except Exception as error:
-            self.trouble = error
-        finally:
-            self.connection.close()
-            self.over.set()
-
-    def abandon(self) -> None:
-        """Let it end by itself; nothing of it counts any more."""
-        self.abandoned = True
-        self.connection.close()
-
-
-class LiveFootage(Footage):
+class LiveReader(FrameReader):
     """The frames of a live source, over all its connections.
 
     Attributes:
-        mailbox: where its events arrive; `__iter__` takes the frames out of it.
+        queue: where its events arrive; `__iter__` takes the frames out of it.
     """
 
     def __init__(
@@ -110,16 +44,16 @@ class LiveFootage(Footage):
         """Prepare; nothing is connected to before `start` or the first frame is asked for."""
         self.source = source
         self.options = options
-        self.mailbox = Mailbox(newest_only=not options.every_frame)
+        self.queue = FrameQueue(newest_only=not options.every_frame)
         self._connect = connect
-        self._attempt: _Attempt | None = None
+        self._attempt: ConnectionThread | None = None
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._watcher = threading.Thread(
             target=self._watch, name=f"watches {source.name}", daemon=True
         )
-        self._status = FeedStatus(source.name, "opening")
-        self._freshness = Freshness()
+        self._status = SourceStatus(source.name, "opening")
+        self._stall = StallDetector()
         self._first_at = self._last_at = 0.0
         self._last_time_s = -1.0
         self._size_wh: tuple[int, int] | None = None
@@ -140,8 +74,8 @@ class LiveFootage(Footage):
             yield from self._frames()
 
     def _frames(self) -> Iterator[Frame]:
-        while not self.mailbox.closed:
-            event = self.mailbox.take(timeout_s=1.0)
+        while not self.queue.closed:
+            event = self.queue.take(timeout_s=1.0)
             if event is None:
                 continue
             if event.frame is not None:
@@ -156,7 +90,7 @@ class LiveFootage(Footage):
         its own time limit.
         """
         self._closing.set()
-        self.mailbox.close()
+        self.queue.close()
         attempt = self._attempt
         if attempt is not None:
             attempt.abandon()
@@ -174,14 +108,14 @@ class LiveFootage(Footage):
 
     @property
     def damaged_packets(self) -> int:
-        """How many packets or pictures could not be decoded, over all connections."""
+        """How many packets or images could not be decoded, over all connections."""
         attempt = self._attempt
         return self._damaged + (attempt.connection.damaged if attempt else 0)
 
     @property
-    def status(self) -> FeedStatus:
+    def status(self) -> SourceStatus:
         """How it is doing, at this moment."""
-        status = replace(self._status, frames_dropped=self.mailbox.dropped)
+        status = replace(self._status, frames_dropped=self.queue.dropped)
         if status.frames_read:
             status = replace(status, seconds_since_frame=time.monotonic() - self._last_at)
         return status
@@ -193,7 +127,9 @@ class LiveFootage(Footage):
         tries, outage_began = 0, time.monotonic()
         while not self._closing.is_set():
             self._damaged = self.damaged_packets
-            attempt = self._attempt = _Attempt(self.source.name, self._connect(), self._arrived)
+            attempt = self._attempt = ConnectionThread(
+                self.source.name, self._connect(), self._arrived
+            )
             attempt.start()
             problem = self._trouble_of(attempt)
             attempt.abandon()
@@ -223,7 +159,7 @@ class LiveFootage(Footage):
                 return
         self._change(state="ended", problem="")
 
-    def _trouble_of(self, attempt: _Attempt) -> str:
+    def _trouble_of(self, attempt: ConnectionThread) -> str:
         """Wait for the end of a connection or of the patience with it, and say what it was."""
         name, options = self.source.name, self.options
         while not attempt.over.wait(_TICK_S) and not self._closing.is_set():
@@ -233,10 +169,10 @@ class LiveFootage(Footage):
             waiting = attempt.connected and not attempt.delivering
             if waiting and now - attempt.alive_at >= options.read_timeout_s:
                 damaged = attempt.connection.damaged
-                only = f", only damaged data ({damaged} pictures or packets)" if damaged else ""
+                only = f", only damaged data ({damaged} images or packets)" if damaged else ""
                 return f"{name} brought no frame for {options.read_timeout_s:g} s{only}"
             if not attempt.delivering:
-                self._check_freshness(now)
+                self._check_stall(now)
         if isinstance(attempt.trouble, SourceError):
             return str(attempt.trouble)
         if attempt.trouble is not None:
@@ -244,7 +180,7 @@ class LiveFootage(Footage):
             return f"{name} failed: {type(attempt.trouble).__name__}"
         return f"{name} ended the stream"
 
-    def _hopeless(self, attempt: _Attempt, tries: int, outage_s: float) -> str:
+    def _hopeless(self, attempt: ConnectionThread, tries: int, outage_s: float) -> str:
         """Return why there is no further try, or ""."""
         limit_s, opened = self.options.give_up_after_s, self._status.frames_read > 0
         if not opened and isinstance(attempt.trouble, SourceRefusedError):
@@ -257,7 +193,7 @@ class LiveFootage(Footage):
             else ""
         )
 
-    def _wait_for_next_try(self, attempt: _Attempt, outage_began: float) -> str:
+    def _wait_for_next_try(self, attempt: ConnectionThread, outage_began: float) -> str:
         """Pause; return why there is no further try, or ""."""
         self._closing.wait(self.options.wait_s(time.monotonic() - outage_began))
         limit_s = self.options.give_up_after_s
@@ -272,7 +208,7 @@ class LiveFootage(Footage):
         return ""
 
     def _arrived(
-        self, attempt: _Attempt, image_bgr: np.ndarray, media_time_s: float | None
+        self, attempt: ConnectionThread, image_bgr: np.ndarray, media_time_s: float | None
     ) -> None:
         """Pass a frame on. Runs in the reading thread."""
         now = time.monotonic()
@@ -284,40 +220,40 @@ class LiveFootage(Footage):
             if count == 0:
                 self._first_at = now
             finite = attempt.connection.finite
-            self.mailbox.newest_only = not (self.options.every_frame or finite)
+            self.queue.newest_only = not (self.options.every_frame or finite)
             time_s = media_time_s if finite and media_time_s is not None else now - self._first_at
             self._last_at, self._last_time_s = now, max(time_s, self._last_time_s + 1e-6, 0.0)
             self.frame_rate = attempt.connection.frame_rate
             frame = Frame(image_bgr, self.source.name, count, self._last_time_s)
-            stale = self._status.state == "stale" and self._freshness.changed_at != now
+            stale = self._status.state == "stale" and self._stall.changed_at != now
             self._change(
                 frames_read=count + 1, **({} if stale else {"state": "live", "problem": ""})
             )
-        self.mailbox.put(FeedEvent(self.source, frame, self, problem=notice))
+        self.queue.put(SourceEvent(self.source, frame, self, problem=notice))
         with self._lock:
-            self._freshness.postpone(
+            self._stall.postpone(
                 time.monotonic() - now
             )  # while nobody took the frame, the source could bring no other
 
-    def _notice_of(self, attempt: _Attempt, image_bgr: np.ndarray, now: float) -> str:
+    def _notice_of(self, attempt: ConnectionThread, image_bgr: np.ndarray, now: float) -> str:
         """Return what is worth telling about a new frame, or ""."""
         notices = []
         if attempt.frames == 0 and self._status.frames_read:
             self._change(reconnects=self._status.reconnects + 1)
-            self._freshness.restart(now)
+            self._stall.restart(now)
             notices.append(f"is back after {now - self._last_at:.1f} s")
-        self._freshness.look(image_bgr, now)
+        self._stall.look(image_bgr, now)
         height, width = image_bgr.shape[:2]
         if self._size_wh not in {None, (width, height)}:
             before = "x".join(map(str, self._size_wh or ()))
-            notices.append(f"changed its picture from {before} to {width}x{height} pixels")
+            notices.append(f"changed its image from {before} to {width}x{height} pixels")
         self._size_wh = width, height
         return f"{self.source.name} " + ", ".join(notices) if notices else ""
 
-    def _check_freshness(self, now: float) -> None:
+    def _check_stall(self, now: float) -> None:
         with self._lock:
             changed_at, status, limit_s = (
-                self._freshness.changed_at,
+                self._stall.changed_at,
                 self._status,
                 self.options.stale_after_s,
             )
@@ -326,7 +262,7 @@ class LiveFootage(Footage):
             still = (
                 "no new frame has come"
                 if now - self._last_at >= limit_s
-                else "the picture has not changed"
+                else "the image has not changed"
             )
             problem = f"{self.source.name} is stale: {still} for {now - changed_at:.1f} s"
             self._change(state="stale", problem=problem)
@@ -341,10 +277,10 @@ class LiveFootage(Footage):
 
     def _end(self, state: str, problem: str) -> None:
         self._change(state=state, problem=problem)
-        self.mailbox.put(FeedEvent(self.source, None, self, ended=True, problem=problem))
+        self.queue.put(SourceEvent(self.source, None, self, ended=True, problem=problem))
 
     def _tell(self, problem: str) -> None:
-        self.mailbox.put(FeedEvent(self.source, None, self, problem=problem))
+        self.queue.put(SourceEvent(self.source, None, self, problem=problem))
 
     def _change(self, **changes: object) -> None:
         with self._lock:
