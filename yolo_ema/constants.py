@@ -1,4 +1,4 @@
-"""What several rooms share: VisDrone's categories, image suffixes, colours."""
+"""What several rooms share: VisDrone's categories, which files of a folder count, colours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "OTHERS",
     "VISDRONE_CLASSES",
+    "is_hidden",
 ]
 
 VISDRONE_CLASSES: tuple[str, ...] = (
@@ -33,6 +34,14 @@ OTHERS = 11
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes, in lower case, by which a file in a folder counts as an image."""
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of that name is passed over: hidden, or left behind by an
+    operating system, as ``._a.jpg`` and ``__MACOSX`` are.
+    """
+    return name.startswith(".") or name == "__MACOSX"
+
 
 BOX_COLOURS_RGB = (
     (255, 255, 0),  # yellow

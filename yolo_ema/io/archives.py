@@ -1,7 +1,7 @@
 """Unpacks archives that nobody vouches for.
 
-Whatever an archive says, nothing is written outside the folder it is given, and at most a fixed
-multiple of its own size inside.
+Whatever an archive says, nothing is written outside the folder it is given, at most a fixed
+multiple of its own size is written inside, and no header is read whole before its size is known.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from yolo_ema.constants import IMAGE_SUFFIXES
+from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
 from yolo_ema.errors import ArchiveError, DataNotFoundError, DiskFullError
 from yolo_ema.io.atomic_files import disk_full_is_clear, sha256_of
+from yolo_ema.io.bounded_tar import tar_entries
 
 __all__ = ["Limits", "is_archive", "unpack"]
 
@@ -77,8 +78,11 @@ def unpack(
     sha256: str | None = None,
     limits: Limits | None = None,
     advance: Callable[[int], object] = lambda _: None,
+    marker: str | None = None,
 ) -> int:
     """Unpack the images and text files of a zip or tar archive.
+
+    Hidden files and what operating systems add (``__MACOSX``, ``._a.jpg``) are passed over.
 
     Args:
         archive: the archive; it is only read.
@@ -86,14 +90,15 @@ def unpack(
         sha256: the hash that the archive must have, in hexadecimal.
         limits: what it may at most unpack to.
         advance: called with the number of bytes written since the last call.
+        marker: name of an empty file that is made first, by which the folder is known to be ours.
 
     Returns:
         The number of files unpacked.
 
     Raises:
         ArchiveError: the hash is another, the archive is damaged or encrypted, an entry has an
-            absolute path, ``..``, or is a link or a device, two entries have one name, or `limits`
-            would be passed. Nothing is left behind.
+            absolute path, ``..``, or is a link or a device, two entries have one name, `limits`
+            would be exceeded, or it holds no image and no text file. Nothing is left behind.
         DataNotFoundError: there is no such file.
         DiskFullError: the disk has no room for what the archive holds.
     """
@@ -108,13 +113,17 @@ def unpack(
     beside = Path(tempfile.mkdtemp(prefix=f".{into.name}-", suffix=".part", dir=into.parent))
     try:
         with disk_full_is_clear(into):
+            if marker is not None:
+                (beside / marker).touch()
             count = _unpack_into(archive, beside, limits or Limits(), advance)
             beside.chmod(0o755)
             beside.rename(into)
     except _DAMAGE as error:
         # tarfile lists, after a colon, what each of its readers made of the file.
         reason = str(error).partition(":")[0]
-        raise ArchiveError(f"{archive} is damaged, or no zip or tar archive: {reason}") from error
+        raise ArchiveError(
+            f"{archive} is damaged, or not a zip or tar archive: {reason}"
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return count
@@ -132,20 +141,26 @@ class _Member:
 def _unpack_into(
     archive: Path, folder: Path, limits: Limits, advance: Callable[[int], object]
 ) -> int:
+    passed_over: list[str] = []
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as content:
+        with zipfile.ZipFile(archive) as zipped:
             # A zip lists its entries in one place: all are checked before the first byte is
             # written.
-            members = list(_checked(_zip_members(content, archive), archive, limits))
+            members = list(_checked(_zip_members(zipped, archive), archive, limits, passed_over))
             _check_room(sum(member.size for member, _ in members), folder, archive)
-            return _write(members, folder, archive, advance)
-    with tarfile.open(archive, "r:*") as content_of_tar:
-        return _write(
-            _checked(_tar_members(content_of_tar, archive), archive, limits),
-            folder,
-            archive,
-            advance,
-        )
+            count = _write(members, folder, archive, advance)
+    else:
+        checked = _checked(_tar_members(archive), archive, limits, passed_over)
+        count = _write(checked, folder, archive, advance)
+    if not count:
+        raise ArchiveError(f"{archive} holds no images and no annotations; {_found(passed_over)}")
+    return count
+
+
+def _found(names: list[str]) -> str:
+    if inner := [name for name in names if is_archive(Path(name))]:
+        return f"it holds archives ({', '.join(inner[:3])}): unpack it and give these"
+    return f"found {', '.join(names[:3]) or 'nothing'}"
 
 
 def _zip_members(content: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
@@ -167,28 +182,21 @@ def _zip_members(content: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
         )
 
 
-def _tar_members(content: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
-    for info in content:
+def _tar_members(archive: Path) -> Iterator[_Member]:
+    for info, content in tar_entries(archive):
         if not (info.isreg() or info.isdir()) or info.issparse():
             raise ArchiveError(
                 f"{archive} is refused: {info.name!r} is a link or a device; only files are "
                 f"unpacked"
             )
-
-        def opened(info: tarfile.TarInfo = info) -> IO[bytes]:
-            file = content.extractfile(info)
-            if file is None:
-                raise ArchiveError(f"{archive} is damaged: {info.name!r} has no content")
-            return file
-
-        yield _Member(info.name, info.size, None, info.isdir(), opened)
+        yield _Member(info.name, info.size, None, info.isdir(), content)
 
 
 def _checked(
-    members: Iterator[_Member], archive: Path, limits: Limits
+    members: Iterator[_Member], archive: Path, limits: Limits, passed_over: list[str]
 ) -> Iterator[tuple[_Member, PurePosixPath]]:
     """Yield each file with the place it may be written to; raise on the first entry that is
-    unsafe.
+    unsafe. Names of files that are not unpacked go into ``passed_over``.
     """
     total, seen = 0, set()
     all_packed = archive.stat().st_size
@@ -209,8 +217,12 @@ def _checked(
             raise ArchiveError(
                 f"{archive} is refused: it would unpack to more than {limits.total_bytes} bytes"
             )
+        if any(map(is_hidden, place.parts)):
+            continue
         if place.suffix.lower() in UNPACKED_SUFFIXES:
             yield member, place
+        else:
+            passed_over.append(place.name)
 
 
 def _check_ratio(size: int, packed_size: int, what: str, archive: Path, limits: Limits) -> None:

@@ -229,3 +229,89 @@ def test_what_counts_as_an_archive() -> None:
         for name in ("a.zip", "A.ZIP", "a.tar", "a.tar.gz", "a.tgz", "a.tar.xz")
     )
     assert not any(is_archive(Path(name)) for name in ("a", "a.jpg", "zip", "a.gz"))
+
+
+@pytest.mark.parametrize("make", [_zip, _tar])
+def test_what_a_mac_adds_stays_in_the_archive(tmp_path: Path, make) -> None:
+    entries = {
+        "D/images/a.jpg": b"photo",
+        "__MACOSX/D/images/._a.jpg": b"resource fork",
+        "D/images/._a.jpg": b"resource fork",
+        "D/.DS_Store": b"x",
+        "D/.thumbs/a.jpg": b"x",
+    }
+    assert unpack(make(tmp_path / "a.archive", entries), tmp_path / "into") == 1
+    assert _files(tmp_path / "into") == {"D/images/a.jpg": b"photo"}
+
+
+@pytest.mark.parametrize("make", [_zip, _tar])
+def test_a_hidden_entry_that_leads_out_is_refused_all_the_same(tmp_path: Path, make) -> None:
+    archive = make(tmp_path / "a.archive", {"a.jpg": b"x", "__MACOSX/../../._a.jpg": b"x"})
+    _is_refused(archive, tmp_path, "leads out")
+
+
+@pytest.mark.parametrize(
+    ("entries", "match"),
+    [
+        (
+            {"D/val.zip": b"PK", "D/train.tar.gz": b"x"},
+            "it holds archives \\(val.zip, train.tar.gz\\)",
+        ),
+        ({"weights.pt": b"x"}, "holds no images and no annotations; found weights.pt"),
+        ({"__MACOSX/._a.jpg": b"x"}, "found nothing"),
+        ({}, "found nothing"),
+    ],
+)
+@pytest.mark.parametrize("make", [_zip, _tar])
+def test_an_archive_without_a_dataset_says_what_it_holds(
+    tmp_path: Path, make, entries: dict[str, bytes], match: str
+) -> None:
+    _is_refused(make(tmp_path / "a.archive", entries), tmp_path, match)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (tarfile.GNUTYPE_LONGNAME, bytes(1 << 20)),
+        (tarfile.GNUTYPE_LONGLINK, bytes(1 << 20)),
+        (tarfile.XHDTYPE, b"999999 comment=" + bytes(1 << 20)),
+        (tarfile.XGLTYPE, b"999999 comment=" + bytes(1 << 20)),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["gz", "xz", "bz2"])
+def test_headers_are_bounded_before_they_are_read(
+    tmp_path: Path, kind: bytes, content: bytes, suffix: str
+) -> None:
+    info = tarfile.TarInfo("images/a.jpg")
+    info.type, info.size = kind, 4 << 30
+    with tarfile.open(tmp_path / "a.tar", f"w:{suffix}") as archive:
+        archive.fileobj.write(info.tobuf(tarfile.GNU_FORMAT) + content)
+    _is_refused(tmp_path / "a.tar", tmp_path, "headers of an entry take more than 65536 bytes")
+
+
+def test_a_sparse_map_without_end_is_refused(tmp_path: Path) -> None:
+    """Its length comes from the entry's own content, which compresses to almost nothing."""
+    with tarfile.open(tmp_path / "a.tar", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("images/a.jpg")
+        info.size = 1 << 20
+        info.pax_headers = {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": "images/a.jpg",
+            "GNU.sparse.realsize": "1",
+        }
+        archive.addfile(info, io.BytesIO(b"99999999\n" + b"1\n" * ((1 << 19) - 5) + b"\n"))
+    _is_refused(tmp_path / "a.tar", tmp_path, "headers of an entry take more than")
+
+
+def test_the_marker_is_there_from_the_first_moment(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", {"a.jpg": b"x"})
+    seen = []
+    unpack(
+        archive,
+        tmp_path / "into",
+        marker=".ours",
+        advance=lambda _: seen.extend(tmp_path.glob(".into-*.part/.ours")),
+    )
+    assert len(seen) == 1
+    assert sorted(_files(tmp_path / "into")) == [".ours", "a.jpg"]

@@ -1,0 +1,45 @@
+"""Text files of unknown origin: labels, annotations, lists and JSON as editors on any system save
+them, and paths as text that every stream and file can hold.
+"""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+__all__ = ["decode_text", "shown_path"]
+
+_MARKS = (  # the longer ones first: UTF-16's is the beginning of UTF-32's
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def decode_text(content: bytes) -> str:
+    """Return the text of a file that does not say how it is encoded.
+
+    A byte order mark is obeyed. Without one, text whose every other byte is mostly zero is UTF-16;
+    anything else is UTF-8, or Latin-1 where it cannot be. What fits no encoding is replaced, so
+    that rows can be judged one by one.
+    """
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content.decode(encoding, errors="replace")
+    zeros = [content[half::2].count(0) for half in (0, 1)]
+    if max(zeros) > 0.4 * (len(content) / 2) > 0 and min(zeros) < 0.1 * max(zeros):
+        return content.decode("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le", errors="replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def shown_path(path: str | Path) -> str:
+    r"""Return a path as text that any file and stream takes: what is not Unicode appears escaped.
+
+    A byte that is not UTF-8 becomes ``\udc80`` to ``\udcff``, as Python reads it.
+    """
+    return str(path).encode("utf-8", errors="backslashreplace").decode("utf-8")
