@@ -33,7 +33,7 @@ from yolo_ema.options.detect import DetectOptions
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.train import TrainOptions
 from yolo_ema.options.val import ValOptions
-from yolo_ema.report.validation_page.validation import validate_and_report
+from yolo_ema.report.validation_page.html_page import validate_and_report
 from yolo_ema.scenes import draw_clip, draw_scene, write_dataset
 from yolo_ema.visdrone.prepare import prepare
 

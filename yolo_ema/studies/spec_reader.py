@@ -171,7 +171,7 @@ def _checked(
     try:
         return model.model_validate(values)
     except pydantic.ValidationError as error:
-        for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        for fault in error.errors(include_url=False):
             key = fault["loc"][0]
             if fault["type"] == "missing":
                 text = f"{key!r} is missing"

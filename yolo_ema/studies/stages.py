@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.engine.data.split_files import split_images
-from yolo_ema.engine.prediction.runtime import select_device
+from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.training.run_record import RECORD_NAME, source_commit, versions
 from yolo_ema.engine.training.train import train

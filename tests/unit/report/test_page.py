@@ -13,9 +13,17 @@ from yolo_ema.evaluate.validation import Evidence, ValResult
 from yolo_ema.metrics.error_analysis import ImageErrors, diagnose
 from yolo_ema.metrics.scorecard import make_scorecard
 from yolo_ema.metrics.visdrone_protocol import Curve
-from yolo_ema.report.validation_page.curves import Series, line_chart, precision_recall_chart
 from yolo_ema.report.validation_page.example_images import COLOURS, draw_errors
-from yolo_ema.report.validation_page.html_page import PICTURES, validation_page
+from yolo_ema.report.validation_page.html_page import MOST_EXAMPLES, validation_page
+from yolo_ema.report.validation_page.line_chart import (
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
+    Series,
+    line_chart,
+    precision_recall_chart,
+)
 
 PARTS = (
     "Figures",
@@ -158,9 +166,9 @@ def test_figures_are_those_of_the_scorecard(tmp_path):
 
 
 def test_worst_images_come_first_and_their_number_is_bounded(tmp_path):
-    page = page_of(made_up_result(tmp_path, images=PICTURES + 3))
+    page = page_of(made_up_result(tmp_path, images=MOST_EXAMPLES + 3))
     shown = re.findall(r"<figcaption>(img\d+)<br>(\d+) missed, (\d+) false", page)
-    assert len(shown) == PICTURES
+    assert len(shown) == MOST_EXAMPLES
     errors = [int(missed) + int(false) for _, missed, false in shown]
     assert errors == sorted(errors, reverse=True)
 
@@ -197,13 +205,6 @@ def test_boxes_are_drawn_where_they_are_and_large_images_shrink():
     )
 
 
-def points_of(chart):
-    return [
-        [tuple(map(float, point.split(","))) for point in line.split()]
-        for line in re.findall(r'points="([^"]+)"', chart)
-    ]
-
-
 def test_chart_maps_values_to_the_plots_corners():
     chart = line_chart(
         [Series("s", np.array([0.0, 10]), np.array([0.0, 50]))],
@@ -212,23 +213,37 @@ def test_chart_maps_values_to_the_plots_corners():
         x_range=(0, 10),
         y_range=(0, 50),
     )
-    (left, bottom), (right, top) = points_of(chart)[0]
-    axis = [
-        float(value) for value in re.findall(r'class="grid" x1="([\d.]+)" x2="([\d.]+)"', chart)[0]
-    ]
-    assert [left, right] == axis
-    assert bottom > top
-    assert f'y1="{bottom}"' in chart
-    assert f'y1="{top}"' in chart
+    assert chart.lines[0].points_xy.tolist() == [[LEFT, BOTTOM], [RIGHT, TOP]]
+    assert chart.x_ticks == tuple(
+        zip(np.linspace(LEFT, RIGHT, 5), ("0", "2", "5", "8", "10"), strict=True)
+    )
+    assert chart.y_ticks[0] == (BOTTOM, "0")
+    assert chart.y_ticks[-1] == (TOP, "50")
+
+
+def test_lines_beyond_the_colours_are_dashed():
+    each = Series("s", np.array([0.0, 1]), np.array([0.0, 1]))
+    chart = line_chart([each] * 12, x_label="x", y_label="y", x_range=(0, 1), y_range=(0, 1))
+    assert [line.dashed for line in chart.lines] == [False] * 10 + [True] * 2
+    assert chart.lines[10].colour == chart.lines[0].colour
+    assert chart.x_ticks[1][1] == "0.25"
 
 
 def test_precision_recall_draws_the_envelope_of_classes_that_occur():
     curve = Curve(np.array([0.25, 0.5]), np.array([0.5, 0.8]), np.array([0.9, 0.7]))
     none = Curve(np.zeros(0), np.zeros(0), np.zeros(0))
     chart = precision_recall_chart(("a", "b", "c"), (curve, none, none), (40.0, 0.0, None))
-    lines = points_of(chart)
-    assert len(lines) == 2  # c does not occur
-    heights = [y for _, y in lines[0]]
-    assert len(set(heights[:-1])) == 1  # 0.8 at every recall up to 0.5
-    assert lines[0][-1][0] == lines[0][-2][0]
-    assert "40.0" in chart
+    assert [line.name for line in chart.lines] == ["a", "b"]  # c does not occur
+    points = chart.lines[0].points_xy
+    assert len(set(points[:-1, 1].tolist())) == 1  # 0.8 at every recall up to 0.5
+    assert points[-1].tolist() == [points[-2, 0], BOTTOM]
+    assert chart.lines[0].note == "40.0"
+
+
+def test_the_page_draws_its_charts(page):
+    """The polyline's points are the chart's, and each has its name for the pointer to show."""
+    lines = re.findall(r'<polyline class="line" points="([^"]+)" stroke="#[0-9a-f]{6}">', page)
+    assert len(lines) == 4  # two classes, two figures of the training
+    x, y = map(float, lines[2].split()[0].split(","))
+    assert (x, y) == (LEFT, pytest.approx(BOTTOM - 10 / 80 * (BOTTOM - TOP), abs=0.06))  # 60 is 60.0…1
+    assert "<title>mAP50 (%) 60.0</title>" in page

@@ -187,7 +187,7 @@ def test_a_page_keeps_everything_but_the_studys_section(tmp_path):
     assert page.read_text().count("new") == 1
 
 
-def test_the_pictures_show_something(tmp_path):
+def test_the_plots_show_something(tmp_path):
     found = comparison_of(tmp_path, FIGURES)
     paths = draw_plots(found, tmp_path / "out")
     assert [path.name for path in paths] == [
@@ -200,7 +200,7 @@ def test_the_pictures_show_something(tmp_path):
         assert coloured.sum() > 100, path
 
 
-def test_a_study_at_one_setting_has_no_picture_of_milliseconds(tmp_path):
+def test_a_study_at_one_setting_has_no_plot_of_milliseconds(tmp_path):
     found = comparison_of(tmp_path, FIGURES, SPEC.replace("[64, 96]", "64"))
     names = [path.name for path in draw_plots(found, tmp_path / "out")]
     assert names == ["small-pairs.png", "small-differences.png", "small-curves.png"]
@@ -209,7 +209,7 @@ def test_a_study_at_one_setting_has_no_picture_of_milliseconds(tmp_path):
     ] == ["small-curves.png"]
 
 
-def test_report_only_writes_table_figures_and_the_pictures_that_the_page_shows(tmp_path):
+def test_report_only_writes_table_figures_and_the_plots_that_the_page_shows(tmp_path):
     study = small_study(tmp_path)
     write_records(tmp_path / "records" / "small", study, FIGURES)
     page, (begin, end) = tmp_path / "docs" / "page.md", marks("small")

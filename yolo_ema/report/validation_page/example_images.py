@@ -1,4 +1,4 @@
-"""Images with what was found, missed and wrongly seen drawn in, as JPEG inside the page."""
+"""Images with hits, misses and false alarms drawn in, as JPEGs inside the page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw_errors(image_bgr: np.ndarray, errors: ImageErrors, regions_ltwh: np.nda
     Args:
         image_bgr: (H, W, 3) uint8.
         errors: what went right and wrong in it; boxes in its pixels.
-        regions_ltwh: (R, 4) ignored regions, shown greyed.
+        regions_ltwh: (R, 4) ignored regions, drawn greyed out.
     """
     scale = min(1.0, LONGEST_SIDE_PX / max(image_bgr.shape[:2]))
     side_wh = (max(1, round(image_bgr.shape[1] * scale)), max(1, round(image_bgr.shape[0] * scale)))
@@ -51,7 +51,7 @@ def draw_errors(image_bgr: np.ndarray, errors: ImageErrors, regions_ltwh: np.nda
 
 
 def jpeg_data_uri(image_bgr: np.ndarray) -> str:
-    """Return an image as a ``data:`` address that a page can hold."""
+    """Return an image as a ``data:`` address for the page."""
     _, content = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode('ascii')}"
 
