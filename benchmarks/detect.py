@@ -55,10 +55,10 @@ Rows = list[np.ndarray]
 
 
 def ours(job: dict[str, Any], images: Rows) -> Callable[[], Rows]:
-    from yolo_ema.engine.prediction.runtime import Runtime
-    from yolo_ema.inference.tiled import TiledRuntime
+    from yolo_ema.engine.prediction.torch_predictor import open_predictor
+    from yolo_ema.inference.tiled import TiledPredictor
 
-    runtime: Any = Runtime(
+    runtime: Any = open_predictor(
         job["weights"],
         imgsz=job["imgsz"],
         precision=job["precision"],
@@ -67,7 +67,7 @@ def ours(job: dict[str, Any], images: Rows) -> Callable[[], Rows]:
     )
     if job["task"] == "tiles":
         side = job["imgsz"]
-        runtime = TiledRuntime(runtime, tile=(side, side), overlap=OVERLAP, whole_frame=True)
+        runtime = TiledPredictor(runtime, tile=(side, side), overlap=OVERLAP, whole_frame=True)
     return lambda: [runtime([image])[0] for image in images]
 
 
@@ -110,7 +110,7 @@ def sequential_video(job: dict[str, Any], _: Rows) -> Callable[[], None]:
 
     from yolo_ema.media.drawing.annotator import draw_detections
     from yolo_ema.media.sinks.video_writer import VideoWriter
-    from yolo_ema.media.sources.opening import open_sources
+    from yolo_ema.media.sources.open_sources import open_sources
 
     detector = _detector(job)
 
@@ -488,7 +488,7 @@ def cut(video: Path, folder: Path, frames: int) -> Path:
     from fractions import Fraction
 
     from yolo_ema.media.sinks.video_writer import VideoWriter
-    from yolo_ema.media.sources.opening import open_sources
+    from yolo_ema.media.sources.open_sources import open_sources
 
     footage, writer = open_sources([str(video)])[0].open(), None
     for number, frame in enumerate(footage):
@@ -553,7 +553,7 @@ def main() -> None:
     import cv2
 
     from yolo_ema.detect.detector import default_weights
-    from yolo_ema.engine.setup.environment import usable_cores
+    from yolo_ema.io.machine import usable_cores
 
     rounds = options.rounds or (2 if options.quick else 9)
     frames = options.frames or (12 if options.quick else 60)

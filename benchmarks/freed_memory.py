@@ -29,7 +29,7 @@ from yolo_ema.scenes.scene import draw_scene
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "yolo11n-ema-visdrone.pt"
 CHILD = """
 import json, resource, sys, time
-from yolo_ema.engine.setup import malloc_tuning as freed_memory
+from yolo_ema.io import malloc_tuning as freed_memory
 job = json.loads(sys.argv[1])
 if not job["keeps"]:
     freed_memory.keep_freed_memory = lambda **_: False  # before whoever asks for it is imported

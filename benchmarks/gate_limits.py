@@ -22,8 +22,8 @@ from onnx import numpy_helper
 
 from yolo_ema.deploy.parity.comparison import as_shares
 from yolo_ema.deploy.parity.parity_report import GateLimits
-from yolo_ema.engine.prediction.runtime import Runtime
-from yolo_ema.media.sources.image_files import read_image
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
+from yolo_ema.media.sources.image_reader import read_image
 
 STRONG = 0.05
 
@@ -38,8 +38,8 @@ def main() -> None:
     args = parser.parse_args()
     image, limits = read_image(args.image), GateLimits()
     same = {"device": "cpu", "rectangular": False}
-    file = Runtime(args.file, **same)
-    expected = Runtime(args.weights, imgsz=file.imgsz_hw, **same).candidates(image)
+    file = open_predictor(args.file, **same)
+    expected = open_predictor(args.weights, imgsz=file.imgsz_hw, **same).candidates(image)
     strong = expected[:, 4:].max(axis=1) >= STRONG
     print(f"{strong.sum()} of {len(expected)} proposals score {STRONG} or more")
 
@@ -70,7 +70,7 @@ def main() -> None:
             )
             onnx.save(model, f"{folder}/scaled.onnx")
             weight.CopyFrom(numpy_helper.from_array(before, weight.name))
-            least.append(row(node.name, Runtime(f"{folder}/scaled.onnx", **same).candidates(image)))
+            least.append(row(node.name, open_predictor(f"{folder}/scaled.onnx", **same).candidates(image)))
     print(
         f"{len(least)} of {len(convolutions)} convolutions scaled by {args.factor}: at least "
         f"{min(least):.1f} times the limits; "

@@ -31,7 +31,7 @@ from yolo_ema.engine.data.dataset_lookup import resolve_data
 from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.engine.export.exporting import export_artifact
 from yolo_ema.engine.export.quantization import ONNX_RANGES, calibration_inputs, quantize_int8
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.io.atomic_files import write_text
@@ -83,7 +83,7 @@ def size_of(path: Path) -> int:
 def times_of(files: dict[str, Path], image: Any, rounds: int) -> dict[str, float]:
     """Return milliseconds of the process's own time for one image, all files in turns."""
     runtimes = {
-        name: Runtime(path, device="cpu", rectangular=False, trust=True)
+        name: open_predictor(path, device="cpu", rectangular=False, trust=True)
         for name, path in files.items()
     }
     times: dict[str, list[float]] = {name: [] for name in files}

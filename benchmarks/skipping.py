@@ -20,8 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolo_ema.engine.prediction.runtime import Runtime
-from yolo_ema.media.sources.opening import open_sources
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
+from yolo_ema.inference.predictor import Predictor
+from yolo_ema.media.sources.open_sources import open_sources
 from yolo_ema.metrics.visdrone_protocol import evaluate_official
 from yolo_ema.tiling.merge import merge_views
 from yolo_ema.tiling.plan import plan_tiles
@@ -32,7 +33,7 @@ SCOUT_SCORES = (0.01, 0.03, 0.1, 0.25)
 STILL_FRAMES, STILL_CHANGE = 40, 12
 
 
-def views_of(runtime: Runtime, image: np.ndarray) -> tuple[dict[tuple[int, ...], np.ndarray], Any]:
+def views_of(runtime: Predictor, image: np.ndarray) -> tuple[dict[tuple[int, ...], np.ndarray], Any]:
     """Return what each tile, and last the whole frame, finds in pixels of the image."""
     height, width = image.shape[:2]
     plan = plan_tiles(
@@ -68,7 +69,7 @@ def merged(
 
 def scouted(weights: Path, data: Path, images: int) -> list[dict[str, Any]]:
     """Return tiles left out and scores, without a scout and with it at each score."""
-    runtime = Runtime(weights, device="cpu", imgsz=SIDE, conf=CONF, max_det=MOST, trust=True)
+    runtime = open_predictor(weights, device="cpu", imgsz=SIDE, conf=CONF, max_det=MOST, trust=True)
     truth: dict[str, np.ndarray] = {}
     sizes: dict[str, tuple[int, int]] = {}
     kept: dict[float, dict[str, np.ndarray]] = {score: {} for score in (0.0, *SCOUT_SCORES)}

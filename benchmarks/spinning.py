@@ -37,9 +37,9 @@ CHILD = """
 import json, sys, time
 if sys.argv[3]:
     import torch  # before this project sets its own default
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 import numpy as np
-runtime = Runtime(sys.argv[1], device="cpu", imgsz=640, trust=True)
+runtime = open_predictor(sys.argv[1], device="cpu", imgsz=640, trust=True)
 image = np.random.default_rng(0).integers(0, 255, (640, 640, 3), dtype=np.uint8)
 runtime([image]), runtime([image])
 found = []

@@ -13,10 +13,12 @@
     │   ├── DamagedWeightsError                       truncated, empty or of another kind
     │   └── TransferError                             too few of its tensors fit the model
     ├── SourceError        (OSError)          exit 5  an image, video, camera or stream
-    │   └── SourceRefusedError                        a server refuses: retrying is useless
+    │   ├── SourceRefusedError                        a server refuses: retrying is useless
+    │   └── PartialResultsError                       some images of a list: holds the rest
     ├── MachineError       (RuntimeError)     exit 6  the machine lacks something
     │   ├── MissingPackageError (ImportError)         names the extra that brings it
     │   ├── OfflineError                              a download is needed and forbidden
+    │   ├── DeviceMemoryError                         a GPU has too little memory
     │   └── DiskFullError  (OSError)                  names the last good file
     └── CheckFailedError   (RuntimeError)     exit 7  a gate refused: parity, demo, transfer
 
@@ -27,7 +29,8 @@ nobody foresaw, 130 an interruption.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "AnnotationError",
@@ -37,11 +40,13 @@ __all__ = [
     "DamagedWeightsError",
     "DataError",
     "DataNotFoundError",
+    "DeviceMemoryError",
     "DiskFullError",
     "MachineError",
     "MissingPackageError",
     "ModelError",
     "OfflineError",
+    "PartialResultsError",
     "SourceError",
     "SourceRefusedError",
     "TransferError",
@@ -121,6 +126,18 @@ class SourceRefusedError(SourceError):
     """A server refuses a stream, or has something else there; another try would bring the same."""
 
 
+class PartialResultsError(SourceError):
+    """Some images of a list cannot be read; the others are done.
+
+    Attributes:
+        results: those of all images in their order, None where one failed.
+    """
+
+    def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.results = list(results)
+
+
 class MachineError(YoloEmaError, RuntimeError):
     """The machine lacks something that the task needs."""
 
@@ -133,6 +150,10 @@ class MissingPackageError(MachineError, ImportError):
 
 class OfflineError(MachineError):
     """A download would be needed, and downloads are forbidden here."""
+
+
+class DeviceMemoryError(MachineError):
+    """A GPU has too little memory for what is asked of it."""
 
 
 class DiskFullError(MachineError, OSError):

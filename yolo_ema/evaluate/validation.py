@@ -15,12 +15,13 @@ from tqdm import tqdm
 from yolo_ema.engine.data.data_yaml import read_data
 from yolo_ema.engine.data.dataset_lookup import local_data
 from yolo_ema.engine.data.split_files import split_images
-from yolo_ema.engine.prediction.runtime import Runtime, input_size
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.training.run_record import RECORD_NAME, versions
 from yolo_ema.errors import DataError
 from yolo_ema.evaluate.class_map import map_classes
 from yolo_ema.evaluate.ground_truth import image_names, read_truth
-from yolo_ema.inference.tiled import TiledRuntime
+from yolo_ema.inference.predictor import Predictor, input_size
+from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.io.atomic_files import read_json, sha256_of
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.metrics.score import unreadable_truth
@@ -140,7 +141,7 @@ def validate(options: ValOptions) -> ValResult:
     class_names = tuple(read_data(data_yaml)["names"].values())
     images = split_images(data_yaml, options.split)
     classes = map_classes(runtime.names, class_names, options.map)
-    runtime.classes = sorted(classes)
+    runtime.settings.classes = sorted(classes)
     evidence, seconds, origins, unreadable = _detect(runtime, images, class_names, classes, options)
     if set(origins) == {"nothing"}:
         raise DataError(
@@ -177,11 +178,11 @@ def validate(options: ValOptions) -> ValResult:
     )
 
 
-def open_runtime(options: ValOptions) -> Runtime | TiledRuntime:
+def open_runtime(options: ValOptions) -> Predictor:
     """Return what the options look at images with. Raises `WeightsError`, `ConfigError` or
     `MachineError` as `validate` does.
     """
-    runtime = Runtime(
+    runtime = open_predictor(
         options.weights,
         device=options.device,
         imgsz=input_size(options.imgsz),
@@ -196,7 +197,7 @@ def open_runtime(options: ValOptions) -> Runtime | TiledRuntime:
     if options.tile == "off":
         return runtime
     tile = tile_size(options.tile) or options.tile
-    return TiledRuntime(
+    return TiledPredictor(
         runtime,
         tile=tile,
         overlap=options.overlap,
@@ -206,7 +207,7 @@ def open_runtime(options: ValOptions) -> Runtime | TiledRuntime:
 
 
 def _detect(
-    runtime: Runtime | TiledRuntime,
+    runtime: Predictor,
     images: Sequence[Path],
     class_names: tuple[str, ...],
     classes: Mapping[int, int],
@@ -269,7 +270,7 @@ def _mean_seconds(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, 
 
 
 def _class_warnings(
-    runtime: Runtime | TiledRuntime, class_names: Sequence[str], classes: Mapping[int, int]
+    runtime: Predictor, class_names: Sequence[str], classes: Mapping[int, int]
 ) -> list[str]:
     warnings = []
     never = [name for class_id, name in enumerate(class_names) if class_id not in classes.values()]
@@ -285,7 +286,7 @@ def _class_warnings(
 
 
 def _limit_warnings(
-    runtime: Runtime | TiledRuntime, asked: int, at_limit: Sequence[str], image_count: int
+    runtime: Predictor, asked: int, at_limit: Sequence[str], image_count: int
 ) -> list[str]:
     warnings = []
     if at_limit:
@@ -311,7 +312,7 @@ def _limit_warnings(
 
 
 def _about(
-    runtime: Runtime | TiledRuntime,
+    runtime: Predictor,
     data_yaml: Path,
     options: ValOptions,
     origins: Mapping[str, int],
@@ -326,10 +327,10 @@ def _about(
         "conf": options.conf,
         "iou": options.iou,
         "max_det": runtime.max_det,
-        "multi_label": runtime.multi_label,
+        "multi_label": runtime.settings.multi_label,
         "batch": options.batch if runtime.batched else 1,
         "tiles": _tile_facts(runtime, options, sizes)
-        if isinstance(runtime, TiledRuntime)
+        if isinstance(runtime, TiledPredictor)
         else None,
         "order": "by falling score",
         "versions": versions(),
@@ -337,7 +338,7 @@ def _about(
 
 
 def _tile_facts(
-    runtime: TiledRuntime, options: ValOptions, sizes_wh: Sequence[tuple[int, int]]
+    runtime: TiledPredictor, options: ValOptions, sizes_wh: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
     """Return how the images were looked at."""
     plans = [runtime.plan(size) for size in sizes_wh]
@@ -352,7 +353,7 @@ def _tile_facts(
 
 
 def _weights_facts(
-    runtime: Runtime | TiledRuntime, class_names: Sequence[str], classes: Mapping[int, int]
+    runtime: Predictor, class_names: Sequence[str], classes: Mapping[int, int]
 ) -> dict[str, Any]:
     path = runtime.weights
     return {

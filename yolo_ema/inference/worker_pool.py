@@ -10,36 +10,38 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
-
-from yolo_ema.engine.setup.environment import use_all_cores
-
-__all__ = ["SideBySide"]
+__all__ = ["WorkerPool"]
 
 _MOST_WORKERS = 8
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-class SideBySide:
+class WorkerPool:
     """A pool of workers.
 
     Args:
         threads: how many threads they share, 2 or more.
+        on_start: called in each worker when it starts, with its number of threads.
+        after_map: called after each `map`.
 
     Attributes:
         workers: how many there are.
         threads_each: how many threads each may use for one image.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(
+        self,
+        threads: int,
+        *,
+        on_start: Callable[[int], object] = lambda _: None,
+        after_map: Callable[[], object] = lambda: None,
+    ) -> None:
         self.workers = min(threads, _MOST_WORKERS)
         self.threads_each = threads // self.workers
+        self._after_map = after_map
         self._pool = ThreadPoolExecutor(
-            self.workers,
-            "yolo-ema-image",
-            initializer=torch.set_num_threads,
-            initargs=(self.threads_each,),
+            self.workers, "yolo-ema-image", initializer=on_start, initargs=(self.threads_each,)
         )
 
     def map(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
@@ -47,5 +49,4 @@ class SideBySide:
         try:
             return list(self._pool.map(function, items))
         finally:
-            # a worker that started set torch's number of threads for threads yet to come, too
-            use_all_cores()
+            self._after_map()

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from ultralytics.engine.exporter import FP16_FORMATS, INT8_FORMATS, export_formats
 
-from yolo_ema.engine.prediction.runtime import select_device
+from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.errors import ConfigError, MachineError
 from yolo_ema.options.export import ExportOptions
 

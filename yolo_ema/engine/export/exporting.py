@@ -18,10 +18,10 @@ from ultralytics.cfg import DEFAULT_CFG_DICT, smart_value
 from yolo_ema.engine.export.calibration_images import calibration_dataset, calibration_files
 from yolo_ema.engine.export.export_limits import check_request
 from yolo_ema.engine.export.ultralytics_export import run_exporter
-from yolo_ema.engine.prediction.runtime import select_device
+from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import ConfigError, did_you_mean
-from yolo_ema.inference import file_metadata as artifact_metadata
+from yolo_ema.engine.export import artifact_metadata
 from yolo_ema.io.atomic_files import atomic_path, disk_full_is_clear, sha256_of
 from yolo_ema.io.resources import are_installed
 from yolo_ema.options.export import ExportOptions

@@ -32,14 +32,15 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.head import Detect
 from ultralytics.utils.tal import dist2bbox
 
+from yolo_ema.engine.weights.loading import LoadedModel
+from yolo_ema.inference.predictor import PredictorSettings
+from yolo_ema.tiling.plan import ObjectSizes
+
 __all__ = ["TorchBackend"]
 
 # candidates are chosen before the sigmoid a little below the threshold; NMS then draws the line
 # exactly
 _LOGIT_MARGIN = 1e-3
-_READ_AS_CHOSEN = (
-    6  # Ultralytics' NMS takes so many columns for boxes already chosen: one of score 0 is added
-)
 _KEPT_SHAPES = 2  # the tiles' and the whole frame's
 _FEW = (
     0.5  # the box branch sees single places where that costs less than this share of the whole map
@@ -49,22 +50,36 @@ Layer = Callable[[Tensor], Tensor]
 
 
 class TorchBackend:
-    """Runs a fused Ultralytics detector on the CPU.
+    """Runs a fused Ultralytics detector on the CPU; a `Backend`.
 
     Args:
         model: in eval mode, fused, in float32 on the CPU; its convolutions are replaced by packed
             ones in place.
+        loaded: what it was made of.
+        object_sizes: how large the objects were that it was trained on, where recorded.
     """
 
-    def __init__(self, model: Any) -> None:
+    dynamic = batched = True
+    one_pass = has_builtin_nms = False
+    metadata = None
+    stored = computed = "fp32"
+
+    def __init__(
+        self, model: Any, loaded: LoadedModel, object_sizes: ObjectSizes | None = None
+    ) -> None:
         layers = list(model.model)
         self._first = _byte_convolution(layers[0])
         pack_convolutions(model)
         self._layers, self._kept = layers[1:-1], set(model.save)
         self._head = _SparseHead(layers[-1])
+        self.names, self.imgsz_hw = dict(loaded.names), (loaded.imgsz, loaded.imgsz)
+        self.stride = max(int(model.stride.max()), 32)
+        self.object_sizes = object_sizes
 
-    joined = False
-    """Images of a call go one by one."""
+    @property
+    def threads(self) -> int:
+        """Threads that torch computes with."""
+        return torch.get_num_threads()
 
     @staticmethod
     def fits(model: Any, device: torch.device) -> bool:
@@ -99,15 +114,17 @@ class TorchBackend:
             for image in images_bgr
         ]
 
-    def __call__(self, images: Sequence[Tensor], lowest_score: float) -> list[Tensor]:
-        """Return the candidates (1, 4 + K, M) of each image: center x and y, width, height in
-        pixels, class scores.
-
-        Args:
-            images: as `prepare` returns them.
-            lowest_score: what scores clearly less is left out.
+    def __call__(
+        self,
+        inputs: Sequence[Tensor],
+        settings: PredictorSettings,
+        max_det: int,
+    ) -> list[np.ndarray]:
+        """Return the candidates (M, 4 + K) of each image: center x and y, width, height in pixels,
+        class scores. What scores clearly less than ``conf`` is left out.
         """
-        return [self._candidates(image, lowest_score) for image in images]
+        with torch.inference_mode():
+            return [self._candidates(image, settings.conf).numpy() for image in inputs]
 
     def _candidates(self, image: Tensor, lowest_score: float) -> Tensor:
         x = self._first(image)
@@ -232,13 +249,10 @@ class _SparseHead:
         self._around = [_Surroundings.of(branch) for branch in head.cv2]
 
     def __call__(self, maps: Sequence[Tensor], lowest_score: float) -> Tensor:
-        """Return candidates (1, 4 + K, M) of maps (1, C, H, W)."""
-        found = torch.cat(
+        """Return candidates (M, 4 + K) of maps (1, C, H, W)."""
+        return torch.cat(
             [self._level(level, features, lowest_score) for level, features in enumerate(maps)]
         )
-        if len(found) == _READ_AS_CHOSEN:
-            found = torch.cat([found, torch.zeros_like(found[:1])])
-        return found.T[None]
 
     def _level(self, level: int, features: Tensor, lowest_score: float) -> Tensor:
         """Return one level's candidates (M, 4 + K), in the order of the grid."""

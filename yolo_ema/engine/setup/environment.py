@@ -24,22 +24,18 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import logging
-import math
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import yolo_ema.io.image_header  # noqa: F401 - keeps Pillow's own way to open images
-from yolo_ema.errors import ConfigError
+from yolo_ema.io.machine import cache_dir, thread_count
 
 __all__ = [
     "SUPPORTED_ULTRALYTICS",
-    "cache_dir",
     "quiet_ultralytics",
     "ultralytics_version",
-    "usable_cores",
     "use_all_cores",
 ]
 
@@ -49,16 +45,6 @@ SUPPORTED_ULTRALYTICS = ("8.4.190", "8.5")
 
 _WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 _SPINS = "10000"
-
-
-def cache_dir() -> Path:
-    """Return the folder for what can be made anew: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the
-    user's cache folder.
-    """
-    if chosen := os.environ.get("YOLO_EMA_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")
-    return Path(base) / "yolo-ema"
 
 
 def _prepare_environment() -> None:
@@ -101,39 +87,19 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def use_all_cores() -> int:
-    """Give torch every core that this process may use, or ``$YOLO_EMA_THREADS`` of them, and return
-    their number.
+    """Give torch the threads of `thread_count`, and return their number.
 
-    Ultralytics sets ``min(8, cpu_count - 1)`` threads when it selects a device, which leaves a core
-    of two idle, and most of many.
+    Ultralytics sets ``min(8, cpu_count - 1)`` threads when it selects a device, which leaves one of
+    two cores idle, and most of many.
 
     Raises:
-        ConfigError: ``$YOLO_EMA_THREADS`` is no positive number.
+        ConfigError: ``$YOLO_EMA_THREADS`` is not a positive number.
     """
     import torch
 
-    chosen = os.environ.get("YOLO_EMA_THREADS", "")
-    if chosen and (not chosen.isdecimal() or int(chosen) < 1):
-        raise ConfigError(
-            f"YOLO_EMA_THREADS is {chosen!r}; expected a number of threads, 1 or more"
-        )
-    threads = int(chosen or usable_cores())
+    threads = thread_count()
     torch.set_num_threads(threads)
     return threads
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use: those it may run on, or fewer where a container's
-    quota says so.
-    """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        return cores
 
 
 @contextlib.contextmanager

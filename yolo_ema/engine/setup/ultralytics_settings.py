@@ -15,8 +15,8 @@ from typing import Any
 from ultralytics.cfg import check_cfg, smart_value
 from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS, SETTINGS_FILE
 
-from yolo_ema.engine.setup.environment import cache_dir
 from yolo_ema.errors import ConfigError, MissingPackageError, did_you_mean
+from yolo_ema.io.machine import cache_dir
 from yolo_ema.options.train import LOGGERS
 
 __all__ = [

@@ -1,0 +1,50 @@
+"""Opens weights for detection. An ONNX, OpenVINO or ncnn file on the CPU needs neither torch nor
+Ultralytics; they are imported for everything else alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.errors import MissingPackageError
+from yolo_ema.inference.exported import ExportedPredictor, runs_exported
+from yolo_ema.inference.predictor import Predictor, PredictorConfig
+
+__all__ = ["open_predictor"]
+
+
+def open_predictor(
+    weights: str | Path, config: PredictorConfig | None = None, **fields: Any
+) -> Predictor:
+    """Open weights of any format, as `yolo_ema.engine.prediction.torch_predictor.open_predictor`,
+    without torch where the file does not need it.
+
+    Args:
+        weights: a ``.pt`` or an exported file or folder.
+        config: how; its defaults where None.
+        fields: of the `PredictorConfig`, in place of those in ``config``.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, foreign, or carry code.
+        MissingPackageError: they need a package that is not installed.
+        MachineError: the device is not there.
+        ConfigError: a setting, the device, the input size or ``half`` does not fit.
+    """
+    config = replace(config or PredictorConfig(), **fields)
+    if runs_exported(Path(weights), config):
+        return ExportedPredictor(Path(weights), config)
+    try:
+        from yolo_ema.engine.prediction import torch_predictor
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in {"torch", "ultralytics"}:
+            raise
+        raise MissingPackageError(
+            f"{weights} on --device {config.device} needs {package}, which is not installed here; "
+            f"install it with: pip install yolo-ema, or export the weights where it is installed "
+            f"(yolo-ema export --weights best.pt --format onnx) and detect with that file on the "
+            f"CPU"
+        ) from error
+    return torch_predictor.open_predictor(weights, config)

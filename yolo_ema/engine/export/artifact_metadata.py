@@ -1,0 +1,125 @@
+"""What an export writes into a file beside Ultralytics' entries, and what any exported file says of
+itself.
+
+Ours go under names of their own, so that Ultralytics' loaders and the plain ones of each format
+read the file as before. OpenVINO files carry them in the model's ``rt_info``, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import yaml
+from torch import nn
+from ultralytics.nn.backends.base import BaseBackend
+
+import yolo_ema
+from yolo_ema.engine.weights.loading import LoadedModel
+from yolo_ema.inference.file_metadata import ArtifactMetadata, onnx_entries, yaml_entries
+from yolo_ema.inference.letterbox import LETTERBOX_VALUE
+from yolo_ema.inference.object_sizes import entries_of, recorded_sizes
+from yolo_ema.io.atomic_files import atomic_path, write_text
+from yolo_ema.nn.ema import EfficientMultiScaleAttention
+
+__all__ = ["own_entries", "read", "read_entries", "write"]
+
+_BLOCKS: dict[str, tuple[type[nn.Module], int]] = {"EMA": (EfficientMultiScaleAttention, 1)}
+"""Blocks of ours by their names in model YAMLs, with a number that rises when a block's result for
+the same weights changes.
+"""
+
+
+def own_entries(
+    loaded: LoadedModel, *, precision: str, max_det: int, weights_sha256: str
+) -> dict[str, Any]:
+    """Return the entries that Ultralytics' exporter does not make by itself.
+
+    Args:
+        loaded: the weights.
+        precision: fp32, fp16 or int8.
+        max_det: maximum boxes per image.
+        weights_sha256: of the weights file.
+    """
+    licence = loaded.metadata.get("license")
+    modules = list(loaded.model.modules())
+    sizes = recorded_sizes(loaded.metadata)
+    return {
+        "max_det": max_det,
+        "precision": precision,
+        "channel_order": "RGB",
+        "pixel_scale": 1 / 255,
+        "letterbox_value": LETTERBOX_VALUE,
+        "layout": "NCHW",
+        "blocks": {
+            name: version
+            for name, (kind, version) in _BLOCKS.items()
+            if any(isinstance(module, kind) for module in modules)
+        },
+        "weights_sha256": weights_sha256,
+        "producer": f"yolo-ema {yolo_ema.__version__}",
+        **({"license": licence} if isinstance(licence, str) else {}),
+        **(entries_of(sizes) if sizes else {}),
+    }
+
+
+def read(artifact: Path) -> ArtifactMetadata:
+    """Return what a file or folder says of itself, without running it; empty where it says
+    nothing.
+    """
+    return ArtifactMetadata.from_entries(read_entries(artifact))
+
+
+def read_entries(artifact: Path) -> dict[str, Any]:
+    """Return a file's entries as they stand in it."""
+    if artifact.suffix.lower() == ".onnx":
+        return dict(onnx_entries(artifact))
+    if artifact.is_dir() and (artifact / "metadata.yaml").is_file():
+        return yaml_entries(artifact)
+    return dict(BaseBackend.read_metadata(artifact))
+
+
+def write(artifact: Path, format_name: str, entries: Mapping[str, Any]) -> None:
+    """Give an ONNX or OpenVINO file these entries beside those that it has; of the same names they
+    take their place.
+
+    Args:
+        artifact: the file or folder.
+        format_name: ``onnx`` or ``openvino``.
+        entries: plain values.
+
+    Raises:
+        DiskFullError: there is no room; the file is as it was.
+    """
+    {"onnx": _write_onnx, "openvino": _write_openvino}[format_name](artifact, entries)
+
+
+def _write_onnx(artifact: Path, entries: Mapping[str, Any]) -> None:
+    import onnx
+
+    model = onnx.load(str(artifact))
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, kept | {key: str(value) for key, value in entries.items()})
+    with atomic_path(artifact) as beside:
+        onnx.save(model, str(beside))
+
+
+def _write_openvino(artifact: Path, entries: Mapping[str, Any]) -> None:
+    entries = {**read_entries(artifact), **entries}
+    write_text(
+        artifact / "metadata.yaml", yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+    )
+    description = next(artifact.glob("*.xml"))
+    tree = ET.parse(description)  # noqa: S314 - a file that this process has just written
+    root = tree.getroot()
+    info = root.find("rt_info")
+    info = ET.SubElement(root, "rt_info") if info is None else info
+    for old in info.findall("yolo_ema"):
+        info.remove(old)
+    own = ET.SubElement(info, "yolo_ema")
+    for key, value in entries.items():
+        ET.SubElement(own, key, {"value": str(value)})
+    with atomic_path(description) as beside:
+        tree.write(beside, encoding="utf-8", xml_declaration=True)

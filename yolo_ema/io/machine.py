@@ -1,0 +1,49 @@
+"""What this machine gives the process: processor cores, a folder for what can be made anew."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from yolo_ema.errors import ConfigError
+
+__all__ = ["cache_dir", "thread_count", "usable_cores"]
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be made anew: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the
+    user's cache folder.
+    """
+    if chosen := os.environ.get("YOLO_EMA_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")
+    return Path(base) / "yolo-ema"
+
+
+def thread_count() -> int:
+    """Return how many threads to compute with: ``$YOLO_EMA_THREADS``, else every usable core.
+
+    Raises:
+        ConfigError: ``$YOLO_EMA_THREADS`` is not a positive number.
+    """
+    chosen = os.environ.get("YOLO_EMA_THREADS", "")
+    if chosen and not (chosen.isascii() and chosen.isdecimal() and int(chosen) >= 1):
+        raise ConfigError(
+            f"YOLO_EMA_THREADS is {chosen!r}; expected a number of threads, 1 or more"
+        )
+    return int(chosen or usable_cores())
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: those it may run on, or fewer where a container's
+    quota says so.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores
