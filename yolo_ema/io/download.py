@@ -1,15 +1,19 @@
 """Fetches one file over HTTP: resumed after a break, tried at several addresses, complete or not
-there at all.
+there at all. User and password of an address go to its server alone, into no message and no file.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import errno
+import hashlib
 import http.client
 import json
+import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -21,7 +25,7 @@ from tqdm import tqdm
 from yolo_ema.errors import DataError
 from yolo_ema.io.atomic_files import disk_full_is_clear, sha256_of, write_json
 
-__all__ = ["Fetched", "fetch", "remote_size"]
+__all__ = ["Fetched", "fetch", "remote_size", "shown_url"]
 
 _PIECE = 1 << 18
 _TIMEOUT_S = 30.0
@@ -30,11 +34,26 @@ _GONE = {400, 401, 403, 404, 405, 410, 451}
 
 @dataclasses.dataclass(frozen=True)
 class Fetched:
-    """A file that was fetched: from where, how many bytes, and its SHA-256 in hexadecimal."""
+    """A file that was fetched: from where (see `shown_url`), how many bytes, and its SHA-256 in
+    hexadecimal.
+    """
 
     url: str
     size: int
     sha256: str
+
+
+def shown_url(url: str) -> str:
+    """Return an address for messages and files: without user and password, fragment, and what its
+    query says, all of which may be secret.
+    """
+    scheme, mark, rest = url.partition("://")
+    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    host, slash, path = place.partition("/")
+    if "@" not in host and "@" in rest and ":" in host:
+        return f"{scheme}{mark}…"  # a password with / ? or # in it: where it ends cannot be told
+    query = "?…" if "?" in rest else ""
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}{query}"
 
 
 def remote_size(urls: Sequence[str]) -> int | None:
@@ -90,18 +109,18 @@ def fetch(
             with disk_full_is_clear(target):
                 _fetch_from(url, target, attempts, pause_s, label or target.name)
         except _AddressError as error:
-            answers.append(f"{url}: {error}")
+            answers.append(f"{shown_url(url)}: {error}")
             continue
         part = _part(target)
         found = sha256_of(part)
         if sha256 is not None and found != sha256.lower():
             _discard(target)
-            answers.append(f"{url}: its SHA-256 is {found}, expected {sha256.lower()}")
+            answers.append(f"{shown_url(url)}: its SHA-256 is {found}, expected {sha256.lower()}")
             continue
         size = part.stat().st_size
         part.replace(target)
         _discard(target)
-        return Fetched(url, size, found)
+        return Fetched(shown_url(url), size, found)
     raise DataError(
         f"{target.name} could not be fetched: {'; '.join(answers)}. The same command goes on where "
         f"it stopped"
@@ -168,7 +187,7 @@ def _attempt(url: str, target: Path, bar: Any) -> str | None:
     except (OSError, http.client.HTTPException, _Interrupted) as error:
         if isinstance(error, OSError) and _is_of_our_disk(error):
             raise
-        return str(getattr(error, "reason", error)) or type(error).__name__
+        return _without_query(str(getattr(error, "reason", error)), url) or type(error).__name__
     return None
 
 
@@ -184,7 +203,8 @@ def _transfer(url: str, target: Path, bar: Any) -> None:
     the body ends early.
     """
     part, known = _part(target), _read_state(target)
-    have = part.stat().st_size if part.exists() and known.get("url") == url else 0
+    identity = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+    have = part.stat().st_size if part.exists() and known.get("url_sha256") == identity else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     if have and known.get("validator"):
         headers["If-Range"] = known["validator"]
@@ -201,7 +221,7 @@ def _transfer(url: str, target: Path, bar: Any) -> None:
             size = int(length) if length and length.isdecimal() else None
             write_json(
                 _state(target),
-                {"url": url, "size": size, "validator": _validator(response.headers)},
+                {"url_sha256": identity, "size": size, "validator": _validator(response.headers)},
             )
         bar.total = size
         bar.n = have
@@ -247,10 +267,25 @@ def _content_range(text: str) -> tuple[int | None, int | None]:
 def _open(url: str, headers: dict[str, str], *, method: str = "GET") -> Any:
     if not url.startswith(("https://", "http://")):
         raise _AddressError("expected an address that starts with https://")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its message repeats parts of the address
+        raise _AddressError("its host or port cannot be read") from None
+    userinfo, _, place = parts.netloc.rpartition("@")
     # Plain bytes: a compressed transfer could not be resumed by position.
     request = urllib.request.Request(  # noqa: S310 - the scheme is checked above
-        url,
+        parts._replace(netloc=place, fragment="").geturl(),
         headers={"User-Agent": "yolo-ema", "Accept-Encoding": "identity", **headers},
         method=method,
     )
+    if userinfo:  # for this server alone, not for one that it redirects to
+        token = base64.b64encode(urllib.parse.unquote_to_bytes(userinfo)).decode("ascii")
+        request.add_unredirected_header("Authorization", f"Basic {token}")
     return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - the scheme is checked above
+
+
+def _without_query(text: str, url: str) -> str:
+    """Return a library's message without the query of the address, which it may repeat."""
+    query = url.partition("?")[2]
+    return text.replace(query, "…") if query else text

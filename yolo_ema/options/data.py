@@ -74,7 +74,9 @@ class PrepareOptions(Options):
             yield f"--splits names a split twice: {' '.join(self.splits)}"
         for url in self.mirror:
             if not url.startswith(("https://", "http://")):
-                yield f"--mirror is {url!r}; expected an address that starts with https://"
+                from yolo_ema.io.download import shown_url
+
+                yield f"--mirror is {shown_url(url)!r}; expected an address that starts with https://"
         for pin in self.sha256:
             name, _, value = pin.rpartition("=")
             if not name or not re.fullmatch(r"[0-9a-fA-F]{64}", value):

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from yolo_ema.errors import ConfigError, DataNotFoundError, OfflineError
 from yolo_ema.io.archives import is_archive, unpack
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
-from yolo_ema.io.download import fetch, remote_size
+from yolo_ema.io.download import fetch, remote_size, shown_url
 from yolo_ema.visdrone.split_folders import SplitFolder, find_splits, official_name, split_named
 
 __all__ = [
@@ -179,7 +179,7 @@ def _announce(addresses: Mapping[str, Sequence[str]]) -> None:
     for urls in addresses.values():
         size = remote_size(urls)
         say(
-            f"  {urls[0]}: "
+            f"  {shown_url(urls[0])}: "
             f"{_megabytes(size) if size is not None else 'the server does not state its size'}"
         )
 

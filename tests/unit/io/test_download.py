@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from yolo_ema.errors import DataError, DiskFullError
-from yolo_ema.io.download import fetch, remote_size
+from yolo_ema.io.download import fetch, remote_size, shown_url
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -27,6 +29,8 @@ class Server:
         self.drop_after: list[int] = []
         self.ranges = self.states_length = True
         self.status = 200
+        self.moved_to = ""
+        self.authorization: str | None = None
         self.asked: list[tuple[str, str | None]] = []
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.http.server_port}/VisDrone2019-DET-val.zip"
@@ -48,6 +52,13 @@ class Server:
             def _answer(self, *, body: bool) -> None:
                 span = self.headers.get("Range")
                 server.asked.append((self.command, span))
+                server.authorization = self.headers.get("Authorization")
+                if server.moved_to:
+                    self.send_response(302)
+                    self.send_header("Location", server.moved_to)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 if server.status != 200:
                     self.send_error(server.status)
                     return
@@ -202,3 +213,63 @@ def test_a_full_disk_is_said_and_not_retried(
     with pytest.raises(DiskFullError, match="disk full"):
         fetch([server.url], tmp_path / "a.zip", pause_s=0.01)
     assert len(server.asked) == 1
+
+
+SECRET = "user:p%40ss"
+
+
+def test_user_and_password_go_to_their_server_alone(server: Server, tmp_path: Path) -> None:
+    fetched = fetch([server.url.replace("://", f"://{SECRET}@")], tmp_path / "a.zip")
+    assert server.authorization == "Basic " + base64.b64encode(b"user:p@ss").decode()
+    assert fetched.url == server.url
+    other = Server()
+    other.moved_to = server.url
+    fetch([other.url.replace("://", f"://{SECRET}@")], tmp_path / "b.zip")
+    assert other.authorization
+    assert server.authorization is None
+    other.http.shutdown()
+    other.http.server_close()
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_no_message_and_no_file_repeats_a_secret(
+    server: Server, tmp_path: Path, status: int
+) -> None:
+    server.status = status
+    url = f"{server.url.replace('://', '://user:geheim@')}?sig=geheim#geheim"
+    with pytest.raises(DataError, match=r"val\.zip\?…: ") as caught:
+        fetch([url], tmp_path / "a.zip", attempts=1)
+    server.status, server.drop_after = 200, [1000]
+    with pytest.raises(DataError, match="ended after"):
+        fetch([url], tmp_path / "a.zip", attempts=0, pause_s=0)
+    assert "geheim" not in str(caught.value)
+    assert _only(tmp_path) == ["a.zip.part", "a.zip.part.json"]
+    assert "geheim" not in (tmp_path / "a.zip.part.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://example.org/a.zip", "https://example.org/a.zip"),
+        ("https://me:secret@example.org:81/a.zip", "https://example.org:81/a.zip"),
+        ("https://example.org/a.zip?sig=secret&x=1", "https://example.org/a.zip?…"),
+        ("https://example.org/a.zip#secret", "https://example.org/a.zip"),
+        ("https://example.org/v@2/a.zip", "https://example.org/v@2/a.zip"),
+        ("https://me:sec/ret@example.org/a.zip", "https://…"),
+        ("https://me:sec?ret@example.org/a.zip", "https://…"),
+        ("https://me:se#cret@example.org/a.zip", "https://…"),
+    ],
+)
+def test_what_is_shown_of_an_address(url: str, shown: str, tmp_path: Path) -> None:
+    assert shown_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "place", ["me:sec/ret@127.0.0.1", "[::1", "127.0.0.1:99x", "127.0.0.1:9/ a"]
+)
+def test_an_address_that_cannot_be_read_is_an_error_without_its_parts(
+    place: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="could not be fetched") as caught:
+        fetch([f"http://{place}/a.zip?sig=geheim"], tmp_path / "a.zip", attempts=1, pause_s=0)
+    assert not {"sec", "ret", "geheim"} & set(re.split(r"[^a-z]", str(caught.value)))

@@ -16,7 +16,7 @@ from ultralytics.utils import ROOT
 
 from yolo_ema.errors import DataError, DataNotFoundError, OfflineError
 from yolo_ema.io.archives import is_archive, unpack
-from yolo_ema.io.download import fetch, remote_size
+from yolo_ema.io.download import fetch, remote_size, shown_url
 
 __all__ = ["fetch_dataset"]
 
@@ -82,8 +82,8 @@ def _archive_name(url: str) -> str:
 def _check_archive(url: str, into: Path, data_yaml: Path, missing: Path) -> None:
     if not is_archive(Path(_archive_name(url))):
         raise DataError(
-            f"{data_yaml}: its download entry {url} names no archive; expected .zip, .tar or a "
-            f"packed .tar"
+            f"{data_yaml}: its download entry {shown_url(url)} does not name an archive; expected "
+            f".zip, .tar or a compressed .tar"
         )
     if into.exists() and not (into.is_dir() and not any(into.iterdir())):
         raise DataError(
@@ -100,7 +100,7 @@ def _fetch_archive(url: str, into: Path) -> None:
     size = remote_size([url])
     how_large = "of unknown size" if size is None else f"{size / 1e6:.1f} MB"
     _say(
-        f"fetching {url} ({how_large}) into {into}; its licence is not stated by the YAML, see its "
+        f"fetching {shown_url(url)} ({how_large}) into {into}; the YAML states no licence, see its "
         f"publisher's page"
     )
     own = into.parent / f".{into.name}.fetched"
