@@ -309,7 +309,7 @@ def test_an_archive_is_fetched_having_said_what_and_how_large(tmp_path, served, 
     ]  # the archive and all that was beside are gone
     shown = capfd.readouterr().err
     assert f"fetching {address}/small.zip (0.0 MB)" in shown
-    assert "its licence is not stated by the YAML" in shown
+    assert "the YAML states no licence" in shown
 
 
 def _serve_archive(served) -> str:
@@ -363,7 +363,7 @@ def test_a_damaged_archive_leaves_nothing_behind(tmp_path, served):
 
 
 def test_what_is_wrong_with_a_download_entry_is_said_offline_too(tmp_path):
-    with pytest.raises(DataError, match="names no archive"):
+    with pytest.raises(DataError, match="does not name an archive"):
         resolve_data(_orchard(tmp_path, "https://example.org/page.html"), offline=True)
 
 
