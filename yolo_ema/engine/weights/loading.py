@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import io
 import math
 import pickle
@@ -50,6 +51,7 @@ class LoadedModel:
         imgsz: the longer input side in pixels that it was trained with, 640 where the file does not
             say.
         metadata: what else the file says in plain values: version, date, epoch, task, train_args, …
+        sha256: of the bytes that were loaded, in hexadecimal.
     """
 
     model: nn.Module
@@ -57,6 +59,7 @@ class LoadedModel:
     stride: int
     imgsz: int
     metadata: dict[str, Any]
+    sha256: str = ""
 
 
 def load_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
@@ -72,7 +75,11 @@ def load_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
         DamagedWeightsError: it is empty, truncated, or a file of another kind.
     """
     path = Path(path)
-    content = _load(_read(path), path, map_location="cpu", trust=trust)
+    return _checkpoint(_read(path), path, trust=trust)
+
+
+def _checkpoint(file_bytes: bytes, path: Path, *, trust: bool) -> dict[str, Any]:
+    content = _load(file_bytes, path, map_location="cpu", trust=trust)
     if isinstance(content, nn.Module):  # torch.save(model) instead of the model's own save
         content = {"model": content}
     if not isinstance(content, dict):
@@ -105,7 +112,8 @@ def load_model(path: str | Path, *, trust: bool = False) -> LoadedModel:
         DamagedWeightsError: it is empty, truncated, a file of another kind, or holds no model.
     """
     path = Path(path)
-    checkpoint = load_checkpoint(path, trust=trust)
+    file_bytes = _read(path)
+    checkpoint = _checkpoint(file_bytes, path, trust=trust)
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, nn.Module):
         holds = ", ".join(sorted(map(str, checkpoint))[:8]) or "nothing"
@@ -137,7 +145,12 @@ def load_model(path: str | Path, *, trust: bool = False) -> LoadedModel:
     }
     metadata |= {"task": model.task, "train_args": train_args}
     return LoadedModel(
-        model, _names(model, path), _stride(model, path), _imgsz(train_args), metadata
+        model,
+        _names(model, path),
+        _stride(model, path),
+        _imgsz(train_args),
+        metadata,
+        hashlib.sha256(file_bytes).hexdigest(),
     )
 
 
