@@ -4,7 +4,6 @@ torch's meta device).
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import fnmatch
 from collections.abc import Sequence
@@ -14,12 +13,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
-from ultralytics.nn.tasks import parse_model, yaml_model_load
+from ultralytics.nn.tasks import yaml_model_load
 
+from yolo_ema.engine.models.blueprint import draw
 from yolo_ema.engine.models.definition import scaled_names, shipped_models
 from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
+from yolo_ema.engine.models.published_weights import default_pretrained
 from yolo_ema.engine.models.registration import model_yaml
-from yolo_ema.engine.weights.pretrained import default_pretrained
 from yolo_ema.errors import ModelError, did_you_mean
 from yolo_ema.nn import EfficientMultiScaleAttention
 from yolo_ema.options.models import ModelsOptions
@@ -135,10 +135,8 @@ def describe(name: str) -> ModelEntry:
     """Count a model's parameters, operations, strides and EMA blocks. ``name`` is as in
     `model_yaml`.
     """
-    definition = yaml_model_load(model_yaml(name))
-    with torch.device("meta"):
-        layers, _ = parse_model(copy.deepcopy(definition), ch=3, verbose=False)
-        image = torch.zeros(1, 3, IMAGE_PX, IMAGE_PX)
+    layers, _ = draw(yaml_model_load(model_yaml(name)), name)
+    image = torch.zeros(1, 3, IMAGE_PX, IMAGE_PX, device="meta")
     parameters = sum(parameter.numel() for parameter in layers.parameters())
     _drop_batch_norms(layers)
     head = layers[-1]

@@ -10,15 +10,21 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
 
-import yaml
 from ultralytics.utils import ROOT
 
 from yolo_ema.errors import ModelError, did_you_mean
 from yolo_ema.io.resources import models_dir
+from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 
-__all__ = ["Definition", "find_definition", "model_names", "scaled_names", "shipped_models"]
+__all__ = [
+    "Definition",
+    "find_definition",
+    "is_known",
+    "model_names",
+    "scaled_names",
+    "shipped_models",
+]
 
 # The same letters at the same place as in Ultralytics' guess_model_scale; a canary test holds the
 # two together.
@@ -82,6 +88,11 @@ def _known() -> dict[str, Path]:
         if path.stem in plain
     }
     return ours | theirs
+
+
+def is_known(path: Path) -> bool:
+    """Say whether a model YAML is one that came with this project or with Ultralytics."""
+    return path in _known().values()
 
 
 def find_definition(name: str | Path) -> Definition:
@@ -157,8 +168,8 @@ def _with_scale(stem: str, scale: str) -> str:
 
 def _scales(path: Path) -> tuple[str, ...]:
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        content = read_yaml(path)
+    except YamlFileError as error:
+        raise ModelError(f"{path} {error}") from error
     scales = content.get("scales") if isinstance(content, dict) else None
     return tuple(map(str, scales)) if isinstance(scales, dict) else ()

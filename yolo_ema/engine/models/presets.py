@@ -7,7 +7,6 @@ its log shows.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
-from ultralytics.nn.tasks import parse_model, yaml_model_load
+from ultralytics.nn.tasks import yaml_model_load
 
+from yolo_ema.engine.models.blueprint import draw
 from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
 from yolo_ema.engine.models.registration import model_yaml
 
@@ -99,9 +99,7 @@ def training_cost(model: str | Path | dict[str, Any], imgsz: int) -> Cost:
         FlopCounterMode(display=False) as counter,
         saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
-        layers, _ = parse_model(
-            copy.deepcopy(definition), ch=definition.get("channels", 3), verbose=False
-        )
+        layers, _ = draw(definition, "the model")
         head = layers[-1]
         head(inputs_of(head, run_layers(layers[:-1], torch.zeros(1, 3, imgsz, imgsz))))
     for parameter in layers.parameters():

@@ -12,11 +12,12 @@ import torch
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
-from yolo_ema.engine.models.blocks import check_blocks
-from yolo_ema.engine.models.definition import find_definition
-from yolo_ema.engine.setup.environment import cache_dir
-from yolo_ema.errors import ConfigError, DiskFullError, MachineError, ModelError
+from yolo_ema.engine.models.blocks import has_user_blocks
+from yolo_ema.engine.models.blueprint import checked_definition, draw, probe, read_definition
+from yolo_ema.engine.models.definition import Definition, find_definition, is_known
+from yolo_ema.errors import ConfigError, DiskFullError, MachineError
 from yolo_ema.io.atomic_files import write_bytes
+from yolo_ema.io.machine import cache_dir
 from yolo_ema.nn import EfficientMultiScaleAttention
 
 __all__ = ["BLOCK_NAME", "build_model", "model_yaml", "register"]
@@ -75,7 +76,7 @@ def model_yaml(name: str | Path) -> Path:
             definition.scale,
             definition.stem,
         )
-    check_blocks(definition.path)
+    _check(definition)
     if definition.path.stem == definition.stem:
         return definition.path
     content = definition.path.read_bytes()
@@ -97,6 +98,20 @@ def model_yaml(name: str | Path) -> Path:
     return copy
 
 
+def _check(definition: Definition) -> None:
+    """Check a user's model YAML row by row, then its layers with one image, without memory for
+    either. Those that come with this project and with Ultralytics fit together, and blocks of the
+    user's own program may not work without memory.
+    """
+    content, places = read_definition(definition.path)
+    where = str(definition.path)
+    content |= {"scale": definition.scale}
+    checked = checked_definition(content, where, places, user_blocks=True)
+    if not is_known(definition.path) and not has_user_blocks(checked):
+        layers, _ = draw(checked, where, places)
+        probe(layers, where, places, channels=checked["channels"])
+
+
 def build_model(name: str | Path, class_count: int = 10) -> DetectionModel:
     """Build a detection model with random weights.
 
@@ -114,16 +129,4 @@ def build_model(name: str | Path, class_count: int = 10) -> DetectionModel:
     # As a dictionary with the wished number of classes, so that Ultralytics has nothing to report
     # on stdout.
     definition = yaml_model_load(path) | {"nc": class_count}
-    try:
-        return DetectionModel(definition, ch=3, nc=class_count, verbose=False)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise ModelError(
-            f"{path}: Ultralytics cannot build this model: {type(error).__name__}: {error}"
-        ) from error
+    return DetectionModel(definition, ch=3, nc=class_count, verbose=False)

@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import sys
 from pathlib import Path
 
-from ultralytics.utils import checks, downloads
+from ultralytics.utils import downloads
 
-from yolo_ema.engine.models.definition import find_definition
-from yolo_ema.engine.setup.environment import cache_dir
+from yolo_ema.engine.models.published_weights import published_name, published_weights
 from yolo_ema.errors import (
     DataError,
     OfflineError,
@@ -22,40 +20,12 @@ from yolo_ema.errors import (
     did_you_mean,
 )
 from yolo_ema.io.download import fetch, remote_size
+from yolo_ema.io.machine import cache_dir
 from yolo_ema.io.resources import weights_dir
 
-__all__ = ["default_pretrained", "published_weights", "resolve_pretrained"]
+__all__ = ["resolve_pretrained"]
 
 _LICENCE = "AGPL-3.0"
-# The families that the shipped models build on; what else lies among the assets is of other kinds
-# or under other licences.
-_FAMILY = re.compile(r"yolo(v5|v8|11|26)[nslmx]\d?(u|-\w[\w-]*)?\.pt")
-_MODEL = re.compile(r"(yolo(?:v5|v8|11|26)[nslmx])(?:-.*)?")
-
-
-def published_weights() -> tuple[str, ...]:
-    """Return the names of the weights that Ultralytics publishes for the families that the shipped
-    models build on.
-    """
-    return tuple(sorted(name for name in downloads.GITHUB_ASSETS_NAMES if _FAMILY.fullmatch(name)))
-
-
-def default_pretrained(model: str | Path) -> str | None:
-    """Return the published weights that a model starts from: ``yolo11s.pt`` for ``yolo11s-ema``,
-    ``yolov5su.pt`` for YOLOv5.
-
-    Args:
-        model: a name or path, as in `model_yaml`.
-
-    Returns:
-        The name for `resolve_pretrained`, or None where the model's name tells of no such family.
-
-    Raises:
-        ModelError: no such model.
-    """
-    named = _MODEL.fullmatch(find_definition(model).stem)
-    name = _published_name(f"{named[1]}.pt") if named else ""
-    return name if name in published_weights() else None
 
 
 def resolve_pretrained(
@@ -88,7 +58,7 @@ def resolve_pretrained(
         raise WeightsNotFoundError(
             f"no weights file at {path.absolute()}{did_you_mean(path.name, there)}"
         )
-    name = _published_name(path.name if path.suffix else f"{path.name}.pt")
+    name = published_name(path.name if path.suffix else f"{path.name}.pt")
     cached = cache_dir() / "weights" / name
     for here in (weights_dir() / name, cached):
         if here.is_file():
@@ -120,13 +90,6 @@ def _fetch(url: str, target: Path) -> None:
         fetch([url], target)
     except DataError as error:
         raise WeightsError(f"{error}; or fetch it elsewhere and give its path") from error
-
-
-def _published_name(name: str) -> str:
-    """Return the name under which weights are published: those of YOLOv5 carry a u, as in
-    ``yolov5su.pt``.
-    """
-    return checks.check_yolov5u_filename(name, verbose=False)
 
 
 @functools.cache

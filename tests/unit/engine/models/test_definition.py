@@ -136,5 +136,5 @@ def test_a_missing_path_names_the_closest_file(tmp_path):
 def test_a_file_that_is_no_yaml(tmp_path):
     for content in (b"a: [1, 2", b"\xff\xfe\x00"):
         (tmp_path / "net.yaml").write_bytes(content)
-        with pytest.raises(ModelError, match=r"net.yaml is no YAML"):
+        with pytest.raises(ModelError, match=r"net.yaml is not valid YAML"):
             find_definition(tmp_path / "net.yaml")

@@ -15,7 +15,7 @@ from yolo_ema.engine.models.presets import PRESETS, Cost, fitting_batch, trainin
 from yolo_ema.engine.models.registration import build_model
 from yolo_ema.options.train import PRESET_NAMES, TrainOptions
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[4]
 
 
 def test_the_options_name_the_presets_that_there_are():

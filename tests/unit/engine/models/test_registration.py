@@ -217,9 +217,10 @@ def test_a_yaml_without_rows(tmp_path, content, message):
         model_yaml(path)
 
 
-def test_what_only_ultralytics_notices_names_the_file_too(tmp_path):
-    path, _ = _edited(tmp_path, "[-1, 2, C2PSA, [1024]]", "[-1, 2, C2PSA, [1024, 1, 2, 3, 4]]")
+def test_what_only_ultralytics_notices_names_the_row_too(tmp_path):
+    path, line = _edited(tmp_path, "[-1, 2, C2PSA, [1024]]", "[-1, 2, C2PSA, [1024, 1, 2, 3, 4]]")
     with pytest.raises(
-        ModelError, match=r"yolo11n-own.yaml: Ultralytics cannot build this model: TypeError"
+        ModelError,
+        match=rf"own.yaml, line {line}: Ultralytics cannot build block C2PSA with .*TypeError",
     ):
         build_model(path)

@@ -20,7 +20,7 @@ from yolo_ema.engine.weights.transfer import corresponding_tensors, transfer_wei
 from yolo_ema.errors import CheckFailedError
 from yolo_ema.options.train import TrainOptions
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[4]
 MODELS = REPOSITORY / "experiments" / "models"
 sys.path.insert(0, str(REPOSITORY / "tests" / "integration"))
 from tiny_dataset import draw_dataset  # noqa: E402 - it lies beside the tests that it was made for

@@ -7,12 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from yolo_ema.engine.weights.pretrained import (
-    default_pretrained,
-    published_weights,
-    resolve_pretrained,
-)
-from yolo_ema.errors import ModelError, OfflineError, WeightsError, WeightsNotFoundError
+from yolo_ema.engine.weights.pretrained import resolve_pretrained
+from yolo_ema.errors import OfflineError, WeightsError, WeightsNotFoundError
 
 BODY = bytes(range(256)) * 5000
 
@@ -125,37 +121,3 @@ def test_a_path_is_taken_as_it_is(tmp_path):
 def test_a_mistyped_name_answers_with_the_closest(typed, meant):
     with pytest.raises(WeightsNotFoundError, match=f"did you mean '{meant}'"):
         resolve_pretrained(typed)
-
-
-def test_only_families_of_known_licence_are_offered():
-    names = published_weights()
-    assert {"yolo11n.pt", "yolov8x.pt", "yolo26m.pt", "yolov5lu.pt"} <= set(names)
-    assert not [
-        name
-        for name in names
-        if name.startswith(("sam", "yolov9", "yolo_nas", "yoloe", "rtdetr", "Fast"))
-    ]
-
-
-@pytest.mark.parametrize(
-    ("model", "weights"),
-    [
-        ("yolo11s-ema", "yolo11s.pt"),
-        ("yolo26m-ema-p2", "yolo26m.pt"),
-        ("yolov8x", "yolov8x.pt"),
-        ("yolov5s-ema", "yolov5su.pt"),
-        ("yolov5l-ema-p2", "yolov5lu.pt"),
-        ("yolo11-ema", "yolo11n.pt"),
-    ],
-)
-def test_each_model_has_weights_to_start_from(model, weights):
-    assert default_pretrained(model) == weights
-    assert weights in published_weights()
-
-
-def test_a_model_of_ones_own(tmp_path):
-    for name, weights in (("net.yaml", None), ("yolo11-wide.yaml", "yolo11n.pt")):
-        (tmp_path / name).write_text("scales: {n: [1, 1, 9]}\n")
-        assert default_pretrained(tmp_path / name) == weights
-    with pytest.raises(ModelError, match="did you mean"):
-        default_pretrained("yolo11s-emma")

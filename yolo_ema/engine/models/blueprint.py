@@ -1,0 +1,335 @@
+"""Models on torch's meta device: layers with shapes and without numbers, so that what a model YAML
+asks for is known before any memory is taken for it.
+
+A model YAML is checked (`checked_definition`), its layers are made (`draw`), and one image is sent
+through them (`probe`). What cannot be built or does not fit together is an error that names the
+row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import yaml
+from torch import nn
+from torch.nn.modules import module as torch_modules
+from torch.utils._python_dispatch import TorchDispatchMode
+from ultralytics.nn.modules import Conv
+from ultralytics.nn.tasks import parse_model
+
+from yolo_ema.engine.models.blocks import MOST_CLASSES, checked_activation, checked_row
+from yolo_ema.engine.models.layer_graph import inputs_of
+from yolo_ema.errors import ModelError
+from yolo_ema.io.yaml_files import YamlFileError, read_yaml
+from yolo_ema.nn import EfficientMultiScaleAttention
+
+__all__ = ["checked_definition", "draw", "probe", "read_definition"]
+
+PROBE_PX = 256
+_MOST_ROWS = 500
+_MOST_MODULES = 10_000
+_MOST_PARAMETERS = 2_000_000_000
+_MOST_VALUES = 1 << 28
+"""Most values of one tensor while an image of `PROBE_PX` passes: 1 GiB in float32."""
+
+_SCALE_LIMITS = (10.0, 10.0, 65_536.0)  # depth, width, most channels
+_BUILD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # what layers raise on numbers that do not fit
+_parsing = threading.Lock()  # parse_model sets attributes of Ultralytics' classes
+
+
+def read_definition(path: Path) -> tuple[Any, list[str]]:
+    """Return a model YAML's content, and ``file, line n`` for each of its rows.
+
+    Raises:
+        ModelError: it is not YAML, or has no rows.
+    """
+    try:
+        content = read_yaml(path)
+    except YamlFileError as error:
+        raise ModelError(f"{path} {error}") from error
+    places: list[str] = []
+    root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    for section in ("backbone", "head"):
+        rows = content.get(section) if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not rows:
+            raise ModelError(
+                f"{path}: no rows under '{section}'; a model YAML has 'backbone' and 'head' with "
+                f"rows [from, repeats, block, arguments]"
+            )
+        nodes = next(value for key, value in root.value if key.value == section).value
+        places += [f"{path}, line {node.start_mark.line + 1}" for node in nodes]
+    return content, places
+
+
+def checked_definition(
+    content: Any, where: str, places: Sequence[str] = (), *, user_blocks: bool = False
+) -> dict[str, Any]:
+    """Return what Ultralytics may build a detection model from: known keys, checked values, and
+    nothing shared with ``content``.
+
+    Args:
+        content: a model YAML's content, from whomever.
+        where: the file, for messages.
+        places: file and line of each row; where there are none, rows are named by their numbers.
+        user_blocks: allow the blocks that the running program registered with Ultralytics, too.
+
+    Raises:
+        ModelError: something in it is wrong; the message names the place.
+    """
+    if not isinstance(content, Mapping):
+        raise ModelError(
+            f"{where}: its model description is a {type(content).__name__}; expected keys"
+        )
+    sections = [content.get(name) for name in ("backbone", "head")]
+    if not all(isinstance(rows, list | tuple) for rows in sections):
+        raise ModelError(f"{where}: its model description has no 'backbone' or no 'head'")
+    rows = [row for section in sections for row in section]
+    if not 1 < len(rows) <= _MOST_ROWS:
+        raise ModelError(f"{where}: {len(rows)} layers; expected 2 to {_MOST_ROWS}")
+    places = places or [
+        f"{where}, row {index} of its model description" for index in range(len(rows))
+    ]
+    checked = [
+        checked_row(
+            row, index, places[index], is_last=index == len(rows) - 1, user_blocks=user_blocks
+        )
+        for index, row in enumerate(rows)
+    ]
+    split = len(sections[0])
+    definition: dict[str, Any] = {
+        "nc": _whole_number(content, "nc", 80, MOST_CLASSES, where),
+        "channels": _whole_number(content, "channels", 3, 64, where),
+        "backbone": checked[:split],
+        "head": checked[split:],
+        **_scaling(content, where),
+    }
+    if "reg_max" in content:
+        definition["reg_max"] = _whole_number(content, "reg_max", 16, 256, where)
+    if content.get("activation"):
+        definition["activation"] = checked_activation(content["activation"], where)
+    for key in ("end2end", "inplace"):
+        if isinstance(content.get(key), bool | None) and key in content:
+            definition[key] = content[key]
+    if isinstance(content.get("yaml_file"), str):
+        definition["yaml_file"] = content["yaml_file"][:1000]
+    return definition
+
+
+def _whole_number(content: Mapping[Any, Any], key: str, default: int, most: int, where: str) -> int:
+    """Return a setting as Ultralytics takes it: 2, 2.0 and '2' mean the same."""
+    value = content.get(key, default)
+    number = None if isinstance(value, bool) else value
+    if isinstance(number, str):
+        number = (
+            int(number) if number.isdecimal() and number.isascii() and len(number) < 10 else None
+        )
+    if not isinstance(number, int | float) or number != number // 1 or not 1 <= number <= most:
+        shown = repr(value)[:50] if isinstance(value, str | int | float) else type(value).__name__
+        raise ModelError(f"{where}: {key} is {shown}; expected a whole number from 1 to {most:,}")
+    return int(number)
+
+
+def _scaling(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Return the keys that say how deep and wide the model is."""
+    found: dict[str, Any] = {}
+    for key in ("depth_multiple", "width_multiple"):
+        if key in content:
+            found[key] = _multiples([content[key]], _SCALE_LIMITS[:1], key, where)[0]
+    scales = content.get("scales")
+    if scales is None:
+        return found
+    if not isinstance(scales, Mapping) or not 0 < len(scales) <= 20:
+        raise ModelError(f"{where}: its scales are a {type(scales).__name__}; expected letters")
+    found["scales"] = {
+        str(letter)[:20]: _multiples(values, _SCALE_LIMITS, f"scale {str(letter)[:20]}", where)
+        for letter, values in scales.items()
+    }
+    scale = content.get("scale") or next(iter(found["scales"]))
+    if scale not in found["scales"]:
+        raise ModelError(
+            f"{where} has no scale {str(scale)[:20]!r}; it has {', '.join(found['scales'])}"
+        )
+    return found | {"scale": str(scale)}
+
+
+def _multiples(values: Any, limits: Sequence[float], what: str, where: str) -> list[int | float]:
+    if (
+        isinstance(values, list | tuple)
+        and len(values) == len(limits)
+        and all(
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and (0 < value <= limit or (limit is limits[-1] and value == math.inf))
+            for value, limit in zip(values, limits, strict=True)
+        )
+    ):
+        return list(values)
+    expected = "depth, width and most channels" if len(limits) > 1 else "a number up to 10"
+    raise ModelError(f"{where}: {what} is wrong; expected {expected}")
+
+
+def draw(
+    definition: dict[str, Any], where: str, places: Sequence[str] = ()
+) -> tuple[nn.Sequential, list[int]]:
+    """Return the layers of a checked definition on the meta device, and which outputs are kept.
+
+    Raises:
+        ModelError: Ultralytics cannot build it, or it is too large.
+    """
+    with _parsing, torch.device("meta"), _bounded(where), _default_activation_kept():
+        try:
+            layers, save = parse_model(
+                copy.deepcopy(definition), ch=definition.get("channels", 3), verbose=False
+            )
+        except ModelError:
+            raise
+        except _BUILD_ERRORS as error:
+            _refuse_row(error, where, places, definition)
+    return layers, save
+
+
+def _refuse_row(
+    error: Exception, where: str, places: Sequence[str], definition: dict[str, Any]
+) -> NoReturn:
+    """Name the row that `parse_model` stopped at."""
+    index, trace = None, error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code is parse_model.__code__:
+            index = trace.tb_frame.f_locals.get("i")
+        trace = trace.tb_next
+    place = places[index] if index is not None and index < len(places) else where
+    rows = [*definition["backbone"], *definition["head"]]
+    block = f" block {rows[index][2]} with {rows[index][3]}" if index is not None else " this model"
+    raise ModelError(
+        f"{place}: Ultralytics cannot build{block}: {type(error).__name__}: {_first_line(error)}"
+    ) from error
+
+
+@contextlib.contextmanager
+def _default_activation_kept() -> Iterator[None]:
+    """Put back what `parse_model` leaves changed where it fails."""
+    before = Conv.default_act
+    try:
+        yield
+    finally:
+        Conv.default_act = before
+
+
+@contextlib.contextmanager
+def _bounded(where: str) -> Iterator[None]:
+    """Stop a model that grows beyond any detector while it is made."""
+    thread, modules, parameters = threading.get_ident(), 0, 0
+
+    def count_module(*_: Any) -> None:
+        nonlocal modules
+        modules += threading.get_ident() == thread
+        if modules > _MOST_MODULES:
+            raise ModelError(f"{where}: the model has more than {_MOST_MODULES:,} parts")
+
+    def count_parameter(_: nn.Module, __: str, parameter: nn.Parameter | None) -> None:
+        nonlocal parameters
+        if parameter is not None and threading.get_ident() == thread:
+            parameters += parameter.numel()
+        if parameters > _MOST_PARAMETERS:
+            raise ModelError(f"{where}: the model has more than {_MOST_PARAMETERS:,} parameters")
+
+    hooks = (
+        torch_modules.register_module_module_registration_hook(count_module),
+        torch_modules.register_module_parameter_registration_hook(count_parameter),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def probe(
+    layers: nn.Sequential,
+    where: str,
+    places: Sequence[str] = (),
+    *,
+    channels: int = 3,
+    image_px: int = PROBE_PX,
+) -> tuple[int, ...]:
+    """Send an image through layers on the meta device, and return the strides of the head's levels.
+
+    Args:
+        layers: as `draw` makes them, all on the meta device; they are left in evaluation mode.
+        where: the file, for messages.
+        places: file and line of each row.
+        channels: of the image.
+        image_px: its height and width in pixels.
+
+    Raises:
+        ModelError: a layer does not take what the layers above give, or takes too much memory.
+    """
+    layers.eval()
+    head: Any = layers[-1]
+    head.training = True  # raw maps, for which it needs no strides
+    outputs: list[torch.Tensor] = []
+    watch = _SizeWatch()
+    with torch.no_grad(), torch.device("meta"), watch:
+        image = torch.zeros(1, channels, image_px, image_px)
+        for index, layer in enumerate(layers):
+            inputs = inputs_of(layer, outputs) if outputs else image
+            place = places[index] if places else f"{where}, layer {index}"
+            outputs.append(_output(layer, inputs, place))
+    head.training = False
+    levels = inputs_of(head, outputs)
+    cells = sum(level.shape[-2] * level.shape[-1] for level in levels)
+    maps = outputs[-1].values() if "one2many" in outputs[-1] else [outputs[-1]]
+    if not all(
+        part.shape[-1] == cells
+        for found in maps
+        if found
+        for part in (found["boxes"], found["scores"])
+    ):
+        raise ModelError(f"{where}: the outputs of its head do not fit its levels")
+    return tuple(image_px // level.shape[-2] for level in levels)
+
+
+def _output(layer: nn.Module, inputs: Any, place: str) -> Any:
+    try:
+        return layer(inputs)
+    except _BUILD_ERRORS as error:
+        is_ema = isinstance(layer, EfficientMultiScaleAttention)
+        hint = "; write [c2], which stands for the channels of the row above" if is_ema else ""
+        raise ModelError(
+            f"{place}: {type(layer).__name__} does not take what it reads: "
+            f"{_first_line(error)}{hint}"
+        ) from error
+
+
+class _SizeWatch(TorchDispatchMode):
+    """Refuses operations whose result would be huge, before any such memory is taken for real."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operator and hold its result to the limit."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.numel() > _MOST_VALUES:
+            raise RuntimeError(
+                f"a map of {result.numel():,} values of one image of {PROBE_PX}x{PROBE_PX} pixels"
+            )
+        return result
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
