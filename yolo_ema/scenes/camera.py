@@ -1,7 +1,7 @@
 """A pinhole camera above flat ground.
 
 World coordinates are metres: x east, y north, z up, with the ground at z = 0. Image coordinates are
-pixels from the picture's left upper corner, x to the right and y down; pixel i spans [i, i+1).
+pixels from the image's left upper corner, x to the right and y down; pixel i spans [i, i+1).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the drone hangs and where it looks.
+    """Where the drone hovers and where its camera points.
 
     Attributes:
-        target_xy: the point of the ground in the middle of the picture, metres.
+        target_xy: the point on the ground in the centre of the image, metres.
         distance: from the lens to that point, metres.
         yaw: direction of view over the ground, radians, counter-clockwise from east.
-        pitch: angle of view below the horizon, radians; pi/2 looks straight down.
-        image_wh: picture size, pixels.
-        focal: focal length in picture widths; 1.0 is a field of view of 53 degrees.
+        pitch: angle of view below the horizon, radians; pi/2 is straight down.
+        image_wh: image size, pixels.
+        focal: focal length in image widths; 1.0 is a field of view of 53 degrees.
     """
 
     target_xy: tuple[float, float]
@@ -40,7 +40,7 @@ class Camera:
 
     @functools.cached_property
     def rotation(self) -> Array:
-        """Return (3, 3): rows are the picture's right, its down and the line of view, in world
+        """Return (3, 3): rows are the image's right, its down and the line of view, in world
         coordinates.
         """
         cos_yaw, sin_yaw = math.cos(self.yaw), math.sin(self.yaw)
@@ -84,7 +84,7 @@ class Camera:
         )
 
     def visible_ground(self, reach: float = 400.0) -> Array:
-        """Return (4, 2): where the picture's corners lie on the ground, metres, at most ``reach``
+        """Return (4, 2): where the image's corners lie on the ground, metres, at most ``reach``
         from below the lens.
         """
         width, height = self.image_wh

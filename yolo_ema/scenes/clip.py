@@ -1,4 +1,4 @@
-"""A drawn clip: the drone pans, turns and climbs over moving traffic, and each thing keeps its
+"""A drawn clip: the drone pans, turns and climbs over moving traffic, and every object keeps its
 number.
 """
 
@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from yolo_ema.errors import ConfigError
+from yolo_ema.scenes.actors import Actor
 from yolo_ema.scenes.bodies import Body
 from yolo_ema.scenes.camera import Camera
 from yolo_ema.scenes.light import draw_look
 from yolo_ema.scenes.meshes import box, mesh
-from yolo_ema.scenes.painter import MOST_NUMBERED, Actor, paint
+from yolo_ema.scenes.painter import MOST_NUMBERED, paint
 from yolo_ema.scenes.population import Population
 from yolo_ema.scenes.scene import Scene, annotate
 from yolo_ema.scenes.town import Town, build_town
@@ -43,27 +44,27 @@ def draw_clip(
 
     Traffic of one direction moves while the other waits, people walk across one another's paths,
     trees and tall vehicles hide things for a while, and the ground's texture is fixed to the
-    ground. A thing that is hidden or out of the picture has no row in that frame and comes back
-    under its number.
+    ground. An object that is hidden or outside the image has no row in that frame, and comes back
+    under its own number.
 
     Args:
         seed: the same seed and arguments give the same bytes.
         frames: how many, at least 1.
-        fps: frames a second.
-        image_wh: picture size, pixels; each side 64 to 8192.
-        objects: how many things to place along the camera's way, 1 to 200, riders on top; fewer
-            where there is no room.
-        motions: what the camera does, out of `MOTIONS`; none for one that hangs still.
-        range_m: least and greatest distance from the lens to the ground in the middle of the first
-            picture, metres.
+        fps: frames per second.
+        image_wh: image size, pixels; each side 64 to 8192.
+        objects: how many objects to place along the camera's path, 1 to 200, not counting riders;
+            fewer where there is no room.
+        motions: what the camera does, out of `MOTIONS`; none for a hovering one.
+        range_m: smallest and largest distance from the lens to the ground in the centre of the
+            first image, metres.
         pace: factor on the camera's speeds.
-        bridges: footbridges over the streets whose traffic moves; they hide what passes below.
+        bridges: footbridges over streets with moving traffic; they hide what passes below.
 
     Yields:
-        `frames` scenes; the identities say which row is which thing.
+        `frames` scenes; the identities say which row belongs to which object.
 
     Raises:
-        ConfigError: a number or a word out of range.
+        ConfigError: a number out of range, or an unknown motion.
     """
     _check(frames, fps, image_wh, objects, motions)
     if pace <= 0 or bridges < 0:
@@ -184,8 +185,8 @@ def _bridge(middle: tuple[float, float], heading: float) -> list[Actor]:
 
 @dataclass(frozen=True)
 class _Flight:
-    """A camera's way: speeds a second of its target, its yaw, and the logarithm of its distance;
-    and its sway in the wind.
+    """A camera's path: the speeds, per second, of its target, its yaw and the logarithm of its
+    distance, and its sway in the wind.
     """
 
     start: Camera
@@ -195,7 +196,7 @@ class _Flight:
     sway: float
 
     def faster(self, pace: float) -> _Flight:
-        """Return the same way at another pace; the wind stays."""
+        """Return the same path at another pace; the wind stays."""
         x, y = self.drift
         return replace(
             self, drift=(pace * x, pace * y), turn=pace * self.turn, climb=pace * self.climb

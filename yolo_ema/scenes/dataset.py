@@ -39,14 +39,13 @@ def write_dataset(
     """Draw scenes into ``root/VisDrone2019-DET-{train,val}/{images,annotations}``.
 
     Args:
-        root: the folder to write below; made where missing. What is there under the same names is
-            replaced.
+        root: the folder to write into, created if missing. Files of the same names are replaced.
         train: number of scenes for training, 0 to 1,000,000.
         val: number of scenes for validation, drawn from other seeds.
-        image_wh: picture size, pixels.
+        image_wh: image size, pixels.
         seed: the same seed and arguments give the same files.
-        objects: about how many things a scene holds; by default as `draw_scene` has it.
-        range_m: distances from the lens to the ground in the middle of the picture, metres.
+        objects: roughly how many objects a scene holds; the default is that of `draw_scene`.
+        range_m: distances from the lens to the ground in the centre of the image, metres.
 
     Returns:
         ``root``.
@@ -78,7 +77,7 @@ def annotation_text(annotations: NDArray[np.int64]) -> str:
 
 
 def _around(objects: int, seed: int) -> int:
-    """Return a number of things between two thirds and four thirds of ``objects``."""
+    """Return a number between two thirds and four thirds of ``objects``."""
     drawn = np.random.default_rng([seed, 4]).uniform(2 / 3, 4 / 3)
     return max(1, min(200, math.floor(objects * drawn + 0.5)))
 

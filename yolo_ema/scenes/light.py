@@ -1,6 +1,4 @@
-"""Sun, haze, time of day and the camera's faults: all that changes a scene's look and none of its
-boxes.
-"""
+"""Sun, haze, time of day and the camera's flaws: what changes a scene's look but not its boxes."""
 
 from __future__ import annotations
 
@@ -30,9 +28,9 @@ class Look:
         shadow: how dark cast shadows are, 0 to 1; 0 draws none.
         tint: factors on blue, green and red.
         haze: share of the haze's colour per 100 m of air.
-        blur_px: standard deviation of the lens's blur in the picture, pixels.
+        blur_px: standard deviation of the lens's blur in the image, pixels.
         noise: standard deviation of the sensor's noise, grey levels.
-        grain: strength of the ground's texture, 1 is natural and 0 leaves it flat.
+        grain: strength of the ground's texture; 1 is natural, 0 leaves it flat.
     """
 
     sun: tuple[float, float, float]
@@ -101,22 +99,22 @@ def texture() -> NDArray[np.float32]:
 
 
 def develop(
-    picture: NDArray[np.float32], camera: Camera, look: Look, rng: np.random.Generator
+    image: NDArray[np.float32], camera: Camera, look: Look, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Turn linear colours (H, W, 3) into a photograph: tint, haze by distance, blur, noise."""
-    picture = picture * np.asarray(look.tint, np.float32)
+    image = image * np.asarray(look.tint, np.float32)
     if look.haze:
         clear = np.exp(-look.haze * _ground_distance(camera) / 100).astype(np.float32)[
             :, None, None
         ]
         veil = np.float32(214 * (look.ambient + 0.6 * look.sunlight))
-        picture = picture * clear + veil * (1 - clear)
+        image = image * clear + veil * (1 - clear)
     if look.blur_px:
-        picture = cv2.GaussianBlur(picture, (0, 0), look.blur_px)
+        image = cv2.GaussianBlur(image, (0, 0), look.blur_px)
     if look.noise:
-        grain = rng.standard_normal(picture.shape[:2], np.float32)[..., None]
-        picture = picture + np.float32(look.noise) * grain
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+        grain = rng.standard_normal(image.shape[:2], np.float32)[..., None]
+        image = image + np.float32(look.noise) * grain
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
 
 def _ground_distance(camera: Camera) -> Array:

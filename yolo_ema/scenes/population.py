@@ -1,4 +1,4 @@
-"""Who is where: things of all classes put into a town's zones without standing in one another."""
+"""Who is where: objects of all classes placed in a town's zones without overlapping."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_ema.constants import OTHERS
-from yolo_ema.scenes.bodies import Body, body_of, palette_of, rider
+from yolo_ema.scenes.actors import Actor
+from yolo_ema.scenes.bodies import Body, body_of, rider
 from yolo_ema.scenes.camera import Camera
-from yolo_ema.scenes.painter import Actor
-from yolo_ema.scenes.town import Rect, Town, Zone
+from yolo_ema.scenes.ground import Rect, Zone
+from yolo_ema.scenes.paints import palette_of
+from yolo_ema.scenes.town import Town
 
 __all__ = ["CLASS_MIX", "Population"]
 
@@ -33,8 +35,7 @@ CLASS_MIX = {
     OTHERS: 0.005,
 }
 """Shares of the classes. VisDrone's own mix is steeper: its rarest class, the bus, is one object in
-150. Here even a few hundred pictures hold enough of each class to learn it from. Riders come on
-     top.
+150. Here even a few hundred images hold enough of each class to learn it. Riders are added on top.
 """
 
 _HAUNTS = {
@@ -69,9 +70,9 @@ class Population:
 
     Attributes:
         town: where.
-        camera: things are put where this camera sees them.
-        rng: chance.
-        actors: what stands so far.
+        camera: objects are placed where this camera sees them.
+        rng: the random numbers.
+        actors: what has been placed so far.
     """
 
     town: Town
@@ -82,9 +83,7 @@ class Population:
     _lane_speeds: dict[int, float] = field(default_factory=dict)
 
     def settle(self, count: int, *, tries: int = 12) -> None:
-        """Add up to ``count`` things, and riders to what is ridden. Fewer are added where there is
-        no room.
-        """
+        """Add up to ``count`` objects, if there is room, and riders to what is ridden."""
         categories = np.array(list(CLASS_MIX))
         shares = np.array(list(CLASS_MIX.values()))
         window = self._window()
@@ -101,8 +100,8 @@ class Population:
                     break
 
     def crowd(self, count: int) -> None:
-        """Put ``count`` small things, not counted one by one, close together into a far corner of
-        the picture.
+        """Place ``count`` small objects, which are not counted one by one, close together in a far
+        corner of the image.
         """
         zones = [
             (zone, rect)
@@ -133,9 +132,7 @@ class Population:
                 self.actors.append(actor)
 
     def number(self, limit: int) -> list[Actor]:
-        """Return the actors, those outside crowds numbered from 1 and those beyond ``limit`` left
-        out.
-        """
+        """Return the actors: those outside crowds numbered from 1, at most ``limit`` of them."""
         numbered = [actor for actor in self.actors if actor.identity]
         crowd = [actor for actor in self.actors if not actor.identity]
         return [
@@ -211,7 +208,7 @@ class Population:
         return Actor(body, (*spot, 0.0), heading, scale, palette_of(body.category, self.rng))
 
     def _mount(self, vehicle: Actor) -> None:
-        """Seat a rider on some of what is ridden: on all that moves."""
+        """Seat a rider on everything ridden that moves, and on some that stands."""
         if vehicle.body.category not in _RIDDEN:
             return
         share, seat, along = _RIDDEN[vehicle.body.category]
@@ -227,7 +224,7 @@ class Population:
         return bool((pixel > -0.02).all() and (pixel < 1.02).all())
 
     def _claim(self, actor: Actor) -> bool:
-        """Reserve the ground below ``actor``; say whether it was free."""
+        """Reserve the ground under ``actor`` and say whether it was free."""
         length, width = (
             actor.body.mesh.footprint[0] * actor.scale[0],
             actor.body.mesh.footprint[1] * actor.scale[1],

@@ -1,4 +1,4 @@
-"""One drawn picture with its labels in VisDrone's annotation format."""
+"""One drawn image with its labels in VisDrone's annotation format."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from numpy.typing import NDArray
 
 from yolo_ema.constants import OTHERS
 from yolo_ema.errors import ConfigError
+from yolo_ema.scenes.actors import Actor, Sight
 from yolo_ema.scenes.camera import Camera
 from yolo_ema.scenes.light import Look, draw_look
-from yolo_ema.scenes.painter import MOST_NUMBERED, Actor, Sight, paint
+from yolo_ema.scenes.painter import MOST_NUMBERED, paint
 from yolo_ema.scenes.population import Population
 from yolo_ema.scenes.town import Town, build_town
 
 __all__ = ["Scene", "Stage", "annotate", "draw_scene", "set_stage"]
 
 LEAST_VISIBLE = 0.15
-"""Share of a thing's pixels that must be in sight for it to be labelled."""
+"""Share of an object's pixels that must be visible for it to be labelled."""
 
 LEAST_SIDE_PX = 3
 MOST_CUT = 0.5
-"""What the picture's border cuts by more than this is left to an ignored region."""
+"""What the image's border cuts off by more than this becomes an ignored region."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn picture and its labels.
+    """A drawn image and its labels.
 
     Attributes:
         image_bgr: (H, W, 3) uint8.
         annotations: (N, 8) int64 in VisDrone's columns: left, top, width, height, score, category,
             truncation, occlusion; pixels.
-        identities: (N,) int64, the number of each row's thing; 0 for ignored regions.
+        identities: (N,) int64, the number of each row's object; 0 for ignored regions.
     """
 
     image_bgr: NDArray[np.uint8]
@@ -44,7 +45,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Stage:
-    """All that a picture is painted from."""
+    """Everything that an image is painted from."""
 
     town: Town
     actors: tuple[Actor, ...]
@@ -64,18 +65,18 @@ def draw_scene(
 
     Args:
         seed: the same seed and arguments give the same bytes.
-        image_wh: picture size, pixels; each side 64 to 8192. The field of view stays: larger
-            pictures show the same in more detail.
-        objects: how many things to place, 1 to 200, room permitting; by default a draw around 60
-            for a picture of 16:9.
+        image_wh: image size, pixels; each side 64 to 8192. The field of view does not change:
+            larger images show the same in more detail.
+        objects: how many objects to place, 1 to 200, room permitting; by default around 60 for a
+            16:9 image.
         crowd: whether there is a crowd inside an ignored region, room permitting; by default in
             half of the scenes.
-        range_m: least and greatest distance from the lens to the ground in the middle of the
-            picture, metres, 10 to 300.
+        range_m: smallest and largest distance from the lens to the ground in the centre of the
+            image, metres, 10 to 300.
 
     Returns:
-        The picture and its labels. What is drawn is labelled, inside an ignored region, or almost
-        wholly hidden.
+        The image and its labels. Everything drawn is labelled, inside an ignored region, or almost
+        entirely hidden.
 
     Raises:
         ConfigError: a size or a number out of range.
@@ -104,7 +105,7 @@ def set_stage(
         raise ConfigError(f"objects is {objects}; expected 1 to 200")
     if not 10 <= range_m[0] <= range_m[1] <= 300:
         raise ConfigError(
-            f"range_m is {range_m[0]} to {range_m[1]}; expected 10 to 300 metres, the smaller first"
+            f"range_m is {range_m[0]} to {range_m[1]}; expected 10 to 300 metres, smaller first"
         )
     rng = np.random.default_rng([seed, 0])
     camera = _hang_camera(rng, image_wh, range_m)
@@ -115,7 +116,7 @@ def set_stage(
     if objects is None:
         ground = (
             width * height / max(width, height) ** 2 / 0.5625
-        )  # in view, as a share of that of a picture of 16:9
+        )  # in view, as a share of that of an image of 16:9
         objects = int(np.clip(rng.lognormal(math.log(60 * ground), 0.35), 12, 160))
     population = Population(town, camera, rng)
     if crowd if crowd is not None else rng.random() < 0.5:
@@ -127,7 +128,7 @@ def set_stage(
 def _hang_camera(
     rng: np.random.Generator, image_wh: tuple[int, int], range_m: tuple[float, float]
 ) -> Camera:
-    """Return a camera that looks down steeply enough to keep the horizon out of the picture."""
+    """Return a camera that points down steeply enough to keep the horizon out of the image."""
     focal = max(1.0, image_wh[1] / image_wh[0])  # the longer side sees 53 degrees
     half_view = math.degrees(math.atan(image_wh[1] / image_wh[0] / focal / 2))
     lowest = max(38.0, half_view + 18.0)
@@ -149,9 +150,9 @@ def annotate(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return VisDrone's rows (N, 8) and identities (N,) of what was painted.
 
-    Ignored regions (category 0) come first: one around a crowd, and one for each thing of which the
-    picture's border cuts more than half. What lies in the crowd's region by half or more is not
-    labelled, nor what is hidden by more than 85 %.
+    Ignored regions (category 0) come first: one around a crowd, and one for each object that the
+    image's border cuts off by more than half. Objects that lie at least half inside the crowd's
+    region, or are hidden by more than 85 %, are not labelled.
     """
     region = _crowd_region(actors, sights)
     regions, rows, identities = [] if region is None else [region], [], []
@@ -177,7 +178,7 @@ def annotate(
 def _crowd_region(
     actors: tuple[Actor, ...], sights: list[Sight | None]
 ) -> tuple[int, int, int, int] | None:
-    """Return left, top, width and height around all things without an identity."""
+    """Return left, top, width and height around everything without an identity."""
     boxes = [
         sight.box_ltwh
         for actor, sight in zip(actors, sights, strict=True)
@@ -194,7 +195,7 @@ def _crowd_region(
 def _share_inside(
     box_ltwh: tuple[int, int, int, int], region_ltwh: tuple[int, int, int, int]
 ) -> float:
-    """Return which share of a box's area lies inside a region."""
+    """Return the share of a box's area that lies inside a region."""
     left, top, width, height = box_ltwh
     across = min(left + width, region_ltwh[0] + region_ltwh[2]) - max(left, region_ltwh[0])
     down = min(top + height, region_ltwh[1] + region_ltwh[3]) - max(top, region_ltwh[1])

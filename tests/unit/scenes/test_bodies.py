@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from yolo_ema.constants import OTHERS, VISDRONE_CLASSES
-from yolo_ema.scenes.bodies import body_of, palette_of, rider
+from yolo_ema.scenes.bodies import body_of, rider
+from yolo_ema.scenes.paints import palette_of
 
 CATEGORIES = [*range(1, len(VISDRONE_CLASSES) + 1), OTHERS]
 SIZES_M = {  # length, width, height that the class's real things have

@@ -12,10 +12,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from yolo_ema.scenes.actors import Actor
+from yolo_ema.scenes.ground import Ground
 from yolo_ema.scenes.light import plain_look
-from yolo_ema.scenes.painter import Actor, paint
+from yolo_ema.scenes.painter import paint
 from yolo_ema.scenes.scene import MOST_CUT, Stage, draw_scene, set_stage
-from yolo_ema.scenes.town import Ground, Town
+from yolo_ema.scenes.town import Town
 
 SIZES = {"small": (320, 192), "tall": (192, 288)}
 
