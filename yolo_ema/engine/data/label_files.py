@@ -46,11 +46,13 @@ class Problem:
 @dataclasses.dataclass
 class ImageLabels:
     """Labels of one image, as shares of it: ``rows`` (N, 5) class x_center y_center w h;
-    ``polygons`` N of (P, 2), or none.
+    ``polygons`` N of (P, 2), or none; ``row_numbers`` N rows of the file, counted from 1, or none
+    where the labels are remembered ones.
     """
 
     rows: np.ndarray
     polygons: list[np.ndarray] = dataclasses.field(default_factory=list)
+    row_numbers: list[int] = dataclasses.field(default_factory=list)
 
 
 def label_row_length(data: Mapping[str, Any]) -> int:
@@ -127,7 +129,11 @@ def read_label_file(
                 "repeated row",
             )
         )
-    return ImageLabels(stacked[first], [polygons[index] for index in first] if polygons else [])
+    return ImageLabels(
+        stacked[first],
+        [polygons[index] for index in first] if polygons else [],
+        [row_numbers[index] for index in first],
+    )
 
 
 def read_region_file(file: str | Path, *, problems: list[Problem]) -> np.ndarray:

@@ -107,7 +107,7 @@ def scan_labels(
     *,
     class_count: int | None,
     image_hw: Callable[[str], tuple[int, int]],
-    cache: Path,
+    cache: Path | None,
     row_length: int = 5,
     title: str = "labels",
 ) -> Scan:
@@ -120,15 +120,15 @@ def scan_labels(
         class_count: classes are 0 to ``class_count - 1``; None accepts every class.
         image_hw: returns an image's height and width once it has decoded it; raises `OSError` or
             `ValueError` where it cannot.
-        cache: the folder for what is remembered.
+        cache: the folder for what is remembered; None remembers nothing.
         row_length: see `yolo_ema.engine.data.label_files.label_row_length`.
         title: names the split on the progress bar.
     """
     files = (images, label_files, region_files)
     fingerprint = _fingerprint([_VERSION, class_count, row_length, _SMALLEST_SIDE_PX], files)
     name = hashlib.sha256(chr(0).join(images).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    kept = cache / f"{name}.npz"
-    if (scan := _recall(kept, fingerprint)) is not None:
+    kept = cache / f"{name}.npz" if cache else None
+    if kept and (scan := _recall(kept, fingerprint)) is not None:
         return scan
 
     def scan_image(place: int) -> _ImageScan:
@@ -163,7 +163,8 @@ def scan_labels(
         without_file=sum(result.without_file for _, result in usable),
     )
     try:
-        _remember(kept, fingerprint, scan)
+        if kept:
+            _remember(kept, fingerprint, scan)
     except OSError as error:
         text = f"cannot be written, so the next start reads all labels again: {error}"
         scan.notes.append(Problem(str(kept), 0, text, "cache not written"))
