@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torchvision  # noqa: F401 - Ultralytics' NMS runs on its kernel
 from torch import nn
 from torch.nn import functional
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import nms
 
 
 def test_a_model_is_layers_with_the_sources_of_their_inputs_and_a_list_of_what_to_keep():
@@ -35,12 +33,6 @@ def test_the_head_keeps_box_and_class_branches_as_sequences_that_end_with_a_plai
     for branch in (*head.cv2, *head.cv3):
         assert isinstance(branch[-1], nn.Conv2d)
     assert all(isinstance(part, Conv) for branch in head.cv2 for part in branch[:-1])
-
-
-def test_nms_takes_six_columns_for_boxes_already_chosen():
-    raw = torch.zeros(1, 7, 6)
-    raw[0, :4], raw[0, 4] = 10.0, 0.9
-    assert nms.non_max_suppression(raw, 0.25, 0.7)[0].shape != (1, 6)
 
 
 def test_torch_joins_a_convolution_and_its_activation():

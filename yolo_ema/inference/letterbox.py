@@ -74,12 +74,22 @@ class Letterbox(NamedTuple):
     def to_image(self, boxes_xyxy: np.ndarray) -> np.ndarray:
         """Return boxes (N, 4) in pixels of the input as those of the image, cut off at its border.
 
+        Like Ultralytics, this takes the scale from the sizes of image and input again: where a side
+        was rounded down to just a multiple of the stride it is not that of `apply`, and the other
+        side comes out up to a pixel of the input smaller.
+
         Args:
             boxes_xyxy: float32.
         """
-        height, width = self.image_hw
-        scale_y, scale_x = self.scaled_hw[0] / height, self.scaled_hw[1] / width
-        offsets = np.array([self.left, self.top] * 2, np.float32)
-        scales = np.array([scale_x, scale_y] * 2, np.float32)
-        limits = np.array([width, height] * 2, np.float32)
-        return np.clip((boxes_xyxy - offsets) / scales, 0, limits)
+        (height, width), (input_h, input_w) = self.image_hw, self.input_hw
+        scale = min(input_h / height, input_w / width)
+        scaled_h, scaled_w = (max(round(side * scale), 1) for side in self.image_hw)
+        left, top = (
+            round((side - scaled) / 2 - 0.1)
+            for side, scaled in ((input_w, scaled_w), (input_h, scaled_h))
+        )
+        offsets = np.array([left, top] * 2, np.float32)
+        scales = np.array([scaled_w / width, scaled_h / height] * 2, np.float32)
+        return np.clip(
+            (boxes_xyxy - offsets) / scales, 0, np.array([width, height] * 2, np.float32)
+        )

@@ -23,6 +23,7 @@ _BLOCK = 256
 """Boxes that are compared with all weaker ones at once: bounds the memory."""
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")  # boxes without area or end
 def suppress(
     candidates: np.ndarray,
     settings: PredictorSettings,
@@ -112,7 +113,7 @@ def _greedy(boxes: np.ndarray, threshold: float, max_det: int) -> np.ndarray:
     suppresses.
     """
     limit = np.float32(threshold)
-    if limit > threshold:  # torchvision compares float32 overlaps with a float64 threshold
+    if float(limit) > threshold:  # torchvision compares float32 overlaps with a float64 threshold
         limit = np.nextafter(limit, np.float32(-math.inf))
     areas = (boxes[2] - boxes[0]) * (boxes[3] - boxes[1])
     kept: list[np.ndarray] = []
@@ -142,5 +143,4 @@ def _overlap(
     height = np.minimum(first[3], second[3]) - np.maximum(first[1], second[1])
     shared = np.maximum(width, 0, out=width)
     shared *= np.maximum(height, 0, out=height)
-    with np.errstate(divide="ignore", invalid="ignore"):  # boxes without an area
-        return shared / (areas[one, None] + areas[other] - shared) > limit
+    return shared / (areas[one, None] + areas[other] - shared) > limit

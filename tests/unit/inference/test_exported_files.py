@@ -15,13 +15,15 @@ import torch
 from lively_weights import lively_model, picture, save
 from ultralytics.nn.autobackend import AutoBackend
 
+from yolo_ema.engine.export import artifact_metadata
 from yolo_ema.engine.export.exporting import Artifact, export_artifact
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.setup.environment import quiet_ultralytics
 from yolo_ema.engine.weights.loading import LoadedModel, load_model
-from yolo_ema.inference import file_metadata as artifact_metadata
+from yolo_ema.inference.exported import ExportedPredictor
 from yolo_ema.inference.file_metadata import ArtifactMetadata
-from yolo_ema.inference.tiled import TiledRuntime
+from yolo_ema.inference.predictor import Predictor
+from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.tiling.plan import ObjectSizes
@@ -70,7 +72,7 @@ def made(weights, loaded, tmp_path_factory) -> dict[str, Artifact]:
 
 
 def assert_same_boxes(
-    reference: Runtime, other: Runtime, images: list[np.ndarray], *, atol: float = 0.01
+    reference: Predictor, other: Predictor, images: list[np.ndarray], *, atol: float = 0.01
 ) -> None:
     """Every box of either has one of the other at its place; of those at one place scores tell
     which is which.
@@ -87,7 +89,7 @@ def assert_same_boxes(
         np.testing.assert_allclose(two[:, 4], one[:, 4], atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------------------------- boxes
+# --- boxes
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -100,7 +102,10 @@ def test_candidates_are_those_of_the_weights_one_by_one(weights, made, name):
         1,
         None,
     )
-    ours, theirs = Runtime(weights, imgsz=HW, **CPU), Runtime(file.path, precision="f32", **CPU)
+    ours, theirs = (
+        open_predictor(weights, imgsz=HW, **CPU),
+        open_predictor(file.path, precision="f32", **CPU),
+    )
     assert (theirs.imgsz_hw, theirs.stride, theirs.batched, theirs.rectangular) == (
         HW,
         32,
@@ -120,7 +125,9 @@ def test_candidates_are_those_of_the_weights_one_by_one(weights, made, name):
 def test_several_images_to_a_file_of_one_are_boxes_of_each(weights, made, name):
     images = [picture(seed, (160, 100)) for seed in range(3)]
     assert_same_boxes(
-        Runtime(weights, imgsz=HW, **CPU), Runtime(made[name].path, precision="f32", **CPU), images
+        open_predictor(weights, imgsz=HW, **CPU),
+        open_predictor(made[name].path, precision="f32", **CPU),
+        images,
     )
 
 
@@ -133,15 +140,15 @@ def test_open_shapes_and_batches(weights, loaded, tmp_path, name, more):
     ).path
     images = [picture(seed, (160, 100)) for seed in range(3)]
     for joined in (False, True):
-        runtime = Runtime(path, precision="f32", joined=joined, **CPU)
+        runtime = open_predictor(path, precision="f32", batched=joined, **CPU)
         assert runtime.batched
-        assert_same_boxes(Runtime(weights, imgsz=HW, **CPU), runtime, images)
+        assert_same_boxes(open_predictor(weights, imgsz=HW, **CPU), runtime, images)
     if "dynamic" in more:
         other = {**CPU, "imgsz": (64, 192)}
         assert_same_boxes(
-            Runtime(weights, **other), Runtime(path, precision="f32", **other), images
+            open_predictor(weights, **other), open_predictor(path, precision="f32", **other), images
         )
-        assert Runtime(path, device="cpu", trust=True).rectangular
+        assert open_predictor(path, device="cpu", trust=True).rectangular
 
 
 @pytest.mark.slow
@@ -153,18 +160,18 @@ def test_nms_inside_gives_the_boxes_that_nms_outside_gives(weights, loaded, tmp_
     options = ExportOptions(
         weights=weights, imgsz=HW, nms=True, conf=0.3, iou=0.3, max_det=200, **more
     )
-    runtime = Runtime(
+    runtime = open_predictor(
         export_artifact(name, options, loaded, tmp_path).path,
         precision="f32",
         conf=0.3,
-        joined=True,
+        batched=True,
         **CPU,
     )
-    assert runtime.chooses
+    assert runtime.has_builtin_nms
     assert (runtime.max_det, runtime.metadata.nms, runtime.metadata.nms_free) == (200, True, False)
     assert runtime.batched is ("batch" in more)
     images = [picture(seed, (160, 100)) for seed in range(3)]
-    reference = Runtime(weights, imgsz=HW, conf=0.3, iou=0.3, **CPU)
+    reference = open_predictor(weights, imgsz=HW, conf=0.3, iou=0.3, **CPU)
     for one, two in zip(reference(images), runtime(images), strict=True):
         same = (np.abs(one[:, None] - two[None]) < [0.01, 0.01, 0.01, 0.01, 1e-4, 0.5]).all(2)
         assert len(two) > 20
@@ -184,25 +191,32 @@ def test_of_two_heads_the_one_that_needs_nms_is_taken_unless_asked(
     usual = export_artifact(
         name, ExportOptions(weights=nms_free_weights, imgsz=HW), loaded, tmp_path / "usual"
     ).path
-    runtime = Runtime(usual, precision="f32", **CPU)
-    assert not runtime.chooses
-    assert_same_boxes(Runtime(nms_free_weights, imgsz=HW, **CPU), runtime, images)
+    runtime = open_predictor(usual, precision="f32", **CPU)
+    assert not runtime.has_builtin_nms
+    assert_same_boxes(open_predictor(nms_free_weights, imgsz=HW, **CPU), runtime, images)
     if name == "ncnn":
         return
     options = ExportOptions(weights=nms_free_weights, imgsz=HW, nms=False, max_det=150)
-    runtime = Runtime(
+    runtime = open_predictor(
         export_artifact(name, options, loaded, tmp_path / "free").path,
         precision="f32",
         conf=0.1,
         **CPU,
     )
-    assert (runtime.chooses, runtime.max_det, runtime.metadata.nms, runtime.metadata.nms_free) == (
+    assert (
+        runtime.has_builtin_nms,
+        runtime.max_det,
+        runtime.metadata.nms,
+        runtime.metadata.nms_free,
+    ) == (
         True,
         150,
         False,
         True,
     )
-    reference = Runtime(nms_free_weights, imgsz=HW, conf=0.1, max_det=150, nms_free=True, **CPU)
+    reference = open_predictor(
+        nms_free_weights, imgsz=HW, conf=0.1, max_det=150, nms_free=True, **CPU
+    )
     np.testing.assert_allclose(runtime(images)[0], reference(images)[0], rtol=0, atol=0.01)
 
 
@@ -218,17 +232,17 @@ def test_fp16_is_half_as_large_and_near(weights, loaded, made, tmp_path, name):
         for path in (file.path, made[name].path)
     )
     assert small < 0.7 * large
-    runtime = Runtime(file.path, precision="f32", **CPU)
+    runtime = open_predictor(file.path, precision="f32", **CPU)
     assert runtime.metadata.precision == "fp16"
     one, two = (
-        Runtime(weights, imgsz=HW, **CPU).candidates(picture(0)),
+        open_predictor(weights, imgsz=HW, **CPU).candidates(picture(0)),
         runtime.candidates(picture(0)),
     )
     np.testing.assert_allclose(two[:, 4:], one[:, 4:], rtol=0, atol=0.01)
     assert np.quantile(np.abs(two[:, :4] - one[:, :4]), 0.99) < 0.5
 
 
-# ---------------------------------------------------------------------------------------------------------------- metadata
+# --- metadata
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -239,6 +253,7 @@ def test_a_file_says_what_it_is(weights, made, name):
         imgsz_hw=HW,
         stride=32,
         batch=1,
+        task="detect",
         dynamic=False,
         nms=False,
         nms_free=False,
@@ -255,7 +270,7 @@ def test_a_file_says_what_it_is(weights, made, name):
         license="AGPL-3.0-only",
     )
     assert found.producer.startswith("yolo-ema ")
-    assert Runtime(made[name].path, **CPU).metadata == found
+    assert open_predictor(made[name].path, **CPU).metadata == found
     everything = str(artifact_metadata.read_entries(made[name].path))
     assert str(weights.parent) not in everything
     assert str(made[name].path.parent) not in everything
@@ -263,8 +278,8 @@ def test_a_file_says_what_it_is(weights, made, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_tiles_are_planned_as_for_the_weights(weights, made, name):
-    ours = TiledRuntime(Runtime(weights, imgsz=HW, **CPU), tile="auto")
-    theirs = TiledRuntime(Runtime(made[name].path, **CPU), tile="auto")
+    ours = TiledPredictor(open_predictor(weights, imgsz=HW, **CPU), tile="auto")
+    theirs = TiledPredictor(open_predictor(made[name].path, **CPU), tile="auto")
     for image_wh in ((160, 120), (400, 300), (2000, 1500)):
         one, two = ours.plan(image_wh), theirs.plan(image_wh)
         assert one.reason == two.reason
@@ -274,14 +289,14 @@ def test_tiles_are_planned_as_for_the_weights(weights, made, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["auto", "f32"])
-def test_the_precision_holds_for_openvino_on_ultralytics_way_too(
-    weights, loaded, tmp_path, monkeypatch, precision
+@pytest.mark.parametrize("more", [{"batch": 2}, {"dynamic": True, "nms": True}], ids=str)
+def test_the_precision_holds_for_openvino_whatever_goes_in(
+    weights, loaded, tmp_path, monkeypatch, precision, more
 ):
     import openvino
 
-    path = export_artifact(
-        "openvino", ExportOptions(weights=weights, imgsz=HW, batch=2), loaded, tmp_path
-    ).path
+    options = ExportOptions(weights=weights, imgsz=HW, **more)
+    path = export_artifact("openvino", options, loaded, tmp_path).path
     asked, compile_model = [], openvino.Core.compile_model
 
     def listen(core, model, device_name=None, config=None):
@@ -289,9 +304,9 @@ def test_the_precision_holds_for_openvino_on_ultralytics_way_too(
         return compile_model(core, model, device_name, config)
 
     monkeypatch.setattr(openvino.Core, "compile_model", listen)
-    runtime = Runtime(path, precision=precision, **CPU)
-    assert isinstance(runtime._backend, AutoBackend)
-    assert asked[-1] == (None if precision == "auto" else "f32")
+    predictor = open_predictor(path, precision=precision, **CPU)
+    assert isinstance(predictor, ExportedPredictor)
+    assert asked == [None if precision == "auto" else "f32"]
 
 
 @pytest.mark.usefixtures("openvino_in_f32")
@@ -358,7 +373,7 @@ def network_input() -> np.ndarray:
 
 def assert_answers(found: np.ndarray, weights: Path) -> None:
     """The answer is that of the weights to the same picture."""
-    wanted = Runtime(weights, imgsz=HW, **CPU).candidates(picture(0, HW[::-1]))
+    wanted = open_predictor(weights, imgsz=HW, **CPU).candidates(picture(0, HW[::-1]))
     np.testing.assert_allclose(found[0].T[:, 4:], wanted[:, 4:], rtol=0, atol=1e-4)
     np.testing.assert_allclose(found[0].T[:, :4], wanted[:, :4], rtol=0, atol=0.01)
 
@@ -370,11 +385,11 @@ def test_a_file_of_another_maker_says_nothing(made, tmp_path):
     del model.metadata_props[:]
     onnx.save(model, str(tmp_path / "foreign.onnx"))
     assert artifact_metadata.read(tmp_path / "foreign.onnx") == ArtifactMetadata()
-    runtime = Runtime(tmp_path / "foreign.onnx", imgsz=HW, **CPU)
+    runtime = open_predictor(tmp_path / "foreign.onnx", imgsz=HW, **CPU)
     assert (runtime.metadata, runtime.object_sizes) == (ArtifactMetadata(), None)
     image = cv2.resize(picture(0), HW[::-1])
     np.testing.assert_allclose(
-        runtime([image])[0], Runtime(made["onnx"].path, **CPU)([image])[0], rtol=0, atol=1e-3
+        runtime([image])[0], open_predictor(made["onnx"].path, **CPU)([image])[0], rtol=0, atol=1e-3
     )
 
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from lively_weights import lively_model, picture, save
 
 from yolo_ema.engine.export.exporting import export_artifact
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import load_model
-from yolo_ema.errors import ConfigError
+from yolo_ema.errors import ConfigError, DeviceMemoryError
 from yolo_ema.inference.object_sizes import measured_sizes, recorded_sizes
-from yolo_ema.inference.tiled import TiledRuntime
+from yolo_ema.inference.predictor import PredictorSettings
+from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.options.export import ExportOptions
 
 
@@ -31,14 +32,20 @@ class Painted:
     gives the object's own score.
     """
 
-    stride, format, batched, rectangular, multi_label, weights = 32, "pt", True, True, False, None
-    conf, iou, agnostic, classes = 0.25, 0.7, False, None
-    device, at_once, object_sizes = torch.device("cpu"), 1, None
+    stride, format, batched, rectangular, weights = 32, "pt", True, True, None
+    device, workers, object_sizes, has_builtin_nms = "cpu", 1, None, False
 
     def __init__(self, imgsz=64, max_det=1000):
-        self.imgsz_hw, self.max_det, self.wanted_max_det = (imgsz, imgsz), max_det, max_det
+        self.imgsz_hw, self.settings = (imgsz, imgsz), PredictorSettings(max_det=max_det)
         self.seconds = {"preprocess": 0.25, "inference": 1.0, "postprocess": 0.5}
         self.names, self.metadata, self.batches = dict(enumerate("abc")), {}, []
+
+    @property
+    def max_det(self):
+        return self.settings.max_det
+
+    def at_once(self, image_wh):
+        return self.workers
 
     def __call__(self, images, *, max_det=None):
         self.batches.append([image.shape[:2] for image in images])
@@ -92,7 +99,7 @@ def paintings(draw):
 )
 def test_tiles_and_the_whole_frame_find_what_one_look_finds(image, tile, overlap):
     one_look = Painted()([image])[0]
-    found = TiledRuntime(Painted(), tile=tile, overlap=overlap)([image])[0]
+    found = TiledPredictor(Painted(), tile=tile, overlap=overlap)([image])[0]
     np.testing.assert_array_equal(found, one_look)
 
 
@@ -105,15 +112,15 @@ def test_tiles_and_the_whole_frame_find_what_one_look_finds(image, tile, overlap
 def test_tiles_alone_find_what_one_look_finds(image, tile, overlap):
     """Objects longer than the overlap, and than a tile, are put together from their parts."""
     one_look = Painted()([image])[0]
-    found = TiledRuntime(Painted(), tile=tile, overlap=overlap, whole_frame=False)([image])[0]
+    found = TiledPredictor(Painted(), tile=tile, overlap=overlap, whole_frame=False)([image])[0]
     np.testing.assert_array_equal(found, one_look)
 
 
 @settings(max_examples=60, deadline=None)
 @given(paintings(), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_chunks_and_the_order_of_tiles_change_no_bit(image, chunk, seed):
-    expected = TiledRuntime(Painted())([image])[0]
-    shuffled = TiledRuntime(Painted(), chunk=chunk)
+    expected = TiledPredictor(Painted())([image])[0]
+    shuffled = TiledPredictor(Painted(), chunk=chunk)
     plan = shuffled.plan((image.shape[1], image.shape[0]))
     np.random.default_rng(seed).shuffle(plan.tiles_xyxy)
     shuffled.plan = lambda image_wh: plan
@@ -132,7 +139,7 @@ def test_an_object_larger_than_a_tile_and_one_in_each_of_its_corners():
         ],
     )
     for whole_frame in (True, False):
-        found = TiledRuntime(Painted(), whole_frame=whole_frame)([image])[0]
+        found = TiledPredictor(Painted(), whole_frame=whole_frame)([image])[0]
         np.testing.assert_array_equal(found, Painted()([image])[0])
 
 
@@ -141,7 +148,7 @@ def test_max_det_counts_after_merging():
     image = painting((300, 200), boxes)
     every = Painted(max_det=10_000)([image])[0]
     assert len(every) > 1000
-    tiled = TiledRuntime(Painted(max_det=50))
+    tiled = TiledPredictor(Painted(max_det=50))
     np.testing.assert_array_equal(tiled([image])[0], every[:50])
     assert tiled.max_det == 50
 
@@ -152,7 +159,7 @@ def test_images_of_different_plans_in_one_call():
         for wh in ((300, 200), (50, 40), (300, 200), (1, 400))
     ]
     runtime = Painted()
-    tiled = TiledRuntime(runtime, chunk=4)
+    tiled = TiledPredictor(runtime, chunk=4)
     for found, image in zip(tiled(images), images, strict=True):
         np.testing.assert_array_equal(found, Painted()([image])[0])
     assert all(len(set(batch)) == 1 and len(batch) <= 4 for batch in runtime.batches)
@@ -175,7 +182,7 @@ def test_threads_that_share_it_each_get_what_they_would_get_alone():
         painting((300, 100), [(1, 1, 5, 5), (250, 3, 290, 30)]),
         painting((50, 40), [(9, 3, 20, 30)]),
     )
-    tiled, found = TiledRuntime(Slow(), whole_frame=False), {}
+    tiled, found = TiledPredictor(Slow(), whole_frame=False), {}
     first = threading.Thread(target=lambda: found.update(large=tiled([large])[0]))
     first.start()
     came.wait(10)
@@ -190,43 +197,45 @@ def test_chunks_suit_the_device():
     """One by one on a core, so many for each worker on several, and many in one forward pass on a
     GPU.
     """
-    assert TiledRuntime(Painted())._chunk == 1
+    assert TiledPredictor(Painted())._chunk == 1
     on_four_cores = Painted()
-    on_four_cores.at_once = 4
-    assert TiledRuntime(on_four_cores)._chunk == 16
+    on_four_cores.workers = 4
+    assert TiledPredictor(on_four_cores)._chunk == 16
     on_gpu = Painted(imgsz=640)
-    on_gpu.device = torch.device("cuda:0")
-    assert TiledRuntime(on_gpu)._chunk == 32
+    on_gpu.device = "cuda:0"
+    assert TiledPredictor(on_gpu)._chunk == 32
     on_gpu.batched = False
-    assert TiledRuntime(on_gpu)._chunk == 1
+    assert TiledPredictor(on_gpu)._chunk == 1
 
 
 def test_a_gpu_that_is_too_small_gets_smaller_chunks():
     class Small(Painted):
         def __call__(self, images, *, max_det=None):
             if len(images) > 3:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise DeviceMemoryError("cuda:0 has too little memory")
             return super().__call__(images, max_det=max_det)
 
     image = painting((300, 200), [(20, 30, 280, 170), (1, 1, 9, 9)])
     runtime = Small()
-    tiled = TiledRuntime(runtime, chunk=16)
+    tiled = TiledPredictor(runtime, chunk=16)
     np.testing.assert_array_equal(tiled([image])[0], Painted()([image])[0])
     assert tiled._chunk <= 3
-    with pytest.raises(torch.OutOfMemoryError):
-        TiledRuntime(
+    with pytest.raises(DeviceMemoryError):
+        TiledPredictor(
             type(
                 "Tiny",
                 (Small,),
-                {"__call__": lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError())},
+                {"__call__": lambda *_, **__: (_ for _ in ()).throw(DeviceMemoryError())},
             )()
         )([image])
 
 
 def test_off_is_the_runtime_itself(tmp_path):
-    runtime = Runtime(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu", max_det=20)
+    runtime = open_predictor(
+        save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu", max_det=20
+    )
     images = [picture(1, (900, 700)), picture(2, (320, 200))]
-    off = TiledRuntime(runtime, tile="off")
+    off = TiledPredictor(runtime, tile="off")
     found = off(images)
     assert off.seconds == runtime.seconds
     for one, other in zip(found, runtime(images), strict=True):
@@ -259,10 +268,10 @@ def test_a_network_finds_in_tiles_what_it_finds_in_one_look(tmp_path):
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
     patches = [(110, 100), (400, 120), (130, 330), (420, 350), (256, 230)]
     image = scattered((512, 448), patches)
-    one_look = Runtime(weights, device="cpu", imgsz=512, conf=0.3)([image])[0]
+    one_look = open_predictor(weights, device="cpu", imgsz=512, conf=0.3)([image])[0]
     # Tiles begin at multiples of the stride, so that the network's grid lies on the same pixels.
-    tiled = TiledRuntime(
-        Runtime(weights, device="cpu", imgsz=320, conf=0.3),
+    tiled = TiledPredictor(
+        open_predictor(weights, device="cpu", imgsz=320, conf=0.3),
         tile=(320, 320),
         overlap=0.4,
         whole_frame=False,
@@ -291,7 +300,7 @@ def test_threads_change_no_more_than_the_networks_last_digits(tmp_path):
     found = []
     try:
         for threads in (1, 2):
-            tiled = TiledRuntime(Runtime(weights, device="cpu"))
+            tiled = TiledPredictor(open_predictor(weights, device="cpu"))
             torch.set_num_threads(threads)
             found.append(tiled([image])[0])
     finally:
@@ -304,7 +313,8 @@ def test_chunks_of_a_network_find_the_same(tmp_path):
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
     image = picture(3, (1000, 700))
     one, many = (
-        TiledRuntime(Runtime(weights, device="cpu"), chunk=chunk)([image])[0] for chunk in (1, 5)
+        TiledPredictor(open_predictor(weights, device="cpu"), chunk=chunk)([image])[0]
+        for chunk in (1, 5)
     )
     assert len(one) == len(many)
     np.testing.assert_allclose(one, many, rtol=0, atol=1e-3)
@@ -318,14 +328,14 @@ def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
     ).path
     image = picture(4, (700, 300))
     fixed, free = (
-        Runtime(path, device="cpu"),
-        Runtime(weights, device="cpu", imgsz=256, rectangular=False),
+        open_predictor(path, device="cpu"),
+        open_predictor(weights, device="cpu", imgsz=256, rectangular=False),
     )
-    assert TiledRuntime(fixed).plan((700, 300)).tiles_xyxy[0].tolist() == [0, 0, 256, 256]
+    assert TiledPredictor(fixed).plan((700, 300)).tiles_xyxy[0].tolist() == [0, 0, 256, 256]
     for tile in ("auto", (400, 200)):
         one, other = (
-            TiledRuntime(fixed, tile=tile)([image])[0],
-            TiledRuntime(free, tile=tile)([image])[0],
+            TiledPredictor(fixed, tile=tile)([image])[0],
+            TiledPredictor(free, tile=tile)([image])[0],
         )
         assert len(one) == len(other) > 5
         np.testing.assert_allclose(one, other, rtol=0, atol=0.1)
@@ -336,28 +346,46 @@ def test_a_file_that_holds_few_boxes_holds_them_for_each_tile(tmp_path):
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
     options = ExportOptions(weights=weights, imgsz=(128,), nms=True, max_det=10, conf=0.1)
     path = export_artifact("onnx", options, load_model(weights), tmp_path).path
-    tiled = TiledRuntime(Runtime(path, device="cpu", max_det=200))
+    tiled = TiledPredictor(open_predictor(path, device="cpu", max_det=200))
     assert 10 < len(tiled([picture(4, (700, 300))])[0]) <= 200
     assert tiled.max_det == 200
 
 
 def test_a_head_that_needs_no_nms_is_not_cut_short_by_a_tile(tmp_path):
     weights = save(lively_model("tiny-nms-free"), tmp_path / "free.pt")
-    runtime = Runtime(weights, device="cpu", nms_free=True, conf=0.001, max_det=10)
+    runtime = open_predictor(weights, device="cpu", nms_free=True, conf=0.001, max_det=10)
     image = picture(1, (320, 320))
     assert len(runtime([image], max_det=30_000)[0]) > 300
     assert len(runtime([image])[0]) == 10
 
 
+def test_what_is_proposed_in_tiles_is_what_is_proposed_in_each(tmp_path):
+    predictor = open_predictor(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu")
+    image = picture(1, (500, 300))
+    tiled = TiledPredictor(predictor, tile=(320, 192), whole_frame=False)
+    tiles = tiled.plan((500, 300)).tiles_xyxy
+    assert len(tiles) == 4
+    rows = tiled.proposals(image)
+    ends = np.cumsum([len(predictor.proposals(image[y1:y2, x1:x2])) for x1, y1, x2, y2 in tiles])
+    assert len(rows) == ends[-1]
+    x1, y1, x2, y2 = tiles[3]
+    last = predictor.proposals(image[y1:y2, x1:x2])
+    last[:, :4] += (x1, y1, x1, y1)
+    np.testing.assert_array_equal(rows[ends[2] :], last)
+    with_frame = TiledPredictor(predictor, tile=(320, 192)).proposals(image)
+    np.testing.assert_array_equal(with_frame[ends[-1] :], predictor.proposals(image))
+    np.testing.assert_array_equal(tiled.candidates(image), predictor.candidates(image))
+
+
 def test_wrong_words_are_refused_at_once():
     with pytest.raises(ConfigError, match="expected auto, off"):
-        TiledRuntime(Painted(), tile="of")
+        TiledPredictor(Painted(), tile="of")
     with pytest.raises(ConfigError, match="did you mean 'nms'"):
-        TiledRuntime(Painted(), merge="mns")
+        TiledPredictor(Painted(), merge="mns")
     with pytest.raises(ConfigError, match=r"0 to 0\.9"):
-        TiledRuntime(Painted(), overlap=0.95)
+        TiledPredictor(Painted(), overlap=0.95)
     with pytest.raises(ConfigError, match="image 0"):
-        TiledRuntime(Painted())([np.zeros((4, 4), np.uint8)])
+        TiledPredictor(Painted())([np.zeros((4, 4), np.uint8)])
 
 
 def test_sizes_of_objects_go_into_a_checkpoint_and_come_back(tmp_path):
@@ -373,11 +401,11 @@ def test_sizes_of_objects_go_into_a_checkpoint_and_come_back(tmp_path):
         labels, imgsz=640
     )  # 20, 40 and 64 pixels; in the input 12.8, 25.6 and 64
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt", **sizes)
-    runtime = Runtime(weights, device="cpu")
+    runtime = open_predictor(weights, device="cpu")
     found = runtime.object_sizes
     assert found.source_median == pytest.approx(40, abs=0.01)
     assert found.input_tenth == pytest.approx(12.8 + 0.2 * 12.8, abs=0.01)
-    assert "40 pixels in the median" in TiledRuntime(runtime).plan((1000, 700)).reason
+    assert "40 pixels in the median" in TiledPredictor(runtime).plan((1000, 700)).reason
     assert measured_sizes(labels[2:], imgsz=640) == {}
     assert recorded_sizes({}) is None
     assert (

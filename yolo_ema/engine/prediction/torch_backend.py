@@ -46,6 +46,9 @@ _FEW = (
     0.5  # the box branch sees single places where that costs less than this share of the whole map
 )
 
+_OPERATORS = ("_convolution_pointwise", "_reorder_convolution_weight")
+"""Of torch, private: a release without them gives the same boxes, more slowly."""
+
 Layer = Callable[[Tensor], Tensor]
 
 
@@ -174,14 +177,12 @@ def _packed(convolution: nn.Conv2d, activation: nn.Module, *, padded: bool = Tru
     """Return a convolution and its activation as one call, or in two where oneDNN cannot join them;
     perhaps without its padding.
     """
-    fuses = (
-        getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
-        if torch.backends.mkldnn.is_available()
-        else None
+    fuses = torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, operator) for operator in _OPERATORS
     )
     name = {nn.SiLU: "swish", nn.ReLU: "relu", nn.Identity: "none"}.get(type(activation))
     if (
-        fuses is None
+        not fuses
         or name is None
         or convolution.padding_mode != "zeros"
         or isinstance(convolution.padding, str)

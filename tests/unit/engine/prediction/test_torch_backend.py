@@ -15,8 +15,10 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.modules.conv import Conv
 
 from yolo_ema.engine.prediction import torch_backend
-from yolo_ema.engine.prediction.runtime import Runtime
 from yolo_ema.engine.prediction.torch_backend import TorchBackend, _Surroundings
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
+from yolo_ema.engine.weights.loading import LoadedModel
+from yolo_ema.inference.predictor import PredictorSettings
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,13 @@ def plain():
 
 @pytest.fixture(scope="module")
 def short(plain):
-    return TorchBackend(copy.deepcopy(plain.backend.model))
+    return short_of(plain)
+
+
+def short_of(plain) -> TorchBackend:
+    model = copy.deepcopy(plain.backend.model)
+    with torch.inference_mode():
+        return TorchBackend(model, LoadedModel(model, dict(plain.names), 32, 320, {}))
 
 
 def whole(plain, image) -> np.ndarray:
@@ -42,8 +50,8 @@ def whole(plain, image) -> np.ndarray:
 
 
 def candidates(short, image, lowest) -> np.ndarray:
-    with torch.inference_mode():
-        return short(short.prepare([image]), lowest)[0].numpy()[0].T
+    (rows,) = short(short.prepare([image]), PredictorSettings(conf=lowest), 1000)
+    return rows
 
 
 @pytest.mark.parametrize("wh", [(320, 192), (64, 64), (96, 320)])
@@ -71,13 +79,11 @@ def test_above_a_score_it_proposes_those_boxes_from_whole_maps_and_from_single_p
 
 
 def test_sizes_that_come_and_go_change_no_bit_and_few_stay_packed(plain):
-    short = TorchBackend(copy.deepcopy(plain.backend.model))
+    short = short_of(plain)
     images = [
         picture(seed, wh) for seed, wh in enumerate([(320, 192), (64, 64), (96, 320), (128, 160)])
     ]
-    fresh = [
-        candidates(TorchBackend(copy.deepcopy(plain.backend.model)), image, 0.1) for image in images
-    ]
+    fresh = [candidates(short_of(plain), image, 0.1) for image in images]
     for _ in range(2):
         for image, wanted in zip(images, fresh, strict=True):
             np.testing.assert_array_equal(candidates(short, image, 0.1), wanted)
@@ -128,34 +134,40 @@ def test_the_number_of_threads_changes_no_bit(short, lowest):
 
 
 def test_neighbours_in_a_batch_change_no_bit(tmp_path):
-    runtime = Runtime(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu")
-    assert isinstance(runtime._engine, TorchBackend)
+    runtime = open_predictor(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu")
+    assert isinstance(runtime.backend, TorchBackend)
     images = [picture(seed) for seed in range(3)]
     for one, image in zip(runtime(images), images, strict=True):
         np.testing.assert_array_equal(one, runtime([image])[0])
 
 
-def test_six_candidates_are_not_taken_for_chosen_boxes(plain, short):
-    image = picture(2, (320, 192))
-    scores = np.sort(whole(plain, image)[:, 4:].max(1))[::-1]
-    number = 6 if scores[5] - scores[6] > 1e-3 else None
-    if number is None:
-        pytest.skip("the sixth and seventh scores are too near")
-    short_of_seven = float(scores[5] + scores[6]) / 2
-    with torch.inference_mode():
-        raw = short(short.prepare([image]), short_of_seven + 5e-4)[0]
-    assert raw.shape[-1] != 6
+def test_six_candidates_are_not_taken_for_boxes_that_need_no_nms(tmp_path):
+    """Ultralytics' NMS takes an array of six columns for those."""
+    predictor = open_predictor(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu")
+    image = picture(2)
+    best = np.sort(predictor.candidates(image)[:, 4:].max(1))[::-1]
+    every = predictor([image])[0]
+    predictor.settings.conf = float(best[5] + best[6]) / 2
+    (rows,) = predictor.backend(predictor.backend.prepare([image]), predictor.settings, 1000)
+    assert (rows[:, 4:].max(1) > predictor.settings.conf).sum() == 6
+    expected = every[every[:, 4] > predictor.settings.conf]
+    np.testing.assert_array_equal(predictor([image])[0], expected)
 
 
 def test_a_head_that_chooses_goes_the_long_way(tmp_path):
     weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")
-    assert not isinstance(Runtime(weights, device="cpu", nms_free=True)._engine, TorchBackend)
-    assert isinstance(Runtime(weights, device="cpu")._engine, TorchBackend)
+    for nms_free in (False, True):
+        backend = open_predictor(weights, device="cpu", nms_free=nms_free).backend
+        assert isinstance(backend, TorchBackend) is not nms_free
 
 
-def test_without_onednn_the_numbers_stay(plain, short, monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    slow = TorchBackend(copy.deepcopy(plain.backend.model))
+@pytest.mark.parametrize("missing", ["oneDNN", "torch's private operators"])
+def test_without_onednn_the_numbers_stay(plain, short, monkeypatch, missing):
+    if missing == "oneDNN":
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    else:
+        monkeypatch.setattr(torch_backend, "_OPERATORS", ("_convolution_pointwise", "_renamed"))
+    slow = short_of(plain)
     image = picture(4, (320, 192))
     wanted, found = candidates(short, image, 0.0), candidates(slow, image, 0.0)
     np.testing.assert_allclose(found[:, 4:], wanted[:, 4:], rtol=0, atol=1e-4)

@@ -12,6 +12,7 @@ import torch
 
 from yolo_ema.engine.setup import environment
 from yolo_ema.errors import ConfigError
+from yolo_ema.io.machine import usable_cores
 
 SETTINGS = ("YOLO_OFFLINE", "YOLO_AUTOINSTALL", "YOLO_CONFIG_DIR", "ULTRALYTICS_SAFE_LOAD")
 
@@ -92,32 +93,11 @@ def test_threads(monkeypatch):
     monkeypatch.setenv("YOLO_EMA_THREADS", "3")
     assert environment.use_all_cores() == torch.get_num_threads() == 3
     monkeypatch.setenv("YOLO_EMA_THREADS", "")
-    assert environment.use_all_cores() == torch.get_num_threads() == environment.usable_cores()
+    assert environment.use_all_cores() == torch.get_num_threads() == usable_cores()
     for wrong in ("0", "many", "-1"):
         monkeypatch.setenv("YOLO_EMA_THREADS", wrong)
         with pytest.raises(ConfigError, match="YOLO_EMA_THREADS"):
             environment.use_all_cores()
-
-
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [
-        ("max 100000", 8),
-        ("150000 100000", 2),
-        ("50000 100000", 1),
-        ("9900000 100000", 8),
-        (None, 8),
-    ],
-)
-def test_a_containers_quota_counts(monkeypatch, quota, cores):
-    def read(*_: object, **__: object) -> str:
-        if quota is None:
-            raise FileNotFoundError
-        return quota
-
-    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(environment.Path, "read_text", read)
-    assert environment.usable_cores() == cores
 
 
 def test_version_outside_the_range_is_said(monkeypatch):

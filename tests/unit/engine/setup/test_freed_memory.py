@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from lively_weights import lively_model, save
 
-from yolo_ema.engine.prediction import runtime
+from yolo_ema.engine.prediction import torch_predictor
 from yolo_ema.engine.training import trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration"))
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc
 
 CHILD = """
 import json, resource, sys
-from yolo_ema.engine.setup.malloc_tuning import keep_freed_memory
+from yolo_ema.io.malloc_tuning import keep_freed_memory
 import numpy as np
 mode, megabytes = sys.argv[1], int(sys.argv[2])
 taken = keep_freed_memory(of_any_size=mode == "any size") if mode else None
@@ -71,10 +71,10 @@ def test_blocks_that_come_back_need_no_new_pages(mode, megabytes):
 
 def test_detection_and_training_on_a_cpu_ask_for_it(tmp_path, monkeypatch):
     asked = []
-    for module in (runtime, trainer):
+    for module in (torch_predictor, trainer):
         monkeypatch.setattr(module, "keep_freed_memory", lambda **how: asked.append(how))
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
-    runtime.Runtime(weights, device="cpu")
+    torch_predictor.open_predictor(weights, device="cpu")
     assert asked == [{}]
     data = draw_dataset(tmp_path / "tiny")
     trainer.EmaTrainer(

@@ -15,22 +15,25 @@ import torch
 from lively_weights import lively_model, picture, save
 from torch import nn
 from ultralytics import YOLO
-from ultralytics.utils import nms
+from ultralytics.engine.exporter import export_formats
+from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_ema.engine.export.exporting import export_artifact
 from yolo_ema.engine.models.registration import register
-from yolo_ema.engine.prediction import runtime as runtime_module
-from yolo_ema.engine.prediction.runtime import Runtime, format_of, select_device
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import (
     ConfigError,
     DamagedWeightsError,
-    MachineError,
+    DeviceMemoryError,
     MissingPackageError,
     UnsafeWeightsError,
     WeightsError,
     WeightsNotFoundError,
 )
+from yolo_ema.inference import formats
+from yolo_ema.inference.formats import SUFFIXES, format_of
+from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.options.export import ExportOptions
 
 
@@ -64,7 +67,7 @@ SHAPES = [(320, 192), (192, 320), (101, 333), (640, 640), (31, 500)]
 @pytest.mark.parametrize(("conf", "iou"), [(0.25, 0.7), (0.02, 0.4)])
 def test_boxes_are_those_of_ultralytics(weights, plain, wh, conf, iou):
     image = picture(1, wh)
-    ours = Runtime(weights, device="cpu", conf=conf, iou=iou)([image])[0]
+    ours = open_predictor(weights, device="cpu", conf=conf, iou=iou)([image])[0]
     theirs = plain(image, conf=conf, iou=iou)
     assert len(ours) == len(theirs) > 3
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
@@ -72,7 +75,7 @@ def test_boxes_are_those_of_ultralytics(weights, plain, wh, conf, iou):
 
 def test_classes_and_agnostic_are_those_of_ultralytics(weights, plain):
     image = picture(2)
-    ours = Runtime(weights, device="cpu", classes=[1, 4], agnostic=True)([image])[0]
+    ours = open_predictor(weights, device="cpu", classes=[1, 4], agnostic=True)([image])[0]
     np.testing.assert_allclose(
         ours, plain(image, classes=[1, 4], agnostic_nms=True), rtol=0, atol=1e-3
     )
@@ -81,7 +84,7 @@ def test_classes_and_agnostic_are_those_of_ultralytics(weights, plain):
 
 def test_square_input_is_that_of_ultralytics(weights, plain):
     image = picture(3)
-    ours = Runtime(weights, device="cpu", rectangular=False, imgsz=256)([image])[0]
+    ours = open_predictor(weights, device="cpu", rectangular=False, imgsz=256)([image])[0]
     np.testing.assert_allclose(ours, plain(image, rect=False, imgsz=256), rtol=0, atol=1e-3)
 
 
@@ -89,7 +92,7 @@ def test_square_input_is_that_of_ultralytics(weights, plain):
 def test_real_images_are_as_in_ultralytics(shared):
     weights = shared / "weights" / "yolo11n_coco_from_int8.pt"
     images = sorted((shared / "data/visdrone-sample/VisDrone2019-DET-val/images").glob("*.jpg"))[:2]
-    runtime, plain = Runtime(weights, device="cpu"), YOLO(str(weights))
+    runtime, plain = open_predictor(weights, device="cpu"), YOLO(str(weights))
     for path in images:
         image = cv2.imread(str(path))
         theirs = plain.predict(image, verbose=False, max_det=1000, device="cpu")[
@@ -101,7 +104,7 @@ def test_real_images_are_as_in_ultralytics(shared):
 
 
 def test_attributes(weights):
-    runtime = Runtime(weights, device="cpu")
+    runtime = open_predictor(weights, device="cpu")
     assert runtime.names == {index: f"class {index}" for index in range(10)}
     assert (runtime.stride, runtime.imgsz_hw, runtime.format, runtime.batched) == (
         32,
@@ -109,11 +112,11 @@ def test_attributes(weights):
         "pt",
         True,
     )
-    assert Runtime(weights, device="cpu", imgsz=(100, 333)).imgsz_hw == (128, 352)
+    assert open_predictor(weights, device="cpu", imgsz=(100, 333)).imgsz_hw == (128, 352)
 
 
 def test_a_batch_gives_what_single_images_give(weights):
-    runtime = Runtime(weights, device="cpu")
+    runtime = open_predictor(weights, device="cpu")
     images = [picture(seed) for seed in range(3)]
     together, alone = runtime(images), [runtime([image])[0] for image in images]
     for one, other in zip(together, alone, strict=True):
@@ -123,14 +126,14 @@ def test_a_batch_gives_what_single_images_give(weights):
 
 def test_images_of_different_shapes_share_a_batch(weights):
     images = [picture(1, (320, 192)), picture(2, (200, 320))]
-    square = Runtime(weights, device="cpu", rectangular=False)
-    for one, image in zip(Runtime(weights, device="cpu")(images), images, strict=True):
+    square = open_predictor(weights, device="cpu", rectangular=False)
+    for one, image in zip(open_predictor(weights, device="cpu")(images), images, strict=True):
         np.testing.assert_allclose(one, square([image])[0], rtol=0, atol=1e-3)
 
 
 def test_rows_are_sorted_and_inside_the_image(weights):
     image = picture(5, (333, 101))
-    rows = Runtime(weights, device="cpu", conf=0.01)([image])[0]
+    rows = open_predictor(weights, device="cpu", conf=0.01)([image])[0]
     assert rows.dtype == np.float32
     assert (np.diff(rows[:, 4]) <= 0).all()
     assert rows[:, :4].min() >= 0
@@ -141,8 +144,8 @@ def test_rows_are_sorted_and_inside_the_image(weights):
 def test_max_det_keeps_the_best(weights):
     image = picture(1)
     every, few = (
-        Runtime(weights, device="cpu", conf=0.01)([image])[0],
-        Runtime(weights, device="cpu", conf=0.01, max_det=7)([image])[0],
+        open_predictor(weights, device="cpu", conf=0.01)([image])[0],
+        open_predictor(weights, device="cpu", conf=0.01, max_det=7)([image])[0],
     )
     np.testing.assert_array_equal(few, every[:7])
 
@@ -150,27 +153,20 @@ def test_max_det_keeps_the_best(weights):
 def test_more_than_300_boxes_come_back(weights):
     assert (
         300
-        < len(Runtime(weights, device="cpu", conf=0.001, iou=0.95)([picture(1, (640, 640))])[0])
+        < len(
+            open_predictor(weights, device="cpu", conf=0.001, iou=0.95)([picture(1, (640, 640))])[0]
+        )
         <= 1000
     )
-
-
-def test_nms_has_no_time_limit(weights, monkeypatch):
-    """With Ultralytics' own limit the later images of a batch come back empty on a slow machine."""
-    ticks = iter(range(0, 10**9, 1000))
-    monkeypatch.setattr(nms.time, "time", lambda: next(ticks))
-    rows = Runtime(weights, device="cpu")([picture(1), picture(2), picture(3)])
-    assert all(len(one) for one in rows)
 
 
 def test_head_without_nms_gives_more_than_300(tmp_path):
     weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")
     image = picture(1)
-    rows = Runtime(weights, device="cpu", nms_free=True, conf=0.001)([image])[0]
+    rows = open_predictor(weights, device="cpu", nms_free=True, conf=0.001)([image])[0]
     assert 300 < len(rows) <= 1000
-    head = Runtime(weights, device="cpu", nms_free=True)._backend.model.model[-1]
-    assert head.end2end
-    assert Runtime(weights, device="cpu")([image])[0].shape[1] == 6
+    assert open_predictor(weights, device="cpu", nms_free=True).has_builtin_nms
+    assert open_predictor(weights, device="cpu")([image])[0].shape[1] == 6
 
 
 def test_an_export_that_does_not_say_how_many_boxes_it_holds_shows_it(tmp_path):
@@ -184,16 +180,16 @@ def test_an_export_that_does_not_say_how_many_boxes_it_holds_shows_it(tmp_path):
     del plain.metadata_props[:]
     plain.metadata_props.extend(kept)
     onnx.save(plain, str(path))
-    runtime = Runtime(path, device="cpu", conf=0.001)
+    runtime = open_predictor(path, device="cpu", conf=0.001)
     assert len(runtime([picture(1)])[0]) == runtime.max_det == 300
-    few = Runtime(path, device="cpu", conf=0.001, max_det=20)
+    few = open_predictor(path, device="cpu", conf=0.001, max_det=20)
     assert len(few([picture(1)])[0]) == few.max_det == 20
 
 
 def test_all_cores_are_used(weights, monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setenv("YOLO_EMA_THREADS", "2")
-    Runtime(weights, device="cpu")
+    open_predictor(weights, device="cpu")
     assert torch.get_num_threads() == 2
 
 
@@ -212,7 +208,7 @@ def test_wrong_images_are_named(weights, image):
     with pytest.raises(
         ConfigError, match=r"image 1 of the batch .* expected an array \(H, W, 3\) of uint8"
     ):
-        Runtime(weights, device="cpu")([picture(1), image])
+        open_predictor(weights, device="cpu")([picture(1), image])
 
 
 @pytest.mark.parametrize(
@@ -230,27 +226,28 @@ def test_wrong_images_are_named(weights, image):
 )
 def test_what_is_out_of_range_is_named_before_anything_is_loaded(tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
-        Runtime(tmp_path / "missing.pt", **settings)
+        open_predictor(tmp_path / "missing.pt", **settings)
 
 
 def test_calls_of_several_threads_wait_for_each_other(weights, monkeypatch):
     """An OpenVINO request that is running refuses another call, and a head keeps the limit of one
     call.
     """
-    runtime, inside, most = Runtime(weights, device="cpu"), [], []
-    engine = runtime._engine
+    runtime, inside, most = open_predictor(weights, device="cpu"), [], []
+    backend = runtime.backend
 
     class Watched:
-        prepare = staticmethod(engine.prepare)
+        def __getattr__(self, name):
+            return getattr(backend, name)
 
-        def __call__(self, inputs, lowest):
+        def __call__(self, inputs, settings, max_det):
             inside.append(1)
             most.append(len(inside))
             time.sleep(0.05)
             inside.pop()
-            return engine(inputs, lowest)
+            return backend(inputs, settings, max_det)
 
-    monkeypatch.setattr(runtime, "_engine", Watched())
+    monkeypatch.setattr(runtime, "backend", Watched())
     images = [picture(seed) for seed in range(4)]
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda image: runtime([image])[0], images))
@@ -261,71 +258,54 @@ def test_calls_of_several_threads_wait_for_each_other(weights, monkeypatch):
 
 def test_missing_weights_name_the_closest(weights):
     with pytest.raises(WeightsNotFoundError, match=r"did you mean 'tiny\.pt'"):
-        Runtime(weights.with_name("tinny.pt"))
+        open_predictor(weights.with_name("tinny.pt"))
 
 
 def test_unknown_format(tmp_path):
     (tmp_path / "model.xyz").write_bytes(b"x")
     with pytest.raises(DamagedWeightsError, match="known format"):
-        Runtime(tmp_path / "model.xyz")
+        open_predictor(tmp_path / "model.xyz")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.mnn"])
 def test_damaged_export(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(runtime_module, "_PACKAGES", {})
+    monkeypatch.setattr(formats, "_PACKAGES", {})
     (tmp_path / name).write_bytes(b"no model at all")
     with pytest.raises((DamagedWeightsError, MissingPackageError)):
-        Runtime(tmp_path / name)
+        open_predictor(tmp_path / name)
 
 
 def test_an_empty_openvino_folder_says_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime_module, "_PACKAGES", {})
+    monkeypatch.setattr(formats, "_PACKAGES", {})
     (tmp_path / "best_openvino_model").mkdir()
     with pytest.raises(DamagedWeightsError, match=r"no \.xml file"):
-        Runtime(tmp_path / "best_openvino_model", device="cpu")
+        open_predictor(tmp_path / "best_openvino_model", device="cpu")
 
 
 def test_formats_that_are_programs_need_trust(tmp_path, weights):
     path = tmp_path / "model.torchscript"
     torch.jit.trace(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2)).save(str(path))
     with pytest.raises(UnsafeWeightsError, match="--trust"):
-        Runtime(path)
+        open_predictor(path)
 
 
 def test_missing_package_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "model.onnx").write_bytes(b"x")
-    monkeypatch.setattr(runtime_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"yolo-ema\[onnx\]"):
-        Runtime(tmp_path / "model.onnx")
+        open_predictor(tmp_path / "model.onnx")
 
 
 def test_other_tasks_are_named(tmp_path, weights):
     model = copy.deepcopy(torch.load(weights, weights_only=False)["model"])
     model.task = "segment"
     with pytest.raises(WeightsError, match="segment"):
-        Runtime(save(model, tmp_path / "segment.pt"))
+        open_predictor(save(model, tmp_path / "segment.pt"))
 
 
 def test_half_needs_a_gpu(weights):
     with pytest.raises(ConfigError, match="GPU"):
-        Runtime(weights, device="cpu", half=True)
-
-
-def test_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [
-        str(select_device(word)) for word in ("auto", "cpu", "cuda", "cuda:1", "1", " CPU ")
-    ] == [*("cuda:0", "cpu", "cuda:0", "cuda:1", "cuda:1", "cpu")]
-    with pytest.raises(MachineError, match=r"has 2 \(0 to 1\)"):
-        select_device("2")
-    with pytest.raises(ConfigError, match="gpu"):
-        select_device("gpu")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert str(select_device("auto")) == "cpu"
-    with pytest.raises(MachineError, match="no GPU"):
-        select_device("cuda:0")
+        open_predictor(weights, device="cpu", half=True)
 
 
 @pytest.mark.parametrize(
@@ -335,3 +315,60 @@ def test_devices(monkeypatch):
 def test_format_by_name(tmp_path, name, found):
     (tmp_path / name).touch()
     assert format_of(tmp_path / name) == found
+
+
+def test_formats_are_those_of_ultralytics():
+    known = export_formats()
+    theirs = dict(zip(known["Suffix"], known["Argument"], strict=True))
+    ours = {suffix: "-" if name == "pt" else name for suffix, name in SUFFIXES.items()}
+    assert theirs.items() <= ours.items()
+    assert ours.keys() - theirs.keys() == {".pth", ".mlmodel"}
+    for suffix in SUFFIXES.keys() - {".pth"}:
+        name = f"best.pt{suffix}"
+        assert AutoBackend._model_type(name) == SUFFIXES[suffix]
+
+
+def test_a_changed_setting_holds_at_once_in_the_predictor_and_what_wraps_it(weights):
+    predictor, image = open_predictor(weights, device="cpu"), picture(1)
+    tiled = TiledPredictor(predictor, tile=(192, 192))
+    settings = predictor.settings
+    assert tiled.settings is settings
+    every = tiled([image])[0]
+    settings.conf = 0.6
+    found = tiled([image])[0]
+    assert 0 < len(found) < len(every)
+    assert found[:, 4].min() > 0.6
+    assert predictor([image])[0][:, 4].min() > 0.6
+    tiled.settings.classes = [int(found[0, 5])]
+    assert set(predictor([image])[0][:, 5]) == {found[0, 5]}
+    settings.conf, settings.classes, settings.max_det = 0.01, None, 3
+    assert predictor.max_det == tiled.max_det == 3
+    assert len(predictor([image])[0]) == len(tiled([image])[0]) == 3
+    settings.max_det, settings.iou = 1000, 0.0
+    apart = predictor([image])[0]
+    settings.agnostic = True
+    assert tiled.merge == "agnostic-nms"
+    assert len(predictor([image])[0]) < len(apart)
+    settings.conf = 7
+    for one in (predictor, tiled):
+        with pytest.raises(ConfigError, match="conf is 7"):
+            one([image])
+
+
+def test_a_changed_limit_holds_in_a_head_that_needs_no_nms(tmp_path):
+    weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")
+    predictor, image = open_predictor(weights, device="cpu", nms_free=True, conf=0.001), picture(1)
+    assert len(predictor([image])[0]) > 300
+    predictor.settings.max_det = 5
+    assert len(predictor([image])[0]) == predictor.max_det == 5
+
+
+def test_a_gpu_with_too_little_memory_says_so(weights, monkeypatch):
+    predictor = open_predictor(weights, device="cpu", input_transform=lambda batch: batch)
+
+    def fail(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(predictor.backend, "_backend", fail)
+    with pytest.raises(DeviceMemoryError, match="smaller --imgsz"):
+        predictor.backend([torch.zeros(2, 3, 64, 96)], predictor.settings, 10)

@@ -6,9 +6,8 @@ import pytest
 from lively_weights import save, tiny_model
 
 from yolo_ema.engine.export.exporting import export_artifact
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import load_model
-from yolo_ema.inference.runtime_facts import runtime_facts
 from yolo_ema.options.export import ExportOptions
 
 
@@ -40,16 +39,13 @@ def test_files(name, quantize, stored, computed, weights, tmp_path, monkeypatch)
         data="unused" if quantize else None,
     )
     made = export_artifact(name, options, load_model(weights), tmp_path)
-    facts = runtime_facts(Runtime(made.path, device="cpu", precision="f32", trust=True))
-    assert facts.stored == stored
-    assert facts.computed in computed
-    assert facts.threads in {1, None}
-    assert facts.threads == 1 or (name, quantize) == (
-        "onnx",
-        "fp16",
-    )  # Ultralytics' own backend reads that
+    backend = open_predictor(made.path, device="cpu", precision="f32", trust=True).backend
+    assert backend.stored == stored
+    assert backend.computed in computed
+    assert backend.threads == 1
 
 
 def test_weights(weights, monkeypatch):
     monkeypatch.setenv("YOLO_EMA_THREADS", "1")
-    assert tuple(runtime_facts(Runtime(weights, device="cpu"))) == ("fp32", "fp32", 1)
+    backend = open_predictor(weights, device="cpu").backend
+    assert (backend.stored, backend.computed, backend.threads) == ("fp32", "fp32", 1)

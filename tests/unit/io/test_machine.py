@@ -1,0 +1,52 @@
+"""What the machine gives: cores, by the user's word or a container's quota; a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.io import machine
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 8),
+        ("150000 100000", 2),
+        ("50000 100000", 1),
+        ("9900000 100000", 8),
+        (None, 8),
+    ],
+)
+def test_a_containers_quota_counts(monkeypatch, quota, cores):
+    def read(*_: object, **__: object) -> str:
+        if quota is None:
+            raise FileNotFoundError
+        return quota
+
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(machine.Path, "read_text", read)
+    assert machine.usable_cores() == cores
+
+
+def test_threads_are_the_cores_unless_the_user_says(monkeypatch):
+    monkeypatch.setenv("YOLO_EMA_THREADS", "3")
+    assert machine.thread_count() == 3
+    monkeypatch.delenv("YOLO_EMA_THREADS")
+    assert machine.thread_count() == machine.usable_cores()
+    for wrong in ("0", "many", "-1", "²", "٣"):
+        monkeypatch.setenv("YOLO_EMA_THREADS", wrong)
+        with pytest.raises(ConfigError, match="YOLO_EMA_THREADS"):
+            machine.thread_count()
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("YOLO_EMA_CACHE", str(tmp_path / "own"))
+    assert machine.cache_dir() == tmp_path / "own"
+    monkeypatch.delenv("YOLO_EMA_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert machine.cache_dir() == tmp_path / "yolo-ema"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert machine.cache_dir() == Path.home() / ".cache" / "yolo-ema"
