@@ -1,6 +1,4 @@
-"""The whole way from nothing to a checked ONNX file, on drawn scenes: the same as ``yolo-ema
-demo``.
-"""
+"""From scratch to a checked ONNX file, on drawn scenes: the same as ``yolo-ema demo``."""
 
 import sys
 

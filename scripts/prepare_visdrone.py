@@ -1,6 +1,4 @@
-"""Fetch VisDrone, or take what you have, and derive labels: the same as ``yolo-ema data prepare
-visdrone``.
-"""
+"""Download VisDrone, or use your copy, and derive labels: as ``yolo-ema data prepare visdrone``."""
 
 import sys
 

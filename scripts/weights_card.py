@@ -1,8 +1,8 @@
-"""Release a run's weights with their card: ``python scripts/weights_card.py runs/train/a --out
+"""Publish a run's weights with their card: ``python scripts/weights_card.py runs/train/a --out
 weights/yolo11n-ema-visdrone.pt …``.
 
-The words around the tables of ``<out>.md``, which is begun where it is missing, are written by
-hand; ``--tables`` renews the tables from ``<out>.json`` alone.
+The text around the tables of ``<out>.md``, which is created if missing, is written by hand;
+``--tables`` renews the tables from ``<out>.json`` alone.
 """
 
 import argparse
@@ -19,28 +19,28 @@ if __name__ == "__main__":
         "--out",
         type=Path,
         required=True,
-        help="the .pt to write; its card stands beside it as .json and .md",
+        help="the .pt to write; its card goes beside it, as .json and .md",
     )
     parser.add_argument(
-        "--data", help="prepared dataset or data YAML, whose val split scores the weights"
+        "--data", help="prepared dataset or data YAML; the weights are scored on its val split"
     )
     parser.add_argument(
         "--settings",
         nargs="+",
         type=Setting.parse,
         default=[Setting(640)],
-        help="as in 640 960 640@640x640",
+        help="what to score at, as in 640 960 640@640x640",
     )
     parser.add_argument(
         "--recommended",
         type=Setting.parse,
         default=Setting(640),
-        help="which of them the card recommends",
+        help="the setting that the card recommends",
     )
-    parser.add_argument("--hours", type=float, help="what the training took, in hours on the clock")
+    parser.add_argument("--hours", type=float, help="how long the training took, in hours")
     parser.add_argument("--note", default="", help="what was done besides the recorded command")
     parser.add_argument(
-        "--tables", action="store_true", help="only renew the tables of the .md from the .json"
+        "--tables", action="store_true", help="only renew the tables in the .md from the .json"
     )
     given = parser.parse_args()
     if not given.tables:

@@ -131,6 +131,6 @@ def test_settings_as_text():
 def test_a_page_without_its_marks_is_refused(tmp_path, card):
     (tmp_path / "card.json").write_text(json.dumps(card), encoding="utf-8")
     (tmp_path / "card.md").write_text("# no marks", encoding="utf-8")
-    with pytest.raises(ValueError, match="has not one of each mark"):
+    with pytest.raises(ValueError, match="exactly once"):
         write_tables(tmp_path / "card.json")
     assert (tmp_path / "card.md").read_text(encoding="utf-8") == "# no marks"

@@ -1,5 +1,5 @@
-"""``yolo-ema demo``: the whole way from nothing to a checked ONNX file, on scenes drawn in code, in
-a few minutes on two cores.
+"""``yolo-ema demo``: from scratch to a checked ONNX file, on scenes drawn in code, in a few minutes
+on two cores.
 """
 
 from __future__ import annotations
@@ -45,14 +45,12 @@ INPUT_PX = 320
 """Side of the training scenes and of the network's input."""
 
 RANGE_M = (30.0, 48.0)
-"""Distances at which a car is some 30 pixels long in such a scene, and a pedestrian some 12
-high.
-"""
+"""Distances at which a car is about 30 pixels long in such a scene, a pedestrian about 12 high."""
 
 LARGEST_MEDIAN_PX = 20.0
 
 SHOWN_SEED = 2_147_480_000
-"""The scene and the clip that are shown are drawn from seeds that no training scene can have."""
+"""The scene and the clip on display are drawn from seeds that no training scene can have."""
 
 SETTINGS = {
     "nbs": "8",
@@ -75,22 +73,22 @@ SETTINGS = {
     "val": "false",
     "plots": "false",
 }
-"""What a few minutes from nothing want: every batch is a step, no mosaic, a steep short warm-up, no
-validation on the way.
+"""What a few minutes from scratch need: a step for every batch, no mosaic, a short steep warm-up,
+and no validation on the way.
 """
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found and made.
+    """What the demo measured and made.
 
     Attributes:
         out: the folder.
         validation: the figures on scenes of unseen seeds.
-        median_box_px: square root of a box's area at the network's input, the median over the
-            validation scenes.
+        median_box_px: median over the validation scenes of the square root of a box's area at the
+            network's input.
         training: where weights and record are.
-        pictures: what is worth looking at.
+        outputs: the annotated scene and clip, and the page.
         onnx: the exported file and its proof.
         seconds: by step.
     """
@@ -99,7 +97,7 @@ class DemoResult:
     validation: ValResult
     median_box_px: float
     training: TrainResult
-    pictures: tuple[Path, ...]
+    outputs: tuple[Path, ...]
     onnx: ExportResult
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -110,13 +108,13 @@ class DemoResult:
             "official": self.validation.scorecard.official.official,
             "median_box_px": self.median_box_px,
             "weights": str(self.training.last),
-            "pictures": [str(path) for path in self.pictures],
+            "pictures": [str(path) for path in self.outputs],
             "export": self.onnx.as_json(),
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
         }
 
     def as_text(self) -> str:
-        """Return the figures, the pictures, and what to do next."""
+        """Return the figures, the files to look at, and what to do next."""
         figures = self.validation.scorecard.official.official
         total, images = sum(self.seconds.values()), len(self.validation.evidence.images)
         lines = [
@@ -124,21 +122,20 @@ class DemoResult:
             "",
             self.onnx.as_text(),
             "",
-            f"learned from nothing in {total / 60:.1f} minutes, all steps included:",
+            f"learned from scratch in {total / 60:.1f} minutes, all steps included:",
             (
                 f"  official AP50 {figures['AP50']:.1f} %, AP {figures['AP']:.1f} % on {images} "
-                f"drawn "
-                f"scenes of unseen seeds,"
+                f"drawn scenes of unseen seeds,"
             ),
             f"  median box {self.median_box_px:.1f} px at the model's input",
             "steps: "
             + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items()),
-            "look at:",
-            *(f"  {path}" for path in self.pictures),
+            "see:",
+            *(f"  {path}" for path in self.outputs),
             "on real data:",
             (
-                "  yolo-ema train                                       # fetches VisDrone, after "
-                "saying what and under which licence"
+                f"  {'yolo-ema train':<53}# downloads VisDrone, after naming the files and their "
+                f"licence"
             ),
             "  yolo-ema train --data YOUR/VisDrone2019-DET --model yolo11n-ema --preset fast",
         ]
@@ -146,12 +143,12 @@ class DemoResult:
 
 
 def demo(options: DemoOptions) -> DemoResult:
-    """Train on drawn scenes from nothing, validate, detect on an unseen scene and a clip, export
+    """Train on drawn scenes from scratch, validate, detect on an unseen scene and a clip, export
     and check.
 
     Raises:
-        CheckFailedError: too little was learned, or the exported file's boxes are not those of the
-            weights.
+        CheckFailedError: too little was learned, or the exported file's boxes differ from those of
+            the weights.
         MissingPackageError: the packages for ONNX are not installed.
         DiskFullError: the disk is full.
     """
@@ -179,7 +176,7 @@ def demo(options: DemoOptions) -> DemoResult:
                 root=out / "dataset", source=folders, splits=("train", "val"), offline=True
             )
         ).data_yaml
-    with clock.step("train", f"training {MODEL.stem} from nothing, {options.epochs} epochs"):
+    with clock.step("train", f"training {MODEL.stem} from scratch, {options.epochs} epochs"):
         training = train(_train_options(options, data))
     with clock.step("validate", "scoring by VisDrone's official protocol"):
         validation = validate_and_report(
@@ -196,7 +193,7 @@ def demo(options: DemoOptions) -> DemoResult:
         validation.evidence, validation.scorecard.official.official["AP50"], options
     )
     with clock.step("detect", "detecting on an unseen scene and on a clip"):
-        pictures = _show(options, training.last)
+        outputs = _show(options, training.last)
     with clock.step(
         "export", "exporting to ONNX and proving that it gives the boxes of the weights"
     ):
@@ -207,7 +204,7 @@ def demo(options: DemoOptions) -> DemoResult:
             )
         )
     pages = (validation.report,) if validation.report else ()
-    return DemoResult(out, validation, median, training, (*pictures, *pages), onnx, clock.seconds)
+    return DemoResult(out, validation, median, training, (*outputs, *pages), onnx, clock.seconds)
 
 
 def _train_options(options: DemoOptions, data: Path) -> TrainOptions:
@@ -230,7 +227,7 @@ def _train_options(options: DemoOptions, data: Path) -> TrainOptions:
 
 
 def _check_learned(evidence: Evidence, ap50: float | None, options: DemoOptions) -> float:
-    """Return the median box; refuse scenes that are too easy, and a model that learned too little.
+    """Return the median box size; refuse scenes that are too easy, and too little learned.
 
     Raises:
         CheckFailedError: a class is missing, boxes are too large, or the AP50 is too low.
@@ -256,20 +253,17 @@ def _check_learned(evidence: Evidence, ap50: float | None, options: DemoOptions)
     if ap50 is None or ap50 < options.least_ap50:
         raise CheckFailedError(
             f"official AP50 on {len(evidence.images)} unseen scenes is {ap50 or 0:.1f} %; expected "
-            f"{options.least_ap50:g} % or "
-            f"more after {options.epochs} epochs on {options.scenes} scenes: either was lowered, "
-            f"or this is a fault"
+            f"{options.least_ap50:g} % or more after {options.epochs} epochs on {options.scenes} "
+            f"scenes: use more of either, or report a bug if both are at their defaults"
         )
     return median
 
 
 def _show(options: DemoOptions, weights: Path) -> tuple[Path, ...]:
-    """Draw a scene and a clip from unseen seeds, detect on both, and return the annotated
-    copies.
-    """
+    """Draw a scene and a clip from unseen seeds, detect on both and return the annotated copies."""
     seed = SHOWN_SEED + options.seed % 1000
     shown = options.out / "unseen"
-    # Both are drawn finer than the network sees them, so that things have their training size at
+    # Both are drawn finer than the network sees them, so that objects have their training size at
     # its input.
     scene = draw_scene(seed, image_wh=(1920, 1080), objects=140, range_m=(95.0, 105.0))
     _, encoded = cv2.imencode(".jpg", scene.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 94])
@@ -285,10 +279,10 @@ def _show(options: DemoOptions, weights: Path) -> tuple[Path, ...]:
             range_m=(48.0, 52.0),
         ):
             writer.write(frame.image_bgr)
-    found: list[DetectResult] = []
+    results: list[DetectResult] = []
     for name, imgsz in (("scene.jpg", (544, 960)), ("clip.mp4", (288, 480))):
         source = (str(shown / name),)
-        found.append(
+        results.append(
             detect(
                 DetectOptions(
                     source=source,
@@ -301,11 +295,11 @@ def _show(options: DemoOptions, weights: Path) -> tuple[Path, ...]:
                 )
             )
         )
-    return tuple(path for result in found for path in result.paths["annotated"])
+    return tuple(path for result in results for path in result.paths["annotated"])
 
 
 class _Clock:
-    """Says on stderr which step begins, and keeps how long each took."""
+    """Announces each step on stderr, and records how long it took."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

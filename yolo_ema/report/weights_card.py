@@ -1,8 +1,8 @@
-"""The card of weights that are given to others: what they learnt from, how, what they reach, and
-the file's SHA-256.
+"""The card of published weights: what they were trained on and how, their figures, and the file's
+SHA-256.
 
-The figures stand in ``<name>.json``; ``<name>.md`` repeats them as tables between two marks, amid
-words written by hand.
+The figures are in ``<name>.json``; ``<name>.md`` repeats them as tables between two marks, amid
+text written by hand.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FIGURES = ("AP", "AP50", "AP75", "AR500")
 
 @dataclass(frozen=True)
 class Setting:
-    """How the images are looked at: input size in pixels, and tiles as ``val`` takes them.
+    """What weights are scored at: input size in pixels, and tiles as ``val`` takes them.
 
     Its text form is ``640`` or, in tiles, ``640@auto`` or ``640@640x640``.
     """
@@ -61,7 +61,7 @@ class Setting:
 
     @property
     def text(self) -> str:
-        """What a reader sees."""
+        """Return it as tables show it."""
         return f"{self.imgsz}, whole" if self.tile == "off" else f"{self.imgsz}, tiles {self.tile}"
 
 
@@ -74,22 +74,22 @@ def make_card(
     recommended: Setting,
     notes: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Release a run's last weights as ``out`` (a ``.pt``), score them, and write ``out``'s card as
-    JSON; return it.
+    """Publish a run's last weights as ``out`` (a ``.pt``), score them, and write and return their
+    card as JSON.
 
     Args:
         run: the run's folder, with ``run.json`` and ``weights/last.pt``.
         out: the file to write.
-        data: the dataset whose val split scores them, as ``val`` takes it.
-        settings: what to score at.
-        recommended: which of them the card recommends.
-        notes: more facts for the card: hours (None where not known), and note, what was done
-            besides the recorded command.
+        data: the dataset whose val split they are scored on, as ``val`` takes it.
+        settings: what to score them at.
+        recommended: the one that the card recommends.
+        notes: further facts for the card: hours (None if unknown), and note, what was done besides
+            the recorded command.
 
     Raises:
-        ConfigError: the recommended setting is none of those scored.
+        ConfigError: the recommended setting is not among those scored.
         DataError: the run has no record.
-        WeightsError: its weights can't be loaded.
+        WeightsError: its weights cannot be loaded.
     """
     if recommended not in settings:
         raise ConfigError(
@@ -111,9 +111,9 @@ def score_card(
     settings: Sequence[Setting],
     recommended: Setting,
 ) -> dict[str, Any]:
-    """Score released weights at each setting, write the card's JSON beside them and return it.
+    """Score published weights at each setting, and write and return the card's JSON beside them.
 
-    Exported forms of the same name that lie beside the weights get their SHA-256 in it.
+    It also holds the SHA-256 of exported files of the same name beside the weights.
     """
     figures = [_figures(weights, data, setting) for setting in settings]
     card = {
@@ -137,9 +137,7 @@ def score_card(
 def _record(run: Path) -> dict[str, Any]:
     path = run / "run.json"
     if not path.is_file():
-        raise DataError(
-            f"{path} is not there; expected the folder of a training run with its record"
-        )
+        raise DataError(f"{path} is missing; expected the folder of a training run with its record")
     content: dict[str, Any] = read_json(path)
     return content
 
@@ -250,8 +248,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
             "",
             (
                 f"By class at {one} (official AP, AP50 / COCO AP, AP50; the threshold of the best "
-                f"F1 "
-                f"at IoU 0.5):"
+                f"F1 at IoU 0.5):"
             ),
             "",
         ]
@@ -312,8 +309,10 @@ def _percent(value: float | None) -> str:
 
 
 def write_tables(card_json: Path) -> None:
-    """Renew the tables of the Markdown beside a card's JSON, or begin it. Raises `DataError` where
-    the marks are missing in it.
+    """Renew the tables in the Markdown file beside a card's JSON, which is created if missing.
+
+    Raises:
+        DataError: the file lacks the marks.
     """
     page = card_json.with_suffix(".md")
     text = (
@@ -321,7 +320,7 @@ def write_tables(card_json: Path) -> None:
     )
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise DataError(
-            f"{page} has not one of each mark {BEGIN} and {END}; the tables go between them"
+            f"{page} needs the marks {BEGIN} and {END} exactly once: the tables go between them"
         )
     before, _, rest = text.partition(BEGIN)
     write_text(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zlib
 from pathlib import Path
@@ -8,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from yolo_ema.constants import BOX_COLOURS_RGB
-from yolo_ema.errors import ConfigError, DataNotFoundError
+from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
 from yolo_ema.options.data import InspectOptions
 from yolo_ema.report.inspect.contact_sheet import draw_contact_sheet
 from yolo_ema.report.inspect.dataset_scan import read_thumbnail, scan_split
@@ -110,7 +111,7 @@ def test_counts_and_sizes_at_the_training_size(dataset: Path, tmp_path: Path) ->
     json.dumps(result, allow_nan=False)
 
 
-def test_the_pictures_are_drawn(dataset: Path, tmp_path: Path) -> None:
+def test_the_plots_are_drawn(dataset: Path, tmp_path: Path) -> None:
     result = inspect(InspectOptions(data=str(dataset / "boats.yaml"), out=tmp_path / "out"))
     names = [
         "boxes-per-class.png",
@@ -119,8 +120,8 @@ def test_the_pictures_are_drawn(dataset: Path, tmp_path: Path) -> None:
         "positions.png",
         "contact-sheet.jpg",
     ]
-    assert [path.name for path in result.pictures] == names
-    for path in result.pictures:
+    assert [path.name for path in result.plots] == names
+    for path in result.plots:
         with Image.open(path) as picture:
             picture.load()
             assert min(picture.size) > 200
@@ -131,7 +132,7 @@ def test_the_pictures_are_drawn(dataset: Path, tmp_path: Path) -> None:
     assert "contact-sheet.jpg" in text
 
 
-def test_without_pictures_nothing_is_written(
+def test_without_plots_nothing_is_written(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -271,8 +272,15 @@ def test_what_cannot_be_used_is_named_and_the_rest_kept(dataset: Path, tmp_path:
     }
     assert {("broken.jpg", 0), ("empty.jpg", 0), ("b.txt", 2), ("b.txt", 3)} <= problems
     assert result.as_json()["splits"]["train"]["boxes"] == 4
-    assert result.as_json()["splits"]["train"]["images_without_label_file"] >= 1
-    assert "cannot be used" in result.as_text()
+    train = result.as_json()["splits"]["train"]
+    assert train["images_without_label_file"] == 1
+    assert [Path(path).name for path in train["without_label_file"]] == ["unlabelled.jpg"]
+    assert (train["images"], train["images_left_out"]) == (4, 2)
+    text = result.as_text()
+    assert re.search(r"^images left out +2 +0$", text, re.MULTILINE)
+    assert re.search(r"^images without a label file +1 +0$", text, re.MULTILINE)
+    assert f"{dataset}/images/train/unlabelled.jpg has no label file (train)" in text
+    assert f"{dataset}/images/train/empty.jpg: left out: " in text
 
 
 def test_the_sheet_shows_boxes_in_their_colours_and_the_small_ones_on_top(tmp_path: Path) -> None:
@@ -314,7 +322,7 @@ def test_a_split_that_was_not_prepared_is_passed_over(dataset: Path) -> None:
         inspect(InspectOptions(data=str(dataset), plots=False))
 
 
-def test_a_dataset_without_any_object_has_pictures_too(tmp_path: Path) -> None:
+def test_a_dataset_without_any_object_has_plots_too(tmp_path: Path) -> None:
     root = tmp_path / "sea"
     _add(root, "train", "a")
     _add(root, "val", "b")
@@ -322,7 +330,7 @@ def test_a_dataset_without_any_object_has_pictures_too(tmp_path: Path) -> None:
         f"path: {root}\ntrain: images/train\nval: images/val\nnames: [boat]\n"
     )
     result = inspect(InspectOptions(data=str(root), out=tmp_path / "out"))
-    assert len(result.pictures) == 5
+    assert len(result.plots) == 5
     assert result.as_json()["splits"]["train"]["box_sizes"]["median_px"] is None
     assert "suspicious labels: none" in result.as_text()
 
@@ -330,3 +338,95 @@ def test_a_dataset_without_any_object_has_pictures_too(tmp_path: Path) -> None:
 def test_the_training_size_has_limits() -> None:
     with pytest.raises(ConfigError, match="--imgsz is 8; expected 32 to 8192"):
         InspectOptions(data="visdrone", imgsz=8)
+
+
+def test_no_usable_image_is_an_error(dataset: Path) -> None:
+    for image in (dataset / "images").rglob("*.jpg"):
+        image.write_bytes(b"no image")
+    with pytest.raises(
+        DataError, match=r"no image of .*boats.yaml can be used; the first: .*a.jpg"
+    ):
+        inspect(InspectOptions(data=str(dataset), plots=False))
+
+
+@pytest.mark.parametrize(("points", "numbers"), [(4, 2), (2, 3)])
+def test_keypoints_are_cut_off_as_in_training(tmp_path: Path, points: int, numbers: int) -> None:
+    """13 numbers would also be a polygon of six points, 11 neither that nor a box."""
+    root = tmp_path / "pose"
+    keypoints = " 0.9" * (points * numbers)
+    rows = [_row(0, 10, 10, 30, 30), _row(0, 100, 50, 101, 90)]
+    text = "".join(row.strip() + keypoints + "\n" for row in rows)
+    _add(root, "train", "a", text)
+    _add(root, "val", "b", text)
+    (root / "pose.yaml").write_text(
+        f"path: {root}\ntrain: images/train\nval: images/val\nnames: [boat]\n"
+        f"kpt_shape: [{points}, {numbers}]\n"
+    )
+    result = inspect(InspectOptions(data=str(root), plots=False, imgsz=400))
+    assert result.as_json()["splits"]["train"]["boxes"] == 2
+    np.testing.assert_allclose(
+        result.scans[0].boxes_xyxy, [[10, 10, 30, 30], [100, 50, 101, 90]], atol=1e-3
+    )
+    assert {(label.kind, label.row) for label in result.suspicions} == {
+        ("tiny", 2),
+        ("extreme aspect", 2),
+    }
+
+
+def test_hidden_files_are_not_images(dataset: Path) -> None:
+    train = dataset / "images/train"
+    (train / "._a.jpg").write_bytes(b"Mac OS X")
+    for folder in (".ipynb_checkpoints", "__MACOSX"):
+        (train / folder).mkdir()
+        shutil.copy(train / "a.jpg", train / folder / "a-checkpoint.jpg")
+    counts = inspect(InspectOptions(data=str(dataset), plots=False)).as_json()["splits"]["train"]
+    assert (counts["images"], counts["images_left_out"]) == (2, 0)
+
+
+def test_class_names_from_outside_end_neither_plots_nor_table(tmp_path: Path) -> None:
+    names = ["$\\frac{$", "two\nlines", "\x1b[31mred", "船"]
+    root = tmp_path / "odd"
+    rows = [_row(number, 10 + 50 * number, 10, 40 + 50 * number, 40) for number in range(4)]
+    _add(root, "train", "a", "".join(rows))
+    _add(root, "val", "b", "".join(rows))
+    (root / "odd.yaml").write_text(
+        f"path: {root}\ntrain: images/train\nval: images/val\nnames: {json.dumps(names)}\n"
+    )
+    result = inspect(InspectOptions(data=str(root), out=tmp_path / "out"))
+    assert len(result.plots) == 5
+    lines = result.as_text().splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == ["$\\frac{$", "two", "[31mred", "船"]
+    assert result.as_json()["names"] == names
+
+
+def test_images_in_every_format_of_training_are_read_or_named(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    photo = Image.fromarray(_photo(1)[..., ::-1])
+    photo.save(folder / "stereo.mpo", save_all=True, append_images=[photo])
+    photo.save(folder / "small.tiff")
+    (folder / "raw.dng").write_bytes((folder / "small.tiff").read_bytes())
+    formats = {"avif": features.check("avif")}
+    if formats["avif"]:
+        photo.save(folder / "new.avif")
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    huge = Image.new("1", (30_000, 30_000))
+    huge.save(folder / "huge.png")
+    images = sorted(folder.iterdir())
+    scan = scan_split("train", images, 1, thumbnails=True)
+    by_name = dict(zip([image.name for image in scan.images], scan.sizes_wh.tolist(), strict=True))
+    read = {"raw.dng", "small.tiff", "stereo.mpo", *(["new.avif"] if formats["avif"] else [])}
+    assert by_name == {name: [400.0, 200.0] for name in read}
+    left_out = {Path(problem.file).name: problem.text for problem in scan.problems}
+    assert set(left_out) == {"huge.png", "phone.heic"}
+    assert "900 million pixels" in left_out["huge.png"]
+    thumbnails = scan.thumbnails.astype(int)
+    assert np.abs(thumbnails - thumbnails[0]).max() < 12, "each shows the same photo"
+
+
+def test_a_tall_image_takes_no_more_of_the_sheet_than_it_may(tmp_path: Path) -> None:
+    tall = np.full((6000, 12, 3), 90, dtype=np.uint8)
+    _add(tmp_path, "train", "a", _row(0, 0, 0, 12, 3000, (12, 6000)), picture=tall)
+    scan = scan_split("train", list((tmp_path / "images/train").iterdir()), 1, thumbnails=False)
+    with Image.open(draw_contact_sheet([scan], ["mast"], tmp_path / "sheet.jpg")) as sheet:
+        assert 2400 < sheet.height < 2600

@@ -245,5 +245,8 @@ def test_the_page_draws_its_charts(page):
     lines = re.findall(r'<polyline class="line" points="([^"]+)" stroke="#[0-9a-f]{6}">', page)
     assert len(lines) == 4  # two classes, two figures of the training
     x, y = map(float, lines[2].split()[0].split(","))
-    assert (x, y) == (LEFT, pytest.approx(BOTTOM - 10 / 80 * (BOTTOM - TOP), abs=0.06))  # 60 is 60.0…1
+    assert (x, y) == (
+        LEFT,
+        pytest.approx(BOTTOM - 10 / 80 * (BOTTOM - TOP), abs=0.06),
+    )  # 60 is 60.0…1
     assert "<title>mAP50 (%) 60.0</title>" in page

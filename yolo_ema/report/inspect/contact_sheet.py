@@ -1,4 +1,4 @@
-"""One picture with images from all over a dataset, their boxes and ignored regions drawn."""
+"""One sheet with images from all over a dataset, their boxes and ignored regions drawn in."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from yolo_ema.constants import BOX_COLOURS_RGB
+from yolo_ema.engine.data.training_images import read_training_image
+from yolo_ema.errors import SourceError
 from yolo_ema.io.atomic_files import atomic_path
-from yolo_ema.report.inspect.dataset_scan import SplitScan
+from yolo_ema.report.inspect.dataset_scan import SplitScan, one_line
 
 __all__ = ["draw_contact_sheet"]
 
 TILE_WIDTH_PX = 800
+TALLEST_TILE_PX = 2400
 COLUMNS = 3
 _LARGE_PX = 48
 _GAP_PX = 12
@@ -32,9 +35,8 @@ def draw_contact_sheet(
 ) -> Path:
     """Write a JPEG with ``count`` images and return its path.
 
-    They are shared out among the splits, and spread from the emptiest to the fullest image of each.
-    Boxes are coloured by class, their lines thin enough for small ones; ignored regions are
-    hatched.
+    They are divided among the splits, and range from the emptiest to the fullest image of each.
+    Boxes are coloured by class, with lines thin enough for small ones; ignored regions are hatched.
 
     Raises:
         DiskFullError: the disk is full.
@@ -50,11 +52,10 @@ def draw_contact_sheet(
     heights = [max(tile.height for tile in row) for row in rows]
     width = columns * TILE_WIDTH_PX + (columns + 1) * _GAP_PX
     used = sorted(
-        {int(one) for scan, index in shown for one in scan.classes[scan.image_of == index]}
+        {int(number) for scan, index in shown for number in scan.classes[scan.image_of == index]}
     )
-    legend = _legend(
-        [(names[one], BOX_COLOURS_RGB[one % len(BOX_COLOURS_RGB)]) for one in used], width
-    )
+    colours = [BOX_COLOURS_RGB[number % len(BOX_COLOURS_RGB)] for number in used]
+    legend = _legend(list(zip([names[number] for number in used], colours, strict=True)), width)
     sheet = Image.new(
         "RGB", (width, legend.height + sum(heights) + _GAP_PX * (len(rows) + 1)), _BACKGROUND
     )
@@ -70,9 +71,7 @@ def draw_contact_sheet(
 
 
 def _shares(scans: Sequence[SplitScan], count: int) -> list[int]:
-    """Return how many images each split shows: as equal as whole numbers allow, no more than it
-    has.
-    """
+    """Return how many images each split shows: as equal as possible, at most all of them."""
     shares = [0] * len(scans)
     while sum(shares) < count and any(
         share < len(scan.images) for share, scan in zip(shares, scans, strict=True)
@@ -85,7 +84,7 @@ def _shares(scans: Sequence[SplitScan], count: int) -> list[int]:
 
 
 def _spread(scan: SplitScan, count: int) -> list[int]:
-    """Return the images at evenly spaced places of the order by number of objects."""
+    """Return images at even steps of their order by number of objects."""
     order = np.argsort(scan.objects_per_image, kind="stable")
     places = (
         np.linspace(0, len(order) - 1, count).round().astype(int)
@@ -97,19 +96,19 @@ def _spread(scan: SplitScan, count: int) -> list[int]:
 
 def _tile(scan: SplitScan, index: int) -> Image.Image:
     image, (width, height) = scan.images[index], scan.sizes_wh[index]
-    content = np.frombuffer(image.read_bytes(), dtype=np.uint8)
-    pixels = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    side_wh = (TILE_WIDTH_PX, max(1, round(TILE_WIDTH_PX * height / width)))
-    if pixels is None:
-        pixels = np.zeros((side_wh[1], side_wh[0], 3), dtype=np.uint8)
+    scale = min(TILE_WIDTH_PX / width, TALLEST_TILE_PX / height)
+    side_wh = (max(1, round(scale * width)), max(1, round(scale * height)))
+    try:
+        pixels = read_training_image(image)
+    except SourceError:  # only its header was read before; a black tile says enough
+        pixels = np.zeros((1, 1, 3), dtype=np.uint8)
     resized = cv2.resize(
-        pixels, side_wh, interpolation=cv2.INTER_AREA if width > TILE_WIDTH_PX else cv2.INTER_LINEAR
+        pixels, side_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
-    picture = Image.fromarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB))
-    scale = TILE_WIDTH_PX / width
+    tile = Image.fromarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB))
     regions = scan.regions_xyxy[scan.regions_of == index] * scale
-    _hatch(picture, regions)
-    pen = ImageDraw.Draw(picture)
+    _hatch(tile, regions)
+    pen = ImageDraw.Draw(tile)
     mine = scan.image_of == index
     # The largest first, so that small boxes stay on top.
     boxes, classes = scan.boxes_xyxy[mine] * scale, scan.classes[mine]
@@ -122,49 +121,47 @@ def _tile(scan: SplitScan, index: int) -> Image.Image:
             width=2 if large else 1,
         )
     caption = (
-        f"{scan.split}/{image.name}   {width:g}×{height:g}   objects: {int(mine.sum())}   "
+        f"{scan.split}/{one_line(image.name)}   {width:g}×{height:g}   objects: {len(boxes)}   "
         f"ignored regions: {len(regions)}"
     )
-    return _captioned(picture, caption)
+    return _captioned(tile, caption)
 
 
 def _pixels(box: np.ndarray, side_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return whole pixels inside the picture, with the second corner never before the first."""
+    """Return whole pixels inside the tile, with the second corner never before the first."""
     x1, y1, x2, y2 = (
         np.clip(np.floor(box), 0, [side_wh[0] - 1, side_wh[1] - 1] * 2).astype(int).tolist()
     )
     return x1, y1, max(x1, x2), max(y1, y2)
 
 
-def _hatch(picture: Image.Image, regions_xyxy: np.ndarray) -> None:
+def _hatch(tile: Image.Image, regions_xyxy: np.ndarray) -> None:
     """Darken ignored regions and draw slanted lines over them."""
     if not len(regions_xyxy):
         return
-    mask = Image.new("L", picture.size, 0)
+    mask = Image.new("L", tile.size, 0)
     for box in regions_xyxy:
-        ImageDraw.Draw(mask).rectangle(_pixels(box, picture.size), fill=255)
-    lines = Image.new("RGB", picture.size, (40, 40, 40))
+        ImageDraw.Draw(mask).rectangle(_pixels(box, tile.size), fill=255)
+    lines = Image.new("RGB", tile.size, (40, 40, 40))
     pen = ImageDraw.Draw(lines)
-    for start in range(-picture.height, picture.width, 12):
-        pen.line(
-            [(start, picture.height), (start + picture.height, 0)], fill=(255, 255, 255), width=1
-        )
-    picture.paste(Image.blend(picture, lines, 0.45), (0, 0), mask)
-    pen = ImageDraw.Draw(picture)
+    for start in range(-tile.height, tile.width, 12):
+        pen.line([(start, tile.height), (start + tile.height, 0)], fill=(255, 255, 255), width=1)
+    tile.paste(Image.blend(tile, lines, 0.45), (0, 0), mask)
+    pen = ImageDraw.Draw(tile)
     for box in regions_xyxy:
-        pen.rectangle(_pixels(box, picture.size), outline=(200, 200, 200), width=1)
+        pen.rectangle(_pixels(box, tile.size), outline=(200, 200, 200), width=1)
 
 
-def _captioned(picture: Image.Image, caption: str) -> Image.Image:
-    tile = Image.new("RGB", (picture.width, picture.height + _CAPTION_PX), _BACKGROUND)
-    tile.paste(picture, (0, _CAPTION_PX))
-    ImageDraw.Draw(tile).text(
+def _captioned(tile: Image.Image, caption: str) -> Image.Image:
+    captioned = Image.new("RGB", (TILE_WIDTH_PX, tile.height + _CAPTION_PX), _BACKGROUND)
+    captioned.paste(tile, (0, _CAPTION_PX))
+    ImageDraw.Draw(captioned).text(
         (2, _CAPTION_PX // 2), caption, fill=_TEXT, font=_font(16), anchor="lm"
     )
-    return tile
+    return captioned
 
 
-def _legend(entries: Sequence[tuple[str, str]], width: int) -> Image.Image:
+def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> Image.Image:
     """Return a strip with a square and a name per class, and one for ignored regions, wrapped to
     the width.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,19 +28,18 @@ _GRID = 32
 def draw_plots(
     scans: Sequence[SplitScan], names: Sequence[str], imgsz: int, folder: Path
 ) -> list[Path]:
-    """Write the four plots as PNG files into ``folder`` and return their paths. Raises
-    `DiskFullError`.
+    """Write the four plots as PNG files into ``folder`` and return their paths.
+
+    Raises:
+        DiskFullError: the disk is full.
     """
+    plots: dict[str, tuple[tuple[float, float], Callable[[Axes], None]]] = {
+        "boxes-per-class": ((9, 5.5), lambda axes: _boxes_per_class(axes, scans, names)),
+        "box-sizes": ((9, 5), lambda axes: _box_sizes(axes, scans, imgsz)),
+        "objects-per-image": ((9, 5), lambda axes: _objects_per_image(axes, scans)),
+    }
     return [
-        _save(
-            folder / "boxes-per-class.png",
-            (9, 5.5),
-            lambda axes: _boxes_per_class(axes, scans, names),
-        ),
-        _save(folder / "box-sizes.png", (9, 5), lambda axes: _box_sizes(axes, scans, imgsz)),
-        _save(
-            folder / "objects-per-image.png", (9, 5), lambda axes: _objects_per_image(axes, scans)
-        ),
+        *(_save(folder / f"{name}.png", size, draw) for name, (size, draw) in plots.items()),
         _positions(folder / "positions.png", scans),
     ]
 
@@ -55,7 +55,9 @@ def _save(path: Path, size_inches: tuple[float, float], draw: Callable[[Axes], N
 
 
 def _write(figure: Figure, path: Path) -> Path:
-    with atomic_path(path) as beside:
+    with atomic_path(path) as beside, warnings.catch_warnings():
+        # Scripts that the font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(beside, metadata={"Software": None})
     return path
 
@@ -80,29 +82,36 @@ def _boxes_per_class(axes: Axes, scans: Sequence[SplitScan], names: Sequence[str
             fontsize=8,
             color=_GREY,
         )
-    axes.set_yticks(np.arange(len(order)), [names[index] for index in order])
+    # A class may be called "$\\frac{$", which is no formula.
+    labels = [names[index] for index in order]
+    axes.set_yticks(np.arange(len(order)), labels, parse_math=False)
     axes.tick_params(axis="y", length=0, labelcolor="black")
     axes.invert_yaxis()
     axes.set_xlabel("boxes")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.margins(x=0.1)
-    rest = f" (the {len(order)} commonest of {len(names)})" if len(order) < len(names) else ""
+    rest = f" (the {len(order)} most common of {len(names)})" if len(order) < len(names) else ""
     axes.set_title(f"Boxes per class{rest}", loc="left")
     axes.legend(frameon=False, loc="lower right")
 
 
 def _box_sizes(axes: Axes, scans: Sequence[SplitScan], imgsz: int) -> None:
     sizes = [np.maximum(scan.training_sizes_px(imgsz), 1e-3) for scan in scans]
-    largest = max((float(one.max()) for one in sizes if len(one)), default=float(imgsz))
+    largest = max(
+        (float(split_sizes.max()) for split_sizes in sizes if len(split_sizes)),
+        default=float(imgsz),
+    )
     edges = np.geomspace(1, max(largest * 1.01, 64), 49).tolist()
-    for index, (scan, one) in enumerate(zip(scans, sizes, strict=True)):
-        if not len(one):
+    for index, (scan, split_sizes) in enumerate(zip(scans, sizes, strict=True)):
+        if not len(split_sizes):
             continue
-        shares = ", ".join(f"{percent_below(one, edge):.0f} % < {edge}" for edge in SIZE_EDGES_PX)
-        weights = np.full(len(one), 100 / len(one))
+        shares = ", ".join(
+            f"{percent_below(split_sizes, edge):.0f} % < {edge}" for edge in SIZE_EDGES_PX
+        )
+        weights = np.full(len(split_sizes), 100 / len(split_sizes))
         colour = CHART_COLOURS[index % len(CHART_COLOURS)]
         axes.hist(
-            np.maximum(one, 1),
+            np.maximum(split_sizes, 1),
             edges,
             weights=weights,
             histtype="step",
@@ -121,7 +130,7 @@ def _box_sizes(axes: Axes, scans: Sequence[SplitScan], imgsz: int) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Name the splits; there is nothing to name where none has anything to draw."""
+    """Name the splits, unless none of them has anything to draw."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, loc="upper right")
 
@@ -151,17 +160,11 @@ def _objects_per_image(axes: Axes, scans: Sequence[SplitScan]) -> None:
 
 
 def _positions(path: Path, scans: Sequence[SplitScan]) -> Path:
-    """Draw where the centres of boxes lie, one map per split, each image stretched to the same
-    frame.
-    """
+    """Draw where boxes have their centres: a map per split, images stretched to the same frame."""
     figure = Figure(figsize=(1.2 + 4.4 * len(scans), 2.9), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, scan in zip(figure.subplots(1, len(scans), squeeze=False)[0], scans, strict=True):
-        centres = (
-            (scan.boxes_xyxy[:, :2] + scan.boxes_xyxy[:, 2:])
-            / 2
-            / scan.sizes_wh[scan.image_of].reshape(-1, 2)
-        )
+        centres = scan.boxes_xyxy.reshape(-1, 2, 2).mean(axis=1) / scan.sizes_wh[scan.image_of]
         grid, _, _ = np.histogram2d(
             centres[:, 1], centres[:, 0], bins=_GRID, range=((0, 1), (0, 1))
         )

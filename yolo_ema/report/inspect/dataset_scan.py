@@ -1,5 +1,5 @@
-"""Reads a dataset for inspection: every image's size, labels and ignored regions, and a small grey
-picture to compare it by.
+"""Reads a dataset for inspection, with the reader that training uses: every image's size, labels
+and ignored regions, and a small grey copy to compare it by.
 """
 
 from __future__ import annotations
@@ -10,14 +10,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from yolo_ema.engine.data.label_files import Problem, read_label_file, read_region_file
-from yolo_ema.engine.data.split_files import ignored_path, label_path
-from yolo_ema.errors import AnnotationError
+from yolo_ema.engine.data.label_files import Problem
+from yolo_ema.engine.data.label_scan import scan_labels
+from yolo_ema.engine.data.split_files import label_path, region_files
+from yolo_ema.engine.data.training_images import read_training_image
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 
-__all__ = ["THUMBNAIL_SIDE", "SplitScan", "percent_below", "read_thumbnail", "scan_split"]
+__all__ = [
+    "THUMBNAIL_SIDE",
+    "SplitScan",
+    "one_line",
+    "percent_below",
+    "read_thumbnail",
+    "scan_split",
+]
 
 THUMBNAIL_SIDE = 32
 _ROUNDING_PX = 0.005
@@ -34,12 +41,14 @@ class SplitScan:
 
     Attributes:
         split: its name.
-        images: I readable images.
+        images: I images that can be used.
+        left_out: number of images that cannot.
         sizes_wh: (I, 2) float64 width and height in pixels.
-        without_labels: number of images that have no label file.
+        without_labels: those of ``images`` that have no label file.
         image_of: (N,) index into ``images`` of each box.
         classes: (N,) class of each box.
         boxes_xyxy: (N, 4) float64 in pixels of the image.
+        row_numbers: (N,) row of each box in its label file, counted from 1.
         regions_of: (R,) index into ``images`` of each ignored region.
         regions_xyxy: (R, 4) float64 in pixels.
         problems: rows and files that cannot be used.
@@ -49,11 +58,13 @@ class SplitScan:
 
     split: str
     images: list[Path]
+    left_out: int
     sizes_wh: np.ndarray
-    without_labels: int
+    without_labels: list[Path]
     image_of: np.ndarray
     classes: np.ndarray
     boxes_xyxy: np.ndarray
+    row_numbers: np.ndarray
     regions_of: np.ndarray
     regions_xyxy: np.ndarray
     problems: list[Problem]
@@ -74,126 +85,130 @@ class SplitScan:
         return np.sqrt(sides.prod(axis=1)) * scale[self.image_of]
 
 
-def percent_below(sizes_px: np.ndarray, edge_px: float) -> float:
-    """Return the percent of sizes below an edge.
+def one_line(name: str) -> str:
+    """Return a class's or file's name with line breaks and control characters as spaces."""
+    return "".join(sign if sign.isprintable() else " " for sign in name)
 
-    Labels are rounded in the sixth decimal: a box of exactly that size must not fall below it for
-    that.
+
+def percent_below(sizes_px: np.ndarray, edge_px: float) -> float:
+    """Return the percentage of sizes below an edge.
+
+    Labels are rounded to six decimals, which must not push a box of exactly that size below it.
     """
     return 100 * float((sizes_px < edge_px - _ROUNDING_PX).mean())
 
 
 def scan_split(
-    split: str, images: Sequence[Path], class_count: int, *, thumbnails: bool
+    split: str,
+    images: Sequence[Path],
+    class_count: int,
+    *,
+    thumbnails: bool,
+    row_length: int = 5,
 ) -> SplitScan:
-    """Read a split. Images that cannot be read, and rows that are wrong, are named in ``problems``
-    and left out.
+    """Read a split. Images and rows that cannot be used are named in ``problems`` and left out, the
+    same ones as in training.
 
     Args:
         split: its name.
         images: its images.
         class_count: classes are 0 to ``class_count - 1``.
-        thumbnails: read each image's pixels too, for the search of near-duplicates.
+        thumbnails: decode the images too, for the search for near-duplicates.
+        row_length: see `yolo_ema.engine.data.label_files.label_row_length`.
     """
-    problems: list[Problem] = []
-    repeated: list[Problem] = []
-    kept: list[Path] = []
-    sizes, boxes, regions, small = [], [], [], []
-    without_labels = 0
-    for image in tqdm(images, desc=f"reading {split}", unit="image", disable=None, leave=False):
-        try:
-            size_wh = image_wh(image)
-            thumbnail = read_thumbnail(image, size_wh) if thumbnails else None
-        except ImageHeaderError as error:
-            problems.append(Problem(str(image), 0, f"the image {error}"))
-            continue
-        file = label_path(image)
-        without_labels += not file.is_file()
-        kept.append(image)
-        sizes.append(size_wh)
-        boxes.append(_boxes(file, size_wh, class_count, problems, repeated))
-        regions.append(
-            _regions(ignored_path(image), size_wh, problems)
-            if ignored_path(image) != file
-            else np.zeros((0, 4))
-        )
+    paths = list(map(str, images))
+    small: dict[str, np.ndarray] = {}
+
+    def image_hw(path: str) -> tuple[int, int]:
+        (width, height), thumbnail = _measured(Path(path), thumbnail=thumbnails)
         if thumbnail is not None:
-            small.append(thumbnail)
-    joined = np.concatenate([np.zeros((0, 5)), *boxes])
+            small[path] = thumbnail
+        return height, width
+
+    scan = scan_labels(
+        paths,
+        [str(label_path(image)) for image in images],
+        region_files(paths),
+        class_count=class_count,
+        image_hw=image_hw,
+        cache=None,
+        row_length=row_length,
+        title=f"reading {split}",
+    )
+    used = [images[place] for place in scan.images]
+    sizes_wh = scan.shapes_hw[:, ::-1].astype(np.float64)
+    rows, image_of = _joined([labels.rows for labels in scan.labels], columns=5)
+    regions, regions_of = _joined(scan.regions, columns=4)
     return SplitScan(
         split=split,
-        images=kept,
-        sizes_wh=np.array(sizes, dtype=np.float64).reshape(-1, 2),
-        without_labels=without_labels,
-        image_of=_owner(boxes),
-        classes=joined[:, 0].astype(np.int64),
-        boxes_xyxy=joined[:, 1:],
-        regions_of=_owner(regions),
-        regions_xyxy=np.concatenate([np.zeros((0, 4)), *regions]),
-        problems=problems,
-        repeated=repeated,
-        thumbnails=np.array(small, dtype=np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        images=used,
+        left_out=len(paths) - len(used),
+        sizes_wh=sizes_wh,
+        without_labels=[image for image in used if not label_path(image).is_file()],
+        image_of=image_of,
+        classes=rows[:, 0].astype(np.int64),
+        boxes_xyxy=_corners(rows[:, 1:], sizes_wh[image_of]),
+        row_numbers=np.array(
+            [number for labels in scan.labels for number in labels.row_numbers], dtype=np.int64
+        ),
+        regions_of=regions_of,
+        regions_xyxy=_corners(regions, sizes_wh[regions_of]),
+        problems=scan.problems,
+        repeated=scan.notes,
+        thumbnails=np.array([small[str(image)] for image in used], dtype=np.uint8).reshape(
+            -1, THUMBNAIL_SIDE, THUMBNAIL_SIDE
+        )
         if thumbnails
         else None,
     )
 
 
-def _owner(pieces: Sequence[np.ndarray]) -> np.ndarray:
-    return np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+def _measured(image: Path, *, thumbnail: bool) -> tuple[tuple[int, int], np.ndarray | None]:
+    """Return an image's width and height, and its thumbnail if asked for.
+
+    Raises:
+        SourceError: training cannot read it either.
+    """
+    try:
+        size_wh = image_wh(image)
+        return size_wh, read_thumbnail(image, size_wh) if thumbnail else None
+    except ImageHeaderError:  # a format that only training's reader knows, or a fault that it names
+        pixels = read_training_image(image)
+        grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+        return (pixels.shape[1], pixels.shape[0]), _shrunk(grey) if thumbnail else None
 
 
 def read_thumbnail(image: Path, size_wh: tuple[int, int]) -> np.ndarray:
-    """Return (32, 32) uint8, the image in grey. Raises `ImageHeaderError` where it cannot be
-    decoded.
+    """Return (32, 32) uint8, the image in grey.
+
+    Raises:
+        ImageHeaderError: it cannot be decoded.
     """
     # JPEGs are decoded at a fraction of their size, which is far quicker and as good for this.
     factor = next(
         factor for factor in _REDUCED if factor == 1 or min(size_wh) >= 4 * factor * THUMBNAIL_SIDE
     )
     try:
-        content = np.frombuffer(image.read_bytes(), dtype=np.uint8)
-        grey = cv2.imdecode(content, _REDUCED[factor]) if len(content) else None
+        grey = cv2.imdecode(np.fromfile(image, dtype=np.uint8), _REDUCED[factor])
     except (OSError, cv2.error) as error:
         raise ImageHeaderError(f"cannot be decoded: {error}") from error
     if grey is None:
         raise ImageHeaderError("cannot be decoded")
+    return _shrunk(grey)
+
+
+def _shrunk(grey: np.ndarray) -> np.ndarray:
     return cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
 
 
-def _boxes(
-    file: Path,
-    size_wh: tuple[int, int],
-    class_count: int,
-    problems: list[Problem],
-    repeated: list[Problem],
-) -> np.ndarray:
-    """Return (N, 5) class, x1, y1, x2, y2 in pixels."""
-    if not file.is_file():
-        return np.zeros((0, 5))
-    try:
-        rows = read_label_file(
-            file, class_count=class_count, problems=problems, notes=repeated
-        ).rows.astype(np.float64)
-    except (AnnotationError, OSError) as error:
-        problems.append(Problem(str(file), 0, str(error)))
-        return np.zeros((0, 5))
-    return np.column_stack([rows[:, 0], _corners(rows[:, 1:], size_wh)])
+def _joined(pieces: Sequence[np.ndarray], *, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pieces as one float64 array, and the piece that each row comes from."""
+    joined = np.concatenate([np.zeros((0, columns)), *pieces])
+    return joined, np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
 
 
-def _regions(file: Path, size_wh: tuple[int, int], problems: list[Problem]) -> np.ndarray:
-    if not file.is_file():
-        return np.zeros((0, 4))
-    try:
-        return _corners(read_region_file(file, problems=problems), size_wh)
-    except (AnnotationError, OSError) as error:
-        problems.append(Problem(str(file), 0, str(error)))
-        return np.zeros((0, 4))
-
-
-def _corners(shares_xywh: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """Return corners in pixels for centres and sides as shares of the image."""
-    shares = np.asarray(shares_xywh, dtype=np.float64).reshape(-1, 4)
-    corners = np.column_stack(
-        [shares[:, :2] - shares[:, 2:] / 2, shares[:, :2] + shares[:, 2:] / 2]
-    )
-    return corners * np.array([*size_wh, *size_wh], dtype=np.float64)
+def _corners(shares_xywh: np.ndarray, sizes_wh: np.ndarray) -> np.ndarray:
+    """Return corners in pixels for centres and sides as shares of images of the given sizes."""
+    halves = shares_xywh[:, 2:] / 2
+    corners = np.column_stack([shares_xywh[:, :2] - halves, shares_xywh[:, :2] + halves])
+    return corners * np.tile(sizes_wh, 2)

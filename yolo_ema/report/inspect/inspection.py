@@ -1,9 +1,10 @@
-"""Looks at a dataset: counts, sizes and places of boxes, labels and images that deserve a second
-look, pictures.
+"""Inspects a dataset: counts, sizes and places of boxes, labels and images that deserve a second
+look, plots and a contact sheet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from pathlib import Path
@@ -13,12 +14,13 @@ import numpy as np
 
 from yolo_ema.engine.data.data_yaml import SPLITS, read_data
 from yolo_ema.engine.data.dataset_lookup import local_data
+from yolo_ema.engine.data.label_files import label_row_length
 from yolo_ema.engine.data.split_files import split_images
-from yolo_ema.errors import DataNotFoundError
+from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.options.data import InspectOptions
 from yolo_ema.report.inspect.contact_sheet import draw_contact_sheet
 from yolo_ema.report.inspect.dataset_plots import SIZE_EDGES_PX, draw_plots
-from yolo_ema.report.inspect.dataset_scan import SplitScan, percent_below, scan_split
+from yolo_ema.report.inspect.dataset_scan import SplitScan, one_line, percent_below, scan_split
 from yolo_ema.report.inspect.near_duplicates import NearDuplicate, near_duplicates
 from yolo_ema.report.inspect.suspicious_labels import KINDS, Suspicion, suspicious_labels
 from yolo_ema.text_table import text_table
@@ -29,35 +31,44 @@ _SHOWN = 5
 
 
 def inspect(options: InspectOptions) -> InspectResult:
-    """Look at a dataset's splits and draw what was found.
+    """Inspect a dataset's splits and draw what was found.
 
     Args:
-        options: the dataset, the training size that box sizes are reckoned at, and where the
-            pictures go.
+        options: the dataset, the training size at which box sizes are given, and where the plots
+            go.
 
     Raises:
-        DataNotFoundError: the dataset, a split or its images are not there.
-        DataError: the data YAML is wrong.
-        OfflineError: the dataset would have to be fetched, which this does not do.
+        DataNotFoundError: the dataset, a split or its images are missing.
+        DataError: the data YAML is wrong, or no image can be used.
+        OfflineError: the dataset would have to be downloaded, which this command does not do.
         DiskFullError: the disk is full.
     """
     data_yaml = local_data(options.data)
     data = read_data(data_yaml)
     names = list(data["names"].values())
     scans = [
-        scan_split(split, images, len(names), thumbnails=options.duplicates)
+        scan_split(
+            split,
+            images,
+            len(names),
+            thumbnails=options.duplicates,
+            row_length=label_row_length(data),
+        )
         for split, images in _images_of_splits(data_yaml, data, options.splits).items()
     ]
-    suspicions = [one for scan in scans for one in suspicious_labels(scan)]
+    if not any(scan.images for scan in scans):
+        raise DataError(f"no image of {data_yaml} can be used; the first: {scans[0].problems[0]}")
+    suspicions = [suspicion for scan in scans for suspicion in suspicious_labels(scan)]
     folder = Path(options.out or Path("runs") / "inspect" / data_yaml.stem)
-    pictures = []
+    plots = []
     if options.plots:
-        pictures = [
-            *draw_plots(scans, names, options.imgsz, folder),
-            draw_contact_sheet(scans, names, folder / "contact-sheet.jpg"),
+        shown = list(map(one_line, names))
+        plots = [
+            *draw_plots(scans, shown, options.imgsz, folder),
+            draw_contact_sheet(scans, shown, folder / "contact-sheet.jpg"),
         ]
     return InspectResult(
-        data_yaml, names, options.imgsz, scans, suspicions, near_duplicates(scans), pictures
+        data_yaml, names, options.imgsz, scans, suspicions, near_duplicates(scans), plots
     )
 
 
@@ -67,23 +78,14 @@ def _images_of_splits(
     """Return the images of the wanted splits, or of all that have images."""
     if wanted:
         return {split: split_images(data_yaml, split) for split in wanted}
-    # A prepared root names train and val even where one of them was not prepared, and its folder is
-    # empty.
-    found = {
-        split: images
-        for split in SPLITS
-        if split in data and (images := _images_if_any(data_yaml, split))
-    }
-    if not found:
+    images = {}
+    for split in [split for split in SPLITS if split in data]:
+        # A prepared root names train and val even if one of them was not prepared, and is empty.
+        with contextlib.suppress(DataNotFoundError):
+            images[split] = split_images(data_yaml, split)
+    if not images:
         raise DataNotFoundError(f"{data_yaml} has no images in any split")
-    return found
-
-
-def _images_if_any(data_yaml: Path, split: str) -> list[Path]:
-    try:
-        return split_images(data_yaml, split)
-    except DataNotFoundError:
-        return []
+    return images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,13 +93,13 @@ class InspectResult:
     """What `inspect` found.
 
     Attributes:
-        data_yaml: the data YAML that was looked at.
+        data_yaml: the data YAML that was inspected.
         names: the classes in their order.
-        imgsz: the longer side in pixels that box sizes are reckoned at.
+        imgsz: the longer side in pixels at which box sizes are given.
         scans: the splits.
-        suspicions: labels to look at.
-        near_duplicates: images to look at.
-        pictures: the files drawn.
+        suspicions: labels to check.
+        near_duplicates: images to check.
+        plots: the files drawn.
     """
 
     data_yaml: Path
@@ -106,7 +108,7 @@ class InspectResult:
     scans: list[SplitScan]
     suspicions: list[Suspicion]
     near_duplicates: list[NearDuplicate]
-    pictures: list[Path]
+    plots: list[Path]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything; shares in percent, boxes in pixels."""
@@ -118,10 +120,10 @@ class InspectResult:
             "suspicious": {
                 "kinds": KINDS,
                 "counts": {scan.split: self._suspicious_counts(scan.split) for scan in self.scans},
-                "labels": [dataclasses.asdict(one) for one in self.suspicions],
+                "labels": [dataclasses.asdict(suspicion) for suspicion in self.suspicions],
             },
-            "near_duplicates": [dataclasses.asdict(one) for one in self.near_duplicates],
-            "pictures": [str(path) for path in self.pictures],
+            "near_duplicates": [dataclasses.asdict(pair) for pair in self.near_duplicates],
+            "pictures": [str(path) for path in self.plots],
         }
 
     def _split_json(self, scan: SplitScan) -> dict[str, Any]:
@@ -129,8 +131,10 @@ class InspectResult:
         per_image = scan.objects_per_image
         return {
             "images": len(scan.images),
+            "images_left_out": scan.left_out,
             "images_without_objects": int((per_image == 0).sum()),
-            "images_without_label_file": scan.without_labels,
+            "images_without_label_file": len(scan.without_labels),
+            "without_label_file": [str(image) for image in scan.without_labels],
             "boxes": len(scan.classes),
             "boxes_per_class": dict(zip(self.names, counts, strict=True)),
             "ignored_regions": len(scan.regions_of),
@@ -149,9 +153,7 @@ class InspectResult:
         }
 
     def _sizes_json(self, sizes_px: np.ndarray) -> dict[str, float | None]:
-        """Return the median size in pixels and the percent of boxes below each edge; None where
-        there are no boxes.
-        """
+        """Return the median in pixels and the percentage of boxes below each edge, or None."""
         some = len(sizes_px) > 0
         shares = {
             f"below_{edge}_px": round(percent_below(sizes_px, edge), 2) if some else None
@@ -160,77 +162,68 @@ class InspectResult:
         return {"median_px": round(float(np.median(sizes_px)), 2) if some else None, **shares}
 
     def _suspicious_counts(self, split: str) -> dict[str, int]:
-        counts = Counter(one.kind for one in self.suspicions if one.split == split)
+        counts = Counter(label.kind for label in self.suspicions if label.split == split)
         return {kind: counts[kind] for kind in KINDS}
 
     def as_text(self) -> str:
-        """Return tables per split, then what deserves a second look."""
+        """Return a table with a column per split, then what deserves a second look."""
         lines = self._table()
         for scan in self.scans:
-            lines += [
-                f"{problem} ({scan.split}, cannot be used)" for problem in scan.problems[:_SHOWN]
-            ]
-            if len(scan.problems) > _SHOWN:
-                lines.append(
-                    f"… and {len(scan.problems) - _SHOWN:,} more in {scan.split}; --json has all"
-                )
+            problems = [f"{problem} ({scan.split}, left out)" for problem in scan.problems]
+            lines += _first_lines(problems, f" in {scan.split}")
+            missing = [f"{image} has no label file ({scan.split})" for image in scan.without_labels]
+            lines += _first_lines(missing, f" in {scan.split} without a label file")
         lines += ["", *self._suspicious_lines(), *self._duplicate_lines()]
-        if self.pictures:
-            lines += [
-                "",
-                (
-                    f"pictures in {self.pictures[0].parent}: "
-                    f"{', '.join(path.name for path in self.pictures)}"
-                ),
-            ]
+        if self.plots:
+            names = ", ".join(path.name for path in self.plots)
+            lines += ["", f"plots in {self.plots[0].parent}: {names}"]
         return "\n".join(lines)
 
     def _table(self) -> list[str]:
-        splits = {scan.split: self._split_json(scan) for scan in self.scans}
-        rows: list[list[str]] = [["", *splits]]
-        rows.append(["images", *(f"{one['images']:,}" for one in splits.values())])
-        rows += [
-            [name, *(f"{one['boxes_per_class'][name]:,}" for one in splits.values())]
+        splits = [self._split_json(scan) for scan in self.scans]
+        sizes = [split["box_sizes"] for split in splits]
+        per_image = [split["objects_per_image"] for split in splits]
+        rows: dict[str, list[str]] = {
+            "": [scan.split for scan in self.scans],
+            "images": [f"{split['images']:,}" for split in splits],
+        }
+        for name, key in (
+            ("images left out", "images_left_out"),
+            ("images without a label file", "images_without_label_file"),
+        ):
+            if any(split[key] for split in splits):
+                rows[name] = [f"{split[key]:,}" for split in splits]
+        classes = [
+            [one_line(name), *(f"{split['boxes_per_class'][name]:,}" for split in splits)]
             for name in self.names
         ]
-        rows.append(["boxes", *(f"{one['boxes']:,}" for one in splits.values())])
-        rows.append(
-            ["ignored regions", *(f"{one['ignored_regions']:,}" for one in splits.values())]
-        )
-        rows.append(
+        totals: dict[str, list[str]] = {
+            "boxes": [f"{split['boxes']:,}" for split in splits],
+            "ignored regions": [f"{split['ignored_regions']:,}" for split in splits],
+            "objects per image, median": [f"{counts['median']:g}" for counts in per_image],
+            "objects per image, most": [f"{counts['most']:,}" for counts in per_image],
+            f"box size at {self.imgsz}, median px": [_number(each["median_px"]) for each in sizes],
+            **{
+                f"boxes below {edge} px, %": [_number(each[f"below_{edge}_px"]) for each in sizes]
+                for edge in SIZE_EDGES_PX
+            },
+        }
+        return text_table(
             [
-                "objects per image, median",
-                *(f"{one['objects_per_image']['median']:g}" for one in splits.values()),
+                *([name, *cells] for name, cells in rows.items()),
+                *classes,
+                *([name, *cells] for name, cells in totals.items()),
             ]
         )
-        rows.append(
-            [
-                "objects per image, most",
-                *(f"{one['objects_per_image']['most']:,}" for one in splits.values()),
-            ]
-        )
-        rows.append(
-            [
-                f"box size at {self.imgsz}, median px",
-                *(_number(one["box_sizes"]["median_px"]) for one in splits.values()),
-            ]
-        )
-        for edge in SIZE_EDGES_PX:
-            cells = [_number(one["box_sizes"][f"below_{edge}_px"]) for one in splits.values()]
-            rows.append([f"boxes below {edge} px, %", *cells])
-        return text_table(rows)
 
     def _suspicious_lines(self) -> list[str]:
         if not self.suspicions:
             return ["suspicious labels: none"]
-        lines = [
-            f"suspicious labels: {len(self.suspicions):,}; they need not be wrong, --json has all"
-        ]
+        lines = [f"suspicious labels: {len(self.suspicions):,}; they may be right, --json has all"]
         for kind, meaning in KINDS.items():
-            of_kind = [one for one in self.suspicions if one.kind == kind]
+            of_kind = [label for label in self.suspicions if label.kind == kind]
             if of_kind:
-                first = of_kind[0]
-                example = f"{first.file}, row {first.row}" if first.row else first.file
+                example = f"{of_kind[0].file}, row {of_kind[0].row}"
                 lines.append(f"  {len(of_kind):>6,} {kind}: {meaning}; the first: {example}")
         return lines
 
@@ -239,15 +232,18 @@ class InspectResult:
             return []
         if not self.near_duplicates:
             return ["near-duplicate images across splits: none"]
-        lines = [f"near-duplicate images across splits: {len(self.near_duplicates):,}"]
-        lines += [
-            f"  {one.images[0]} and {one.images[1]} ({one.bits} of 64 bits differ, correlation "
-            f"{one.correlation:.3f})"
-            for one in self.near_duplicates[:_SHOWN]
+        pairs = [
+            f"  {pair.images[0]} and {pair.images[1]} ({pair.bits} of 64 bits differ, correlation "
+            f"{pair.correlation:.3f})"
+            for pair in self.near_duplicates
         ]
-        if len(self.near_duplicates) > _SHOWN:
-            lines.append(f"  … and {len(self.near_duplicates) - _SHOWN:,} more; --json has all")
-        return lines
+        return [f"near-duplicate images across splits: {len(pairs):,}", *_first_lines(pairs)]
+
+
+def _first_lines(lines: list[str], of: str = "") -> list[str]:
+    """Return the first lines, and how many more there are."""
+    more = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], *([f"… and {more:,} more{of}; --json has all"] if more > 0 else [])]
 
 
 def _number(value: float | None) -> str:

@@ -1,9 +1,9 @@
-"""Finds images of different splits that show almost the same, which makes a validation figure too
+"""Finds images of different splits that show almost the same, which makes validation figures too
 good.
 
-Candidates share most bits of a 64-bit difference hash (is a cell brighter than the one at its
-right, in 8 rows of 8). They count when their grey thumbnails correlate too: flat images, as of
-water or fields, have hashes that are near each other by chance.
+Candidates share most bits of a 64-bit difference hash (is a cell brighter than its right neighbour,
+in 8 rows of 8). They count if their grey thumbnails correlate as well: flat images, of water or
+fields for example, have similar hashes by chance.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class NearDuplicate:
 def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:
     """Return (I, 8) uint8, the 64 bits of each of the (I, H, W) uint8 thumbnails."""
     cells = np.array(
-        [cv2.resize(one, (9, 8), interpolation=cv2.INTER_AREA) for one in thumbnails]
+        [cv2.resize(thumbnail, (9, 8), interpolation=cv2.INTER_AREA) for thumbnail in thumbnails]
     ).reshape(-1, 8, 9)
     return np.packbits(cells[:, :, :-1] > cells[:, :, 1:], axis=2).reshape(-1, 8)
 
@@ -54,8 +54,8 @@ def hamming_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(scans: Sequence[SplitScan]) -> list[NearDuplicate]:
-    """Return the near-duplicates between every two splits, the most alike first."""
-    found: list[NearDuplicate] = []
+    """Return the near-duplicates between every two splits, the most similar first."""
+    pairs: list[NearDuplicate] = []
     for left, right in itertools.combinations(scans, 2):
         if left.thumbnails is None or right.thumbnails is None:
             continue
@@ -71,7 +71,7 @@ def near_duplicates(scans: Sequence[SplitScan]) -> list[NearDuplicate]:
                 if correlation < LEAST_CORRELATION:
                     continue
                 names = str(left.images[start + row]), str(right.images[column])
-                found.append(
+                pairs.append(
                     NearDuplicate(
                         (left.split, right.split),
                         names,
@@ -79,12 +79,12 @@ def near_duplicates(scans: Sequence[SplitScan]) -> list[NearDuplicate]:
                         round(correlation, 4),
                     )
                 )
-    return sorted(found, key=lambda one: (-one.correlation, one.bits, one.images))
+    return sorted(pairs, key=lambda pair: (-pair.correlation, pair.bits, pair.images))
 
 
 def _normalised(thumbnails: np.ndarray) -> np.ndarray:
-    """Return (I, P) with mean 0 and length 1 each, so that a product is a correlation; an even
-    image stays all zeros.
+    """Return (I, P) with mean 0 and length 1 each, so that a product is a correlation; a uniform
+    image becomes all zeros.
     """
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
     flat -= flat.mean(axis=1, keepdims=True)
