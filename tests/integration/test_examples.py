@@ -16,7 +16,7 @@ import torch
 from lively_weights import lively_model, save
 
 from yolo_ema.engine.export.exporting import export_artifact
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.scenes.scene import draw_scene
@@ -95,7 +95,7 @@ def hold(script: str, artifact: Path, place: Path) -> None:
     done = run(script, artifact, place / "scene.png", place / "out.png")
     assert done.returncode == 0, done.stderr
     classes, found = boxes_of(done.stdout)
-    runtime = Runtime(artifact, device="cpu", precision="f32", trust=True)
+    runtime = open_predictor(artifact, device="cpu", precision="f32", trust=True)
     wanted = runtime([cv2.imread(str(place / "scene.png"))])[0]
     assert len(found) == len(wanted) > 20
     # Where scores are equal to the printed digit the order is open: both sides by class, then

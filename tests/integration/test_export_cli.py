@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from lively_weights import lively_model, picture, save
 
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ncnn")
@@ -46,7 +46,7 @@ def test_files_of_a_rectangular_size_are_written_and_detected_with_in_tiles_and_
         cwd=folder,
     )
     assert done.code == 0, done.err
-    assert done.err.count("--imgsz 90,128 is raised to 96,128") == 1
+    assert done.err.count("--imgsz 90,128 is rounded up to 96,128") == 1
     assert "pnnx" not in done.err
     files = done.json["files"]
     assert [file["path"] for file in files] == ["tiny-unproven.onnx", "tiny-unproven_ncnn_model"]
@@ -135,8 +135,8 @@ def test_same_boxes_from_onnx_as_from_the_weights_on_real_images(
     assert done.code == 0, done.err
     same = {"device": "cpu", "rectangular": False, "imgsz": 640}
     ours, theirs = (
-        Runtime(weights, **same),
-        Runtime(tmp_path / f"{weights.stem}-unproven.onnx", **same),
+        open_predictor(weights, **same),
+        open_predictor(tmp_path / f"{weights.stem}-unproven.onnx", **same),
     )
     for path in sorted(images.glob("*.jpg"))[:3]:
         image = cv2.imread(str(path))

@@ -12,7 +12,7 @@ from lively_weights import lively_model, picture, save
 
 from yolo_ema.engine.export.exporting import export_artifact
 from yolo_ema.engine.models.catalog import list_models
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import LoadedModel, load_model
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.models import ModelsOptions
@@ -32,7 +32,7 @@ def model(request, tmp_path_factory) -> tuple[Path, LoadedModel, np.ndarray]:
     weights = save(
         lively_model(request.param), tmp_path_factory.mktemp("weights") / f"{request.param}.pt"
     )
-    runtime = Runtime(weights, device="cpu", imgsz=HW, rectangular=False)
+    runtime = open_predictor(weights, device="cpu", imgsz=HW, rectangular=False)
     return weights, load_model(weights), runtime.candidates(picture(3, (120, 80)))
 
 
@@ -41,7 +41,7 @@ def model(request, tmp_path_factory) -> tuple[Path, LoadedModel, np.ndarray]:
 def test_file_proposes_what_its_weights_propose(model, name, tmp_path):
     weights, loaded, wanted = model
     made = export_artifact(name, ExportOptions(weights=weights, imgsz=HW), loaded, tmp_path)
-    found = Runtime(made.path, device="cpu", precision="f32", trust=True).candidates(
+    found = open_predictor(made.path, device="cpu", precision="f32", trust=True).candidates(
         picture(3, (120, 80))
     )
     assert found.shape == wanted.shape

@@ -16,12 +16,12 @@ from tiny_dataset import NAMES, draw_dataset
 
 from yolo_ema.cli import main
 from yolo_ema.engine.export.exporting import export_artifact
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.evaluate.validation import validate
-from yolo_ema.inference.tiled import TiledRuntime
+from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.opening import open_sources
+from yolo_ema.media.sources.open_sources import open_sources
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.val import ValOptions
 from yolo_ema.scenes.clip import draw_clip
@@ -104,8 +104,8 @@ def test_detect_in_tiles_with_identities(name, place, exported, capsys):
     frames = list(open_sources([str(place / "clip.mp4")])[0].open())
     assert len(rows) == len(frames) == 4
     # The file takes one size only, so the weights look at each tile at that size, too.
-    weights = TiledRuntime(
-        Runtime(place / "tiny.pt", device="cpu", imgsz=SIDE, conf=0.3, rectangular=False),
+    weights = TiledPredictor(
+        open_predictor(place / "tiny.pt", device="cpu", imgsz=SIDE, conf=0.3, rectangular=False),
         tile=(128, 128),
     )
     identities = set()

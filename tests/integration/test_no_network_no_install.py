@@ -104,15 +104,15 @@ WORK = """
     {first}
     from yolo_ema.deploy.publish import export
     from yolo_ema.engine.weights.loading import load_model
-    from yolo_ema.engine.prediction.runtime import Runtime
+    from yolo_ema.engine.prediction.torch_predictor import open_predictor
     from yolo_ema.options.export import ExportOptions
 
     assert load_model("tiny.pt").stride == 32
     images = [cv2.imread(f"{{seed}}.png") for seed in range(2)]
-    assert all(len(rows) for rows in Runtime("tiny.pt", device="cpu")(images))
+    assert all(len(rows) for rows in open_predictor("tiny.pt", device="cpu")(images))
     made = export(ExportOptions(weights=Path("tiny.pt"), out=Path("out"), imgsz=(192, 320)))
     assert made.files[0].verdict.passed
-    assert all(len(rows) for rows in Runtime(made.path, device="cpu")(images))
+    assert all(len(rows) for rows in open_predictor(made.path, device="cpu")(images))
     print("done")
 """
 

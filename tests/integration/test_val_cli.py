@@ -13,10 +13,10 @@ from ultralytics import YOLO
 
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.engine.models.registration import build_model
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.setup.console import log_to_stderr
 from yolo_ema.evaluate.validation import validate
-from yolo_ema.inference.tiled import TiledRuntime
+from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.options.val import ValOptions
 from yolo_ema.visdrone.annotations import read_annotations
 
@@ -141,8 +141,8 @@ def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema
         "images_in_tiles": 4,
     }
     assert alone.json["protocol"]["tiles"]["tiles_an_image"] == 3 * 4
-    runtime = TiledRuntime(
-        Runtime(weights, device="cpu", conf=0.0001, imgsz=64, max_det=500, multi_label=True),
+    runtime = TiledPredictor(
+        open_predictor(weights, device="cpu", conf=0.0001, imgsz=64, max_det=500, multi_label=True),
         tile=(64, 32),
         overlap=0.3,
         whole_frame=False,

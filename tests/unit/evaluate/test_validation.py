@@ -20,6 +20,7 @@ from yolo_ema.errors import (
 )
 from yolo_ema.evaluate import validation
 from yolo_ema.evaluate.validation import validate
+from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.options.val import ValOptions
 
 OBJECTS = (
@@ -57,18 +58,16 @@ def weights(tmp_path, monkeypatch):
         imgsz_hw=(64, 96),
         rectangular=True,
         max_det=500,
-        multi_label=True,
+        settings=PredictorSettings(multi_label=True),
         batched=True,
-        classes=None,
         seconds={"preprocess": 0.1, "inference": 0.2, "postprocess": 0.3},
         batches=[],
         found=np.array([[*OBJECTS[0], 0.9, 1], [*OBJECTS[1], 0.8, 0]], np.float32),
     )
 
-    class Stub:
-        def __new__(cls, weights, **settings):
-            stand_in.settings = settings
-            return runtime
+    def open_predictor(weights, **asked):
+        stand_in.asked = asked
+        return Runtime()
 
     class Runtime:
         def __getattr__(self, name):
@@ -81,8 +80,7 @@ def weights(tmp_path, monkeypatch):
             stand_in.batches.append(len(images))
             return [stand_in.found for _ in images]
 
-    runtime = Runtime()
-    monkeypatch.setattr(validation, "Runtime", Stub)
+    monkeypatch.setattr(validation, "open_predictor", open_predictor)
     return stand_in
 
 
@@ -108,14 +106,14 @@ def test_classes_go_by_name_and_perfect_boxes_score_100(data, weights):
 
 def test_the_runtime_is_asked_for_what_the_protocols_need(data, weights):
     run(data, weights, imgsz=(64, 96), conf=0.01, iou=0.6)
-    asked = weights.settings
+    asked = weights.asked
     assert (asked["max_det"], asked["conf"], asked["iou"], asked["imgsz"]) == (
         500,
         0.01,
         0.6,
         (64, 96),
     )
-    assert weights.classes == [0, 1]
+    assert weights.settings.classes == [0, 1]
 
 
 def test_ignored_regions_beside_the_labels_count_in_the_official_figures_only(data, weights):
@@ -151,7 +149,7 @@ def test_images_at_the_limit_are_named(data, weights, capsys):
 def test_fewer_detections_than_the_protocols_look_at_are_said(data, weights, capsys):
     weights.max_det = 100
     found = run(data, weights, max_det=100).as_json()
-    assert weights.settings["max_det"] == found["protocol"]["max_det"] == 100
+    assert weights.asked["max_det"] == found["protocol"]["max_det"] == 100
     assert "--max-det is 100: there are at most 100 detections" in capsys.readouterr().err
     weights.max_det = 500
     assert run(data, weights, max_det=500).as_json()["warnings"] == []
@@ -169,7 +167,7 @@ def test_classes_that_do_not_fit_are_an_error_that_says_how_to_map(data, weights
     assert run(data, weights, map=("stick=bar",)).as_json()["official"]["AP"] == pytest.approx(100)
     weights.names = {0: "stick", 1: "box", 2: "dot"}
     found = run(data, weights, map=("box=square",)).as_json()
-    assert weights.classes == [1]
+    assert weights.settings.classes == [1]
     assert "no class of the weights counts as bar" in found["warnings"][0]
     assert "left out: stick, dot" in capsys.readouterr().err
 

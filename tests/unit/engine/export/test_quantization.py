@@ -19,7 +19,7 @@ from yolo_ema.engine.export.quantization import (
     float_nodes,
     quantize_int8,
 )
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import ConfigError, DataNotFoundError, MissingPackageError
 from yolo_ema.options.export import ExportOptions
@@ -118,7 +118,7 @@ def test_the_named_parts_stay_in_float(onnx_file, images, tmp_path, keep):
 
 def test_it_runs_and_gives_nearly_the_same_candidates(onnx_file, int8_file, images):
     picked = {"device": "cpu", "rectangular": False}
-    ours, theirs = Runtime(int8_file, **picked), Runtime(onnx_file, **picked)
+    ours, theirs = open_predictor(int8_file, **picked), open_predictor(onnx_file, **picked)
     assert ours.names == theirs.names
     image = cv2.imread(str(images[0]))
     found, expected = ours.candidates(image), theirs.candidates(image)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lively_weights import lively_model, picture, save
 
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 from yolo_ema.engine.weights.release import release_weights, without_folders
 from yolo_ema.errors import DamagedWeightsError, WeightsNotFoundError
@@ -53,7 +53,7 @@ def released(checkpoint, tmp_path_factory):
 def test_the_averaged_model_gives_the_same_boxes(checkpoint, released):
     image = picture(3)
     before, after = (
-        Runtime(path, device="cpu", conf=0.1)([image])[0] for path in (checkpoint, released)
+        open_predictor(path, device="cpu", conf=0.1)([image])[0] for path in (checkpoint, released)
     )
     assert len(before) > 5
     np.testing.assert_array_equal(before, after)
