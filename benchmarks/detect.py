@@ -123,7 +123,7 @@ def sequential_video(job: dict[str, Any], _: Rows) -> Callable[[], None]:
                 writer = writer or VideoWriter(
                     Path(folder) / "out.mp4", frame_rate=rate, image_wh=frame.image_wh
                 )
-                writer.write(draw_detections(detector.detect_frames([frame])[0]))
+                writer.write(draw_detections(detector.detections(frame.image_bgr)))
             if writer:
                 writer.close()
 

@@ -4,14 +4,17 @@ camera's motion.
     python benchmarks/tracking.py --camera
     python benchmarks/tracking.py [--seeds 3] [--frames 30] [--fps 10] [--pace 2.5] [--trackers
     drone …] [--workers 2]
+    python benchmarks/tracking.py --trackers drone rf-botsort+scores rf-cbiou+scores
 
 Clips are drawn (`yolo_ema.scenes.draw_clip`): traffic, people who cross one another's paths, trees,
 tall vehicles and bridges, under a camera that hangs still, pans, turns, climbs, or does all of
 these, at ``pace`` times the speed of a calm flight. Detections are made from the truth with the
 faults of a real detector (`faulty`). Every tracker gets the same detections and frames; all but
-``drone`` run with Ultralytics' own settings. The scores are those of TrackEval, whose authors
-proposed HOTA; classes are not looked at, and detections without an identity count as missing. The
-last column is the processor time of one update.
+``drone`` run with Ultralytics' own settings. Names that begin with ``rf-`` are Roboflow's trackers
+(`RoboflowTracker`), which are not among this project's dependencies: they want a numpy of 2.0.2 or
+newer. ``pip install trackers`` into an environment of its own brings them. The scores are those of
+TrackEval, whose authors proposed HOTA; classes play no part, and detections without an identity
+count as missing. The last column is the processor time of one update.
 """
 
 from __future__ import annotations
@@ -44,8 +47,10 @@ MOTIONS: dict[str, tuple[str, ...]] = {
     "climb": ("climb",),
     "all": ("pan", "turn", "climb"),
 }
-FOLLOWING = frozenset({"drone", "botsort", "deepocsort", "tracktrack"})
+FOLLOWING = frozenset({"drone", "botsort", "deepocsort", "tracktrack", "rf-botsort"})
 """Trackers that can follow the camera's motion."""
+ROBOFLOW = "rf-"
+"""Prefix of the trackers of the package ``trackers``."""
 COLUMNS = ("HOTA", "AssA", "MOTA", "IDF1", "IDSW")
 CONFUSED = {3: 4, 4: 3, 0: 1, 1: 0, 6: 7, 7: 6, 2: 9, 9: 2, 5: 8, 8: 5}
 """Classes that detectors take for one another: car and van, pedestrian and people, …"""
@@ -174,6 +179,53 @@ def _detections(
     )
 
 
+class RoboflowTracker:
+    """A tracker of the package ``trackers``, called as `Tracker` is.
+
+    ``rf-botsort`` and the like have the package's own settings; with ``+scores`` the score
+    thresholds of ``drone``, since those of small objects are low; with ``+buffer`` also boxes that
+    are widened by a third before they are compared.
+    """
+
+    def __init__(self, name: str, compensate: bool, fps: float) -> None:
+        import trackers
+
+        kind, *changes = name.removeprefix(ROBOFLOW).split("+")
+        given: dict[str, Any] = {"frame_rate": fps, "lost_track_buffer": 60}  # two seconds
+        if kind == "botsort":
+            given["enable_cmc"] = compensate
+        if "scores" in changes:
+            given["high_conf_det_threshold"] = SmallObjectSettings.strong_score
+            if kind != "ocsort":
+                given["track_activation_threshold"] = SmallObjectSettings.new_score
+        if "buffer" in changes:
+            given["iou"] = trackers.BIoU(buffer_ratio=1 / 3)
+        kinds = {
+            "botsort": trackers.BoTSORTTracker,
+            "bytetrack": trackers.ByteTrackTracker,
+            "cbiou": trackers.CBIoUTracker,
+            "ocsort": trackers.OCSORTTracker,
+        }
+        self._tracker = kinds[kind](**given)
+
+    def update(self, detections: FrameDetections) -> FrameDetections:
+        """Return the same detections with identities, -1 where there is none."""
+        import supervision
+
+        given = supervision.Detections(
+            xyxy=detections.boxes_xyxy.astype(np.float32),
+            confidence=detections.scores.astype(np.float32),
+            class_id=detections.class_ids,
+            data={"row": np.arange(len(detections))},
+        )
+        frame = detections.frame
+        result = self._tracker.update(given, frame=frame.image_bgr, timestamp=frame.time_s)
+        track_ids = np.full(len(detections), -1)
+        if len(result) and result.tracker_id is not None:
+            track_ids[result.data["row"]] = result.tracker_id
+        return replace(detections, track_ids=track_ids)
+
+
 def tracked(
     found: Sequence[FrameDetections],
     preset: str,
@@ -184,8 +236,10 @@ def tracked(
     """Return the detections with identities, and the milliseconds of processor time of one
     update.
     """
-    tracker = Tracker(
-        preset=preset, compensate_motion=compensate, frame_rate=fps, settings=settings
+    tracker = (
+        RoboflowTracker(preset, compensate, fps)
+        if preset.startswith(ROBOFLOW)
+        else Tracker(preset=preset, compensate_motion=compensate, frame_rate=fps, settings=settings)
     )
     start = time.process_time()
     result = [tracker.update(one) for one in found]
@@ -331,7 +385,7 @@ def main() -> None:
     peers = [
         (name, follow)
         for name in options.trackers
-        for follow in ((False, True) if name in FOLLOWING else (False,))
+        for follow in ((False, True) if name.partition("+")[0] in FOLLOWING else (False,))
     ]
     peers += [(f"drone {change}", True) for change in options.variants]
     jobs = [

@@ -10,7 +10,7 @@ from ultralytics.trackers.track import TRACKER_MAP
 from ultralytics.trackers.utils import matching
 
 from yolo_ema.engine.prediction.trackers import UltralyticsTracker
-from yolo_ema.options.detect import TRACKERS
+from yolo_ema.options.detector import TRACKERS
 
 IMAGE = np.zeros((100, 100, 3), np.uint8)
 CAR = [40, 40, 50, 50, 0.9, 3]

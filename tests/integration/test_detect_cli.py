@@ -19,7 +19,7 @@ from yolo_ema import Detector
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.video import VideoReader
+from yolo_ema.media.sources.video_reader import VideoReader
 
 CONF = "0.0001"
 
@@ -122,11 +122,7 @@ def test_how_pictures_are_tracked_is_said(yolo_ema_command, weights, footage, tm
     (tmp_path / "flight").mkdir()
     for number in range(2):
         shutil.copy(footage / "a.jpg", tmp_path / "flight" / f"{number}.jpg")
-    said = (
-        "identities are asked for: the pictures in flight are frames of a sequence, 30 a "
-        "second "
-        "(--fps)"
-    )
+    said = "tracking: the images in flight are frames of a sequence, 30 a second (--fps)"
     assert said in yolo_ema_command("detect", "flight", "--weights", weights, "--save", "mot").err
     assert (
         said
@@ -136,7 +132,7 @@ def test_how_pictures_are_tracked_is_said(yolo_ema_command, weights, footage, tm
     )
     alone = yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--save", "mot")
     assert (
-        f"no identities, counts or MOT files of {footage / 'a.jpg'}: a picture that is alone"
+        f"no identities, counts or MOT files for {footage / 'a.jpg'}: tracking needs at least two"
         in alone.err
     )
 
@@ -231,7 +227,7 @@ class TestDetector:
             asked.append(given)
             return []
 
-        monkeypatch.setattr("yolo_ema.detect.detector.open_sources", no_sources)
+        monkeypatch.setattr("yolo_ema.detect.inputs.open_sources", no_sources)
         assert list(detector.stream(0)) == list(detector.stream([0, "b.mp4"])) == []
         assert asked == [["0"], ["0", "b.mp4"]]
 

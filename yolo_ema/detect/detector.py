@@ -1,39 +1,52 @@
-"""`Detector`: boxes from arrays, files, folders, videos, cameras and streams, as Ultralytics
-`Results`.
-"""
+"""`Detector`: boxes from arrays, files, folders, videos, cameras and streams."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from ultralytics.engine.results import Results
 
-from yolo_ema.detect.tracker import Tracker
-from yolo_ema.engine.prediction.runtime import Runtime
-from yolo_ema.errors import ConfigError, SourceError, WeightsNotFoundError, did_you_mean
-from yolo_ema.inference.tiled import TiledRuntime
-from yolo_ema.io.image_header import LARGEST_PIXELS
-from yolo_ema.io.resources import weights_dir, weights_path
+from yolo_ema.detect.frame_loop import (
+    FRAME_RATE,
+    DetectedEvent,
+    Remarks,
+    as_detections,
+    detect_events,
+    loss_in,
+    speed_of,
+)
+from yolo_ema.detect.inputs import Image, Place, frame_of, open_events, readable_frames
+from yolo_ema.detect.predictors import open_predictor
+from yolo_ema.errors import (
+    MachineError,
+    PartialResultsError,
+    SourceError,
+    WeightsNotFoundError,
+)
+from yolo_ema.inference.predictor import input_size
+from yolo_ema.inference.tiled import TiledPredictor
+from yolo_ema.io.resources import weights_dir
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.sources.open_sources import NetworkOptions, open_sources
 from yolo_ema.media.sources.source import SourceEvent
-from yolo_ema.media.sources.source_reader import SourceReader
-from yolo_ema.options.tiles import tile_problems, tile_size
+from yolo_ema.options.detector import DetectorConfig
+from yolo_ema.options.tiles import tile_size
+
+if TYPE_CHECKING:
+    from yolo_ema.engine.prediction.results import Results
 
 __all__ = ["DEFAULT_WEIGHTS", "Detector", "default_weights"]
 
 DEFAULT_WEIGHTS = "yolo11n-ema-visdrone.pt"
 
-Image = np.ndarray | str | Path
-Place = str | Path | int
-_FRAME_RATE = 30.0
-"""Frames a second, where a source does not say."""
+Convert = Callable[[FrameDetections, dict[str, float]], Any]
+"""From detections, and the milliseconds that they took by stage, to what is returned."""
 
 
 def default_weights() -> Path:
@@ -42,8 +55,7 @@ def default_weights() -> Path:
     if not path.is_file():
         raise WeightsNotFoundError(
             f"no weights are given, and {DEFAULT_WEIGHTS} is not installed; train some with "
-            f"'yolo-ema train', "
-            "then name them with --weights"
+            f"'yolo-ema train', then name them with --weights"
         )
     return path
 
@@ -51,300 +63,286 @@ def default_weights() -> Path:
 class Detector:
     """Finds objects in drone footage.
 
+    `detect` and `stream` give Ultralytics' `Results`, for which they load torch; `detections` and
+    `stream_detections` give the same as numpy arrays (`FrameDetections`), and with an ONNX,
+    OpenVINO or ncnn file need neither torch nor Ultralytics.
+
+    Several threads may share a detector; calls wait for each other. It can be pickled: the copy
+    opens the weights anew. A forked child cannot use its parent's.
+
     Example:
-        >>> detector = Detector("best.pt")
+        >>> detector = Detector("best.pt", conf=0.3)
         >>> results = detector.detect("junction.jpg")
         >>> results.boxes.xyxy, results.boxes.conf, results.boxes.cls
         >>> for results in Detector("best.pt", track=True).stream("rtsp://camera.local/stream"):
         ...     print(results.boxes.id)
+        >>> for found in Detector("best.onnx", track=True).stream_detections("flight.mp4"):
+        ...     print(found.boxes_xyxy, found.scores, found.class_ids, found.track_ids)
+
+    Attributes:
+        config: what it was made with, and what was changed since.
+        weights: the file it was opened from.
+        predictor: the network with its tiles.
     """
 
     def __init__(
         self,
         weights: str | Path | None = None,
         *,
-        tile: str | tuple[int, int] = "auto",
-        overlap: float = 0.2,
-        whole_frame: bool | None = None,
-        merge: str = "nms",
-        track: bool = False,
-        tracker: str = "drone",
-        follow_camera: bool = True,
-        imgsz: int | tuple[int, int] | None = None,
-        conf: float = 0.25,
-        iou: float = 0.7,
-        max_det: int = 1000,
-        classes: Sequence[str] = (),
-        device: str = "auto",
-        half: bool = False,
-        max_pixels: int = LARGEST_PIXELS,
-        trust: bool = False,
+        config: DetectorConfig | None = None,
+        **settings: Any,
     ) -> None:
         """Load the weights.
 
         Args:
             weights: a ``.pt`` or an exported file, or the name of shipped ones; None takes the
                 shipped ones.
-            tile: ``auto``, ``off``, or the width and height of tiles in pixels, as (640, 640) or
-                ``"640x640"``.
-            overlap: least overlap of neighbouring tiles as a share of the tile, 0…0.9.
-            whole_frame: also look at the whole frame, for what is larger than a tile; None decides
-                it as ``tile`` does.
-            merge: how the tiles' boxes become one set, see `yolo_ema.tiling.merge`.
-            track: give objects of a stream identities that last; see `stream`.
-            tracker: how identities are kept: ``drone``, or a tracker of Ultralytics such as
-                ``bytetrack``.
-            follow_camera: with ``track``, take the camera's own motion out before matching.
-            imgsz: input size in pixels, one number or (height, width); None takes the weights' own.
-            conf: lowest score that counts, 0…1.
-            iou: overlap above which the weaker of two boxes of a class is dropped, 0…1.
-            max_det: most objects an image.
-            classes: only these classes, by name; empty for all.
-            device: ``auto``, ``cpu``, ``cuda`` or a GPU's number.
-            half: half precision, on a GPU.
-            max_pixels: refuse images with more pixels before decoding them.
-            trust: load weights although they carry code.
+            config: all settings in one object, such as the options of ``yolo-ema detect``.
+            **settings: fields of `DetectorConfig`, each as the option of ``yolo-ema detect`` with
+                that name:
+
+                tile: ``auto``, ``off``, or width and height of the tiles in pixels, as (640, 640)
+                    or ``"640x640"``.
+                overlap: least overlap of neighbouring tiles as a share of the tile, 0…0.9.
+                whole_frame: also run the whole frame, for objects larger than a tile; None decides
+                    it as ``tile`` does.
+                merge: how the boxes of the tiles are merged, see `yolo_ema.tiling.merge`.
+                track: give objects of a stream identities that last; see `stream`.
+                tracker: ``drone``, or a tracker of Ultralytics such as ``bytetrack``.
+                follow_camera: with ``track``, take the camera's own motion out before matching.
+                imgsz: input size in pixels, one number or (height, width); None takes the weights'.
+                conf: lowest score to keep, 0…1.
+                iou: overlap above which the weaker of two boxes of a class is dropped, 0…1.
+                max_det: maximum objects per image.
+                classes: only these classes, by name; empty for all.
+                device: ``auto``, ``cpu``, ``cuda`` or a GPU's number.
+                half: half precision, on a GPU.
+                max_pixels: refuse images with more pixels before decoding them.
+                trust: load weights although they carry code.
+
+                ``conf``, ``iou``, ``max_det`` and ``classes`` can also be set later, and hold from
+                the next frame on.
 
         Raises:
             WeightsError: the weights are missing, damaged, foreign, or carry code.
-            ConfigError: a class that the weights do not know, tiles that cannot be, a threshold or
-                limit out of its range.
+            ConfigError: a setting is of the wrong type or out of its range, or the weights do not
+                know a class.
         """
-        tile_word = "x".join(map(str, tile)) if isinstance(tile, tuple | list) else str(tile)
-        if problems := list(tile_problems(tile_word, overlap)):
-            raise ConfigError("; ".join(problems))
-        self.weights = weights_path(weights) if weights is not None else default_weights()
-        self.max_pixels, self.track, self._tracker, self._follow_camera = (
-            max_pixels,
-            track,
-            tracker,
-            follow_camera,
-        )
-        runtime = Runtime(
+        if weights is not None:
+            settings["weights"] = weights
+        config = config or DetectorConfig()
+        self.config = config = replace(config, **settings) if settings else config
+        self.weights = config.weights or default_weights()
+        predictor = open_predictor(
             self.weights,
-            device=device,
-            imgsz=imgsz,
-            half=half,
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            trust=trust,
+            device=config.device,
+            imgsz=input_size(config.imgsz),
+            half=config.half,
+            conf=config.conf,
+            iou=config.iou,
+            max_det=config.max_det,
+            trust=config.trust,
         )
-        runtime.classes = _ids_of(classes, runtime.names)
-        tile_wh = tile_size(tile_word) or tile
-        self._speed_ms: dict[str, float] = {}
-        self.runtime = TiledRuntime(
-            runtime, tile=tile_wh, overlap=overlap, whole_frame=whole_frame, merge=merge
+        predictor.settings.classes = config.class_ids(predictor.names)
+        self.predictor = TiledPredictor(
+            predictor,
+            tile=tile_size(config.tile) or config.tile,
+            overlap=config.overlap,
+            whole_frame=config.whole_frame,
+            merge=config.merge,
         )
+        self._process = os.getpid()
 
-    @property
-    def max_det(self) -> int:
-        """The most objects an image; fewer than asked for where an exported file holds fewer, which
-        its first frame shows.
-        """
-        return self.runtime.max_det
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), config=self.config), ()
 
     @property
     def names(self) -> dict[int, str]:
-        """The classes of the weights."""
-        return self.runtime.names
+        """The classes of the weights, by id."""
+        return self.predictor.names
 
     @property
     def wanted_names(self) -> dict[int, str]:
         """The classes that may be found: all, or those that were asked for."""
-        wanted = self.runtime.classes
-        return (
-            self.names
-            if wanted is None
-            else {class_id: self.names[class_id] for class_id in wanted}
-        )
+        ids = self.predictor.settings.classes
+        return self.names if ids is None else {number: self.names[number] for number in ids}
+
+    @property
+    def conf(self) -> float:
+        """Lowest score to keep, 0…1."""
+        return self.predictor.settings.conf
+
+    @conf.setter
+    def conf(self, value: float) -> None:
+        self._change(conf=value)
+
+    @property
+    def iou(self) -> float:
+        """Overlap above which the weaker of two boxes of a class is dropped, 0…1."""
+        return self.predictor.settings.iou
+
+    @iou.setter
+    def iou(self, value: float) -> None:
+        self._change(iou=value)
+
+    @property
+    def max_det(self) -> int:
+        """Maximum objects per image; fewer than set where an exported file holds fewer, which its
+        first frame shows.
+        """
+        return self.predictor.max_det
+
+    @max_det.setter
+    def max_det(self, value: int) -> None:
+        self._change(max_det=value)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Only these classes, by name; empty for all."""
+        return self.config.classes
+
+    @classes.setter
+    def classes(self, names: Sequence[str]) -> None:
+        self._change(classes=names)
+
+    def _change(self, **values: Any) -> None:
+        config, settings = replace(self.config, **values), self.predictor.settings
+        settings.classes = config.class_ids(self.names)
+        settings.conf, settings.iou, settings.max_det = config.conf, config.iou, config.max_det
+        self.config = config
 
     def plan(self, image_wh: tuple[int, int]) -> str:
-        """Say in a sentence how frames of this width and height in pixels are looked at: in which
-        tiles, and why.
+        """Say in a sentence how frames of this width and height in pixels are cut into tiles, and
+        why.
         """
-        return self.runtime.plan(image_wh).reason
+        return self.predictor.plan(image_wh).reason
 
     def detect(self, image: Image | Sequence[Image]) -> Results | list[Results]:
         """Detect on an array, (H, W, 3) uint8 BGR, a path, or a list of these; a list gives a list.
 
         Raises:
-            SourceError: an image cannot be read, or an array has another shape or type.
+            SourceError: an image cannot be read, or an array has another shape or type. In a list
+                such an image does not stop the others: the error is a `PartialResultsError`, raised
+                at the end; it names every image that failed and holds the results of the others.
+            MachineError: the detector was opened in another process, and this is a fork of it.
         """
-        if isinstance(image, str) or not isinstance(image, Sequence):
-            return self._results(self.detect_frames([_frame_of(image, self.max_pixels)])[0])
-        results = []
-        frames = (_frame_of(one, self.max_pixels) for one in image)
-        for size, alike in itertools.groupby(frames, lambda frame: frame.image_wh):
-            while together := list(itertools.islice(alike, self.runtime.at_once(size))):
-                results += [self._results(found) for found in self.detect_frames(together)]
+        from yolo_ema.engine.prediction.results import to_results
+
+        return self._detect(image, to_results)
+
+    def detections(self, image: Image | Sequence[Image]) -> FrameDetections | list[FrameDetections]:
+        """Do what `detect` does, with numpy arrays as the result.
+
+        Example:
+            >>> found = Detector("best.onnx").detections("junction.jpg")
+            >>> found.boxes_xyxy, found.scores, found.class_ids  # (N, 4), (N,), (N,)
+        """
+        return self._detect(image, lambda found, speed_ms: found)
+
+    def _detect(self, image: Image | Sequence[Image], convert: Convert) -> Any:
+        self._check_process()
+        if isinstance(image, str | bytes) or not isinstance(image, Sequence):
+            return self._converted([frame_of(image, self.config.max_pixels)], convert)[0]
+        results: list[Any] = [None] * len(image)
+        problems: list[str] = []
+        frames = readable_frames(image, self.config.max_pixels, problems)
+        for size, alike in itertools.groupby(frames, lambda pair: pair[1].image_wh):
+            while batch := list(itertools.islice(alike, self.predictor.at_once(size))):
+                batch_results = self._converted([frame for _, frame in batch], convert)
+                for (index, _), result in zip(batch, batch_results, strict=True):
+                    results[index] = result
+        if problems:
+            raise PartialResultsError(
+                f"{len(problems)} of {len(image)} images failed: {'; '.join(problems)}; the others "
+                f"are in this error's list `results`",
+                results,
+            )
         return results
 
+    def _converted(self, frames: Sequence[Frame], convert: Convert) -> list[Any]:
+        boxes = self.predictor([frame.image_bgr for frame in frames])
+        speed_ms = speed_of(self.predictor, len(frames))
+        return [convert(found, speed_ms) for found in as_detections(frames, boxes, self.names)]
+
     def stream(
-        self, source: Place | Sequence[Place], *, every_frame: bool = False, fps: float = 30.0
+        self,
+        source: Place | Iterable[Place] | Iterable[np.ndarray],
+        *,
+        every_frame: bool = False,
+        fps: float = FRAME_RATE,
     ) -> Iterator[Results]:
-        """Yield one result a frame of videos, cameras, network streams, images, folders or
-        patterns.
+        """Yield one result per frame of videos, cameras, network streams, images, folders, patterns
+        or arrays.
 
         Reading runs ahead in threads of its own. Several live sources take turns, each with its
         newest frame. With ``track``, ``boxes.id`` holds the identities, −1 where an object has none
         yet; each source has identities of its own.
 
         Args:
-            source: one source or several; a camera's number may be an int.
-            every_frame: of live sources take every frame, in place of the newest.
-            fps: with ``track`` the pictures of a folder are one sequence of so many frames a
-                second.
+            source: one source or several, a camera's number may be an int; or the frames of one
+                source, arrays (H, W, 3) uint8 BGR in a list or a generator. A generator's frames
+                are taken and detected one at a time, in the calling thread.
+            every_frame: take every frame of live sources instead of the newest.
+            fps: frames a second of arrays and, with ``track``, of a folder of images, which is one
+                sequence then.
 
-        A lost connection, a stale picture and the like are given as warnings.
+        A lost connection, a stale image, damaged frames and the like are given as warnings.
 
         Raises:
             SourceError: a source cannot be opened or read; with several, when the others have
                 ended.
+            MachineError: the detector was opened in another process, and this is a fork of it.
         """
-        given = [source] if isinstance(source, str | Path | int) else source
-        sources = open_sources(
-            [str(one) for one in given],
-            max_pixels=self.max_pixels,
-            network=NetworkOptions(every_frame=every_frame),
-            sequence_rate=Fraction(fps).limit_denominator(1001) if self.track else None,
-        )
-        trackers: dict[str, Tracker] = {}
+        from yolo_ema.engine.prediction.results import to_results
+
+        for event, found, _, speed_ms in self._stream(source, every_frame=every_frame, fps=fps):
+            if found is not None:
+                image = event.source.image_of(found.frame.index)
+                yield to_results(found, speed_ms, path=(image or event.source).name)
+
+    def stream_detections(
+        self,
+        source: Place | Iterable[Place] | Iterable[np.ndarray],
+        *,
+        every_frame: bool = False,
+        fps: float = FRAME_RATE,
+    ) -> Iterator[FrameDetections]:
+        """Do what `stream` does, with numpy arrays as the results.
+
+        Example:
+            >>> for found in Detector("best.onnx", track=True).stream_detections("flight.mp4"):
+            ...     print(found.frame.index, found.boxes_xyxy, found.track_ids)
+        """
+        for _, found, *_ in self._stream(source, every_frame=every_frame, fps=fps):
+            if found is not None:
+                yield found
+
+    def _stream(self, source: Any, *, every_frame: bool, fps: float) -> Iterator[DetectedEvent]:
         failed: list[str] = []
-        with SourceReader(sources, every_frame=every_frame) as feeds:
-            for event, found in self.detect_events(feeds):
-                if found is not None:
-                    if self.track and event.source.is_video:
-                        rate = event.reader.frame_rate if event.reader else None
-                        found = self.tracker(trackers, event.source.name, rate).update(found)
-                    picture = event.source.image_of(found.frame.index)
-                    yield self._results(found, picture.name if picture else event.source.name)
-                if event.problem and event.ended:
+        remarks = Remarks()
+        with open_events(source, self.config, every_frame=every_frame, fps=fps) as events:
+            for detected in self.detect_events(events):
+                yield detected
+                event = detected.event
+                notices = remarks.of(event)
+                if event.ended and event.problem:
                     failed.append(event.problem)
-                elif event.problem:
-                    warnings.warn(event.problem, stacklevel=2)
+                elif notice := event.problem or (event.ended and loss_in(event)):
+                    notices.append(notice)
+                for notice in notices:
+                    warnings.warn(notice, stacklevel=3)  # at the caller of `stream`
         if failed:
             raise SourceError("; ".join(failed))
 
-    def tracker(self, trackers: dict[str, Tracker], source: str, frame_rate: object) -> Tracker:
-        """Return the tracker of a source out of ``trackers``, made where there is none yet."""
-        if source not in trackers:
-            rate = float(frame_rate) if frame_rate else _FRAME_RATE  # type: ignore[arg-type]
-            trackers[source] = Tracker(
-                preset=self._tracker, compensate_motion=self._follow_camera, frame_rate=rate
+    def detect_events(self, events: Iterable[SourceEvent]) -> Iterator[DetectedEvent]:
+        """Return each event with what is detected in its frame, see `detect_events`."""
+        self._check_process()
+        return detect_events(self.predictor, self.config, events)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise MachineError(
+                f"this Detector was opened in process {self._process}, and this is a fork of it: "
+                f"the threads that it computes with do not survive a fork; make a Detector in each "
+                f"process, started with multiprocessing's 'spawn' or 'forkserver'"
             )
-        return trackers[source]
-
-    def detect_events(
-        self, events: Iterable[SourceEvent], *, before: Callable[[SourceEvent], None] | None = None
-    ) -> Iterator[tuple[SourceEvent, FrameDetections | None]]:
-        """Yield each event with what is found in its frame; None without a frame.
-
-        Args:
-            events: what sources bring.
-            before: called with each event that has a frame, before it is looked at.
-        """
-        for together in self._groups(events):
-            frames = [event.frame for event in together if event.frame is not None]
-            if before:
-                for event in together:
-                    if event.frame is not None:
-                        before(event)
-            found = iter(self.detect_frames(frames))
-            for event in together:
-                yield event, next(found) if event.frame is not None else None
-
-    def _groups(self, events: Iterable[SourceEvent]) -> Iterator[list[SourceEvent]]:
-        """Yield events in their order, frames of one size together where workers look at them side
-        by side.
-
-        A frame of a live source waits for no other.
-        """
-        waiting: list[SourceEvent] = []
-        for event in events:
-            size = event.frame.image_wh if event.frame is not None else None
-            if waiting and (
-                size is None or waiting[0].frame is None or size != waiting[0].frame.image_wh
-            ):
-                yield waiting
-                waiting = []
-            waiting.append(event)
-            if size is None or event.source.is_live or len(waiting) >= self.runtime.at_once(size):
-                yield waiting
-                waiting = []
-        if waiting:
-            yield waiting
-
-    def detect_frames(self, frames: Sequence[Frame]) -> list[FrameDetections]:
-        """Detect on frames; the arrays that the sinks write."""
-        found = self.runtime([frame.image_bgr for frame in frames]) if frames else []
-        self._speed_ms = {
-            step: seconds * 1000 / max(len(frames), 1)
-            for step, seconds in self.runtime.seconds.items()
-        }
-        return [
-            FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self.names)
-            for frame, rows in zip(frames, found, strict=True)
-        ]
-
-    def _results(self, found: FrameDetections, path: str = "") -> Results:
-        columns = [found.boxes_xyxy, found.scores[:, None], found.class_ids[:, None]]
-        if found.track_ids is not None:
-            columns.insert(1, found.track_ids[:, None])
-        rows = np.concatenate(columns, axis=1).astype(np.float32)
-        return Results(
-            orig_img=found.frame.image_bgr,
-            path=path or found.frame.source,
-            names=found.names,
-            boxes=torch.from_numpy(rows),
-            speed=dict(self._speed_ms),
-        )
-
-
-def _frame_of(image: Image, max_pixels: int) -> Frame:
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise SourceError(
-                f"an array of shape {image.shape} and type {image.dtype} is given; expected (H, W, "
-                f"3) uint8 in BGR order"
-            )
-        return Frame(image, "array", 0, 0.0)
-    if not isinstance(image, str | Path):
-        raise SourceError(
-            f"a {type(image).__name__} is given; expected an array (H, W, 3) uint8 in BGR order, a "
-            f"path, or a list of these"
-        )
-    sources = open_sources([str(image)], max_pixels=max_pixels)
-    if len(sources) != 1 or sources[0].is_video:
-        what = (
-            sources[0].name
-            if len(sources) == 1
-            else f"{image}, which holds {len(sources)} images and videos,"
-        )
-        raise SourceError(
-            f"{what} is not one image; use Detector.stream for folders, patterns, videos and live "
-            f"sources"
-        )
-    return next(iter(sources[0].open()))
-
-
-def _ids_of(classes: Sequence[str], names: dict[int, str]) -> list[int] | None:
-    """Return the ids of class names, of every class that is called so; None where all are
-    wanted.
-    """
-    if not classes:
-        return None
-    if isinstance(classes, str):
-        raise ConfigError(
-            f"classes is the text {classes!r}; expected a list of names, as in "
-            f"{classes.split(',')!r}"
-        )
-    ids: dict[str, list[int]] = {}
-    for class_id, name in names.items():
-        ids.setdefault(name, []).append(class_id)
-    unknown = [f"{name!r}{did_you_mean(str(name), ids)}" for name in classes if name not in ids]
-    if unknown:
-        raise ConfigError(
-            f"the weights know no class {', '.join(unknown)}; they know {', '.join(names.values())}"
-        )
-    return [class_id for name in dict.fromkeys(classes) for class_id in ids[name]]

@@ -1,6 +1,4 @@
-"""What ``detect`` does with the objects of a frame once they are found: count, draw, write,
-show.
-"""
+"""What ``yolo-ema detect`` does with the objects of a frame: count, draw, write, show."""
 
 from __future__ import annotations
 
@@ -16,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from yolo_ema.constants import VISDRONE_CLASSES
-from yolo_ema.media.drawing.annotator import Overlay, draw_detections
+from yolo_ema.detect.frame_loop import DetectedEvent
+from yolo_ema.errors import ConfigError
+from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.live_page import LivePage
 from yolo_ema.media.sinks import Crops, FrameContext, Sink, open_sinks
@@ -31,70 +31,75 @@ _STATUS_EVERY_S = 0.5
 TOKEN_VARIABLE = "YOLO_EMA_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
 
-_Shapes = tuple[list[CountLine], list[Zone]]
+Shapes = tuple[list[CountLine], list[Zone]]
 
 
-class _Scene:
-    """What is remembered of a source from frame to frame: trails and counts."""
+class SourceState:
+    """What is kept of a source from frame to frame: trails and counts.
+
+    Attributes:
+        counter: counts of lines and zones.
+        trails: for each identity of the last seconds its centres, (M, 2) pixels, the newest last.
+
+    Raises:
+        ConfigError: a line or zone lies outside the image.
+    """
 
     def __init__(
         self,
         options: DetectOptions,
-        shapes: _Shapes,
+        shapes: Shapes,
         image_wh: tuple[int, int],
         names: dict[int, str],
     ) -> None:
-        self._trails = Trails(options.trails)
+        self._recent = Trails(options.trails)
         self._on_ground = options.count_on == "ground"
         anchor: Anchor = "bottom" if options.count_at == "bottom" else "centre"
         self.counter = Counter(*shapes, image_wh=image_wh, names=names, anchor=anchor)
         self._image_wh = image_wh
-        self.ways: dict[int, np.ndarray] = {}
+        self.trails: dict[int, np.ndarray] = {}
 
-    def take(self, found: FrameDetections, homography: np.ndarray | None) -> None:
-        if found.track_ids is not None:
-            resized = self._resized(found.frame.image_wh)
-            if resized is not None:
-                homography = resized if homography is None else homography @ resized
-            self.ways = self._trails.update(
-                found.frame.time_s, found.boxes_xyxy, found.track_ids, homography
-            )
-            followed = homography if self._on_ground else resized
-            self.counter.update(found.boxes_xyxy, found.class_ids, found.track_ids, followed)
+    def update(self, detections: FrameDetections, homography: np.ndarray | None) -> None:
+        """Take the next frame, and how the ground moved since the last one, (3, 3) or None."""
+        if detections.track_ids is None:
+            return
+        frame = detections.frame
+        resized = self._resized(frame.image_wh)
+        if resized is not None:
+            homography = resized if homography is None else homography @ resized
+        boxes, track_ids = detections.boxes_xyxy, detections.track_ids
+        self.trails = self._recent.update(frame.time_s, boxes, track_ids, homography)
+        ground = homography if self._on_ground else resized
+        self.counter.update(boxes, detections.class_ids, track_ids, ground)
 
     def _resized(self, image_wh: tuple[int, int]) -> np.ndarray | None:
         """Return (3, 3) from pixels of the last frame to those of this one where a stream changed
         its size; else None.
         """
         before, self._image_wh = self._image_wh, image_wh
-        return (
-            None
-            if before == image_wh
-            else np.diag([image_wh[0] / before[0], image_wh[1] / before[1], 1.0])
-        )
+        if before == image_wh:
+            return None
+        return np.diag([image_wh[0] / before[0], image_wh[1] / before[1], 1.0])
 
     def totals(self) -> dict[str, int]:
         """Return how many crossed each line and are in each zone, by a short label."""
         counts = self.counter.as_json()
         crossed = {
-            f"{name} {way}": sum(each.values())
-            for name, ways in counts["lines"].items()
-            for way, each in ways.items()
+            f"{name} {direction}": sum(by_class.values())
+            for name, directions in counts["lines"].items()
+            for direction, by_class in directions.items()
         }
         return crossed | {
             f"{name} now": sum(zone["now"].values()) for name, zone in counts["zones"].items()
         }
 
-    def overlays(self) -> list[Overlay]:
-        return [Overlay(kind, points, label) for kind, points, label in self.counter.overlays]
-
 
 class DetectOutput:
-    """Takes what was found, frame by frame, in a thread of its own, and hands it to all that was
-    asked for.
+    """Hands the detections, frame by frame, to all that was asked for. Runs in a thread of its own.
 
     Attributes:
-        picture: the last annotated frame, (H, W, 3) uint8 BGR, where a window wants it.
+        annotated_bgr: the last annotated frame, (H, W, 3) uint8, where a window wants it.
+        problems: by source, why nothing was counted there: a line or zone outside its image.
     """
 
     def __init__(
@@ -103,6 +108,8 @@ class DetectOutput:
         out: Path,
         names: dict[int, str],
         status: Callable[[], Sequence[SourceStatus]],
+        *,
+        source_count: int = 1,
     ) -> None:
         """Open the sinks and the page.
 
@@ -111,28 +118,25 @@ class DetectOutput:
             out: the folder for files.
             names: the classes that may be found.
             status: says how each source is doing; called from another thread.
+            source_count: of several sources one may be too small for a line or zone.
 
         Raises:
-            ConfigError: a line or zone that is none; a format that cannot hold the classes; a page
-                whose address wants a token, or whose port is taken.
+            ConfigError: a line or zone that cannot be read; a format that cannot hold the classes;
+                a page whose address needs a token, or whose port is taken.
             DiskFullError: there is no room.
         """
-        self.picture: np.ndarray | None = None
-        self._options, self._status = options, status
-        self._shapes: _Shapes = (
-            [
-                CountLine.from_text(text, f"line {number}")
-                for number, text in enumerate(options.count_line, start=1)
-            ],
-            [
-                Zone.from_text(text, f"zone {number}")
-                for number, text in enumerate(options.zone, start=1)
-            ],
+        self.annotated_bgr: np.ndarray | None = None
+        self.problems: dict[str, str] = {}
+        self._options, self._status, self._source_count = options, status, source_count
+        lines, zones = enumerate(options.count_line, start=1), enumerate(options.zone, start=1)
+        self._shapes: Shapes = (
+            [CountLine.from_text(text, f"line {number}") for number, text in lines],
+            [Zone.from_text(text, f"zone {number}") for number, text in zones],
         )
-        self._scenes: dict[str, _Scene] = {}
+        self._states: dict[str, SourceState] = {}
         self._drawn: tuple[FrameDetections, np.ndarray] | None = None
         self._page: LivePage | None = None
-        self._counted: dict[str, dict[str, int]] = {}
+        self._totals: dict[str, dict[str, int]] = {}
         self._closing = threading.Event()
         self._reporter = threading.Thread(target=self._report, name="page status", daemon=True)
         self._sinks: dict[str, Sink] = {}
@@ -157,61 +161,74 @@ class DetectOutput:
         if self._page is not None:
             self._reporter.start()
 
-    def take(self, item: tuple[SourceEvent, FrameDetections | None, np.ndarray | None]) -> None:
-        """Take an event of the feeds, what was found in its frame, and how the camera moved since
-        the last one: (3, 3), or None.
-        """
-        event, found, homography = item
-        if found is not None:
-            self._take_frame(event, found, homography)
+    def write(self, detected: DetectedEvent) -> None:
+        """Take the next event of a source with what was detected in its frame."""
+        event, detections, homography, _ = detected
+        if detections is not None:
+            self._write_frame(event, detections, homography)
         if event.ended:
             for sink in self._sinks.values():
                 sink.end_source(event.source.name)
 
-    def _take_frame(
-        self, event: SourceEvent, found: FrameDetections, homography: np.ndarray | None
+    def _write_frame(
+        self, event: SourceEvent, detections: FrameDetections, homography: np.ndarray | None
     ) -> None:
         name = event.source.name
-        if self._options.tracks and event.source.is_video:
-            if name not in self._scenes:
-                self._scenes[name] = _Scene(
-                    self._options, self._shapes, found.frame.image_wh, found.names
-                )
-            self._scenes[name].take(found, homography)
-            if self._page is not None:
-                self._counted = self._counted | {
-                    name: self._scenes[name].totals()
-                }  # a new one: another thread reads it
-        frame_rate = event.reader.frame_rate if event.reader else None
-        picture = event.source.image_of(found.frame.index)
-        about = (picture.name, picture.stem) if picture else ("", "")
-        context = FrameContext(frame_rate, event.source.stem, event.source.is_live, *about)
+        if self._options.tracks and event.source.is_video and name not in self.problems:
+            self._track(name, detections, homography)
+        reader, image = event.reader, event.source.image_of(detections.frame.index)
+        context = FrameContext(
+            reader.frame_rate if reader else None,
+            event.source.stem,
+            event.source.is_live,
+            image_path=image.name if image else "",
+            image_stem=image.stem if image else "",
+            pixel_aspect=reader.pixel_aspect if reader else None,
+        )
         for sink in self._sinks.values():
-            sink.write(found, context)
+            sink.write(detections, context)
         if self._page is not None:
-            self._page.publish(found, self._draw(found))
+            self._page.publish(detections, self._draw(detections))
         if self._options.show:
-            self.picture = self._draw(found)
+            self.annotated_bgr = self._draw(detections)
 
-    def _draw(self, found: FrameDetections) -> np.ndarray:
+    def _track(self, name: str, detections: FrameDetections, homography: np.ndarray | None) -> None:
+        """Update trails and counts of a source."""
+        if name not in self._states:
+            try:
+                self._states[name] = SourceState(
+                    self._options, self._shapes, detections.frame.image_wh, detections.names
+                )
+            except ConfigError as error:
+                if self._source_count == 1:
+                    raise
+                self.problems[name] = f"nothing is counted in {name}: {error}"
+                return
+        state = self._states[name]
+        state.update(detections, homography)
+        if self._page is not None:
+            # a new dictionary: another thread reads it
+            self._totals = self._totals | {name: state.totals()}
+
+    def _draw(self, detections: FrameDetections) -> np.ndarray:
         """Return the annotated frame, drawn once for all that want it."""
-        if self._drawn is None or self._drawn[0] is not found:
-            scene = self._scenes.get(found.frame.source)
-            picture = (
-                draw_detections(found, trails=scene.ways, overlays=scene.overlays())
-                if scene
-                else draw_detections(found)
+        if self._drawn is None or self._drawn[0] is not detections:
+            state = self._states.get(detections.frame.source)
+            image = (
+                draw_detections(detections, trails=state.trails, overlays=state.counter.overlays)
+                if state
+                else draw_detections(detections)
             )
-            self._drawn = (found, picture)
+            self._drawn = (detections, image)
         return self._drawn[1]
 
     def _report(self) -> None:
         """Tell the page how the sources are doing, also while no frame comes."""
         while self._page is not None and not self._closing.wait(_STATUS_EVERY_S):
-            counted = self._counted
+            totals = self._totals
             self._page.publish_status(
                 [
-                    asdict(status) | {"counts": counted.get(status.name, {})}
+                    asdict(status) | {"counts": totals.get(status.name, {})}
                     for status in self._status()
                 ]
             )
@@ -220,11 +237,11 @@ class DetectOutput:
         """Return what was counted, by source: identities by class, crossings, and what was in the
         zones.
         """
-        return {name: scene.counter.as_json() for name, scene in self._scenes.items()}
+        return {name: state.counter.as_json() for name, state in self._states.items()}
 
     @property
     def crops_left_out(self) -> int:
-        """How many objects got no picture of their own, because there are enough of them."""
+        """How many objects got no crop because --crop-limit was reached."""
         return sum(sink.left_out for sink in self._sinks.values() if isinstance(sink, Crops))
 
     def paths(self) -> dict[str, tuple[Path, ...]]:

@@ -1,4 +1,4 @@
-"""The ``detect`` verb: footage in; pictures, videos and lists of detections out."""
+"""The ``detect`` verb: footage in; annotated images, videos and lists of detections out."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 from tqdm import tqdm
 
 from yolo_ema.detect.detector import Detector
+from yolo_ema.detect.frame_loop import DetectedEvent, Remarks, loss_in
+from yolo_ema.detect.inputs import FINEST_RATE
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
-from yolo_ema.detect.tracker import Tracker
-from yolo_ema.engine.prediction.runtime import input_size
-from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.window import Window
 from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.open_sources import NetworkOptions, Source, open_sources
@@ -32,25 +30,51 @@ from yolo_ema.options.detect import DetectOptions
 
 __all__ = ["detect", "fresh_folder"]
 
-_FINEST_RATE = 1001
-"""Rates are fractions with a denominator of no more: 29.97 frames a second and the like are
-n/1001.
-"""
-
 
 def detect(options: DetectOptions) -> DetectResult:
     """Detect on every source and write what is asked for.
 
-    Decoding, inference, and drawing with encoding go on side by side, each in a thread of its own.
-    A source that fails is named in the result and does not stop the others. Ctrl-C and SIGTERM end
+    Decoding, inference, and drawing with encoding run side by side, each in a thread of its own. A
+    source that fails is named in the result and does not stop the others. Ctrl-C and SIGTERM end
     the run with complete files; a second one ends it at once.
 
     Raises:
         SourceError: a source does not exist.
         WeightsError: the weights cannot be used.
-        ConfigError: a class, line, zone or page that cannot be.
+        ConfigError: an unknown class, a line, zone or page that cannot be.
         DiskFullError: there is no room for what is written.
     """
+    sources = _open_sources(options)
+    detector = Detector(config=options)
+    reader = SourceReader(sources, every_frame=options.every_frame)
+    with (
+        _out(options) as out,
+        # outermost: closing the files is not to be cut short
+        _ended_by_signals(reader.stop) as interrupted,
+        contextlib.closing(
+            DetectOutput(
+                options,
+                out,
+                detector.wanted_names,
+                reader.status,
+                source_count=len(sources),
+            )
+        ) as output,
+        _window(options) as window,
+        reader,
+        OutputThread(output.write, on_error=reader.stop) as thread,
+        _Account(detector, sources) as account,
+    ):
+        for detected in detector.detect_events(account.announced(reader)):
+            account.add(detected)
+            thread.put(detected)
+            if window is not None and not window.show(output.annotated_bgr):
+                reader.stop()
+        account.add_live(reader)
+    return account.result(out, output, interrupted=bool(interrupted))
+
+
+def _open_sources(options: DetectOptions) -> list[Source]:
     network = NetworkOptions(
         open_timeout_s=options.open_timeout,
         read_timeout_s=options.read_timeout,
@@ -59,52 +83,30 @@ def detect(options: DetectOptions) -> DetectResult:
         every_frame=options.every_frame,
         rtsp_transport=options.rtsp_transport,
     )
-    rate = Fraction(options.fps).limit_denominator(_FINEST_RATE) if options.tracks else None
+    rate = Fraction(options.fps).limit_denominator(FINEST_RATE) if options.tracks else None
     sources = open_sources(
         options.source, max_pixels=options.max_pixels, network=network, sequence_rate=rate
     )
     if options.tracks:
-        _say_how_pictures_are_tracked(sources, options)
-    detector = _detector(options)
-    run, feeds = (
-        _Run(detector, sources, options),
-        SourceReader(sources, every_frame=options.every_frame),
-    )
-    with (
-        _out(options) as out,
-        _ended_by_signals(
-            feeds.stop
-        ) as interrupted,  # outermost: closing the files is not to be cut short
-        contextlib.closing(
-            DetectOutput(options, out, detector.wanted_names, feeds.status)
-        ) as output,
-        _window(options) as window,
-        feeds,
-        OutputThread(output.take, on_error=feeds.stop) as thread,
-    ):
-        for item in run.detections(feeds):
-            thread.put(item)
-            if window is not None and not window.show(output.picture):
-                feeds.stop()
-    return run.result(out, output, interrupted=bool(interrupted))
+        _say_how_images_are_tracked(sources, options)
+    return sources
 
 
-def _say_how_pictures_are_tracked(sources: list[Source], options: DetectOptions) -> None:
-    """Say that folders of pictures are taken as sequences where that was not asked for by its name,
-    and what gets no identities.
+def _say_how_images_are_tracked(sources: list[Source], options: DetectOptions) -> None:
+    """Say which folders of images are taken as sequences, unless tracking was asked for by name,
+    and which images cannot be tracked.
     """
-    sequences = [source for source in sources if isinstance(source, ImageSequence)]
-    alone = [source.name for source in sources if not source.is_video]
+    sequences = [source.name for source in sources if isinstance(source, ImageSequence)]
+    single = [source.name for source in sources if not source.is_video]
     if sequences and not options.track:
-        folders = _some([one.name for one in sequences])
         _say(
-            f"identities are asked for: the pictures in {folders} are frames of a sequence, "
+            f"tracking: the images in {_some(sequences)} are frames of a sequence, "
             f"{options.fps:g} a second (--fps)"
         )
-    if alone:
+    if single:
         _say(
-            f"no identities, counts or MOT files of {_some(alone)}: a picture that is alone in its "
-            f"folder is no sequence"
+            f"no identities, counts or MOT files for {_some(single)}: tracking needs at least two "
+            f"images in the folder"
         )
 
 
@@ -118,8 +120,8 @@ def _some(names: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def _out(options: DetectOptions) -> Iterator[Path]:
-    """Yield the folder for what is written; one that was made for it goes where the run fails
-    before anything is in it.
+    """Yield the folder for what is written; one made for this run is removed again if the run
+    fails before anything is in it.
     """
     if options.out is not None or options.save == ("none",):
         yield options.out or Path()
@@ -143,107 +145,82 @@ def _window(options: DetectOptions) -> Iterator[Window | None]:
         yield window
 
 
-def _detector(options: DetectOptions) -> Detector:
-    return Detector(
-        options.weights,
-        tile=options.tile,
-        overlap=options.overlap,
-        whole_frame=options.whole_frame,
-        merge=options.merge,
-        track=options.tracks,
-        tracker=options.tracker,
-        follow_camera=options.follow_camera,
-        imgsz=input_size(options.imgsz),
-        conf=options.conf,
-        iou=options.iou,
-        max_det=options.max_det,
-        classes=options.classes,
-        device=options.device,
-        half=options.half,
-        max_pixels=options.max_pixels,
-        trust=options.trust,
-    )
+class _Account:
+    """Keeps the account of a run, and shows its progress: a bar over frames, with a total where it
+    is known without opening anything, as for images.
+    """
 
-
-class _Run:
-    """Detects on what the feeds bring, and keeps the account."""
-
-    def __init__(self, detector: Detector, sources: list[Source], options: DetectOptions) -> None:
-        self._detector, self._tracks = detector, options.tracks
-        self._trackers: dict[str, Tracker] = {}
+    def __init__(self, detector: Detector, sources: list[Source]) -> None:
+        self._detector = detector
         self._summaries = {
             source.name: SourceSummary(source.name, is_live=source.is_live) for source in sources
         }
         self._started: dict[str, float] = {}
         self._per_class: Counter[str] = Counter()
         self._tiling: dict[str, str] = {}
-        self._progress = _progress(sources)
-
-    def detections(
-        self, feeds: SourceReader
-    ) -> Iterator[tuple[SourceEvent, FrameDetections | None, np.ndarray | None]]:
-        """Yield every event of the feeds, what was found in its frame, and the camera's motion to
-        it where it is known.
-        """
-        with self._progress:
-            for event, seen in self._detector.detect_events(feeds, before=self._announce):
-                found = None if seen is None else self._count(event, seen)
-                tracker = self._trackers.get(event.source.name)
-                yield event, found, tracker.homography if tracker else None
-                if event.ended:
-                    self._end(event)
-                elif event.problem:
-                    self._progress.write(f"yolo-ema: {event.problem}", file=sys.stderr)
-        for status in feeds.status():
-            if status.name in self._summaries:
-                summary = self._summaries[status.name]
-                summary.frames_dropped, summary.reconnects = (
-                    status.frames_dropped,
-                    status.reconnects,
-                )
-
-    def _announce(self, event: SourceEvent) -> None:
-        """Start the source's clock, and say how frames of this size are looked at."""
-        self._started.setdefault(event.source.name, time.perf_counter())
-        if event.frame is not None:
-            self._say_tiling(event.frame.image_wh)
-
-    def _count(self, event: SourceEvent, found: FrameDetections) -> FrameDetections:
-        """Add a frame to the account, and return what was found in it with its identities."""
-        name = event.source.name
-        if self._tracks and event.source.is_video:
-            rate = event.reader.frame_rate if event.reader else None
-            found = self._detector.tracker(self._trackers, name, rate).update(found)
-        summary = self._summaries[name]
-        summary.frames += 1
-        summary.objects += len(found)
-        summary.seconds = time.perf_counter() - self._started[name]
-        if len(found) >= self._detector.max_det:
-            summary.reached_limit(found.frame.index)
-        self._per_class.update(found.names[int(class_id)] for class_id in found.class_ids)
-        if event.reader and len(self._summaries) == 1:
-            self._progress.total = event.reader.frame_count
-        self._progress.update()
-        return found
-
-    def _end(self, event: SourceEvent) -> None:
-        damaged = event.reader.damaged_packets if event.reader else 0
-        passed_over = (
-            f"{event.source.name}: {damaged} damaged packets were passed over" if damaged else ""
+        self._remarks = Remarks()
+        self._progress = tqdm(
+            desc="detect",
+            total=None if any(source.is_video for source in sources) else len(sources),
+            unit="frame",
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
         )
-        self._summaries[event.source.name].problem = event.problem or passed_over
-        self._trackers.pop(event.source.name, None)
 
-    def _say_tiling(self, image_wh: tuple[int, int]) -> None:
-        size = "{}x{}".format(*image_wh)
-        if size not in self._tiling:
-            self._tiling[size] = self._detector.plan(image_wh)
-            self._progress.write(f"yolo-ema: {self._tiling[size]}", file=sys.stderr)
+    def __enter__(self) -> _Account:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.close()
+
+    def announced(self, events: Iterable[SourceEvent]) -> Iterator[SourceEvent]:
+        """Pass events on; at a source's first frame start its clock, and at each new size say how
+        such frames are divided.
+        """
+        for event in events:
+            if event.frame is not None:
+                self._started.setdefault(event.source.name, time.perf_counter())
+                size = "{}x{}".format(*event.frame.image_wh)
+                if size not in self._tiling:
+                    self._tiling[size] = self._detector.plan(event.frame.image_wh)
+                    self._say(self._tiling[size])
+            yield event
+
+    def add(self, detected: DetectedEvent) -> None:
+        """Add a frame, a notice, or the end of a source."""
+        event, detections, *_ = detected
+        summary = self._summaries[event.source.name]
+        if detections is not None:
+            summary.frames += 1
+            summary.objects += len(detections)
+            summary.seconds = time.perf_counter() - self._started[event.source.name]
+            if len(detections) >= self._detector.max_det:
+                summary.reached_limit(detections.frame.index)
+            names = detections.names
+            self._per_class.update(names[int(class_id)] for class_id in detections.class_ids)
+            if event.reader and len(self._summaries) == 1:
+                self._progress.total = event.reader.frame_count
+            self._progress.update()
+        for remark in self._remarks.of(event):
+            self._say(remark)
+        if event.ended:
+            summary.problem = event.problem or loss_in(event)
+        elif event.problem:
+            self._say(event.problem)
+
+    def add_live(self, reader: SourceReader) -> None:
+        """Add what became of live sources."""
+        for status in reader.status():
+            if summary := self._summaries.get(status.name):
+                summary.frames_dropped = status.frames_dropped
+                summary.reconnects = status.reconnects
 
     def result(self, out: Path, output: DetectOutput, *, interrupted: bool) -> DetectResult:
         """Return the account."""
         for name, counts in output.counts().items():
             self._summaries[name].counts = counts
+        for name, problem in output.problems.items():
+            self._summaries[name].problem = self._summaries[name].problem or problem
         return DetectResult(
             out,
             output.paths(),
@@ -254,15 +231,8 @@ class _Run:
             output.crops_left_out,
         )
 
-
-def _progress(sources: list[Source]) -> tqdm:
-    """Return a bar over frames, with a total where it is known without opening anything: for
-    images.
-    """
-    total = None if any(source.is_video for source in sources) else len(sources)
-    return tqdm(
-        desc="detect", total=total, unit="frame", file=sys.stderr, disable=not sys.stderr.isatty()
-    )
+    def _say(self, text: str) -> None:
+        self._progress.write(f"yolo-ema: {text}", file=sys.stderr)
 
 
 @contextlib.contextmanager

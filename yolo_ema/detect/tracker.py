@@ -9,7 +9,7 @@ import numpy as np
 
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.options.detect import TRACKERS
+from yolo_ema.options.detector import TRACKERS
 from yolo_ema.tracking.small_object_tracker import SmallObjectSettings, SmallObjectTracker
 
 if TYPE_CHECKING:

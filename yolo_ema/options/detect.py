@@ -6,20 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig
 from yolo_ema.options.fields import option
-from yolo_ema.options.shared import (
-    MODEL,
-    conf_option,
-    device_option,
-    imgsz_option,
-    iou_option,
-    max_det_option,
-    max_pixels_option,
-    trust_option,
-)
-from yolo_ema.options.tiles import TILES, TileOptions
+from yolo_ema.options.shared import MODEL
+from yolo_ema.options.tiles import TILES
 
-__all__ = ["RTSP_TRANSPORTS", "SAVED_KINDS", "TRACKERS", "DetectOptions"]
+__all__ = ["RTSP_TRANSPORTS", "SAVED_KINDS", "DetectOptions"]
 
 SAVED_KINDS = (
     "annotated",
@@ -34,23 +26,21 @@ SAVED_KINDS = (
     "none",
 )
 RTSP_TRANSPORTS = ("tcp", "udp", "udp_multicast", "http")
-TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
 _NEED_TRACKS = {"mot", "visdrone-mot"}
-_INPUT, _OUTPUT, _PAGE, _NETWORK = "input", "output", "live page", "network"
-_TRACKING = "tracking and counting"
+_OUTPUT, _PAGE, _NETWORK = "output", "live page", "network"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectOptions(TileOptions):
+class DetectOptions(DetectorConfig):
     """What to detect on, with which weights, how, and what to write."""
 
-    GROUPS = (_INPUT, MODEL, TILES, _TRACKING, _OUTPUT, _PAGE, _NETWORK)
+    GROUPS = (INPUT, MODEL, TILES, TRACKING, _OUTPUT, _PAGE, _NETWORK)
 
     source: tuple[str, ...] = option(
         positional=True,
         help="images, videos, folders, patterns such as 'flight/*.jpg', camera numbers, addresses "
         "such as rtsp://host/live, or a .txt list of these",
-        group=_INPUT,
+        group=INPUT,
     )
     fps: float = option(
         30.0,
@@ -59,39 +49,7 @@ class DetectOptions(TileOptions):
         above=0,
         at_most=1000,
         unit="frames a second",
-        group=_INPUT,
-    )
-    max_pixels: int = max_pixels_option(_INPUT)
-    weights: Path | None = option(
-        None,
-        help="a .pt or an exported file; default: the weights that come with the project",
-        weights=True,
-        group=MODEL,
-    )
-    imgsz: tuple[int, ...] = imgsz_option()
-    conf: float = conf_option()
-    iou: float = iou_option()
-    max_det: int = max_det_option(help="most objects per frame; frames that reach it are named")
-    classes: tuple[str, ...] = option(
-        (), help="only these classes, by name, as in car,bus", group=MODEL
-    )
-    device: str = device_option(group=MODEL)
-    half: bool = option(False, help="half precision, on a GPU", group=MODEL)
-    trust: bool = trust_option("load a .pt even if it carries code", MODEL)
-    track: bool = option(
-        False,
-        help="track the objects of a video, a live source or a folder of images: each keeps its "
-        "identity from frame to frame",
-        group=_TRACKING,
-    )
-    tracker: str = option(
-        "drone",
-        choices=TRACKERS,
-        help="the tracker: drone (for small objects) or one of Ultralytics",
-        group=_TRACKING,
-    )
-    follow_camera: bool = option(
-        True, help="compensate the camera's own motion before matching", group=_TRACKING
+        group=INPUT,
     )
     trails: float = option(
         2.0,
@@ -99,7 +57,7 @@ class DetectOptions(TileOptions):
         help="draw the trails of tracked objects for this long; 0 for none",
         at_least=0,
         unit="seconds",
-        group=_TRACKING,
+        group=TRACKING,
     )
     count_line: tuple[str, ...] = option(
         (),
@@ -108,26 +66,26 @@ class DetectOptions(TileOptions):
         help="count what crosses this line, given in pixels or, where no value is above 1, in "
         "shares of the frame; seen from the first point to the second, left to right is in; may "
         "be repeated",
-        group=_TRACKING,
+        group=TRACKING,
     )
     zone: tuple[str, ...] = option(
         (),
         repeated=True,
         metavar="[NAME=]X1,Y1,…,XN,YN",
         help="count what is in this polygon, enters it and leaves it; may be repeated",
-        group=_TRACKING,
+        group=TRACKING,
     )
     count_at: str = option(
         "centre",
         choices=("centre", "bottom"),
         help="the point of a box that counts",
-        group=_TRACKING,
+        group=TRACKING,
     )
     count_on: str = option(
         "picture",
         choices=("picture", "ground"),
         help="lines and zones stay in place in the image (picture) or on the ground",
-        group=_TRACKING,
+        group=TRACKING,
     )
     out: Path | None = option(
         None,

@@ -207,7 +207,7 @@ def _comma_separated(kind: Any) -> Any:
     """
 
     def parse(word: str) -> tuple[Any, ...]:
-        return tuple(kind(part) for part in word.split(",") if part)
+        return tuple(kind(part.strip()) for part in word.split(",") if part.strip())
 
     parse.__name__ = f"comma-separated {kind.__name__}"
     return parse

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
 
-__all__ = ["MERGES", "TILES", "TileOptions", "tile_problems", "tile_size"]
+__all__ = ["MERGES", "TILES", "TileOptions", "tile_size"]
 
 MERGES = ("nms", "agnostic-nms", "ios-nms", "weighted-nms")
 _SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
@@ -22,7 +23,7 @@ TILES = "tiles"
 class TileOptions(Options):
     """How large images are cut into tiles, and how the tiles' boxes become one set."""
 
-    GROUPS = (TILES,)
+    GROUPS: ClassVar[tuple[str, ...]] = (TILES,)
 
     tile: str = option(
         "auto",
@@ -48,25 +49,17 @@ class TileOptions(Options):
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with ``--tile``."""
-        yield from _size_problems(self.tile)
+        size = tile_size(self.tile)
+        if size is None and self.tile not in {"auto", "off"}:
+            yield (
+                f"--tile is {self.tile!r}; expected auto, off, or width x height in pixels, as in "
+                f"640x640"
+            )
+        if size is not None and min(size) < _LEAST_TILE_PX:
+            yield f"--tile is {self.tile}; expected sides of {_LEAST_TILE_PX} pixels or more"
 
 
 def tile_size(tile: str) -> tuple[int, int] | None:
     """Return the width and height in pixels that ``WxH`` names; None for ``auto`` and ``off``."""
     match = _SIZE.fullmatch(tile)
     return (int(match[1]), int(match[2])) if match else None
-
-
-def tile_problems(tile: str, overlap: float) -> Iterator[str]:
-    """Yield what is wrong with a tile size and an overlap."""
-    yield from _size_problems(tile)
-    if not 0 <= overlap <= _MOST_OVERLAP:
-        yield f"--overlap is {overlap}; expected 0 to {_MOST_OVERLAP}"
-
-
-def _size_problems(tile: str) -> Iterator[str]:
-    size = tile_size(tile)
-    if size is None and tile not in {"auto", "off"}:
-        yield f"--tile is {tile!r}; expected auto, off, or width x height in pixels, as in 640x640"
-    if size is not None and min(size) < _LEAST_TILE_PX:
-        yield f"--tile is {tile}; expected sides of {_LEAST_TILE_PX} pixels or more"

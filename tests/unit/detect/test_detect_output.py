@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from played_sources import source
 
+from yolo_ema.detect.frame_loop import DetectedEvent
 from yolo_ema.detect.output import DetectOutput
+from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sources.source import SourceEvent
 from yolo_ema.options.detect import DetectOptions
@@ -40,6 +42,35 @@ def test_lines_keep_their_place_when_a_stream_changes_its_size(place, homography
             found = FrameDetections(
                 frame, box, np.array([0.9]), np.array([0]), NAMES, np.array([1])
             )
-            output.take((SourceEvent(camera, frame), found, homography))
+            output.write(DetectedEvent(SourceEvent(camera, frame), found, homography, {}))
             crossed = output.counts()["cam"]["lines"]["gate"]
             assert crossed["in"] == ({"car": 1} if y > 200 else {}), f"{frame.image_wh}, {y}"
+
+
+def test_a_source_too_small_for_a_line_is_named_and_the_others_are_counted():
+    options = DetectOptions(source=("a", "b"), save=("none",), count_line=("gate=200,150,300,150",))
+    large, small = source(name="large"), source(name="small")
+    with contextlib.closing(DetectOutput(options, Path(), NAMES, list, source_count=2)) as output:
+        for camera, wh in ((large, (320, 192)), (small, (192, 128)), (large, (320, 192))):
+            output.write(tracked_event(camera, wh))
+        assert set(output.counts()) == {"large"}
+        assert set(output.problems) == {"small"}
+        assert "nothing is counted in small" in output.problems["small"]
+        assert "'gate' lies outside" in output.problems["small"]
+
+
+def test_a_line_outside_the_only_source_is_an_error():
+    options = DetectOptions(source=("a",), save=("none",), count_line=("gate=200,150,300,150",))
+    with (
+        contextlib.closing(DetectOutput(options, Path(), NAMES, list)) as output,
+        pytest.raises(ConfigError, match="'gate' lies outside"),
+    ):
+        output.write(tracked_event(source(), (192, 128)))
+
+
+def tracked_event(camera, image_wh: tuple[int, int]) -> DetectedEvent:
+    """A frame with one car that is tracked."""
+    frame = Frame(np.zeros((image_wh[1], image_wh[0], 3), np.uint8), camera.name, 0, 0.0)
+    box = np.array([[10.0, 10, 30, 30]])
+    found = FrameDetections(frame, box, np.array([0.9]), np.array([0]), NAMES, np.array([1]))
+    return DetectedEvent(SourceEvent(camera, frame), found, None, {})

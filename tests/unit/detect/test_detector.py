@@ -1,12 +1,51 @@
-"""What the detector makes of class names, and of several images."""
+"""What the detector takes from Python code, and what it does with it."""
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import os
+import pickle
+import sys
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
+import torch
 from lively_weights import lively_model, picture, save
 
 from yolo_ema.detect.detector import Detector
+from yolo_ema.errors import ConfigError, MachineError, PartialResultsError, SourceError
+from yolo_ema.inference.tiled import TiledPredictor
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.options.detector import DetectorConfig
+
+FRAMES = [picture(seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save(lively_model("tiny"), tmp_path_factory.mktemp("weights") / "tiny.pt")
+
+
+@pytest.fixture
+def detector(weights) -> Detector:
+    return Detector(weights, imgsz=320, conf=0.01, tile="off", device="cpu")
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[int]:
+    """How many images each call of the network has, from now on."""
+    numbers: list[int] = []
+    call = TiledPredictor.__call__
+
+    def counted(self, images_bgr, **more):
+        numbers.append(len(images_bgr))
+        return call(self, images_bgr, **more)
+
+    monkeypatch.setattr(TiledPredictor, "__call__", counted)
+    return numbers
 
 
 def test_a_name_that_several_classes_have_means_all_of_them(tmp_path):
@@ -22,26 +61,226 @@ def test_a_name_that_several_classes_have_means_all_of_them(tmp_path):
     assert len(found) == int(np.isin(everything.cls.numpy(), (0, 2)).sum())
 
 
-@pytest.mark.parametrize(("threads", "calls"), [("1", [1] * 6), ("3", [3, 1, 1, 1])])
-def test_a_list_of_images_gives_what_each_of_them_gives(tmp_path, monkeypatch, threads, calls):
+@pytest.mark.parametrize(("threads", "expected"), [("1", [1] * 6), ("3", [3, 1, 1, 1])])
+def test_a_list_of_images_gives_what_each_of_them_gives(
+    weights, monkeypatch, calls, threads, expected
+):
     """Images of one size that follow each other go side by side where there are threads for it."""
     monkeypatch.setenv("YOLO_EMA_THREADS", threads)
-    detector = Detector(
-        save(lively_model("tiny"), tmp_path / "tiny.pt"), imgsz=320, conf=0.01, tile="off"
-    )
+    detector = Detector(weights, imgsz=320, conf=0.01, tile="off")
     images = [
         picture(seed, wh) for seed, wh in enumerate([(320, 192)] * 4 + [(64, 64)] + [(320, 192)])
     ]
-    numbers = []
-    look = detector.detect_frames
-    monkeypatch.setattr(
-        detector, "detect_frames", lambda frames: numbers.append(len(frames)) or look(frames)
-    )
     together = detector.detect(images)
-    assert numbers == calls
+    assert calls == expected
     assert len(together) == len(images)
     for found, image in zip(together, images, strict=True):
         assert found.orig_img is image
         np.testing.assert_array_equal(found.boxes.data, detector.detect(image).boxes.data)
     assert sum(len(found) for found in together) > 0
     assert detector.detect([]) == []
+
+
+def test_arrays_are_what_results_are(detector, tmp_path):
+    path = tmp_path / "a.png"
+    assert cv2.imwrite(str(path), FRAMES[0])
+    results, found = detector.detect(path), detector.detections(path)
+    assert isinstance(found, FrameDetections)
+    assert len(found) > 0
+    np.testing.assert_array_equal(found.boxes_xyxy, results.boxes.xyxy)
+    np.testing.assert_array_equal(found.scores, results.boxes.conf)
+    np.testing.assert_array_equal(found.class_ids, results.boxes.cls)
+    assert found.frame.source == results.path == str(path)
+    assert set(results.speed) == {"preprocess", "inference", "postprocess"}
+    assert [len(one) for one in detector.detections([path, FRAMES[1]])] == [
+        len(found),
+        len(detector.detections(FRAMES[1])),
+    ]
+    streamed = list(detector.stream_detections([path]))
+    np.testing.assert_array_equal(streamed[0].boxes_xyxy, found.boxes_xyxy)
+
+
+class TestLaterSettings:
+    @pytest.mark.parametrize("tile", ["off", "64x64"])
+    @pytest.mark.parametrize(
+        ("name", "value"), [("conf", 0.5), ("iou", 0.2), ("max_det", 3), ("classes", ["class 3"])]
+    )
+    def test_a_changed_setting_holds_from_the_next_frame_on(self, weights, tile, name, value):
+        common = {"imgsz": 320, "conf": 0.05, "tile": tile, "device": "cpu"}
+        changed = Detector(weights, **common)
+        before = changed.detections(FRAMES[0])
+        setattr(changed, name, value)
+        fresh = Detector(weights, **common | {name: value})
+        after, wanted = changed.detections(FRAMES[0]), fresh.detections(FRAMES[0])
+        assert 0 < len(after) < len(before)
+        np.testing.assert_array_equal(after.boxes_xyxy, wanted.boxes_xyxy)
+        np.testing.assert_array_equal(after.class_ids, wanted.class_ids)
+        assert changed.wanted_names == fresh.wanted_names
+
+    def test_a_wrong_one_is_refused_and_changes_nothing(self, detector):
+        before = detector.config
+        for name, value in {"conf": 25, "iou": "0.5", "max_det": 0, "classes": ("car",)}.items():
+            with pytest.raises(ConfigError):
+                setattr(detector, name, value)
+        assert detector.config is before
+        assert (detector.conf, detector.iou, detector.max_det) == (0.01, 0.7, 1000)
+
+
+class TestFramesAsArrays:
+    @pytest.mark.parametrize(
+        "make", [list, tuple, np.stack, iter, lambda frames: (f for f in frames)]
+    )
+    def test_are_one_source(self, detector, make):
+        found = list(detector.stream(make(FRAMES)))
+        assert len(found) == 3
+        for one, image in zip(found, FRAMES, strict=True):
+            np.testing.assert_array_equal(one.boxes.data, detector.detect(image).boxes.data)
+            assert one.path == "array"
+
+    def test_a_single_array_is_one_frame(self, detector):
+        assert [one.frame.index for one in detector.stream_detections(FRAMES[0])] == [0]
+
+    def test_are_tracked_at_their_rate(self, weights):
+        tracker = Detector(weights, imgsz=320, conf=0.3, max_det=5, tile="off", track=True)
+        found = list(tracker.stream_detections([FRAMES[0]] * 4, fps=8))
+        assert [one.frame.time_s for one in found] == [0, 0.125, 0.25, 0.375]
+        assert set(found[0].track_ids) == set(found[3].track_ids) == set(range(1, 6))
+
+    def test_a_generator_is_run_in_this_thread_a_frame_at_a_time(self, weights, monkeypatch, calls):
+        """As a camera in the hands of the caller needs it; a list may go side by side."""
+        monkeypatch.setenv("YOLO_EMA_THREADS", "3")
+        detector = Detector(weights, imgsz=320, conf=0.01, tile="off", device="cpu")
+        taken = []
+
+        def frames():
+            for index, frame in enumerate(FRAMES):
+                taken.append(index)
+                yield frame
+
+        for index, _ in enumerate(detector.stream_detections(frames())):
+            assert taken == list(range(index + 1))
+        assert calls == [1, 1, 1]
+        list(detector.stream_detections(FRAMES))
+        assert calls == [1, 1, 1, 3]
+
+    def test_an_error_of_the_generator_is_the_callers_own(self, detector):
+        def frames():
+            yield FRAMES[0]
+            raise ZeroDivisionError("of the caller")
+
+        with pytest.raises(ZeroDivisionError, match="of the caller"):
+            list(detector.stream(frames()))
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ([FRAMES[0], "a.mp4"], "frame 1 is a str; expected an array"),
+            (["a.mp4", FRAMES[0]], "a ndarray is among the sources"),
+            ([None], "a NoneType is among the sources"),
+            (None, "a NoneType is given; expected paths, addresses"),
+            (b"a.mp4", "a bytes is given; expected paths, addresses"),
+            ([FRAMES[0][..., 0]], r"an array of shape \(192, 320\)"),
+            (iter([FRAMES[0].astype(float)]), "type float64"),
+            ([torch.zeros(4, 4, 3, dtype=torch.uint8)], "a Tensor is among the sources"),
+        ],
+    )
+    def test_what_is_neither_frames_nor_sources_is_refused(self, detector, given, message):
+        with pytest.raises(SourceError, match=message):
+            list(detector.stream(given))
+
+
+def test_an_image_that_fails_does_not_take_the_others_with_it(detector, tmp_path):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    assert cv2.imwrite(str(good), FRAMES[0])
+    bad.write_bytes(b"no image" * 9)
+    for method in (detector.detect, detector.detections):
+        with pytest.raises(PartialResultsError) as raised:
+            method([good, tmp_path / "missing.png", FRAMES[1], bad, good])
+        error = raised.value
+        assert str(error).startswith("2 of 5 images failed: image 1: no file or folder at ")
+        assert "image 3: " in str(error)
+        assert [result is None for result in error.results] == [False, True, False, True, False]
+        assert len(error.results[0]) == len(method(FRAMES[0]))
+        assert len(error.results[2]) == len(method(FRAMES[1]))
+
+
+class TestConfig:
+    def test_every_setting_can_be_given_by_name_or_whole(self, weights):
+        config = DetectorConfig(weights=weights, imgsz=320, conf=0.3, tile="64x64", device="cpu")
+        whole, named = (
+            Detector(config=config),
+            Detector(weights, imgsz=320, conf=0.3, tile=(64, 64), device="cpu"),
+        )
+        assert whole.config == named.config
+        assert Detector(config=config, conf=0.4).config == replace(config, conf=0.4)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"imgsz": 320.0},
+            {"imgsz": np.int64(320)},
+            {"imgsz": [320, 320]},
+            {"imgsz": (320,), "device": "cpu", "overlap": np.float32(0.2)},
+            {"imgsz": 320, "conf": np.float32(0.25), "max_det": 1000.0, "classes": []},
+            {"imgsz": 320, "conf": 0.25, "tile": ["64", "64"]},
+        ],
+    )
+    def test_numbers_may_be_of_any_kind(self, weights, settings):
+        detector = Detector(weights, **settings)
+        assert detector.predictor.imgsz_hw == (320, 320)
+        assert len(detector.detections(FRAMES[0]))
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"conf": "0.5"}, "--conf is '0.5'; expected a number"),
+            ({"conf": True}, "--conf is True; expected a number"),
+            ({"conf": float("nan")}, "--conf is nan; expected 0 to 1"),
+            ({"imgsz": 640.5}, "--imgsz is 640.5; expected one whole number of pixels"),
+            ({"imgsz": "640"}, "--imgsz is '640'; expected one whole number of pixels"),
+            ({"imgsz": (640, None)}, "--imgsz is 640, None; expected one whole number"),
+            ({"imgsz": (1, 2, 3)}, "--imgsz is 1,2,3; expected one number or height,width"),
+            ({"max_det": 1.5}, "--max-det is 1.5; expected a whole number"),
+            ({"max_pixels": None}, "--max-pixels is None; expected a whole number"),
+            ({"classes": "car, bus"}, r"expected a list of names, as in \['car', 'bus'\]"),
+            ({"classes": 3}, "--classes is 3; expected a list of names"),
+            ({"tracker": "bytetrak"}, "did you mean 'bytetrack'"),
+        ],
+    )
+    def test_others_are_refused_before_the_weights_are_opened(self, settings, message):
+        with pytest.raises(ConfigError, match=message):
+            Detector("missing.pt", **settings)
+
+
+def test_a_pickled_detector_opens_its_weights_anew(weights):
+    detector = Detector(weights, imgsz=320, conf=0.5, tile="64x64", device="cpu")
+    detector.conf, detector.classes = 0.02, ("class 1", "class 3")
+    wanted = detector.detections(FRAMES[0])
+    assert len(wanted)
+    for again in (pickle.loads(pickle.dumps(detector)), copy.deepcopy(detector)):
+        assert again.config == detector.config
+        np.testing.assert_array_equal(again.detections(FRAMES[0]).boxes_xyxy, wanted.boxes_xyxy)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_gets_an_error_in_place_of_a_hang(detector):
+    detector.detections(FRAMES[0])
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    child = os.fork()
+    if child == 0:
+        for method in (detector.detect, lambda image: next(detector.stream([image]))):
+            try:
+                method(FRAMES[0])
+            except MachineError as error:
+                sending.send(str(error))
+            except BaseException as error:
+                sending.send(repr(error))
+        os._exit(0)
+    try:
+        for _ in range(2):
+            assert receiving.poll(30)
+            assert "this is a fork of it" in receiving.recv()
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)

@@ -47,7 +47,7 @@ def test_a_full_disk_ends_the_run_although_the_stream_is_silent(tmp_path, monkey
             failed_at.append(time.monotonic())
             raise DiskFullError("no room")
 
-    monkeypatch.setattr(DetectOutput, "take", full)
+    monkeypatch.setattr(DetectOutput, "write", full)
     weights = save(tiny_model(), tmp_path / "tiny.pt")
     with HttpServer(two_pictures) as server:
         options = DetectOptions(

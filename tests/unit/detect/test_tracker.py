@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from yolo_ema.detect.tracker import Tracker
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.options.detect import TRACKERS
+from yolo_ema.options.detector import TRACKERS
 from yolo_ema.tracking.small_object_tracker import SmallObjectSettings
 
 BLANK = np.zeros((120, 160, 3), np.uint8)

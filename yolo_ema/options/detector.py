@@ -1,0 +1,149 @@
+"""`DetectorConfig`: weights, thresholds, tiles and tracking, for ``yolo-ema detect`` and `Detector`
+alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.errors import ConfigError, did_you_mean
+from yolo_ema.options.fields import flag_of, option
+from yolo_ema.options.shared import (
+    MODEL,
+    conf_option,
+    device_option,
+    imgsz_option,
+    iou_option,
+    max_det_option,
+    max_pixels_option,
+    trust_option,
+)
+from yolo_ema.options.tiles import TileOptions
+
+__all__ = ["INPUT", "TRACKERS", "TRACKING", "DetectorConfig"]
+
+TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
+INPUT, TRACKING = "input", "tracking and counting"
+_WHOLE_NUMBERS, _NUMBERS = ("max_det", "max_pixels"), ("conf", "iou", "overlap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig(TileOptions):
+    """How `Detector` detects: with which weights, thresholds, tiles and tracker.
+
+    Values may be given as Python code has them: ``tile=(640, 640)``, ``imgsz=640`` or
+    ``imgsz=640.0``, ``device=0``, lists, numpy's numbers. They are kept in one form.
+    """
+
+    max_pixels: int = max_pixels_option(INPUT)
+    weights: Path | None = option(
+        None,
+        help="a .pt or an exported file; default: the weights that come with the project",
+        weights=True,
+        group=MODEL,
+    )
+    imgsz: tuple[int, ...] = imgsz_option()
+    conf: float = conf_option()
+    iou: float = iou_option()
+    max_det: int = max_det_option(help="most objects per frame; frames that reach it are named")
+    classes: tuple[str, ...] = option(
+        (), help="only these classes, by name, as in car,bus", group=MODEL
+    )
+    device: str = device_option(group=MODEL)
+    half: bool = option(False, help="half precision, on a GPU", group=MODEL)
+    trust: bool = trust_option("load a .pt even if it carries code", MODEL)
+    track: bool = option(
+        False,
+        help="track the objects of a video, a live source or a folder of images: each keeps its "
+        "identity from frame to frame",
+        group=TRACKING,
+    )
+    tracker: str = option(
+        "drone",
+        choices=TRACKERS,
+        help="the tracker: drone (for small objects) or one of Ultralytics",
+        group=TRACKING,
+    )
+    follow_camera: bool = option(
+        True, help="compensate the camera's own motion before matching", group=TRACKING
+    )
+
+    @property
+    def tracks(self) -> bool:
+        """Whether to track."""
+        return self.track
+
+    def __post_init__(self) -> None:
+        tile = "x".join(map(str, self.tile)) if _is_list(self.tile) else str(self.tile)
+        values: dict[str, Any] = {"tile": tile, "device": str(self.device)}
+        values |= {name: _plain(getattr(self, name), float) for name in _NUMBERS}
+        values |= {name: _plain(getattr(self, name), int) for name in _WHOLE_NUMBERS}
+        sides = () if self.imgsz is None else self.imgsz if _is_list(self.imgsz) else (self.imgsz,)
+        values["imgsz"] = tuple(_plain(side, int) for side in sides)
+        if isinstance(self.classes, Iterable) and not isinstance(self.classes, str):
+            values["classes"] = tuple(self.classes)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # frozen for everyone else
+        if problems := list(self._wrong_types()):
+            raise ConfigError("; ".join(problems))
+        super().__post_init__()
+
+    def class_ids(self, names: Mapping[int, str]) -> list[int] | None:
+        """Return the ids of every class that has one of the names in ``classes``; None for all.
+
+        Args:
+            names: the classes that the weights know, by id; several may have one name.
+
+        Raises:
+            ConfigError: the weights do not know a class.
+        """
+        if not self.classes:
+            return None
+        ids: dict[str, list[int]] = {}
+        for class_id, name in names.items():
+            ids.setdefault(name, []).append(class_id)
+        unknown = [f"{name!r}{did_you_mean(name, ids)}" for name in self.classes if name not in ids]
+        if unknown:
+            raise ConfigError(
+                f"the weights know no class {', '.join(unknown)}; they know "
+                f"{', '.join(names.values())}"
+            )
+        return [class_id for name in dict.fromkeys(self.classes) for class_id in ids[name]]
+
+    def _wrong_types(self) -> Iterator[str]:
+        """Yield what is not of its type, as only Python code can give it."""
+        for names, kinds, expected in (
+            (_NUMBERS, int | float, "a number"),
+            (_WHOLE_NUMBERS, int, "a whole number"),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if isinstance(value, bool) or not isinstance(value, kinds):
+                    yield f"{flag_of(name)} is {value!r}; expected {expected}"
+        if not all(isinstance(side, int) for side in self.imgsz):
+            yield (
+                f"--imgsz is {', '.join(map(repr, self.imgsz))}; expected one whole number of "
+                f"pixels, or height and width"
+            )
+        if not isinstance(self.classes, tuple):
+            wanted = self.classes.split(",") if isinstance(self.classes, str) else ["car", "bus"]
+            yield (
+                f"--classes is {self.classes!r}; expected a list of names, as in "
+                f"{[name.strip() for name in wanted]!r}"
+            )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _plain(value: Any, kind: type[int] | type[float]) -> Any:
+    """Return a number as Python's own, whole where one is wanted; anything else as it is."""
+    if isinstance(value, bool | int) or not isinstance(value, Real):
+        return value
+    number = float(value)
+    return number if kind is float or not number.is_integer() else int(number)
