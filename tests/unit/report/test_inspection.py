@@ -275,9 +275,9 @@ def test_what_cannot_be_used_is_named_and_the_rest_kept(dataset: Path, tmp_path:
     train = result.as_json()["splits"]["train"]
     assert train["images_without_label_file"] == 1
     assert [Path(path).name for path in train["without_label_file"]] == ["unlabelled.jpg"]
-    assert (train["images"], train["images_left_out"]) == (4, 2)
+    assert (train["images"], train["images_left_out"]) == (3, 3)
     text = result.as_text()
-    assert re.search(r"^images left out +2 +0$", text, re.MULTILINE)
+    assert re.search(r"^images left out +3 +0$", text, re.MULTILINE)
     assert re.search(r"^images without a label file +1 +0$", text, re.MULTILINE)
     assert f"{dataset}/images/train/unlabelled.jpg has no label file (train)" in text
     assert f"{dataset}/images/train/empty.jpg: left out: " in text
