@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import mmap
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,7 +227,9 @@ def _value(entry: Any) -> Any:
     if not isinstance(entry, str) or len(entry) > _MOST_CHARACTERS:
         return entry
     try:
-        return ast.literal_eval(entry)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of a backslash in a class name
+            return ast.literal_eval(entry)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return entry
 
