@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolo_ema.io.text_files import decode_text
 from yolo_ema.visdrone.annotations import parse_annotations, parse_results
 from yolo_ema.visdrone.image_labels import clip_boxes, label_annotations, yolo_rows
 
@@ -67,7 +69,7 @@ def test_no_bytes_stop_the_reading(content: bytes) -> None:
     named = {one.row for one in found.anomalies}
     rows_there = [
         number
-        for number, row in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1)
+        for number, row in enumerate(re.split(r"\r\n|\r|\n", decode_text(content)), start=1)
         if row.strip()
     ]
     assert set(found.lines.tolist()) | named >= set(rows_there)

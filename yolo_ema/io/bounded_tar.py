@@ -14,7 +14,7 @@ import lzma
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from yolo_ema.errors import ArchiveError
 
@@ -62,7 +62,7 @@ class _BoundedStream:
     read as headers of an entry; None while its content is copied.
     """
 
-    def __init__(self, stream: IO[bytes], archive: Path) -> None:
+    def __init__(self, stream: Any, archive: Path) -> None:
         self.left: int | None = _HEADER_BYTES
         self._stream, self._archive = stream, archive
         self.tell = stream.tell
@@ -76,11 +76,11 @@ class _BoundedStream:
                     f"{_HEADER_BYTES} bytes"
                 )
         with _damage_is_named():
-            return self._stream.read(size)
+            return bytes(self._stream.read(size))
 
     def seek(self, position: int) -> int:
         with _damage_is_named():
-            return self._stream.seek(position)
+            return int(self._stream.seek(position))
 
 
 @contextlib.contextmanager

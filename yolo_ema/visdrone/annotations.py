@@ -9,6 +9,7 @@ An annotation row is ``left,top,width,height,score,category,truncation,occlusion
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import numpy as np
 
 from yolo_ema.constants import IGNORED, OTHERS, VISDRONE_CLASSES
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
+from yolo_ema.io.text_files import decode_text
 
 __all__ = [
+    "UNREADABLE",
     "Annotations",
     "Anomaly",
     "parse_annotations",
@@ -28,8 +31,21 @@ __all__ = [
 
 FIELDS = ("left", "top", "width", "height", "score", "category", "truncation", "occlusion")
 
+UNREADABLE = frozenset({"field-count", "not-integer", "out-of-range", "unknown-category"})
+"""Kinds of anomaly for which a row cannot be read."""
+
+_LOST_ROWS = UNREADABLE | {"no-area", "outside-image", "stray-annotation", "bad-box", "bad-flag"}
+_LOST_IMAGES = frozenset(
+    {
+        *("missing-annotation", "unreadable-annotations", "missing-image", "unreadable-image"),
+        *("same-name", "bad-name", "bad-entry", "repeated-id", "size-mismatch"),
+    }
+)
+
 # pixels; beyond it a number is a slip, and sums of two would leave the range of smaller integers
 _LARGEST = 10_000_000
+
+_WHOLE = re.compile(r"([+-]?[0-9]+)(?:\.0*)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +57,21 @@ class Anomaly:
         row: row in that file, counted from 1; None where the whole file is meant.
         kind: one word for counting, such as ``field-count`` or ``no-area``.
         message: what was found, what was expected, and what was done about it.
+        count: how many rows or images it stands for.
     """
 
     file: str
     row: int | None
     kind: str
     message: str
+    count: int = 1
+
+    @property
+    def lost(self) -> str | None:
+        """What is left out for it: ``image``, ``annotation``, or None for nothing."""
+        if self.kind in _LOST_IMAGES:
+            return "image"
+        return "annotation" if self.kind in _LOST_ROWS else None
 
     def __str__(self) -> str:
         place = self.file if self.row is None else f"{self.file}, row {self.row}"
@@ -92,9 +117,9 @@ class Annotations:
 def read_annotations(path: str | Path) -> Annotations:
     """Read an annotation file.
 
-    Rows with a wrong number of fields, something else than whole numbers, or an unknown category
-    are left out. Rows without area and rows whose score does not fit their category are kept. Each
-    is named in ``anomalies``.
+    Rows with a wrong number of fields, anything but whole numbers (``12`` or ``12.0``), or an
+    unknown category are left out. Rows without area and rows whose score does not fit their
+    category are kept. Each is named in ``anomalies``. The text may be UTF-8, UTF-16 or Latin-1.
 
     Raises:
         DataNotFoundError: there is no such file.
@@ -146,20 +171,21 @@ class _RowError(Exception):
 
 def _parse_row(fields: Sequence[str]) -> list[int]:
     if len(fields) != len(FIELDS):
+        hint = "; 10 is the format of VisDrone's videos" if len(fields) == 10 else ""
         raise _RowError(
-            "field-count", f"{_counted(len(fields))}, expected {len(FIELDS)} ({','.join(FIELDS)})"
+            "field-count",
+            f"{_counted(len(fields))}, expected {len(FIELDS)} ({','.join(FIELDS)}){hint}",
         )
-    try:
-        row = [int(field) for field in fields]
-    except ValueError:
-        name, value = next(
-            (name, value)
-            for name, value in zip(FIELDS, fields, strict=True)
-            if not _is_integer(value)
-        )
-        raise _RowError(
-            "not-integer", f"{name} is {_quoted(value)}, expected a whole number"
-        ) from None
+    row = []
+    for name, field in zip(FIELDS, fields, strict=True):
+        plain = field.strip()
+        if plain.isdigit() and plain.isascii() and len(plain) < 20:  # almost always; `int` alone
+            row.append(int(plain))  # would take digits of any script, and 1_000
+            continue
+        whole = _WHOLE.fullmatch(plain)
+        if whole is None or len(whole[1]) > 1000:
+            raise _RowError("not-integer", f"{name} is {_quoted(field)}, expected a whole number")
+        row.append(int(whole[1]))
     if max(row) > _LARGEST or min(row) < -_LARGEST:
         name, number = next(
             (name, number)
@@ -174,14 +200,6 @@ def _parse_row(fields: Sequence[str]) -> list[int]:
 
 def _counted(fields: int) -> str:
     return "1 field" if fields == 1 else f"{fields} fields"
-
-
-def _is_integer(text: str) -> bool:
-    try:
-        int(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _quoted(text: str) -> str:
@@ -242,7 +260,7 @@ def parse_results(content: bytes, file: str) -> np.ndarray:
     if not rows:
         return np.zeros((0, 6))
     commas = [text.count(",") for _, text in rows]
-    if min(commas) >= 5 and max(commas) <= 7:
+    if content.isascii() and min(commas) >= 5 and max(commas) <= 7:
         try:
             table = np.loadtxt(
                 [text for _, text in rows], delimiter=",", usecols=range(6), comments=None, ndmin=2
@@ -275,7 +293,7 @@ def _parse_result(text: str, file: str, line: int) -> list[float]:
     row = []
     for name, field in zip(FIELDS, fields[:6], strict=False):
         try:
-            value = float(field)
+            value = float(field if field.isascii() and "_" not in field else "nan")
         except ValueError:
             value = np.nan
         if not np.isfinite(value):
@@ -293,7 +311,7 @@ def _parse_result(text: str, file: str, line: int) -> list[float]:
 
 def _rows(content: bytes) -> list[tuple[int, str]]:
     """Return the rows that are not blank, with their numbers counted from 1."""
-    text = content.decode("utf-8-sig", errors="replace")
+    text = decode_text(content).replace("\r\n", "\n").replace("\r", "\n")
     return [
         (line, row)
         for line, row in enumerate(text.split("\n"), start=1)

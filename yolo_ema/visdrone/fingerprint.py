@@ -1,30 +1,40 @@
-"""What a preparation found and made: the record kept under the root, and the result shown to the
-user.
+"""The files right below a prepared root: ``fingerprint.json``, which says what was made from what
+and which files are ours, the data YAML and the list of anomalies.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from yolo_ema.errors import ConfigError, DataError
-from yolo_ema.io.atomic_files import write_json
-from yolo_ema.text_table import text_table
+import yaml
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.io.atomic_files import write_json, write_text
 from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.prepared_files import FOLDERS
+from yolo_ema.visdrone.split_sources import LICENCE
 
-__all__ = ["MARK", "PrepareResult", "Record", "SplitRecord", "is_marked", "refuse_other_names"]
+__all__ = [
+    "MARK",
+    "Fingerprint",
+    "SplitRecord",
+    "is_marked",
+    "write_anomalies",
+    "write_data_yaml",
+]
 
 MARK = "# Made by 'yolo-ema data prepare'; made anew when the dataset is prepared again."
 """First line of the files right below the root that are ours."""
 
 VERSION = 2
 _FILE = "fingerprint.json"
-_SHOWN = 10
+_SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +49,12 @@ class SplitRecord:
         given: absolute paths of the sources that the user gave; none where it was fetched.
         archive: name, size in bytes and SHA-256 of the archive that it was unpacked from; None
             where it was a folder.
-        source_digest: hash over path, size and time of change of the user's files.
+        source_digest: hash over path, size and modification time of the user's files.
         derived_digest: the same over the files below the root.
         images: number of images that can be used.
         boxes_per_class: number of labelled boxes of each class.
         ignored_regions: number of ignored regions.
-        others: rows of VisDrone's category 11, neither labelled nor ignored.
+        others: annotations of VisDrone's category 11, neither labelled nor ignored.
         trailing_commas: rows that end in a comma.
         official: the comparison with the official totals, as a sentence.
         official_equal: its verdict; None where there is nothing to compare with.
@@ -77,14 +87,14 @@ class SplitRecord:
         """Build a record from what `dataclasses.asdict` gave. Raises `TypeError` or `KeyError`
         where it is something else.
         """
-        anomalies = tuple(Anomaly(**one) for one in content["anomalies"])
+        anomalies = tuple(Anomaly(**anomaly) for anomaly in content["anomalies"])
         lists = {key: tuple(content[key]) for key in ("boxes_per_class", "given")}
         return cls(**{**content, **lists, "anomalies": anomalies})
 
 
 @dataclasses.dataclass
-class Record:
-    """The file ``fingerprint.json`` below a root: what was prepared from what.
+class Fingerprint:
+    """The content of ``fingerprint.json``.
 
     It is written before the first derived file with ``complete`` off, which marks the root as ours
     and tells an interrupted preparation from a finished one, and after the last.
@@ -105,8 +115,8 @@ class Record:
     complete: bool = False
 
     @classmethod
-    def read(cls, root: Path, dataset: str) -> Record:
-        """Read a root's record, or return a new one.
+    def read(cls, root: Path, dataset: str) -> Fingerprint:
+        """Read a root's fingerprint, or return a new one.
 
         Raises:
             ConfigError: the root holds another kind of dataset, or files of somebody else where
@@ -114,12 +124,14 @@ class Record:
         """
         try:
             content = json.loads((root / _FILE).read_bytes())
-            splits = {split: SplitRecord.from_json(one) for split, one in content["splits"].items()}
-            files = {split: _places(lists) for split, lists in content["files"].items()}
-            record = cls(
+            files = {_split(split): _places(lists) for split, lists in content["files"].items()}
+            fingerprint = cls(
                 content["dataset"],
                 tuple(content["names"]),
-                splits,
+                {
+                    _split(split): SplitRecord.from_json(record)
+                    for split, record in content["splits"].items()
+                },
                 files,
                 bool(content["complete"]),
             )
@@ -127,29 +139,36 @@ class Record:
         except FileNotFoundError:
             _refuse_foreign_folders(root)
             return cls(dataset, (), {})
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # A torn or foreign fingerprint: what lies beside it is ours only if it looks like it,
             # else nothing is touched.
             return cls(dataset, (), {}, _recognised_files(root))
-        if record.dataset != dataset:
+        if fingerprint.dataset != dataset:
             raise ConfigError(
-                f"{root} holds a dataset prepared from {record.dataset}, not {dataset}; give "
+                f"{root} holds a dataset prepared from {fingerprint.dataset}, not {dataset}; give "
                 f"another --root"
             )
-        return record if version == VERSION else cls(dataset, (), {}, _recognised_files(root))
+        return fingerprint if version == VERSION else cls(dataset, (), {}, _recognised_files(root))
 
     def write(self, root: Path) -> None:
-        """Write the record. Raises `DiskFullError`."""
+        """Write the fingerprint. Raises `DiskFullError`."""
         splits = {split: dataclasses.asdict(self.splits[split]) for split in sorted(self.splits)}
-        files = {split: _lists(self.files[split]) for split in sorted(self.files)}
         content = {
             "version": VERSION,
             "dataset": self.dataset,
             "names": self.names,
             "complete": self.complete,
             "splits": splits,
+            "files": {split: _lists(self.files[split]) for split in sorted(self.files)},
         }
-        write_json(root / _FILE, {**content, "files": files})
+        write_json(root / _FILE, content)
+
+
+def _split(name: str) -> str:
+    """Return a split's name. Raises `ValueError` for one that leads out of its folder."""
+    if not _SPLIT_NAME.fullmatch(name):
+        raise ValueError(name)
+    return name
 
 
 def _lists(places: Iterable[str]) -> dict[str, list[str]]:
@@ -162,6 +181,13 @@ def _lists(places: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _places(lists: dict[str, list[str]]) -> frozenset[str]:
+    """Return what `_lists` was made from. Raises `ValueError` for a place that leads out of its
+    folder: whatever stands here may be removed.
+    """
+    for name in (name for folder in FOLDERS for name in lists[folder]):
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or not place.parts or ":" in place.parts[0]:
+            raise ValueError(name)
     return frozenset(f"{folder}/{name}" for folder in FOLDERS for name in lists[folder])
 
 
@@ -180,7 +206,7 @@ def _refuse_foreign_folders(root: Path) -> None:
     if taken:
         raise ConfigError(
             f"{root} already has the folder {taken[0]}, which was not made by 'data prepare'; "
-            "nothing of yours is written into: give another --root"
+            f"nothing is written into it: give another --root"
         )
 
 
@@ -214,116 +240,36 @@ def _recognised_files(root: Path) -> dict[str, frozenset[str]]:
     return {split: frozenset(places) for split, places in found.items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class PrepareResult:
-    """What ``data prepare`` made.
+def write_anomalies(record: Fingerprint, root: Path) -> None:
+    """Write ``anomalies.txt``, or remove it where nothing is odd."""
+    lines = [
+        f"{split}: {anomaly.kind}: {anomaly}\n"
+        for split, one in record.splits.items()
+        for anomaly in one.anomalies
+    ]
+    if lines:
+        write_text(root / "anomalies.txt", "".join([f"{MARK}\n", *lines]))
+    else:
+        (root / "anomalies.txt").unlink(missing_ok=True)
 
-    Attributes:
-        data_yaml: the data YAML to train and validate with.
-        record: what was prepared from what.
-        splits: the splits that were asked for.
-        up_to_date: whether there was nothing to do.
-        seconds: how long it took.
+
+def write_data_yaml(record: Fingerprint, root: Path, data_yaml: Path) -> None:
+    """Write the data YAML. Both train and val must be in it: one that was not prepared is an empty
+    folder, and says so.
     """
-
-    data_yaml: Path
-    record: Record
-    splits: tuple[str, ...]
-    up_to_date: bool
-    seconds: float
-
-    @property
-    def anomalies(self) -> list[tuple[str, Anomaly]]:
-        """Return every anomaly with its split."""
-        return [
-            (split, anomaly)
-            for split in self.splits
-            for anomaly in self.record.splits[split].anomalies
-        ]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything, every anomaly included."""
-        return {
-            "data_yaml": str(self.data_yaml),
-            "root": str(self.data_yaml.parent),
-            "dataset": self.record.dataset,
-            "up_to_date": self.up_to_date,
-            "seconds": round(self.seconds, 3),
-            "names": list(self.record.names),
-            "splits": {split: self._split_json(self.record.splits[split]) for split in self.splits},
-            "anomaly_count": len(self.anomalies),
-            "anomalies": [
-                {"split": split, **dataclasses.asdict(anomaly)} for split, anomaly in self.anomalies
-            ],
-        }
-
-    def _split_json(self, split: SplitRecord) -> dict[str, Any]:
-        return {
-            "images": split.images,
-            "boxes": sum(split.boxes_per_class),
-            "boxes_per_class": dict(zip(self.record.names, split.boxes_per_class, strict=True)),
-            "ignored_regions": split.ignored_regions,
-            "others": split.others,
-            "trailing_commas": split.trailing_commas,
-            "anomalies": split.anomaly_counts,
-            "official": split.official,
-            "official_equal": split.official_equal,
-            "images_from": split.images_from,
-            "annotations_from": split.annotations_from,
-            "archive": split.archive,
-        }
-
-    def as_text(self) -> str:
-        """Return a table of the splits, the first anomalies, and where the data YAML is."""
-        splits = [self.record.splits[split] for split in self.splits]
-        rows: list[tuple[str, list[str]]] = [("images", [f"{one.images:,}" for one in splits])]
-        rows += [
-            (name, [f"{one.boxes_per_class[index]:,}" for one in splits])
-            for index, name in enumerate(self.record.names)
-        ]
-        rows.append(("boxes", [f"{sum(one.boxes_per_class):,}" for one in splits]))
-        rows.append(("ignored regions", [f"{one.ignored_regions:,}" for one in splits]))
-        if self.record.dataset == "visdrone":
-            rows.append(("others (unused)", [f"{one.others:,}" for one in splits]))
-        rows.append(("anomalies", [f"{len(one.anomalies):,}" for one in splits]))
-        lines = text_table([["", *self.splits], *([name, *cells] for name, cells in rows)])
-        lines += ["", *self.findings()]
-        lines.append(
-            f"{'nothing to do: ' if self.up_to_date else ''}{self.data_yaml} is ready "
-            f"({self.seconds:.1f} s)"
-        )
-        return "\n".join(lines)
-
-    def findings(self) -> list[str]:
-        """Return the lines that say how the splits compare with the official ones, and the first
-        anomalies.
-        """
-        official = [
-            f"{split}: {self.record.splits[split].official}"
-            for split in self.splits
-            if self.record.splits[split].official
-        ]
-        return [*official, *self._anomaly_lines()]
-
-    def _anomaly_lines(self) -> list[str]:
-        anomalies = self.anomalies
-        if not anomalies:
-            return []
-        kinds = Counter(anomaly.kind for _, anomaly in anomalies).most_common()
-        lines = [f"anomalies: {', '.join(f'{number:,} {kind}' for kind, number in kinds)}"]
-        lines += [f"  {anomaly}" for _, anomaly in anomalies[:_SHOWN]]
-        if len(anomalies) > _SHOWN:
-            lines.append(
-                f"  … and {len(anomalies) - _SHOWN:,} more, all in "
-                f"{self.data_yaml.parent / 'anomalies.txt'}"
-            )
-        return lines
-
-
-def refuse_other_names(record: Record, names: tuple[str, ...], replaced: Iterable[str]) -> None:
-    """Raise `DataError` where a root would hold splits with different classes."""
-    if record.names and record.names != names and set(record.splits) - set(replaced):
-        raise DataError(
-            f"the classes are {', '.join(names)}, but the root has splits with "
-            f"{', '.join(record.names)}; give another --root"
-        )
+    head = [MARK]
+    if record.dataset == "visdrone":
+        head.append(f"# Terms of the images and annotations: {LICENCE}")
+    entries = {key: key for key in ("train", "val")}
+    entries |= {"test" if split == "test-dev" else split: split for split in record.splits}
+    for split in entries.values():
+        (root / "images" / split).mkdir(parents=True, exist_ok=True)
+        if split not in record.splits:
+            head.append(f"# {split} was not prepared: its folder is empty.")
+    content = {
+        "path": str(root),
+        **{key: f"images/{split}" for key, split in entries.items()},
+        "names": dict(enumerate(record.names)),
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_text(data_yaml, "\n".join(head) + f"\n{text}")

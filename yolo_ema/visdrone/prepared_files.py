@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from yolo_ema.constants import IMAGE_SUFFIXES
+from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
 from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.visdrone.image_labels import LabelledImage, yolo_rows
 
@@ -57,7 +57,7 @@ def foreign_files(root: Path, split: str, places: Collection[str]) -> list[Path]
         for path, name in _files(root / folder / split)
         if f"{folder}/{name}" not in places
         and path.suffix.lower() in _suffixes(folder)
-        and not path.name.startswith(".")
+        and not is_hidden(path.name)
     ]
 
 
@@ -70,7 +70,7 @@ def remove_files(root: Path, split: str, places: Iterable[str]) -> None:
 
 def write_split(root: Path, split: str, images: Iterable[LabelledImage]) -> None:
     """Derive a split below ``root`` from ``images``: what is right already stays, what is missing
-    or different is made.
+    or different is written.
 
     ``images/<split>`` and ``annotations/<split>`` hold links to the user's files;
     ``labels/<split>`` rows of ``class x_center y_center width height`` and ``ignored/<split>`` rows
@@ -130,11 +130,11 @@ def _stands_for(target: Path, source: Path, pointer: str) -> bool:
 
 def _write(path: Path, content: str) -> None:
     """Write a small file so that it is there whole or not at all; one that is right already keeps
-    its time of change.
+    its modification time.
 
     It is not flushed to the disk file by file, which would take minutes for thousands of them: a
     file that a crash leaves empty has another size than the fingerprint remembers, and is written
-    anew.
+    again.
     """
     data = content.encode()
     try:
@@ -160,15 +160,15 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def folders_digest(folders: Iterable[tuple[Path, frozenset[str]]]) -> str:
-    """Return a hash over path, size and time of change of the files below some folders, of the
-    suffixes given with each.
+    """Return a hash over path, size and modification time of the files below some folders, of the
+    suffixes given with each; hidden ones do not count.
 
     Links are followed, so that a change of the file that a link leads to shows; one that leads
     nowhere shows as such.
     """
     digest = hashlib.sha256()
     for folder, suffixes in folders:
-        digest.update(f"{folder.absolute()}\n".encode())
+        digest.update(f"{folder.absolute()}\n".encode("utf-8", "surrogateescape"))
         for row in sorted(_stats(str(folder), "", suffixes)):
             digest.update(row.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
@@ -181,6 +181,8 @@ def _stats(folder: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
         return
     with entries:
         for entry in entries:
+            if is_hidden(entry.name):
+                continue
             if entry.is_dir():
                 yield from _stats(entry.path, f"{prefix}{entry.name}/", suffixes)
             elif entry.name.lower().endswith(tuple(suffixes)):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolo_ema.constants import IMAGE_SUFFIXES
+from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
 from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
 
 __all__ = ["SplitFolder", "find_splits", "official_name", "split_named"]
@@ -37,8 +37,8 @@ def official_name(split: str) -> str:
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a folder's or archive's name ends in, as in ``VisDrone2019-DET-val``;
-    None where it names none.
+    """Return the split that the name of a folder or archive ends in, as in
+    ``VisDrone2019-DET-val``; None where it ends in none.
     """
     match = _SPLIT.match(name.lower())
     if match is None:
@@ -53,8 +53,8 @@ def find_splits(
 
     Args:
         folder: a split's folder, or a folder that holds such folders.
-        name: what the folder goes by, where its own name isn't it (an unpacked archive).
-        wanted: the splits asked for; where there is only one, a folder whose name says nothing is
+        name: the name that tells the split where the folder's own does not (an unpacked archive).
+        wanted: the splits asked for; where there is only one, a folder whose name tells nothing is
             taken for it.
 
     Raises:
@@ -65,24 +65,19 @@ def find_splits(
     """
     if not folder.is_dir():
         raise DataNotFoundError(
-            f"the source {folder} is not there, or is neither a folder nor an archive (.zip, .tar, "
-            f".tar.gz, .tar.xz)"
+            f"the source {folder} is not there, or it is neither a folder nor an archive (.zip, "
+            f".tar, .tar.gz, .tar.xz)"
         )
     _refuse_other_layouts(folder)
     if _is_split(folder):
         return [_split_folder(folder, name or folder.resolve().name, wanted)]
-    inner = [
-        path
-        for pattern in ("*/", "*/*/")
-        for path in sorted(folder.glob(pattern))
-        if _is_split(path)
-    ]
+    inner = [path for path in _visible(folder, "*/", "*/*/") if _is_split(path)]
     if not inner:
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+        found = ", ".join(path.name for path in _visible(folder, "*")[:5]) or "nothing"
         raise DataNotFoundError(
             f"{folder} has no split in VisDrone's layout: expected the folders images and "
-            f"annotations in it, "
-            f"or folders such as {official_name('train')} that hold them; found {found}"
+            f"annotations in it, or folders such as {official_name('train')} that hold them; "
+            f"found {found}"
         )
     if len(inner) == 1:
         only = inner[0]
@@ -92,34 +87,32 @@ def find_splits(
     return [_split_folder(path, path.name, ()) for path in inner]
 
 
-def _refuse_other_layouts(folder: Path) -> None:
-    """Name the way for a folder in COCO's or YOLO's layout, which must not be asked to look like
-    VisDrone's.
-    """
-    if any(any(folder.glob(f"{above}annotations/*.txt")) for above in ("", "*/", "*/*/")):
-        return
-    jsons = (
+def _visible(folder: Path, *patterns: str) -> list[Path]:
+    """Return what the patterns find below a folder, without what is hidden."""
+    return [
         path
-        for pattern in ("*.json", "annotations/*.json", "*/*.json")
+        for pattern in patterns
         for path in sorted(folder.glob(pattern))
-    )
-    if coco := next((path for path in jsons if not path.name.startswith(".")), None):
+        if not any(map(is_hidden, path.relative_to(folder).parts))
+    ]
+
+
+def _refuse_other_layouts(folder: Path) -> None:
+    """Say what to do with a folder in COCO's or YOLO's layout, rather than what VisDrone's is."""
+    texts = (folder.glob(f"{above}annotations/*.txt") for above in ("", "*/", "*/*/"))
+    if any(not is_hidden(path.name) for paths in texts for path in paths):
+        return
+    if coco := _visible(folder, "*.json", "annotations/*.json", "*/*.json"):
         raise DataError(
-            f"{folder} is not in VisDrone's layout. If {coco} holds COCO's annotations: "
-            f"yolo-ema data prepare coco --annotations {coco} --images DIR; then give the data "
+            f"{folder} is not in VisDrone's layout. If {coco[0]} holds COCO's annotations: "
+            f"yolo-ema data prepare coco --annotations {coco[0]} --images DIR; then give the data "
             f"YAML that it makes"
         )
-    labels = (
-        path
-        for pattern in ("labels/", "*/labels/")
-        for path in sorted(folder.glob(pattern))
-        if path.is_dir()
-    )
+    labels = [path for path in _visible(folder, "labels/", "*/labels/") if path.is_dir()]
     if yolo := next((path for path in labels if not path.with_name("annotations").is_dir()), None):
         raise DataError(
-            f"{folder} is not in VisDrone's layout. If {yolo} holds YOLO's labels, nothing needs "
-            f"to be prepared: "
-            "give a data YAML with path, train, val, names"
+            f"{folder} is not in VisDrone's layout. If {yolo} holds YOLO's labels, it needs no "
+            f"preparation: give a data YAML with path, train, val, names"
         )
 
 
@@ -127,7 +120,8 @@ def _is_split(folder: Path) -> bool:
     """Tell by the images themselves: a prepared root has ``images`` too, but with folders in it."""
     images = folder / "images"
     return images.is_dir() and any(
-        path.suffix.lower() in IMAGE_SUFFIXES for path in images.iterdir()
+        path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)
+        for path in images.iterdir()
     )
 
 
@@ -136,14 +130,13 @@ def _split_folder(folder: Path, name: str, wanted: Sequence[str]) -> SplitFolder
     if split is None:
         raise ConfigError(
             f"the name of {folder} does not say which split it is; rename it, as in "
-            f"{official_name('val')}, "
-            "or give it alone with one name in --splits"
+            f"{official_name('val')}, or give it alone with one name in --splits"
         )
     annotations = folder / "annotations"
     if annotations.is_dir():
         return SplitFolder(split, folder / "images", annotations)
     if split != WITHOUT_ANNOTATIONS:
         raise DataError(
-            f"{folder} has images but no folder annotations; expected one text file per image in it"
+            f"{folder} has images but no folder annotations; expected one text file an image in it"
         )
     return SplitFolder(split, folder / "images", None)

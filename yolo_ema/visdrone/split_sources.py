@@ -1,4 +1,4 @@
-"""Where a split's files come from: folders and archives that the user has, or the public
+"""Where the files of a split come from: folders and archives that the user has, or the public
 archives.
 """
 
@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
+import hashlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from yolo_ema.errors import ConfigError, DataNotFoundError, OfflineError
+from yolo_ema.errors import ConfigError, DataError, DataNotFoundError, OfflineError
 from yolo_ema.io.archives import is_archive, unpack
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.io.download import fetch, remote_size, shown_url
@@ -42,6 +45,11 @@ _FETCHED = ".fetched"
 unpacked.
 """
 
+_MARKER = ".unpacked-by-yolo-ema.json"
+"""Lies in each folder that an archive was unpacked to, and holds what is known of the archive.
+Folders without it are never removed.
+"""
+
 _GIVE = "give what you have: yolo-ema data prepare visdrone --source DIR_OR_ZIP …"
 
 
@@ -57,42 +65,63 @@ class Acquired:
 
 
 def acquire_sources(
-    sources: Sequence[Path], root: Path, wanted: Sequence[str], hashes: Mapping[str, str]
+    sources: Sequence[Path],
+    root: Path,
+    wanted: Sequence[str],
+    hashes: Mapping[str, str],
+    failures: dict[str, DataError],
 ) -> dict[str, Acquired]:
     """Return the splits in the user's folders and archives. Archives are unpacked below ``root``;
     folders are used where they are.
 
+    Args:
+        sources: folders and archives, and folders of archives.
+        root: the prepared root.
+        wanted: the splits asked for; empty for all that are found.
+        hashes: SHA-256 by archive name.
+        failures: takes the sources that hold no split, are damaged or unsafe, and the splits that
+            none of them has; what was unpacked of such a source is removed.
+
     Raises:
-        DataNotFoundError: a source is not there or holds no split, or a wanted split is in none of
-            them.
-        ArchiveError: an archive is unsafe, damaged or has another hash.
         ConfigError: a folder's name does not tell its split, or two sources hold the same one.
     """
     found: dict[str, Acquired] = {}
-    for source in _expanded(sources):
-        if source.is_file() or is_archive(source):
-            folder, archive = _unpacked(source, root, hashes.get(source.name))
-            splits = find_splits(folder, name=_stem(source), wanted=wanted)
-        else:
-            archive, splits = None, find_splits(source, wanted=wanted)
-        for split in splits:
-            if split.split in found:
-                first = found[split.split].folder.images.parent
-                raise ConfigError(
-                    f"the split {split.split} is in {first} and in {split.images.parent}; give one "
-                    f"of them"
-                )
-            found[split.split] = Acquired(split, "source", archive)
-    if missing := [split for split in wanted if split not in found]:
-        places = ", ".join(map(str, sources))
-        raise DataNotFoundError(
-            f"the split {missing[0]} is not in {places}; found {', '.join(sorted(found))}"
-        )
-    return {split: found[split] for split in (wanted or sorted(found, key=_order))}
+    with contextlib.ExitStack() as undo:
+        for source, name in _expanded(sources):
+            with contextlib.ExitStack() as undo_source:
+                try:
+                    into = root / "sources" / name
+                    folder, archive = _unpacked(source, into, hashes, undo_source)
+                    of_archive = _stem(source) if archive else None
+                    splits = find_splits(folder, name=of_archive, wanted=wanted)
+                    _refuse_twice(splits, found)
+                except DataError as error:
+                    failures[str(source)] = error
+                    continue
+                found |= {split.split: Acquired(split, "source", archive) for split in splits}
+                undo.push(undo_source.pop_all())
+        undo.pop_all()
+    for split in (split for split in wanted if split not in found):
+        places, has = ", ".join(map(str, sources)), ", ".join(sorted(found)) or "none"
+        failures[split] = DataNotFoundError(f"the split {split} is not in {places}; found {has}")
+    order = (*PUBLISHED_SPLITS, "test-challenge")
+    return {split: found[split] for split in (wanted or order) if split in found}
 
 
-def _expanded(sources: Sequence[Path]) -> list[Path]:
-    """Return the sources, with a folder that holds archives of splits replaced by these."""
+def _refuse_twice(splits: Sequence[SplitFolder], found: Mapping[str, Acquired]) -> None:
+    for split in splits:
+        if split.split in found:
+            first = found[split.split].folder.images.parent
+            raise ConfigError(
+                f"the split {split.split} is in {first} and in {split.images.parent}; give one of "
+                f"them"
+            )
+
+
+def _expanded(sources: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Return the sources, with a folder that holds archives of splits replaced by these, and the
+    name of the folder that each is unpacked to: its own, or with a number where two share it.
+    """
     expanded: list[Path] = []
     for source in sources:
         archives = [
@@ -101,11 +130,15 @@ def _expanded(sources: Sequence[Path]) -> list[Path]:
             if path.is_file() and is_archive(path) and split_named(_stem(path))
         ]
         expanded += archives or [source]
-    return expanded
+    names = [_folder_name(source) for source in expanded]
+    return [
+        (source, name if names.count(name) == 1 else f"{name}-{_digest(source)}")
+        for source, name in zip(expanded, names, strict=True)
+    ]
 
 
-def _order(split: str) -> int:
-    return (*PUBLISHED_SPLITS, "test-challenge").index(split)
+def _digest(source: Path) -> str:
+    return hashlib.sha256(str(source.absolute()).encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def acquire_public(
@@ -115,44 +148,57 @@ def acquire_public(
     mirrors: Sequence[str],
     hashes: Mapping[str, str],
     offline: bool,
+    failures: dict[str, DataError],
 ) -> dict[str, Acquired]:
     """Return the public splits; those not below ``root`` yet are fetched, after saying what, how
     large and under which licence.
 
+    ``failures`` takes the splits that no address gave, and those whose archive is damaged, unsafe,
+    or has another hash than the one given.
+
     Raises:
         OfflineError: something would have to be fetched, and that is forbidden.
-        DataError: no address gave an archive.
-        ArchiveError: what came is no safe archive, or has another hash than the one given.
         DiskFullError: the disk is full.
     """
     archives = {split: _archive_of(split, root) for split in splits}
     missing = {
         split: archive
         for split, archive in archives.items()
-        if _known(archive, root) is None and not archive.is_file()
+        if _known(_folder_of(archive, root)) is None and not archive.is_file()
     }
     if missing and offline:
         names = ", ".join(archive.name for archive in missing.values())
         raise OfflineError(f"{names} would have to be fetched, and --offline forbids it; {_GIVE}")
-    bases = [base.rstrip("/") for base in (*mirrors, PUBLIC_ARCHIVES)]
     addresses = {
-        split: [f"{base}/{archive.name}" for base in bases] for split, archive in missing.items()
+        split: [_below(base, archive.name) for base in (*mirrors, PUBLIC_ARCHIVES)]
+        for split, archive in missing.items()
     }
     _announce(addresses)
     found = {}
     for split, archive in archives.items():
-        if split in missing:
-            fetched = fetch(addresses[split], archive, sha256=hashes.get(archive.name))
-            say(
-                f"fetched {archive.name}: {_megabytes(fetched.size)}, SHA-256 {fetched.sha256}, "
-                f"from {fetched.url}"
-            )
-        folder, about = _unpacked(archive, root, hashes.get(archive.name))
+        try:
+            if split in missing:
+                fetched = fetch(addresses[split], archive, sha256=hashes.get(archive.name))
+                say(
+                    f"fetched {archive.name}: {_megabytes(fetched.size)}, SHA-256 "
+                    f"{fetched.sha256}, from {fetched.url}"
+                )
+            with contextlib.ExitStack() as undo:
+                folder, about = _unpacked(archive, _folder_of(archive, root), hashes, undo)
+                (of_split,) = find_splits(folder, name=official_name(split), wanted=(split,))[:1]
+                found[split] = Acquired(of_split, "download", about)
+                undo.pop_all()
+        except DataError as error:
+            failures[split] = error
+            continue
         _discard_fetched(archive, root)
-        found[split] = Acquired(
-            find_splits(folder, name=official_name(split), wanted=(split,))[0], "download", about
-        )
     return found
+
+
+def _below(base: str, name: str) -> str:
+    """Return the address of a file in a web folder, whose query, if it has one, may be a key."""
+    parts = urlsplit(base)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
 
 
 def _archive_of(split: str, root: Path) -> Path:
@@ -163,9 +209,7 @@ def _archive_of(split: str, root: Path) -> Path:
 
 
 def _discard_fetched(archive: Path, root: Path) -> None:
-    """Remove an archive that is unpacked now, if it is one that was fetched and none of the
-    user's.
-    """
+    """Remove an archive that is unpacked now, if it was fetched and is not the user's."""
     if archive.parent == root / _FETCHED:
         archive.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # another one lies there still, or nothing was fetched
@@ -178,10 +222,8 @@ def _announce(addresses: Mapping[str, Sequence[str]]) -> None:
     say(f"to be fetched, under these terms: {LICENCE}")
     for urls in addresses.values():
         size = remote_size(urls)
-        say(
-            f"  {shown_url(urls[0])}: "
-            f"{_megabytes(size) if size is not None else 'the server does not state its size'}"
-        )
+        how_large = "the server does not state its size" if size is None else _megabytes(size)
+        say(f"  {shown_url(urls[0])}: {how_large}")
 
 
 def _megabytes(size: int) -> str:
@@ -200,32 +242,66 @@ def _stem(archive: Path) -> str:
     return name
 
 
+def _folder_name(archive: Path) -> str:
+    """Return a name for what an archive is unpacked to, whatever the archive is called: ``...zip``
+    has the stem ``..``, which is another folder.
+    """
+    return _stem(archive).strip(". ") or f"archive-{_digest(archive)}"
+
+
 def _folder_of(archive: Path, root: Path) -> Path:
-    return root / "sources" / _stem(archive)
+    return root / "sources" / _folder_name(archive)
 
 
-def _known(archive: Path, root: Path) -> dict[str, Any] | None:
-    """Return what was noted when an archive of that name was unpacked whole; None where it
-    wasn't.
+def _known(folder: Path) -> dict[str, Any] | None:
+    """Return what was noted when an archive was unpacked whole to a folder; None where it was not.
+
+    Earlier roots have the note beside the folder.
     """
-    folder = _folder_of(archive, root)
-    note = folder.with_name(folder.name + ".json")
-    return read_json(note) if note.is_file() and folder.is_dir() else None
+    for note in (folder / _MARKER, folder.with_name(f"{folder.name}.json")):
+        try:
+            content = read_json(note)
+        except (OSError, ValueError):
+            continue
+        if folder.is_dir() and isinstance(content, dict) and "sha256" in content:
+            return content
+    return None
 
 
-def _unpacked(archive: Path, root: Path, sha256: str | None) -> tuple[Path, dict[str, Any]]:
-    """Return the folder that an archive is unpacked to, and the archive's name, size and hash; what
-    is unpacked already stays.
+def _unpacked(
+    source: Path, into: Path, hashes: Mapping[str, str], undo: contextlib.ExitStack
+) -> tuple[Path, dict[str, Any] | None]:
+    """Return the folder of a source, and name, size and hash of the archive it was unpacked from;
+    None for a folder of the user's. ``undo`` takes the removal of what is unpacked now.
     """
-    folder, known = _folder_of(archive, root), _known(archive, root)
-    if (
-        known is not None
-        and (not archive.exists() or _is_same(archive, known))
-        and sha256 in {None, known["sha256"]}
-    ):
-        return folder, {key: known[key] for key in ("name", "size", "sha256")}
-    note, fresh = folder.with_name(folder.name + ".json"), folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    if not (source.is_file() or is_archive(source)):
+        return source, None
+    known, sha256 = _known(into), hashes.get(source.name)
+    if known is not None and sha256 in {None, known["sha256"]} and _is_same(source, known):
+        return into, {key: known[key] for key in ("name", "size", "sha256")}
+    about = _unpack(source, into, sha256)
+    undo.callback(_remove_unpacked, into)
+    return into, about
+
+
+def _is_same(archive: Path, known: Mapping[str, Any]) -> bool:
+    if not archive.exists():
+        return True
+    found = archive.stat()
+    return (str(archive.absolute()), found.st_size, found.st_mtime_ns) == (
+        known.get("path"),
+        known.get("size"),
+        known.get("mtime_ns"),
+    )
+
+
+def _unpack(archive: Path, into: Path, sha256: str | None) -> dict[str, Any]:
+    """Unpack an archive in place of what it was unpacked to before."""
+    fresh = into.with_name(f".{into.name}.new")
+    parts = into.parent.glob(f".{glob.escape(fresh.name)}-*.part")
+    for leftover in (fresh, *parts):  # of a run that was killed
+        if (leftover / _MARKER).is_file():
+            _remove_unpacked(leftover)
     with tqdm(
         desc=f"unpacking {archive.name}",
         unit="B",
@@ -234,20 +310,26 @@ def _unpacked(archive: Path, root: Path, sha256: str | None) -> tuple[Path, dict
         disable=None,
         leave=False,
     ) as bar:
-        unpack(archive, fresh, sha256=sha256, advance=bar.update)
-    note.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+        unpack(archive, fresh, sha256=sha256, advance=bar.update, marker=_MARKER)
     found = archive.stat()
     about = {"name": archive.name, "size": found.st_size, "sha256": sha256 or sha256_of(archive)}
-    write_json(note, {**about, "path": str(archive.absolute()), "mtime_ns": found.st_mtime_ns})
-    return folder, about
+    note = {**about, "path": str(archive.absolute()), "mtime_ns": found.st_mtime_ns}
+    write_json(fresh / _MARKER, note)
+    _remove_unpacked(into)
+    fresh.rename(into)
+    return about
 
 
-def _is_same(archive: Path, known: Mapping[str, Any]) -> bool:
-    found = archive.stat()
-    return (str(archive.absolute()), found.st_size, found.st_mtime_ns) == (
-        known.get("path"),
-        known.get("size"),
-        known.get("mtime_ns"),
-    )
+def _remove_unpacked(folder: Path) -> None:
+    """Remove a folder that an archive was unpacked to.
+
+    Raises:
+        ConfigError: it holds something, and no marker says that it is ours.
+    """
+    if (folder / _MARKER).is_file():
+        shutil.rmtree(folder)
+    elif folder.exists():
+        raise ConfigError(
+            f"{folder} is in the way, and was not unpacked by this version of 'data prepare'; "
+            f"nothing of it is touched: move it elsewhere, or give another --root"
+        )

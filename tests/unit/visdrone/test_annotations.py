@@ -171,3 +171,41 @@ def test_the_quick_and_the_careful_reading_of_results_agree() -> None:
     careful = parse_results("\n".join([rows[0] + ",", *rows[1:]]).encode(), "r.txt")
     assert np.array_equal(quick, table)
     assert np.array_equal(careful, table)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+def test_annotations_and_results_in_other_encodings(encoding: str) -> None:
+    content = "684,8,273,116,1,4,0,0\r\n406,119,265,70,1,10,0,0\r\n".encode(encoding)
+    found = parse_annotations(content, "a.txt")
+    assert found.rows.tolist() == [[684, 8, 273, 116, 1, 4], [406, 119, 265, 70, 1, 10]]
+    assert found.anomalies == ()
+    assert parse_results(content, "r.txt").tolist() == found.rows.tolist()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_rows_are_counted_with_every_line_end(end: str) -> None:
+    found = parse_annotations(end.join(["1,2,3,4,1,5,0,0", "x", "1,2,3,4,1,5,0,0"]).encode(), "a")
+    assert found.lines.tolist() == [1, 3]
+    assert found.anomalies[0].row == 2
+
+
+def test_whole_numbers_may_be_written_with_a_point() -> None:
+    found = parse_annotations(b"1.0,2.,3.000,+4,1.0,5.0,0.0,-0\n", "a.txt")
+    assert found.rows.tolist() == [[1, 2, 3, 4, 1, 5]]
+    assert found.anomalies == ()
+
+
+@pytest.mark.parametrize("width", ["٣", "３", "1_0", "1e1", "0x3", "²"])
+def test_digits_are_those_of_the_format_alone(width: str) -> None:
+    row = f"1,2,{width},4,1,5,0,0"
+    (anomaly,) = parse_annotations(row.encode(), "a.txt").anomalies
+    assert anomaly.kind == "not-integer"
+    if width != "1e1":
+        with pytest.raises(AnnotationError, match=r"width is .*, expected a finite number"):
+            parse_results(row.encode(), "r.txt")
+
+
+def test_rows_of_the_video_format_are_recognised() -> None:
+    (anomaly,) = parse_annotations(b"1,0,593,43,174,190,1,4,0,0\n", "a.txt").anomalies
+    assert "10 fields, expected 8" in anomaly.message
+    assert "VisDrone's videos" in anomaly.message

@@ -22,6 +22,9 @@ def _dataset(
         path = folder / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (200, 100)).save(path)
+    for number, annotation in enumerate(annotations):
+        if isinstance(annotation, dict):
+            annotation["id"] = number
     content = {
         "images": images
         or [
@@ -75,8 +78,8 @@ def test_boxes_crowds_and_classes(tmp_path: Path) -> None:
         (_box(1, None), "bad-box"),
         (_box(1, [0, 0, 5, 5], 4), "unknown-category"),
         (_box(1, [0, 0, 5, 5], [4]), "unknown-category"),
-        (_box(5, [0, 0, 5, 5]), "missing-image"),
-        (_box({}, [0, 0, 5, 5]), "missing-image"),
+        (_box(5, [0, 0, 5, 5]), "stray-annotation"),
+        (_box({}, [0, 0, 5, 5]), "stray-annotation"),
         ("text", "field-count"),
     ],
 )
@@ -92,12 +95,12 @@ def test_an_odd_annotation_is_named_and_the_rest_kept(
     ("image", "kind"),
     [
         ({"id": 4, "file_name": "gone.jpg"}, "missing-image"),
-        ({"id": 4, "file_name": "../a.jpg"}, "unsafe-name"),
-        ({"id": 4, "file_name": "/etc/passwd"}, "unsafe-name"),
-        ({"id": 4, "file_name": "C:\\a.jpg"}, "unsafe-name"),
-        ({"id": 4, "file_name": ""}, "field-count"),
-        ({"id": 4}, "field-count"),
-        (3, "field-count"),
+        ({"id": 4, "file_name": "../a.jpg"}, "bad-name"),
+        ({"id": 4, "file_name": "/etc/passwd"}, "bad-name"),
+        ({"id": 4, "file_name": "C:\\a.jpg"}, "bad-name"),
+        ({"id": 4, "file_name": ""}, "bad-entry"),
+        ({"id": 4}, "bad-entry"),
+        (3, "bad-entry"),
         ({"id": 4, "file_name": "broken.jpg"}, "unreadable-image"),
         ({"id": 4, "file_name": "a.png"}, "same-name"),
         ({"id": 4, "file_name": "notes.txt"}, "missing-image"),
@@ -116,8 +119,8 @@ def test_an_odd_image_is_named_and_the_rest_kept(tmp_path: Path, image: object, 
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"{", "is no JSON"),
-        (b"\xff\xfe\x00", "is no JSON"),
+        (b"{", "is not JSON"),
+        (b"\xff\xfe\x00", "is not JSON"),
         (b"[]", "missing: images, annotations, categories"),
         (b'{"images": [], "annotations": {}, "categories": []}', "missing: annotations"),
         (b'{"images": [], "annotations": [], "categories": []}', "expected categories"),

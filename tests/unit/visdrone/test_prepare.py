@@ -147,7 +147,7 @@ def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path)
         ("a.txt", 8, "beyond-border"),
         ("a.txt", 9, "not-integer"),
         ("without.jpg", None, "missing-annotation"),
-        ("alone.txt", None, "missing-image"),
+        ("alone.txt", None, "stray-annotation"),
         ("broken.jpg", None, "unreadable-image"),
         ("b.png", None, "same-name"),
     }
@@ -387,7 +387,7 @@ def test_a_file_of_the_users_right_below_the_root_is_neither_replaced_nor_remove
 
 
 def test_anomalies_that_are_gone_take_their_list_along(tmp_path: Path) -> None:
-    source, root = _split(tmp_path, rows={"a": "1,2,3\n"}), tmp_path / "root"
+    source, root = _split(tmp_path, rows={"a": "1,2,3\n", "b": "1,1,4,4,1,5,0,0\n"}), tmp_path / "root"
     _prepare(root, source)
     assert (root / "anomalies.txt").is_file()
     (source / "annotations/a.txt").write_text("")
