@@ -66,13 +66,15 @@ class Budget(Checked):
     """
 
     epochs: Annotated[int, pydantic.Field(ge=1)] | None = pydantic.Field(
-        None, description="a whole number from 1"
+        default=None, description="a whole number from 1"
     )
     # An int stays one: the digest of a study's settings holds it.
     seconds: Annotated[int | float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = (
-        pydantic.Field(None, description="a number above 0")
+        pydantic.Field(default=None, description="a number above 0")
     )
-    clock: Literal["process", "wall"] = pydantic.Field("process", description="process or wall")
+    clock: Literal["process", "wall"] = pydantic.Field(
+        default="process", description="process or wall"
+    )
 
     def as_text(self) -> str:
         """Return it in words."""
@@ -86,14 +88,14 @@ class Evaluation(Checked):
     """One setting that trained arms are measured at; the fields are those of ``val``."""
 
     imgsz: int = pydantic.Field(ge=32, description="a whole number from 32")
-    tile: str = pydantic.Field("off", description="off, auto or WIDTHxHEIGHT")
+    tile: str = pydantic.Field(default="off", description="off, auto or WIDTHxHEIGHT")
     split: str = "val"
     overlap: Number = 0.2
-    whole_frame: bool | None = pydantic.Field(None, description="true or false")
+    whole_frame: bool | None = pydantic.Field(default=None, description="true or false")
     merge: Text = "nms"
     conf: Number = 0.001
     iou: Number = 0.7
-    max_det: int = pydantic.Field(500, description="a whole number")
+    max_det: int = pydantic.Field(default=500, description="a whole number")
 
     @property
     def key(self) -> str:
