@@ -10,12 +10,12 @@ bounded numbers or one of a few words, and the activation is a torch activation 
 from __future__ import annotations
 
 import ast
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torchvision
 from ultralytics.nn import tasks
 
 from yolo_ema.errors import ModelError, did_you_mean
@@ -192,11 +192,12 @@ def checked_row(
 
 def known_blocks(name: str, *, user_blocks: bool = False) -> list[str]:
     """Return the blocks that a row may name, of the library that ``name`` names by its prefix."""
-    for prefix, module, layers in (
-        ("nn.", torch.nn, _TORCH_LAYERS),
-        ("torchvision.ops.", torchvision.ops, _TORCHVISION_LAYERS),
+    for prefix, library, layers in (
+        ("nn.", "torch.nn", _TORCH_LAYERS),
+        ("torchvision.ops.", "torchvision.ops", _TORCHVISION_LAYERS),
     ):
         if name.startswith(prefix):
+            module = importlib.import_module(library)  # torchvision takes longer than torch does
             return sorted(prefix + layer for layer in layers if hasattr(module, layer))
     return [
         name
