@@ -138,7 +138,7 @@ def test_where_nothing_runs_the_exit_code_says_so(folder, yolo_ema_command):
     [
         (("--weights", "tinny.pt"), 4, "did you mean 'tiny.pt'"),
         (("--weights", "0.png"), 2, "expected a .pt"),
-        (("--weights", "tiny.pt", "--images", "nowhere.png"), 3, "there is no image"),
+        (("--weights", "tiny.pt", "--images", "nowhere.png"), 3, "there is nothing at"),
         (("--weights", "tiny.pt", "--format", "onyx"), 2, "onnx"),
     ],
 )

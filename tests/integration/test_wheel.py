@@ -108,7 +108,7 @@ def test_an_installed_wheel_knows_the_shipped_weights_by_name_and_writes_nothing
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from yolo_ema.engine.export.exporting import final_path\n"
+        "from yolo_ema.engine.export.artifact_files import final_path\n"
         "from yolo_ema.options.export import ExportOptions\n"
         "options = ExportOptions(weights=Path('yolo11n-ema-visdrone.pt'), format=('onnx',))\n"
         "print(options.weights, final_path(Path('somewhere/yolo11n-ema-visdrone.onnx'), options))\n"

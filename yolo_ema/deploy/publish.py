@@ -1,9 +1,8 @@
-"""The ``export`` verb: made, proven, and only then given its name."""
+"""The ``export`` verb: files are made and proven, and only then get their names."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from yolo_ema.deploy.artifact_names import unproven_path
 from yolo_ema.deploy.parity.gate import prove
-from yolo_ema.deploy.parity.parity_report import NOT_PROVEN, GateLimits, Verdict
-from yolo_ema.engine.export.export_limits import check_request
-from yolo_ema.engine.export.exporting import Artifact, export_artifact, final_path, publish
-from yolo_ema.engine.weights.loading import load_model
+from yolo_ema.deploy.parity.parity_report import NOT_PROVEN, GateLimits, ParityReport
+from yolo_ema.engine.export.artifact_files import final_path, publish, size_of, unproven_path
+from yolo_ema.engine.export.export_limits import check_detector, check_request
+from yolo_ema.engine.export.exporting import Artifact, export_artifact
+from yolo_ema.engine.weights.loading import LoadedModel, load_model
 from yolo_ema.errors import CheckFailedError
 from yolo_ema.io.atomic_files import write_json
+from yolo_ema.io.scratch_folders import scratch_folder
 from yolo_ema.options.export import ExportOptions
 
 __all__ = ["ExportResult", "ExportedFile", "export"]
@@ -26,15 +26,15 @@ __all__ = ["ExportResult", "ExportedFile", "export"]
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One file (or folder) that was made.
+    """One file or folder that was made.
 
     Attributes:
         format: as Ultralytics names it.
-        path: where it lies; of one that was refused, where it would.
+        path: where it lies; where it would lie if it was refused.
         size: in bytes.
-        seconds: what making it took, the proof not counted.
+        seconds: how long making it took, without the proof.
         imgsz_hw: the input's height and width in pixels.
-        verdict: what the gate says; None where it was not asked.
+        parity: what the proof found; None without one.
     """
 
     format: str
@@ -42,12 +42,12 @@ class ExportedFile:
     size: int
     seconds: float
     imgsz_hw: tuple[int, int]
-    verdict: Verdict | None
+    parity: ParityReport | None
 
     @property
     def refused(self) -> bool:
-        """Whether the gate did not let it pass."""
-        return self.verdict is not None and not self.verdict.passed
+        """Whether it did not pass its proof."""
+        return self.parity is not None and not self.parity.passed
 
     def as_json(self) -> dict[str, Any]:
         """Return the file as plain values."""
@@ -58,36 +58,31 @@ class ExportedFile:
             "bytes": self.size,
             "seconds": round(self.seconds, 3),
             "imgsz_hw": list(self.imgsz_hw),
-            "proof": self.verdict.as_json() if self.verdict else None,
+            "proof": self.parity.as_json() if self.parity else None,
         }
 
     def as_text(self) -> str:
         """Return what was made, what was compared, and the table."""
         height, width = self.imgsz_hw
-        first = (
+        made = (
             f"{self.path}: {self.format}, {height}x{width}, {self.size / 1e6:.1f} MB, "
             f"{self.seconds:.1f} s"
         )
-        if self.verdict is None:
+        parity = self.parity
+        if parity is None:
             return (
-                f"{first}\n  not proven: --no-prove; yolo-ema verify {self.path} --weights … "
-                f"--accept gives it its name"
+                f"{made}\n  not proven (--no-prove); to give it its final name: yolo-ema verify "
+                f"{self.path} --weights … --accept"
             )
-        verdict = self.verdict
-        if (
-            loss := verdict.loss
-        ):  # rounded weights are judged by what they cost, not by how far single boxes move
+        if drop := parity.accuracy_drop:
             compared = (
-                f"  {verdict.status}: loses {loss.ap_loss:.2f} AP and {loss.ap50_loss:.2f} "
-                f"AP50 on {loss.images} images"
+                f"loses {drop.ap_drop:.2f} AP and {drop.ap50_drop:.2f} AP50 on {drop.images} images"
             )
         else:
-            within = f"{verdict.box_px:.2g} px and {verdict.score:.2g} in score"
-            compared = f"  {verdict.status}: {verdict.matched:,} boxes within {within}"
-        table = "\n".join(
-            "  " + line if line else "" for line in verdict.as_text().splitlines()[1:]
-        )
-        return f"{first}\n{compared}\n{table}"
+            within = f"{parity.box_px:.2g} px and {parity.score:.2g} in score"
+            compared = f"{parity.matched:,} boxes within {within}"
+        table = [f"  {line}" if line else "" for line in parity.as_text().splitlines()[1:]]
+        return "\n".join([made, f"  {parity.status}: {compared}", *table])
 
 
 @dataclass(frozen=True)
@@ -103,36 +98,35 @@ class ExportResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
-        return {"files": [one.as_json() for one in self.files]}
+        return {"files": [file.as_json() for file in self.files]}
 
     def as_text(self) -> str:
-        """Return what is worth reading of each file."""
-        return "\n".join(one.as_text() for one in self.files)
+        """Return what is worth reading about each file."""
+        return "\n".join(file.as_text() for file in self.files)
 
 
 def export(options: ExportOptions) -> ExportResult:
     """Write weights in each of the formats.
 
     A file appears under its name when it is whole and proven; one that was there before stays until
-    then.
+    then. The weights are read once.
 
     Raises:
-        WeightsError: the weights cannot be used.
+        WeightsError: the weights cannot be used, or are not a detector's.
         ConfigError: an unknown setting, or one that the format does not take.
         MissingPackageError: a package that the format needs is not installed.
-        CheckFailedError: a file's boxes are not those of the weights, or that cannot be proven; the
-            other formats are written.
+        CheckFailedError: a file does not give the boxes of the weights, or that cannot be proven;
+            the other formats are written.
         DataError: images or dataset are not there.
         DiskFullError: there is no room; what was there before is intact.
         SourceError: an image cannot be read.
         MachineError: the format cannot be written on this machine.
     """
     loaded = load_model(options.weights, trust=options.trust)
-    for (
-        name
-    ) in options.format:  # the last format's refusal should not come after the first one's proof
+    check_detector(loaded, options.weights)
+    for name in options.format:  # before any work: the last format may be the one that is refused
         check_request(name, options, loaded.model)
-    files: list[ExportedFile] = []
+    files = []
     for name in tqdm(
         options.format,
         desc="export",
@@ -140,60 +134,52 @@ def export(options: ExportOptions) -> ExportResult:
         file=sys.stderr,
         disable=not sys.stderr.isatty(),
     ):
-        with tempfile.TemporaryDirectory(prefix="yolo-ema-export-") as folder:
-            files.append(_finished(export_artifact(name, options, loaded, Path(folder)), options))
+        with scratch_folder("export") as folder:
+            made = export_artifact(name, options, loaded, folder)
+            files.append(_finished(made, loaded, options))
     result = ExportResult(tuple(files))
     if options.report is not None:
         write_json(options.report, result.as_json())
-    if refused := [one for one in files if one.refused]:
+    if refused := [file for file in files if file.refused]:
         raise CheckFailedError(_refusal(refused, options))
     return result
 
 
-def _finished(made: Artifact, options: ExportOptions) -> ExportedFile:
-    """Prove a file and give it its name, or leave it where it vanishes."""
-    final = final_path(made.path, options)
-    parts = made.path.rglob("*") if made.path.is_dir() else [made.path]
-    size = sum(part.stat().st_size for part in parts if part.is_file())
-    verdict = _verdict(made, options) if options.prove else None
-    if verdict is None:
+def _finished(made: Artifact, loaded: LoadedModel, options: ExportOptions) -> ExportedFile:
+    """Prove a file and give it its name; a refused one is left in the folder that is removed."""
+    final, size, parity = final_path(made.path, options), size_of(made.path), None
+    if options.prove:
+        parity = prove(
+            made.path,
+            options.weights,
+            loaded,
+            GateLimits.of(options),
+            images=options.images,
+            data=options.data if made.quantize else None,
+            device=options.device,
+            trust_artifact=True,  # this process made it
+        )
+    else:
         final = unproven_path(final)
-    if verdict is None or verdict.passed:
+    if parity is None or parity.passed:
         publish(made.path, final)
-    return ExportedFile(made.format, final, size, made.seconds, made.imgsz_hw, verdict)
-
-
-def _verdict(made: Artifact, options: ExportOptions) -> Verdict:
-    return prove(
-        made.path,
-        options.weights,
-        GateLimits(
-            options.tolerance_px,
-            options.tolerance_score,
-            options.max_ap_loss,
-            options.max_ap50_loss,
-        ),
-        images=options.images,
-        data=options.data if made.quantize else None,
-        device=options.device,
-        trust=options.trust,
-        made_here=True,
-    )
+    return ExportedFile(made.format, final, size, made.seconds, made.imgsz_hw, parity)
 
 
 def _refusal(refused: Sequence[ExportedFile], options: ExportOptions) -> str:
     sentences = []
-    for path, verdict in ((one.path, one.verdict) for one in refused):
-        reasons = "; ".join(verdict.reasons) if verdict else ""
-        if verdict and verdict.status == NOT_PROVEN:
-            advice = (
-                "--no-prove writes it under another name, to be proven where it can be: "
-                "yolo-ema verify … --accept"
+    for path, parity in ((file.path, file.parity) for file in refused):
+        reasons = "; ".join(parity.reasons) if parity else ""
+        if parity and parity.status == NOT_PROVEN:
+            sentences.append(
+                f"{path} is not written because it is not proven: {reasons}; --no-prove writes it "
+                f"under another name, to be proven where that is possible: yolo-ema verify … "
+                f"--accept"
             )
-            sentences.append(f"{path} is not written, it is not proven: {reasons}; {advice}")
         else:
             sentences.append(
-                f"{path} is not written, it does not give the boxes of its weights: {reasons}"
+                f"{path} is not written because it does not give the boxes of its weights: "
+                f"{reasons}"
             )
     told = f" ({options.report} has the figures)" if options.report else ""
     return " | ".join(sentences) + told

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.deploy.artifact_names import final_name
 from yolo_ema.deploy.parity.gate import prove
-from yolo_ema.deploy.parity.parity_report import GateLimits, Verdict
-from yolo_ema.engine.export.exporting import publish
+from yolo_ema.deploy.parity.parity_report import GateLimits, ParityReport
+from yolo_ema.engine.export.artifact_files import final_name, publish
+from yolo_ema.engine.export.export_limits import check_detector
+from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import CheckFailedError
 from yolo_ema.io.atomic_files import write_json
 from yolo_ema.options.verify import VerifyOptions
@@ -24,29 +25,29 @@ class VerifyResult:
     """What ``verify`` found.
 
     Attributes:
-        verdict: what the gate says.
+        parity: the comparison.
         accepted: where the file lies now, if it got its name.
     """
 
-    verdict: Verdict
+    parity: ParityReport
     accepted: Path | None = None
 
     @property
     def exit_code(self) -> int:
-        """0 only where the file passed."""
-        return 0 if self.verdict.passed else CheckFailedError.exit_code
+        """0 only if the file passed."""
+        return 0 if self.parity.passed else CheckFailedError.exit_code
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
-        return {**self.verdict.as_json(), "accepted": str(self.accepted) if self.accepted else None}
+        return {**self.parity.as_json(), "accepted": str(self.accepted) if self.accepted else None}
 
     def as_text(self) -> str:
-        """Return the verdict and the table."""
-        return self.verdict.as_text() + (f"\nnow {self.accepted}" if self.accepted else "")
+        """Return status, reasons and table."""
+        return self.parity.as_text() + (f"\nnow {self.accepted}" if self.accepted else "")
 
 
 def verify(options: VerifyOptions) -> VerifyResult:
-    """Hold an exported file against its weights, on this machine.
+    """Compare an exported file with its weights on this machine.
 
     Raises:
         WeightsError: the weights cannot be used, or the file is not there or is a program that is
@@ -56,28 +57,27 @@ def verify(options: VerifyOptions) -> VerifyResult:
         ConfigError: classes of weights and data don't fit.
         DiskFullError: there is no room for the report.
     """
-    limits = GateLimits(
-        options.tolerance_px, options.tolerance_score, options.max_ap_loss, options.max_ap50_loss
+    loaded = load_model(options.weights, trust=options.trust)
+    check_detector(loaded, options.weights)
+    parity = prove(
+        options.artifact,
+        options.weights,
+        loaded,
+        GateLimits.of(options),
+        images=options.images,
+        data=options.data,
+        device=options.device,
+        trust_artifact=options.trust,
     )
-    result = VerifyResult(
-        prove(
-            options.artifact,
-            options.weights,
-            limits,
-            images=options.images,
-            data=options.data,
-            device=options.device,
-            trust=options.trust,
-        )
-    )
-    if options.accept and result.verdict.passed:
-        result = dataclasses.replace(result, accepted=_named(options.artifact))
+    result = VerifyResult(parity)
+    if options.accept and parity.passed:
+        result = dataclasses.replace(result, accepted=_accept(options.artifact))
     if options.report is not None:
         write_json(options.report, result.as_json())
     return result
 
 
-def _named(artifact: Path) -> Path:
+def _accept(artifact: Path) -> Path:
     """Give a proven file its name."""
     final = final_name(artifact)
     publish(artifact, final)

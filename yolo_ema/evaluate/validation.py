@@ -123,8 +123,12 @@ def _tile_line(tiles: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def validate(options: ValOptions) -> ValResult:
+def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValResult:
     """Score weights on a dataset's split.
+
+    Args:
+        options: which weights, on what, and how.
+        predictor: the weights, if they are open already; it has the options' thresholds.
 
     Raises:
         DataError: the dataset or its split is wrong or missing, or with ``options.strict`` a row of
@@ -136,7 +140,8 @@ def validate(options: ValOptions) -> ValResult:
         SourceError: an image cannot be read.
         MachineError: the device or a package is not there.
     """
-    runtime = open_runtime(options)  # before the data: a wrong word for the weights shows at once
+    # Before the data: a wrong word for the weights shows at once.
+    runtime = predictor or open_runtime(options)
     data_yaml = local_data(options.data)
     class_names = tuple(read_data(data_yaml)["names"].values())
     images = split_images(data_yaml, options.split)

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_ema.deploy.bench.advice import advice
-from yolo_ema.deploy.bench.agreement import EXACT, BoxAgreement, box_agreement
-from yolo_ema.deploy.bench.result import BenchResult
-from yolo_ema.deploy.bench.row import BenchRow, Round
+from yolo_ema.deploy.bench.result import BenchResult, advice
+from yolo_ema.deploy.bench.row import EXACT, BenchRow, BoxAgreement, Round, box_agreement
 from yolo_ema.deploy.bench.run import export_settings
 from yolo_ema.errors import ConfigError
 from yolo_ema.options.bench import DEFAULT_FORMATS, BenchOptions
@@ -150,7 +148,7 @@ def test_no_boxes_are_no_agreement():
 def test_the_fastest_of_equal_boxes_is_recommended():
     said = advice([row("pt", 100), row("onnx", 50), row("openvino", 30)])
     assert said.startswith(
-        "Take openvino: 30 ms an image, 3.33 times as fast as the .pt, with its boxes (50 within "
+        "Take openvino: 30 ms per image, 3.33 times as fast as the .pt, with its boxes (50 within "
         "0.0001 px)."
     )
 
@@ -176,7 +174,7 @@ def test_a_faster_one_with_other_boxes_is_named_with_what_is_not_known():
         "onnx int8 is faster (20 ms), but its boxes are not those of the weights (4 without "
         "counterpart beside 50" in said
     )
-    assert "--data D measures it" in said
+    assert "measured by yolo-ema verify FILE --weights W --data D" in said
 
 
 def test_a_float_file_with_other_boxes_is_warned_of():
@@ -184,18 +182,18 @@ def test_a_float_file_with_other_boxes_is_warned_of():
         [row("pt", 100), row("ncnn", 10, agreement=BoxAgreement(50, 0, 0, 9.0, 0.5, 0.5))]
     )
     assert said.startswith("Take the .pt")
-    assert "ncnn is not to be used before yolo-ema verify says why" in said
+    assert "Don't use ncnn before yolo-ema verify says why" in said
 
 
 def test_advice_names_what_it_could_not_compare():
     said = advice([row("pt", 100), row("onnx", 5, facts={"imgsz_hw": [96, 160]})])
     assert said.startswith("Take the .pt")
-    assert "Not compared, since the input has another size than the .pt's: onnx." in said
+    assert "Not compared, since their input size is not the .pt's: onnx." in said
     nothing_found = advice(
         [row("pt", 100), row("onnx", 5, agreement=BoxAgreement(0, 0, 0, 0.0, 0.0, 0.0))]
     )
     assert nothing_found.startswith("Take the .pt")
-    assert "found nothing on these images" in nothing_found
+    assert "found nothing in these images" in nothing_found
     assert "did not run" in advice([BenchRow("pt", reason="no"), row("onnx", 5)])
     assert "Nothing ran" in advice([BenchRow("pt", reason="no")])
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_ema.deploy.parity.box_matching import LEAST_IOU, match_boxes, overlaps
+from yolo_ema.deploy.parity.box_matching import MIN_IOU, match_boxes, overlaps
 from yolo_ema.deploy.parity.comparison import Proposals, Tolerance, compare_image
 
 TIGHT = Tolerance(px=0.05, score=0.001)
@@ -66,7 +66,7 @@ def test_no_other_assignment_within_a_class_overlaps_more(count, others, seed):
 
     def worth(pairs) -> float:
         shared = [slow_iou(first[i], second[j]) for i, j in pairs]
-        return sum(one for one in shared if one >= LEAST_IOU)
+        return sum(one for one in shared if one >= MIN_IOU)
 
     found = match_boxes(first, second).pairs
     small, large = sorted((count, others))
@@ -88,7 +88,12 @@ def test_a_shuffled_copy_agrees_wholly(count, seed):
     random = np.random.default_rng(seed)
     rows = rows_of(random, count)
     found = compare_image("a", rows, rows[random.permutation(count)], TIGHT)
-    assert (found.boxes, len(found.lost), len(found.extra), len(found.renamed)) == (count, 0, 0, 0)
+    assert (found.boxes, len(found.missing), len(found.spurious), len(found.class_mismatch)) == (
+        count,
+        0,
+        0,
+        0,
+    )
     assert (found.box_px, found.score, found.ties) == (0.0, 0.0, 0)
 
 
@@ -98,11 +103,13 @@ def test_every_box_is_in_one_place_of_the_matching(count, seed):
     random = np.random.default_rng(seed)
     first, second = rows_of(random, count, 60), rows_of(random, count // 2, 60)
     found = match_boxes(first, second)
-    for column, (alone, total) in enumerate(((found.lost, len(first)), (found.extra, len(second)))):
-        places = [*found.pairs[:, column], *found.renamed[:, column], *alone]
+    for column, (alone, total) in enumerate(
+        ((found.missing, len(first)), (found.spurious, len(second)))
+    ):
+        places = [*found.pairs[:, column], *found.class_mismatch[:, column], *alone]
         assert sorted(places) == list(range(total))
     assert (first[found.pairs[:, 0], 5] == second[found.pairs[:, 1], 5]).all()
-    assert (first[found.renamed[:, 0], 5] != second[found.renamed[:, 1], 5]).all()
+    assert (first[found.class_mismatch[:, 0], 5] != second[found.class_mismatch[:, 1], 5]).all()
 
 
 def test_difference_is_measured_at_the_input():
@@ -114,10 +121,10 @@ def test_difference_is_measured_at_the_input():
 
 
 def test_box_of_another_class_or_place():
-    renamed = compare_image(
+    mismatch = compare_image(
         "a", ROW, ROW + np.array([0, 0, 0, 0, 0, 1], np.float32), TIGHT, proposals=nothing_proposed
     )
-    assert (renamed.boxes, len(renamed.renamed), len(renamed.lost)) == (0, 1, 0)
+    assert (mismatch.boxes, len(mismatch.class_mismatch), len(mismatch.missing)) == (0, 1, 0)
     elsewhere = compare_image(
         "a",
         ROW,
@@ -125,7 +132,7 @@ def test_box_of_another_class_or_place():
         TIGHT,
         proposals=nothing_proposed,
     )
-    assert (elsewhere.boxes, len(elsewhere.lost), len(elsewhere.extra)) == (0, 1, 1)
+    assert (elsewhere.boxes, len(elsewhere.missing), len(elsewhere.spurious)) == (0, 1, 1)
 
 
 def test_of_boxes_at_one_place_the_scores_tell_which_is_which():
@@ -153,7 +160,7 @@ def test_what_is_no_number_agrees_with_nothing(column):
     other = ROW.copy()
     other[0, column] = np.nan
     found = compare_image("a", ROW, other, TIGHT, proposals=nothing_proposed)
-    assert len(found.lost) or not np.isfinite(found.box_px) or not np.isfinite(found.score)
+    assert len(found.missing) or not np.isfinite(found.box_px) or not np.isfinite(found.score)
 
 
 def crowd(count: int = 20) -> np.ndarray:
@@ -166,7 +173,7 @@ def test_box_that_both_propose_is_nms_choice_and_counted():
     theirs = ours[1:]
     proposed = np.column_stack([ours[:, :4], ours[:, 4]])
     found = compare_image("a", ours, theirs, TIGHT, proposals=lambda: Proposals(proposed, proposed))
-    assert (len(found.lost), found.ties, found.boxes) == (0, 1, 19)
+    assert (len(found.missing), found.ties, found.boxes) == (0, 1, 19)
 
 
 def test_box_that_the_file_does_not_propose_is_lost():
@@ -175,7 +182,7 @@ def test_box_that_the_file_does_not_propose_is_lost():
     weaker = proposed.copy()
     weaker[0, 4] *= 0.99
     found = compare_image("a", ours, ours[1:], TIGHT, proposals=lambda: Proposals(proposed, weaker))
-    assert list(found.lost) == [0]
+    assert list(found.missing) == [0]
 
 
 def test_neighbour_excuses_only_what_the_tolerance_cannot():
@@ -195,8 +202,8 @@ def test_neighbour_excuses_only_what_the_tolerance_cannot():
 
 def test_box_at_the_lowest_score_may_stand_alone():
     weak = np.vstack([crowd(), [[2000, 0, 2020, 20, 0.25, 0]]])
-    assert len(compare_image("a", weak, weak[:-1], TIGHT, lowest=0.25).lost) == 0
-    assert len(compare_image("a", weak, weak[:-1], TIGHT, lowest=0.2).lost) == 1
+    assert len(compare_image("a", weak, weak[:-1], TIGHT, lowest=0.25).missing) == 0
+    assert len(compare_image("a", weak, weak[:-1], TIGHT, lowest=0.2).missing) == 1
 
 
 def test_of_weights_that_score_alike_all_over_nms_may_choose_every_box_otherwise():
@@ -217,7 +224,7 @@ def test_boxes_that_nobody_proposes_are_all_lost():
     found = compare_image(
         "a", ours, ours[:5], TIGHT, proposals=lambda: Proposals(proposed, proposed[:5])
     )
-    assert len(found.lost) == 55
+    assert len(found.missing) == 55
 
 
 @settings(max_examples=20, deadline=None)
@@ -228,4 +235,4 @@ def test_a_drift_beyond_the_tolerance_is_always_seen(share, seed):
     other = rows.copy()
     other[:, 4] *= 1 - share
     found = compare_image("a", rows, other, TIGHT)
-    assert found.score_share > TIGHT.score or len(found.lost) > 0
+    assert found.score_share > TIGHT.score or len(found.missing) > 0

@@ -12,14 +12,15 @@ import pytest
 from lively_weights import lively_model, save
 
 from yolo_ema.deploy.parity.cases import other_cases
-from yolo_ema.deploy.parity.gate import _setup, prove
-from yolo_ema.deploy.parity.metadata_check import check_identity
-from yolo_ema.deploy.parity.model_pair import open_sides
+from yolo_ema.deploy.parity.comparison import Tolerance
+from yolo_ema.deploy.parity.gate import prove
+from yolo_ema.deploy.parity.metadata_check import check_metadata
+from yolo_ema.deploy.parity.model_pair import ModelPair, ParitySetup, open_pair
 from yolo_ema.deploy.parity.parity_report import FAILED, NOT_PROVEN, PASSED, GateLimits
-from yolo_ema.deploy.parity.test_images import crowded_image, drawn_images
+from yolo_ema.deploy.parity.proof_images import crowded_image, drawn_images
+from yolo_ema.engine.export import artifact_metadata
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import DataNotFoundError, UnsafeWeightsError, WeightsError
-from yolo_ema.inference import file_metadata as artifact_metadata
 from yolo_ema.inference.file_metadata import ArtifactMetadata
 
 ROWS = 14  # 4 + classes
@@ -36,58 +37,67 @@ def judge(gate_weights, gate_pictures):
     """Return a function that asks the gate about a file."""
 
     def ask(file: Path, **more: object):
-        return prove(file, gate_weights, **{"images": [gate_pictures], **more})
+        return prove(
+            file, gate_weights, load_model(gate_weights), **{"images": [gate_pictures], **more}
+        )
 
     return ask
 
 
+def pair_of(file: Path, weights: Path) -> ModelPair:
+    limits = GateLimits()
+    tolerance = Tolerance(limits.px, limits.score)
+    metadata = artifact_metadata.read(file)
+    return open_pair(ParitySetup(file, weights, load_model(weights), metadata, tolerance))
+
+
 def test_good_file_passes_on_images_and_a_crowd_whole_and_tiled(good, judge):
-    verdict = judge(good)
-    assert (verdict.status, verdict.reasons) == (PASSED, ())
-    by_name = {case.name.partition(",")[0].partition(" of ")[0]: case for case in verdict.cases}
+    report = judge(good)
+    assert (report.status, report.reasons) == (PASSED, ())
+    by_name = {case.name.partition(",")[0].partition(" of ")[0]: case for case in report.cases}
     assert list(by_name) == ["batch 1", "proposals before NMS", "crowded", "tiles"]
     assert by_name["batch 1"].boxes >= 500
     assert by_name["batch 1"].images == 20
     assert by_name["crowded"].boxes > 300
-    assert all(case.box_px < 0.01 and case.score < 1e-5 for case in verdict.cases)
-    assert all(case.lost == case.extra == case.renamed == 0 for case in verdict.cases)
-    found = json.loads(json.dumps(verdict.as_json(), allow_nan=False))
+    assert all(case.box_px < 0.01 and case.score < 1e-5 for case in report.cases)
+    assert all(case.missing == case.spurious == case.class_mismatch == 0 for case in report.cases)
+    found = json.loads(json.dumps(report.as_json(), allow_nan=False))
     assert found["status"] == "passed"
     assert found["cases"][0]["boxes"] == by_name["batch 1"].boxes
     assert found["limits"]["least_boxes"] == 500
-    assert "tiny.onnx: passed" in verdict.as_text()
-    assert "crowded, " in verdict.as_text()
+    assert "tiny.onnx: passed" in report.as_text()
+    assert "crowded, " in report.as_text()
 
 
 def test_dynamic_file_is_run_in_batches_and_at_a_second_size(made, gate_weights, judge, tmp_path):
     file = made(gate_weights, dynamic=True)
-    verdict = judge(file)
-    assert verdict.passed, verdict.reasons
-    names = [case.name for case in verdict.cases]
+    report = judge(file)
+    assert report.passed, report.reasons
+    names = [case.name for case in report.cases]
     assert "batch 4" in names
     assert "size 96x320" in names
     bad = faults.spoilt(file, tmp_path / "mixed.onnx", faults.mixes_its_batch)
-    verdict = judge(bad)
-    assert verdict.status == FAILED
-    assert [reason.partition(":")[0] for reason in verdict.reasons] == ["batch 4"], (
+    report = judge(bad)
+    assert report.status == FAILED
+    assert [reason.partition(":")[0] for reason in report.reasons] == ["batch 4"], (
         "a single image is right"
     )
 
 
 def test_file_of_several_images_a_pass_is_run_so(made, gate_weights, judge):
-    verdict = judge(made(gate_weights, batch=2))
-    assert verdict.passed, verdict.reasons
-    assert verdict.cases[0].name == "batch 2"
+    report = judge(made(gate_weights, batch=2))
+    assert report.passed, report.reasons
+    assert report.cases[0].name == "batch 2"
 
 
 @pytest.mark.parametrize("number", [0, 8, -1])
 def test_one_convolution_scaled_by_a_hundredth_is_refused(spoil, judge, number):
-    verdict = judge(spoil(faults.scaled_convolution(number)))
-    assert verdict.status == FAILED
-    assert any("drift" in reason and "convolution" in reason for reason in verdict.reasons), (
-        verdict.reasons
+    report = judge(spoil(faults.scaled_convolution(number)))
+    assert report.status == FAILED
+    assert any("drift" in reason and "convolution" in reason for reason in report.reasons), (
+        report.reasons
     )
-    assert verdict.cases[0].lost < 0.5 * verdict.cases[0].boxes
+    assert report.cases[0].missing < 0.5 * report.cases[0].boxes
 
 
 @pytest.mark.parametrize(
@@ -116,7 +126,7 @@ def test_one_convolution_scaled_by_a_hundredth_is_refused(spoil, judge, number):
         ),
         (
             faults.loses_proposals(960),
-            "its network proposes 960 boxes an image before NMS, the weights' 1260",
+            "its network proposes 960 boxes per image before NMS, the weights' 1260",
         ),
         (faults.silent_proposals(0, 300, ROWS), "drops detections"),
         (faults.moved_boxes(ROWS, shift_px=14), "plus 0.0, 14.0 px of the input"),
@@ -125,47 +135,42 @@ def test_one_convolution_scaled_by_a_hundredth_is_refused(spoil, judge, number):
     ids=lambda value: value[:30].replace(" ", "-") if isinstance(value, str) else "",
 )
 def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
-    verdict = judge(spoil(surgery))
-    assert verdict.status == FAILED
-    assert any(says in reason for reason in verdict.reasons), verdict.reasons
+    report = judge(spoil(surgery))
+    assert report.status == FAILED
+    assert any(says in reason for reason in report.reasons), report.reasons
 
 
 @pytest.mark.parametrize(
     ("says_of_itself", "fault"),
     [
         ({"weights_sha256": "0" * 64}, "made from other weights: it names SHA-256 000000000000…"),
-        ({"stride": 16}, "stride is 16, and the weights' is 32"),
+        ({"stride": 16}, "its stride as 16, but the weights have 32"),
         (
             {"imgsz_hw": (192, 300)},
-            "input is 192x300; sides must be multiples of the weights' stride, 32",
+            "input is 192x300; pair must be multiples of the weights' stride, 32",
         ),
         ({"channel_order": "BGR"}, "asks for channel_order 'BGR'"),
         ({"layout": "NHWC"}, "asks for layout 'NHWC'"),
         ({"letterbox_value": 0}, "asks for letterbox_value 0"),
         ({"pixel_scale": 1.0}, "asks for pixels times 1;"),
-        ({"names": {0: "car"}}, "names 1 classes, and the weights have 10"),
+        ({"names": {0: "car"}}, "names 1 classes, but the weights have 10"),
         ({"names": {}}, "does not name its classes"),
     ],
 )
 def test_words_of_a_file_are_held_against_its_weights(good, gate_weights, says_of_itself, fault):
-    loaded, facts = load_model(gate_weights), artifact_metadata.read(good)
-    assert check_identity(facts, loaded, gate_weights).faults == ()
-    (found,) = check_identity(
-        dataclasses.replace(facts, **says_of_itself), loaded, gate_weights
-    ).faults
+    loaded, metadata = load_model(gate_weights), artifact_metadata.read(good)
+    assert check_metadata(metadata, loaded).faults == ()
+    (found,) = check_metadata(dataclasses.replace(metadata, **says_of_itself), loaded).faults
     assert fault in found
 
 
 def test_what_a_file_does_not_say_is_noted(gate_weights):
-    found = check_identity(
-        ArtifactMetadata(names=load_model(gate_weights).names, nms=True),
-        load_model(gate_weights),
-        gate_weights,
-    )
+    loaded = load_model(gate_weights)
+    found = check_metadata(ArtifactMetadata(names=loaded.names, nms=True), loaded)
     assert found.faults == ()
     assert [note.split("(")[1].split(")")[0] for note in found.notes] == [
-        "weights_sha256",
         "imgsz",
+        "weights_sha256",
         "max_det",
     ]
 
@@ -176,39 +181,36 @@ def test_limit_of_boxes_inside_the_file_is_named(made, gate_weights, judge, tmp_
     honest = judge(file)
     assert honest.status == PASSED, honest.reasons
     assert any(
-        "keeps at most 40 boxes an image, by its own account" in note for note in honest.notes
+        "keeps at most 40 boxes per image, by its own account" in note for note in honest.notes
     )
-    verdict = judge(faults.spoilt(file, tmp_path / "bad.onnx", faults.metadata(max_det=1000)))
-    assert verdict.status == FAILED
+    report = judge(faults.spoilt(file, tmp_path / "bad.onnx", faults.metadata(max_det=1000)))
+    assert report.status == FAILED
     assert any(
-        "drops detections" in reason and "keeps at most 40 boxes an image" in reason
-        for reason in verdict.reasons
+        "drops detections" in reason and "keeps at most 40 boxes per image" in reason
+        for reason in report.reasons
     )
 
 
 def test_file_of_other_weights_is_refused_twice(good, gate_pictures, tmp_path):
     other = save(lively_model("tiny", seed=1), tmp_path / "other.pt")
-    verdict = prove(good, other, images=[gate_pictures])
-    assert verdict.status == FAILED
-    assert "made from other weights" in verdict.reasons[0]
-    assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), (
-        "the boxes say so, too"
-    )
+    report = prove(good, other, load_model(other), images=[gate_pictures])
+    assert report.status == FAILED
+    assert "made from other weights" in report.reasons[0]
+    assert any(reason.startswith("batch 1: ") for reason in report.reasons), "the boxes say so, too"
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["that it names", "that it does not name"])
 def test_file_of_another_number_of_classes_is_refused(good, gate_pictures, tmp_path, named):
     file = good if named else faults.spoilt(good, tmp_path / "bad.onnx", faults.metadata(names={}))
-    verdict = prove(
-        file, save(lively_model("tiny", classes=4), tmp_path / "four.pt"), images=[gate_pictures]
-    )
-    assert verdict.status == FAILED
+    four = save(lively_model("tiny", classes=4), tmp_path / "four.pt")
+    report = prove(file, four, load_model(four), images=[gate_pictures])
+    assert report.status == FAILED
     if named:
-        assert "the file names 10 classes, and the weights have 4" in verdict.reasons
-        assert "the boxes were not compared: their classes are others" in verdict.notes
+        assert "the file names 10 classes, but the weights have 4" in report.reasons
+        assert "the boxes were not compared, since the classes differ" in report.notes
     else:
-        assert "the file does not name its classes" in verdict.reasons
-        assert any(reason.startswith("batch 1: ") for reason in verdict.reasons), (
+        assert "the file does not name its classes" in report.reasons
+        assert any(reason.startswith("batch 1: ") for reason in report.reasons), (
             "the boxes say so, too"
         )
 
@@ -216,24 +218,24 @@ def test_file_of_another_number_of_classes_is_refused(good, gate_pictures, tmp_p
 def test_truncated_file_is_refused(good, judge, tmp_path):
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-    verdict = judge(cut)
-    assert verdict.status == FAILED
-    assert "cannot be read" in verdict.reasons[0]
+    report = judge(cut)
+    assert report.status == FAILED
+    assert "cannot be read" in report.reasons[0]
 
 
 def test_too_few_images_or_boxes_are_no_proof(good, gate_pictures, judge):
     some = sorted(gate_pictures.glob("*.png"))
-    verdict = judge(good, images=some[:19])
-    assert verdict.status == NOT_PROVEN
-    assert "19 images are too few; expected at least 20" in verdict.reasons[0]
+    report = judge(good, images=some[:19])
+    assert report.status == NOT_PROVEN
+    assert "19 images are too few; expected at least 20" in report.reasons[0]
 
 
 def test_nms_inside_with_a_high_threshold_finds_too_little_to_prove(made, gate_weights, judge):
-    verdict = judge(made(gate_weights, nms=True, conf=0.95))
-    assert verdict.status == NOT_PROVEN
+    report = judge(made(gate_weights, nms=True, conf=0.95))
+    assert report.status == NOT_PROVEN
     assert any(
         "are too few; expected at least 500" in reason and "--conf" in reason
-        for reason in verdict.reasons
+        for reason in report.reasons
     )
 
 
@@ -244,9 +246,9 @@ def test_weights_that_ignore_their_input_prove_nothing(made, gate_pictures, tmp_
     with torch.no_grad():
         model.model[0].conv.weight.zero_()
     blind = save(model, tmp_path / "blind.pt")
-    verdict = prove(made(blind), blind, images=[gate_pictures])
-    assert verdict.status == NOT_PROVEN
-    assert any("answer these images as an empty one" in reason for reason in verdict.reasons)
+    report = prove(made(blind), blind, load_model(blind), images=[gate_pictures])
+    assert report.status == NOT_PROVEN
+    assert any("answer these images like an empty one" in reason for reason in report.reasons)
 
 
 def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(
@@ -260,34 +262,35 @@ def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(
             branch[-1].bias.sub_(6.0)  # no score reaches 0.05
     weak = save(model, tmp_path / "weak.pt")
     file = made(weak)
-    verdict = prove(file, weak, images=[gate_pictures])
-    assert verdict.passed, verdict.reasons
-    assert verdict.cases[0].lowest_score < 0.05
+    report = prove(file, weak, load_model(weak), images=[gate_pictures])
+    assert report.passed, report.reasons
+    assert report.cases[0].lowest_score < 0.05
     bad = prove(
         faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(-1)),
         weak,
+        load_model(weak),
         images=[gate_pictures],
     )
     assert bad.status == FAILED, "tolerances shrink with the scores"
 
 
 def test_what_nms_chose_between_is_seen_in_tiles_too(good, gate_weights):
-    sides = open_sides(_setup(good, gate_weights, GateLimits(), device="cpu", trust=False))
+    pair = pair_of(good, gate_weights)
     tiles = [
         case
-        for case in other_cases(sides, drawn_images()[:1], [], 0.2)
+        for case in other_cases(pair, drawn_images()[:1], [], 0.2)
         if case.figures.name.startswith("tiles of")
     ]
     assert [case.exact for case in tiles] == [True]
 
 
 def test_every_box_that_tiles_keep_is_among_their_proposals(good, gate_weights):
-    sides = open_sides(_setup(good, gate_weights, GateLimits(), device="cpu", trust=False))
+    pair = pair_of(good, gate_weights)
     image, _ = crowded_image()
     tile_wh = (600, 400)
-    proposals = sides.tiled_proposals(image, tile_wh)
+    proposals = pair.tiled_proposals(image, tile_wh)
     for rows, proposed in zip(
-        sides.tiled(image, tile_wh, 0.2), (proposals.reference, proposals.other), strict=True
+        pair.tiled(image, tile_wh, 0.2), (proposals.reference, proposals.candidate), strict=True
     ):
         assert len(rows) > 50
         for row in rows:
@@ -298,11 +301,12 @@ def test_every_box_that_tiles_keep_is_among_their_proposals(good, gate_weights):
 def test_head_that_needs_no_nms(made, gate_pictures, tmp_path):
     weights = save(lively_model("tiny-nms-free"), tmp_path / "free.pt")
     file = made(weights, nms=False)
-    verdict = prove(file, weights, images=[gate_pictures])
-    assert verdict.passed, verdict.reasons
+    report = prove(file, weights, load_model(weights), images=[gate_pictures])
+    assert report.passed, report.reasons
     bad = prove(
         faults.spoilt(file, tmp_path / "bad.onnx", faults.scaled_convolution(2)),
         weights,
+        load_model(weights),
         images=[gate_pictures],
     )
     assert bad.status == FAILED
@@ -328,6 +332,6 @@ def test_program_is_run_only_on_trust(made, gate_weights, judge):
     file = made(gate_weights, "torchscript")
     with pytest.raises(UnsafeWeightsError, match="--trust"):
         judge(file)
-    verdict = judge(file, trust=True)
-    assert verdict.passed, verdict.reasons
-    assert np.isfinite(verdict.box_px)
+    report = judge(file, trust_artifact=True)
+    assert report.passed, report.reasons
+    assert np.isfinite(report.box_px)

@@ -10,10 +10,10 @@ import faulty_files as faults
 import pytest
 
 from yolo_ema.deploy import publish
-from yolo_ema.deploy.artifact_names import final_name, unproven_path
-from yolo_ema.deploy.parity.parity_report import Loss, Verdict
+from yolo_ema.deploy.parity.parity_report import AccuracyDrop, ParityReport
 from yolo_ema.deploy.publish import export
 from yolo_ema.deploy.verify import verify
+from yolo_ema.engine.export.artifact_files import final_name, unproven_path
 from yolo_ema.engine.export.exporting import Artifact
 from yolo_ema.errors import CheckFailedError, ConfigError, MissingPackageError
 from yolo_ema.options.export import ExportOptions
@@ -56,14 +56,14 @@ def test_proven_file_gets_its_name_and_a_report(good, options, exporter_makes, t
 
 
 def test_rounded_weights_are_told_by_what_they_cost(tmp_path):
-    loss = Loss("visdrone.yaml", images=97, ap=(11.53, 11.48), ap50=(22.39, 22.35))
+    drop = AccuracyDrop("visdrone.yaml", images=97, ap=(11.53, 11.48), ap50=(22.39, 22.35))
     file = publish.ExportedFile(
         "onnx",
         tmp_path / "best-int8.onnx",
         3_400_000,
         1.0,
         SIZE_HW,
-        Verdict("passed", (), loss=loss),
+        ParityReport("passed", (), accuracy_drop=drop),
     )
     assert file.as_text().splitlines()[1] == "  passed: loses 0.05 AP and 0.04 AP50 on 97 images"
 
@@ -86,16 +86,16 @@ def test_refused_file_leaves_the_old_one_and_a_report(good, options, exporter_ma
 def test_file_that_cannot_be_run_here_is_written_unproven_only_on_demand(
     good, options, exporter_makes, monkeypatch, tmp_path
 ):
-    from yolo_ema.deploy.parity import model_pair as sides
+    from yolo_ema.deploy.parity import model_pair
 
     def fails(*_: object, **__: object) -> None:
         raise MissingPackageError("it needs the package tensorrt")
 
     exporter_makes(good)
-    monkeypatch.setattr(sides, "Runtime", fails)
+    monkeypatch.setattr(model_pair, "open_predictor", fails)
     with pytest.raises(
         CheckFailedError,
-        match=r"it is not proven: .*cannot be run on this machine.*tensorrt.*--no-prove",
+        match=r"because it is not proven: .*cannot be run on this machine.*tensorrt.*--no-prove",
     ):
         export(options)
     assert not options.out.exists()

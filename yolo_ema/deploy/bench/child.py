@@ -1,13 +1,13 @@
-"""The process of one runtime: it loads nothing but that, and answers each line of its standard
-input with a line of JSON.
+"""The process of one runtime: it loads nothing else, and answers each line of its standard input
+with a line of JSON.
 
-    {"do": "machine"}              says what the machine is
+    {"do": "machine"}              describes the machine
     {"do": "open", "weights": …}   loads the runtime and the images, and warms up
-    {"do": "time", …}              runs on each image once, and says what each took
-    {"do": "boxes"}                gives the boxes of all images
+    {"do": "time", …}              runs on each image once, and returns the times
+    {"do": "boxes"}                returns the boxes of all images
     {"do": "export", …}            writes the weights in another format
 
-It ends with its standard input. What libraries print goes to its standard error.
+It ends when its standard input does. What libraries print goes to its standard error.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _PACKAGES = {
 
 @dataclass
 class Runner:
-    """A runtime, the images that it runs on, and what it is asked."""
+    """A runtime and the images that it runs on."""
 
     runtime: Any = None
     images: list[Any] = field(default_factory=list)
 
     def answer(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Do what an order says."""
+        """Carry out an order."""
         orders: dict[str, Callable[..., dict[str, Any]]] = {
             "machine": self.machine,
             "open": self.open,
@@ -65,7 +65,7 @@ class Runner:
         return orders[order.pop("do")](**order)
 
     def machine(self) -> dict[str, Any]:
-        """Return what this machine computes on, and the versions of what it computes with."""
+        """Return the hardware, and the versions of the packages."""
         from yolo_ema.engine.training.run_record import hardware, versions
 
         return {"hardware": hardware(), "versions": versions()}
@@ -73,33 +73,29 @@ class Runner:
     def open(
         self, *, weights: str, images: Sequence[str], imgsz: Sequence[int] | None, **settings: Any
     ) -> dict[str, Any]:
-        """Load a runtime of fixed input size, warm it up on every shape of image, and say what it
-        is.
+        """Load a runtime of fixed input size, warm it up on every shape of image, and describe
+        it.
         """
-        from yolo_ema.engine.prediction.runtime import Runtime
-        from yolo_ema.inference import file_metadata as artifact_metadata
-        from yolo_ema.inference.runtime_facts import runtime_facts
-        from yolo_ema.media.sources.image_files import read_image
+        from yolo_ema.engine.prediction.torch_predictor import open_predictor
+        from yolo_ema.media.sources.image_reader import read_image
 
         self.images = [read_image(Path(image)) for image in images]
         before = peak_memory_bytes()
         size = None if imgsz is None else (imgsz[0], imgsz[-1])
-        self.runtime = Runtime(weights, imgsz=size, rectangular=False, **settings)
+        self.runtime = open_predictor(weights, imgsz=size, rectangular=False, **settings)
         for image in [*self.images, *self.images[:1] * _WARM_UP]:
             self.runtime([image])
-        package, facts = _PACKAGES.get(self.runtime.format, ""), runtime_facts(self.runtime)
-        exported = self.runtime.format != "pt"
+        package, backend = _PACKAGES.get(self.runtime.format, ""), self.runtime.backend
+        metadata = self.runtime.metadata
         return {
             "format": self.runtime.format,
             "imgsz_hw": list(self.runtime.imgsz_hw),
-            "device": str(self.runtime.device),
+            "device": self.runtime.device,
             "batched": self.runtime.batched,
-            "nms_free": exported
-            and self.runtime.chooses
-            and artifact_metadata.read(Path(weights)).nms_free,
-            "stored_precision": facts.stored,
-            "computed_precision": facts.computed,
-            "threads": facts.threads,
+            "nms_free": metadata is not None and metadata.nms_free,
+            "stored_precision": backend.stored,
+            "computed_precision": backend.computed,
+            "threads": backend.threads,
             "version": f"{package} {_version(package)}".strip(),
             "memory_before_bytes": before,
             "peak_memory_bytes": peak_memory_bytes(),
@@ -107,13 +103,12 @@ class Runner:
         }
 
     def time(self, *, batch: int) -> dict[str, Any]:
-        """Run on each image by itself, and then, where the runtime takes several, on ``batch`` of
-        them in one call.
+        """Run on each image by itself, then, if the runtime takes several, on ``batch`` of them in
+        one call.
 
         Returns:
-            ``seconds`` and ``network_seconds`` of each call, ``cpu_seconds`` of one on average over
-            all threads, and ``batch_seconds`` of the call with several images, None where there was
-            none.
+            ``seconds`` and ``network_seconds`` of each call, mean ``cpu_seconds`` of a call over
+            all threads, and ``batch_seconds`` of the call with several images, None without one.
         """
         seconds, network, before = [], [], time.process_time()
         for image in self.images:
@@ -130,7 +125,7 @@ class Runner:
         }
 
     def boxes(self) -> dict[str, Any]:
-        """Return the boxes (N, 6) of each image, and how large it is."""
+        """Return the boxes (N, 6) and the size of each image."""
         return {
             "boxes": [self.runtime([image])[0].tolist() for image in self.images],
             "sizes_hw": [image.shape[:2] for image in self.images],
@@ -159,8 +154,8 @@ class Runner:
         return {"path": str(made.path), "imgsz_hw": list(made.imgsz_hw), "seconds": made.seconds}
 
     def _seconds(self, images: list[Any]) -> float:
-        """Return what a call takes. It ends when its boxes are in the processor's memory, so that a
-        GPU is done by then, too.
+        """Return how long a call takes. It ends when its boxes are in main memory, so a GPU is done
+        by then, too.
         """
         self._wait_for_gpu()
         started = time.perf_counter()
@@ -169,14 +164,14 @@ class Runner:
         return time.perf_counter() - started
 
     def _wait_for_gpu(self) -> None:
-        if self.runtime.device.type == "cuda":
+        if self.runtime.device.startswith("cuda"):
             import torch
 
             torch.cuda.synchronize(self.runtime.device)
 
     def _gpu_memory_bytes(self) -> int | None:
-        """Return the most that torch has held on the GPU; other libraries' share is not in it."""
-        if self.runtime.device.type != "cuda":
+        """Return the most memory that torch has held on the GPU, without other libraries' share."""
+        if not self.runtime.device.startswith("cuda"):
             return None
         import torch
 
@@ -186,7 +181,7 @@ class Runner:
 def peak_memory_bytes() -> int:
     """Return the most memory that this process has held.
 
-    From Linux's own count where there is one: `getrusage` there begins with what the parent held.
+    On Linux from the kernel's own count: `getrusage` starts with what the parent held there.
     """
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

@@ -1,6 +1,4 @@
-"""A runtime's process as its parent sees it: one question, one answer, or the reason why there is
-none.
-"""
+"""A runtime's process as its parent sees it: to each question an answer, or why there is none."""
 
 from __future__ import annotations
 
@@ -24,11 +22,11 @@ _GRACE_S = 10.0
 
 
 class RuntimeProcess:
-    """A process that holds one runtime; use it as a context.
+    """A process that holds one runtime; use it as a context manager.
 
     Args:
-        threads: how many threads it may compute with; None for its own choice.
-        limit_s: how long an answer may take.
+        threads: number of threads that it may compute with; None for its own choice.
+        limit_s: how long an answer may take, in seconds.
     """
 
     def __init__(self, *, threads: int | None, limit_s: float) -> None:
@@ -60,8 +58,8 @@ class RuntimeProcess:
         """Put a question and wait for its answer.
 
         Raises:
-            MachineError: the runtime fails, the process died, or it does not answer in time; it is
-                ended then.
+            MachineError: the runtime fails, the process died, or it does not answer in time and is
+                ended.
         """
         orders = self._process.stdin
         if orders is None or self._process.poll() is not None:
@@ -85,9 +83,7 @@ class RuntimeProcess:
         return answer
 
     def close(self, *, kill: bool = False) -> None:
-        """End the process: by the end of its standard input, and by force where that does not
-        help.
-        """
+        """End the process by closing its standard input, and by force if that does not help."""
         if kill:
             self._process.kill()
         if self._process.stdin is not None:
@@ -104,14 +100,14 @@ class RuntimeProcess:
         self._words.close()
 
     def _read(self) -> None:
-        """Pass answers on, each a line, and an empty one for the end."""
+        """Pass on answers, a line each, and an empty line at the end."""
         if self._process.stdout is not None:
             for line in self._process.stdout:
                 self._answers.put(line)
         self._answers.put("")
 
     def _why_it_ended(self) -> str:
-        """Return how the process died, with the last that it said."""
+        """Return how the process died, with its last line of output."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_GRACE_S)
         code = self._process.returncode

@@ -1,28 +1,131 @@
-"""One runtime's figures."""
+"""One runtime's figures: times, sizes, and how its boxes agree with those of the weights."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from yolo_ema.deploy.bench.agreement import BoxAgreement
+from yolo_ema.deploy.parity.comparison import Tolerance, compare_image
+from yolo_ema.options.export import ExportOptions
 
-__all__ = ["BenchRow", "Round"]
+__all__ = ["EXACT", "BenchRow", "BoxAgreement", "Round", "box_agreement"]
+
+EXACT = Tolerance(px=ExportOptions.tolerance_px, score=ExportOptions.tolerance_score)
+"""How far the boxes of a float32 file may differ from those of its weights and count as the same,
+by default of the proof.
+"""
+
+_FEW = 0.02
+"""Share of the boxes that may be unmatched or ties: if two networks differ in the last digit, NMS
+rarely chooses differently.
+"""
+
+
+@dataclass(frozen=True)
+class BoxAgreement:
+    """How the boxes of a runtime compare with those of the weights.
+
+    Attributes:
+        boxes: of the weights, over all images.
+        unmatched: boxes on either side without a counterpart of the same class in the same place.
+        ties: boxes where NMS chose differently between equal proposals, or that hardly reach the
+            lowest score; they count neither as unmatched nor in the differences. Only told apart
+            between two float32 runtimes.
+        box_px: largest difference of a side, in pixels of the network's input.
+        score: largest difference of a score, 0…1.
+        score_share: largest relative difference of a score.
+    """
+
+    boxes: int
+    unmatched: int
+    ties: int
+    box_px: float
+    score: float
+    score_share: float
+
+    @property
+    def same(self) -> bool:
+        """Whether these are the boxes of the weights, apart from rounding."""
+        few = self.unmatched + self.ties <= _FEW * self.boxes
+        return (
+            self.boxes > 0 and few and self.box_px <= EXACT.px and self.score_share <= EXACT.score
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        return {**asdict(self), "same": self.same}
+
+
+def box_agreement(
+    reference: Sequence[np.ndarray],
+    other: Sequence[np.ndarray],
+    sizes_hw: Sequence[Sequence[int]],
+    input_hw: Sequence[int],
+    *,
+    conf: float,
+    lossy: bool = False,
+) -> BoxAgreement:
+    """Compare boxes image by image.
+
+    Args:
+        reference: of each image (N, 6) the weights' boxes: x1, y1, x2, y2 in pixels of the image,
+            score, class id.
+        other: likewise the runtime's.
+        sizes_hw: height and width of each image in pixels.
+        input_hw: height and width of the network's input in pixels.
+        conf: the lowest score that was asked for.
+        lossy: the runtime stores or computes in less than float32, so no difference is excused.
+    """
+    compared = [
+        compare_image(
+            "",
+            first,
+            second,
+            EXACT,
+            scale=min(input_hw[0] / size[0], input_hw[1] / size[1]),
+            lowest=conf,
+        )
+        for first, second, size in zip(reference, other, sizes_hw, strict=True)
+    ]
+    boxes = sum(map(len, reference))
+    ties = sum(image.ties for image in compared)
+    if lossy or ties > _FEW * boxes:  # too many to be ties
+        pairs = sum(len(image.px) for image in compared)
+        return BoxAgreement(
+            boxes,
+            unmatched=boxes + sum(map(len, other)) - 2 * pairs,
+            ties=0,
+            box_px=max(float(image.px.max(initial=0.0)) for image in compared),
+            score=max(float(np.abs(image.scores).max(initial=0.0)) for image in compared),
+            score_share=max(float(image.shares.max(initial=0.0)) for image in compared),
+        )
+    unmatched = (
+        len(image.missing) + len(image.spurious) + 2 * len(image.class_mismatch)
+        for image in compared
+    )
+    return BoxAgreement(
+        boxes,
+        unmatched=sum(unmatched),
+        ties=ties,
+        box_px=max((image.box_px for image in compared), default=0.0),
+        score=max((image.score for image in compared), default=0.0),
+        score_share=max((image.score_share for image in compared), default=0.0),
+    )
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round of a runtime took, in seconds.
+    """The times of one round of a runtime, in seconds.
 
     Attributes:
-        seconds: of each call with one image: from the decoded picture to its boxes.
+        seconds: of each call with one image, from the decoded image to its boxes.
         network_seconds: of these, the forward pass.
-        cpu_seconds: processor time of a call over all threads, on average.
-        batch_seconds: a call with several images; None where the runtime takes one at a time.
+        cpu_seconds: mean processor time of a call over all threads.
+        batch_seconds: of a call with several images; None if the runtime takes one at a time.
     """
 
     seconds: tuple[float, ...]
@@ -42,16 +145,16 @@ class BenchRow:
 
     Attributes:
         name: the format.
-        quantize: fp16 or int8 where that was asked for.
-        file: the artifact's name where it was given ready-made.
-        reason: why it did not run; empty where it did.
+        quantize: fp16 or int8 if that was asked for.
+        file: the artifact's name if it was given.
+        reason: why it did not run; empty if it did.
         facts: what the runtime says of itself: device, threads, precisions, input, versions,
             memory.
         rounds: its times.
-        pt_rounds: those of the .pt, which took turns with it.
+        pt_rounds: those of the .pt, with which it took turns.
         batch: images in a call with several.
         file_bytes: size on disk.
-        agreement: with the weights' boxes at the same input; None for the .pt itself.
+        agreement: with the weights' boxes at the same input size; None for the .pt itself.
     """
 
     name: str
@@ -72,7 +175,7 @@ class BenchRow:
 
     @property
     def label(self) -> str:
-        """What the row is called."""
+        """The name of the row."""
         return self.file or (f"{self.name} {self.quantize}" if self.quantize else self.name)
 
     @property
@@ -89,7 +192,7 @@ class BenchRow:
 
     @property
     def precision(self) -> str:
-        """Precision in a word, or two where it computes in another than it stores."""
+        """Precision in one word, or in two if it computes in another than it stores."""
         stored, computed = (
             self.facts.get("stored_precision", ""),
             self.facts.get("computed_precision", ""),
@@ -99,37 +202,37 @@ class BenchRow:
     @property
     def latency(self) -> float:
         """Median over the rounds of the median call, in seconds."""
-        return statistics.median(one.median for one in self.rounds)
+        return statistics.median(turn.median for turn in self.rounds)
 
     @property
     def p95(self) -> float:
-        """What 95 % of all calls stay below, in seconds."""
-        return float(np.percentile([one for turn in self.rounds for one in turn.seconds], 95))
+        """95th percentile of all calls, in seconds."""
+        return float(np.percentile([call for turn in self.rounds for call in turn.seconds], 95))
 
     @property
     def network(self) -> float:
         """Median over the rounds of the median forward pass, in seconds."""
-        return statistics.median(statistics.median(one.network_seconds) for one in self.rounds)
+        return statistics.median(statistics.median(turn.network_seconds) for turn in self.rounds)
 
     @property
     def cpu(self) -> float:
         """Processor time of a call, median over the rounds, in seconds."""
-        return statistics.median(one.cpu_seconds for one in self.rounds)
+        return statistics.median(turn.cpu_seconds for turn in self.rounds)
 
     @property
     def throughput(self) -> tuple[float, int]:
-        """Images a second, and how many go into a call: several where the runtime takes them, even
-        if one by one is faster.
+        """Images per second, and images per call: several if the runtime takes them, even if one by
+        one is faster.
         """
-        batches = [one.batch_seconds for one in self.rounds if one.batch_seconds]
+        batches = [turn.batch_seconds for turn in self.rounds if turn.batch_seconds]
         if batches:
             return self.batch / statistics.median(batches), self.batch
-        return 1 / statistics.median(statistics.fmean(one.seconds) for one in self.rounds), 1
+        return 1 / statistics.median(statistics.fmean(turn.seconds) for turn in self.rounds), 1
 
     @property
     def times_as_fast(self) -> tuple[float, float, float] | None:
-        """How many times as fast as the .pt: median and quartiles of the rounds, each held against
-        the same one of the .pt.
+        """How many times as fast as the .pt: median and quartiles of the rounds, each compared with
+        the same round of the .pt.
         """
         ratios = [
             theirs.median / own.median
@@ -142,7 +245,7 @@ class BenchRow:
 
     @property
     def loaded_bytes(self) -> int:
-        """Peak memory less what the process held before the runtime and the weights were loaded."""
+        """Peak memory, less what the process held before runtime and weights were loaded."""
         return int(self.facts["peak_memory_bytes"]) - int(self.facts["memory_before_bytes"])
 
     def as_json(self) -> dict[str, Any]:
@@ -165,7 +268,7 @@ class BenchRow:
                 "median": self.latency,
                 "p95": self.p95,
                 "network_median": self.network,
-                "round_medians": [one.median for one in self.rounds],
+                "round_medians": [turn.median for turn in self.rounds],
             },
             "cpu_s": self.cpu,
             "times_as_fast_as_pt": {"median": ratio[0], "quartiles": [ratio[1], ratio[2]]}

@@ -1,8 +1,8 @@
-"""The ``bench`` verb: every runtime of these weights on this machine, beside each other.
+"""The ``bench`` verb: compares every runtime of the same weights on this machine.
 
-Each runtime is a process of its own, so that its memory is its own and its end is not the others'.
-They take turns in rounds, in an order that moves on by one each time, so that a busy minute of the
-machine meets all of them; one computes while the others wait.
+Each runtime is a process of its own, so that its memory is its own and a crash is not the others'.
+They take turns in rounds, in an order that shifts by one each time, so that a busy minute of the
+machine hits all of them; one computes while the others wait.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,14 +19,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from yolo_ema.constants import IMAGE_SUFFIXES
-from yolo_ema.deploy.bench.agreement import box_agreement
 from yolo_ema.deploy.bench.process import RuntimeProcess
 from yolo_ema.deploy.bench.result import BenchResult
-from yolo_ema.deploy.bench.row import BenchRow, Round
-from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError, did_you_mean
+from yolo_ema.deploy.bench.row import BenchRow, Round, box_agreement
+from yolo_ema.deploy.parity.proof_images import sampled_files
+from yolo_ema.engine.export.artifact_files import size_of
+from yolo_ema.errors import ConfigError, MachineError, did_you_mean
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.io.resources import missing_weights
+from yolo_ema.io.scratch_folders import scratch_folder
 from yolo_ema.options.bench import BenchOptions
 from yolo_ema.scenes.scene import draw_scene
 
@@ -39,14 +39,14 @@ _SCENE_OBJECTS = 140
 _GPU_FORMATS = frozenset({"engine"})
 
 Key = tuple[tuple[int, int], bool]
-"""Input height and width, and whether the head without NMS is meant: what decides the weights'
-boxes.
+"""Input height and width, and whether the NMS-free head is meant: what the weights' boxes depend
+on.
 """
 
 
 @dataclass
 class _Contender:
-    """A runtime on its way through the measurement."""
+    """A runtime being measured."""
 
     row: BenchRow
     device: str
@@ -56,7 +56,7 @@ class _Contender:
     rounds: list[Round] = field(default_factory=list)
 
     def fail(self, reason: str) -> None:
-        """Take it out; the others go on."""
+        """Take it out of the measurement; the others go on."""
         self.row = replace(self.row, reason=reason)
         if self.process is not None:
             self.process.close()
@@ -69,14 +69,14 @@ def bench(options: BenchOptions) -> BenchResult:
     Raises:
         WeightsNotFoundError: there is no such weights file.
         DataNotFoundError: there are no images to run on.
-        ConfigError: the weights are no .pt.
+        ConfigError: the weights are not a .pt.
     """
     _check_weights(options.weights)
     with (
-        tempfile.TemporaryDirectory(prefix="yolo-ema-bench-") as folder,
+        scratch_folder("bench") as folder,
         contextlib.ExitStack() as processes,
     ):
-        return _Bench(options, Path(folder), processes).run()
+        return _Bench(options, folder, processes).run()
 
 
 class _Bench:
@@ -130,34 +130,32 @@ class _Bench:
                 return {}
 
     def _contenders(self, gpus: Sequence[Any]) -> Iterator[_Contender]:
-        """Yield the .pt on each device, each format in each precision, and the files that were
-        given; exported meanwhile.
+        """Yield the .pt on each device, each format in each precision, exported here, and the files
+        that were given.
         """
         options = self._options
-        devices = (
-            (["cpu", "cuda:0"] if gpus else ["cpu"])
-            if options.device == "auto"
-            else [options.device]
-        )
+        every = ["cpu", "cuda:0"] if gpus else ["cpu"]
+        devices = every if options.device == "auto" else [options.device]
         for device in devices:
             yield _Contender(BenchRow("pt"), device, options.weights)
         if gpus and "fp16" in options.quantize and devices[-1] != "cpu":
             yield _Contender(BenchRow("pt", "fp16"), devices[-1], options.weights, half=True)
         for format_name in options.formats:
             for quantize in (None, *options.quantize):
-                # A format of GPUs fails on a machine without one by an error that says so.
+                # Without a GPU, a format for GPUs fails with an error that says so.
                 device = devices[-1] if format_name in _GPU_FORMATS else devices[0]
                 yield self._exported(_Contender(BenchRow(format_name, quantize), device))
         for path in options.artifact:
             device = devices[-1] if path.suffix.removeprefix(".") in _GPU_FORMATS else devices[0]
             contender = _Contender(BenchRow(path.name, file=path.name), device, path)
             if not path.exists():
-                beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+                folder = path.parent
+                beside = [file.name for file in folder.iterdir()] if folder.is_dir() else []
                 contender.fail(f"there is no file {path}{did_you_mean(path.name, beside)}")
             yield contender
 
     def _exported(self, contender: _Contender) -> _Contender:
-        """Export in a process of its own: a converter that crashes is a row with its reason."""
+        """Export in a process of its own: a crash becomes a row with its reason."""
         options, row = self._options, contender.row
         folder = self._folder / row.label.replace(" ", "-")
         folder.mkdir()
@@ -177,11 +175,12 @@ class _Bench:
 
     def _open(self, contender: _Contender) -> None:
         contender.process = self._processes.enter_context(self._process())
-        own = (
-            contender.row.file is None and contender.row.name != "pt"
-        )  # a program of the format torchscript that was made here
+        # A program (TorchScript) that was made here is trusted; weights only if the user says so.
+        made_here = contender.row.file is None and contender.row.name != "pt"
         try:
-            facts = self._ask_open(contender.process, contender, trust=self._options.trust or own)
+            facts = self._ask_open(
+                contender.process, contender, trust=self._options.trust or made_here
+            )
         except MachineError as error:
             contender.fail(str(error))
             return
@@ -191,7 +190,7 @@ class _Bench:
             name=name,
             facts=facts,
             batch=self._options.batch,
-            file_bytes=_bytes_of(contender.path),
+            file_bytes=size_of(contender.path) if contender.path else None,
         )
 
     def _ask_open(
@@ -247,13 +246,9 @@ class _Bench:
             return
         with _row_of(contender):
             took = contender.process.ask("time", batch=self._options.batch)
+            calls, network = tuple(took["seconds"]), tuple(took["network_seconds"])
             contender.rounds.append(
-                Round(
-                    tuple(took["seconds"]),
-                    tuple(took["network_seconds"]),
-                    took["cpu_seconds"],
-                    took["batch_seconds"],
-                )
+                Round(calls, network, took["cpu_seconds"], took["batch_seconds"])
             )
 
     def _compare(
@@ -269,22 +264,17 @@ class _Bench:
         if contender is weights:
             self._boxes[key] = boxes
             return
-        reference = self._reference(key, weights)
+        reference, row = self._reference(key, weights), contender.row
         if reference is not None:
-            row = contender.row
+            conf = self._options.conf
             agreement = box_agreement(
-                reference,
-                boxes,
-                sizes_hw,
-                (height, width),
-                conf=self._options.conf,
-                lossy=row.lossy,
+                reference, boxes, sizes_hw, (height, width), conf=conf, lossy=row.lossy
             )
             contender.row = replace(row, agreement=agreement)
 
     def _reference(self, key: Key, weights: _Contender) -> list[np.ndarray] | None:
-        """Return the weights' boxes for an input, from a process that is asked for nothing else;
-        None where they do not run.
+        """Return the weights' boxes for an input, from a process of its own; None if they do not
+        run.
         """
         if key not in self._boxes:
             with self._process() as process, contextlib.suppress(MachineError):
@@ -303,7 +293,7 @@ class _Bench:
 
 
 def export_settings(row: BenchRow, options: BenchOptions) -> dict[str, Any]:
-    """Return what a row's export is asked for; what int8 is calibrated on is for int8 alone."""
+    """Return the settings of a row's export; calibration images are for int8 only."""
     int8 = row.quantize == "int8"
     return {
         "weights": str(options.weights),
@@ -321,7 +311,7 @@ def export_settings(row: BenchRow, options: BenchOptions) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _row_of(contender: _Contender) -> Iterator[None]:
-    """Let a runtime that fails become a row with its reason."""
+    """Turn a runtime that fails into a row with its reason."""
     try:
         yield
     except MachineError as error:
@@ -333,53 +323,26 @@ def _check_weights(weights: Path) -> None:
         raise missing_weights(weights)
     if weights.suffix not in {".pt", ".pth"}:
         raise ConfigError(
-            f"--weights is {weights}; expected a .pt; exported files are for --artifact"
+            f"--weights is {weights}; expected a .pt: exported files go into --artifact"
         )
 
 
 def _images(options: BenchOptions, folder: Path) -> list[Path]:
-    """Return the pictures to run on: of those given at most so many, evenly spread, else drawn
-    scenes.
-    """
-    if not options.images:
-        return [_drawn(seed, folder) for seed in range(_SCENES)]
-    places = [path.absolute() for path in options.images]
-    files = [
-        file
-        for place in places
-        for file in (sorted(place.iterdir()) if place.is_dir() else [place])
-    ]
-    files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES or file in places]
-    if missing := [file for file in files if not file.is_file()]:
-        raise DataNotFoundError(f"there is no image {missing[0]}")
-    if not files:
-        raise DataNotFoundError(
-            f"there are no images to run on in {', '.join(map(str, options.images))}"
-        )
-    count = min(len(files), options.most_images)
-    return [files[index * len(files) // count] for index in range(count)]
-
-
-def _drawn(seed: int, folder: Path) -> Path:
-    path = folder / f"scene{seed}.png"
-    cv2.imwrite(str(path), draw_scene(seed, image_wh=_SCENE_WH, objects=_SCENE_OBJECTS).image_bgr)
-    return path
+    """Return the images to run on: those given, at most ``most_images``, or drawn scenes."""
+    if options.images:
+        places = [path.absolute() for path in options.images]
+        return sampled_files(places, options.most_images)
+    paths = [folder / f"scene{seed}.png" for seed in range(_SCENES)]
+    for seed, path in enumerate(paths):
+        scene = draw_scene(seed, image_wh=_SCENE_WH, objects=_SCENE_OBJECTS)
+        cv2.imwrite(str(path), scene.image_bgr)
+    return paths
 
 
 def _rows(boxes: Sequence[Sequence[Sequence[float]]]) -> list[np.ndarray]:
     return [np.array(rows, np.float32).reshape(-1, 6) for rows in boxes]
 
 
-def _bytes_of(path: Path | None) -> int | None:
-    if path is None:
-        return None
-    return sum(
-        part.stat().st_size
-        for part in (path.rglob("*") if path.is_dir() else [path])
-        if part.is_file()
-    )
-
-
 def _load() -> float | None:
-    """Return the load average of the last minute, where the system has one."""
+    """Return the load average of the last minute, if the system has one."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -1,4 +1,4 @@
-"""The cases of the gate: one image a pass and several, another size, a crowded image, tiles, and
+"""The cases of the proof: one image per pass and several, another size, a crowded image, tiles, and
 every proposal before NMS.
 """
 
@@ -10,19 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolo_ema.deploy.parity.comparison import ImageComparison, as_shares
-from yolo_ema.deploy.parity.model_pair import LADDER, Sides, open_sides
-from yolo_ema.deploy.parity.parity_report import LEAST_BOXES, LEAST_CROWD, CaseFigures
-from yolo_ema.deploy.parity.test_images import GateImage, crowded_image
+from yolo_ema.deploy.parity.model_pair import SCORE_THRESHOLDS, ModelPair
+from yolo_ema.deploy.parity.parity_report import MIN_BOXES, MIN_CROWD_BOXES, CaseFigures
+from yolo_ema.deploy.parity.proof_images import ProofImage, crowded_image
 
-__all__ = ["BATCH", "Case", "fitting_score", "grey_like", "other_cases", "plain_case"]
+__all__ = ["BATCH", "Case", "empty_like", "fitting_score", "other_cases", "plain_case"]
 
 BATCH = 4
-"""Images a pass, of a file that takes any number."""
+"""Images per pass of a file that takes any number."""
 
 _FEW_IMAGES = 4
 _GREY = 114
-# the weights are first asked for what scores this; for less only where that is too little
-_ENOUGH_FROM = 0.001
+_FIRST_LOWEST = 0.001  # lower scores are asked for only if this gives too few boxes
 _TILE_SHARE = 0.6
 
 
@@ -32,8 +31,8 @@ class Case:
 
     Attributes:
         figures: its row in the report.
-        compared: image by image; none where every proposal was compared.
-        exact: whether who is to blame was seen, see `ImageComparison.exact`.
+        compared: image by image; empty where every proposal was compared.
+        exact: whether excuses were seen in the proposals, see `ImageComparison.exact`.
     """
 
     figures: CaseFigures
@@ -42,193 +41,175 @@ class Case:
 
 
 def fitting_score(rows: Sequence[np.ndarray], wanted: int) -> float:
-    """Return the highest of the `LADDER` from which on there are as many boxes as wanted, else
-    0.
-    """
-    scores = np.concatenate([one[:, 4] for one in rows]) if len(rows) else np.empty(0)
-    return next((step for step in LADDER if (scores >= step).sum() >= wanted), 0.0)
+    """Return the highest of `SCORE_THRESHOLDS` that leaves as many boxes as wanted, else 0."""
+    scores = np.concatenate([np.empty(0), *(boxes[:, 4] for boxes in rows)])
+    return next((step for step in SCORE_THRESHOLDS if (scores >= step).sum() >= wanted), 0.0)
 
 
-def plain_case(sides: Sides, images: Sequence[GateImage]) -> tuple[Case, list[np.ndarray], float]:
-    """Run the images through both, as many a pass as the file takes; return also the weights' boxes
-    and the lowest score.
+def plain_case(
+    pair: ModelPair, images: Sequence[ProofImage]
+) -> tuple[Case, list[np.ndarray], float]:
+    """Run the images through both, as many per pass as the file takes.
+
+    Returns:
+        The case, the weights' boxes of each image, and the lowest score that was compared.
     """
-    reference, lowest = _reference_rows(sides, images, wanted=2 * LEAST_BOXES)
-    batch = sides.setup.batch
-    other = sides.other_rows(images, lowest, batch)
-    compared = sides.compare(images, reference, other, lowest, ask=batch == 1)
-    return _case(f"batch {batch}", sides, compared, lowest), reference, lowest
+    reference, lowest = _reference_rows(pair, images, wanted=2 * MIN_BOXES)
+    batch = pair.setup.batch
+    candidate = pair.candidate_rows(images, lowest, batch)
+    compared = pair.compare(images, reference, candidate, lowest, use_proposals=batch == 1)
+    return _case(f"batch {batch}", pair, compared, lowest), reference, lowest
 
 
 def other_cases(
-    sides: Sides, images: Sequence[GateImage], reference: Sequence[np.ndarray], lowest: float
+    pair: ModelPair, images: Sequence[ProofImage], reference: Sequence[np.ndarray], lowest: float
 ) -> Iterator[Case]:
-    """Run what else there is: see the module."""
-    setup = sides.setup
-    few = images[:_FEW_IMAGES]
-    if not (sides.reference.chooses or sides.other.chooses):
-        yield _every_proposal(sides, few)
-    if setup.facts.dynamic and sides.other.batched:
-        yield _joined(open_sides(setup, joined=True), images, reference, lowest)
-    if setup.facts.dynamic:
-        yield _second(open_sides(setup, _second_size(sides)), few, lowest)
-    yield from _crowd(sides)
+    """Run all other cases, see the module.
 
-
-def _every_proposal(sides: Sides, images: Sequence[GateImage]) -> Case:
-    """Compare what the networks propose before NMS, one by one, however low it scores: also levels
-    that show nothing here.
+    Args:
+        pair: weights and file.
+        images: the images.
+        reference: the weights' boxes of each.
+        lowest: lowest score that counts.
     """
-    boxes, lost, worst, most = 0, 0, "", -1.0
+    few = images[:_FEW_IMAGES]
+    if not (pair.reference.has_builtin_nms or pair.candidate.has_builtin_nms):
+        yield _every_proposal(pair, few)
+    if pair.setup.metadata.dynamic:
+        if pair.candidate.batched:
+            yield _in_batches(pair.in_batches(), images, reference, lowest)
+        yield _second_size(pair, few, lowest)
+    yield from _crowd(pair)
+
+
+def _every_proposal(pair: ModelPair, images: Sequence[ProofImage]) -> Case:
+    """Compare what the networks propose before NMS one by one, however low it scores: this covers
+    levels of the grid that show nothing here, too.
+    """
+    boxes, missing, worst, largest = 0, 0, "", -1.0
     px, score, share = 0.0, 0.0, 0.0
     for image in images:
         shown = image.bgr()
-        both = sides.proposals(shown)
-        if both.reference.shape != both.other.shape:
-            lost += abs(len(both.reference) - len(both.other)) or len(both.reference)
-            worst, most = image.name, np.inf
+        both = pair.proposals(shown)
+        if both.reference.shape != both.candidate.shape:
+            missing += abs(len(both.reference) - len(both.candidate)) or len(both.reference)
+            worst, largest = image.name, np.inf
             continue
         boxes += len(both.reference)
-        # NaN is no agreement: it counts as an endless difference.
+        # NaN agrees with nothing: it counts as an infinite difference.
         apart = np.nan_to_num(
-            np.abs(both.reference.astype(np.float64) - both.other), nan=np.inf, posinf=np.inf
+            np.abs(both.reference.astype(np.float64) - both.candidate), nan=np.inf, posinf=np.inf
         )
-        box_px = float(apart[:, :4].max(initial=0.0)) * sides.scale(shown.shape[:2])
-        part = float(as_shares(apart[:, 4:], both.reference[:, 4:]).max(initial=0.0))
-        if (badness := _badness(sides, box_px, part)) > most:
-            worst, most = image.name, badness
-        px, score, share = (
-            max(px, box_px),
-            max(score, float(apart[:, 4:].max(initial=0.0))),
-            max(share, part),
-        )
-    about = _about(sides, "one image a pass")
+        image_px = float(apart[:, :4].max(initial=0.0)) * pair.scale(shown.shape[:2])
+        image_share = float(as_shares(apart[:, 4:], both.reference[:, 4:]).max(initial=0.0))
+        if (badness := _badness(pair, image_px, image_share)) > largest:
+            worst, largest = image.name, badness
+        px, share = max(px, image_px), max(share, image_share)
+        score = max(score, float(apart[:, 4:].max(initial=0.0)))
     return Case(
         CaseFigures(
-            "proposals before NMS",
-            len(images),
-            boxes,
-            lost,
-            0,
-            0,
-            0,
-            px,
-            score,
-            share,
-            worst,
-            0.0,
-            about,
+            name="proposals before NMS",
+            about=_about(pair, "one image per pass"),
+            images=len(images),
+            boxes=boxes,
+            missing=missing,
+            box_px=px,
+            score=score,
+            score_share=share,
+            worst=worst,
+            lowest_score=0.0,
         )
     )
 
 
-def _badness(sides: Sides, box_px: float, share: float) -> float:
+def _badness(pair: ModelPair, box_px: float, share: float) -> float:
     """Return how many times the tolerance a difference is."""
-    tolerance = sides.setup.tolerance
+    tolerance = pair.setup.tolerance
     return max(box_px / max(tolerance.px, 1e-9), share / max(tolerance.score, 1e-9))
 
 
-def _joined(
-    sides: Sides, images: Sequence[GateImage], reference: Sequence[np.ndarray], lowest: float
+def _in_batches(
+    pair: ModelPair, images: Sequence[ProofImage], reference: Sequence[np.ndarray], lowest: float
 ) -> Case:
-    batch = sides.setup.facts.batch if sides.setup.facts.batch > 1 else BATCH
+    batch = pair.setup.metadata.batch if pair.setup.metadata.batch > 1 else BATCH
     numbers = [number % len(images) for number in range(batch)]
-    some = [images[number] for number in numbers]
-    found = sides.other_rows(some, lowest, batch)
-    return _case(
-        f"batch {batch}",
-        sides,
-        sides.compare(some, [reference[number] for number in numbers], found, lowest, ask=False),
-        lowest,
-    )
+    group = [images[number] for number in numbers]
+    candidate = pair.candidate_rows(group, lowest, batch)
+    rows = [reference[number] for number in numbers]
+    compared = pair.compare(group, rows, candidate, lowest, use_proposals=False)
+    return _case(f"batch {batch}", pair, compared, lowest)
 
 
-def _second(sides: Sides, images: Sequence[GateImage], lowest: float) -> Case:
-    reference = sides.rows(images, lowest)
-    other = sides.other_rows(images, lowest)
-    height, width = sides.imgsz_hw
-    return _case(
-        f"size {height}x{width}",
-        sides,
-        sides.compare(images, reference, other, lowest, ask=True),
-        lowest,
-    )
-
-
-def _second_size(sides: Sides) -> tuple[int, int]:
-    """Return another input size: half as high, for frames of 2:1."""
-    (height, width), stride = sides.imgsz_hw, sides.other.stride
+def _second_size(pair: ModelPair, images: Sequence[ProofImage], lowest: float) -> Case:
+    """Compare at half the height, as for frames of 2:1."""
+    (height, width), stride = pair.imgsz_hw, pair.candidate.stride
     lower = max(round(height / 2 / stride), 1) * stride
-    return (lower, width) if lower != height else (height, width + stride)
+    pair = pair.at_size((lower, width) if lower != height else (height, width + stride))
+    reference, candidate = pair.reference_rows(images, lowest), pair.candidate_rows(images, lowest)
+    height, width = pair.imgsz_hw
+    compared = pair.compare(images, reference, candidate, lowest, use_proposals=True)
+    return _case(f"size {height}x{width}", pair, compared, lowest)
 
 
-def _crowd(sides: Sides) -> Iterator[Case]:
+def _crowd(pair: ModelPair) -> Iterator[Case]:
     """Compare on an image of more than 300 objects, at a score low enough for more than 300 boxes,
     whole and in tiles.
     """
     image, objects = crowded_image()
-    reference, lowest = _reference_rows(sides, [image], wanted=LEAST_CROWD + 1)
-    other = sides.other_rows([image], lowest, 1)
-    ask = sides.setup.batch == 1
-    yield _case(
-        f"crowded, {objects} objects",
-        sides,
-        sides.compare([image], reference, other, lowest, ask=ask),
-        lowest,
-    )
+    reference, lowest = _reference_rows(pair, [image], wanted=MIN_CROWD_BOXES + 1)
+    candidate = pair.candidate_rows([image], lowest, 1)
+    single = pair.setup.batch == 1
+    compared = pair.compare([image], reference, candidate, lowest, use_proposals=single)
+    yield _case(f"crowded, {objects} objects", pair, compared, lowest)
     height, width = image.bgr().shape[:2]
     tile = (int(width * _TILE_SHARE), int(height * _TILE_SHARE))
-    ours, theirs = sides.tiled(image, tile, lowest)
-    compared = sides.compare([image], [ours], [theirs], lowest, ask=ask, tile_wh=tile)
-    yield _case(f"tiles of {tile[0]}x{tile[1]}", sides, compared, lowest)
+    ours, theirs = pair.tiled(image, tile, lowest)
+    compared = pair.compare([image], [ours], [theirs], lowest, use_proposals=single, tile_wh=tile)
+    yield _case(f"tiles of {tile[0]}x{tile[1]}", pair, compared, lowest)
 
 
 def _reference_rows(
-    sides: Sides, images: Sequence[GateImage], wanted: int
+    pair: ModelPair, images: Sequence[ProofImage], wanted: int
 ) -> tuple[list[np.ndarray], float]:
-    """Return the weights' boxes and the lowest score to look at."""
-    if sides.setup.conf is not None:  # NMS in the file has its own
-        return sides.rows(images, sides.setup.conf), sides.setup.conf
-    rows = sides.rows(images, _ENOUGH_FROM)
+    """Return the weights' boxes and the lowest score to compare."""
+    if (built_in := pair.setup.conf) is not None:
+        return pair.reference_rows(images, built_in), built_in
+    rows = pair.reference_rows(images, _FIRST_LOWEST)
     if sum(map(len, rows)) < wanted:
-        rows = sides.rows(images, 0.0)
+        rows = pair.reference_rows(images, 0.0)
     return rows, fitting_score(rows, wanted)
 
 
-def _case(name: str, sides: Sides, compared: Sequence[ImageComparison], lowest: float) -> Case:
-    def badness(one: ImageComparison) -> float:
-        return (
-            len(one.lost)
-            + len(one.extra)
-            + len(one.renamed)
-            + _badness(sides, one.box_px, one.score_share)
-        )
+def _case(name: str, pair: ModelPair, compared: Sequence[ImageComparison], lowest: float) -> Case:
+    def badness(image: ImageComparison) -> float:
+        alone = len(image.missing) + len(image.spurious) + len(image.class_mismatch)
+        return alone + _badness(pair, image.box_px, image.score_share)
 
     figures = CaseFigures(
-        name,
-        len(compared),
-        sum(one.boxes for one in compared),
-        sum(len(one.lost) for one in compared),
-        sum(len(one.extra) for one in compared),
-        sum(len(one.renamed) for one in compared),
-        sum(one.ties for one in compared),
-        max((one.box_px for one in compared), default=0.0),
-        max((one.score for one in compared), default=0.0),
-        max((one.score_share for one in compared), default=0.0),
-        max(compared, key=badness).name,
-        lowest,
-        _about(sides, name),
+        name=name,
+        about=_about(pair, name),
+        images=len(compared),
+        boxes=sum(image.boxes for image in compared),
+        missing=sum(len(image.missing) for image in compared),
+        spurious=sum(len(image.spurious) for image in compared),
+        class_mismatch=sum(len(image.class_mismatch) for image in compared),
+        ties=sum(image.ties for image in compared),
+        box_px=max((image.box_px for image in compared), default=0.0),
+        score=max((image.score for image in compared), default=0.0),
+        score_share=max((image.score_share for image in compared), default=0.0),
+        worst=max(compared, key=badness).name,
+        lowest_score=lowest,
     )
-    return Case(figures, tuple(compared), all(one.exact for one in compared))
+    return Case(figures, tuple(compared), all(image.exact for image in compared))
 
 
-def _about(sides: Sides, how: str) -> str:
-    height, width = sides.imgsz_hw
+def _about(pair: ModelPair, how: str) -> str:
+    height, width = pair.imgsz_hw
     return f"input {height}x{width}, {how}"
 
 
-def grey_like(image: GateImage) -> GateImage:
-    """Return an image of the same size that shows nothing: what a file that ignores its input
-    cannot tell from others.
+def empty_like(image: ProofImage) -> ProofImage:
+    """Return an image of the same size that shows nothing: a file that ignores its input answers it
+    like any other.
     """
-    return GateImage("empty image", np.full_like(image.bgr(), _GREY))
+    return ProofImage("empty image", np.full_like(image.bgr(), _GREY))

@@ -1,26 +1,25 @@
-"""Which fault a file has whose boxes are not those of its weights: hypotheses, each tried out or
-seen in the boxes.
+"""Why the boxes of a file are not those of its weights: known faults, each tried out or seen in the
+boxes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from yolo_ema.deploy.parity.box_matching import match_boxes
 from yolo_ema.deploy.parity.comparison import ImageComparison, as_shares
-from yolo_ema.deploy.parity.model_pair import Sides, with_adjusted_input
-from yolo_ema.deploy.parity.test_images import GateImage
+from yolo_ema.deploy.parity.model_pair import ModelPair
+from yolo_ema.deploy.parity.proof_images import ProofImage
 from yolo_ema.errors import YoloEmaError
 
 __all__ = ["diagnose"]
 
 _TRIED_IMAGES = 2
 _MOST_CHANGED = 0.02
-"""A changed input is the explanation where this share of the boxes, or less, still lies beyond the
+"""A changed input explains the difference if at most this share of the boxes is still beyond the
 tolerance.
 """
 
@@ -30,110 +29,88 @@ _DRIFTING = 0.5
 _STRIDES = (4, 8, 16, 32, 64, 128)
 
 
-def _swapped(batch: Any) -> Any:
-    return batch.flip(1)
-
-
-_INPUTS: tuple[tuple[Callable[[Any], Any], str], ...] = (
+_INPUTS: tuple[tuple[Callable[[np.ndarray], np.ndarray], str], ...] = (
     (
-        _swapped,
-        (
-            "the file expects BGR: with red and blue swapped in its input it gives the weights' "
-            "boxes, "
-            "which take RGB"
-        ),
+        lambda batch: batch[:, ::-1],
+        "the file expects BGR: with red and blue swapped in its input it gives the weights' boxes",
     ),
     (
         lambda batch: batch * 255,
-        (
-            "the file expects pixels of 0…255: it gives the weights' boxes where its input is not "
-            "divided by 255"
-        ),
+        "the file expects pixels of 0…255: undivided by 255 they give the weights' boxes",
     ),
     (
         lambda batch: batch / 255,
-        (
-            "the file scales its input wrongly: it gives the weights' boxes where pixels of 0…1 "
-            "are "
-            "divided by 255 once more"
-        ),
+        "the file scales its input wrongly: pixels of 0…1 divided by 255 give the weights' boxes",
     ),
     (
-        lambda batch: _swapped(batch) * 255,
-        (
-            "the file expects BGR of 0…255: it gives the weights' boxes where red and blue are "
-            "swapped "
-            "and nothing is divided by 255"
-        ),
+        lambda batch: batch[:, ::-1] * 255,
+        "the file expects BGR of 0…255: so given, its input yields the weights' boxes",
     ),
 )
+"""Changes to the network's input (B, 3, H, W), RGB in 0…1, and what it means if one helps."""
 
 
 def diagnose(
-    sides: Sides, compared: Sequence[ImageComparison], images: Sequence[GateImage]
+    pair: ModelPair, compared: Sequence[ImageComparison], images: Sequence[ProofImage]
 ) -> list[str]:
-    """Return sentences that name the fault; empty where none of the known ones fits.
+    """Return sentences that name the fault; empty if none of the known ones fits.
 
     Args:
-        sides: weights and file.
+        pair: weights and file.
         compared: what the plain case found.
         images: its images.
     """
-    if input_fault := _input_fault(sides, compared, images):
+    if input_fault := _input_fault(pair, compared, images):
         return [input_fault]
-    found = [*_blind(compared), *_dropped(sides, compared, images)]
     return (
-        found
-        or [*_permuted(sides, images), *_renamed(compared, sides.reference.names)][:1]
-        or [*_misplaced(sides, images)]
-        or [*_drifting(sides, compared, images)]
+        [*_blind(compared), *_dropped(pair, compared, images)]
+        or [*_permuted(pair, images), *_mismatched(compared, pair.reference.names)][:1]
+        or [*_misplaced(pair, images)]
+        or [*_drifting(pair, compared, images)]
     )
 
 
 def _input_fault(
-    sides: Sides, compared: Sequence[ImageComparison], images: Sequence[GateImage]
+    pair: ModelPair, compared: Sequence[ImageComparison], images: Sequence[ProofImage]
 ) -> str | None:
     """Return which change of the input makes the file agree."""
-    tried = min(len(images), _TRIED_IMAGES)
-    for adjust, sentence in _INPUTS:
+    images, compared = images[:_TRIED_IMAGES], compared[: min(len(images), _TRIED_IMAGES)]
+    scores = [float(image.reference[:, 4].min(initial=1.0)) for image in compared]
+    for transform, sentence in _INPUTS:
         try:
-            changed = with_adjusted_input(sides, adjust)
-            lowest = min(
-                (float(one.reference[:, 4].min(initial=1.0)) for one in compared[:tried]),
-                default=0.0,
-            )
-            rows = changed.other_rows(images[:tried], lowest, sides.setup.batch)
-        except (
-            YoloEmaError
-        ):  # such a file cannot be run with another input: nothing is learned about this fault
+            changed = pair.with_input_transform(transform)
+            rows = changed.candidate_rows(images, min(scores, default=0.0), pair.setup.batch)
+        except YoloEmaError:  # it cannot be run with another input
             return None
-        if _agrees(sides, compared[:tried], rows):
+        if _agrees(pair, compared, rows):
             return sentence
     return None
 
 
-def _agrees(sides: Sides, compared: Sequence[ImageComparison], rows: Sequence[np.ndarray]) -> bool:
-    """Say whether these boxes are the weights', but for a few."""
+def _agrees(
+    pair: ModelPair, compared: Sequence[ImageComparison], rows: Sequence[np.ndarray]
+) -> bool:
+    """Return whether these boxes are the weights', but for a few."""
     boxes, wrong = 0, 0
-    for one, found in zip(compared, rows, strict=True):
-        matching = match_boxes(one.reference, found)
-        first, second = one.reference[matching.pairs[:, 0]], found[matching.pairs[:, 1]]
-        px = np.abs(first[:, :4] - second[:, :4]).max(axis=1, initial=0.0) * one.scale
+    for image, candidate in zip(compared, rows, strict=True):
+        matching = match_boxes(image.reference, candidate)
+        first, second = image.reference[matching.pairs[:, 0]], candidate[matching.pairs[:, 1]]
+        px = np.abs(first[:, :4] - second[:, :4]).max(axis=1, initial=0.0) * image.scale
         shares = as_shares(second[:, 4] - first[:, 4], first[:, 4])
-        # Multiplied by 255 and divided again, pixels are rounded.
-        far = (px > 2 * sides.setup.tolerance.px) | (shares > 2 * sides.setup.tolerance.score)
-        boxes += len(one.reference)
-        wrong += int(far.sum()) + len(one.reference) - len(matching.pairs)
+        # Twice, since pixels multiplied by 255 and divided again are rounded.
+        far = (px > 2 * pair.setup.tolerance.px) | (shares > 2 * pair.setup.tolerance.score)
+        boxes += len(image.reference)
+        wrong += int(far.sum()) + len(image.reference) - len(matching.pairs)
     return boxes > 0 and wrong <= _MOST_CHANGED * boxes
 
 
-def _permuted(sides: Sides, images: Sequence[GateImage]) -> Iterator[str]:
-    """Say that the file's class scores stand in another order, as its proposals show it."""
-    found = _candidates(sides, images[0])
-    if found is None:
+def _permuted(pair: ModelPair, images: Sequence[ProofImage]) -> Iterator[str]:
+    """Yield that the file's class scores are in another order, as its proposals show."""
+    candidates = _candidates(pair, images[0])
+    if candidates is None:
         return
-    ours, theirs = (rows[:, 4:] for rows in found)
-    tolerance, names = sides.setup.tolerance, sides.reference.names
+    ours, theirs = (rows[:, 4:] for rows in candidates)
+    tolerance, names = pair.setup.tolerance, pair.reference.names
     order = [
         next(
             (
@@ -155,101 +132,101 @@ def _permuted(sides: Sides, images: Sequence[GateImage]) -> Iterator[str]:
     yield f"the file gives its class scores in another order: {'; '.join(moved[:4])}"
 
 
-def _renamed(compared: Sequence[ImageComparison], names: Mapping[int, str]) -> Iterator[str]:
-    """Say which classes stand in each other's place."""
+def _mismatched(compared: Sequence[ImageComparison], names: Mapping[int, str]) -> Iterator[str]:
+    """Yield which classes are in each other's place."""
     seen: Counter[tuple[int, int]] = Counter()
     of_class: Counter[int] = Counter()
-    for one in compared:
-        of_class.update(one.reference[:, 5].astype(int).tolist())
-        for ours, theirs in one.renamed:
-            seen[int(one.reference[ours, 5]), int(one.other[theirs, 5])] += 1
+    for image in compared:
+        of_class.update(image.reference[:, 5].astype(int).tolist())
+        for ours, theirs in image.class_mismatch:
+            seen[int(image.reference[ours, 5]), int(image.candidate[theirs, 5])] += 1
     for (ours, theirs), count in sorted(seen.items()):
         if count >= _FEW and count >= _DRIFTING * of_class[ours]:
             yield (
                 f"the file gives class {theirs} ({names.get(theirs)}) where the weights give "
-                f"{ours} ({names.get(ours)}): "
-                f"{count} of {of_class[ours]} boxes of that class"
+                f"{ours} ({names.get(ours)}): {count} of {of_class[ours]} boxes of that class"
             )
 
 
 def _blind(compared: Sequence[ImageComparison]) -> Iterator[str]:
-    """Say that a file answers all images alike."""
-    shown = [one for one in compared if len(one.reference)]
-    if len(shown) < _FEW or not any(len(one.lost) for one in shown):
+    """Yield that a file answers all images alike."""
+    filled = [image for image in compared if len(image.reference)]
+    if len(filled) < _FEW or not any(len(image.missing) for image in filled):
         return
-    scores = [one.other[:, 4] for one in shown]
-    if all(
-        len(one) == len(scores[0]) and np.allclose(one, scores[0], rtol=1e-4) for one in scores
-    ) and len(scores[0]):
+    first, *others = (image.candidate[:, 4] for image in filled)
+    if not any(map(len, (first, *others))):
+        yield "the file gives no box on any image"
+    elif all(len(scores) == len(first) for scores in others) and np.allclose(
+        others, first, rtol=1e-4
+    ):
         yield (
             "the file gives the same scores for every image, and the weights do not: it ignores "
             "its input"
         )
-    if not any(len(one) for one in scores):
-        yield "the file gives no box on any image"
 
 
 def _dropped(
-    sides: Sides, compared: Sequence[ImageComparison], images: Sequence[GateImage]
+    pair: ModelPair, compared: Sequence[ImageComparison], images: Sequence[ProofImage]
 ) -> Iterator[str]:
-    """Say which boxes a file leaves out, where it gives hardly any of its own."""
-    lost, extra = (sum(len(getattr(one, name)) for one in compared) for name in ("lost", "extra"))
-    if lost < _FEW or lost < _ONE_SIDED * (lost + extra):
+    """Yield which boxes a file drops, if it gives hardly any of its own."""
+    missing = sum(len(image.missing) for image in compared)
+    spurious = sum(len(image.spurious) for image in compared)
+    if missing < _FEW or missing < _ONE_SIDED * (missing + spurious):
         return
-    total = sum(len(one.reference) for one in compared)
+    total = sum(len(image.reference) for image in compared)
     what = (
-        f"the file drops detections: {lost} of the weights' {total} boxes are missing, and it "
-        f"gives {extra} of its own"
+        f"the file drops detections: {missing} of the weights' {total} boxes are missing, and it "
+        f"gives {spurious} of its own"
     )
-    fullest = max(len(one.other) for one in compared)
-    full = [one for one in compared if len(one.other) == fullest]
+    limit = max(len(image.candidate) for image in compared)
+    at_limit = sum(len(image.candidate) == limit for image in compared)
+    short = [image for image in compared if len(image.missing)]
     if (
-        fullest < sides.setup.most
-        and all(len(one.other) == fullest for one in compared if len(one.lost))
-        and len(full) > 1
+        limit < pair.setup.max_boxes
+        and at_limit > 1
+        and all(len(image.candidate) == limit for image in short)
     ):
-        most = max(len(one.reference) for one in compared)
-        yield f"{what}; it keeps at most {fullest} boxes an image, and the weights up to {most}"
+        most = max(len(image.reference) for image in compared)
+        yield f"{what}; it keeps at most {limit} boxes per image, and the weights up to {most}"
         return
-    yield what + _missing_proposals(sides, images) + _what_is_lost(compared)
+    yield what + _missing_proposals(pair, images) + _about_missing(compared)
 
 
-def _missing_proposals(sides: Sides, images: Sequence[GateImage]) -> str:
-    if sides.reference.chooses or sides.other.chooses:
+def _missing_proposals(pair: ModelPair, images: Sequence[ProofImage]) -> str:
+    if pair.reference.has_builtin_nms or pair.candidate.has_builtin_nms:
         return ""
-    both = sides.proposals(images[0].bgr())
-    ours, theirs = len(both.reference), len(both.other)
+    both = pair.proposals(images[0].bgr())
+    ours, theirs = len(both.reference), len(both.candidate)
     return (
-        f"; its network proposes {theirs} boxes an image before NMS, the weights' {ours}"
+        f"; its network proposes {theirs} boxes per image before NMS, the weights' {ours}"
         if ours != theirs
         else ""
     )
 
 
-def _what_is_lost(compared: Sequence[ImageComparison]) -> str:
-    """Return how large and how sure the lost boxes are."""
-    lost = np.concatenate([one.reference[one.lost] for one in compared])
-    sizes = np.concatenate([_sizes(one.reference[one.lost]) * one.scale for one in compared])
-    scores = f"score {lost[:, 4].min():.2g} to {lost[:, 4].max():.2g}"
+def _about_missing(compared: Sequence[ImageComparison]) -> str:
+    """Return how large the missing boxes are, and how high they score."""
+    scores = np.concatenate([image.reference[image.missing, 4] for image in compared])
+    sizes = []
+    for image in compared:
+        sides = np.clip(
+            np.diff(image.reference[image.missing, :4].reshape(-1, 2, 2), axis=1), 0, None
+        )
+        sizes.append(np.sqrt(sides.prod(axis=(1, 2))) * image.scale)
+    size = np.concatenate(sizes)
     return (
-        f"; the missing ones are {sizes.min():.0f} to {sizes.max():.0f} px large at the input, "
-        f"{scores}"
+        f"; the missing ones are {size.min():.0f} to {size.max():.0f} px large at the input, score "
+        f"{scores.min():.2g} to {scores.max():.2g}"
     )
 
 
-def _sizes(rows: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.clip(rows[:, 2:4] - rows[:, :2], 0, None).prod(axis=1))
-
-
-def _misplaced(sides: Sides, images: Sequence[GateImage]) -> Iterator[str]:
-    """Say that scores agree and boxes lie elsewhere by a rule: another letterbox, or other
-    units.
-    """
-    found = _candidates(sides, images[0])
-    if found is None:
+def _misplaced(pair: ModelPair, images: Sequence[ProofImage]) -> Iterator[str]:
+    """Yield that scores agree and boxes are displaced by a rule: another letterbox or unit."""
+    candidates = _candidates(pair, images[0])
+    if candidates is None:
         return
-    ours, theirs = found
-    if as_shares(theirs[:, 4:] - ours[:, 4:], ours[:, 4:]).max() > sides.setup.tolerance.score:
+    ours, theirs = candidates
+    if as_shares(theirs[:, 4:] - ours[:, 4:], ours[:, 4:]).max() > pair.setup.tolerance.score:
         return
     factors, shifts = [], []
     for axis in range(2):
@@ -264,73 +241,60 @@ def _misplaced(sides: Sides, images: Sequence[GateImage]) -> Iterator[str]:
     if max(abs(factor - 1) for factor in factors) < 0.002 and max(map(abs, shifts)) < 0.2:
         return
     yield (
-        "the file's scores agree, and its boxes lie elsewhere by a rule: centers are the weights' "
-        "times "
-        f"{factors[0]:.4g}, {factors[1]:.4g} (x, y) plus {shifts[0]:.1f}, {shifts[1]:.1f} px of "
-        f"the input, as after another "
-        "letterbox or in other units"
+        f"the file's scores agree, but its boxes are displaced by a rule: centers are the weights' "
+        f"times {factors[0]:.4g}, {factors[1]:.4g} (x, y) plus {shifts[0]:.1f}, {shifts[1]:.1f} px "
+        f"of the input, as after another letterbox or in other units"
     )
 
 
 def _drifting(
-    sides: Sides, compared: Sequence[ImageComparison], images: Sequence[GateImage]
+    pair: ModelPair, compared: Sequence[ImageComparison], images: Sequence[ProofImage]
 ) -> Iterator[str]:
-    """Say that most boxes differ a little: some layer computes something else."""
-    px = np.concatenate([one.px for one in compared])
-    scores, shares = (
-        np.concatenate([getattr(one, name) for one in compared]) for name in ("scores", "shares")
-    )
-    moved, changed = px > sides.setup.tolerance.px, shares > sides.setup.tolerance.score
+    """Yield that most boxes differ a little: some layer computes something else."""
+    px = np.concatenate([image.px for image in compared])
+    scores = np.concatenate([image.scores for image in compared])
+    shares = np.concatenate([image.shares for image in compared])
+    moved, changed = px > pair.setup.tolerance.px, shares > pair.setup.tolerance.score
     if not len(px) or not (moved | changed).any():
         return
-    what = (
-        "boxes and scores"
-        if moved.any() and changed.any()
-        else ("boxes" if moved.any() else "scores")
-    )
-    lower = float((scores[changed] < 0).mean()) if changed.any() else 0.5
-    side = (
-        f", {100 * max(lower, 1 - lower):.0f} % of the changed scores "
-        f"{'lower' if lower > 0.5 else 'higher'}"
-        if changed.any()
-        else ""
-    )
+    what = [word for word, mask in (("boxes", moved), ("scores", changed)) if mask.any()]
+    side = ""
+    if changed.any():
+        lower = float((scores[changed] < 0).mean())
+        word = "lower" if lower > 0.5 else "higher"
+        side = f", {100 * max(lower, 1 - lower):.0f} % of the changed scores {word}"
     yield (
-        f"{what} drift: {100 * (moved | changed).mean():.0f} % of the matched boxes differ beyond "
-        f"the tolerance, in the median by "
-        f"{np.median(px):.2g} px and {100 * np.median(shares):.2g} % of the score{side}; no change "
-        f"of the input mends it: a layer "
-        f"computes something else, as where a convolution is scaled or "
-        f"rounded{_where(sides, images)}"
+        f"{' and '.join(what)} drift: {100 * (moved | changed).mean():.0f} % of the matched boxes "
+        f"differ beyond the tolerance, by a median of {np.median(px):.2g} px and "
+        f"{100 * np.median(shares):.2g} % of the score{side}; no change of the input mends it: a "
+        f"layer computes something else, as if a convolution were scaled or rounded"
+        f"{_where(pair, images)}"
     )
 
 
-def _where(sides: Sides, images: Sequence[GateImage]) -> str:
+def _where(pair: ModelPair, images: Sequence[ProofImage]) -> str:
     """Return at which levels of the network's grid proposals differ."""
-    found = _candidates(sides, images[0])
-    counts = _levels(sides)
-    if found is None or sum(counts.values()) != len(found[0]):
+    candidates, counts = _candidates(pair, images[0]), _levels(pair)
+    if candidates is None or sum(counts.values()) != len(candidates[0]):
         return ""
-    ours, theirs = found
-    apart = (np.abs(theirs[:, :4] - ours[:, :4]).max(axis=1) > sides.setup.tolerance.px) | (
-        as_shares(theirs[:, 4:] - ours[:, 4:], ours[:, 4:]).max(axis=1)
-        > sides.setup.tolerance.score
+    ours, theirs = candidates
+    apart = (np.abs(theirs[:, :4] - ours[:, :4]).max(axis=1) > pair.setup.tolerance.px) | (
+        as_shares(theirs[:, 4:] - ours[:, 4:], ours[:, 4:]).max(axis=1) > pair.setup.tolerance.score
     )
     parts = np.split(apart, np.cumsum(list(counts.values()))[:-1])
     touched = [str(stride) for stride, part in zip(counts, parts, strict=True) if part.any()]
-    everywhere = len(touched) == len(counts)
-    return (
-        f" (at {'all strides' if everywhere else 'stride ' + ', '.join(touched) + ' alone'})"
-        if touched
-        else ""
-    )
+    if not touched:
+        return ""
+    if len(touched) == len(counts):
+        return " (at all strides)"
+    return f" (only at stride {', '.join(touched)})"
 
 
-def _levels(sides: Sides) -> dict[int, int]:
-    """Return how many proposals each stride has; empty where they cannot be told."""
-    height, width = sides.imgsz_hw
-    strides = [stride for stride in _STRIDES if stride <= sides.reference.stride]
-    count = len(sides.proposals(np.full((height, width, 3), 114, np.uint8)).reference)
+def _levels(pair: ModelPair) -> dict[int, int]:
+    """Return the number of proposals of each stride; empty if they cannot be told apart."""
+    height, width = pair.imgsz_hw
+    strides = [stride for stride in _STRIDES if stride <= pair.reference.stride]
+    count = len(pair.proposals(np.full((height, width, 3), 114, np.uint8)).reference)
     for first in range(len(strides)):
         counts = {stride: (height // stride) * (width // stride) for stride in strides[first:]}
         if sum(counts.values()) == count:
@@ -338,10 +302,10 @@ def _levels(sides: Sides) -> dict[int, int]:
     return {}
 
 
-def _candidates(sides: Sides, image: GateImage) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return what both propose in the order of the grid; None where that cannot be compared."""
+def _candidates(pair: ModelPair, image: ProofImage) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what both propose in the order of the grid; None if that cannot be compared."""
     shown = image.bgr()
-    ours, theirs = sides.reference.candidates(shown), sides.other.candidates(shown)
+    ours, theirs = pair.reference.candidates(shown), pair.candidate.candidates(shown)
     if (
         ours is None
         or theirs is None

@@ -1,23 +1,23 @@
-"""Whether what a file says of itself fits its weights."""
+"""Whether what a file says of itself fits its weights, and whether the file is valid."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_ema.engine.export.onnx_file import onnx_problems
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.inference.file_metadata import ArtifactMetadata
-from yolo_ema.io.atomic_files import sha256_of
 
-__all__ = ["Identity", "check_identity"]
+__all__ = ["MetadataCheck", "check_metadata", "validity_faults"]
 
 _PREPROCESSING = {"channel_order": "RGB", "letterbox_value": 114, "layout": "NCHW"}
 _PIXEL_SCALE = 1 / 255
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What the comparison of words found.
+class MetadataCheck:
+    """What the comparison of metadata and weights found.
 
     Attributes:
         faults: what contradicts the weights, a sentence each.
@@ -28,66 +28,69 @@ class Identity:
     notes: tuple[str, ...]
 
 
-def check_identity(facts: ArtifactMetadata, loaded: LoadedModel, weights: Path) -> Identity:
+def check_metadata(metadata: ArtifactMetadata, loaded: LoadedModel) -> MetadataCheck:
     """Compare what a file says of itself with its weights.
 
     Args:
-        facts: what the file says.
+        metadata: what the file says.
         loaded: the weights.
-        weights: their file.
     """
-    faults = _names(facts.names, loaded.names)
-    notes = []
-    if facts.stride is not None and facts.stride != loaded.stride:
+    faults, notes = _name_faults(metadata.names, loaded.names), []
+    if metadata.stride is not None and metadata.stride != loaded.stride:
         faults.append(
-            f"the file says that its stride is {facts.stride}, and the weights' is {loaded.stride}"
+            f"the file gives its stride as {metadata.stride}, but the weights have {loaded.stride}"
         )
-    if facts.imgsz_hw is not None and any(side % loaded.stride for side in facts.imgsz_hw):
-        height, width = facts.imgsz_hw
+    if metadata.imgsz_hw is None:
+        notes.append("the file does not state its input size (imgsz)")
+    elif any(side % loaded.stride for side in metadata.imgsz_hw):
+        height, width = metadata.imgsz_hw
         faults.append(
             f"the file's input is {height}x{width}; sides must be multiples of the weights' "
             f"stride, {loaded.stride}"
         )
-    if facts.weights_sha256 is None:
+    if metadata.weights_sha256 is None:
         notes.append(
-            "the file does not say from which weights it was made (weights_sha256); only its boxes "
+            "the file does not say which weights it was made from (weights_sha256); only its boxes "
             "can tell"
         )
-    elif facts.weights_sha256 != (digest := sha256_of(weights)):
+    elif metadata.weights_sha256 != loaded.sha256:
         faults.append(
-            f"the file was made from other weights: it names SHA-256 {facts.weights_sha256[:12]}…, "
-            f"and {weights.name} has "
-            f"{digest[:12]}…"
+            f"the file was made from other weights: it names SHA-256 "
+            f"{metadata.weights_sha256[:12]}…, but these have {loaded.sha256[:12]}…"
         )
-    if facts.imgsz_hw is None:
-        notes.append("the file does not name its input size (imgsz)")
-    if (facts.nms or facts.nms_free) and facts.max_det is None:
-        notes.append("the file chooses its boxes and does not say how many at most (max_det)")
+    if (metadata.nms or metadata.nms_free) and metadata.max_det is None:
+        notes.append("the file has NMS built in and does not say how many boxes it keeps (max_det)")
     for name, expected in _PREPROCESSING.items():
-        found = getattr(facts, name)
-        if found is not None and found != expected:
+        stated = getattr(metadata, name)
+        if stated is not None and stated != expected:
             faults.append(
-                f"the file asks for {name} {found!r}; weights and runtimes here take {expected!r}"
+                f"the file asks for {name} {stated!r}, but runtimes here give {expected!r}"
             )
-    if facts.pixel_scale is not None and abs(facts.pixel_scale - _PIXEL_SCALE) > 1e-6:
+    if metadata.pixel_scale is not None and abs(metadata.pixel_scale - _PIXEL_SCALE) > 1e-6:
         faults.append(
-            f"the file asks for pixels times {facts.pixel_scale:g}; weights and runtimes here take "
-            f"them times 1/255"
+            f"the file asks for pixels times {metadata.pixel_scale:g}, but runtimes here give them "
+            f"times 1/255"
         )
-    return Identity(tuple(faults), tuple(notes))
+    return MetadataCheck(tuple(faults), tuple(notes))
 
 
-def _names(found: dict[int, str], expected: dict[int, str]) -> list[str]:
-    if not found:
+def validity_faults(artifact: Path, format_name: str) -> list[str]:
+    """Return what makes a file invalid by the rules of its format; only ONNX has a checker."""
+    problems = onnx_problems(artifact) if format_name == "onnx" else []
+    return [f"the ONNX file is not valid: {problem}" for problem in problems]
+
+
+def _name_faults(names: dict[int, str], expected: dict[int, str]) -> list[str]:
+    if not names:
         return ["the file does not name its classes"]
-    if found == expected:
+    if names == expected:
         return []
-    if len(found) != len(expected):
-        return [f"the file names {len(found)} classes, and the weights have {len(expected)}"]
-    wrong = [number for number in sorted(expected) if found.get(number) != expected[number]]
+    if len(names) != len(expected):
+        return [f"the file names {len(names)} classes, but the weights have {len(expected)}"]
+    wrong = [number for number in sorted(expected) if names.get(number) != expected[number]]
     shown = ", ".join(
-        f"{number} is {found.get(number)!r} instead of {expected[number]!r}" for number in wrong[:4]
+        f"{number} is {names.get(number)!r} instead of {expected[number]!r}" for number in wrong[:4]
     )
     more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-    same = sorted(found.values()) == sorted(expected.values())
-    return [f"class names are {'swapped' if same else 'others'} in the file: {shown}{more}"]
+    same = sorted(names.values()) == sorted(expected.values())
+    return [f"class names are {'swapped' if same else 'different'} in the file: {shown}{more}"]

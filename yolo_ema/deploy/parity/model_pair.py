@@ -1,7 +1,8 @@
-"""Weights and file side by side: the same images, the same preprocessing, the same thresholds."""
+"""The weights and their exported file, opened once each: same images, preprocessing, thresholds."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,50 +12,49 @@ from typing import Any, cast
 import numpy as np
 
 from yolo_ema.deploy.parity.comparison import ImageComparison, Proposals, Tolerance, compare_image
-from yolo_ema.deploy.parity.test_images import GateImage
-from yolo_ema.engine.prediction.runtime import Runtime
+from yolo_ema.deploy.parity.proof_images import ProofImage
+from yolo_ema.engine.prediction.torch_predictor import TorchPredictor, open_predictor
+from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import MachineError, YoloEmaError
+from yolo_ema.inference.backend_predictor import BackendPredictor
 from yolo_ema.inference.file_metadata import ArtifactMetadata
-from yolo_ema.inference.tiled import TiledRuntime
+from yolo_ema.inference.predictor import Predictor, PredictorConfig
+from yolo_ema.inference.tiled import TiledPredictor
+from yolo_ema.options.val import ValOptions
 
-__all__ = ["LADDER", "MOST_BOXES", "Setup", "Sides", "open_sides", "with_adjusted_input"]
+__all__ = ["MAX_BOXES", "SCORE_THRESHOLDS", "ModelPair", "ParitySetup", "open_pair"]
 
-MOST_BOXES = 1000
-"""So many boxes an image are compared, those of the highest scores; fewer where the file says that
-it holds fewer.
+MAX_BOXES = 1000
+"""Boxes per image that are compared, those with the highest scores; fewer if the file says that it
+holds fewer.
 """
 
-LADDER = (0.25, 0.1, 0.05, 0.01, 0.001, 0.0)
-"""The lowest score that is looked at is the first of these from which on the weights give enough
-boxes.
-"""
+SCORE_THRESHOLDS = (0.25, 0.1, 0.05, 0.01, 0.001, 0.0)
+"""Boxes are compared from the first of these scores on that gives enough of them."""
 
-_IOU = 0.7
+DEFAULT_CONF, DEFAULT_IOU = 0.25, 0.7
 
 
 @dataclass(frozen=True)
-class Setup:
+class ParitySetup:
     """What holds for all comparisons of a file.
 
     Attributes:
         artifact: the file or folder.
         weights: the .pt.
-        facts: what the file says of itself.
-        tolerance: how far a counterpart may lie.
-        conf: lowest score that the file gives, where NMS is inside; None where any can be asked
-            for.
-        iou: NMS's threshold.
+        loaded: the model in it.
+        metadata: what the file says of itself.
+        tolerance: how far a counterpart may differ.
         device: where both run.
-        trust: load both although they carry code.
+        trust: run the file although its format is a program; says nothing of the weights.
         advance: called after each image.
     """
 
     artifact: Path
     weights: Path
-    facts: ArtifactMetadata
+    loaded: LoadedModel
+    metadata: ArtifactMetadata
     tolerance: Tolerance
-    conf: float | None
-    iou: float = _IOU
     device: str = "cpu"
     trust: bool = False
     advance: Callable[[], Any] = field(default=lambda: None)
@@ -62,96 +62,137 @@ class Setup:
     @property
     def is_float(self) -> bool:
         """Whether the file computes in float32, as far as it says."""
-        return self.facts.precision in {None, "fp32"}
+        return self.metadata.precision in {None, "fp32"}
 
     @property
-    def most(self) -> int:
-        """The most boxes an image that are compared."""
-        stated = self.facts.max_det if self.facts.nms or self.facts.nms_free else None
-        return min(MOST_BOXES, stated or MOST_BOXES)
+    def conf(self) -> float | None:
+        """Lowest score that the file gives if NMS is inside; None if any can be asked for."""
+        if not self.metadata.nms:
+            return None
+        return DEFAULT_CONF if self.metadata.conf is None else self.metadata.conf
+
+    @property
+    def max_boxes(self) -> int:
+        """Maximum number of boxes per image that are compared."""
+        selects = self.metadata.nms or self.metadata.nms_free
+        return min(MAX_BOXES, (self.metadata.max_det if selects else None) or MAX_BOXES)
 
     @property
     def batch(self) -> int:
-        """Images that a forward pass of a file of fixed shape takes."""
-        return 1 if self.facts.dynamic else self.facts.batch
+        """Images per forward pass of a file of fixed shape; 1 for a dynamic one."""
+        return 1 if self.metadata.dynamic else self.metadata.batch
+
+    @property
+    def config(self) -> PredictorConfig:
+        """How both are opened: with one input size that is always filled."""
+        stated = self.metadata.iou if self.metadata.nms else None
+        return PredictorConfig(
+            device=self.device,
+            rectangular=False,
+            iou=DEFAULT_IOU if stated is None else stated,
+            max_det=self.max_boxes,
+        )
 
 
 @dataclass(frozen=True)
-class Sides:
-    """The weights' runtime and the file's, of one input size that is always filled up: both see the
+class ModelPair:
+    """The weights and their exported file, at one input size that is always filled: both see the
     same pixels.
     """
 
-    setup: Setup
-    reference: Runtime
-    other: Runtime
+    setup: ParitySetup
+    reference: BackendPredictor
+    candidate: BackendPredictor
 
     @property
     def imgsz_hw(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
-        return self.other.imgsz_hw
+        return self.candidate.imgsz_hw
 
     def scale(self, shown_hw: Sequence[int]) -> float:
-        """Return how many pixels of the input a pixel of an image or tile of this height and width
-        is.
+        """Return how many pixels of the input a pixel of an image or tile is.
+
+        Args:
+            shown_hw: height and width of the image or tile in pixels.
         """
         return min(side / own for side, own in zip(self.imgsz_hw, shown_hw, strict=True))
 
-    def rows(self, images: Sequence[GateImage], lowest: float) -> list[np.ndarray]:
+    def at_size(self, imgsz_hw: tuple[int, int]) -> ModelPair:
+        """Return the pair with another input size, of a dynamic file."""
+        reference, candidate = _variant(self.reference), _variant(self.candidate)
+        reference.imgsz_hw = candidate.imgsz_hw = imgsz_hw
+        return replace(self, reference=reference, candidate=candidate)
+
+    def in_batches(self) -> ModelPair:
+        """Return the pair with the images of a call in one forward pass through the file."""
+        candidate = _variant(self.candidate)
+        candidate.backend = copy.copy(candidate.backend)
+        candidate.backend.one_pass = True
+        return replace(self, candidate=candidate)
+
+    def for_scoring(self, predictor: BackendPredictor, options: ValOptions) -> BackendPredictor:
+        """Return one of the two with the thresholds that ``val`` scores by."""
+        variant = _variant(predictor)
+        variant.settings.conf, variant.settings.max_det = options.conf, options.max_det
+        variant.settings.multi_label = True
+        return variant
+
+    def with_input_transform(self, transform: Callable[[np.ndarray], np.ndarray]) -> ModelPair:
+        """Return the pair with a change to the file's input, see `PredictorConfig`. The file is
+        opened again for it.
+
+        Raises:
+            MachineError: it cannot be run so.
+        """
+        size = self.imgsz_hw if self.setup.metadata.dynamic else None
+        candidate = _open_candidate(self.setup, imgsz=size, input_transform=transform)
+        return replace(self, candidate=candidate)
+
+    def reference_rows(self, images: Sequence[ProofImage], lowest: float) -> list[np.ndarray]:
         """Return the weights' boxes of each image, (N, 6)."""
-        self.reference.conf = lowest
+        self.reference.settings.conf = lowest
         return [self._timed(self.reference, [image.bgr()])[0] for image in images]
 
-    def other_rows(
-        self, images: Sequence[GateImage], lowest: float, batch: int = 1
+    def candidate_rows(
+        self, images: Sequence[ProofImage], lowest: float, batch: int = 1
     ) -> list[np.ndarray]:
-        """Return the file's boxes of each image, (N, 6); ``batch`` images a forward pass."""
-        self.other.conf = lowest
-        found: list[np.ndarray] = []
+        """Return the file's boxes of each image, (N, 6), with ``batch`` images per call."""
+        self.candidate.settings.conf = lowest
+        rows: list[np.ndarray] = []
         for start in range(0, len(images), batch):
-            found += self._timed(
-                self.other, [image.bgr() for image in images[start : start + batch]]
-            )
-        return found
+            group = [image.bgr() for image in images[start : start + batch]]
+            rows += self._timed(self.candidate, group)
+        return rows
 
     def compare(
         self,
-        images: Sequence[GateImage],
+        images: Sequence[ProofImage],
         reference: Sequence[np.ndarray],
-        other: Sequence[np.ndarray],
+        candidate: Sequence[np.ndarray],
         lowest: float,
         *,
-        ask: bool,
+        use_proposals: bool,
         tile_wh: tuple[int, int] | None = None,
     ) -> list[ImageComparison]:
         """Compare boxes image by image.
 
         Args:
-            images: what was looked at.
+            images: the images.
             reference: the weights' boxes; those below ``lowest`` are left out.
-            other: the file's.
+            candidate: the file's.
             lowest: lowest score that counts.
-            ask: whether what the networks propose before NMS may tell who is to blame.
-            tile_wh: the images were looked at in tiles of this size: distances count in the input
+            use_proposals: whether what the networks propose before NMS tells which of them differs.
+            tile_wh: the boxes come from tiles of this size: distances are measured in the input
                 that saw a tile.
         """
-        ask = ask and not (self.reference.chooses or self.other.chooses)
+        builtin = self.reference.has_builtin_nms or self.candidate.has_builtin_nms
         compared = []
-        for image, ours, theirs in zip(images, reference, other, strict=True):
-            ours, theirs = ours[ours[:, 4] >= lowest], theirs[theirs[:, 4] >= lowest]
-            # What is cut off at the most boxes that were asked for is cut at a score of its own.
-            edge = max(
-                [
-                    lowest,
-                    *(
-                        float(rows[-1, 4])
-                        for rows in (ours, theirs)
-                        if len(rows) >= self.setup.most
-                    ),
-                ]
-            )
+        for image, ours, theirs in zip(images, reference, candidate, strict=True):
+            rows = ours[ours[:, 4] >= lowest], theirs[theirs[:, 4] >= lowest]
+            # A list cut off at the maximum number of boxes ends at a score of its own.
+            full = [float(kept[-1, 4]) for kept in rows if len(kept) >= self.setup.max_boxes]
             shown = image.bgr()
-            proposed = (
+            proposals = (
                 partial(self.tiled_proposals, image, tile_wh)
                 if tile_wh
                 else partial(self.proposals, shown)
@@ -159,137 +200,111 @@ class Sides:
             compared.append(
                 compare_image(
                     image.name,
-                    ours,
-                    theirs,
+                    *rows,
                     self.setup.tolerance,
                     scale=self.scale(tile_wh[::-1] if tile_wh else shown.shape[:2]),
-                    lowest=edge,
-                    proposals=proposed if ask else None,
+                    lowest=max([lowest, *full]),
+                    proposals=proposals if use_proposals and not builtin else None,
                 )
             )
         return compared
 
     def proposals(self, image_bgr: np.ndarray) -> Proposals:
         """Return what both networks propose for an image before NMS."""
-        reference, other = self.reference.proposals(image_bgr), self._proposals_of_file(image_bgr)
+        reference = self.reference.proposals(image_bgr)
+        candidate = _run(self.candidate.proposals, image_bgr)
         none = np.empty((0, 4 + len(self.reference.names)), np.float32)
-        return Proposals(none if reference is None else reference, none if other is None else other)
+        return Proposals(
+            none if reference is None else reference, none if candidate is None else candidate
+        )
 
     def tiled(
-        self, image: GateImage, tile_wh: tuple[int, int], lowest: float
+        self, image: ProofImage, tile_wh: tuple[int, int], lowest: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what both find in an image in tiles."""
-        found = []
-        for runtime in (self.reference, self.other):
-            runtime.conf = lowest
-            limited = cast("Runtime", _Limited(runtime, self.setup.most))
-            found.append(self._timed(TiledRuntime(limited, tile=tile_wh), [image.bgr()])[0])
-        return found[0], found[1]
+        """Return the boxes that both give for an image in tiles."""
+        rows = []
+        for predictor in (self.reference, self.candidate):
+            predictor.settings.conf = lowest
+            limited = cast("Predictor", _Limited(predictor, self.setup.max_boxes))
+            rows.append(self._timed(TiledPredictor(limited, tile=tile_wh), [image.bgr()])[0])
+        return rows[0], rows[1]
 
-    def tiled_proposals(self, image: GateImage, tile_wh: tuple[int, int]) -> Proposals:
-        """Return what both networks propose for an image in all its tiles and as a whole, before
+    def tiled_proposals(self, image: ProofImage, tile_wh: tuple[int, int]) -> Proposals:
+        """Return what both networks propose for an image, in all its tiles and as a whole, before
         NMS and merging.
         """
         shown = image.bgr()
         height, width = shown.shape[:2]
-        views = [
-            (0, 0, width, height),
-            *TiledRuntime(self.reference, tile=tile_wh).plan((width, height)).tiles_xyxy.tolist(),
-        ]
-        found = []
-        for x1, y1, x2, y2 in views:
-            both = self.proposals(np.ascontiguousarray(shown[y1:y2, x1:x2]))
-            for rows in (both.reference, both.other):
+        tiles = TiledPredictor(self.reference, tile=tile_wh).plan((width, height)).tiles_xyxy
+        views = []
+        for x1, y1, x2, y2 in [(0, 0, width, height), *tiles.tolist()]:
+            view = self.proposals(np.ascontiguousarray(shown[y1:y2, x1:x2]))
+            for rows in (view.reference, view.candidate):
                 rows[:, :4] += (x1, y1, x1, y1)
-            found.append(both)
+            views.append(view)
         return Proposals(
-            np.concatenate([one.reference for one in found]),
-            np.concatenate([one.other for one in found]),
+            np.concatenate([view.reference for view in views]),
+            np.concatenate([view.candidate for view in views]),
         )
 
-    def _proposals_of_file(self, image_bgr: np.ndarray) -> np.ndarray | None:
-        return _run(self.other.proposals, image_bgr)
-
     def _timed(
-        self, runtime: Runtime | TiledRuntime, images: Sequence[np.ndarray]
+        self, predictor: Callable[..., list[np.ndarray]], images: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
-        found = _run(runtime, images)
+        rows: list[np.ndarray] = _run(predictor, images)
         for _ in images:
             self.setup.advance()
-        return found
+        return rows
 
 
 class _Limited:
-    """A runtime that keeps no more boxes a tile than the file can hold, as `TiledRuntime` would
-    have it.
-    """
+    """A predictor that keeps no more boxes per tile than the file can hold."""
 
-    def __init__(self, runtime: Runtime, most: int) -> None:
-        self._runtime, self._most = runtime, most
+    def __init__(self, predictor: BackendPredictor, max_boxes: int) -> None:
+        self._predictor, self._max_boxes = predictor, max_boxes
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._runtime, name)
+        return getattr(self._predictor, name)
 
     def __call__(
         self, images_bgr: Sequence[np.ndarray], *, max_det: int | None = None
     ) -> list[np.ndarray]:
         """Detect on one batch."""
-        return self._runtime(images_bgr, max_det=min(max_det or self._most, self._most))
+        limit = min(max_det or self._max_boxes, self._max_boxes)
+        return self._predictor(images_bgr, max_det=limit)
 
 
-def open_sides(
-    setup: Setup, imgsz_hw: tuple[int, int] | None = None, *, joined: bool = False
-) -> Sides:
-    """Open weights and file.
-
-    Args:
-        setup: what holds for all comparisons.
-        imgsz_hw: the input of a dynamic file; None for the file's own.
-        joined: images of a call go through the file in one forward pass.
+def open_pair(setup: ParitySetup) -> ModelPair:
+    """Open the file, and run the weights at its input size.
 
     Raises:
         WeightsError: one of them cannot be used.
         MachineError: it cannot be run here.
     """
-    other = _open_file(setup, imgsz_hw, joined=joined)
-    reference = Runtime(
-        setup.weights, imgsz=other.imgsz_hw, nms_free=setup.facts.nms_free, **_same(setup)
-    )
-    return Sides(setup, reference, other)
+    candidate = _open_candidate(setup)
+    config = replace(setup.config, imgsz=candidate.imgsz_hw, nms_free=setup.metadata.nms_free)
+    # A copy, since opening fuses layers, and the export may go on with another format.
+    loaded = replace(setup.loaded, model=copy.deepcopy(setup.loaded.model))
+    reference = TorchPredictor(setup.weights, config, loaded=loaded)
+    return ModelPair(setup, reference, candidate)
 
 
-def with_adjusted_input(sides: Sides, adjust: Callable[[Any], Any]) -> Sides:
-    """Return the sides with something done to the file's input, see `Runtime`. Raises as
-    `open_sides` does.
-    """
-    return replace(
-        sides,
-        other=_open_file(
-            sides.setup, sides.imgsz_hw if sides.setup.facts.dynamic else None, adjust=adjust
-        ),
-    )
-
-
-def _open_file(setup: Setup, imgsz_hw: tuple[int, int] | None, **more: Any) -> Runtime:
-    # Otherwise OpenVINO computes in bfloat16 where the processor can, and the file would bear the
-    # blame.
+def _open_candidate(setup: ParitySetup, **changes: Any) -> BackendPredictor:
+    # Otherwise OpenVINO computes in bfloat16 where the processor can, and the file would be blamed.
     precision = "f32" if setup.is_float else "auto"
-    return Runtime(setup.artifact, imgsz=imgsz_hw, precision=precision, **_same(setup), **more)
+    return open_predictor(
+        setup.artifact, setup.config, precision=precision, trust=setup.trust, **changes
+    )
 
 
-def _same(setup: Setup) -> dict[str, Any]:
-    """Return what both runtimes have in common."""
-    return {
-        "device": setup.device,
-        "rectangular": False,
-        "iou": setup.iou,
-        "max_det": setup.most,
-        "trust": setup.trust,
-    }
+def _variant(predictor: BackendPredictor) -> BackendPredictor:
+    """Return a predictor on the same open network, with settings of its own."""
+    variant = copy.copy(predictor)
+    variant.settings = replace(predictor.settings)
+    return variant
 
 
 def _run(work: Callable[[Any], Any], images: Any) -> Any:
-    """Run a network. Raises `MachineError` where its runtime cannot."""
+    """Run a network. Raises `MachineError` if its runtime cannot."""
     try:
         return work(images)
     except (YoloEmaError, MemoryError):

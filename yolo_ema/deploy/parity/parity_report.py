@@ -1,4 +1,4 @@
-"""What the gate says of a file: passed, failed or not proven, why, and the figures."""
+"""What the proof of an exported file found: passed, failed or not proven, why, and the figures."""
 
 from __future__ import annotations
 
@@ -6,42 +6,40 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.options.parity import ParityOptions
 from yolo_ema.text_table import text_table
 
 __all__ = [
     "FAILED",
-    "LEAST_BOXES",
-    "LEAST_CROWD",
-    "LEAST_IMAGES",
+    "MIN_BOXES",
+    "MIN_CROWD_BOXES",
+    "MIN_IMAGES",
     "NOT_PROVEN",
     "PASSED",
+    "AccuracyDrop",
     "CaseFigures",
     "GateLimits",
-    "Loss",
-    "Verdict",
+    "ParityReport",
 ]
 
 PASSED, FAILED, NOT_PROVEN = "passed", "failed", "not proven"
 
-LEAST_BOXES = 500
-"""So many boxes must have a counterpart, …"""
+MIN_BOXES, MIN_IMAGES = 500, 20
+"""Boxes with a counterpart, and images, below which nothing is proven."""
 
-LEAST_IMAGES = 20
-"""… on so many images; on fewer nothing is proven."""
-
-LEAST_CROWD = 300
+MIN_CROWD_BOXES = 300
 """The crowded image must keep more boxes than this."""
 
 
 @dataclass(frozen=True)
 class GateLimits:
-    """What a file may differ by.
+    """How far a file may differ from its weights.
 
     Attributes:
-        px: largest difference of a box's side, pixels of the network's input; for float files.
-        score: largest difference of a score as a share of it; for float files.
-        ap_loss: largest loss of official AP, percent points; for fp16 and int8.
-        ap50_loss: largest loss of official AP50, percent points; for fp16 and int8.
+        px: largest difference of a box's side, in pixels of the network's input; for float files.
+        score: largest relative difference of a score; for float files.
+        ap_loss: largest drop in official AP, percentage points; for fp16 and int8.
+        ap50_loss: largest drop in official AP50, percentage points; for fp16 and int8.
     """
 
     px: float = 0.02
@@ -49,51 +47,61 @@ class GateLimits:
     ap_loss: float = 1.0
     ap50_loss: float = 2.0
 
+    @classmethod
+    def of(cls, options: ParityOptions) -> GateLimits:
+        """Return the limits that a verb's options set."""
+        return cls(
+            options.tolerance_px,
+            options.tolerance_score,
+            options.max_ap_loss,
+            options.max_ap50_loss,
+        )
+
     def as_json(self) -> dict[str, float]:
-        """Return the limits as plain values, with those that nobody can set."""
+        """Return the limits as plain values, the fixed ones included."""
         return {
             "box_px": self.px,
             "score_share": self.score,
             "ap_loss": self.ap_loss,
             "ap50_loss": self.ap50_loss,
-            "least_boxes": LEAST_BOXES,
-            "least_images": LEAST_IMAGES,
+            "least_boxes": MIN_BOXES,
+            "least_images": MIN_IMAGES,
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseFigures:
-    """What one case found; differences over all its boxes.
+    """The figures of one case, over all its images.
 
     Attributes:
         name: of the case.
-        images: how many images.
-        boxes: how many boxes have a counterpart, one to one.
-        lost: boxes of the weights that the file does not give.
-        extra: boxes of the file that the weights do not give.
-        renamed: boxes that the file gives another class.
-        ties: boxes that NMS chose differently among proposals that are alike.
-        box_px: largest difference of a side, pixels of the network's input.
+        about: how it was run: input size, images per pass, tiles.
+        images: number of images.
+        boxes: number of boxes with a counterpart, one to one.
+        missing: boxes of the weights that the file does not give.
+        spurious: boxes of the file that the weights do not give.
+        class_mismatch: boxes to which the file gives another class.
+        ties: boxes where NMS chose differently between equal proposals.
+        box_px: largest difference of a side, in pixels of the network's input.
         score: largest difference of a score, 0…1.
-        score_share: likewise as a share of the score.
+        score_share: largest relative difference of a score.
         worst: the image with the largest difference.
-        lowest_score: boxes that score less were not looked at.
-        about: how the case was run: input size, images a pass, tiles.
+        lowest_score: boxes that score less were not compared.
     """
 
     name: str
+    about: str
     images: int
     boxes: int
-    lost: int
-    extra: int
-    renamed: int
-    ties: int
+    missing: int = 0
+    spurious: int = 0
+    class_mismatch: int = 0
+    ties: int = 0
     box_px: float
     score: float
     score_share: float
     worst: str
     lowest_score: float
-    about: str
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as plain values."""
@@ -102,9 +110,9 @@ class CaseFigures:
             "about": self.about,
             "images": self.images,
             "boxes": self.boxes,
-            "boxes_lost": self.lost,
-            "boxes_extra": self.extra,
-            "boxes_of_another_class": self.renamed,
+            "boxes_lost": self.missing,
+            "boxes_extra": self.spurious,
+            "boxes_of_another_class": self.class_mismatch,
             "boxes_chosen_otherwise_by_nms": self.ties,
             "largest_box_difference_px": _finite(self.box_px),
             "largest_score_difference": _finite(self.score),
@@ -115,8 +123,15 @@ class CaseFigures:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Official figures of weights and file on the same images, in percent."""
+class AccuracyDrop:
+    """Official figures of weights and file on the same images, in percent.
+
+    Attributes:
+        data: the dataset.
+        images: number of images in its val split.
+        ap: AP of the weights, and of the file.
+        ap50: AP50, likewise.
+    """
 
     data: str
     images: int
@@ -124,13 +139,13 @@ class Loss:
     ap50: tuple[float, float]
 
     @property
-    def ap_loss(self) -> float:
-        """Points of AP that the file loses."""
+    def ap_drop(self) -> float:
+        """By how many points the file's AP is lower."""
         return self.ap[0] - self.ap[1]
 
     @property
-    def ap50_loss(self) -> float:
-        """Points of AP50 that the file loses."""
+    def ap50_drop(self) -> float:
+        """By how many points the file's AP50 is lower."""
         return self.ap50[0] - self.ap50[1]
 
     def as_json(self) -> dict[str, Any]:
@@ -140,32 +155,32 @@ class Loss:
             "images": self.images,
             "weights": {"AP": self.ap[0], "AP50": self.ap50[0]},
             "file": {"AP": self.ap[1], "AP50": self.ap50[1]},
-            "loss": {"AP": self.ap_loss, "AP50": self.ap50_loss},
+            "loss": {"AP": self.ap_drop, "AP50": self.ap50_drop},
         }
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the gate says.
+class ParityReport:
+    """Whether an exported file gives the boxes of its weights.
 
     Attributes:
         status: ``passed``, ``failed`` or ``not proven``.
-        reasons: why it did not pass, a sentence each; empty where it did.
+        reasons: why it did not pass, a sentence each; empty if it did.
         notes: what else is worth knowing.
-        cases: the figures, one row a case.
-        loss: what fp16 or int8 costs, where it was measured.
+        cases: the figures of each case.
+        accuracy_drop: what fp16 or int8 costs, where it was measured.
         limits: what was allowed.
         artifact: the file: path, format, precision, bytes.
         weights: path and SHA-256.
         machine: versions and threads that the comparison ran with.
-        seconds: what it took.
+        seconds: how long it took.
     """
 
     status: str
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
     cases: tuple[CaseFigures, ...] = ()
-    loss: Loss | None = None
+    accuracy_drop: AccuracyDrop | None = None
     limits: GateLimits = field(default_factory=GateLimits)
     artifact: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Any] = field(default_factory=dict)
@@ -179,12 +194,12 @@ class Verdict:
 
     @property
     def matched(self) -> int:
-        """Boxes with a counterpart, over all cases."""
+        """Number of boxes with a counterpart, over all cases."""
         return sum(case.boxes for case in self.cases)
 
     @property
     def box_px(self) -> float:
-        """Largest difference of a box's side over all cases, pixels of the network's input."""
+        """Largest difference of a box's side over all cases, in pixels of the network's input."""
         return max((case.box_px for case in self.cases), default=0.0)
 
     @property
@@ -202,32 +217,25 @@ class Verdict:
             "weights": self.weights,
             "limits": self.limits.as_json(),
             "cases": [case.as_json() for case in self.cases],
-            "loss": self.loss.as_json() if self.loss else None,
+            "loss": self.accuracy_drop.as_json() if self.accuracy_drop else None,
             "machine": self.machine,
             "seconds": round(self.seconds, 3),
         }
 
     def as_text(self) -> str:
-        """Return the verdict, its reasons and the table."""
+        """Return the status, its reasons and the table."""
         lines = [f"{Path(self.artifact.get('path', '')).name}: {self.status}"]
-        lines += [
-            f"  {word}: {one}"
-            for word, ones in (("because", self.reasons), ("note", self.notes))
-            for one in ones
-        ]
+        lines += [f"  because: {reason}" for reason in self.reasons]
+        lines += [f"  note: {note}" for note in self.notes]
         if self.cases:
             lines += ["", *_table(self.cases)]
-        if self.loss:
-            lines += ["", *_loss_lines(self.loss, self.limits)]
+        if self.accuracy_drop:
+            lines += ["", *_drop_lines(self.accuracy_drop, self.limits)]
         if self.cases and self.artifact.get("precision") == "fp32":
-            lines += [
-                "",
-                (
-                    f"allowed: {self.limits.px:g} px of the input, {100 * self.limits.score:g} % "
-                    f"of a "
-                    f"score, no box alone"
-                ),
-            ]
+            allowed = (
+                f"{self.limits.px:g} px of the input, {100 * self.limits.score:g} % of a score"
+            )
+            lines += ["", f"allowed: {allowed}, no box without a counterpart"]
         return "\n".join(lines)
 
 
@@ -236,8 +244,8 @@ def _table(cases: tuple[CaseFigures, ...]) -> list[str]:
         "case",
         "images",
         "boxes",
-        "lost",
-        "extra",
+        "missing",
+        "spurious",
         "other class",
         "NMS ties",
         "largest px",
@@ -246,35 +254,33 @@ def _table(cases: tuple[CaseFigures, ...]) -> list[str]:
     )
     rows = [
         (
-            *(
-                case.name,
-                str(case.images),
-                str(case.boxes),
-                str(case.lost),
-                str(case.extra),
-                str(case.renamed),
-                str(case.ties),
-            ),
-            *(f"{case.box_px:.2g}", f"{case.score:.2g}", f"{case.lowest_score:g}"),
+            case.name,
+            str(case.images),
+            str(case.boxes),
+            str(case.missing),
+            str(case.spurious),
+            str(case.class_mismatch),
+            str(case.ties),
+            f"{case.box_px:.2g}",
+            f"{case.score:.2g}",
+            f"{case.lowest_score:g}",
         )
         for case in cases
     ]
     return text_table([titles, *rows])
 
 
-def _loss_lines(loss: Loss, limits: GateLimits) -> list[str]:
-    lines = [f"official figures on {loss.images} images of {loss.data}, percent:"]
+def _drop_lines(drop: AccuracyDrop, limits: GateLimits) -> list[str]:
+    lines = [f"official figures on {drop.images} images of {drop.data}, percent:"]
     for name, (before, after), limit in (
-        ("AP", loss.ap, limits.ap_loss),
-        ("AP50", loss.ap50, limits.ap50_loss),
+        ("AP", drop.ap, limits.ap_loss),
+        ("AP50", drop.ap50, limits.ap50_loss),
     ):
-        lines.append(
-            f"  {name:5} weights {before:6.2f}  file {after:6.2f}  loss {before - after:+.2f} (at "
-            f"most {limit:g})"
-        )
+        figures = f"weights {before:6.2f}  file {after:6.2f}  loss {before - after:+.2f}"
+        lines.append(f"  {name:5} {figures} (at most {limit:g})")
     return lines
 
 
 def _finite(value: float) -> float | None:
-    """Return None for what JSON cannot say."""
+    """Return a number, or None for infinity and NaN, which JSON does not have."""
     return value if value < float("inf") else None

@@ -18,6 +18,7 @@ from ultralytics.nn.backends.base import BaseBackend
 
 import yolo_ema
 from yolo_ema.engine.weights.loading import LoadedModel
+from yolo_ema.errors import DamagedWeightsError
 from yolo_ema.inference.file_metadata import ArtifactMetadata, onnx_entries, yaml_entries
 from yolo_ema.inference.letterbox import LETTERBOX_VALUE
 from yolo_ema.inference.object_sizes import entries_of, recorded_sizes
@@ -73,12 +74,20 @@ def read(artifact: Path) -> ArtifactMetadata:
 
 
 def read_entries(artifact: Path) -> dict[str, Any]:
-    """Return a file's entries as they stand in it."""
+    """Return a file's entries as they stand in it.
+
+    Raises:
+        DamagedWeightsError: they cannot be read.
+    """
     if artifact.suffix.lower() == ".onnx":
         return dict(onnx_entries(artifact))
     if artifact.is_dir() and (artifact / "metadata.yaml").is_file():
         return yaml_entries(artifact)
-    return dict(BaseBackend.read_metadata(artifact))
+    try:
+        return dict(BaseBackend.read_metadata(artifact))
+    except Exception as error:  # each format has errors of its own for a file that is cut short
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise DamagedWeightsError(f"{artifact} is damaged: {first}") from error
 
 
 def write(artifact: Path, format_name: str, entries: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The images that int8 is calibrated on: those the user names, and no others."""
+"""The images that int8 is calibrated on: the user's, and no others."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["calibration_dataset", "calibration_files"]
 
 
 def calibration_files(options: ExportOptions) -> list[Path]:
-    """Return the images of ``--calibrate``, else those of ``--data``'s train split: at most as many
-    as asked for, evenly spread.
+    """Return the images of ``--calibrate``, or of ``--data``'s train split; larger sets are sampled
+    evenly.
 
     Raises:
         DataNotFoundError: there are none.
-        DataError: ``--data`` is no dataset.
+        DataError: ``--data`` is not a dataset.
     """
     if options.calibrate:
         found = [
@@ -49,8 +49,8 @@ def calibration_files(options: ExportOptions) -> list[Path]:
 
 
 def calibration_dataset(files: Sequence[Path], names: Mapping[int, str], folder: Path) -> Path:
-    """Return a data YAML over copies of images: Ultralytics' calibration writes beside its images,
-    and mends damaged ones in place.
+    """Return a data YAML over copies of images: Ultralytics' calibration writes beside its images
+    and repairs damaged ones in place.
 
     Args:
         files: the images.

@@ -1,38 +1,54 @@
-"""What each format of Ultralytics' can hold, so that a request it would drop with a warning is
-refused.
-"""
+"""What each of Ultralytics' formats can hold; requests that it only warns about are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from ultralytics.engine.exporter import FP16_FORMATS, INT8_FORMATS, export_formats
+from ultralytics.nn.modules.head import Detect
 
 from yolo_ema.engine.setup.devices import select_device
-from yolo_ema.errors import ConfigError, MachineError
+from yolo_ema.engine.weights.loading import LoadedModel
+from yolo_ema.errors import ConfigError, MachineError, WeightsError
 from yolo_ema.options.export import ExportOptions
 
-__all__ = ["check_request"]
+__all__ = ["check_detector", "check_request"]
 
 _NO_TOP_K = frozenset({"rknn", "ncnn", "executorch", "paddle", "imx", "edgetpu", "qnn"})
-"""Formats without the operator that the head without NMS chooses by."""
+"""Formats without the top-k operator of the head that needs no NMS."""
 
 _CALIBRATED = frozenset({"deepx", "axelera", "imx", "edgetpu", "qnn", "hailo", "xilinx"})
-"""Formats of whole numbers only, for which images to calibrate on are always needed."""
+"""Integer-only formats, which always need calibration images."""
 
 _ONE_IMAGE = frozenset({"ncnn"})
-"""Formats whose maps have no axis for several images."""
+"""Formats whose maps have no batch axis."""
 
 _GPU = frozenset({"engine"})
+_CHANNELS = 3
+
+
+def check_detector(loaded: LoadedModel, weights: Path) -> None:
+    """Raise `WeightsError` unless a model is a detector for colour images."""
+    task, head = loaded.metadata.get("task"), getattr(loaded.model, "model", [None])[-1]
+    if task != "detect" or not isinstance(head, Detect):
+        raise WeightsError(
+            f"{weights} is a model for {task!r} ({type(head).__name__}); expected a detector"
+        )
+    first = next((one for one in loaded.model.modules() if isinstance(one, nn.Conv2d)), None)
+    if first is not None and first.in_channels != _CHANNELS:
+        raise WeightsError(
+            f"{weights} takes images of {first.in_channels} channels; expected {_CHANNELS}"
+        )
 
 
 def check_request(name: str, options: ExportOptions, model: nn.Module) -> None:
-    """Hold what is asked for to what the format and the weights can do.
+    """Check what is asked for against what the format and the weights can do.
 
     Raises:
-        ConfigError: one of them cannot; all that is wrong is named.
+        ConfigError: something cannot be had; everything that is wrong is named.
         MachineError: the format is made on another device.
     """
     if problems := list(_problems(name, options, model)):
@@ -59,20 +75,20 @@ def _problems(name: str, options: ExportOptions, model: Any) -> Iterator[str]:
         if "dynamic" in keys
     )
     if options.dynamic and "dynamic" not in takes:
-        yield f"its files take one size, so --dynamic cannot be had; it can in {others}"
+        yield f"its files take one size, so --dynamic is not possible; it is in {others}"
     if options.batch > 1 and (name in _ONE_IMAGE or "batch" not in takes):
-        yield f"its files take one image a forward pass, and --batch is {options.batch}"
+        yield f"its files take one image per forward pass, and --batch is {options.batch}"
     if options.nms and "nms" not in takes:
-        yield "NMS cannot be put into its files; leave --nms out, and NMS is done outside"
+        yield "its files cannot hold NMS; leave --nms out, and NMS runs outside"
     if options.nms is False and getattr(model.model[-1], "one2one_cv2", None) is None:
         yield (
-            "--no-nms takes the head that needs no NMS, and these weights have none; leave it "
-            "out, and NMS is done outside"
+            "--no-nms exports the head that needs no NMS, and these weights have none; leave it "
+            "out, and NMS runs outside"
         )
     elif options.nms is False and name in _NO_TOP_K:
         yield (
-            "its files cannot hold the head that needs no NMS; leave --no-nms out, and NMS is "
-            "done outside"
+            "its files cannot hold the head that needs no NMS; leave --no-nms out, and NMS runs "
+            "outside"
         )
     if options.quantize == "fp16" and name not in FP16_FORMATS:
         yield f"it has no fp16; {', '.join(sorted(FP16_FORMATS))} have"

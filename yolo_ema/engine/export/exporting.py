@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,24 +17,24 @@ from typing import Any
 
 from ultralytics.cfg import DEFAULT_CFG_DICT, smart_value
 
+from yolo_ema.engine.export import artifact_metadata
+from yolo_ema.engine.export.artifact_files import artifact_stem
 from yolo_ema.engine.export.calibration_images import calibration_dataset, calibration_files
 from yolo_ema.engine.export.export_limits import check_request
 from yolo_ema.engine.export.ultralytics_export import run_exporter
 from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import ConfigError, did_you_mean
-from yolo_ema.engine.export import artifact_metadata
-from yolo_ema.io.atomic_files import atomic_path, disk_full_is_clear, sha256_of
-from yolo_ema.io.resources import are_installed
+from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.options.export import ExportOptions
 
-__all__ = ["Artifact", "export_artifact", "final_path", "input_hw", "publish"]
+__all__ = ["Artifact", "export_artifact"]
 
 _OWN_INT8 = ("onnx", "openvino")
-"""Formats that this project quantizes by itself: Ultralytics would quantize the sensitive layers,
-too.
+"""Formats that this project quantizes itself: Ultralytics would quantize the sensitive layers, too.
 """
 
+_NO_ROOM_BYTES = 1 << 20
 _BITS = {"fp16": 16, "int8": 8}
 _INT8_WORDS = ("w8a16", "w8a32")
 """Ultralytics' further precisions, as ``quantize=…`` of the formats that know them."""
@@ -48,9 +50,9 @@ class Artifact:
         imgsz_hw: the input's height and width in pixels; of a dynamic file those that it was made
             with.
         dynamic: it takes any batch, height and width.
-        batch: images a forward pass; of a dynamic file with NMS inside the most.
+        batch: images per forward pass; of a dynamic file with NMS inside the maximum.
         quantize: fp16, int8, or None for float32.
-        seconds: what making it took.
+        seconds: how long making it took.
     """
 
     format: str
@@ -92,11 +94,11 @@ def export_artifact(
     ):
         asked, raised = ",".join(map(str, options.imgsz)), ",".join(map(str, size_hw))
         print(  # noqa: T201 - no result
-            f"--imgsz {asked} is raised to {raised}: multiples of the stride, {loaded.stride}",
+            f"--imgsz {asked} is rounded up to {raised}, multiples of the stride {loaded.stride}",
             file=sys.stderr,
         )
     started = time.perf_counter()
-    with disk_full_is_clear(folder):
+    with _full_disk_is_clear(folder):
         made = _made(name, options, loaded, settings, folder)
     seconds = time.perf_counter() - started
     return Artifact(
@@ -110,9 +112,21 @@ def export_artifact(
     )
 
 
-def input_hw(options: ExportOptions, loaded: LoadedModel) -> tuple[int, int]:
-    """Return the input's height and width in pixels: what is asked for, raised to the weights'
-    stride.
+@contextlib.contextmanager
+def _full_disk_is_clear(folder: Path) -> Iterator[None]:
+    """Raise `DiskFullError` for a full disk, also where a converter's error does not say so."""
+    with disk_full_is_clear(folder):
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, OSError) or shutil.disk_usage(folder).free > _NO_ROOM_BYTES:
+                raise
+            raise OSError(errno.ENOSPC, str(error)) from error
+
+
+def _input_hw(options: ExportOptions, loaded: LoadedModel) -> tuple[int, int]:
+    """Return the input's height and width in pixels: what is asked for, rounded up to multiples of
+    the stride.
     """
     asked = options.imgsz or (loaded.imgsz,)
     height, width = (
@@ -126,7 +140,7 @@ def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[st
     own: dict[str, Any] = {
         "format": name,
         "mode": "export",
-        "imgsz": list(input_hw(options, loaded)),
+        "imgsz": list(_input_hw(options, loaded)),
         "dynamic": options.dynamic,
         "batch": options.batch,
         "nms": options.nms,
@@ -145,10 +159,10 @@ def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[st
             flag = {"half": "quantize", "int8": "quantize", "model": "weights"}.get(
                 key, key
             ).replace("_", "-")
-            raise ConfigError(f"{key}={text} is set by a flag of its own: --{flag}")
+            raise ConfigError(f"{key}={text} has a flag of its own: --{flag}")
         if key not in DEFAULT_CFG_DICT:
             raise ConfigError(
-                f"{key!r} is no setting of Ultralytics{did_you_mean(key, DEFAULT_CFG_DICT)}"
+                f"{key!r} is not a setting of Ultralytics{did_you_mean(key, DEFAULT_CFG_DICT)}"
             )
         own[key] = smart_value(text)
     if name == "qnn" and own["quantize"] == _BITS["int8"]:
@@ -167,11 +181,11 @@ def _made(
         loaded,
         precision=options.quantize or "fp32",
         max_det=options.max_det,
-        weights_sha256=sha256_of(options.weights),
+        weights_sha256=loaded.sha256,
     )
     if options.nms:
         entries |= {"conf": options.conf, "iou": options.iou}
-    run = partial(run_exporter, loaded.model, name, stem=_stem(options), entries=entries)
+    run = partial(run_exporter, loaded.model, name, stem=artifact_stem(options), entries=entries)
     if not int8:
         made = run(settings, folder)
     elif name in _OWN_INT8:
@@ -180,7 +194,7 @@ def _made(
         with tempfile.TemporaryDirectory(prefix="calibration-", dir=folder) as beside:
             data = calibration_dataset(calibration_files(options), loaded.names, Path(beside))
             made = run(settings | {"data": str(data)}, folder)
-    if name == "openvino":  # its model can carry them as well as the file beside it
+    if name == "openvino":  # in the model, too, not only in the file beside it
         artifact_metadata.write(made, name, entries)
     return made
 
@@ -198,53 +212,3 @@ def _quantized(
         made = quantize_int8(exact, settings["format"], inputs, out=folder / exact.name)
         artifact_metadata.write(made, settings["format"], artifact_metadata.read_entries(exact))
     return made
-
-
-def _stem(options: ExportOptions) -> str:
-    """Return the file's name without its ending: the weights', and the precision where it is not
-    float32.
-    """
-    return options.weights.stem + (f"-{options.quantize}" if options.quantize else "")
-
-
-def final_path(made: Path, options: ExportOptions) -> Path:
-    """Return where a finished file or folder belongs. Raises `ConfigError` where ``--out`` names a
-    file of another format.
-    """
-    ending = made.name.removeprefix(_stem(options))
-    if options.out is None:
-        return (
-            Path(made.name)
-            if are_installed(options.weights)
-            else options.weights.parent / made.name
-        )
-    if options.out.is_dir() and not options.out.name.endswith(ending):
-        return options.out / made.name
-    if options.out.name.endswith(ending):
-        return options.out
-    if options.out.suffix:
-        raise ConfigError(
-            f"--out is {options.out}; expected a folder, or a name ending in {ending}"
-        )
-    return options.out / made.name
-
-
-def publish(made: Path, final: Path) -> None:
-    """Give a finished file or folder its name; what bore it before goes only then.
-
-    Raises:
-        DiskFullError: there is no room; what bore the name before is intact.
-    """
-    if made.is_file():
-        with atomic_path(final) as beside:
-            shutil.copyfile(made, beside)
-        return
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        disk_full_is_clear(final),
-        tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as waiting,
-    ):
-        shutil.copytree(made, Path(waiting) / "new")
-        if final.exists():
-            final.rename(Path(waiting) / "old")
-        (Path(waiting) / "new").rename(final)

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import IO, Any
@@ -80,22 +80,19 @@ def onnx_problems(path: Path) -> list[str]:
     Returns:
         A sentence for each of the three that objects; those whose package is missing are left out.
     """
-    problems = []
-    with contextlib.suppress(ImportError):
+    problems = [f"ONNX Runtime warns: {warning}" for warning in _session_warnings(path)[:1]]
+    try:
         import onnx
-
-        checks: dict[str, Callable[[], object]] = {
-            "the ONNX checker": lambda: onnx.checker.check_model(str(path), full_check=True),
-            "strict shape inference": lambda: onnx.shape_inference.infer_shapes(
-                onnx.load(path), strict_mode=True, data_prop=True
-            ),
-        }
-        for name, check in checks.items():
-            try:
-                check()
-            except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-                problems.append(f"{name} refuses it: {_first_line(str(error))}")
-    problems += [f"ONNX Runtime warns: {warning}" for warning in _session_warnings(path)[:1]]
+    except ImportError:
+        return problems
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        problems.append(f"the ONNX checker refuses it: {_first_line(str(error))}")
+    try:
+        onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        problems.append(f"strict shape inference refuses it: {_first_line(str(error))}")
     return problems
 
 

@@ -1,9 +1,8 @@
-"""Int8 files for ONNX Runtime and OpenVINO, made from exported float files and images that the user
-names.
+"""Int8 files for ONNX Runtime and OpenVINO, made from exported float files and the user's images.
 
-Convolutions are quantized: their weights symmetrically, with a scale for each output channel, and
-with seven bits, since processors without VNNI add two products in sixteen; their inputs with one
-scale. What decodes boxes always stays in float.
+Convolutions are quantized: their weights symmetrically with one scale per output channel, in seven
+bits, since processors without VNNI add two products in sixteen; their inputs with one scale. What
+decodes boxes always stays in float.
 """
 
 from __future__ import annotations
@@ -38,14 +37,10 @@ __all__ = [
 ]
 
 FLOAT_PARTS = ("ema", "head")
-"""Parts that may be kept in float: EMA's blocks, and the convolutions of Detect that give its
-answers.
-"""
+"""Parts that may be kept in float: EMA's blocks, and the last convolutions of Detect."""
 
 ONNX_RANGES = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
-"""Ways to choose an activation's range from what calibration sees of it, by ONNX Runtime's
-names.
-"""
+"""Ways to choose an activation's range from calibration, by ONNX Runtime's names."""
 
 _LAYER = re.compile(r"(?:^|[/.])model\.(\d+)(?=[/.])")
 _ANSWER = re.compile(r"cv[23]\.\d+/cv[23]\.\d+\.2|cv[23]\.\d+\.2/|cv[23]\.\d+\.2$")
@@ -53,7 +48,7 @@ _NORMALISES = frozenset({"InstanceNormalization", "GroupNormalization", "MVN"})
 
 
 class CalibrationInputs(Sequence[np.ndarray]):
-    """Images as the network sees them, read one by one when they are asked for.
+    """Images as the network sees them, read one by one on demand.
 
     Attributes:
         images: the files.
@@ -76,13 +71,12 @@ class CalibrationInputs(Sequence[np.ndarray]):
 def calibration_inputs(
     images: Sequence[Path], imgsz_hw: tuple[int, int], most: int
 ) -> CalibrationInputs:
-    """Return what int8 is calibrated on: at most so many of the images, evenly spread, letterboxed
-    as at inference.
+    """Return the inputs that int8 is calibrated on, letterboxed as at inference.
 
     Args:
-        images: files; their order counts.
+        images: files; their order matters.
         imgsz_hw: height and width of the network's input, in pixels.
-        most: the most images to take, at least 1.
+        most: maximum number of images; larger sets are sampled evenly.
 
     Returns:
         A sequence of (1, 3, H, W) float32, RGB in 0…1.
@@ -116,12 +110,12 @@ def quantize_int8(
     same file.
 
     Args:
-        float_artifact: an .onnx file, or a folder (or .xml) of OpenVINO.
+        float_artifact: an .onnx file, or OpenVINO's folder or .xml.
         format_name: "onnx" or "openvino".
         inputs: what to calibrate on, (1, 3, H, W) float32, RGB in 0…1.
         out: the file, or for OpenVINO the folder, to write.
-        keep_float: of `FLOAT_PARTS`, what to leave as it is.
-        ranges: of `ONNX_RANGES`, for ONNX alone; OpenVINO takes the means of the images' least and
+        keep_float: of `FLOAT_PARTS`, what stays in float.
+        ranges: of `ONNX_RANGES`, for ONNX only; OpenVINO takes the mean of the images' smallest and
             largest values.
 
     Returns:
@@ -130,7 +124,7 @@ def quantize_int8(
     Raises:
         ConfigError: another format, an unknown part, or an unknown way to choose ranges.
         DataNotFoundError: there are no inputs.
-        MissingPackageError: what the format needs for it is not installed.
+        MissingPackageError: a package that it needs is not installed.
         MachineError: the file cannot be quantized.
     """
     unknown = [part for part in keep_float if part not in FLOAT_PARTS]
@@ -193,7 +187,7 @@ def _layer(name: str) -> int | None:
 
 
 class _Reader:
-    """What ONNX Runtime's calibration reads from, a stretch of the inputs at a time."""
+    """The inputs as ONNX Runtime's calibration reads them, a range at a time."""
 
     def __init__(self, inputs: Sequence[np.ndarray], name: str) -> None:
         self._inputs, self._name = inputs, name
@@ -210,7 +204,7 @@ class _Reader:
         return len(self._inputs)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Take up the inputs of this stretch."""
+        """Start with the inputs of this range."""
         self._rest = iter(range(start_index, end_index))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
@@ -237,7 +231,8 @@ def _quantize_onnx(
     with (
         _plain_log(),
         contextlib.redirect_stdout(io.StringIO()),
-        tempfile.TemporaryDirectory(prefix="yolo-ema-int8-") as folder,
+        tempfile.TemporaryDirectory(prefix="int8-", dir=out.parent) as folder,
+        _temporary_files_in(folder),
     ):
         made = Path(folder) / out.name
         quantization.quantize_static(
@@ -254,7 +249,7 @@ def _quantize_onnx(
             calibrate_method=getattr(quantization.CalibrationMethod, ONNX_RANGES[ranges]),
             extra_options={
                 "CalibStridedMinMax": 1
-            },  # one image at a time: a histogram keeps every map of a stretch
+            },  # one image at a time: a histogram keeps every map of a range
         )
         finished = onnx.load(made)
     del finished.metadata_props[:]
@@ -264,8 +259,18 @@ def _quantize_onnx(
 
 
 @contextlib.contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """Have ONNX Runtime's quantization put its temporary files there, where they are cleaned up."""
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+@contextlib.contextmanager
 def _plain_log() -> Iterator[None]:
-    """Keep ONNX Runtime's advice, which is for other networks, out of the log."""
+    """Keep ONNX Runtime's advice, meant for other networks, out of the log."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

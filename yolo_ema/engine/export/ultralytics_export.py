@@ -1,4 +1,4 @@
-"""One run of Ultralytics' exporter: confined, quiet, and with errors that say what to do."""
+"""One run of Ultralytics' exporter: without network, quiet, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from yolo_ema.nn import trace_for
 __all__ = ["install_line", "run_exporter"]
 
 _EXTRAS = {"onnx": "onnx", "openvino": "openvino", "ncnn": "ncnn", "torchscript": ""}
-"""Formats whose packages an extra of this project brings, by its name."""
+"""Formats whose packages an extra of this project installs, by its name."""
 
 _UNMET = re.compile(r"Ultralytics requirements? (\[.*\]) not found")
-"""How Ultralytics' log names packages that it would install if it might."""
+"""How Ultralytics' log names packages that it would install if it were allowed to."""
 
 _NO_LABELS = re.compile(r"labels", re.IGNORECASE)
-"""What it says of images to calibrate on, which need none."""
+"""Warnings about calibration images, which need no labels."""
 
 
 def run_exporter(
@@ -53,7 +53,7 @@ def run_exporter(
         settings: of Ultralytics' export.
         folder: where to.
         stem: the file's name without its ending.
-        entries: what the file says of itself beside what Ultralytics makes it say.
+        entries: metadata to write into the file beside Ultralytics' own.
 
     Raises:
         ConfigError: the format does not take a setting.
@@ -86,7 +86,7 @@ def run_exporter(
     finally:
         use_all_cores()
     for warning in heard:
-        # A version that it would rather have is no news: the proof says whether this one does.
+        # That it prefers another version is not news: the proof says whether this one works.
         if not _UNMET.search(warning) and not _NO_LABELS.search(warning):
             print(f"export to {name}: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
     if name == "ncnn":
@@ -95,13 +95,13 @@ def run_exporter(
 
 
 def install_line(name: str, packages: list[str]) -> str:
-    """Return what to type to get the packages that a format needs."""
+    """Return the command that installs the packages a format needs."""
     wanted = [f"yolo-ema[{_EXTRAS[name]}]"] if _EXTRAS.get(name) else packages
     return "pip install " + " ".join(f"'{one}'" for one in wanted)
 
 
 def _explain(name: str, error: Exception, heard: list[str]) -> NoReturn:
-    """Raise what the exporter's error means to the user."""
+    """Raise the exporter's error in terms of the user's request."""
     text = _first_line(error)
     if isinstance(error, ImportError):
         unmet = [
@@ -128,7 +128,7 @@ def _explain(name: str, error: Exception, heard: list[str]) -> NoReturn:
 
 @contextlib.contextmanager
 def _listening(heard: list[str]) -> Iterator[None]:
-    """Collect Ultralytics' warnings instead of showing them; its errors are raised besides."""
+    """Collect Ultralytics' warnings instead of showing them; its errors are raised anyway."""
 
     def keep(record: logging.LogRecord) -> bool:
         if record.levelno == logging.WARNING:
@@ -143,11 +143,8 @@ def _listening(heard: list[str]) -> Iterator[None]:
 
 
 def _check_operators(made: Path) -> None:
-    """Refuse an ncnn file with operators that its converter left as PyTorch's: ncnn's loader would
-    crash on them.
-
-    Raises:
-        MachineError: there are such.
+    """Raise `MachineError` if ncnn's converter left operators of PyTorch in the file: ncnn crashes
+    on loading them.
     """
     lines = next(made.glob("*.param")).read_text(encoding="utf-8").splitlines()[2:]
     unknown = sorted(

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from lively_weights import tiny_model
 
-from yolo_ema.engine.export import exporting
-from yolo_ema.engine.export.exporting import export_artifact, final_path, publish
+from yolo_ema.engine.export import artifact_files, artifact_metadata, exporting
+from yolo_ema.engine.export.artifact_files import final_path, publish
+from yolo_ema.engine.export.exporting import export_artifact
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import ConfigError, DiskFullError
-from yolo_ema.inference import file_metadata as artifact_metadata
 from yolo_ema.options.export import ExportOptions
 
 
@@ -73,9 +73,9 @@ def test_input_size_is_raised_to_the_stride_with_a_word(
     assert asked["imgsz"] == list(expected)
     said = capsys.readouterr().err
     raised = bool(imgsz) and (imgsz[0], imgsz[-1]) != expected
-    assert ("is raised to" in said) == raised
+    assert ("is rounded up to" in said) == raised
     if raised:
-        assert f"{expected[0]},{expected[1]}: multiples of the stride, 32" in said
+        assert f"{expected[0]},{expected[1]}, multiples of the stride 32" in said
 
 
 def test_what_the_user_sets_reaches_the_exporter(weights, folder, asked):
@@ -146,7 +146,7 @@ def test_full_disk_is_one_clear_error(weights, folder, monkeypatch):
         export_artifact("onnx", ExportOptions(weights=weights), LOADED, folder)
 
 
-# --------------------------------------------------------------------------------------------------------------------- int8
+# int8
 
 
 def test_int8_of_other_formats_is_calibrated_on_copies_of_the_users_images(weights, folder, asked):
@@ -214,7 +214,7 @@ def test_int8_of_onnx_and_openvino_is_made_from_the_float_file(weights, folder, 
     assert [path.name for path in folder.iterdir()] == ["best-int8.onnx"]
 
 
-# ------------------------------------------------------------------------------------------------------- where the file goes
+# where the file goes
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,8 @@ def test_full_disk_while_publishing_leaves_the_old(tmp_path, monkeypatch, kind):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exporting.shutil, "copyfile", full)
-    monkeypatch.setattr(exporting.shutil, "copytree", full)
+    monkeypatch.setattr(artifact_files.shutil, "copyfile", full)
+    monkeypatch.setattr(artifact_files.shutil, "copytree", full)
     with pytest.raises(DiskFullError, match="intact"):
         publish(made, final)
     assert (final if kind == "file" else final / "model.bin").read_bytes() == b"final"

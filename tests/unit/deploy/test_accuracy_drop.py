@@ -9,7 +9,14 @@ from lively_weights import lively_model, save
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.deploy.parity import gate
 from yolo_ema.deploy.parity.gate import prove
-from yolo_ema.deploy.parity.parity_report import FAILED, NOT_PROVEN, PASSED, GateLimits, Loss
+from yolo_ema.deploy.parity.parity_report import (
+    FAILED,
+    NOT_PROVEN,
+    PASSED,
+    AccuracyDrop,
+    GateLimits,
+)
+from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.scenes.dataset import write_dataset
 
 
@@ -32,7 +39,9 @@ def loses(monkeypatch):
     """Return a function after which the measurement gives these figures."""
 
     def fake(ap: tuple[float, float], ap50: tuple[float, float]) -> None:
-        monkeypatch.setattr(gate, "measure_loss", lambda _sides, data: Loss(data, 97, ap, ap50))
+        monkeypatch.setattr(
+            gate, "measure_accuracy_drop", lambda _pair, data: AccuracyDrop(data, 97, ap, ap50)
+        )
 
     return fake
 
@@ -63,21 +72,23 @@ def test_loss_is_held_to_the_limits(
     half, loses, gate_weights, gate_pictures, ap, ap50, limits, status, says
 ):
     loses(ap, ap50)
-    verdict = prove(half(), gate_weights, limits, images=[gate_pictures], data="set")
-    assert verdict.status == status, verdict.reasons
-    assert says in " ".join(verdict.reasons)
-    assert verdict.cases[0].box_px > 0, (
+    report = prove(
+        half(), gate_weights, load_model(gate_weights), limits, images=[gate_pictures], data="set"
+    )
+    assert report.status == status, report.reasons
+    assert says in " ".join(report.reasons)
+    assert report.cases[0].box_px > 0, (
         "boxes are compared and shown, and not held to a float file's tolerance"
     )
-    found = verdict.as_json()["loss"]
+    found = report.as_json()["loss"]
     assert found["loss"] == {"AP": ap[0] - ap[1], "AP50": ap50[0] - ap50[1]}
-    assert f"loss {ap[0] - ap[1]:+.2f}" in verdict.as_text()
+    assert f"loss {ap[0] - ap[1]:+.2f}" in report.as_text()
 
 
 def test_without_data_nothing_is_proven(half, gate_weights, gate_pictures):
-    verdict = prove(half(1.0), gate_weights, images=[gate_pictures])
-    assert verdict.status == NOT_PROVEN
-    assert "name one with --data" in verdict.reasons[0]
+    report = prove(half(1.0), gate_weights, load_model(gate_weights), images=[gate_pictures])
+    assert report.status == NOT_PROVEN
+    assert "name one with --data" in report.reasons[0]
 
 
 @pytest.mark.slow
@@ -88,8 +99,8 @@ def test_measured_on_a_dataset_both_see_the_same(made, gate_pictures, tmp_path, 
     weights = save(model, tmp_path / "named.pt")
     file = faults.spoilt(made(weights), tmp_path / "half.onnx", faults.metadata(precision="fp16"))
     data = write_dataset(tmp_path / "drawn", train=0, val=3, image_wh=(320, 192))
-    verdict = prove(file, weights, images=[gate_pictures], data=str(data))
-    assert verdict.loss is not None
-    assert verdict.loss.images == 3
-    assert verdict.loss.ap[0] == verdict.loss.ap[1]
-    assert verdict.status == NOT_PROVEN, "weights that never learned lose nothing"
+    report = prove(file, weights, load_model(weights), images=[gate_pictures], data=str(data))
+    assert report.accuracy_drop is not None
+    assert report.accuracy_drop.images == 3
+    assert report.accuracy_drop.ap[0] == report.accuracy_drop.ap[1]
+    assert report.status == NOT_PROVEN, "weights that never learned lose nothing"

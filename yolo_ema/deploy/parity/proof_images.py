@@ -1,6 +1,4 @@
-"""What a file is proven on: the user's images, or scenes drawn in code, and a crowded one
-besides.
-"""
+"""What a file is proven on: the user's images or scenes drawn in code, and a crowded scene."""
 
 from __future__ import annotations
 
@@ -13,13 +11,20 @@ import numpy as np
 
 from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import DataNotFoundError
-from yolo_ema.media.sources.image_files import read_image
+from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.scenes.scene import Scene, draw_scene
 
-__all__ = ["MOST_IMAGES", "GateImage", "crowded_image", "drawn_images", "user_images"]
+__all__ = [
+    "MAX_IMAGES",
+    "ProofImage",
+    "crowded_image",
+    "drawn_images",
+    "sampled_files",
+    "user_images",
+]
 
-MOST_IMAGES = 24
-"""Of more images so many are taken, evenly spread."""
+MAX_IMAGES = 24
+"""Maximum number of images; larger sets are sampled evenly."""
 
 _SCENES = 5
 _SCENE_WH = (1280, 720)
@@ -28,12 +33,12 @@ _FIRST_SEED = 1_700_000_000
 
 
 @dataclass(frozen=True)
-class GateImage:
-    """An image and what it is called in the report.
+class ProofImage:
+    """An image and its name in the report.
 
     Attributes:
         name: of the image.
-        source: its file, read anew each time since many large images would not fit into memory, or
+        source: its file, read anew each time since many large images would not fit into memory; or
             its pixels.
     """
 
@@ -41,13 +46,16 @@ class GateImage:
     source: Path | np.ndarray
 
     def bgr(self) -> np.ndarray:
-        """Return the pixels (H, W, 3) uint8. Raises `SourceError` where the file cannot be read."""
+        """Return the pixels (H, W, 3) uint8. Raises `SourceError` if the file cannot be read."""
         return read_image(self.source) if isinstance(self.source, Path) else self.source
 
 
-def user_images(places: Sequence[Path]) -> list[GateImage]:
-    """Return the images that are named, or lie in named folders: evenly spread where there are
-    many.
+def sampled_files(places: Sequence[Path], maximum: int) -> list[Path]:
+    """Return the named images and those in named folders; larger sets are sampled evenly.
+
+    Args:
+        places: images and folders of images.
+        maximum: number of files to return at most.
 
     Raises:
         DataNotFoundError: a place is missing, or there is no image.
@@ -64,15 +72,20 @@ def user_images(places: Sequence[Path]) -> list[GateImage]:
     files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES or file in places]
     if not files:
         raise DataNotFoundError(f"there are no images in {', '.join(map(str, places))}")
-    chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_IMAGES)).round().astype(int)
-    return [GateImage(str(file), file) for file in (files[number] for number in chosen)]
+    chosen = np.linspace(0, len(files) - 1, min(len(files), maximum)).round().astype(int)
+    return [files[number] for number in chosen]
 
 
-def drawn_images() -> list[GateImage]:
-    """Return 20 drawn images, the quarters of five scenes; each call gives the same."""
+def user_images(places: Sequence[Path]) -> list[ProofImage]:
+    """Return at most `MAX_IMAGES` of the user's images. Raises as `sampled_files` does."""
+    return [ProofImage(str(file), file) for file in sampled_files(places, MAX_IMAGES)]
+
+
+def drawn_images() -> list[ProofImage]:
+    """Return 20 drawn images, the quarters of five scenes, the same at each call."""
     width, height = _SCENE_WH[0] // 2, _SCENE_WH[1] // 2
     return [
-        GateImage(
+        ProofImage(
             f"scene {number}, {place}",
             np.ascontiguousarray(_scene(number).image_bgr[top : top + height, left : left + width]),
         )
@@ -86,14 +99,14 @@ def drawn_images() -> list[GateImage]:
     ]
 
 
-def crowded_image() -> tuple[GateImage, int]:
-    """Return a drawn image of more than 300 objects, four scenes side by side, and how many objects
-    it shows.
+def crowded_image() -> tuple[ProofImage, int]:
+    """Return a drawn image of four scenes side by side, and the number of objects in it, more than
+    300.
     """
     scenes = [_scene(number) for number in range(4)]
     rows = [np.hstack([scene.image_bgr for scene in scenes[start : start + 2]]) for start in (0, 2)]
     objects = sum(int((scene.annotations[:, 5] > 0).sum()) for scene in scenes)
-    return GateImage("crowded scene", np.vstack(rows)), objects
+    return ProofImage("crowded scene", np.vstack(rows)), objects
 
 
 @functools.lru_cache(maxsize=_SCENES)
