@@ -25,7 +25,7 @@ import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
 from ultralytics.utils import DEFAULT_CFG_DICT, dist
 
 from yolo_ema.engine.models.registration import build_model
-from yolo_ema.engine.setup.worker_errors import place_for_errors, told_to_starter
+from yolo_ema.engine.training.ddp_workers import error_file, report_to_starter, run_workers
 from yolo_ema.engine.training import train as training
 from yolo_ema.engine.training import trainer as trainer_module
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
@@ -262,23 +262,23 @@ def test_a_disk_that_is_full_in_a_worker_is_one_clear_error(pair, tmp_path, monk
 )
 def test_what_a_worker_tells_is_the_error_of_the_run(error):
     program = (
-        "from yolo_ema.engine.setup.worker_errors import told_to_starter\n"
+        "from yolo_ema.engine.training.ddp_workers import report_to_starter\n"
         "from yolo_ema import errors\n"
-        f"with told_to_starter(): raise errors.{type(error).__name__}({str(error)!r})"
+        f"with report_to_starter(): raise errors.{type(error).__name__}({str(error)!r})"
     )
     with pytest.raises(type(error)) as caught:
-        trainer_module._run_workers([sys.executable, "-c", program])
+        run_workers([sys.executable, "-c", program])
     assert str(error).startswith(str(caught.value))
     assert len(str(caught.value)) >= min(len(str(error)), 4000)
 
 
 def test_the_first_error_counts_and_what_is_none_of_ours_is_not_believed(tmp_path):
-    with place_for_errors() as place:
+    with error_file() as place:
         file = Path(place.environment["YOLO_EMA_WORKER_ERROR"])
         assert place.error() is None
         with mock.patch.dict(os.environ, place.environment):
             for error in (DataError("first"), MachineError("second")):
-                with pytest.raises(SystemExit) as ended, told_to_starter():
+                with pytest.raises(SystemExit) as ended, report_to_starter():
                     raise error
                 assert ended.value.code == error.exit_code
         assert str(place.error()) == "first"
@@ -286,7 +286,7 @@ def test_the_first_error_counts_and_what_is_none_of_ours_is_not_believed(tmp_pat
         assert place.error() is None
         file.write_text("did_you_mean\n0")
         assert place.error() is None
-    with pytest.raises(DataError, match="as it is"), told_to_starter():
+    with pytest.raises(DataError, match="as it is"), report_to_starter():
         raise DataError("as it is")
 
 
@@ -330,7 +330,7 @@ def test_distillation_is_refused_wherever_it_comes_from(tmp_path):
 
 def test_a_worker_that_fails_ends_the_run_with_an_error(capfd):
     with pytest.raises(MachineError, match="exit code 3"):
-        trainer_module._run_workers([sys.executable, "-c", "import sys; print('why'); sys.exit(3)"])
+        run_workers([sys.executable, "-c", "import sys; print('why'); sys.exit(3)"])
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "why" in shown.err
@@ -355,7 +355,7 @@ def test_an_interruption_ends_the_workers_too(tmp_path):
     try:
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            trainer_module._run_workers([sys.executable, "-c", worker])
+            run_workers([sys.executable, "-c", worker])
         thread.join()
     finally:
         signal.signal(signal.SIGINT, before)

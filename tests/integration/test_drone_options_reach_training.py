@@ -10,7 +10,7 @@ import torch
 from tiny_dataset import draw_dataset
 
 from yolo_ema.cli import INTERRUPTED, main
-from yolo_ema.engine.data.augment import DroneAugmentation, QuarterTurns
+from yolo_ema.engine.data.drone_augmentations import DroneAugmentation, QuarterTurns
 from yolo_ema.engine.setup.no_network_no_install import confined
 from yolo_ema.engine.training.drone_loss import DroneDetectionLoss, anchors_in_regions
 from yolo_ema.engine.training.trainer import EmaTrainer

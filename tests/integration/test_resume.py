@@ -143,7 +143,7 @@ def test_a_signal_ends_the_run_cleanly_and_names_the_command_that_goes_on(tmp_pa
     assert process.wait(60) == 130
     last = tmp_path / "runs" / "train" / "yolo11n-ema" / "weights" / "last.pt"
     error = (tmp_path / "err.txt").read_text()
-    assert f"{last} is whole, go on with: yolo-ema train --resume {shlex.quote(str(last))}" in error
+    assert f"{last} is whole, resume it: yolo-ema train --resume {shlex.quote(str(last))}" in error
     assert "Traceback" not in error
     assert (tmp_path / "out.txt").read_text() == ""
     load_model(last)

@@ -15,7 +15,7 @@ from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.training.run_record import RECORD_NAME, source_commit, versions
 from yolo_ema.engine.training.train import train
-from yolo_ema.engine.training.training_budget import StudyClock
+from yolo_ema.engine.training.training_budget import TrainingBudget
 from yolo_ema.engine.weights.checkpoints import strip_checkpoint
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 from yolo_ema.engine.weights.paired_start import PairedStart
@@ -56,7 +56,7 @@ def train_run(job: Job) -> None:
             f"with are not at {last}; put them there, say with --runs where they are, or move the "
             f"record away to make the run again"
         )
-    clock = StudyClock(
+    clock = TrainingBudget(
         job.beside(".clock.json"), budget_seconds=job.budget["seconds"], clock=job.budget["clock"]
     )
     if not last.is_file():
@@ -74,7 +74,7 @@ def train_run(job: Job) -> None:
     train(TrainOptions(resume=str(last), **kept), callbacks=clock.callbacks())
 
 
-def _train_anew(job: Job, clock: StudyClock) -> None:
+def _train_anew(job: Job, clock: TrainingBudget) -> None:
     start = PairedStart(job.baseline_model)
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in job.train.items()

@@ -20,6 +20,7 @@ from yolo_ema.io.machine import cache_dir
 from yolo_ema.options.train import LOGGERS
 
 __all__ = [
+    "OPTIMIZERS",
     "enable_loggers",
     "parse_settings",
     "require_loggers",
@@ -29,7 +30,7 @@ __all__ = [
 
 _ONLINE_LOGGERS = {"wandb", "comet", "clearml"}
 _PACKAGES = {"comet": "comet_ml", "raytune": "ray"}
-_OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 _FIXED = {"task": "detect", "mode": "train"}
 _ELSEWHERE = frozenset(
     {
@@ -89,11 +90,11 @@ def _unknown(key: str, known: Iterable[str]) -> str:
 
 
 def _optimizer(word: str, problems: list[str]) -> str:
-    named = {name.lower(): name for name in _OPTIMIZERS}
+    named = {name.lower(): name for name in OPTIMIZERS}
     if word.lower() not in named:
         problems.append(
             f"optimizer is {word!r}; expected one of "
-            f"{', '.join(_OPTIMIZERS)}{did_you_mean(word, _OPTIMIZERS)}"
+            f"{', '.join(OPTIMIZERS)}{did_you_mean(word, OPTIMIZERS)}"
         )
     return named.get(word.lower(), word)
 

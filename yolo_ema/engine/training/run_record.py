@@ -1,5 +1,5 @@
-"""The record of a run: how it was made, on what, and how it went, as JSON that is whole at every
-moment.
+"""What a run leaves beside its weights: the record of how it was made, on what, and how it went,
+whole at every moment; the data YAML; the table of its epochs.
 """
 
 from __future__ import annotations
@@ -16,11 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from ultralytics.utils import LOGGER
 
 import yolo_ema
-from yolo_ema.io.atomic_files import read_json, write_json
+from yolo_ema.engine.data.split_files import data_fingerprint
+from yolo_ema.engine.training.run_settings import RUN_KEY
+from yolo_ema.io.atomic_files import read_json, write_json, write_text
 
-__all__ = ["RECORD_NAME", "RunRecord", "hardware", "source_commit", "versions"]
+__all__ = [
+    "RECORD_NAME",
+    "RunRecord",
+    "facts_of_run",
+    "hardware",
+    "source_commit",
+    "trim_epochs_table",
+    "versions",
+    "write_data_yaml",
+]
 
 RECORD_NAME = "run.json"
 _PACKAGES = ("ultralytics", "torch", "torchvision", "numpy", "opencv-python", "albumentations")
@@ -31,7 +44,7 @@ class RunRecord:
     """``run.json`` in a run's folder, beside its ``weights`` folder.
 
     Args:
-        path: the file; one that is there already is gone on with.
+        path: the file; one that exists is continued.
 
     Attributes:
         content: what the file holds: command, settings, drone, versions, commit, seed, data,
@@ -63,7 +76,7 @@ class RunRecord:
         ones is redone.
         """
         self.content["epochs"] = [
-            one for one in self.content.get("epochs", []) if one["epoch"] < epoch
+            entry for entry in self.content.get("epochs", []) if entry["epoch"] < epoch
         ]
         now_with = {
             "command": command,
@@ -91,6 +104,73 @@ class RunRecord:
 
     def _write(self) -> None:
         write_json(self.path, self.content)
+
+
+def facts_of_run(trainer: Any) -> dict[str, Any]:
+    """Return what the record says of a run that starts; a test split that cannot be read is logged,
+    since training does not need it.
+
+    Args:
+        trainer: an `EmaTrainer`, set up.
+    """
+    args, run_settings = trainer.args, trainer.run_settings
+    fingerprint = data_fingerprint(args.data)
+    if "test" in trainer.data and "test" not in fingerprint["splits"]:
+        LOGGER.warning(
+            f"the test split {', '.join(trainer.data['test'])} cannot be read; training does not "
+            f"need it"
+        )
+    datasets = {"train": trainer.train_loader.dataset, "val": trainer.test_loader.dataset}
+    return {
+        "command": run_settings.command,
+        "model": str(args.model),
+        "seed": args.seed,
+        "settings": {key: value for key, value in vars(args).items() if key != RUN_KEY},
+        "drone": run_settings.as_dict()["drone"],
+        "loggers": list(trainer.loggers),
+        "transfer": _transfer_facts(trainer),
+        "data": {
+            "yaml": str(args.data),
+            **fingerprint,
+            "left_out": {split: len(data.problems) for split, data in datasets.items()},
+            "left_out_by_reason": {split: data.left_out for split, data in datasets.items()},
+        },
+    }
+
+
+def _transfer_facts(trainer: Any) -> dict[str, Any] | None:
+    if trainer.transfer is None:
+        return None
+    weights = trainer.args.pretrained
+    return {
+        "tensors": trainer.transfer.transferred,
+        "of": trainer.transfer.total,
+        "from": str(weights if isinstance(weights, str | Path) else trainer.args.model),
+        "new": list(trainer.transfer.new),
+    }
+
+
+def write_data_yaml(file: Path, data: Mapping[str, Any]) -> None:
+    """Write a data YAML with absolute paths into the run's folder: the last validation reads it,
+    and it documents the run.
+
+    Args:
+        file: where to.
+        data: what `yolo_ema.engine.data.data_yaml.read_data` returns.
+    """
+    keys = ("train", "val", "test", "names", "nc", "channels", "kpt_shape")
+    content = {"path": str(data["path"])} | {key: data[key] for key in keys if key in data}
+    write_text(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def trim_epochs_table(csv: Path, epochs: int) -> None:
+    """Drop the rows of epochs that are done again: the run was cut off between writing a row and
+    the checkpoint.
+    """
+    if csv.is_file():
+        header, *rows = csv.read_text(encoding="utf-8").splitlines()
+        kept = [row for row in rows if int(float(row.split(",")[0])) <= epochs]
+        write_text(csv, "\n".join([header, *kept]) + "\n")
 
 
 def plain_numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.options.drone import DroneOptions
+from yolo_ema.options.train import LOGGERS
 
-__all__ = ["RUN_KEY", "RunSettings", "refuse_distillation"]
+__all__ = ["RUN_KEY", "RunSettings", "command_line"]
+
+_LONGEST_COMMAND = 100_000
 
 RUN_KEY = "yolo_ema"
 """Where they stand among Ultralytics' settings, in a worker's as in a checkpoint's
@@ -23,7 +29,7 @@ class RunSettings:
 
     Attributes:
         drone: what this project adds to dataset and loss.
-        command: the command line that started the run or, where it goes on, that resumed it.
+        command: the command line that started the run, or resumed it.
         loggers: the chosen experiment loggers; empty for those of the user's Ultralytics settings.
         offline: forbid every download.
         trust: load weights that carry code.
@@ -45,26 +51,35 @@ class RunSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSettings:
-        """Undo `as_dict`; unknown fields are passed over. Raises `ConfigError` where a drone option
-        is wrong.
+        """Undo `as_dict`, checking all of it; unknown fields are passed over.
+
+        Raises:
+            ConfigError: a value is not what `as_dict` returns.
         """
-        drone = _with(_known(values.get("drone", {}), DroneOptions), list, tuple)
-        rest = _known(values, cls) | {
-            "drone": DroneOptions(**drone),
-            "loggers": tuple(values.get("loggers", ())),
-        }
-        return cls(**rest)
+        try:
+            drone = _with(_known(values.get("drone", {}), DroneOptions), list, tuple)
+            run = cls(
+                drone=DroneOptions(**drone),
+                command=str(values.get("command", ""))[:_LONGEST_COMMAND],
+                loggers=tuple(values.get("loggers", ())),
+                offline=values.get("offline", False) is True,
+                trust=values.get("trust", False) is True,
+            )
+        except ConfigError:
+            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"the run's {RUN_KEY!r} settings cannot be read: {error}") from error
+        if unknown := [name for name in run.loggers if name not in {"none", *LOGGERS}]:
+            raise ConfigError(f"the run's loggers are {', '.join(map(repr, unknown))[:200]}")
+        return run
 
 
-def refuse_distillation(settings: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` where a teacher is named: checkpoints with one in them are not read
-    without running their code.
-    """
-    if settings.get("distill_model"):
-        raise ConfigError(
-            f"distill_model={settings['distill_model']}: distillation is not supported here; leave "
-            f"the setting out"
-        )
+def command_line() -> str:
+    """Return the command line of this process, as a shell would take it."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(
+        ["yolo-ema" if program in {"__main__.py", "yolo-ema"} else program, *sys.argv[1:]]
+    )
 
 
 def _known(values: Mapping[str, Any], of: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``yolo-ema train``: plans the run, trains, and says how to go on, whether it ended well or
+"""``yolo-ema train``: plans the run, trains, and names the next command, whether it ended well or
 not.
 """
 
@@ -7,19 +7,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from yolo_ema.engine.setup.console import log_to_stderr
+from yolo_ema.engine.training.run_folder import open_run_folder
 from yolo_ema.engine.training.run_plan import plan_run
 from yolo_ema.engine.training.run_record import RECORD_NAME, RunRecord
 from yolo_ema.engine.training.run_settings import RUN_KEY
 from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.weights.loading import load_checkpoint
-from yolo_ema.errors import DiskFullError, WeightsError
+from yolo_ema.errors import DiskFullError, MachineError, SourceError, WeightsError
 from yolo_ema.io.atomic_files import disk_full_is_clear, read_json
 from yolo_ema.options.train import TrainOptions
 
@@ -38,6 +38,7 @@ class TrainResult:
             the official protocol's.
         transfer: how many tensors were carried over from the first weights; None where there were
             none.
+        left_out: for each split, how many images and label rows were left out, by reason.
     """
 
     best: Path
@@ -45,11 +46,13 @@ class TrainResult:
     record: Path
     metrics: dict[str, float | None]
     transfer: dict[str, Any] | None
+    left_out: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the result for machines."""
         paths = {name: str(getattr(self, name)) for name in ("best", "last", "record")}
-        return {**paths, "metrics": self.metrics, "transfer": self.transfer}
+        results = {"metrics": self.metrics, "transfer": self.transfer, "left_out": self.left_out}
+        return {**paths, **results}
 
     def as_text(self) -> str:
         """Return the result and what to do next."""
@@ -57,17 +60,20 @@ class TrainResult:
         figures = ", ".join(
             f"{name} {value:.1f} %" for name, value in self.metrics.items() if value is not None
         )
-        first = self.transfer
-        carried = (
-            [f"weights        {first['tensors']} of {first['of']} tensors from {first['from']}"]
-            if first
-            else []
-        )
         lines = [
             f"best weights   {_shown(self.best)}",
             f"run record     {_shown(self.record)}",
             f"on val         {figures} (Ultralytics' own figures)",
-            *carried,
+        ]
+        if first := self.transfer:
+            lines.append(
+                f"weights        {first['tensors']} of {first['of']} tensors from {first['from']}"
+            )
+        for split, reasons in self.left_out.items():
+            if reasons:
+                counts = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+                lines.append(f"left out       of {split}: {counts}")
+        lines += [
             "next:",
             f"  yolo-ema val --weights {weights}",
             f"  yolo-ema detect IMAGES_OR_VIDEO --weights {weights}",
@@ -84,21 +90,24 @@ def _shown(path: Path) -> str:
 def train(
     options: TrainOptions, *, callbacks: Mapping[str, Callable[[Any], None]] | None = None
 ) -> TrainResult:
-    """Train a model, or go on with a run that was cut off.
+    """Train a model, or resume a run that was cut off.
 
     Args:
-        options: what to train on what.
+        options: the training options.
         callbacks: more for Ultralytics' trainer to call, by its names of the moments
             (``on_train_epoch_end``); on one device only.
 
     Raises:
-        ConfigError: an option or a setting is wrong, or the run to resume is finished.
+        ConfigError: an option or a setting is wrong, the run to resume is finished, or another
+            process trains in its folder.
         ModelError: the model's name or YAML is wrong.
-        DataError: the dataset is not there or wrong.
-        WeightsError: weights are not there, unsafe, damaged, or fit too little.
+        DataError: the dataset is missing or wrong.
+        WeightsError: weights are missing, unsafe, damaged, or fit too little.
         OfflineError: a download would be needed.
+        SourceError: an image that was sound when training started cannot be read any more.
         DiskFullError: the disk is full; the last checkpoint is intact.
-        MachineError: the device asked for is not there, or a process on a GPU failed.
+        MachineError: the device asked for is not available, or a process on a GPU, or one that
+            loads images, failed.
     """
     with log_to_stderr():
         return _run(plan_run(options), callbacks)
@@ -111,7 +120,7 @@ def _run(
     last = folder / "weights" / "last.pt"
     is_new = not overrides.get("resume") and not overrides.get("exist_ok")
     with (
-        _without_empty_folder(folder, is_ours=is_new),
+        open_run_folder(folder, is_new=is_new),
         _ending_well(last, trust=overrides[RUN_KEY]["trust"]),
     ):
         trainer = EmaTrainer(overrides=overrides)
@@ -125,8 +134,14 @@ def _run(
         if name.startswith("metrics/")
     }
     metrics = {name: None if value is None else 100 * value for name, value in final.items()}
+    best = folder / "weights" / "best.pt"
     return TrainResult(
-        folder / "weights" / "best.pt", last, folder / RECORD_NAME, metrics, content.get("transfer")
+        best if best.exists() else last,
+        last,
+        folder / RECORD_NAME,
+        metrics,
+        content.get("transfer"),
+        content.get("data", {}).get("left_out_by_reason", {}),
     )
 
 
@@ -135,19 +150,8 @@ def _short(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _without_empty_folder(folder: Path, *, is_ours: bool) -> Iterator[None]:
-    """Remove the run's folder if the run ends before it wrote anything there but its settings."""
-    try:
-        yield
-    except BaseException:
-        if is_ours and {one.name for one in folder.rglob("*") if not one.is_dir()} <= {"args.yaml"}:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-@contextlib.contextmanager
 def _ending_well(last: Path, *, trust: bool = False) -> Iterator[None]:
-    """Name the command that goes on, whatever ends the run early, and put the end into the
+    """Name the command that resumes the run, whatever ends it early, and put the end into the
     record.
     """
     status = "failed"
@@ -157,10 +161,12 @@ def _ending_well(last: Path, *, trust: bool = False) -> Iterator[None]:
         status = ""
     except KeyboardInterrupt:
         status = "interrupted"
-        _say(f"interrupted{_how_to_go_on(last, trust=trust)}")
+        _say(f"interrupted{_how_to_resume(last, trust=trust)}")
         raise
-    except DiskFullError as error:
-        raise DiskFullError(f"{error}{_how_to_go_on(last, trust=trust)}") from error
+    except (MachineError, SourceError) as error:
+        if not isinstance(error, DiskFullError) and not last.exists():
+            raise
+        raise type(error)(f"{error}{_how_to_resume(last, trust=trust)}") from error
     finally:
         record = last.parent.parent / RECORD_NAME
         if status and record.is_file():
@@ -168,18 +174,18 @@ def _ending_well(last: Path, *, trust: bool = False) -> Iterator[None]:
                 RunRecord(record).finish(status)
 
 
-def _how_to_go_on(last: Path, *, trust: bool) -> str:
+def _how_to_resume(last: Path, *, trust: bool) -> str:
     if not last.exists():
         return " before the first checkpoint; start again with the same command"
     try:
         epoch = load_checkpoint(last, trust=trust).get("epoch", -1)
     except WeightsError as error:
-        return f"; its last checkpoint can't be gone on from: {error}"
+        return f"; its last checkpoint cannot be resumed: {error}"
     if epoch < 0:
         return f"; training itself was complete, its weights are whole: {last.parent}"
     trusted = " --trust" if trust else ""
     return (
-        f"; {last} is whole, go on with: yolo-ema train --resume {shlex.quote(str(last))}{trusted}"
+        f"; {last} is whole, resume it: yolo-ema train --resume {shlex.quote(str(last))}{trusted}"
     )
 
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
@@ -28,30 +24,46 @@ from ultralytics.utils.torch_utils import (
     unwrap_model,
 )
 
-from yolo_ema.engine.data.datasets import data_fingerprint, read_data, resolve_data
-from yolo_ema.engine.data.train_dataset import DroneDataset, build_train_dataset
+from yolo_ema.engine.data.data_yaml import read_data
+from yolo_ema.engine.data.dataset_lookup import resolve_data
+from yolo_ema.engine.data.drone_dataset import DroneDataset, build_train_dataset
 from yolo_ema.engine.models.registration import model_yaml, register
 from yolo_ema.engine.setup.environment import use_all_cores
-from yolo_ema.engine.setup.half_precision import cpu_bfloat16, own_amp_check
-from yolo_ema.engine.setup.malloc_tuning import keep_freed_memory
 from yolo_ema.engine.setup.no_network_no_install import confined
 from yolo_ema.engine.setup.plot_fonts import place_fonts
 from yolo_ema.engine.setup.ultralytics_settings import enable_loggers
-from yolo_ema.engine.setup.worker_errors import place_for_errors, told_to_starter
+from yolo_ema.engine.training.ddp_workers import report_to_starter, run_workers
 from yolo_ema.engine.training.drone_loss import attach_drone_loss
-from yolo_ema.engine.training.run_record import RECORD_NAME, RunRecord
-from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings, refuse_distillation
+from yolo_ema.engine.training.loading_workers import (
+    clear_loading_errors,
+    prepare_loader,
+    workers_allowed,
+)
+from yolo_ema.engine.training.mixed_precision import check_bfloat16, cpu_bfloat16, own_amp_check
+from yolo_ema.engine.training.run_record import (
+    RECORD_NAME,
+    RunRecord,
+    facts_of_run,
+    trim_epochs_table,
+    write_data_yaml,
+)
+from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
+from yolo_ema.engine.training.setting_checks import (
+    check_data_settings,
+    check_freeze,
+    check_same_classes,
+    check_settings,
+    clear_ultralytics_errors,
+)
 from yolo_ema.engine.training.train_validator import TrainValidator
-from yolo_ema.engine.weights.checkpoints import AtomicPath, discard_leftovers, strip_checkpoint
+from yolo_ema.engine.weights.checkpoints import AtomicPath, strip_checkpoint
 from yolo_ema.engine.weights.loading import guarded_torch_load, load_checkpoint, load_model
 from yolo_ema.engine.weights.transfer import TransferReport, transfer_weights
-from yolo_ema.errors import MachineError
 from yolo_ema.inference.object_sizes import measured_sizes
-from yolo_ema.io.atomic_files import disk_full_is_clear, write_text
+from yolo_ema.io.atomic_files import disk_full_is_clear
+from yolo_ema.io.malloc_tuning import keep_freed_memory
 
 __all__ = ["EmaTrainer"]
-
-_STOP_SECONDS = 30.0
 
 
 class EmaTrainer(DetectionTrainer):
@@ -77,7 +89,7 @@ class EmaTrainer(DetectionTrainer):
         overrides = dict(overrides or {})
         planned = overrides.pop(RUN_KEY, None)
         self._is_planned = planned is not None
-        refuse_distillation(overrides)
+        check_settings(overrides)
         self.run_settings = RunSettings.from_dict(planned or {})
         self.transfer: TransferReport | None = None
         register()
@@ -91,11 +103,15 @@ class EmaTrainer(DetectionTrainer):
             # which can't vouch for itself.
             found = RunSettings.from_dict(getattr(self.args, RUN_KEY))
             self.run_settings = dataclasses.replace(found, trust=False, offline=True)
-            refuse_distillation(vars(self.args))
+            check_settings(vars(self.args))
         if self.device.type == "cpu":
             use_all_cores()
             keep_freed_memory(of_any_size=True)
             self.args.workers = workers or 0  # Ultralytics knows only 0 here
+            if self.args.channels_last:
+                self.args.channels_last = None  # the same here, and Ultralytics would warn of it
+        self.args.workers = workers_allowed(self.args.workers)
+        check_bfloat16(self.args.amp, self.device)
         setattr(self.args, RUN_KEY, self.run_settings.as_dict())
         self.wdir = AtomicPath(self.wdir)
         self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
@@ -114,13 +130,14 @@ class EmaTrainer(DetectionTrainer):
         """Read the data YAML; what it names must be on the disk, and nothing in it runs."""
         self.args.data = str(resolve_data(self.args.data, offline=True).absolute())
         data = read_data(self.args.data)
+        check_data_settings(vars(self.args), data)
         if self.args.single_cls:
             data |= {"names": {0: "item"}, "nc": 1}
         return data
 
     def setup_model(self) -> dict[str, Any] | None:
-        """Make the model and its first weights; return the checkpoint that the run goes on from, or
-        None for a new run.
+        """Make the model and its first weights; return the checkpoint to resume, or None for a new
+        run.
         """
         if isinstance(self.model, nn.Module):
             return None
@@ -135,6 +152,7 @@ class EmaTrainer(DetectionTrainer):
         elif isinstance(self.args.pretrained, str | Path):
             weights = load_model(self.args.pretrained, trust=self.run_settings.trust).model
         self.model = self.get_model(config, weights)
+        check_freeze(self.args.freeze, self.model)
         return None
 
     def _continued_model(self) -> dict[str, Any]:
@@ -142,6 +160,7 @@ class EmaTrainer(DetectionTrainer):
         beyond what its YAML says.
         """
         checkpoint = load_checkpoint(self.args.resume, trust=self.run_settings.trust)
+        check_same_classes(checkpoint["ema"].names, self.data)
         self.model = copy.deepcopy(checkpoint["ema"]).float().requires_grad_(True)
         return checkpoint
 
@@ -155,20 +174,15 @@ class EmaTrainer(DetectionTrainer):
             TransferError: too few tensors of ``weights`` fit.
         """
         definition = dict(cfg) if isinstance(cfg, dict) else yaml_model_load(model_yaml(cfg))
-        classes, channels = self.data["nc"], self.data["channels"]
-        model = DetectionModel(
-            {**definition, "nc": classes}, ch=channels, nc=classes, verbose=False
-        )
+        classes = self.data["nc"]
+        model = DetectionModel({**definition, "nc": classes}, ch=3, nc=classes, verbose=False)
         model = self.set_model_names_for_load(model)
         if weights is not None:
             self.transfer = transfer_weights(weights, model)
         if verbose and RANK in {-1, 0}:
             model.info(verbose=False)
-            LOGGER.info(
-                self.transfer.as_text()
-                if self.transfer
-                else "weights: none carried over, all of them are random"
-            )
+            random = "weights: none carried over, all of them are random"
+            LOGGER.info(self.transfer.as_text() if self.transfer else random)
         return model
 
     def build_dataset(
@@ -186,6 +200,14 @@ class EmaTrainer(DetectionTrainer):
             stride=stride,
             rect=mode == "val",
         )
+
+    def get_dataloader(
+        self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> Any:
+        """Build the loader, safe to wait for."""
+        loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
+        prepare_loader(loader, self.args.imgsz)
+        return loader
 
     def set_model_attributes(self) -> None:
         """Give the model its class names; on a CPU, too, lay its weights out as channels_last,
@@ -218,74 +240,26 @@ class EmaTrainer(DetectionTrainer):
         )
 
     def _setup_train(self) -> None:
-        """Set up as Ultralytics does, then put this project's loss, record and resolved data YAML
-        in place.
+        """Set up as Ultralytics does, then put this project's loss, record and data YAML in
+        place.
         """
         with own_amp_check():
             super()._setup_train()
         attach_drone_loss(self.model, self.run_settings.drone)
         attach_drone_loss(self.ema.ema, self.run_settings.drone)
         if RANK in {-1, 0}:
-            self._write_data_yaml()
-            discard_leftovers(Path(self.wdir))
+            write_data_yaml(self.save_dir / "data.yaml", self.data)
             if self.resume:
-                _trim_rows(self.csv, self.start_epoch)
-            self._start_record()
-
-    def _write_data_yaml(self) -> None:
-        """Write the data YAML with absolute paths into the run's folder: the last validation reads
-        it, and it documents the run.
-        """
-        keys = ("train", "val", "test", "names", "nc", "channels")
-        content = {"path": str(self.data["path"])} | {
-            key: self.data[key] for key in keys if key in self.data
-        }
-        write_text(
-            self.save_dir / "data.yaml",
-            yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
-        )
-
-    def _start_record(self) -> None:
-        if self.resume and self.record.content:
-            self.record.resume(command=self.run_settings.command, epoch=self.start_epoch + 1)
-            return
-        settings = {key: value for key, value in vars(self.args).items() if key != RUN_KEY}
-        self.record.start(
-            command=self.run_settings.command,
-            model=str(self.args.model),
-            seed=self.args.seed,
-            settings=settings,
-            drone=self.run_settings.as_dict()["drone"],
-            loggers=list(self.loggers),
-            transfer=self._transfer_facts(),
-            data={
-                "yaml": str(self.args.data),
-                **data_fingerprint(self.args.data),
-                "left_out": self._left_out(),
-            },
-        )
-
-    def _left_out(self) -> dict[str, int]:
-        """Return how many label rows and images of each split are wrong and left out; the log names
-        them.
-        """
-        loaders = {"train": self.train_loader, "val": self.test_loader}
-        return {split: len(loader.dataset.problems) for split, loader in loaders.items()}
-
-    def _transfer_facts(self) -> dict[str, Any] | None:
-        if self.transfer is None:
-            return None
-        source = (
-            self.args.pretrained
-            if isinstance(self.args.pretrained, str | Path)
-            else self.args.model
-        )
-        return {
-            "tensors": self.transfer.transferred,
-            "of": self.transfer.total,
-            "from": str(source),
-            "new": list(self.transfer.new),
-        }
+                trim_epochs_table(self.csv, self.start_epoch)
+            if self.resume and self.record.content:
+                command = self.run_settings.command
+                self.record.resume(command=command, epoch=self.start_epoch + 1)
+            else:
+                self.record.start(**facts_of_run(self))
+        without_gain = self.start_epoch - self.stopper.best_epoch
+        stopped_early = self.stopper.best_epoch and without_gain >= self.stopper.patience
+        if self.resume and (self.start_epoch >= self.epochs or (self.args.val and stopped_early)):
+            raise _AllEpochsDone
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Append the epoch's metrics to ``results.csv`` and to the run record."""
@@ -293,85 +267,84 @@ class EmaTrainer(DetectionTrainer):
         self.record.add_epoch(self.epoch + 1, metrics)
 
     def final_eval(self) -> None:
-        """Strip both checkpoints, each at once or not at all, and validate the best one."""
+        """Strip the best checkpoint and validate it, then strip the last one, each at once or not
+        at all.
+
+        The last one keeps its training state until all is recorded: a run that is killed before can
+        be resumed, and does what is left.
+        """
+        if not self.last.exists() and RANK in {-1, 0}:  # save=False, and stopped early
+            self.save_model()
         with torch_distributed_zero_first(LOCAL_RANK):
-            if RANK in {-1, 0} and self.last.exists():
-                sizes = measured_sizes(self.train_loader.dataset.labels, self.args.imgsz)
-                results = strip_checkpoint(Path(self.last), updates=sizes).get("train_results")
+            if RANK in {-1, 0}:
+                results = load_checkpoint(Path(self.last)).get("train_results")
+                labels = self.train_loader.dataset.labels
+                updates = {"train_results": results, **measured_sizes(labels, self.args.imgsz)}
                 if self.best.exists():
-                    strip_checkpoint(Path(self.best), updates={"train_results": results, **sizes})
-        if not self.best.exists():
-            return
-        LOGGER.info(f"\nValidating {self.best}...")
+                    strip_checkpoint(Path(self.best), updates=updates)
+        best = Path(self.best if self.best.exists() else self.last)  # save=False: perhaps no best
+        LOGGER.info(f"\nValidating {best}...")
         self.validator.args.plots = self.args.plots
         self.validator.args.compile = False
-        self.metrics = self.validator(model=load_model(Path(self.best)).model)
+        self.metrics = self.validator(model=load_model(best, trust=self.run_settings.trust).model)
         self.metrics.pop("fitness", None)
         self.epoch += 1  # loggers get the best checkpoint's metrics one step after the last epoch's
         self.run_callbacks("on_fit_epoch_end")
         self.epoch -= 1
         if RANK in {-1, 0}:
-            full = {
-                "max_det": self.args.max_det,
-                "count": len(self.validator.full_images),
-                "images": self.validator.full_images,
-            }
+            images = self.validator.full_images
+            full = {"max_det": self.args.max_det, "count": len(images), "images": images}
             self.record.finish("finished", self.metrics, images_at_limit=full)
+            strip_checkpoint(Path(self.last), updates=updates)
 
     def train(self) -> None:
         """Train here, or start one process per GPU and wait for them.
 
         Raises:
             DiskFullError: the disk is full; the last checkpoint is intact.
-            YoloEmaError: in a run on several GPUs, what a process told of.
-            MachineError: such a process failed with another error; it has said why on stderr.
+            MachineError: a process on a GPU failed, or one that loads images.
+            YoloEmaError: what a process on a GPU reported.
         """
         with confined(), guarded_torch_load(trust=self.run_settings.trust):
-            if self.ddp:
-                self._train_in_workers()
+            if not self.ddp:
+                with (
+                    report_to_starter(),
+                    disk_full_is_clear(self.last),
+                    clear_loading_errors(),
+                    clear_ultralytics_errors(),
+                    cpu_bfloat16(),
+                ):
+                    super().train()
                 return
-            with told_to_starter(), disk_full_is_clear(self.last), cpu_bfloat16():
-                super().train()
-
-    def _train_in_workers(self) -> None:
-        self.args.rect = False  # it needs one order of images for all
-        command, file = generate_ddp_command(self)
-        try:
-            _run_workers(command)
-        finally:
-            ddp_cleanup(self, file)
-            unset_deterministic()
-
-
-def _run_workers(command: list[str]) -> None:
-    """Run the launcher of the workers; an interruption ends it and them. An error that a worker
-    tells of is raised here.
-    """
-    with place_for_errors() as place:
-        environment = {**os.environ, **place.environment}
-        process = subprocess.Popen(command, stdout=sys.stderr, env=environment)  # noqa: S603 - Ultralytics' own command
-        try:
-            code = process.wait()
-        except BaseException:
-            process.terminate()
+            self.args.rect = False  # it needs one order of images for all
+            command, file = generate_ddp_command(self)
             try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-        if code:
-            failed = MachineError(
-                f"a training process on one of the GPUs failed (exit code {code}); what it said "
-                f"stands above"
-            )
-            raise place.error() or failed
+                run_workers(command)
+            finally:
+                ddp_cleanup(self, file)
+                unset_deterministic()
+
+    def _do_train(self) -> None:
+        """Train, or finish a run that was killed after its last epoch."""
+        try:
+            super()._do_train()
+        except _AllEpochsDone:
+            LOGGER.info(f"{self.args.resume}: all epochs are done, the final validation is left")
+            self.epoch = self.start_epoch - 1
+            self.final_eval()
+            if RANK in {-1, 0}:
+                if self.args.plots:
+                    self.plot_metrics()
+                self.run_callbacks("on_train_end")
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Take over a checkpoint's state, also where no epoch is left."""
+        if ckpt is None or ckpt["epoch"] + 1 < self.epochs:
+            super().resume_training(ckpt)
+            return
+        self._load_checkpoint_state(ckpt)
+        self.start_epoch = ckpt["epoch"] + 1
 
 
-def _trim_rows(csv: Path, epochs: int) -> None:
-    """Drop the rows of epochs that are done again: the run was cut off between writing a row and
-    the checkpoint.
-    """
-    if csv.is_file():
-        header, *rows = csv.read_text(encoding="utf-8").splitlines()
-        kept = [row for row in rows if int(float(row.split(",")[0])) <= epochs]
-        write_text(csv, "\n".join([header, *kept]) + "\n")
+class _AllEpochsDone(Exception):  # noqa: N818 - nothing is wrong
+    """A resumed run has no epoch left to train."""

@@ -1,14 +1,15 @@
 """Normalised Wasserstein distance of boxes, for objects of a few pixels.
 
 Wang, Xu, Yang, Yu: A Normalized Gaussian Wasserstein Distance for Tiny Object Detection, 2021,
-https://arxiv.org/abs/2110.13389. A box is taken as the Gaussian with its centre as mean and (w/2, h/2) as standard deviations. The squared 2-Wasserstein distance
-of two such Gaussians is the squared Euclidean distance of their (cx, cy, w/2, h/2), and NWD =
-exp(-sqrt(W²)/C). Unlike IoU it falls smoothly for boxes that no longer overlap, and a slip of one
-pixel costs a small box no more than a large one.
+https://arxiv.org/abs/2110.13389. A box is taken as the Gaussian with its centre as mean and
+(w/2, h/2) as standard deviations. The squared 2-Wasserstein distance of two such Gaussians is the
+squared Euclidean distance of their (cx, cy, w/2, h/2), and NWD = exp(-sqrt(W²)/C). Unlike IoU it
+falls smoothly for boxes that no longer overlap, and an offset of one pixel costs a small box no
+more than a large one.
 
-What differs from the paper: it replaces IoU; here it takes a share of it, so that the share can be
-measured. The paper's C is the mean size of the dataset's objects in pixels; here it is a constant
-in pixels of the network's input.
+What differs from the paper, which replaces IoU by it: here it is mixed with IoU, so that its share
+can be tuned. The paper's C is the mean size of the dataset's objects in pixels; here it is a
+constant in pixels of the network's input.
 """
 
 from __future__ import annotations

@@ -131,10 +131,4 @@ def resumable_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
             f"the run ended; "
             f"to train on from its weights, start a new run with --model {path}"
         )
-    epochs = train_args.get("epochs", 0)
-    if epoch + 1 >= epochs:
-        raise ConfigError(
-            f"{path} has done all {epochs} epochs; to train on from its weights, start a new run "
-            f"with --model {path}"
-        )
     return checkpoint

@@ -11,17 +11,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_ema.engine.data import datasets
+from yolo_ema.engine.data import dataset_lookup
 from yolo_ema.engine.models.presets import PRESETS
 from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.setup import devices
-from yolo_ema.engine.setup.devices import choose_device
-from yolo_ema.engine.training import run_plan
+from yolo_ema.engine.setup.devices import ultralytics_device
+from yolo_ema.engine.training import resume_plan, run_plan
 from yolo_ema.engine.training.run_plan import plan_run
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
 from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import TrainOptions
+
+
+def _data_yaml(folder: Path, name: str) -> Path:
+    """Write a data YAML of two classes whose images lie in the folder."""
+    file = folder / f"{name}.yaml"
+    file.write_text(f"path: {folder}\ntrain: .\nval: .\nnames: [boat, crane]\n")
+    return file
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +37,7 @@ def plan(tmp_path, monkeypatch):
     otherwise.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_plan, "resolve_data", lambda data, **_: tmp_path / f"{data}.yaml")
+    monkeypatch.setattr(resume_plan, "resolve_data", lambda data, **_: _data_yaml(tmp_path, data))
     return lambda **given: plan_run(
         TrainOptions(**{"pretrained": "none", "device": "cpu", **given})
     )
@@ -95,7 +102,7 @@ def test_a_setting_with_a_flag_of_its_own_is_that_flag(plan, word, key, value):
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"imgsz": "[640, 480]"}, "imgsz=.640, 480. is not understood; expected int"),
+        ({"imgsz": "[640, 480]"}, r"imgsz is .\[640, 480\].; expected a whole number"),
         ({"epochs": "0"}, "epochs"),
         ({"name": "a/b"}, "expected the name of one folder"),
     ],
@@ -132,7 +139,7 @@ def test_tiles_decide_the_input_size_where_none_is_given(plan):
 
 def test_distillation_is_refused_before_anything_starts(plan, tmp_path):
     with pytest.raises(
-        ConfigError, match=r"distill_model=yolo11m\.pt: distillation is not supported"
+        ConfigError, match=r"distill_model is 'yolo11m\.pt': distillation is not supported"
     ):
         plan(settings={"distill_model": "yolo11m.pt"})
     assert not (tmp_path / "runs").exists()
@@ -146,7 +153,7 @@ def test_a_project_that_is_a_file_is_said(plan, tmp_path):
 
 @pytest.mark.parametrize("pretrained", ["auto", "yolo11s.pt"])
 def test_nothing_is_fetched_for_a_dataset_that_is_not_there(plan, monkeypatch, pretrained):
-    monkeypatch.setattr(run_plan, "resolve_data", datasets.resolve_data)
+    monkeypatch.setattr(resume_plan, "resolve_data", dataset_lookup.resolve_data)
     real = run_plan.resolve_pretrained
 
     def resolve(name, *, offline):
@@ -162,9 +169,9 @@ def test_nothing_is_fetched_for_a_dataset_that_is_not_there(plan, monkeypatch, p
 def test_of_visdrone_only_what_a_training_reads_is_asked_for(plan, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        run_plan,
+        resume_plan,
         "resolve_data",
-        lambda _, **given: asked.append(given["splits"]) or tmp_path / "a.yaml",
+        lambda _, **given: asked.append(given["splits"]) or _data_yaml(tmp_path, "a"),
     )
     plan()
     assert set(asked) == {("train", "val")}
@@ -188,17 +195,17 @@ def test_folders_are_numbered_and_never_shared(plan, tmp_path):
 
 def test_devices(gpus):
     gpus(0, 0)
-    assert choose_device("auto") == choose_device("cpu") == "cpu"
-    with pytest.raises(MachineError, match="names GPU 0, but torch finds no GPUs here"):
-        choose_device("cuda")
+    assert ultralytics_device("auto") == ultralytics_device("cpu") == "cpu"
+    with pytest.raises(MachineError, match="torch finds no GPU here"):
+        ultralytics_device("cuda")
     gpus(2, 24)
-    assert choose_device("auto") == "0,1"
-    assert choose_device("cuda:1") == "1"
-    assert choose_device("0, 1") == "0,1"
-    with pytest.raises(MachineError, match="names GPU 2, 7, but torch finds 2 GPUs"):
-        choose_device("0,2,7")
+    assert ultralytics_device("auto") == "0,1"
+    assert ultralytics_device("cuda:1") == "1"
+    assert ultralytics_device("0, 1") == "0,1"
+    with pytest.raises(MachineError, match=r"this machine has 2 \(0 to 1\)"):
+        ultralytics_device("0,2,7")
     with pytest.raises(ConfigError, match="'tpu'"):
-        choose_device("tpu")
+        ultralytics_device("tpu")
 
 
 def test_the_batch_fits_the_gpus_memory_and_counts_all_of_them(plan, gpus):
@@ -210,16 +217,18 @@ def test_the_batch_fits_the_gpus_memory_and_counts_all_of_them(plan, gpus):
     gpus(3, 6)
     assert plan(preset="balanced", device="auto")["batch"] == 3 * small
     assert plan(preset="balanced", device="0", batch=5)["batch"] == 5
-    with pytest.raises(ConfigError, match="on 3 GPUs it is their images together, at least 3"):
+    with pytest.raises(
+        ConfigError, match="on 3 GPUs it counts the images of all together; expected 3"
+    ):
         plan(device="auto", batch=-1)
 
 
 def test_weights_are_looked_at_before_the_data_is_fetched(plan, tmp_path, monkeypatch):
     (tmp_path / "empty.pt").write_bytes(b"")
     fetched = lambda *_, offline, **__: (  # noqa: E731
-        None if offline else pytest.fail("the data was fetched first")
+        _data_yaml(tmp_path, "a") if offline else pytest.fail("the data was fetched first")
     )
-    monkeypatch.setattr(run_plan, "resolve_data", fetched)
+    monkeypatch.setattr(resume_plan, "resolve_data", fetched)
     with pytest.raises(ValueError, match="is empty"):
         plan(pretrained=str(tmp_path / "empty.pt"))
     with pytest.raises(ValueError, match="is empty"):
@@ -243,6 +252,7 @@ def cut_off(tmp_path):
     settings |= {"save_dir": "/moved/away", "from_a_later_version": 1}
     run = RunSettings(DroneOptions(nwd=0.5), command="first", loggers=("none",)).as_dict()
     model = build_model("yolo11n-ema", 2).half()
+    model.names = {0: "boat", 1: "crane"}
     torch.save({"epoch": 1, "ema": model, "train_args": {**settings, RUN_KEY: run}}, last)
     return last
 
@@ -290,7 +300,7 @@ def test_what_a_machine_may_need_otherwise_can_change(plan, cut_off, tmp_path):
 )
 def test_what_would_make_it_another_run_is_refused(plan, cut_off, given, flag):
     with pytest.raises(
-        ConfigError, match=f"a resumed run keeps its course: {flag} can't change now"
+        ConfigError, match=f"a resumed run keeps its settings: {flag} can't change now"
     ):
         plan(resume=str(cut_off), pretrained="auto", **given)
 

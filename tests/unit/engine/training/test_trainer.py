@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from yolo_ema.engine.models.registration import build_model
-from yolo_ema.engine.setup import half_precision as amp
 from yolo_ema.engine.setup import plot_fonts
 from yolo_ema.engine.setup.console import log_to_stderr
-from yolo_ema.engine.training import trainer
+from yolo_ema.engine.training import mixed_precision as amp
+from yolo_ema.engine.training import run_record
 from yolo_ema.engine.training.train_validator import TrainValidator
 
 # isort: split
@@ -118,7 +118,7 @@ def test_the_validator_keeps_500_detections_of_every_image_however_slow_nms_is(m
 def test_rows_of_epochs_that_are_done_again_are_dropped(tmp_path):
     table = tmp_path / "results.csv"
     table.write_text("epoch,loss\n1,0.5\n2,0.4\n3,0.3\n")
-    trainer._trim_rows(table, 2)
+    run_record.trim_epochs_table(table, 2)
     assert table.read_text() == "epoch,loss\n1,0.5\n2,0.4\n"
-    trainer._trim_rows(tmp_path / "none.csv", 2)
+    run_record.trim_epochs_table(tmp_path / "none.csv", 2)
     assert not (tmp_path / "none.csv").exists()

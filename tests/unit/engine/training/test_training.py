@@ -62,7 +62,7 @@ def test_a_run_that_ends_well_says_nothing(last, capsys):
 def test_an_interruption_names_the_command_and_goes_on_as_one(last, capsys):
     with pytest.raises(KeyboardInterrupt), _ending_well(last):
         raise KeyboardInterrupt
-    assert f"is whole, go on with: yolo-ema train --resume '{last}'" in capsys.readouterr().err
+    assert f"is whole, resume it: yolo-ema train --resume '{last}'" in capsys.readouterr().err
     assert _status(last) == "interrupted"
 
 
@@ -85,7 +85,7 @@ def test_an_interruption_of_the_last_validation_does_not_promise_a_resume(last, 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_any_write_that_finds_the_disk_full_ends_in_the_clear_error(last, number):
     with (
-        pytest.raises(DiskFullError, match=r"disk full .* go on with: yolo-ema train --resume"),
+        pytest.raises(DiskFullError, match=r"disk full .* resume it: yolo-ema train --resume"),
         _ending_well(last),
     ):
         raise OSError(number, os.strerror(number))
@@ -95,7 +95,7 @@ def test_any_write_that_finds_the_disk_full_ends_in_the_clear_error(last, number
 def test_a_checkpoint_that_cannot_be_read_does_not_mask_what_ended_the_run(last, capsys):
     last.write_bytes(b"")
     with (
-        pytest.raises(DiskFullError, match=r"disk full .*can't be gone on from: .* is empty"),
+        pytest.raises(DiskFullError, match=r"disk full .*cannot be resumed: .* is empty"),
         _ending_well(last),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -4,20 +4,16 @@ off.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tiny_dataset import draw_dataset
 
-from yolo_ema.engine.training import training_budget as study_clock
+from yolo_ema.engine.training import training_budget
 from yolo_ema.engine.training.train import train
-from yolo_ema.engine.training.training_budget import StudyClock
+from yolo_ema.engine.training.training_budget import TrainingBudget
 from yolo_ema.io.atomic_files import read_json
 from yolo_ema.options.train import TrainOptions
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration"))
-from tiny_dataset import draw_dataset
 
 
 class Trainer(SimpleNamespace):
@@ -31,8 +27,8 @@ class Trainer(SimpleNamespace):
 def now(monkeypatch):
     """A clock that a test moves."""
     time = SimpleNamespace(process=0.0, wall=0.0)
-    monkeypatch.setattr(study_clock.time, "process_time", lambda: time.process)
-    monkeypatch.setattr(study_clock.time, "monotonic", lambda: time.wall)
+    monkeypatch.setattr(training_budget.time, "process_time", lambda: time.process)
+    monkeypatch.setattr(training_budget.time, "monotonic", lambda: time.wall)
     return time
 
 
@@ -66,7 +62,7 @@ def run(clock, now, *, seconds=10.0, start_epoch=0, epochs=100, until=1000):
 
 
 def test_a_run_by_epochs_is_only_timed(tmp_path, now):
-    trainer = run(StudyClock(tmp_path / "clock.json"), now, epochs=3)
+    trainer = run(TrainingBudget(tmp_path / "clock.json"), now, epochs=3)
     epochs = read_json(tmp_path / "clock.json")["epochs"]
     assert [one["epoch"] for one in epochs] == [1, 2, 3]
     assert epochs[0] == {
@@ -92,7 +88,7 @@ def test_a_run_by_epochs_is_only_timed(tmp_path, now):
 def test_a_run_by_time_ends_after_the_epoch_in_which_it_is_used_up(
     tmp_path, now, clock, budget, done
 ):
-    trainer = run(StudyClock(tmp_path / "clock.json", budget_seconds=budget, clock=clock), now)
+    trainer = run(TrainingBudget(tmp_path / "clock.json", budget_seconds=budget, clock=clock), now)
     assert len(read_json(tmp_path / "clock.json")["epochs"]) == done
     assert trainer.epochs == trainer.args.epochs == done
     assert set(trainer.planned) == {
@@ -103,9 +99,9 @@ def test_a_run_by_time_ends_after_the_epoch_in_which_it_is_used_up(
 
 def test_time_used_before_a_cut_counts_and_the_epoch_that_is_done_again_counts_once(tmp_path, now):
     file = tmp_path / "clock.json"
-    run(StudyClock(file, budget_seconds=50), now, until=2)
+    run(TrainingBudget(file, budget_seconds=50), now, until=2)
     assert [one["epoch"] for one in read_json(file)["epochs"]] == [1, 2, 3]
-    run(StudyClock(file, budget_seconds=50), now, start_epoch=2, epochs=5)
+    run(TrainingBudget(file, budget_seconds=50), now, start_epoch=2, epochs=5)
     assert [one["epoch"] for one in read_json(file)["epochs"]] == [1, 2, 3, 4, 5]
 
 
@@ -115,7 +111,7 @@ def test_a_real_run_ends_by_time_with_the_schedule_of_the_epochs_that_it_had(
 ):
     """Ultralytics reads the number of epochs anew after each, and its schedule can be set anew."""
     monkeypatch.chdir(tmp_path)
-    clock = StudyClock(tmp_path / "clock.json", budget_seconds=2.5)
+    clock = TrainingBudget(tmp_path / "clock.json", budget_seconds=2.5)
     calls = clock.callbacks()
     end = calls["on_train_epoch_end"]
 

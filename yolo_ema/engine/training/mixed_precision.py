@@ -4,8 +4,8 @@ Ultralytics' own check downloads the weights of another model first. This one ru
 trained, on noise: GPUs whose half-precision convolutions are broken (some GTX 16 series) give
 infinities or numbers that are far off.
 
-On a CPU ``amp=bf16`` is refused by Ultralytics. On processors with AMX it halves the time of a
-step, so it works here.
+Ultralytics refuses ``amp=bf16`` on a CPU. On processors with AMX it nearly halves the time of a
+step (docs/training.md), so it works here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from torch import nn
 from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.utils import LOGGER
 
-__all__ = ["cpu_bfloat16", "half_precision_works", "own_amp_check"]
+from yolo_ema.errors import MachineError
+
+__all__ = ["check_bfloat16", "cpu_bfloat16", "half_precision_works", "own_amp_check"]
 
 _TOLERANCE = 0.25
 """Largest difference to float32 in standard deviations of a map. Broken GPUs give NaN, infinities
@@ -42,9 +44,9 @@ def half_precision_works(model: nn.Module) -> bool:
 
 def _close_under_autocast(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> bool:
     """Compare the maps that the head reads, level by level, with and without autocast."""
-    seen: list[list[torch.Tensor]] = []
+    recorded: list[list[torch.Tensor]] = []
     hook = model.model[-1].register_forward_pre_hook(
-        lambda _, inputs: seen.append([level.float() for level in inputs[0]])
+        lambda _, inputs: recorded.append([level.float() for level in inputs[0]])
     )
     training = model.training
     model.eval()
@@ -58,7 +60,7 @@ def _close_under_autocast(model: nn.Module, images: torch.Tensor, dtype: torch.d
         model.train(training)
     worst = max(
         float((half - full).abs().max() / full.std().clamp_min(1e-6))
-        for full, half in zip(*seen, strict=True)
+        for full, half in zip(*recorded, strict=True)
     )
     works = worst <= _TOLERANCE  # False for NaN, too
     LOGGER.info(
@@ -79,6 +81,25 @@ def own_amp_check() -> Iterator[None]:
         yield
     finally:
         ultralytics_trainer.check_amp = before
+
+
+def check_bfloat16(amp: Any, device: torch.device) -> None:
+    """Check that ``amp=bf16`` is possible on a device, and warn where it is slow.
+
+    Raises:
+        MachineError: the device does not compute in bfloat16.
+    """
+    if amp != "bf16":
+        return
+    if device.type not in {"cuda", "cpu"}:
+        raise MachineError(f"amp=bf16 needs an NVIDIA GPU or a CPU; the device is {device}")
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise MachineError(
+            f"amp=bf16: {torch.cuda.get_device_name(device)} does not compute in bfloat16; leave "
+            f"amp out for half precision"
+        )
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001 - no public way to ask
+        LOGGER.warning("amp=bf16: this processor emulates bfloat16, which is slower than float32")
 
 
 @contextlib.contextmanager
