@@ -111,7 +111,7 @@ def test_a_yaml_cannot_make_python_objects(tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
-def test_the_root_is_looked_for_here_in_datasets_beside_the_yaml_and_where_ultralytics_keeps_its_own(
+def test_the_root_is_found_here_in_datasets_beside_the_yaml_and_where_ultralytics_keeps_its_own(
     tmp_path, monkeypatch
 ):
     file = _dataset(tmp_path / "yamls" / "mine", path="mine")
