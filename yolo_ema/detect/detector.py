@@ -18,6 +18,7 @@ from yolo_ema.detect.frame_loop import (
     DetectedEvent,
     Remarks,
     as_detections,
+    as_results,
     detect_events,
     loss_in,
     speed_of,
@@ -224,11 +225,10 @@ class Detector:
             SourceError: an image cannot be read, or an array has another shape or type. In a list
                 such an image does not stop the others: the error is a `PartialResultsError`, raised
                 at the end; it names every image that failed and holds the results of the others.
-            MachineError: the detector was opened in another process, and this is a fork of it.
+            MachineError: the detector was opened in another process, and this is a fork of it; or
+                torch is not installed.
         """
-        from yolo_ema.engine.prediction.results import to_results
-
-        return self._detect(image, to_results)
+        return self._detect(image, as_results)
 
     def detections(self, image: Image | Sequence[Image]) -> FrameDetections | list[FrameDetections]:
         """Do what `detect` does, with numpy arrays as the result.
@@ -293,12 +293,10 @@ class Detector:
                 ended.
             MachineError: the detector was opened in another process, and this is a fork of it.
         """
-        from yolo_ema.engine.prediction.results import to_results
-
         for event, found, _, speed_ms in self._stream(source, every_frame=every_frame, fps=fps):
             if found is not None:
                 image = event.source.image_of(found.frame.index)
-                yield to_results(found, speed_ms, path=(image or event.source).name)
+                yield as_results(found, speed_ms, path=(image or event.source).name)
 
     def stream_detections(
         self,

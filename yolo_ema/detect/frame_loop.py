@@ -5,21 +5,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from yolo_ema.detect.predictors import torch_needed
 from yolo_ema.detect.tracker import Tracker
 from yolo_ema.inference.predictor import Predictor
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sources.source import SourceEvent
 from yolo_ema.options.detector import DetectorConfig
 
+if TYPE_CHECKING:
+    from yolo_ema.engine.prediction.results import Results
+
 __all__ = [
     "FRAME_RATE",
     "DetectedEvent",
     "Remarks",
     "as_detections",
+    "as_results",
     "detect_events",
     "loss_in",
     "speed_of",
@@ -134,6 +139,19 @@ def as_detections(
         FrameDetections(frame, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), names)
         for frame, rows in zip(frames, boxes, strict=True)
     ]
+
+
+def as_results(
+    detections: FrameDetections, speed_ms: dict[str, float], *, path: str = ""
+) -> Results:
+    """Return detections as Ultralytics' `Results`, see `to_results`."""
+    with torch_needed(
+        "Ultralytics' Results",
+        "or take Detector.detections and Detector.stream_detections, which give numpy arrays",
+    ):
+        from yolo_ema.engine.prediction.results import to_results
+
+    return to_results(detections, speed_ms, path=path)
 
 
 def speed_of(predictor: Predictor, frame_count: int) -> dict[str, float]:

@@ -4,6 +4,8 @@ Ultralytics; they are imported for everything else alone.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from yolo_ema.errors import MissingPackageError
 from yolo_ema.inference.exported import ExportedPredictor, runs_exported
 from yolo_ema.inference.predictor import Predictor, PredictorConfig
 
-__all__ = ["open_predictor"]
+__all__ = ["open_predictor", "torch_needed"]
 
 
 def open_predictor(
@@ -35,16 +37,30 @@ def open_predictor(
     config = replace(config or PredictorConfig(), **fields)
     if runs_exported(Path(weights), config):
         return ExportedPredictor(Path(weights), config)
-    try:
+    with torch_needed(
+        f"{weights} on --device {config.device}",
+        "or export the weights where it is installed (yolo-ema export --weights best.pt --format "
+        "onnx) and detect with that file on the CPU",
+    ):
         from yolo_ema.engine.prediction import torch_predictor
+    return torch_predictor.open_predictor(weights, config)
+
+
+@contextlib.contextmanager
+def torch_needed(what: str, alternative: str) -> Iterator[None]:
+    """Import what needs torch inside this context, so that its absence is explained.
+
+    Raises:
+        MissingPackageError: torch or Ultralytics is not installed: ``what`` needs it, and
+            ``alternative`` is what to do other than install it.
+    """
+    try:
+        yield
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in {"torch", "ultralytics"}:
+        if package not in {"torch", "torchvision", "ultralytics"}:
             raise
         raise MissingPackageError(
-            f"{weights} on --device {config.device} needs {package}, which is not installed here; "
-            f"install it with: pip install yolo-ema, or export the weights where it is installed "
-            f"(yolo-ema export --weights best.pt --format onnx) and detect with that file on the "
-            f"CPU"
+            f"{what} needs {package}, which is not installed here; install it with: pip install "
+            f"yolo-ema, {alternative}"
         ) from error
-    return torch_predictor.open_predictor(weights, config)

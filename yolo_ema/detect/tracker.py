@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yolo_ema.detect.predictors import torch_needed
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.detector import TRACKERS
@@ -52,6 +53,7 @@ class Tracker:
         Raises:
             ConfigError: an unknown preset, a frame rate that is not positive, or settings for
                 another preset.
+            MissingPackageError: the preset needs torch, which is not installed.
         """
         if preset not in TRACKERS:
             raise ConfigError(
@@ -69,7 +71,8 @@ class Tracker:
                 settings, compensate_motion=compensate_motion, frame_rate=float(frame_rate)
             )
         else:
-            from yolo_ema.engine.prediction.trackers import UltralyticsTracker
+            with torch_needed(f"the tracker {preset!r}", "or take --tracker drone"):
+                from yolo_ema.engine.prediction.trackers import UltralyticsTracker
 
             self._tracker = UltralyticsTracker(preset, compensate_motion=compensate_motion)
 

@@ -4,11 +4,14 @@ held against each other.
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.sinks import SINK_KINDS
 from yolo_ema.options.detect import SAVED_KINDS, DetectOptions
+from yolo_ema.options.parser import add_arguments, options_from_namespace
 from yolo_ema.options.tiles import tile_size
 
 
@@ -43,3 +46,11 @@ def test_all_problems_are_named_at_once():
         "--read-timeout is 0; expected more than 0 seconds",
     ):
         assert problem in str(raised.value)
+
+
+def test_names_may_be_separated_by_a_comma_and_a_space():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, DetectOptions)
+    for word in ("car, bus", "car,bus", " car ,bus,"):
+        namespace = parser.parse_args(["a.mp4", "--classes", word])
+        assert options_from_namespace(DetectOptions, namespace).classes == ("car", "bus")
