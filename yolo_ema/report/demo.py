@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from yolo_ema.constants import VISDRONE_CLASSES
-from yolo_ema.deploy.parity.parity_report import LEAST_IMAGES
+from yolo_ema.deploy.parity.parity_report import MIN_IMAGES
 from yolo_ema.deploy.publish import ExportResult, export
 from yolo_ema.detect.result import DetectResult
 from yolo_ema.detect.run import detect, fresh_folder
@@ -197,7 +197,7 @@ def demo(options: DemoOptions) -> DemoResult:
     with clock.step(
         "export", "exporting to ONNX and proving that it gives the boxes of the weights"
     ):
-        unseen = (folders[1] / "images",) if options.val_scenes >= LEAST_IMAGES else ()
+        unseen = (folders[1] / "images",) if options.val_scenes >= MIN_IMAGES else ()
         onnx = export(
             ExportOptions(
                 weights=training.last, out=out / "demo.onnx", imgsz=(INPUT_PX,), images=unseen

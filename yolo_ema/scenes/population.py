@@ -208,7 +208,7 @@ class Population:
         return Actor(body, (*spot, 0.0), heading, scale, palette_of(body.category, self.rng))
 
     def _mount(self, vehicle: Actor) -> None:
-        """Seat a rider on everything ridden that moves, and on some that stands."""
+        """Seat a rider on whatever is ridden: always if it moves, sometimes if it is parked."""
         if vehicle.body.category not in _RIDDEN:
             return
         share, seat, along = _RIDDEN[vehicle.body.category]

@@ -102,7 +102,7 @@ class Records:
 
 def _from_elsewhere(records: Records, arm: Arm, seed: int, folder: Path) -> dict[str, Any] | None:
     """Return another study's record of a run of equal settings, seed, data and first weights,
-    measured as this study wants it.
+    measured at all of this study's settings.
     """
     study = records.study
     digest = study.settings_sha256(arm)

@@ -52,7 +52,7 @@ def train_run(job: Job) -> None:
     folder, last = Path(job.folder), weights_of(Path(job.folder))
     if Path(job.record).is_file() and not last.is_file():
         raise WeightsNotFoundError(
-            f"{job.record} lacks settings that the study wants, and the weights that it was made "
+            f"{job.record} lacks settings that the study needs, and the weights that it was made "
             f"with are not at {last}; put them there, say with --runs where they are, or move the "
             f"record away to make the run again"
         )

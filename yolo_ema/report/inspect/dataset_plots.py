@@ -82,7 +82,7 @@ def _boxes_per_class(axes: Axes, scans: Sequence[SplitScan], names: Sequence[str
             fontsize=8,
             color=_GREY,
         )
-    # A class may be called "$\\frac{$", which is no formula.
+    # A class named "$\frac{$" would otherwise be parsed as a formula, and end the plots.
     labels = [names[index] for index in order]
     axes.set_yticks(np.arange(len(order)), labels, parse_math=False)
     axes.tick_params(axis="y", length=0, labelcolor="black")
