@@ -24,7 +24,7 @@ from misbehaving_servers import HttpServer, never_answers, plays
 from yolo_ema import Detector
 from yolo_ema.errors import SourceError
 from yolo_ema.media.sinks.video_writer import VideoWriter
-from yolo_ema.media.sources.video import VideoReader
+from yolo_ema.media.sources.video_reader import VideoReader
 from yolo_ema.options.detect import SAVED_KINDS
 
 CONF = "0.0001"
@@ -222,7 +222,7 @@ def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, foo
         (("--trails", "-1"), "--trails is -1.0"),
         (("--fps", "0"), "--fps is 0.0"),
         (("--save", "cvs"), "did you mean 'csv'"),
-        (("--zone", "1,2,3"), "is no zone"),
+        (("--zone", "1,2,3"), "is not a zone"),
         (("--serve", 99999), "--serve is 99999"),
         (("--serve", 0, "--serve-host", "0.0.0.0"), "token"),
     ],

@@ -14,15 +14,14 @@ _Item = TypeVar("_Item")
 
 
 class OutputThread(Generic[_Item]):
-    """Calls ``work`` on one item after the other, in the order they were put, in a thread of its
-    own.
+    """Calls ``work`` on one item after the other, in the order they were put, in its own thread.
 
-    Drawing, encoding and writing hold Python's lock for little of their time, so that they overlap
-    with inference. At most ``ahead`` items wait: memory is bounded, and a slow disk slows detection
-    in place of filling the memory.
+    Drawing, encoding and writing release Python's lock most of the time, so they overlap with
+    inference. At most ``ahead`` items wait: a slow disk slows detection down instead of filling the
+    memory.
 
-    An error of ``work`` comes out of the next `put` or of the end of the ``with`` block; what was
-    put after it is not worked on.
+    An error in ``work`` is raised by the next `put` or at the end of the ``with`` block; items put
+    after it are dropped.
     """
 
     def __init__(
@@ -37,8 +36,8 @@ class OutputThread(Generic[_Item]):
         Args:
             work: what is done with an item.
             ahead: how many items may wait.
-            on_error: called once, in this thread, when ``work`` has failed: whoever puts items may
-                be waiting for the next one.
+            on_error: called once, in the output thread, when ``work`` has failed: the producer may
+                be waiting for its next item.
         """
         self._work, self._on_error = work, on_error
         self._items: queue.Queue[_Item | None] = queue.Queue(ahead)
@@ -61,9 +60,7 @@ class OutputThread(Generic[_Item]):
             self._raise()
 
     def put(self, item: _Item) -> None:
-        """Hand an item over, waiting while too many wait already. Raises what ``work`` raised
-        before.
-        """
+        """Hand over an item; blocks while ``ahead`` items wait. Raises what ``work`` raised."""
         self._raise()
         self._items.put(item)
 

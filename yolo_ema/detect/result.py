@@ -1,4 +1,4 @@
-"""What ``detect`` reports at its end."""
+"""The result of ``yolo-ema detect``: a table, JSON, an exit code."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _MOST_FRAMES_NAMED = 100
 
 @dataclass
 class SourceSummary:
-    """What came of one source.
+    """What was done with one source.
 
     Attributes:
-        source: as it was given, without a password.
+        source: as it was given, without passwords.
         is_live: a camera or a network stream, which has no end of its own.
-        frames, objects: how many were looked at and found.
-        seconds: from its first frame to its last, on the clock.
-        frames_dropped: frames of a live source that newer ones replaced before they could be looked
-            at.
+        frames, objects: how many were run and found.
+        seconds: wall time from its first frame to its last.
+        frames_dropped: frames of a live source that were replaced by newer ones before they were
+            run.
         reconnects: how often a network source came back.
-        frames_at_limit: the frames that reached the limit of objects, the first hundred of them.
-        count_at_limit: how many there were.
-        counts: what crossed the lines and stood in the zones, where any are counted.
-        problem: why it ended early; empty where it did not.
+        frames_at_limit: the first hundred frames that reached the limit of objects.
+        count_at_limit: how many reached it.
+        counts: counts of lines and zones, if any.
+        problem: why it ended early or is incomplete; empty if it is fine.
     """
 
     source: str
@@ -47,9 +47,7 @@ class SourceSummary:
     problem: str = ""
 
     def reached_limit(self, frame: int) -> None:
-        """Note a frame that reached the limit of objects; memory does not grow with their
-        number.
-        """
+        """Note a frame that reached the limit of objects, in bounded memory."""
         self.count_at_limit += 1
         if len(self.frames_at_limit) < _MOST_FRAMES_NAMED:
             self.frames_at_limit.append(frame)
@@ -78,14 +76,13 @@ class DetectResult:
 
     Attributes:
         out: the folder.
-        paths: every file that was written, by the kind it was asked for as.
+        paths: every file that was written, by its kind in ``--save``.
         sources: a summary of each source, in the order they were given.
         objects_per_class: most frequent first.
-        tiling: how frames of each size were looked at.
-        interrupted: Ctrl-C or SIGTERM ended it; all files are complete for the frames seen until
+        tiling: how frames of each size were divided into tiles.
+        interrupted: Ctrl-C or SIGTERM ended the run; all files are complete for the frames until
             then.
-        crops_left_out: how many objects got no picture of their own, because there were enough of
-            them.
+        crops_left_out: how many objects got no crop because ``--crop-limit`` was reached.
     """
 
     out: Path
@@ -98,23 +95,21 @@ class DetectResult:
 
     @property
     def exit_code(self) -> int:
-        """0; 5 where a source failed; 130 where files or images were left out because of an
-        interruption.
+        """0; 5 if a source failed; 130 if an interruption left out files or images.
 
-        Live sources have no end but the user's: to end them so is no failure.
+        Live sources have no end of their own: to end them by a signal is not a failure.
         """
-        if any(one.problem for one in self.sources):
+        if any(source.problem for source in self.sources):
             return SourceError.exit_code
-        return (
-            INTERRUPTED if self.interrupted and not all(one.is_live for one in self.sources) else 0
-        )
+        only_live = all(source.is_live for source in self.sources)
+        return INTERRUPTED if self.interrupted and not only_live else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
         return {
             "out": str(self.out),
             "files": {kind: [str(path) for path in paths] for kind, paths in self.paths.items()},
-            "sources": [one.as_json() for one in self.sources],
+            "sources": [source.as_json() for source in self.sources],
             "objects_per_class": self.objects_per_class,
             "tiling": self.tiling,
             "interrupted": self.interrupted,
@@ -124,25 +119,23 @@ class DetectResult:
     def as_text(self) -> str:
         """Return a short table."""
         lines = [f"{'frames':>8} {'objects':>8} {'seconds':>8}  source"]
-        lines += [_row(one) for one in self.sources[:_MOST_ROWS]]
+        lines += [_row(source) for source in self.sources[:_MOST_ROWS]]
         if len(self.sources) > _MOST_ROWS:
             lines.append(f"{'':26}  … and {len(self.sources) - _MOST_ROWS} more")
         total = SourceSummary(
             "total",
-            frames=sum(one.frames for one in self.sources),
-            objects=sum(one.objects for one in self.sources),
+            frames=sum(source.frames for source in self.sources),
+            objects=sum(source.objects for source in self.sources),
+            seconds=sum(source.seconds for source in self.sources),
         )
-        total.seconds = sum(one.seconds for one in self.sources)
         lines.append(_row(total))
         if self.objects_per_class:
-            lines.append(
-                "objects: "
-                + ", ".join(f"{count} {name}" for name, count in self.objects_per_class.items())
-            )
-        for one in self.sources:
-            lines += _counts(one, name_it=len(self.sources) > 1)
-        for one in self.sources:
-            lines += _remarks(one)
+            by_class = (f"{count} {name}" for name, count in self.objects_per_class.items())
+            lines.append(f"objects: {', '.join(by_class)}")
+        for source in self.sources:
+            lines += _counts(source, with_name=len(self.sources) > 1)
+        for source in self.sources:
+            lines += _remarks(source)
         if self.crops_left_out:
             lines.append(f"{self.crops_left_out} objects got no crop: raise --crop-limit")
         if self.interrupted:
@@ -151,53 +144,52 @@ class DetectResult:
         return "\n".join(lines)
 
 
-def _row(one: SourceSummary) -> str:
-    return f"{one.frames:8d} {one.objects:8d} {one.seconds:8.2f}  {one.source}"
+def _row(source: SourceSummary) -> str:
+    return f"{source.frames:8d} {source.objects:8d} {source.seconds:8.2f}  {source.source}"
 
 
-def _counts(one: SourceSummary, *, name_it: bool) -> list[str]:
+def _counts(source: SourceSummary, *, with_name: bool) -> list[str]:
     """Return what crossed each line and what each zone saw, a row each."""
-    counts = one.counts or {}
+    counts = source.counts or {}
     rows = {
-        f"line {name}": _ways(ways, ("in", "out")) for name, ways in counts.get("lines", {}).items()
+        f"line {name}": _by_direction(count, ("in", "out"))
+        for name, count in counts.get("lines", {}).items()
+    } | {
+        f"zone {name}": _by_direction(count, ("now", "entered", "left", "visitors"))
+        for name, count in counts.get("zones", {}).items()
     }
-    rows |= {
-        f"zone {name}": _ways(ways, ("now", "entered", "left", "visitors"))
-        for name, ways in counts.get("zones", {}).items()
-    }
-    return [f"{name}{f' of {one.source}' if name_it else ''}: {row}" for name, row in rows.items()]
+    of_source = f" of {source.source}" if with_name else ""
+    return [f"{name}{of_source}: {row}" for name, row in rows.items()]
 
 
-def _ways(ways: dict[str, dict[str, int]], order: tuple[str, ...]) -> str:
+def _by_direction(counts: dict[str, dict[str, int]], order: tuple[str, ...]) -> str:
     """Return counts as ``3 in (2 car, 1 bus), 0 out``."""
-    told = []
-    for way in order:
-        by_class = ", ".join(f"{count} {name}" for name, count in ways[way].items())
-        told.append(f"{sum(ways[way].values())} {way}{f' ({by_class})' if by_class else ''}")
-    return ", ".join(told)
+    parts = []
+    for direction in order:
+        by_class = ", ".join(f"{count} {name}" for name, count in counts[direction].items())
+        total = sum(counts[direction].values())
+        parts.append(f"{total} {direction}{f' ({by_class})' if by_class else ''}")
+    return ", ".join(parts)
 
 
-def _remarks(one: SourceSummary) -> list[str]:
+def _remarks(source: SourceSummary) -> list[str]:
     remarks = []
-    if one.frames_at_limit:
+    if source.frames_at_limit:
+        frames = ", ".join(map(str, source.frames_at_limit[:5]))
+        more = f" and {source.count_at_limit - 5} more" if source.count_at_limit > 5 else ""
         remarks.append(
-            f"max_det reached in {one.source}, frames "
-            f"{_short(one.frames_at_limit, one.count_at_limit)}: raise --max-det"
+            f"max_det reached in {source.source}, frames {frames}{more}: raise --max-det"
         )
-    if one.is_live and (one.frames_dropped or one.reconnects):
+    if source.is_live and (source.frames_dropped or source.reconnects):
         remarks.append(
-            f"{one.source}: {one.frames_dropped} frames dropped for newer ones, {one.reconnects} "
-            f"reconnects"
+            f"{source.source}: {source.frames_dropped} frames dropped for newer ones, "
+            f"{source.reconnects} reconnects"
         )
-    if one.problem:
-        remarks.append(f"failed: {one.problem}")
+    if source.problem:
+        remarks.append(f"failed: {source.problem}")
     return remarks
 
 
-def _short(numbers: list[int], count: int) -> str:
-    return ", ".join(map(str, numbers[:5])) + (f" and {count - 5} more" if count > 5 else "")
-
-
 def most_frequent(counts: Counter[str]) -> dict[str, int]:
-    """Return counts by name, most frequent first, equal ones by name."""
+    """Return counts by name, most frequent first, ties by name."""
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -1,3 +1,1 @@
-"""What follows from identities: camera motion, trails, counts by line and zone. numpy in, numpy
-out.
-"""
+"""Tracking: identities, camera motion, trails, counts by line and zone. numpy in, numpy out."""

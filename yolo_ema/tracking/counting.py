@@ -1,8 +1,8 @@
 """Counts of tracked objects: of each class, over lines, and in zones.
 
-An object is one point, its box's centre or the middle of its lower border. A detected box jitters,
-so that an object which waits on a line would cross it in every frame: a side counts as reached only
-when the point is a quarter of the box's shorter side, and at least 2 pixels, beyond the border. An
+An object is one point: its box's centre or the middle of its lower border. A detected box jitters,
+so an object that waits on a line would cross it in every frame: a side counts as reached only when
+the point is a quarter of the box's shorter side, and at least 2 pixels, beyond the border. An
 object is counted as the class that it had most often.
 """
 
@@ -29,7 +29,7 @@ Anchor = Literal["centre", "bottom"]
 _MARGIN = 0.25
 _LEAST_MARGIN_PX = 2.0
 _FORGET_AFTER = 1000
-"""Updates after which an object that was not seen is forgotten: its identity does not come back."""
+"""Updates after which an object that was not seen is forgotten: its identity never returns."""
 
 
 @dataclass
@@ -55,14 +55,12 @@ class _LineState:
     counts: dict[str, Tally[int]] = field(default_factory=lambda: {"in": Tally(), "out": Tally()})
     sides: dict[int, int] = field(default_factory=dict)
     through: dict[int, bool] = field(default_factory=dict)
-    """Whether an identity's point last changed sides between the line's ends, and not beyond
-    them.
-    """
+    """Whether an identity's point last changed sides between the line's ends, not beyond them."""
 
-    def take(
+    def update(
         self, track_id: int, before: Array | None, point: Array, margin: float, class_id: int
     ) -> None:
-        """Take an object's way from ``before`` to ``point``."""
+        """Count an object that moved from ``before`` to ``point``."""
         along = self.ends[1] - self.ends[0]
         length = float(np.hypot(*along))
         distance = self._distance(point, along, length)
@@ -80,7 +78,7 @@ class _LineState:
         self.sides[track_id] = side
 
     def _distance(self, point: Array, along: Array, length: float) -> float:
-        """Return how far a point lies to the right of the line, as the picture shows it; below 0 to
+        """Return how far a point lies to the right of the line, as the image shows it; negative to
         the left.
         """
         away = point - self.ends[0]
@@ -98,8 +96,8 @@ class _ZoneState:
     inside: dict[int, bool] = field(default_factory=dict)
     visited: set[int] = field(default_factory=set)
 
-    def take(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
-        """Take where an object is."""
+    def update(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
+        """Count an object at ``point``."""
         depth = cv2.pointPolygonTest(
             self.border.astype(np.float32), (float(point[0]), float(point[1])), measureDist=True
         )
@@ -133,18 +131,18 @@ class Counter:
         names: Mapping[int, str],
         anchor: Anchor = "centre",
     ) -> None:
-        """Start at nought.
+        """Start at zero.
 
         Args:
             lines: where crossings are counted.
             zones: where entries, exits and visitors are counted.
-            image_wh: size of the source's pictures, pixels.
+            image_wh: size of the source's frames, pixels.
             names: the classes' names by id.
             anchor: the point of a box that counts: its ``centre``, or the middle of its lower
                 border, ``bottom``.
 
         Raises:
-            ConfigError: a line or zone outside the picture, two of one name, or another anchor.
+            ConfigError: a line or zone outside the image, two with one name, or an unknown anchor.
         """
         if anchor not in {"centre", "bottom"}:
             raise ConfigError(f"anchor is {anchor!r}; expected 'centre' or 'bottom'")
@@ -155,8 +153,8 @@ class Counter:
         ]
         if twice:
             raise ConfigError(
-                f"several lines or zones are called {', '.join(map(repr, twice))}; give each a "
-                f"name of its own"
+                f"several lines or zones are called {', '.join(map(repr, twice))}; give each its "
+                f"own name"
             )
         self.anchor, self.names = anchor, names
         self._lines = {line.name: _LineState(line.points_in(image_wh)) for line in lines}
@@ -173,15 +171,15 @@ class Counter:
         track_ids: np.ndarray,
         homography: np.ndarray | None = None,
     ) -> None:
-        """Take a frame's objects; those without an identity do not count.
+        """Count a frame's objects; those without an identity are left out.
 
         Args:
             boxes_xyxy: (N, 4) pixels.
             class_ids: (N,).
             track_ids: (N,), −1 where there is no identity.
-            homography: (3, 3) from the last frame's pixels to this one's, where lines and zones are
-                to stay on the ground while the camera moves; without it they stay where they are in
-                the picture.
+            homography: (3, 3) from the last frame's pixels to this one's, if lines and zones are to
+                stay on the ground while the camera moves; without it they stay in place in the
+                image.
         """
         self._updates += 1
         if homography is not None:
@@ -195,7 +193,7 @@ class Counter:
         )
         self._now = []
         for row in np.flatnonzero(np.asarray(track_ids) >= 0).tolist():
-            self._take(int(track_ids[row]), points[row], float(margins[row]), int(class_ids[row]))
+            self._count(int(track_ids[row]), points[row], float(margins[row]), int(class_ids[row]))
         if self._updates % _FORGET_AFTER == 0:
             self._forget()
 
@@ -207,7 +205,7 @@ class Counter:
         return {
             "objects": self._named(total),
             "lines": {
-                name: {way: self._named(count) for way, count in line.counts.items()}
+                name: {direction: self._named(count) for direction, count in line.counts.items()}
                 for name, line in self._lines.items()
             },
             "zones": {
@@ -235,22 +233,21 @@ class Counter:
                 "zone",
                 zone.border,
                 (
-                    f"{name}: {self._within(zone).total()} now, {zone.counts['visitors'].total()} "
-                    f"in "
-                    f"all"
+                    f"{name}: {self._within(zone).total()} now, "
+                    f"{zone.counts['visitors'].total()} in all"
                 ),
             )
             for name, zone in self._zones.items()
         ]
         return [*lines, *zones]
 
-    def _take(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
+    def _count(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
         seen = self._seen.setdefault(track_id, _Seen())
         seen.classes[class_id] += 1
         for line in self._lines.values():
-            line.take(track_id, seen.point, point, margin, seen.class_id)
+            line.update(track_id, seen.point, point, margin, seen.class_id)
         for zone in self._zones.values():
-            zone.take(track_id, point, margin, seen.class_id)
+            zone.update(track_id, point, margin, seen.class_id)
         seen.point, seen.update = point, self._updates
         self._now.append(track_id)
 
@@ -275,7 +272,7 @@ class Counter:
                 seen.point = warp_points(seen.point[None], homography)[0]
 
     def _forget(self) -> None:
-        """Keep the count but not the way of what has long been gone."""
+        """Keep the count, but not the track, of what has long been gone."""
         for track_id in [
             one for one, seen in self._seen.items() if self._updates - seen.update >= _FORGET_AFTER
         ]:

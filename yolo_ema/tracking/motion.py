@@ -1,10 +1,10 @@
-"""How the picture moved between two frames: a homography of the ground, from points outside the
-detected objects.
+"""Camera motion between two frames: a homography of the ground, from points outside the detected
+objects.
 
-Seen from a drone the ground is close to a plane, and two pictures of a plane differ by a
-homography, whatever the camera did between them. Corners of the last frame are followed by sparse
-optical flow (Lucas and Kanade, 1981) on a reduced grey picture, and the homography that most of
-them agree on is kept (MAGSAC++, Barath et al., 2020).
+Seen from a drone the ground is nearly a plane, and two images of a plane differ by a homography,
+whatever the camera did between them. Corners of the last frame are followed by sparse optical flow
+(Lucas and Kanade, 1981) on a reduced grey image, and the homography that most of them agree on is
+kept (MAGSAC++, Barath et al., 2020).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["CameraMotion", "warp_points"]
 Array = NDArray[np.float64]
 
 LONGER_SIDE_PX = 640
-"""Motion is estimated on a picture reduced to this: more costs time and gains nothing that matching
+"""Motion is estimated on an image reduced to this: more costs time and gains nothing that matching
 could use.
 """
 
@@ -59,15 +59,15 @@ class CameraMotion:
         self._scale_xy = np.ones(2)
 
     def update(self, image_bgr: np.ndarray, boxes_xyxy: np.ndarray) -> Array:
-        """Take the next frame and say how its ground lies against the last one's.
+        """Take the next frame and return how the ground moved since the last one.
 
         Args:
             image_bgr: (H, W, 3) uint8.
-            boxes_xyxy: (N, 4) detected objects, pixels: no point of theirs is used.
+            boxes_xyxy: (N, 4) detected objects, pixels: no points on them are used.
 
         Returns:
             (3, 3) homography from pixels of the last frame to pixels of this one; the identity for
-            the first frame, for one of another size, and where too few points agree.
+            the first frame, for one of another size, and if too few points agree.
         """
         grey, scale_xy = self._reduced(image_bgr)
         homography = np.eye(3)
@@ -113,8 +113,8 @@ def _background(grey: np.ndarray, boxes_xyxy: np.ndarray, scale_xy: Array) -> np
 
 
 def _between(before: np.ndarray, after: np.ndarray, corners: np.ndarray) -> Array:
-    """Return the homography from ``before`` to ``after``, or the identity where too few points
-    agree on one.
+    """Return the homography from ``before`` to ``after``, or the identity if too few points agree
+    on one.
     """
     moved, found, _ = cv2.calcOpticalFlowPyrLK(
         before, after, corners, None, winSize=(11, 11), maxLevel=4
@@ -135,8 +135,8 @@ def _between(before: np.ndarray, after: np.ndarray, corners: np.ndarray) -> Arra
 
 
 def _plausible(homography: Array) -> bool:
-    """Say whether a homography is one that a camera in flight may cause between two frames: no
-    mirror, no sudden zoom.
+    """Say whether a camera in flight can cause this homography between two frames: no mirror image,
+    no sudden zoom.
     """
     area = float(np.linalg.det(homography[:2, :2] / homography[2, 2]))
     return bool(np.isfinite(homography).all()) and 0.25 < area < 4

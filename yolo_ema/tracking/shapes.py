@@ -1,4 +1,4 @@
-"""Lines and zones in a picture, from what a user types."""
+"""Lines and zones in an image, from what a user types."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class _Shape:
     """Points with a name.
 
     Attributes:
-        name: what counts are reported under.
-        points: x and y of each point, pixels of the picture or shares of its width and height.
-        shares: whether they are shares.
+        name: counts are reported under it.
+        points: x and y of each point, in pixels or in shares of the image's width and height.
+        shares: whether the points are shares.
     """
 
     name: str
@@ -34,11 +34,11 @@ class _Shape:
 
     @classmethod
     def from_text(cls: type[ShapeT], text: str, default_name: str) -> ShapeT:
-        """Read ``x1,y1,x2,y2,…`` or ``name=x1,y1,x2,y2,…``: shares of the picture where no number
-        is above 1, else pixels.
+        """Read ``x1,y1,x2,y2,…`` or ``name=x1,y1,x2,y2,…``: shares of the image if no number is
+        above 1, else pixels.
 
         Raises:
-            ConfigError: not numbers, not pairs of them, too few or too many, or points that make no
+            ConfigError: not numbers, not pairs, too few or too many, or points that do not make a
                 line or zone.
         """
         name, given, numbers = text.rpartition("=")
@@ -47,39 +47,39 @@ class _Shape:
             values = [float(word) for word in words]
         except ValueError as error:
             raise ConfigError(
-                f"{text!r} is no {cls._kind()}: {error}; expected {cls._expected()}"
+                f"{text!r} is not a {cls._kind()}: {error}; expected {cls._expected()}"
             ) from error
         if len(values) % 2 or not all(math.isfinite(value) and value >= 0 for value in values):
             raise ConfigError(
-                f"{text!r} is no {cls._kind()}: expected {cls._expected()}, none below 0"
+                f"{text!r} is not a {cls._kind()}: expected {cls._expected()}, none below 0"
             )
         if given and not name.strip():
             raise ConfigError(
-                f"{text!r} has no name before '='; leave '=' out, or write {cls._expected()}"
+                f"{text!r} has no name before '='; leave out the '=', or write {cls._expected()}"
             )
         points = tuple(zip(values[::2], values[1::2], strict=True))
         shape = cls(name.strip() or default_name, points, all(value <= 1 for value in values))
         if problem := shape.problem():
             raise ConfigError(
-                f"{text!r} is no {cls._kind()}: {problem}; expected {cls._expected()}"
+                f"{text!r} is not a {cls._kind()}: {problem}; expected {cls._expected()}"
             )
         return shape
 
     def points_in(self, image_wh: tuple[int, int]) -> Array:
-        """Return the points (P, 2) in pixels of a picture. Raises `ConfigError` where they lie
-        outside of it altogether.
+        """Return the points (P, 2) in pixels of an image. Raises `ConfigError` if they lie entirely
+        outside it.
         """
         points = np.array(self.points) * (image_wh if self.shares else (1, 1))
         if (points.min(axis=0) > image_wh).any():
             raise ConfigError(
-                f"{self._kind()} {self.name!r} lies outside the picture of "
+                f"{self._kind()} {self.name!r} lies outside the image of "
                 f"{image_wh[0]}x{image_wh[1]} pixels: "
                 f"{', '.join(f'{x:g},{y:g}' for x, y in points)}"
             )
         return points
 
     def problem(self) -> str:
-        """Say what is wrong with the points; nothing where all is well."""
+        """Return what is wrong with the points, or an empty text."""
         raise TypeError
 
     @classmethod
@@ -99,13 +99,13 @@ class _Shape:
 class CountLine(_Shape):
     """A line from a first to a second point.
 
-    Whoever looks from the first point to the second has the ``out`` side to the left and the ``in``
-    side to the right, as the picture shows it: what crosses a line drawn from left to right
-    downwards goes ``in``.
+    Seen from the first point to the second, the ``out`` side is on the left and the ``in`` side on
+    the right, as the image shows it: what crosses a line drawn from left to right downwards goes
+    ``in``.
     """
 
     def problem(self) -> str:
-        """Say what is wrong with the points."""
+        """Return what is wrong with the points."""
         if len(self.points) != 2:
             return f"it has {len(self.points)} points"
         return "both points are the same" if self.points[0] == self.points[1] else ""
@@ -113,10 +113,10 @@ class CountLine(_Shape):
 
 @dataclass(frozen=True)
 class Zone(_Shape):
-    """An area within three points or more, whose border does not cross itself."""
+    """An area with three corners or more, whose border does not cross itself."""
 
     def problem(self) -> str:
-        """Say what is wrong with the points."""
+        """Return what is wrong with the points."""
         if len(self.points) < 3:
             return f"it has {len(self.points)} points"
         borders = list(zip(self.points, (*self.points[1:], self.points[0]), strict=True))

@@ -1,4 +1,4 @@
-"""Where each object was in the last seconds."""
+"""Trails: where each object was in the last seconds."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["Trails"]
 
 
 class Trails:
-    """The ways of tracked objects over the last seconds, for drawing. Memory holds what is younger
-    than ``seconds``.
+    """The trails of tracked objects, for drawing. Memory holds only what is younger than
+    ``seconds``.
 
     Example:
         >>> trails = Trails(seconds=2)
-        >>> ways = trails.update(found.frame.time_s, found.boxes_xyxy, found.track_ids)
+        >>> by_id = trails.update(found.frame.time_s, found.boxes_xyxy, found.track_ids)
     """
 
     def __init__(self, seconds: float = 2.0) -> None:
         """Start empty; points older than ``seconds`` are forgotten."""
         self.seconds = seconds
-        self._ways: dict[int, deque[tuple[float, np.ndarray]]] = {}
+        self._points: dict[int, deque[tuple[float, np.ndarray]]] = {}
 
     def update(
         self,
@@ -32,18 +32,17 @@ class Trails:
         track_ids: np.ndarray,
         homography: np.ndarray | None = None,
     ) -> dict[int, np.ndarray]:
-        """Take a frame's objects.
+        """Add a frame's objects.
 
         Args:
-            time_s: when.
+            time_s: time of the frame, seconds.
             boxes_xyxy: (N, 4) pixels.
             track_ids: (N,), −1 where there is no identity.
-            homography: (3, 3) from the last frame's pixels to this one's, where the camera's motion
-                is known: older points then stay on the ground instead of in the picture.
+            homography: (3, 3) from the last frame's pixels to this one's, if the camera's motion is
+                known: older points then stay on the ground instead of in the image.
 
         Returns:
-            For each identity of the last seconds its way, (M, 2) box centres in pixels, the newest
-            last.
+            For each identity of the last seconds its box centres, (M, 2) pixels, the newest last.
         """
         if homography is not None and not np.array_equal(homography, np.eye(3)):
             self._follow(homography)
@@ -51,17 +50,20 @@ class Trails:
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         for track_id, centre in zip(np.asarray(track_ids).tolist(), centres, strict=True):
             if track_id >= 0:
-                self._ways.setdefault(track_id, deque()).append((time_s, centre))
-        for track_id, way in list(self._ways.items()):
-            while way and not time_s - self.seconds <= way[0][0] <= time_s:
-                way.popleft()
-            if not way:
-                del self._ways[track_id]
+                self._points.setdefault(track_id, deque()).append((time_s, centre))
+        for track_id, trail in list(self._points.items()):
+            while trail and not time_s - self.seconds <= trail[0][0] <= time_s:
+                trail.popleft()
+            if not trail:
+                del self._points[track_id]
         return {
-            track_id: np.stack([point for _, point in way]) for track_id, way in self._ways.items()
+            track_id: np.stack([point for _, point in trail])
+            for track_id, trail in self._points.items()
         }
 
     def _follow(self, homography: np.ndarray) -> None:
-        for track_id, way in self._ways.items():
-            points = warp_points(np.stack([point for _, point in way]), homography)
-            self._ways[track_id] = deque(zip((time_s for time_s, _ in way), points, strict=True))
+        for track_id, trail in self._points.items():
+            points = warp_points(np.stack([point for _, point in trail]), homography)
+            self._points[track_id] = deque(
+                zip((time_s for time_s, _ in trail), points, strict=True)
+            )

@@ -245,7 +245,7 @@ def test_wrong_texts_are_named(kind, text, message):
 
 
 def test_shapes_outside_and_names_twice_are_refused():
-    with pytest.raises(ConfigError, match="outside the picture of 640x480"):
+    with pytest.raises(ConfigError, match="outside the image of 640x480"):
         line_counter(CountLine.from_text("700,10,900,10", "far"))
     with pytest.raises(ConfigError, match="several lines or zones are called 'gate'"):
         Counter([LEVEL, LEVEL], image_wh=WH, names=NAMES)

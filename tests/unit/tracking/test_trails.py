@@ -19,15 +19,15 @@ def test_a_way_is_the_centres_of_the_last_seconds():
     np.testing.assert_allclose(ways[7], [[step + 5, 10] for step in range(19, 30)])
 
 
-def test_without_identity_no_way_and_gone_ways_fade():
+def test_without_identity_no_trail_and_gone_ones_fade():
     trails = Trails(seconds=1.0)
     trails.update(0.0, np.array([[0, 0, 2, 2], [4, 4, 6, 6]]), np.array([-1, 3]))
     assert list(trails.update(0.9, np.zeros((0, 4)), np.zeros(0, int))) == [3]
     assert trails.update(1.1, np.zeros((0, 4)), np.zeros(0, int)) == {}
-    assert not trails._ways
+    assert not trails._points
 
 
-def test_ways_follow_the_ground():
+def test_points_follow_the_ground():
     trails = Trails()
     trails.update(0.0, np.array([[0, 0, 10, 10]]), np.array([1]))
     shift = np.array([[1, 0, 30], [0, 1, -4], [0, 0, 1.0]])
