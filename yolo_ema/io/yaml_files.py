@@ -41,7 +41,8 @@ def read_yaml(path: Path) -> Any:
     except RecursionError:
         raise YamlFileError("is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bad UTF-8, or a date of month 99
-        raise YamlFileError(f"is not valid YAML: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).replace('in "<unicode string>",', "at").split())
+        raise YamlFileError(f"is not valid YAML: {reason}") from error
 
 
 def _load(text: str) -> Any:

@@ -115,12 +115,12 @@ def read_study(path: Path) -> Study:
     problems: list[str] = []
     file = _checked(_StudyFile, content, "", problems)
     arms = _arms(content, path.absolute().parent, problems)
-    baseline, split = content.get("baseline"), content.get("split", "val")
+    baseline, split = content.get("baseline"), content.get("split")
     names = [arm.name for arm in arms]
     if arms and isinstance(baseline, str) and baseline not in names:
         hint = did_you_mean(baseline, names)
         problems.append(f"baseline is {baseline!r}, which is not an arm{hint}")
-    evaluations = _evaluations(content, split, problems)
+    evaluations = _evaluations(content, split if split in SPLITS else "val", problems)
     if problems or file is None:
         raise ConfigError(f"{path}: {'; '.join(problems)}")
     return Study(
@@ -243,8 +243,8 @@ def _budgets(value: Any, arms: Sequence[Any], problems: list[str]) -> dict[Any, 
     ]
     given = {arm: {**value, "epochs": by_arm.get(arm, 1)} for arm in arms}
     return {
-        arm: _checked(Budget, one, "budget: ", problems) or nothing[arm]
-        for arm, one in given.items()
+        arm: _checked(Budget, values, "budget: ", problems) or nothing[arm]
+        for arm, values in given.items()
     }
 
 
@@ -316,7 +316,7 @@ def _train_settings() -> type[pydantic.BaseModel]:
 
 
 def _evaluations(
-    content: Mapping[Any, Any], split: Any, problems: list[str]
+    content: Mapping[Any, Any], split: str, problems: list[str]
 ) -> tuple[Evaluation, ...]:
     """Return every input size with every kind of tiles; without an entry, the trained size."""
     value, train = content.get("evaluate"), content.get("train")
