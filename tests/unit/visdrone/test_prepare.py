@@ -25,8 +25,8 @@ from yolo_ema.errors import (
 )
 from yolo_ema.io.download import Fetched
 from yolo_ema.options.data import PrepareOptions
-from yolo_ema.visdrone import prepared_files, split_sources
 from yolo_ema.visdrone import prepare as prepare_module
+from yolo_ema.visdrone import prepared_files, split_sources
 from yolo_ema.visdrone.prepare import prepare
 
 WH = (200, 100)
@@ -387,7 +387,10 @@ def test_a_file_of_the_users_right_below_the_root_is_neither_replaced_nor_remove
 
 
 def test_anomalies_that_are_gone_take_their_list_along(tmp_path: Path) -> None:
-    source, root = _split(tmp_path, rows={"a": "1,2,3\n", "b": "1,1,4,4,1,5,0,0\n"}), tmp_path / "root"
+    source, root = (
+        _split(tmp_path, rows={"a": "1,2,3\n", "b": "1,1,4,4,1,5,0,0\n"}),
+        tmp_path / "root",
+    )
     _prepare(root, source)
     assert (root / "anomalies.txt").is_file()
     (source / "annotations/a.txt").write_text("")
@@ -830,3 +833,243 @@ def test_thousands_of_files_are_checked_in_under_two_seconds(tmp_path: Path) -> 
         PrepareOptions(root=tmp_path / "root", source=(source,))
     ).up_to_date
     assert time.process_time() - started < 0.23  # 8,629 images in two seconds
+
+
+def test_images_none_of_whose_rows_can_be_read_are_left_out(tmp_path: Path) -> None:
+    rows = {"a": ROWS["a"], "b": "1,0,593,43,174,190,1,4,0,0\n", "c": "1 2 3\nx\n", "d": ""}
+    result = _prepare(tmp_path / "root", _split(tmp_path, rows=rows))
+    split = result.as_json()["splits"]["val"]
+    assert split["images"] == 2
+    assert split["images_left_out"] == {"unreadable-annotations": 2}
+    assert split["annotations_left_out"] == {"field-count": 3}
+    assert sorted(path.stem for path in (tmp_path / "root/images/val").iterdir()) == ["a", "d"]
+    assert "val: images left out: 2 unreadable-annotations" in result.as_text()
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ({"a": "1,0,593,43,174,190,1,4,0,0\n"}, "1 unreadable-annotations.*10 is the format of"),
+        (
+            {"a": "1,1,0,4,1,5,0,0\n"},
+            "none of its 1 annotations becomes a labelled object.*no-area",
+        ),
+        ({"a": "1,1,4,4,0,0,0,0\n"}, "1 became ignored regions"),
+    ],
+)
+def test_a_split_that_teaches_nothing_is_an_error(
+    tmp_path: Path, rows: dict[str, str], says: str
+) -> None:
+    with pytest.raises(DataError, match=f"val: none of its .*{says}"):
+        _prepare(tmp_path / "root", _split(tmp_path, rows=rows))
+    assert not (tmp_path / "root").exists()
+
+
+def test_an_empty_annotation_folder_is_an_error(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    for path in (source / "annotations").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r"none of its 3 images can be used \(3 missing-annotation"):
+        _prepare(tmp_path / "root", source)
+
+
+def test_annotations_in_utf_16_are_read(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    for path in (source / "annotations").iterdir():
+        path.write_text(path.read_text(), encoding="utf-16")
+    result = _prepare(tmp_path / "root", source)
+    assert result.anomalies == []
+    assert sum(result.record.splits["val"].boxes_per_class) == 2
+
+
+def test_what_a_mac_adds_to_folders_is_passed_over(tmp_path: Path) -> None:
+    source = _split(tmp_path / "mine")
+    for path in (source / "images/._a.jpg", source / "annotations/._a.txt"):
+        path.write_bytes(b"\0\5\x16\7resource fork")
+    fork = tmp_path / "mine/__MACOSX/VisDrone2019-DET-val/images/._a.jpg"
+    fork.parent.mkdir(parents=True)
+    fork.write_bytes(b"\0\5\x16\7")
+    _image(source / ".ipynb_checkpoints/images/a.jpg")
+    result = _prepare(tmp_path / "root", tmp_path / "mine")
+    assert result.record.splits["val"].images == 3
+    assert result.anomalies == []
+    fork.unlink()
+    (source / "images/._b.jpg").write_bytes(b"another")
+    assert _prepare(tmp_path / "root", tmp_path / "mine").up_to_date
+
+
+def test_a_mac_archive_is_like_its_folder(tmp_path: Path) -> None:
+    archive = _zipped(_split(tmp_path / "mine"), inside="VisDrone2019-DET-val/")
+    with zipfile.ZipFile(archive, "a") as file:
+        for name in ("images/._a.jpg", "annotations/._a.txt"):
+            file.writestr(f"__MACOSX/VisDrone2019-DET-val/{name}", b"\0\5\x16\7")
+    result = _prepare(tmp_path / "root", archive)
+    assert result.record.splits["val"].images == 3
+    assert result.anomalies == []
+
+
+@pytest.mark.parametrize("name", ["...zip", ".zip", "..tar.gz", ". .zip", ".zip.zip"])
+def test_no_archive_name_reaches_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    _prepare(root, _split(tmp_path / "other", "train"))
+    (root / "mine.txt").write_text("the user's own")
+    (tmp_path / "mine.txt").write_text("the user's own")
+    before = _state(root)
+    archive = _zipped(_split(tmp_path / "mine"), inside="VisDrone2019-DET-val/")
+    named = archive.rename(archive.with_name(name))
+    result = _prepare(root, named)
+    assert result.record.splits["val"].images == 3
+    after = _state(root)
+    changed = ("fingerprint.json", "visdrone.yaml")
+    assert {path: after[path] for path in before if path not in changed and "/" in path} == {
+        path: one for path, one in before.items() if path not in changed and "/" in path
+    }
+    assert (root / "mine.txt").read_text() == (tmp_path / "mine.txt").read_text()
+    assert len(list((root / "sources").iterdir())) == 1
+
+
+def test_a_folder_of_the_users_is_not_replaced_by_what_is_unpacked(tmp_path: Path) -> None:
+    archive = _zipped(_split(tmp_path / "mine"), inside="")
+    mine = tmp_path / "root/sources/VisDrone2019-DET-val/mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("the user's own")
+    with pytest.raises(ConfigError, match="is in the way, and was not unpacked by this version"):
+        _prepare(tmp_path / "root", archive)
+    assert mine.read_text() == "the user's own"
+
+
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [
+        ("nothing/of/a/split", "has no split in VisDrone's layout"),
+        ("images", "does not say which split"),
+    ],
+)
+def test_an_archive_that_is_refused_does_not_stay_unpacked(
+    tmp_path: Path, folder: str, says: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "survey.zip", "w") as archive:
+        archive.write(_image(tmp_path / "a.jpg"), f"{folder}/a.jpg")
+        archive.writestr("annotations/a.txt", "1,1,4,4,1,5,0,0\n")
+    with pytest.raises((DataError, ConfigError), match=says):
+        _prepare(tmp_path / "root", tmp_path / "survey.zip")
+    assert not [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
+
+
+def test_two_archives_of_one_split_leave_nothing_unpacked(tmp_path: Path) -> None:
+    first = _zipped(_split(tmp_path / "one"), inside="")
+    second = _zipped(_split(tmp_path / "two"), inside="")
+    with pytest.raises(ConfigError, match="the split val is in"):
+        _prepare(tmp_path / "root", first, second)
+    assert not [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
+
+
+def test_archives_of_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
+    archives = []
+    for split in ("train", "val"):
+        folder = _split(tmp_path / split, split)
+        archive = _zipped(folder, inside=f"{folder.name}/")
+        archives.append(archive.rename(archive.with_name("data.zip")))
+    result = _prepare(tmp_path / "root", *archives)
+    assert {split: one.images for split, one in result.record.splits.items()} == {
+        "train": 3,
+        "val": 3,
+    }
+    assert (tmp_path / "root/images/train/a.jpg").is_file()
+    assert _prepare(tmp_path / "root", *archives).up_to_date
+
+
+def test_what_a_killed_run_left_half_unpacked_is_swept(tmp_path: Path) -> None:
+    archive = _zipped(_split(tmp_path / "mine"), inside="")
+    sources = tmp_path / "root/sources"
+    for name, marked in ((".VisDrone2019-DET-val.new", True), ("other.new", False)):
+        part = sources / f".{name}-x1y2.part"
+        (part / "images").mkdir(parents=True)
+        if marked:
+            (part / ".unpacked-by-yolo-ema.json").touch()
+    _prepare(tmp_path / "root", archive)
+    assert sorted(path.name for path in sources.iterdir()) == [
+        ".other.new-x1y2.part",
+        "VisDrone2019-DET-val",
+    ]
+
+
+def test_one_damaged_archive_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    good = _zipped(_split(tmp_path / "mine", "train"), inside="")
+    damaged = tmp_path / "VisDrone2019-DET-val.zip"
+    damaged.write_bytes(good.read_bytes()[:-100])
+    result = _prepare(tmp_path / "root", good, damaged, tmp_path / "gone")
+    assert result.splits == ("train",)
+    assert result.exit_code == 3
+    assert list(result.failures) == [str(damaged), str(tmp_path / "gone")]
+    assert "is damaged" in result.failures[str(damaged)]
+    assert f"{damaged} could not be prepared: " in result.as_text()
+    assert result.as_json()["failures"] == result.failures
+    with pytest.raises(ArchiveError, match="is damaged"):
+        _prepare(tmp_path / "strict", good, damaged, strict=True)
+
+
+def test_one_split_that_cannot_be_used_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    _split(tmp_path / "mine", "train")
+    _split(tmp_path / "mine", "val", rows={"a": "no row\n"})
+    result = _prepare(tmp_path / "root", tmp_path / "mine")
+    assert result.splits == ("train",)
+    assert "none of its 1 images can be used" in result.failures["val"]
+    assert "val was not prepared" in result.data_yaml.read_text()
+    (tmp_path / "mine/VisDrone2019-DET-val/annotations/a.txt").write_text(ROWS["a"])
+    result = _prepare(tmp_path / "root", tmp_path / "mine")
+    assert (result.splits, result.failures) == (("train", "val"), {})
+
+
+def test_a_download_that_fails_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = _zipped(_split(tmp_path / "mine", "train"), inside="")
+
+    def fetch(urls, target, **_):
+        if "train" not in target.name:
+            raise DataError(f"{target.name} could not be fetched")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(archive, target)
+        return Fetched(urls[0], target.stat().st_size, "0")
+
+    monkeypatch.setattr(split_sources, "remote_size", lambda _: None)
+    monkeypatch.setattr(split_sources, "fetch", fetch)
+    result = prepare(PrepareOptions(root=tmp_path / "root", splits=("train", "val")))
+    assert result.splits == ("train",)
+    assert result.failures == {"val": "VisDrone2019-DET-val.zip could not be fetched"}
+
+
+@pytest.mark.parametrize(
+    "place", ["../../mine.txt", "/etc/passwd", "a/../../../mine.txt", "C:/mine.txt", ""]
+)
+def test_a_fingerprint_cannot_name_files_outside_to_be_removed(tmp_path: Path, place: str) -> None:
+    source, root = _split(tmp_path), tmp_path / "root"
+    _prepare(root, source)
+    (tmp_path / "mine.txt").write_text("the user's own")
+    (root / "mine.txt").write_text("the user's own")
+    content = json.loads((root / "fingerprint.json").read_text())
+    content["files"]["val"]["labels"].append(place)
+    content["splits"]["val"]["source_digest"] = "another"
+    (root / "fingerprint.json").write_text(json.dumps(content))
+    assert _prepare(root, source).record.splits["val"].images == 3
+    assert (tmp_path / "mine.txt").is_file()
+    assert (root / "mine.txt").is_file()
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\udcffb"])
+def test_paths_that_cannot_be_written_down_are_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be written into a data YAML"):
+        _prepare(tmp_path / path, _split(tmp_path))
+    with pytest.raises(ConfigError, match="cannot be written into a data YAML"):
+        _prepare(tmp_path / "root", tmp_path / path)
+
+
+def test_images_whose_names_are_not_unicode_are_left_out(tmp_path: Path) -> None:
+    source = _split(tmp_path)
+    for folder, suffix in (("images", "jpg"), ("annotations", "txt")):
+        shutil.copy(source / folder / f"a.{suffix}", source / folder / f"\udcff.{suffix}")
+    result = _prepare(tmp_path / "root", source)
+    split = result.as_json()["splits"]["val"]
+    assert (split["images"], split["images_left_out"]) == (3, {"bad-name": 1})
+    assert "\\udcff.jpg" in (tmp_path / "root/anomalies.txt").read_text(encoding="utf-8")
