@@ -6,7 +6,6 @@ plotter, hard to read when small, and ASCII only.
 
 from __future__ import annotations
 
-import importlib.util
 from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
@@ -94,14 +93,8 @@ def text_mask(text: str, size_px: int) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which ships with matplotlib and covers Latin, Greek, Cyrillic and Arabic
-    letters.
-    """
-    package = importlib.util.find_spec("matplotlib")  # located, not imported: that takes a while
-    folder = Path(package.origin).parent if package and package.origin else Path()
-    return ImageFont.truetype(
-        str(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size_px
-    )
+    """Return DejaVu Sans, which covers Latin, Greek, Cyrillic and Arabic letters."""
+    return ImageFont.truetype(str(Path(__file__).with_name("DejaVuSans.ttf")), size_px)
 
 
 def copy_inside(canvas: np.ndarray, label: np.ndarray, x: int, y: int) -> None:
