@@ -111,7 +111,8 @@ def test_what_is_derived(tmp_path: Path) -> None:
 
 def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path) -> None:
     rows = {
-        "a": "190,90,30,40,1,4,0,0\n-10,-5,20,10,1,1,0,0\n300,5,10,10,1,1,0,0\n10,10,0,5,1,1,0,0\n1,2,3\n7,7,7,7,1,99,0,0\n"
+        "a": "190,90,30,40,1,4,0,0\n-10,-5,20,10,1,1,0,0\n300,5,10,10,1,1,0,0\n"
+        "10,10,0,5,1,1,0,0\n1,2,3\n7,7,7,7,1,99,0,0\n"
         "1,1,4,4,0,5,0,0\n150,50,100,100,0,0,0,0\n0,0,x,1,1,1,0,0\n",
         "b": "0,0,200,100,1,9,0,0\n",
     }
@@ -852,7 +853,7 @@ def test_images_none_of_whose_rows_can_be_read_are_left_out(tmp_path: Path) -> N
         ({"a": "1,0,593,43,174,190,1,4,0,0\n"}, "1 unreadable-annotations.*10 is the format of"),
         (
             {"a": "1,1,0,4,1,5,0,0\n"},
-            "none of its 1 annotations becomes a labelled object.*no-area",
+            "1 annotations becomes a labelled object.*no-area",
         ),
         ({"a": "1,1,4,4,0,0,0,0\n"}, "1 became ignored regions"),
     ],
@@ -914,16 +915,12 @@ def test_no_archive_name_reaches_out_of_its_folder(tmp_path: Path, name: str) ->
     _prepare(root, _split(tmp_path / "other", "train"))
     (root / "mine.txt").write_text("the user's own")
     (tmp_path / "mine.txt").write_text("the user's own")
-    before = _state(root)
+    before = {path: one for path, one in _state(root).items() if "train/" in path}
     archive = _zipped(_split(tmp_path / "mine"), inside="VisDrone2019-DET-val/")
     named = archive.rename(archive.with_name(name))
     result = _prepare(root, named)
     assert result.record.splits["val"].images == 3
-    after = _state(root)
-    changed = ("fingerprint.json", "visdrone.yaml")
-    assert {path: after[path] for path in before if path not in changed and "/" in path} == {
-        path: one for path, one in before.items() if path not in changed and "/" in path
-    }
+    assert {path: one for path, one in _state(root).items() if "train/" in path} == before
     assert (root / "mine.txt").read_text() == (tmp_path / "mine.txt").read_text()
     assert len(list((root / "sources").iterdir())) == 1
 
