@@ -37,7 +37,7 @@ def annotation_path(image: Path) -> Path | None:
 
 
 def read_truth(
-    image: Path, image_wh: tuple[int, int], class_names: Sequence[str]
+    image: Path, image_wh: tuple[int, int], class_names: Sequence[str], *, row_length: int = 5
 ) -> tuple[np.ndarray, str, list[str]]:
     """Read an image's ground truth.
 
@@ -48,6 +48,7 @@ def read_truth(
         image: the image; labels and annotations are found beside it.
         image_wh: its width and height in pixels.
         class_names: the dataset's classes.
+        row_length: numbers in a row of the labels, see `label_row_length`.
 
     Returns:
         (N, 6) rows left, top, width, height in pixels, score, category (0 an ignored region,
@@ -55,7 +56,7 @@ def read_truth(
         sentence, with file and row, for each row that cannot be read and is left out.
 
     Raises:
-        AnnotationError: a file is no text.
+        AnnotationError: a file is not text, or none of its rows can be read.
     """
     if tuple(class_names) == VISDRONE_CLASSES and (annotations := annotation_path(image)):
         rows, unreadable = read_ground_truth(annotations)
@@ -65,7 +66,11 @@ def read_truth(
     boxes, ignored = np.zeros((0, 5)), np.zeros((0, 4))
     if labels.is_file():
         boxes = read_label_file(
-            labels, class_count=len(class_names), problems=problems, notes=[]
+            labels,
+            class_count=len(class_names),
+            problems=problems,
+            notes=[],
+            row_length=row_length,
         ).rows
     if regions.is_file() and regions != labels:
         ignored = read_region_file(regions, problems=problems)

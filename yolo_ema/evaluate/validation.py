@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from yolo_ema.engine.data.data_yaml import read_data
 from yolo_ema.engine.data.dataset_lookup import local_data
+from yolo_ema.engine.data.label_files import label_row_length
 from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.training.run_record import RECORD_NAME, versions
-from yolo_ema.errors import DataError
+from yolo_ema.errors import AnnotationError, DataError
 from yolo_ema.evaluate.class_map import map_classes
 from yolo_ema.evaluate.ground_truth import image_names, read_truth
 from yolo_ema.inference.predictor import Predictor, input_size
@@ -143,11 +144,12 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
     # Before the data: a wrong word for the weights shows at once.
     runtime = predictor or open_runtime(options)
     data_yaml = local_data(options.data)
-    class_names = tuple(read_data(data_yaml)["names"].values())
+    data = read_data(data_yaml)
+    class_names = tuple(data["names"].values())
     images = split_images(data_yaml, options.split)
     classes = map_classes(runtime.names, class_names, options.map)
     runtime.settings.classes = sorted(classes)
-    evidence, seconds, origins, unreadable = _detect(runtime, images, class_names, classes, options)
+    evidence, seconds, origins, unreadable = _detect(runtime, images, data, classes, options)
     if set(origins) == {"nothing"}:
         raise DataError(
             f"{data_yaml}: none of the {len(images)} images of {options.split!r} has labels; there "
@@ -214,7 +216,7 @@ def open_runtime(options: ValOptions) -> Predictor:
 def _detect(
     runtime: Predictor,
     images: Sequence[Path],
-    class_names: tuple[str, ...],
+    data: Mapping[str, Any],
     classes: Mapping[int, int],
     options: ValOptions,
 ) -> tuple[Evidence, dict[str, float], Counter[str], list[str]]:
@@ -224,7 +226,8 @@ def _detect(
         What is scored, the mean seconds an image, where the ground truth comes from, and which of
         its rows cannot be read.
     """
-    names = image_names(images)
+    names, class_names = image_names(images), tuple(data["names"].values())
+    row_length = label_row_length(data)
     sizes_wh: dict[str, tuple[int, int]] = {}
     truth: dict[str, np.ndarray] = {}
     detections: dict[str, np.ndarray] = {}
@@ -239,16 +242,24 @@ def _detect(
         found = runtime(pictures)
         batches.append((len(files), runtime.seconds))
         for name, file, picture, boxes in zip(names[start:], files, pictures, found, strict=False):
-            sizes_wh[name] = (picture.shape[1], picture.shape[0])
-            truth[name], origin, problems = read_truth(file, sizes_wh[name], class_names)
+            size_wh = (picture.shape[1], picture.shape[0])
+            try:
+                rows, origin, problems = read_truth(
+                    file, size_wh, class_names, row_length=row_length
+                )
+            except AnnotationError as error:  # training leaves such an image out, too
+                unreadable.append(f"the image {file} is left out: {error}")
+                continue
+            sizes_wh[name], truth[name] = size_wh, rows
             unreadable += problems
             detections[name] = _rows(boxes, classes)
             origins[origin] += 1
         progress.update(len(files))
     progress.close()
-    evidence = Evidence(
-        class_names, dict(zip(names, images, strict=True)), sizes_wh, truth, detections
-    )
+    scored = {name: image for name, image in zip(names, images, strict=True) if name in truth}
+    if not scored:
+        raise DataError(f"no image of {options.split!r} can be scored: {unreadable[0]}")
+    evidence = Evidence(class_names, scored, sizes_wh, truth, detections)
     return evidence, _mean_seconds(batches[1:] or batches), origins, unreadable
 
 

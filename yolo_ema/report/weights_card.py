@@ -15,7 +15,7 @@ from typing import Any
 
 from yolo_ema.engine.data.data_yaml import read_data
 from yolo_ema.engine.data.dataset_lookup import resolve_data
-from yolo_ema.engine.data.label_files import read_label_file
+from yolo_ema.engine.data.label_files import label_row_length, read_label_file
 from yolo_ema.engine.data.split_files import label_path, split_images
 from yolo_ema.engine.training import run_record
 from yolo_ema.engine.weights.release import release_weights, without_folders
@@ -183,11 +183,17 @@ def _facts(record: Mapping[str, Any], out: Path, notes: Mapping[str, Any]) -> di
 def _object_sizes(data_yaml: Path, imgsz: int) -> dict[str, float]:
     """Return how large the training objects are, as the trainer measures it."""
     labels = []
-    class_count = len(read_data(data_yaml)["names"])
+    data = read_data(data_yaml)
     for image in split_images(data_yaml, "train"):
         width, height = image_wh(image)
-        read = read_label_file(label_path(image), class_count=class_count, problems=[], notes=[])
-        labels.append({"shape": (height, width), "bboxes": read.rows[:, 1:5]})
+        image_labels = read_label_file(
+            label_path(image),
+            class_count=len(data["names"]),
+            problems=[],
+            notes=[],
+            row_length=label_row_length(data),
+        )
+        labels.append({"shape": (height, width), "bboxes": image_labels.rows[:, 1:5]})
     return measured_sizes(labels, imgsz)
 
 

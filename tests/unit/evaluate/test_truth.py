@@ -48,23 +48,38 @@ def test_an_image_without_labels_has_no_objects(image):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("labels", "3 0.5 0.5 0.2\n", "labels/val/a.txt, row 1: 4 numbers"),
-        ("labels", "10 0.5 0.5 0.2 0.2\n", "row 1: the class is 10; expected 0 to 9"),
-        ("ignored", "0.5 0.5 0.2\n", "ignored/val/a.txt, row 1: 3 numbers"),
+        ("labels", "3 0.5 0.5 0.2\n", "labels/val/a.txt, row 2: 4 numbers"),
+        ("labels", "10 0.5 0.5 0.2 0.2\n", "row 2: the class is 10; expected 0 to 9"),
+        ("ignored", "0.5 0.5 0.2\n", "ignored/val/a.txt, row 2: 3 numbers"),
         ("annotations", "1,2,3\n", "annotations/val/a.txt, row 1: 3 fields"),
     ],
 )
 def test_bad_rows_are_named_and_left_out(image, file, text, message):
-    (image.parents[2] / file / "val/a.txt").write_text(text)
+    sound = {"labels": "3 0.5 0.5 0.2 0.2\n", "ignored": "0.5 0.5 0.2 0.2\n"}.get(file, "")
+    (image.parents[2] / file / "val/a.txt").write_text(sound + text)
     _, _, problems = read_truth(image, (200, 100), VISDRONE_CLASSES)
     assert len(problems) == 1
     assert message in problems[0]
 
 
-def test_a_file_that_is_no_text_is_an_error(image):
-    (image.parents[2] / "labels/val/a.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(AnnotationError, match="is no text"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe\x00", "is not text"),
+        (b"3 0.5 0.5 0.2 0.2 0.9\n", "none of its 1 rows can be read"),
+    ],
+)
+def test_a_label_file_of_which_nothing_can_be_read_is_an_error(image, content, message):
+    (image.parents[2] / "labels/val/a.txt").write_bytes(content)
+    with pytest.raises(AnnotationError, match=message):
         read_truth(image, (200, 100), VISDRONE_CLASSES)
+
+
+def test_keypoints_are_cut_off_as_in_training(image):
+    label = image.parents[2] / "labels/val/a.txt"
+    label.write_text("3 0.5 0.5 0.2 0.2 " + "0.1 0.9 2 " * 4 + "\n")
+    rows, _, _ = read_truth(image, (200, 100), VISDRONE_CLASSES, row_length=17)
+    assert rows[0].tolist() == pytest.approx([80, 40, 40, 20, 1, 4])
 
 
 def test_equal_file_names_in_several_folders_stay_apart():

@@ -243,7 +243,8 @@ def _fault(values: np.ndarray, box: np.ndarray, class_count: int | None) -> tupl
             f"{len(values)} numbers; expected 5 (class x_center y_center w h), or a class and a "
             f"polygon of at least 3 points"
         )
-        return text, "wrong number of columns"
+        extra = "; a sixth, such as a confidence, is not part of a label" * (len(values) == 6)
+        return text + extra, "wrong number of columns"
     shares = values[1:]
     if not np.isfinite(values).all():
         return "holds a number that is not finite", "number not finite"
