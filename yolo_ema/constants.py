@@ -5,9 +5,11 @@ from __future__ import annotations
 __all__ = [
     "BOX_COLOURS_RGB",
     "CHART_COLOURS",
+    "DATASET_IMAGE_SUFFIXES",
     "IGNORED",
     "IMAGE_SUFFIXES",
     "OTHERS",
+    "VIDEO_SUFFIXES",
     "VISDRONE_CLASSES",
     "is_hidden",
 ]
@@ -32,15 +34,42 @@ IGNORED = 0
 OTHERS = 11
 """VisDrone's category of objects that are neither scored nor ignored."""
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".avif", ".bmp", ".dib", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm"),
+        *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    }
+)
 """Suffixes, in lower case, by which a file in a folder counts as an image."""
+
+DATASET_IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+)
+"""Those of them that training reads, too: what a prepared dataset may hold."""
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv"),
+        *(".gif", ".h264", ".h265", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg"),
+        *(".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv"),
+        *(".qt", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+    }
+)
+"""Suffixes, in lower case, by which a file in a folder counts as a video."""
+
+_SYSTEM_NAMES = frozenset(
+    {
+        *("$recycle.bin", "@eadir", "#recycle", "__macosx", "desktop.ini", "lost+found"),
+        *("system volume information", "thumbs.db"),
+    }
+)
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of that name is passed over: hidden, or left behind by an
-    operating system, as ``._a.jpg`` and ``__MACOSX`` are.
+    """Return whether a file or folder of that name is skipped: hidden, or left behind by an
+    operating system or a network drive, as ``._a.jpg``, ``__MACOSX`` and ``@eaDir`` are.
     """
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
 BOX_COLOURS_RGB = (

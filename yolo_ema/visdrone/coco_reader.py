@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from yolo_ema.constants import IMAGE_SUFFIXES
+from yolo_ema.constants import DATASET_IMAGE_SUFFIXES
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_orientation, image_wh
 from yolo_ema.io.text_files import decode_text
@@ -193,7 +193,7 @@ class _CocoSplit:
     def _existing(self, place: str) -> Path:
         path = self.folder / place
         try:
-            is_image = path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+            is_image = path.is_file() and path.suffix.lower() in DATASET_IMAGE_SUFFIXES
             str(path).encode("utf-8")
         except UnicodeEncodeError:
             raise EntryError("bad-name", f"is {place[:60]!r}, which is not Unicode") from None

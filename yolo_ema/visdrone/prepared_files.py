@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
+from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
 from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.visdrone.image_labels import LabelledImage, yolo_rows
 
@@ -200,4 +200,4 @@ def derived_digest(root: Path, split: str) -> str:
 
 
 def _suffixes(folder: str) -> frozenset[str]:
-    return frozenset(IMAGE_SUFFIXES) if folder == "images" else _TEXT
+    return frozenset(DATASET_IMAGE_SUFFIXES) if folder == "images" else _TEXT

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
+from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
 from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
 
 __all__ = ["SplitFolder", "find_splits", "official_name", "split_named"]
@@ -120,7 +120,7 @@ def _is_split(folder: Path) -> bool:
     """Tell by the images themselves: a prepared root has ``images`` too, but with folders in it."""
     images = folder / "images"
     return images.is_dir() and any(
-        path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)
+        path.suffix.lower() in DATASET_IMAGE_SUFFIXES and not is_hidden(path.name)
         for path in images.iterdir()
     )
 

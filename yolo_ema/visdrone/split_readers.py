@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.constants import IMAGE_SUFFIXES
+from yolo_ema.constants import DATASET_IMAGE_SUFFIXES
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.visdrone.coco_reader import read_coco
@@ -50,7 +50,7 @@ class SplitReader:
 
     def source_digest(self) -> str:
         """Return a hash over path, size and modification time of the user's files."""
-        folders = [(self.images_from, IMAGE_SUFFIXES)]
+        folders = [(self.images_from, DATASET_IMAGE_SUFFIXES)]
         if self.annotations_from is None:
             return folders_digest(folders)
         if self.annotations_from.is_dir():

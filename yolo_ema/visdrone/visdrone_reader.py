@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from yolo_ema.constants import IMAGE_SUFFIXES, OTHERS, VISDRONE_CLASSES, is_hidden
+from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, OTHERS, VISDRONE_CLASSES, is_hidden
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.io.text_files import shown_path
@@ -108,7 +108,7 @@ def _images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:
     """
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or is_hidden(path.name):
+        if path.suffix.lower() not in DATASET_IMAGE_SUFFIXES or is_hidden(path.name):
             continue
         if shown_path(path.name) != path.name:
             message = "the name is not Unicode, which labels and lists want; the image is left out"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image, ImageOps
 
-from yolo_ema.constants import VISDRONE_CLASSES
+from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, IMAGE_SUFFIXES, VISDRONE_CLASSES
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.visdrone.coco_reader import read_coco
@@ -580,3 +580,10 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     assert "train: images left out: 2 missing-image" in result.as_text()
     rows = {line.split("  ")[0]: line.split()[-1] for line in result.as_text().splitlines() if line}
     assert (rows["images left out"], rows["annotations left out"]) == ("2", "4")
+
+
+def test_prepared_images_are_those_that_training_reads() -> None:
+    from ultralytics.data.utils import IMG_FORMATS
+
+    read = {f".{suffix}" for suffix in IMG_FORMATS} & IMAGE_SUFFIXES
+    assert read == DATASET_IMAGE_SUFFIXES
