@@ -38,6 +38,8 @@ class Played:
     ) -> None:
         self.frame_rate: Fraction | None = Fraction(25)
         self.finite, self.damaged, self.closed = finite, 0, threading.Event()
+        self.notes: list[str] = []
+        self.pixel_aspect: Fraction | None = None
         self._steps, self._opening = steps, opening
 
     def open(self) -> None:

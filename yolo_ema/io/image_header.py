@@ -1,4 +1,4 @@
-"""An image's size out of its header, before anything is decoded: the one gate that oversized and
+"""An image's size from its header, before anything is decoded: the one gate that oversized and
 damaged images meet.
 """
 
@@ -8,23 +8,40 @@ import contextlib
 import io
 import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["LARGEST_PIXELS", "ImageHeaderError", "content_wh", "image_wh"]
+from yolo_ema.io.file_signature import kind_of
+from yolo_ema.io.tiff_file import is_tiff, main_page, tiff_pages
+
+__all__ = [
+    "LARGEST_PIXELS",
+    "ImageHeader",
+    "ImageHeaderError",
+    "content_wh",
+    "image_orientation",
+    "image_wh",
+    "read_header",
+]
 
 LARGEST_PIXELS = 350_000_000
-"""An image that claims more is refused unless the caller sets another limit: decoding it could take
-all memory.
+"""Larger images are refused unless the caller sets another limit: decoding one could take all
+memory.
 """
 
 _EXIF_ORIENTATION = 274
+_QUARTER_TURNED = frozenset({5, 6, 7, 8})
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "WEBP")
+"""Those that the readers decode. Pillow knows more, such as ICO, which it decodes while it opens
+it.
+"""
 _pillow_open = Image.open
-"""Pillow's own: Ultralytics, once imported, wraps it, and would look for a further package at every
+"""Pillow's own: Ultralytics, once imported, wraps it, and would look for another package at every
 damaged image.
 """
-_QUARTER_TURNED = {5, 6, 7, 8}
 _pillow_limit = threading.Lock()
 
 
@@ -32,6 +49,26 @@ class ImageHeaderError(ValueError):
     """An image's size cannot be read, or is too large; the message is a clause about the file that
     the caller names.
     """
+
+
+class ImageHeader(NamedTuple):
+    """What an image says of itself.
+
+    Attributes:
+        stored_wh: width and height in pixels as stored.
+        orientation: EXIF's number, 1 to 8, for how it is turned to be shown.
+        format: Pillow's name, such as ``JPEG`` or ``MPO``, or ``TIFF``.
+    """
+
+    stored_wh: tuple[int, int]
+    orientation: int
+    format: str
+
+    @property
+    def shown_wh(self) -> tuple[int, int]:
+        """Width and height in pixels as it is shown."""
+        width, height = self.stored_wh
+        return (height, width) if self.orientation in _QUARTER_TURNED else (width, height)
 
 
 def image_wh(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]:
@@ -43,43 +80,82 @@ def image_wh(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]
         max_pixels: the most pixels that the header may claim.
 
     Raises:
-        ImageHeaderError: the file is empty, no image, damaged at its start, or claims more than
+        ImageHeaderError: the file is empty, not an image, damaged at its start, or claims more than
             ``max_pixels``.
     """
     if path.is_file() and path.stat().st_size == 0:
         raise ImageHeaderError("is empty (0 bytes)")
-    return _header_wh(path, max_pixels)
+    with path.open("rb") as file:
+        return read_header(file, max_pixels=max_pixels).shown_wh
 
 
 def content_wh(content: bytes, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]:
-    """Do as `image_wh`, for an encoded image in memory."""
-    return _header_wh(io.BytesIO(content), max_pixels)
+    """Do the same as `image_wh` for an encoded image in memory."""
+    return read_header(io.BytesIO(content), max_pixels=max_pixels).shown_wh
 
 
-def _header_wh(encoded: Path | io.BytesIO, max_pixels: int) -> tuple[int, int]:
+def image_orientation(path: Path) -> int:
+    """Return by which of EXIF's eight orientations, 1 to 8, an image is turned to be shown.
+
+    Raises:
+        ImageHeaderError: the header cannot be read.
+    """
+    with path.open("rb") as file:
+        return read_header(file).orientation
+
+
+def read_header(file: BinaryIO, *, max_pixels: int = LARGEST_PIXELS) -> ImageHeader:
+    """Return what an encoded image says of itself, from an open file at its start.
+
+    Raises:
+        ImageHeaderError: as `image_wh`.
+    """
+    head = file.read(512)
+    file.seek(0)
     try:
-        with _any_size(), _pillow_open(encoded) as image:
-            width, height = image.size
-            turned = width * height <= max_pixels and _orientation(image) in _QUARTER_TURNED
-    except (
-        UnidentifiedImageError,
-        ImportError,
-    ):  # the latter from Ultralytics' wrapper, where that was imported first
-        raise ImageHeaderError("is not an image that can be read") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        EOFError,
-    ) as error:  # what Pillow's readers raise on damaged headers
-        raise ImageHeaderError(f"is damaged: {error}") from error
-    if not 1 <= width * height <= max_pixels:
-        millions = (
-            f"{width * height / 1e6:.0f} million pixels, expected 1 to {max_pixels / 1e6:g} million"
+        header = (
+            _tiff_header(file, max_pixels) if is_tiff(head) else _pillow_header(file, max_pixels)
         )
-        raise ImageHeaderError(f"claims {width}x{height} = {millions}")
-    return (height, width) if turned else (width, height)
+    except (UnidentifiedImageError, ImportError):  # the latter from Ultralytics' wrapper
+        kind = kind_of(head)
+        what = "" if kind == "a file of an unknown kind" else f": it is {kind}"
+        raise ImageHeaderError(f"is not an image that can be read{what}") from None
+    except ImageHeaderError:
+        raise
+    # what readers raise on damaged headers
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError) as error:
+        raise ImageHeaderError(f"is damaged: {error}") from error
+    return header
+
+
+def _pillow_header(file: BinaryIO, max_pixels: int) -> ImageHeader:
+    with _any_size(), _pillow_open(file, formats=_formats()) as image:
+        _check_size(image.size, max_pixels)
+        return ImageHeader(image.size, _orientation(image) or 1, image.format or "")
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Return the formats of this Pillow; some builds lack AVIF, JPEG 2000 or WebP."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _tiff_header(file: BinaryIO, max_pixels: int) -> ImageHeader:
+    pages = tiff_pages(file)
+    for page in pages:  # decoders of whole files decode every one
+        _check_size(page.wh, max_pixels)
+    page = main_page(pages)
+    return ImageHeader(page.wh, page.orientation, "TIFF")
+
+
+def _check_size(image_wh: tuple[int, int], max_pixels: int) -> None:
+    width, height = image_wh
+    if not 1 <= width * height <= max_pixels:
+        raise ImageHeaderError(
+            f"claims {width}x{height} = {width * height / 1e6:.0f} million pixels, expected 1 to "
+            f"{max_pixels / 1e6:g} million"
+        )
 
 
 def _orientation(image: Image.Image) -> int | None:

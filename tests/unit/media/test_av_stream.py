@@ -123,8 +123,8 @@ def test_a_server_that_accepts_and_never_answers_is_given_up_in_time():
             seen = watch(reader, lambda event: event.ended)
         assert time.monotonic() - began < 4
     assert seen[-1].problem in {
-        f"{address} cannot be opened: no answer in time; given up after 1 tries",
-        f"{address} did not answer within 3 s; given up after 1 tries",
+        f"{address} cannot be opened: no answer in time; given up after 1 attempts",
+        f"{address} did not answer within 3 s; given up after 1 attempts",
     }
 
 
@@ -138,7 +138,7 @@ def test_a_password_opens_and_is_told_to_nobody(capfd):
         server.up()
         for userinfo, reason in [
             ("drone:geheim2@", "wrong user or password"),
-            ("", "it wants a user and password"),
+            ("", "user and password required"),
         ]:
             with reader_of(server.url(userinfo)) as reader:
                 refused = watch(reader, lambda event: event.ended)

@@ -109,7 +109,7 @@ def test_a_camera_in_use_is_given_up_after_its_tries(capture):
     with SourceReader(open_sources(["0"], network=QUICK)) as reader:
         events = list(reader)
     assert "in use by another program" in events[-1].problem
-    assert events[-1].problem.endswith("given up after 3 tries")
+    assert events[-1].problem.endswith("given up after 3 attempts")
 
 
 def test_an_unplugged_camera_is_opened_again(capture):
@@ -120,14 +120,14 @@ def test_an_unplugged_camera_is_opened_again(capture):
             told.append(event.problem)
             if event.frame is not None and event.frame.index == 7:
                 break
-    assert "camera 0 gives no image; it may have been unplugged; trying again" in told
+    assert "camera 0 delivers no image; it may have been unplugged; trying again" in told
     assert any(one.startswith("camera 0 is back after") for one in told)
 
 
 def test_a_camera_that_hangs_is_left_and_stopping_does_not_wait_for_it(capture):
     capture.hang_s = 1.5
     with SourceReader(open_sources(["0"], network=QUICK)) as reader:
-        assert next(iter(reader)).problem == "camera 0 brought no frame for 0.5 s; trying again"
+        assert next(iter(reader)).problem == "camera 0 delivered no frame for 0.5 s; trying again"
         threading.Timer(0.1, reader.stop).start()
         began = time.monotonic()
         assert list(reader)[-1].ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -98,8 +99,10 @@ def test_a_damaged_video_reports_through_its_feed(tmp_path):
     with SourceReader(open_sources([str(path)])) as reader:
         last = list(reader)[-1]
     assert last.ended
-    assert last.problem == ""
-    assert last.reader.damaged_packets >= 1
+    assert re.fullmatch(
+        rf"{re.escape(str(path))}: about 1[45] frames were lost in damaged parts of the file",
+        last.problem,
+    )
 
 
 def test_a_variable_frame_rate_keeps_its_times(tmp_path):
@@ -146,11 +149,11 @@ def test_a_video_that_claims_giant_frames_is_refused_before_they_are_decoded(tmp
     path = record(tmp_path / "x.mp4", 3)
     with pytest.raises(
         SourceError,
-        match=r"claims frames of 160x120 = 0 million pixels, expected at most 0\.019 million",
+        match=r"its frames have 160x120 = 0 million pixels, expected at most 0\.019 million",
     ):
         VideoReader(path, max_pixels=19_000)
     with SourceReader(open_sources([str(path)], max_pixels=19_000)) as reader:
-        assert "claims frames of 160x120" in next(iter(reader)).problem
+        assert "its frames have 160x120" in next(iter(reader)).problem
 
 
 def test_a_wrong_suffix_is_read_by_its_content_or_named(tmp_path):

@@ -106,7 +106,7 @@ def test_a_mute_server_is_given_up_in_time_while_another_source_goes_on(serve):
         seen = watch(reader, lambda event: event.ended)
         assert time.monotonic() - began < 3.5
         assert seen[-1].source.name == mute.url()
-        assert seen[-1].problem.endswith("no answer in time; given up after 1 tries")
+        assert seen[-1].problem.endswith("no answer in time; given up after 1 attempts")
         assert len(numbers(seen)) > 10
         assert {status.name: status.state for status in reader.status()} == {
             mute.url(): "failed",
@@ -117,9 +117,9 @@ def test_a_mute_server_is_given_up_in_time_while_another_source_goes_on(serve):
 @pytest.mark.parametrize(
     ("behaviour", "told"),
     [
-        (servers.says_nothing_more, "broke off: no answer in time|brought no frame for 1 s"),
-        (servers.sends_garbage, "brought no frame for 1 s"),
-        (servers.speaks_no_http, "cannot be opened: no proper HTTP"),
+        (servers.says_nothing_more, "broke off: no answer in time|delivered no frame for 1 s"),
+        (servers.sends_garbage, "delivered no frame for 1 s"),
+        (servers.speaks_no_http, "cannot be opened: the answer is not valid HTTP"),
         (servers.drips(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 500, 0.2), "did not answer within 1 s"),
         (
             servers.drips(
@@ -144,7 +144,7 @@ def test_trouble_is_named_and_ends_as_failed(serve, behaviour, told):
         assert reader.status()[0].state == "failed"
     assert not any(one.frame for one in seen)
     assert re.search(told, seen[0].problem)
-    assert seen[-1].problem.endswith("given up after 2 tries")
+    assert seen[-1].problem.endswith("given up after 2 attempts")
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_trouble_is_named_and_ends_as_failed(serve, behaviour, told):
         (servers.answers("404 Not Found"), "the server answers 404 (Not Found); given up"),
         (
             servers.answers("401 Unauthorized", 'WWW-Authenticate: Basic realm="x"\r\n'),
-            "401 (Unauthorized), it wants a user and password; given up",
+            "401 (Unauthorized), user and password required; given up",
         ),
         (
             servers.answers("200 OK", "Content-Type: image/jpeg\r\n"),
-            "is a single image (image/jpeg) and no stream",
+            "is a single image (image/jpeg), not a stream",
         ),
-        (servers.answers("200 OK", "Content-Type: text/html\r\n"), "is a web page and no stream"),
+        (servers.answers("200 OK", "Content-Type: text/html\r\n"), "is a web page, not a stream"),
     ],
     ids=["404", "401", "image", "page"],
 )
@@ -310,7 +310,7 @@ def test_a_transport_stream_over_udp(tmp_path):
         over.set()
         seen += watch(reader, lambda event: event.problem != "")
     assert {one.frame.image_wh for one in seen if one.frame} == {(160, 120)}
-    assert "no answer in time" in seen[-1].problem or "brought no frame" in seen[-1].problem
+    assert "no answer in time" in seen[-1].problem or "delivered no frame" in seen[-1].problem
 
 
 def write_video(path: Path) -> None:

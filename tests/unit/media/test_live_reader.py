@@ -145,7 +145,7 @@ def test_a_try_that_never_returns_is_given_up(monkeypatch):
     released = threading.Event()
     with SourceReader([source(Played([], opening=released.wait))]) as reader:
         assert list(reader)[-1].problem.endswith(
-            "given up, since the system does not return from the last try"
+            "given up, since the system does not return from the last attempt"
         )
     released.set()
 
@@ -180,9 +180,9 @@ def test_what_an_abandoned_connection_brings_does_not_count():
         (
             SourceRefusedError("cam cannot be opened: 404"),
             QUICK,
-            "404; given up, since another try would bring the same",
+            "404; given up, since retrying is useless",
         ),
-        (SourceError("cam cannot be opened: refused"), QUICK, "refused; given up after 3 tries"),
+        (SourceError("cam cannot be opened: refused"), QUICK, "refused; given up after 3 attempts"),
         (
             SourceError("refused"),
             NetworkOptions(first_wait_s=0.05, give_up_after_s=0.3),
@@ -247,10 +247,10 @@ def test_no_frame_for_a_while_is_stale_then_lost():
         [source(Played([image(0), forever]), Played([image(1), forever]), network=patience)]
     ) as reader:
         stale = events_until(reader, lambda event: "stale" in event.problem)[-1]
-        assert "no new frame has come for 0." in stale.problem
+        assert "no new frame has arrived for 0." in stale.problem
         assert reader.status()[0].state == "stale"
         seen = events_until(reader, lambda event: event.frame is not None)
-        assert "cam brought no frame for 1.2 s; trying again" in [one.problem for one in seen]
+        assert "cam delivered no frame for 1.2 s; trying again" in [one.problem for one in seen]
         assert reader.status()[0].state == "live"
 
 
@@ -299,7 +299,7 @@ def test_another_picture_size_is_told():
             reader, lambda event: event.frame is not None and event.frame.image_wh == (64, 48)
         )
     assert [one.problem for one in seen if one.problem] == [
-        "cam changed its image from 32x24 to 64x48 pixels"
+        "cam changed its frame size from 32x24 to 64x48 pixels"
     ]
 
 

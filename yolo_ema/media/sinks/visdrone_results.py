@@ -83,7 +83,8 @@ class VisdroneResults:
             found.boxes_xyxy.tolist(), found.scores.tolist(), found.class_ids.tolist(), strict=True
         )
         return [
-            f"{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.6f},{self._categories[class_id]},-1,-1\n"
+            f"{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.6f},"
+            f"{self._categories[class_id]},-1,-1\n"
             for (x1, y1, x2, y2), score, class_id in rows
         ]
 

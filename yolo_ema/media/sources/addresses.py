@@ -1,5 +1,5 @@
-"""Addresses of streams: what is told of them, and what never is: user, password, and what a query
-or a path may hold of secrets.
+"""Addresses of streams: what may be shown of them, and what never is: user, password, and whatever
+in a query or path may be a secret.
 """
 
 from __future__ import annotations
@@ -15,28 +15,16 @@ __all__ = ["SCHEMES", "Address", "is_address", "parse_address"]
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "tcp")
 
 _HIDDEN = "…"
-# What cameras commonly ask for by these names tells one of their streams from another; everything
-# else may be a secret.
+# Cameras commonly use these to tell their streams apart; everything else may be a secret.
 _HARMLESS_KEYS = frozenset(
     {
-        "cam",
-        "camera",
-        "channel",
-        "codec",
-        "fps",
-        "id",
-        "profile",
-        "resolution",
-        "stream",
-        "subtype",
-        "type",
+        *("cam", "camera", "channel", "codec", "fps", "id", "profile", "resolution", "stream"),
+        *("subtype", "type"),
     }
 )
 _HARMLESS_VALUE = re.compile(r"[A-Za-z]{0,10}[0-9]{0,4}(x[0-9]{1,4})?")
 _LIKE_A_KEY = re.compile(r"(?=(?:.*[0-9]){4})[A-Za-z0-9_=+~-]{20,}")
-_SAFE = (
-    "%/:@!$&'()*+,;=?~[]"  # what is there stays as it is; only what HTTP cannot carry is encoded
-)
+_SAFE = "%/:@!$&'()*+,;=?~[]"  # only what HTTP cannot carry is encoded
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -58,7 +46,7 @@ class Address:
 
     @property
     def scheme(self) -> str:
-        """The address's first part, in small letters."""
+        """The address's scheme, in lower case."""
         return self.shown.partition(":")[0]
 
     @property
@@ -82,9 +70,8 @@ class Address:
         parts = urlsplit(self.url)
         userinfo = parts.netloc.rpartition("@")[0]
         secrets = {userinfo, *userinfo.split(":", 1), parts.query, self.password, self.username}
-        secrets |= {one.partition("=")[2] for one in parts.query.split("&")} | {
-            value for _, value in parse_qsl(parts.query)
-        }
+        secrets |= {pair.partition("=")[2] for pair in parts.query.split("&")}
+        secrets |= {value for _, value in parse_qsl(parts.query)}
         secrets |= {part for part in parts.path.split("/") if _is_key(part)}
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) > 2 and secret not in self.shown:
@@ -93,7 +80,7 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Whether a source is an address (``scheme://…``) and not a path."""
+    """Return whether a source is an address (``scheme://…``) and not a path."""
     return _SCHEME.match(text) is not None
 
 
@@ -101,18 +88,18 @@ def parse_address(text: str) -> Address:
     """Take an address apart.
 
     Raises:
-        SourceError: the scheme is unknown, the host is missing, the port is no number, or user and
-            password are not written as addresses want them; the message repeats no secret.
+        SourceError: the scheme is unknown, the host is missing, the port is not a number, or user
+            and password are not encoded as addresses need them; the message repeats no secret.
     """
     scheme = text.partition("://")[0].lower()
     if scheme not in SCHEMES:
         raise SourceError(
-            f"{scheme}:// is no kind of stream known here "
+            f"{scheme}:// is not a supported kind of stream "
             f"({' '.join(SCHEMES)}){did_you_mean(scheme, SCHEMES)}"
         )
     if any(sign.isspace() or ord(sign) < 32 for sign in text):
         raise SourceError(
-            f"the {scheme}:// address has a space or control character in it; write a space as %20"
+            f"the {scheme}:// address contains a space or control character; write a space as %20"
         )
     problem = ""
     try:
@@ -121,7 +108,7 @@ def parse_address(text: str) -> Address:
     except ValueError:  # its message repeats parts of the address
         problem = "its host or port cannot be read"
     if not problem and ":" in parts.netloc and "@" not in parts.netloc and "@" in text:
-        problem = "an @ stands behind its host, where it looks like a part of a password"
+        problem = "there is an @ behind its host, which looks like part of a password"
     if not problem and not parts.hostname and scheme != "udp":
         problem = "it has no host"
     if problem:
@@ -138,7 +125,7 @@ def parse_address(text: str) -> Address:
 
 def _shown_path(parts: SplitResult) -> str:
     return "/".join(
-        _HIDDEN if _is_key(one) else one.partition(";")[0] for one in parts.path.split("/")
+        _HIDDEN if _is_key(part) else part.partition(";")[0] for part in parts.path.split("/")
     )
 
 
@@ -153,7 +140,7 @@ def _shown_query(parts: SplitResult) -> str:
 
 
 def _is_key(part: str) -> bool:
-    """Whether a part of a path looks like the key that some services put there: long, and full of
-    digits.
+    """Return whether a part of a path looks like the key that some services put there: long, and
+    full of digits.
     """
     return _LIKE_A_KEY.fullmatch(part) is not None

@@ -1,4 +1,4 @@
-"""Streams through PyAV: RTSP, RTMP, UDP, TCP, and what comes over HTTP but for motion JPEG."""
+"""Streams through PyAV: RTSP, RTMP, UDP, TCP, and everything over HTTP except motion JPEG."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sources.addresses import Address
 from yolo_ema.media.sources.network_options import NetworkOptions
-from yolo_ema.media.sources.video_reader import stated_rate, upright_bgr
+from yolo_ema.media.sources.video_decoder import VideoDecoder, stated_rate
 
 __all__ = ["AvConnection"]
 
@@ -37,12 +37,27 @@ class AvConnection:
     ) -> None:
         self.frame_rate: Fraction | None = None
         self.finite = self.is_playlist = False
-        self.damaged = 0
         self._address = address
         self._options = options
         self._max_pixels = max_pixels
         self._container: Any = None
+        self._decoder: VideoDecoder | None = None
         self._closed = False
+
+    @property
+    def damaged(self) -> int:
+        """How many packets or frames were damaged and skipped, so far."""
+        return self._decoder.damaged if self._decoder else 0
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width of a pixel divided by its height; None if square or not stated."""
+        return self._decoder.pixel_aspect if self._decoder else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the frames."""
+        return self._decoder.notes if self._decoder else []
 
     def open(self) -> None:
         """Connect, and find the video. Raises `SourceError`."""
@@ -56,32 +71,26 @@ class AvConnection:
             )
         except av.FFmpegError as error:
             problem, refused = _reason(error), isinstance(error, _REFUSALS)
-            if (
-                isinstance(error, av.error.InvalidDataError)
-                and time.monotonic() - began_at >= limit_s
-            ):
-                problem = "no answer in time"  # as FFmpeg's RTSP tells an interrupt
+            timed_out = time.monotonic() - began_at >= limit_s
+            if isinstance(error, av.error.InvalidDataError) and timed_out:
+                problem = "no answer in time"  # as FFmpeg's RTSP reports an interrupt
             if isinstance(error, av.error.HTTPUnauthorizedError):
-                problem += (
-                    ", wrong user or password"
-                    if self._address.password
-                    else ", it wants a user and password"
-                )
-        if (
-            problem
-        ):  # raised out here, so that no traceback leads to FFmpeg's error, which holds the address
+                known = bool(self._address.password)
+                problem += ", wrong user or password" if known else ", user and password required"
+        # Raised out here, so that no traceback leads to FFmpeg's error, which holds the address.
+        if problem:
             raise self._error("cannot be opened", problem, refused=refused)
-        videos = self._container.streams.video
-        if not videos:
+        if not self._container.streams.video:
             raise self._error("cannot be used", "it has no video", refused=True)
-        stream = videos[0]
-        stream.thread_type = "SLICE"  # frame threads would hold a frame back each
-        self.frame_rate = stated_rate(stream)
+        self._decoder = VideoDecoder(
+            self._container, self._address.shown, max_pixels=self._max_pixels, keep_damaged=False
+        )
+        self.frame_rate = stated_rate(self._decoder.stream)
         self.finite = self._address.scheme.startswith("http") and bool(self._container.duration)
         self.is_playlist = self._container.format.name in {"hls", "dash"}
 
     def _settings(self) -> dict[str, str]:
-        # Half a second of looking instead of five. What was looked at is kept ("nobuffer" would
+        # Half a second of analysis instead of five. What was analysed is kept ("nobuffer" would
         # lose the first key frame with it).
         settings = {"analyzeduration": "500000"}
         if self._address.scheme.startswith("rtsp"):
@@ -92,65 +101,48 @@ class AvConnection:
         return settings
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield the images that were decoded without damage. Raises `SourceError` on a broken
-        line, or nothing but damage.
+        """Yield the frames that were decoded without damage.
+
+        Raises:
+            SourceError: the connection broke off, or brings nothing but damage.
         """
-        stream = self._container.streams.video[0]
-        packets = self._container.demux(stream)
+        if self._decoder is None:
+            return
+        in_a_row = 0
+        packets = self._container.demux(self._decoder.stream)
         try:
-            yield from self._images(packets)
+            while (packet := self._next(packets)) is not None and not self._closed:
+                before, whole = self.damaged, False
+                for image_bgr, time_s in self._decoder.decode(packet):
+                    whole = True
+                    yield image_bgr, time_s
+                in_a_row = 0 if whole else in_a_row + self.damaged - before
+                if in_a_row >= _MOST_DAMAGED_IN_A_ROW:
+                    raise self._error("broke off", f"the last {in_a_row} packets were damaged")
+            if not self._closed:
+                yield from self._decoder.flush()
         finally:
             # by the thread that reads, since FFmpeg's state may not be touched from another
             self._container.close()
 
-    def _images(self, packets: Iterator[Any]) -> Iterator[tuple[np.ndarray, float | None]]:
-        in_a_row = 0
-        first_s: float | None = None
-        while not self._closed:
-            frames, problem = self._next(packets)
-            if frames is None:
-                if problem:
-                    raise self._error("broke off", problem)
-                return
-            whole = [frame for frame in frames if not frame.is_corrupt]
-            bad = len(frames) - len(whole) + bool(problem)
-            self.damaged += bad
-            in_a_row = 0 if whole else in_a_row + bad
-            if in_a_row >= _MOST_DAMAGED_IN_A_ROW:
-                raise self._error("broke off", f"the last {in_a_row} packets were damaged")
-            for frame in whole:
-                if frame.width * frame.height > self._max_pixels:
-                    raise self._error(
-                        "cannot be used",
-                        f"its images have {frame.width}x{frame.height} pixels",
-                        refused=True,
-                    )
-                first_s = frame.time if first_s is None else first_s
-                yield (
-                    upright_bgr(frame),
-                    None if frame.time is None or first_s is None else frame.time - first_s,
-                )
-
-    def _next(self, packets: Iterator[Any]) -> tuple[list[Any] | None, str]:
-        """Return the frames of the next packet, none and a problem where it is damaged; None at the
-        end, with its reason if any.
-        """
+    def _next(self, packets: Iterator[Any]) -> Any:
+        """Return the next packet; None at the end. Raises `SourceError` on a broken line."""
+        problem = ""
         try:
-            packet = next(packets, None)
-            return (None, "") if packet is None else (packet.decode(), "")
-        except av.error.InvalidDataError:
-            return [], "damaged"
+            # an empty packet marks the end, or stands for a repeated frame
+            return next((packet for packet in packets if packet.size), None)
         except av.error.EOFError:
-            return None, ""
+            return None
         except av.FFmpegError as error:
-            return None, _reason(error)
+            problem = _reason(error)
+        raise self._error("broke off", problem)
 
     def _error(self, what: str, problem: str, *, refused: bool = False) -> SourceError:
         kind = SourceRefusedError if refused else SourceError
         return kind(f"{self._address.shown} {what}: {problem}")
 
     def close(self) -> None:
-        """Ask the reading thread to stop at its next packet or time limit."""
+        """Ask the reading thread to stop; a read that waits ends at its own time limit."""
         self._closed = True
 
 
@@ -158,5 +150,5 @@ def _reason(error: av.FFmpegError) -> str:
     if isinstance(error, av.error.ExitError):
         return "no answer in time"
     if isinstance(error, av.error.InvalidDataError):
-        return "what the server sends is no video that can be read"
+        return "the server does not send a video that can be read"
     return (error.strerror or type(error).__name__).lower().removesuffix(" (authorization failed)")

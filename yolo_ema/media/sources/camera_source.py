@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,18 +17,10 @@ from yolo_ema.media.sources.live_reader import LiveReader
 from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import LiveSource
 
-__all__ = ["CameraSource", "is_camera"]
+__all__ = ["CameraSource"]
 
 _DEVICES = Path("/dev")
 _ON_LINUX = sys.platform.startswith("linux")
-
-
-def is_camera(specification: str) -> bool:
-    """Whether a source is a camera: a number, or a device file such as ``/dev/video0``."""
-    if specification.isdecimal():
-        return True
-    path = Path(specification)
-    return path.exists() and stat.S_ISCHR(path.stat().st_mode)
 
 
 @dataclass(frozen=True)
@@ -54,23 +45,26 @@ class CameraSource(LiveSource):
         return f"camera-{self.device}" if self.device.isdecimal() else Path(self.device).name
 
     def open(self) -> LiveReader:
-        """Return the camera's reader; it is opened when frames are asked for."""
+        """Return a reader; the camera is opened when frames are asked for."""
         return LiveReader(self, lambda: CameraConnection(self), self.network)
 
 
 class CameraConnection:
-    """One time that a camera is opened."""
+    """A camera while it is open."""
+
+    damaged = 0
+    pixel_aspect: Fraction | None = None
+    notes: Sequence[str] = ()
 
     def __init__(self, source: CameraSource) -> None:
         self.frame_rate: Fraction | None = None
         self.finite = False
-        self.damaged = 0
         self._source = source
         self._closed = False
         self._capture: cv2.VideoCapture | None = None
 
     def open(self) -> None:
-        """Open the camera. Raises `SourceError` where it is not there, not allowed, or in use."""
+        """Open the camera. Raises `SourceError` if it is missing, forbidden or in use."""
         device = self._source.device
         if _ON_LINUX:
             _check_device(self._source)
@@ -78,14 +72,14 @@ class CameraConnection:
         self._capture = cv2.VideoCapture(which, cv2.CAP_V4L2 if _ON_LINUX else cv2.CAP_ANY)
         if not self._capture.isOpened():
             raise SourceError(
-                f"{self._source.name} cannot be opened: it is in use by another program, or is no "
-                f"camera"
+                f"{self._source.name} cannot be opened: it is in use by another program, or "
+                f"not a camera"
             )
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frame_rate = Fraction(rate).limit_denominator(1001) if 0 < rate <= 1000 else None
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield images. Raises `SourceError` when the camera gives none."""
+        """Yield images. Raises `SourceError` when the camera delivers none."""
         if self._capture is None:
             return
         try:
@@ -93,7 +87,7 @@ class CameraConnection:
                 read, image_bgr = self._capture.read()
                 if not read or image_bgr is None:
                     raise SourceError(
-                        f"{self._source.name} gives no image; it may have been unplugged"
+                        f"{self._source.name} delivers no image; it may have been unplugged"
                     )
                 yield image_bgr, None
         finally:
@@ -107,11 +101,11 @@ class CameraConnection:
 def _check_device(source: CameraSource) -> None:
     path = _DEVICES / f"video{source.device}" if source.device.isdecimal() else Path(source.device)
     if not path.exists():
-        there = sorted(one.name.removeprefix("video") for one in _DEVICES.glob("video[0-9]*"))
+        there = sorted(file.name.removeprefix("video") for file in _DEVICES.glob("video[0-9]*"))
         known = f"cameras here: {', '.join(there)}" if there else "there is no camera here"
         raise SourceRefusedError(f"{source.name} is not there ({path} is missing); {known}")
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceRefusedError(
-            f"{source.name} may not be used ({path}: permission denied); add yourself to the group "
+            f"{source.name} cannot be used ({path}: permission denied); add yourself to the group "
             f"'video'"
         )

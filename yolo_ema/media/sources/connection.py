@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol
 
@@ -14,21 +14,38 @@ __all__ = ["Connection", "ConnectionThread"]
 
 
 class Connection(Protocol):
-    """One connection to a camera or stream; used by one thread, but for `close`."""
+    """One connection to a camera or stream; used by one thread, except for `close`.
+
+    Attributes:
+        frame_rate: frames per second; None if unknown.
+        finite: whether it turned out to be a recording behind an address: all of it is read, and
+            its end is expected.
+    """
 
     frame_rate: Fraction | None
     finite: bool
-    """Whether it turned out to be a recording behind an address: all of it is read, and its end is
-    no trouble.
-    """
-    damaged: int
+
+    @property
+    def damaged(self) -> int:
+        """How many packets or frames were damaged and skipped, so far."""
+        ...
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width of a pixel divided by its height; None if square or not stated."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know about the frames so far."""
+        ...
 
     def open(self) -> None:
-        """Connect. Raises `SourceError`, or `SourceRefusedError` where another try is useless."""
+        """Connect. Raises `SourceError`, or `SourceRefusedError` if retrying is useless."""
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield images, (H, W, 3) uint8 BGR, each with its time in seconds where the source says
-        it. Raises `SourceError`.
+        """Yield images, (H, W, 3) uint8 BGR, each with its time in seconds if the source states it.
+        Raises `SourceError`.
         """
 
     def close(self) -> None:
@@ -36,7 +53,15 @@ class Connection(Protocol):
 
 
 class ConnectionThread(threading.Thread):
-    """One connection, from the try to open it to its end."""
+    """Opens one connection and passes its frames on until it ends.
+
+    Attributes:
+        alive_at: when it connected, or brought its last frame.
+        delivering: whether a frame is being handed over right now.
+        frames: how many it brought.
+        trouble: what ended it; None after a regular end.
+        over: set at its end.
+    """
 
     def __init__(
         self,
@@ -47,7 +72,7 @@ class ConnectionThread(threading.Thread):
         super().__init__(name=f"reads {name}", daemon=True)
         self.connection = connection
         self.began_at = time.monotonic()
-        self.alive_at = self.began_at  # when it connected, or brought its last frame
+        self.alive_at = self.began_at
         self.connected = self.delivering = self.abandoned = False
         self.frames = 0
         self.trouble: Exception | None = None
@@ -55,6 +80,7 @@ class ConnectionThread(threading.Thread):
         self._deliver = deliver
 
     def run(self) -> None:
+        """Connect and read; called by `start`."""
         try:
             self.connection.open()
             self.alive_at, self.connected = time.monotonic(), True
@@ -65,7 +91,7 @@ class ConnectionThread(threading.Thread):
                 self._deliver(self, image_bgr, time_s)
                 self.frames += 1
                 self.alive_at, self.delivering = time.monotonic(), False
-        # whatever it is, it must reach the one who watches: this thread has no other listener
+        # Whatever it is, it must reach the watching thread: nobody else listens to this one.
         except Exception as error:
             self.trouble = error
         finally:
@@ -73,6 +99,6 @@ class ConnectionThread(threading.Thread):
             self.over.set()
 
     def abandon(self) -> None:
-        """Let it end by itself; nothing of it counts any more."""
+        """Let it end on its own; nothing that it brings counts any more."""
         self.abandoned = True
         self.connection.close()

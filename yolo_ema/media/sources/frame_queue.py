@@ -1,4 +1,4 @@
-"""The hand-over from a thread that reads to the one that detects: bounded, either lossless or
+"""Hands frames from a thread that reads to the one that detects: bounded, and either lossless or
 newest first.
 """
 
@@ -17,13 +17,13 @@ _MOST_NOTICES = 32
 
 
 class FrameQueue:
-    """Events of one feed, in order.
+    """Events of one lane, in order.
 
     Attributes:
-        newest_only: a frame that nobody has taken yet is replaced by the next one, and counted;
+        newest_only: the next frame replaces one that nobody has taken yet, which is counted;
             otherwise the reader waits.
         dropped: how many frames were replaced.
-        on_arrival: called after every event that is put in, in the reader's thread.
+        on_arrival: called in the reader's thread after every event that is put in.
     """
 
     def __init__(self, *, newest_only: bool, capacity: int = 4) -> None:
@@ -39,9 +39,7 @@ class FrameQueue:
         return len(self._events)
 
     def put(self, event: SourceEvent) -> None:
-        """Hand over an event; waits for room where no frame may be lost. After `close` nothing is
-        taken any more.
-        """
+        """Hand over an event; wait for room if no frame may be lost. Ignored after `close`."""
         with self._condition:
             if event.frame is not None and self.newest_only:
                 event = self._replacing_unread(event)
@@ -69,7 +67,7 @@ class FrameQueue:
             self._events.remove(notices[0])
 
     def take(self, timeout_s: float = 0) -> SourceEvent | None:
-        """Return the oldest event; None where none comes within ``timeout_s``, or the queue is
+        """Return the oldest event; None if none arrives within ``timeout_s``, or the queue is
         closed and empty.
         """
         with self._condition:
@@ -82,7 +80,7 @@ class FrameQueue:
             return event
 
     def close(self) -> None:
-        """Forget what is unread, and let a waiting reader and a waiting taker go."""
+        """Drop what is unread, and release whoever waits."""
         with self._condition:
             self._closed = True
             self._events.clear()

@@ -1,14 +1,15 @@
-"""Streams over HTTP: motion JPEG is read here; everything else that is a video is left to FFmpeg.
+"""Streams over HTTP: motion JPEG is read here; any other video is left to FFmpeg.
 
-FFmpeg's reader of motion JPEG ends where a length is wrong or something stands between two
-images, and passes on images that broke off as if they were whole; ``benchmarks/streams.py``
-shows both readers on such streams.
+FFmpeg's reader of motion JPEG stops where a length is wrong or something stands between two images,
+and passes on images that broke off as if they were whole; ``benchmarks/streams.py`` shows both
+readers on such streams.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import socket
 import threading
 import urllib.error
@@ -18,13 +19,13 @@ from fractions import Fraction
 from http import HTTPStatus
 from typing import Any
 
-import cv2
 import numpy as np
 
 from yolo_ema.errors import SourceError, SourceRefusedError
-from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, content_wh
+from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, read_header
 from yolo_ema.media.sources.addresses import Address
 from yolo_ema.media.sources.av_stream import AvConnection
+from yolo_ema.media.sources.jpeg_decoder import decode_jpeg
 from yolo_ema.media.sources.jpeg_splitter import JpegSplitter
 from yolo_ema.media.sources.network_options import NetworkOptions
 
@@ -41,32 +42,31 @@ class _Sockets:
         self._open: list[socket.socket] = []
         self._closed = False
 
-    def add(self, one: socket.socket) -> None:
+    def add(self, opened: socket.socket) -> None:
         with self._lock:
-            self._open.append(one)
+            self._open.append(opened)
             closed = self._closed
         if closed:
             self.shut()
 
     def set_timeout(self, seconds: float) -> None:
         with self._lock:
-            for one in self._open:
-                with contextlib.suppress(OSError):  # closed since, as after a redirect
-                    one.settimeout(seconds)
+            for opened in self._open:
+                with contextlib.suppress(OSError):  # closed meanwhile, as after a redirect
+                    opened.settimeout(seconds)
 
     def shut(self) -> None:
         with self._lock:
             self._closed = True
-            for one in self._open:
-                with contextlib.suppress(OSError):  # not connected any more
-                    socket.socket.shutdown(
-                        one, socket.SHUT_RDWR
-                    )  # not SSL's own, which would wait for the other side
+            for opened in self._open:
+                with contextlib.suppress(OSError):  # no longer connected
+                    # not SSL's own shutdown, which would wait for the other side
+                    socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
 def _opener(address: Address, sockets: _Sockets) -> urllib.request.OpenerDirector:
-    """Return what follows redirects, and answers a server of the address, and no other, that asks
-    for the password.
+    """Return an opener that follows redirects, and that gives the password to the server of the
+    address and to no other.
     """
 
     class Plain(http.client.HTTPConnection):
@@ -112,11 +112,21 @@ class HttpConnection:
         self._max_pixels = max_pixels
         self._sockets = _Sockets()
         self._response: http.client.HTTPResponse | None = None
-        self._other: AvConnection | None = None
+        self._video: AvConnection | None = None
         self._closed = False
 
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width of a pixel divided by its height; None if square or not stated."""
+        return self._video.pixel_aspect if self._video else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the frames so far."""
+        return self._video.notes if self._video else []
+
     def open(self) -> None:
-        """Ask for the address, and look at what it has. Raises `SourceError`."""
+        """Request the address, and choose a reader for what it serves. Raises `SourceError`."""
         shown = self._address.shown
         self._response = self._request()
         kind = self._response.headers.get_content_type()
@@ -126,20 +136,20 @@ class HttpConnection:
         self._response.close()
         if kind.startswith("image/"):
             raise SourceRefusedError(
-                f"{shown} is a single image ({kind}) and no stream; download it and name the file"
+                f"{shown} is a single image ({kind}), not a stream; download it and name the file"
             )
         if kind == "text/html":
             raise SourceRefusedError(
-                f"{shown} is a web page and no stream; name the address of the stream that it shows"
+                f"{shown} is a web page, not a stream; name the address of the stream that it shows"
             )
-        self._other = AvConnection(self._address, self._options, max_pixels=self._max_pixels)
+        self._video = AvConnection(self._address, self._options, max_pixels=self._max_pixels)
         if self._closed:
-            self._other.close()
-        self._other.open()
-        self.frame_rate = self._other.frame_rate
-        # A recording says how long it is; so does a playlist, which may be one of a live stream.
-        self.finite = self._other.finite or (
-            "Content-Length" in self._response.headers and not self._other.is_playlist
+            self._video.close()
+        self._video.open()
+        self.frame_rate = self._video.frame_rate
+        # A recording states its length; so does a playlist, which may be that of a live stream.
+        self.finite = self._video.finite or (
+            "Content-Length" in self._response.headers and not self._video.is_playlist
         )
 
     def _request(self) -> http.client.HTTPResponse:
@@ -153,36 +163,27 @@ class HttpConnection:
             )
         except urllib.error.HTTPError as error:
             error.close()
-            phrase = (
-                HTTPStatus(error.code).phrase if error.code in set(HTTPStatus) else "unknown status"
-            )
-            problem, refused = (
-                f"the server answers {error.code} ({phrase})",
-                error.code in _USELESS_TO_RETRY,
-            )
+            known = error.code in set(HTTPStatus)
+            phrase = HTTPStatus(error.code).phrase if known else "unknown status"
+            problem = f"the server answers {error.code} ({phrase})"
+            refused = error.code in _USELESS_TO_RETRY
             if error.code == HTTPStatus.UNAUTHORIZED:
-                problem += (
-                    ", wrong user or password"
-                    if self._address.password
-                    else ", it wants a user and password"
-                )
-        except (
-            OSError,
-            ValueError,
-            http.client.HTTPException,
-        ) as error:  # URLError and time-outs are OSErrors
+                given = bool(self._address.password)
+                problem += ", wrong user or password" if given else ", user and password required"
+        # URLError and time-outs are OSErrors
+        except (OSError, ValueError, http.client.HTTPException) as error:
             problem = _reason(error)
         # Raised out here, so that no traceback leads to an error that holds the address.
         kind = SourceRefusedError if refused else SourceError
         raise kind(f"{self._address.shown} cannot be opened: {self._address.cleaned(problem)}")
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield the images; one that breaks off or cannot be decoded is passed over. Raises
-        `SourceError` on a broken line.
+        """Yield the images; damaged ones are skipped and counted. Raises `SourceError` if the
+        connection breaks.
         """
-        if self._other is not None:
-            for frame in self._other.frames():
-                self.damaged = self._other.damaged
+        if self._video is not None:
+            for frame in self._video.frames():
+                self.damaged = self._video.damaged
                 yield frame
             return
         if self._response is None:
@@ -202,43 +203,39 @@ class HttpConnection:
             self.damaged = splitter.broken + undecodable
 
     def _read(self) -> bytes:
-        """Return the next bytes. Raises `SourceError` at the stream's end or where none come."""
+        """Return the next bytes. Raises `SourceError` at the stream's end or if none arrive."""
         problem = "the server ended the stream"
         try:
             piece = self._response.read1(1 << 16) if self._response is not None else b""
             if piece:
                 return piece
-        except (
-            OSError,
-            ValueError,
-            AttributeError,
-            http.client.HTTPException,
-        ) as error:  # the others: closed by another thread
+        # all but OSError: closed by another thread
+        except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
             problem = _reason(error)
         raise SourceError(f"{self._address.shown} broke off: {self._address.cleaned(problem)}")
 
     def _decoded(self, content: bytes) -> np.ndarray | None:
         try:
-            content_wh(content, max_pixels=self._max_pixels)
-            return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        except (ImageHeaderError, cv2.error):
+            header = read_header(io.BytesIO(content), max_pixels=self._max_pixels)
+            return decode_jpeg(content, header.orientation)
+        except (ImageHeaderError, ValueError):
             return None
 
     def close(self) -> None:
-        """End the connection, and with it a read that waits."""
+        """End the connection, and with it a waiting read."""
         self._closed = True
         self._sockets.shut()
-        if self._other is not None:
-            self._other.close()
+        if self._video is not None:
+            self._video.close()
 
 
 def _reason(error: BaseException) -> str:
-    """Say what happened, without the words of an error that may hold the address."""
+    """Say what happened without the text of an error, which may hold the address."""
     cause = getattr(error, "reason", error)
     if isinstance(cause, TimeoutError):
         return "no answer in time"
     if isinstance(cause, socket.gaierror):
-        return "the host's name is unknown"
+        return "the host name is unknown"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
-    return f"no proper HTTP ({type(cause).__name__})"
+    return f"the answer is not valid HTTP ({type(cause).__name__})"

@@ -1,54 +1,52 @@
-"""Reading an image file: upright, 8-bit BGR; too large ones are refused before decoding, damaged
-ones with the right reason.
+"""Reads an image file as upright 8-bit BGR; too large ones are refused before decoding, damaged
+ones with the true reason.
 """
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from yolo_ema.errors import SourceError
-from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, image_wh
+from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeader, ImageHeaderError, read_header
+from yolo_ema.io.tiff_file import band_as_grey, bands_as_rgb, main_page, tiff_pages
+from yolo_ema.media.sources.jpeg_decoder import decode_jpeg
 
 __all__ = ["read_image"]
 
-_JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-_JPEG_START_OF_SCAN = 0xDA
 _LARGE_PIXELS = 50_000_000
 
 
 def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8 BGR, turned upright by its EXIF orientation; 16-bit is
-    scaled to 8, alpha is dropped.
+    """Read an image as (H, W, 3) uint8 BGR, turned upright by its EXIF orientation; 16 bits are
+    scaled to 8, alpha and further bands are dropped.
 
     Args:
         path: the image file.
         max_pixels: refuse larger images before decoding them, whatever size the file has on disk.
 
     Raises:
-        SourceError: the file is missing, empty, no image, truncated, or larger than ``max_pixels``.
+        SourceError: the file is missing, empty, not an image, truncated or damaged, or larger than
+            ``max_pixels``.
     """
     path = Path(path)
     if not path.is_file():
         raise SourceError(f"no image at {path}")
-    try:
-        width, height = image_wh(path, max_pixels=max_pixels)
-    except ImageHeaderError as error:
-        raise SourceError(f"{path} {error}") from error
     content = path.read_bytes()
-    if cut := _cut_short(content):
-        raise SourceError(f"{path} is truncated: {cut}")
+    if not content:
+        raise SourceError(f"{path} is empty (0 bytes)")
     try:
-        if width * height < _LARGE_PIXELS:
-            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        else:
-            del content
-            image = _decode_large(path, width, height)
+        header = read_header(io.BytesIO(content), max_pixels=max_pixels)
+        image = _decoded(path, content, header)
+    except (ImageHeaderError, ValueError) as error:
+        raise SourceError(f"{path} {error}") from error
     except cv2.error as error:
         raise SourceError(f"{path} cannot be decoded: {error.err}") from error
     if image is None:
+        width, height = header.stored_wh
         raise SourceError(
             f"{path} is damaged: its header says {width}x{height} pixels, but they cannot be "
             f"decoded"
@@ -56,47 +54,40 @@ def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     return image
 
 
-def _decode_large(path: Path, width: int, height: int) -> np.ndarray | None:
-    """Decode into an array of ours: otherwise OpenCV holds the pixels twice. None where it finds no
-    image.
+def _decoded(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | None:
+    """Return the pixels; None if they cannot be decoded.
+
+    Raises:
+        ValueError: why they cannot be, as a clause about the file.
     """
-    try:
-        return cv2.imread(str(path), np.empty((height, width, 3), np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # a quarter turn by EXIF wants the other shape
-        return cv2.imread(str(path), np.empty((width, height, 3), np.uint8), cv2.IMREAD_COLOR)
+    if header.format in {"JPEG", "MPO"}:
+        return decode_jpeg(content, header.orientation)
+    if header.format == "TIFF":
+        return _decode_tiff(path, content, header)
+    # Of a PNG that breaks off, decoders fill in the missing part and say nothing.
+    if header.format == "PNG" and content.find(b"IEND", max(0, len(content) - (1 << 16))) < 0:
+        message = f"is truncated: the PNG ends after {len(content)} bytes without its IEND chunk"
+        raise ValueError(message)
+    return _decode(path, content, header)
 
 
-def _cut_short(content: bytes) -> str:
-    """Say why a JPEG or PNG is incomplete; decoders fill the missing part with grey and say
-    nothing.
-    """
-    if content.startswith(b"\xff\xd8"):
-        scan = _jpeg_scan_start(content)
-        if scan is None or content.find(b"\xff\xd9", scan) < 0:
-            return f"the JPEG ends after {len(content)} bytes without its end marker"
-    if (
-        content.startswith(b"\x89PNG")
-        and content.find(b"IEND", max(0, len(content) - (1 << 16))) < 0
-    ):
-        return f"the PNG ends after {len(content)} bytes without its IEND chunk"
-    return ""
+def _decode(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | None:
+    width, height = header.shown_wh
+    if width * height < _LARGE_PIXELS:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    # Into an array of ours: otherwise OpenCV holds the pixels twice.
+    return cv2.imread(str(path), np.zeros((height, width, 3), np.uint8), cv2.IMREAD_COLOR)
 
 
-def _jpeg_scan_start(content: bytes) -> int | None:
-    """Return where a JPEG's pixels begin: the thumbnail inside EXIF has an end marker of its own,
-    which must not count.
-    """
-    at = 2
-    while at + 4 <= len(content):
-        if content[at] != 0xFF:
-            return None
-        marker = content[at + 1]
-        if marker == _JPEG_START_OF_SCAN:
-            return at
-        if marker == 0xFF:  # a fill byte
-            at += 1
-        elif marker in _JPEG_STANDALONE:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return None
+def _decode_tiff(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | None:
+    page = main_page(tiff_pages(io.BytesIO(content)))
+    if problem := page.problem():
+        raise ValueError(f"cannot be read as an image: {problem}")
+    if page.is_planar:
+        parts = [np.frombuffer(band_as_grey(content, page, band), np.uint8) for band in (2, 1, 0)]
+        bands = [cv2.imdecode(part, cv2.IMREAD_GRAYSCALE) for part in parts]
+        whole = [band for band in bands if band is not None]
+        return np.dstack(whole) if len(whole) == 3 else None
+    if page.is_first and not page.has_fourth_band and not page.has_unnamed_colours:
+        return _decode(path, content, header)
+    return cv2.imdecode(np.frombuffer(bands_as_rgb(content, page), np.uint8), cv2.IMREAD_COLOR)

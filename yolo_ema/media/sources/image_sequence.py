@@ -1,5 +1,5 @@
-"""A folder of images that are the frames of one flight, as VisDrone's video and tracking
-sequences are.
+"""A folder of images that are the frames of one flight, as VisDrone's video and tracking sequences
+are.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class ImageSequence(Source):
     """The images of one folder, in natural order, as the frames of a video.
 
     Attributes:
-        folder: where they lie.
-        images: two of them or more.
-        rate: frames a second.
-        file_stem: a name for files in place of the folder's.
+        folder: where they are.
+        images: two or more.
+        rate: frames per second.
+        file_stem: a name for files to use instead of the folder's.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class ImageSequence(Source):
         return False
 
     def image_of(self, index: int) -> StoredSource:
-        """Return the image that a frame is."""
+        """Return the image that a frame was read from."""
         return self.images[index]
 
     def open(self) -> FrameReader:
@@ -82,16 +82,15 @@ class _SequenceReader(FrameReader):
     @property
     def frame_bytes(self) -> int:
         """The size of the next image in memory."""
-        left = self._next < len(self._source.images)
-        return (
-            self._source.images[self._next].open().frame_bytes if left and not self._closed else 0
-        )
+        if self._closed or self._next >= len(self._source.images):
+            return 0
+        return self._source.images[self._next].open().frame_bytes
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the images that can be read, numbered by their place among all of them.
 
         Raises:
-            SourceError: when all the others have been read, if one could not be.
+            SourceError: if one could not be read, after all others.
         """
         unreadable: list[str] = []
         for index, image in enumerate(self._source.images):
@@ -105,9 +104,9 @@ class _SequenceReader(FrameReader):
                 continue
             yield Frame(image_bgr, self._source.name, index, float(index / self._source.rate))
         if unreadable:
-            count = f"{len(unreadable)} of {len(self._source.images)} images of {self._source.name}"
             raise SourceError(
-                f"{count} could not be read and were passed over; the first: {unreadable[0]}"
+                f"{len(unreadable)} of {len(self._source.images)} images of {self._source.name} "
+                f"could not be read and were skipped; the first: {unreadable[0]}"
             )
 
     def close(self) -> None:
@@ -115,12 +114,12 @@ class _SequenceReader(FrameReader):
 
 
 def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
-    """Join the images of each folder to one sequence, where there is more than one; everything
-    else stays as it is.
+    """Join the images of each folder to one sequence if there are two or more; leave everything
+    else as it is.
 
     Args:
         sources: in the order wanted; a sequence comes where its folder's first image stood.
-        rate: frames a second of the sequences.
+        rate: frames per second of the sequences.
     """
     by_folder: dict[Path, list[StoredSource]] = {}
     for source in sources:
@@ -128,13 +127,11 @@ def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
             by_folder.setdefault(source.path.parent, []).append(source)
     joined: dict[Source, None] = {}
     for source in sources:
-        images = (
-            by_folder.get(source.path.parent, [])
-            if isinstance(source, StoredSource) and not source.is_video
-            else []
-        )
+        images: list[StoredSource] = []
+        if isinstance(source, StoredSource) and not source.is_video:
+            images = by_folder[source.path.parent]
         if len(images) > 1:
-            ordered = sorted(images, key=lambda one: natural_order(one.path.name))
+            ordered = sorted(images, key=lambda image: natural_order(image.path.name))
             joined[ImageSequence(images[0].path.parent, tuple(ordered), rate)] = None
         else:
             joined[source] = None
@@ -142,7 +139,7 @@ def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
 
 
 def natural_order(name: str) -> tuple[list[str | int], str]:
-    """Return a key that sorts ``frame10`` behind ``frame9``, whatever the case of their letters."""
+    """Return a key that sorts ``frame10`` after ``frame9``, whatever the case of their letters."""
     return [
         int(part) if part.isdecimal() else part.casefold() for part in _NUMBER.split(name)
     ], name

@@ -1,4 +1,4 @@
-"""Whole JPEGs out of a stream of bytes, however it is cut into pieces and whatever stands between
+"""Finds whole JPEGs in a stream of bytes, however it is cut into pieces and whatever stands between
 them.
 """
 
@@ -9,9 +9,8 @@ import re
 __all__ = ["JpegSplitter"]
 
 _START = b"\xff\xd8\xff"
-_MARKER = re.compile(
-    rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL
-)  # in coded pixels: no stuffed byte, no fill byte, no restart
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+"""In coded pixels: not a stuffed byte, a fill byte or a restart."""
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _MAY_HOLD_AN_IMAGE = frozenset({*range(0xE0, 0xF0), 0xFE})  # a thumbnail, or a comment
 _LARGEST_BYTES = 256 << 20
@@ -20,8 +19,8 @@ _LARGEST_BYTES = 256 << 20
 class JpegSplitter:
     """Finds the JPEGs of an MJPEG stream by their own marks.
 
-    The multipart headers around them are not relied on: cameras get boundaries and lengths wrong. A
-    image that breaks off, because another one begins inside it, is left out.
+    It does not rely on the multipart headers around them: cameras get boundaries and lengths wrong.
+    An image that breaks off because another one begins inside it is left out.
 
     Attributes:
         broken: how many images broke off, so far.
@@ -34,8 +33,8 @@ class JpegSplitter:
         self._in_pixels = False
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take the next bytes, and return the images that are complete with them. Raises
-        `ValueError` on an endless one.
+        """Take the next bytes and return the images that they complete. Raises `ValueError` if one
+        has no end.
         """
         self._buffer += piece
         found = []
@@ -58,7 +57,7 @@ class JpegSplitter:
         return None
 
     def _seek_start(self) -> bool:
-        """Drop what stands before the next image; False where none begins yet."""
+        """Drop what stands before the next image; return False if none begins yet."""
         start = self._buffer.find(_START)
         if start < 0:
             del self._buffer[: max(0, len(self._buffer) - (len(_START) - 1))]
@@ -68,8 +67,8 @@ class JpegSplitter:
         return True
 
     def _step(self) -> int | None:
-        """Go one segment on: the image's length at its end, 0 before it, None where more bytes
-        are needed.
+        """Advance by one segment; return the image's length at its end, 0 before it, None if more
+        bytes are needed.
         """
         buffer = self._buffer
         if self._in_pixels:
@@ -111,8 +110,8 @@ class JpegSplitter:
         return 0
 
     def _break_off(self) -> int:
-        """Leave the image at the buffer's start: from behind its first mark on, the next one is
-        looked for.
+        """Give up the image at the buffer's start and look for the next one behind its first
+        mark.
         """
         self.broken += 1
         self._restart(2)

@@ -1,9 +1,8 @@
-"""A live source: connected in a thread, watched, connected again after trouble, for as long as it
-is wanted.
+"""Reads a live source: connects to it in a thread, watches it, and reconnects after trouble, for as
+long as it is wanted.
 
-Two threads a source, both daemons. One connects and decodes, and may hang in a library or in the
-operating system; the other never waits for anything without a limit, and abandons it when its time
-is over.
+Two daemon threads per source. One connects and decodes, and may hang in a library or in the
+operating system; the other never waits without a limit, and abandons the first when its time is up.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class LiveReader(FrameReader):
     def __init__(
         self, source: Source, connect: Callable[[], Connection], options: NetworkOptions
     ) -> None:
-        """Prepare; nothing is connected to before `start` or the first frame is asked for."""
+        """Prepare; the connection is made by `start`, or when the first frame is asked for."""
         self.source = source
         self.options = options
         self.queue = FrameQueue(newest_only=not options.every_frame)
@@ -58,6 +58,8 @@ class LiveReader(FrameReader):
         self._last_time_s = -1.0
         self._size_wh: tuple[int, int] | None = None
         self._damaged = 0
+        self._notes: list[str] = []
+        self._pixel_aspect: Fraction | None = None
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -66,8 +68,8 @@ class LiveReader(FrameReader):
                 self._watcher.start()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield frames until `close`, or until the source is given up. Raises `SourceError` then;
-        disconnects when left.
+        """Yield frames until `close`, or until the source is given up, which raises `SourceError`;
+        leaving the loop disconnects.
         """
         self.start()
         with contextlib.closing(self):
@@ -86,8 +88,8 @@ class LiveReader(FrameReader):
                 return
 
     def close(self) -> None:
-        """Disconnect. Whoever waits for a frame is let go at once; what hangs in a library ends at
-        its own time limit.
+        """Disconnect. Whoever waits for a frame is released at once; what hangs in a library ends
+        at its own time limit.
         """
         self._closing.set()
         self.queue.close()
@@ -99,11 +101,8 @@ class LiveReader(FrameReader):
         """Wait for both threads to end, for at most ``timeout_s`` in all."""
         until = time.monotonic() + timeout_s
         for thread in (self._watcher, self._attempt):
-            if (
-                thread is not None
-                and thread.ident is not None
-                and thread is not threading.current_thread()
-            ):
+            started = thread is not None and thread.ident is not None
+            if thread is not None and started and thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
 
     @property
@@ -113,15 +112,20 @@ class LiveReader(FrameReader):
         return self._damaged + (attempt.connection.damaged if attempt else 0)
 
     @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width of a pixel divided by its height; None if square or not stated."""
+        return self._pixel_aspect
+
+    @property
     def status(self) -> SourceStatus:
-        """How it is doing, at this moment."""
+        """How it is doing at this moment."""
         status = replace(self._status, frames_dropped=self.queue.dropped)
         if status.frames_read:
             status = replace(status, seconds_since_frame=time.monotonic() - self._last_at)
         return status
 
     def _watch(self) -> None:
-        """Connect again and again, until closed, given up, or read to the end. Runs in the watching
+        """Connect again and again until closed, given up, or read to the end. Runs in the watching
         thread.
         """
         tries, outage_began = 0, time.monotonic()
@@ -138,16 +142,10 @@ class LiveReader(FrameReader):
             tries += 1
             if attempt.frames:
                 outage_began = attempt.alive_at
-            if (
-                attempt.connection.finite
-            ):  # from its start again, a recording would bring the same frames twice
-                self._end(
-                    *(
-                        ("failed", problem)
-                        if attempt.trouble or not attempt.over.is_set()
-                        else ("ended", "")
-                    )
-                )
+            # Started over, a recording would deliver the same frames twice.
+            if attempt.connection.finite:
+                failed = attempt.trouble is not None or not attempt.over.is_set()
+                self._end(*(("failed", problem) if failed else ("ended", "")))
                 return
             outage_s = time.monotonic() - outage_began
             if reason := self._hopeless(attempt, tries, outage_s):
@@ -160,7 +158,7 @@ class LiveReader(FrameReader):
         self._change(state="ended", problem="")
 
     def _trouble_of(self, attempt: ConnectionThread) -> str:
-        """Wait for the end of a connection or of the patience with it, and say what it was."""
+        """Wait until a connection ends or patience with it runs out, and return the reason."""
         name, options = self.source.name, self.options
         while not attempt.over.wait(_TICK_S) and not self._closing.is_set():
             now = time.monotonic()
@@ -170,40 +168,36 @@ class LiveReader(FrameReader):
             if waiting and now - attempt.alive_at >= options.read_timeout_s:
                 damaged = attempt.connection.damaged
                 only = f", only damaged data ({damaged} images or packets)" if damaged else ""
-                return f"{name} brought no frame for {options.read_timeout_s:g} s{only}"
+                return f"{name} delivered no frame for {options.read_timeout_s:g} s{only}"
             if not attempt.delivering:
                 self._check_stall(now)
         if isinstance(attempt.trouble, SourceError):
             return str(attempt.trouble)
-        if attempt.trouble is not None:
-            # its text might hold the address
+        if attempt.trouble is not None:  # its text might hold the address
             return f"{name} failed: {type(attempt.trouble).__name__}"
         return f"{name} ended the stream"
 
     def _hopeless(self, attempt: ConnectionThread, tries: int, outage_s: float) -> str:
-        """Return why there is no further try, or ""."""
+        """Return why there is no further attempt, or ""."""
         limit_s, opened = self.options.give_up_after_s, self._status.frames_read > 0
         if not opened and isinstance(attempt.trouble, SourceRefusedError):
-            return "given up, since another try would bring the same"
+            return "given up, since retrying is useless"
         if limit_s is not None:
             return f"given up after {outage_s:.0f} s" if outage_s >= limit_s else ""
-        return (
-            f"given up after {tries} tries"
-            if not opened and tries >= self.options.open_tries
-            else ""
-        )
+        never_came = not opened and tries >= self.options.open_tries
+        return f"given up after {tries} attempts" if never_came else ""
 
     def _wait_for_next_try(self, attempt: ConnectionThread, outage_began: float) -> str:
-        """Pause; return why there is no further try, or ""."""
+        """Pause; return why there is no further attempt, or ""."""
         self._closing.wait(self.options.wait_s(time.monotonic() - outage_began))
         limit_s = self.options.give_up_after_s
         if limit_s is None:
             limit_s = math.inf if self._status.frames_read else _LONGEST_HANG_S
-        # Never two connections at once: cameras allow few, and what hangs in the name service would
-        # pile up.
+        # Never two connections at once: cameras allow few, and attempts that hang in the resolver
+        # would pile up.
         while attempt.is_alive() and not self._closing.is_set():
             if time.monotonic() - outage_began > limit_s:
-                return "given up, since the system does not return from the last try"
+                return "given up, since the system does not return from the last attempt"
             attempt.join(_TICK_S)
         return ""
 
@@ -216,6 +210,7 @@ class LiveReader(FrameReader):
             if attempt.abandoned or attempt is not self._attempt:
                 return
             notice = self._notice_of(attempt, image_bgr, now)
+            self._pixel_aspect = attempt.connection.pixel_aspect
             count = self._status.frames_read
             if count == 0:
                 self._first_at = now
@@ -231,13 +226,14 @@ class LiveReader(FrameReader):
             )
         self.queue.put(SourceEvent(self.source, frame, self, problem=notice))
         with self._lock:
-            self._stall.postpone(
-                time.monotonic() - now
-            )  # while nobody took the frame, the source could bring no other
+            # While nobody took the frame, the source could deliver no other.
+            self._stall.postpone(time.monotonic() - now)
 
     def _notice_of(self, attempt: ConnectionThread, image_bgr: np.ndarray, now: float) -> str:
         """Return what is worth telling about a new frame, or ""."""
         notices = []
+        news = [note for note in attempt.connection.notes if note not in self._notes]
+        self._notes += news
         if attempt.frames == 0 and self._status.frames_read:
             self._change(reconnects=self._status.reconnects + 1)
             self._stall.restart(now)
@@ -246,24 +242,19 @@ class LiveReader(FrameReader):
         height, width = image_bgr.shape[:2]
         if self._size_wh not in {None, (width, height)}:
             before = "x".join(map(str, self._size_wh or ()))
-            notices.append(f"changed its image from {before} to {width}x{height} pixels")
+            notices.append(f"changed its frame size from {before} to {width}x{height} pixels")
         self._size_wh = width, height
-        return f"{self.source.name} " + ", ".join(notices) if notices else ""
+        told = [f"{self.source.name} " + ", ".join(notices)] if notices else []
+        return "; ".join(told + news)
 
     def _check_stall(self, now: float) -> None:
         with self._lock:
-            changed_at, status, limit_s = (
-                self._stall.changed_at,
-                self._status,
-                self.options.stale_after_s,
-            )
+            changed_at, status = self._stall.changed_at, self._status
+            limit_s = self.options.stale_after_s
             if status.state != "live" or changed_at is None or now - changed_at < limit_s:
                 return
-            still = (
-                "no new frame has come"
-                if now - self._last_at >= limit_s
-                else "the image has not changed"
-            )
+            no_frame = now - self._last_at >= limit_s
+            still = "no new frame has arrived" if no_frame else "the image has not changed"
             problem = f"{self.source.name} is stale: {still} for {now - changed_at:.1f} s"
             self._change(state="stale", problem=problem)
         self._tell(problem)
@@ -272,7 +263,7 @@ class LiveReader(FrameReader):
         opened = self._status.frames_read > 0
         known, changed = self._status.problem, self._status.state in {"live", "stale"}
         self._change(state="reconnecting" if opened else "opening", problem=problem)
-        if changed or problem != known:  # an outage of an hour is one notice and not hundreds
+        if changed or problem != known:  # an outage of an hour is one notice, not hundreds
             self._tell(problem + "; trying again")
 
     def _end(self, state: str, problem: str) -> None:

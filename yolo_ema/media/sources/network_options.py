@@ -1,4 +1,4 @@
-"""How long a camera or stream is waited for, and how often it is tried again."""
+"""How long to wait for a camera or stream, and how often to retry."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class NetworkOptions:
     """Patience with live sources.
 
     Attributes:
-        open_timeout_s: a try to connect that has brought nothing by then is given up.
-        read_timeout_s: a connection without a new frame for so long is given up, and made anew.
-        stale_after_s: without a new frame, or with always the same image, a source counts as
-            stale after so long.
-        first_wait_s: the pause before the first new try.
+        open_timeout_s: give up an attempt to connect after this time.
+        read_timeout_s: reconnect if no new frame has arrived for this time.
+        stale_after_s: a source counts as stale if no new frame, or always the same image, has
+            arrived for this time.
+        first_wait_s: the pause before the first retry.
         wait_share: later pauses are this share of the outage so far, so that they grow
-            exponentially and a short outage is over soon after the server is back; each is
-            lengthened or shortened by up to a fifth, by chance.
-        longest_wait_s: no pause is longer.
-        open_tries: a source that has never brought a frame is given up after so many tries, unless
-            ``give_up_after_s`` is set.
-        give_up_after_s: give a source up after an outage of so long, also at the start; None:
-            never, once it has brought a frame.
+            exponentially and a short outage ends soon after the server is back; each is randomly
+            lengthened or shortened by up to a fifth.
+        longest_wait_s: the longest pause.
+        open_tries: give up a source that has never delivered a frame after this many attempts,
+            unless ``give_up_after_s`` is set.
+        give_up_after_s: give up a source after an outage this long, at the start too; None: never,
+            once it has delivered a frame.
         every_frame: let the source wait rather than drop frames that nobody has taken.
-        rtsp_transport: what RTSP streams come through.
+        rtsp_transport: the transport of RTSP streams.
     """
 
     open_timeout_s: float = 3.0
@@ -73,6 +73,6 @@ class NetworkOptions:
             )
 
     def wait_s(self, outage_s: float) -> float:
-        """Return how long to wait before the next try, after an outage of so long."""
+        """Return how long to wait before the next attempt, after an outage this long."""
         wait = min(self.longest_wait_s, max(self.first_wait_s, self.wait_share * outage_s))
         return wait * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, so that many clients don't come back at once; no secret

@@ -1,33 +1,65 @@
-"""What a user names as a source, turned into sources: files, folders, patterns, lists, cameras,
+"""Turns what a user names into sources: files, folders, patterns, lists, pipes, cameras and
 addresses.
 """
 
 from __future__ import annotations
 
-import glob
+import os
+import re
+import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from yolo_ema.constants import IMAGE_SUFFIXES
+from yolo_ema.constants import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from yolo_ema.errors import SourceError, did_you_mean
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sources.addresses import is_address, parse_address
-from yolo_ema.media.sources.camera_source import CameraSource, is_camera
+from yolo_ema.media.sources.camera_source import CameraSource
+from yolo_ema.media.sources.folder_scan import (
+    FolderScan,
+    LeftOut,
+    has_wildcards,
+    is_media,
+    scan_folder,
+    scan_pattern,
+)
 from yolo_ema.media.sources.image_sequence import as_sequences
 from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.output_names import with_output_names
-from yolo_ema.media.sources.source import FrameReader, Source
-from yolo_ema.media.sources.stored_source import StoredSource
+from yolo_ema.media.sources.source import FrameReader, Source, UnreadableSource
+from yolo_ema.media.sources.stored_source import PipeSource, StoredSource
 from yolo_ema.media.sources.stream_source import StreamSource
-from yolo_ema.media.sources.video_reader import VIDEO_SUFFIXES
 
-__all__ = ["LIST_SUFFIXES", "FrameReader", "NetworkOptions", "Source", "open_sources"]
+__all__ = [
+    "LIST_SUFFIXES",
+    "FoundSources",
+    "FrameReader",
+    "NetworkOptions",
+    "Source",
+    "find_sources",
+    "open_sources",
+]
 
 LIST_SUFFIXES = frozenset({".streams", ".txt"})
 _DEFAULT = NetworkOptions()
+_COMMENT = re.compile(r"\s+#")
+_STDIN = frozenset({"-", "/dev/stdin"})
+
+
+@dataclass(frozen=True)
+class FoundSources:
+    """What the user's words stand for.
+
+    Attributes:
+        sources: in the order given, and sorted by name within a folder.
+        left_out: what lies at the named places and is not read.
+    """
+
+    sources: tuple[Source, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def open_sources(
@@ -37,118 +69,167 @@ def open_sources(
     network: NetworkOptions = _DEFAULT,
     sequence_rate: Fraction | None = None,
 ) -> list[Source]:
-    """Turn what the user names into sources, in the order given and sorted by name within a folder;
-    repeated ones count once.
+    """Turn what the user names into sources; see `find_sources`, which also says what is left out.
 
-    Nothing is opened or connected to. No two sources have the same stem.
+    Example:
+        >>> open_sources(["flight/", "extra.mp4", "rtsp://10.0.0.7/live", "0"])
+    """
+    found = find_sources(
+        specifications, max_pixels=max_pixels, network=network, sequence_rate=sequence_rate
+    )
+    return list(found.sources)
+
+
+def find_sources(
+    specifications: Sequence[str],
+    *,
+    max_pixels: int = LARGEST_PIXELS,
+    network: NetworkOptions = _DEFAULT,
+    sequence_rate: Fraction | None = None,
+) -> FoundSources:
+    """Turn what the user names into sources, each real file and each address once.
+
+    Nothing is opened or connected to. No two sources have the same stem. What exists on disk is
+    taken for that, whatever else its name could mean.
 
     Args:
         specifications: image files, video files, folders (all images and videos below them),
             patterns such as ``flight/*.jpg``, cameras (``0``, ``/dev/video0``), addresses
-            (``rtsp://…``), or lists of these: a ``.txt`` or ``.streams`` file with one in a line,
-            where # begins a comment and paths count from the list's folder.
+            (``rtsp://…``), ``-`` and named pipes for a video that another program writes, or lists
+            of these: a ``.txt`` or ``.streams`` file with one per line, where # begins a comment
+            and paths count from the list's folder.
         max_pixels: the limit for images, see `read_image`.
         network: patience with cameras and streams.
-        sequence_rate: frames a second at which the images of each folder are the frames of one
-            sequence, in natural order; None where every image is a source of its own.
+        sequence_rate: frames per second at which the images of each folder are the frames of one
+            sequence, in natural order; None if every image is a source of its own.
 
     Raises:
         SourceError: a path does not exist, a pattern matches nothing, a folder holds neither image
             nor video, a file is of another kind, or an address cannot be used. The message repeats
             no secret.
     """
-    found: dict[Source, None] = {}
-    shown: Counter[str] = Counter()
+    finder = _Finder(max_pixels, network)
     for specification in specifications:
-        for source in _sources_of(specification, max_pixels, network):
-            if source in found:
-                continue
-            if isinstance(source, StreamSource) and not _is_known(source, found):
-                shown[source.name] += 1
-                found[replace(source, number=shown[source.name])] = None
-            elif not isinstance(source, StreamSource):
-                found[source] = None
-    distinct = with_output_names(list(found))
-    return (
-        distinct
-        if sequence_rate is None
-        else with_output_names(as_sequences(distinct, sequence_rate))
-    )
+        finder.add(specification)
+    sources = with_output_names(list(finder.sources))
+    if sequence_rate is not None:
+        sources = with_output_names(as_sequences(sources, sequence_rate))
+    return FoundSources(tuple(sources), tuple(finder.left_out))
 
 
-def _is_known(source: StreamSource, found: dict[Source, None]) -> bool:
-    return any(isinstance(one, StreamSource) and one.address == source.address for one in found)
+class _Finder:
+    """Collects sources, each once."""
 
+    def __init__(self, max_pixels: int, network: NetworkOptions) -> None:
+        self.sources: dict[Source, None] = {}
+        self.left_out: list[LeftOut] = []
+        self._max_pixels, self._network = max_pixels, network
+        self._real_paths: set[str] = set()
+        self._shown_alike: Counter[str] = Counter()
 
-def _sources_of(specification: str, max_pixels: int, network: NetworkOptions) -> Iterator[Source]:
-    path = Path(specification)
-    if not is_address(specification) and path.suffix.lower() in LIST_SUFFIXES and path.is_file():
-        yield from _sources_of_list(path, max_pixels, network)
-    else:
-        yield from _plain_sources(specification, max_pixels, network)
+    def add(self, specification: str) -> None:
+        path = Path(specification)
+        is_list = path.suffix.lower() in LIST_SUFFIXES and not is_address(specification)
+        if is_list and os.path.isfile(path):  # noqa: PTH113 - says no to impossible names
+            self._add_list(path)
+        else:
+            self._add_one(specification)
 
-
-def _plain_sources(
-    specification: str, max_pixels: int, network: NetworkOptions
-) -> Iterator[Source]:
-    if is_address(specification):
-        yield StreamSource(parse_address(specification), network, max_pixels)
-    elif is_camera(specification):
-        yield CameraSource(
-            str(int(specification)) if specification.isdecimal() else specification, network
-        )
-    else:
-        yield from (StoredSource(path, max_pixels) for path in _paths_of(specification))
-
-
-def _sources_of_list(path: Path, max_pixels: int, network: NetworkOptions) -> Iterator[Source]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is no list of sources: it is not UTF-8 text") from error
-    empty = True
-    for number, line in enumerate(lines, start=1):
-        one = line.strip()
-        if not one or one.startswith("#"):
-            continue
-        empty = False
-        if not is_address(one) and not one.isdecimal():
-            one = str(path.parent / Path(one).expanduser())
+    def _add_list(self, path: Path) -> None:
         try:
-            yield from _plain_sources(one, max_pixels, network)
-        except SourceError as error:
-            raise SourceError(f"{path}, line {number}: {error}") from error
-    if empty:
-        raise SourceError(f"the list {path} names no source; expected one in a line")
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{path} is not a list of sources: it is not UTF-8 text") from error
+        empty = True
+        for number, line in enumerate(lines, start=1):
+            named = _without_comment(line.strip(), path.parent)
+            if not named:
+                continue
+            empty = False
+            try:
+                self._add_one(named, path.parent)
+            except SourceError as error:
+                raise SourceError(f"{path}, line {number}: {error}") from error
+        if empty:
+            raise SourceError(f"the list {path} names no source; expected one per line")
 
-
-def _paths_of(specification: str) -> list[Path]:
-    path = Path(specification)
-    if path.is_dir():
-        found = sorted(one for one in path.rglob("*") if _kind_is_known(one) and one.is_file())
-        if not found:
-            raise SourceError(
-                f"the folder {path} holds no image and no video; expected {_known_kinds()}"
-            )
-        return found
-    if path.is_file():
-        if not _kind_is_known(path):
+    def _add_one(self, specification: str, base: Path | None = None) -> None:
+        """Add what one name stands for; paths count from ``base``."""
+        if is_address(specification):
+            self._add_stream(specification)
+            return
+        if "\0" in specification:
+            raise SourceError(f"{specification!r} holds a NUL character, which no path can")
+        if specification in _STDIN:
+            self._add_source(PipeSource(Path("/dev/stdin"), specification, self._max_pixels))
+            return
+        path = Path(specification) if base is None else base / Path(specification).expanduser()
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            self._add_missing(specification, path, base)
+            return
+        if stat.S_ISDIR(mode):
+            self._add_scan(scan_folder(path), f"the folder {path} holds no image and no video")
+        elif stat.S_ISCHR(mode):
+            self._add_source(CameraSource(str(path), self._network))
+        elif stat.S_ISFIFO(mode):
+            self._add_source(PipeSource(path, str(path), self._max_pixels))
+        elif is_media(path):
+            self._add_file(path)
+        else:
             raise SourceError(
                 f"{path} is neither an image nor a video by its name; expected {_known_kinds()}"
             )
-        return [path]
-    if any(sign in specification for sign in "*?["):
-        matches = sorted(Path(one) for one in glob.glob(specification, recursive=True))  # noqa: PTH207 - absolute patterns too
-        found = [one for one in matches if one.is_file() and _kind_is_known(one)]
-        if not found:
-            raise SourceError(f"the pattern {specification!r} matches no image and no video")
-        return found
-    neighbours = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise SourceError(f"no file or folder at {specification}{did_you_mean(path.name, neighbours)}")
+
+    def _add_missing(self, specification: str, path: Path, base: Path | None) -> None:
+        """Add what a name stands for that no file has: a camera, or a pattern."""
+        if specification.isdecimal() and specification.isascii():
+            self._add_source(CameraSource(str(int(specification)), self._network))
+        elif has_wildcards(specification):
+            scan = scan_pattern(
+                str(Path(specification).expanduser()) if base else specification, base
+            )
+            self._add_scan(scan, f"the pattern {specification!r} matches no image and no video")
+        else:
+            parent = path.parent
+            neighbours = os.listdir(parent) if os.path.isdir(parent) else []  # noqa: PTH112, PTH208
+            raise SourceError(f"no file or folder at {path}{did_you_mean(path.name, neighbours)}")
+
+    def _add_scan(self, scan: FolderScan, nothing: str) -> None:
+        if not scan.files and not scan.unreadable:
+            held = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
+            raise SourceError(f"{nothing}{held}; expected {_known_kinds()}")
+        for file in scan.files:
+            self._add_file(file)
+        for folder, problem in scan.unreadable:
+            self._add_source(UnreadableSource(str(folder), problem))
+        self.left_out += scan.left_out()
+
+    def _add_file(self, path: Path) -> None:
+        real = os.path.realpath(path)
+        if real not in self._real_paths:
+            self._real_paths.add(real)
+            self._add_source(StoredSource(path, self._max_pixels))
+
+    def _add_stream(self, address: str) -> None:
+        source = StreamSource(parse_address(address), self._network, self._max_pixels)
+        known = (one.address for one in self.sources if isinstance(one, StreamSource))
+        if source.address not in known:
+            self._shown_alike[source.name] += 1
+            self._add_source(replace(source, number=self._shown_alike[source.name]))
+
+    def _add_source(self, source: Source) -> None:
+        self.sources[source] = None
 
 
-def _kind_is_known(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+def _without_comment(line: str, folder: Path) -> str:
+    """Return what a line of a list names; a file whose name holds `` #`` is taken for that."""
+    if line.startswith("#"):
+        return ""
+    if os.path.exists(folder / line) and "\0" not in line:  # noqa: PTH110 - says no to impossible names
+        return line
+    return _COMMENT.split(line, maxsplit=1)[0]
 
 
 def _known_kinds() -> str:

@@ -1,5 +1,5 @@
-"""Names for files, one for each source of a run: what lies under a name belongs to one source, in
-every kind of output.
+"""Names for output files, one for each source of a run: what lies under a name belongs to one
+source, in every kind of output.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from pathlib import Path
 
 from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.source import Source
-from yolo_ema.media.sources.stored_source import StoredSource
+from yolo_ema.media.sources.stored_source import PipeSource, StoredSource
 from yolo_ema.media.sources.stream_source import StreamSource
 
 __all__ = ["with_output_names"]
 
 _Stored = StoredSource | ImageSequence
-_RENAMED = (StoredSource, ImageSequence, StreamSource)
+_RENAMED = (StoredSource, ImageSequence, StreamSource, PipeSource)
+_LONGEST_BYTES = 200
+"""File systems take 255: a frame's number, a row, an identity and a suffix come behind a stem."""
 
 
 def with_output_names(sources: Sequence[Source]) -> list[Source]:
-    """Return the same sources, whose stems are distinct also where file systems make no difference
-    between cases.
+    """Return the same sources with distinct stems, distinct also on file systems that ignore case.
 
     Sources whose stem nobody shares keep it. Files that share one get as many names of their
-    folders before it as tell the folders apart, ``first_0001``, and those of one folder their
-    suffix behind it, ``0001_png``. What is still alike is numbered: ``cam-2``.
+    folders in front as tell the folders apart, ``first_0001``, and within one folder their suffix
+    behind, ``0001_png``. What is still alike is numbered: ``cam-2``. Very long stems are cut.
     """
     alike: dict[str, list[Source]] = {}
     for source in sources:
@@ -36,21 +37,32 @@ def with_output_names(sources: Sequence[Source]) -> list[Source]:
     crowded = [
         source
         for group in alike.values()
-        if len(group) > 1
         for source in group
-        if isinstance(source, _RENAMED)
+        if isinstance(source, _RENAMED) and (len(group) > 1 or _cut(source.stem) != source.stem)
     ]
     stems = {source: source.stem for source in sources if source not in set(crowded)}
     taken = {stem.casefold() for stem in stems.values()}
-    longer = _with_folders([one for one in crowded if not isinstance(one, StreamSource)])
+    longer = _with_folders(
+        [one for one in crowded if isinstance(one, (StoredSource, ImageSequence))]
+    )
     for source in crowded:
-        stems[source] = next(
-            one for one in _numbered(longer.get(source, source.stem)) if one.casefold() not in taken
-        )
+        stem = _cut(longer.get(source, source.stem))
+        stems[source] = next(name for name in _numbered(stem) if name.casefold() not in taken)
         taken.add(stems[source].casefold())
     return [
-        replace(one, file_stem=stems[one]) if stems[one] != one.stem else one for one in sources
-    ]  # type: ignore[type-var]
+        replace(source, file_stem=stems[source])
+        if isinstance(source, _RENAMED) and stems[source] != source.stem
+        else source
+        for source in sources
+    ]
+
+
+def _cut(stem: str) -> str:
+    """Return a stem that leaves room for what is put behind it in the names of files."""
+    encoded = os.fsencode(stem)
+    if len(encoded) <= _LONGEST_BYTES:
+        return stem
+    return encoded[:_LONGEST_BYTES].decode("utf-8", "ignore")
 
 
 def _with_folders(sources: Sequence[_Stored]) -> dict[Source, str]:

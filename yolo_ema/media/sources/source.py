@@ -1,32 +1,37 @@
-"""What every source has in common: a name to tell, a name for files, and frames to iterate over."""
+"""What all sources have in common: a name to show, a name for files, and frames to iterate over."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
 
-__all__ = ["FrameReader", "LiveSource", "Source", "SourceEvent", "SourceStatus"]
+__all__ = ["FrameReader", "LiveSource", "Source", "SourceEvent", "SourceStatus", "UnreadableSource"]
 
 
 class FrameReader(ABC):
     """An opened source: iterate over it, once, for its frames.
 
     Attributes:
-        frame_rate: frames a second; None for images, and where a stream does not say.
-        frame_count: how many frames a file states or implies; None where that is unknown.
+        frame_rate: frames per second; None for images, and if a stream does not say.
+        frame_count: how many frames a file states or implies; None if unknown.
+        missing_frames: how many frames a file states and does not hold, known at its end.
+        frames_in_holes: about how many frames lay in damaged parts that were skipped.
     """
 
     frame_rate: Fraction | None = None
     frame_count: int | None = None
+    missing_frames: int = 0
+    frames_in_holes: int = 0
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames in order. Raises `SourceError` where the source turns out to be damaged,
-        or is given up.
+        """Yield the frames in order. Raises `SourceError` if the source turns out to be damaged, or
+        is given up.
         """
 
     @abstractmethod
@@ -35,13 +40,42 @@ class FrameReader(ABC):
 
     @property
     def damaged_packets(self) -> int:
-        """How many packets or images could not be decoded and were passed over, so far."""
+        """How many packets or frames could not be decoded and were skipped, so far."""
         return 0
 
     @property
     def frame_bytes(self) -> int:
-        """How much memory the next frame takes, as far as that can be known before decoding it."""
+        """How much memory the next frame takes, as far as that is known before decoding it."""
         return 0
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width of a pixel divided by its height; None if square or not stated."""
+        return None
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know about the frames read so far, each once."""
+        return ()
+
+    @property
+    def loss(self) -> str:
+        """What was lost of the frames read so far, as a clause; "" if nothing was."""
+        damaged, missing, holes = self.damaged_packets, self.missing_frames, self.frames_in_holes
+        lost = [f"{damaged} damaged {_plural(damaged, 'packet')} skipped"] if damaged else []
+        if missing:
+            of = f" of the {self.frame_count}" if self.frame_count else ""
+            stated = f"{missing}{of} frames that the file states are missing"
+            lost.append(f"the file is damaged or truncated: {stated}")
+        if holes:
+            lost.append(
+                f"about {holes} {_plural(holes, 'frame')} lost in damaged parts of the file"
+            )
+        return "; ".join(lost)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{noun} was" if count == 1 else f"{noun}s were"
 
 
 class Source(ABC):
@@ -65,25 +99,21 @@ class Source(ABC):
     @property
     @abstractmethod
     def is_live(self) -> bool:
-        """Whether frames come by themselves, and are lost if nobody takes them."""
+        """Whether frames arrive on their own, and are lost if nobody takes them."""
 
     def image_of(self, index: int) -> Source | None:
-        """Return the image file that a frame is; None where it is none, as in videos and live
-        sources.
-        """
+        """Return the image file that a frame was read from; None for videos and live sources."""
         return None
 
     @abstractmethod
     def open(self) -> FrameReader:
-        """Open the source. Raises `SourceError` where a file can't be read; a live source is
+        """Open the source. Raises `SourceError` if a file cannot be read; a live source is
         connected to while it is iterated.
         """
 
 
 class LiveSource(Source):
-    """A camera or a stream. Whether an address is a recording after all shows only when it is
-    open.
-    """
+    """A camera or a stream; an address may turn out to be a recording once it is open."""
 
     @property
     def is_video(self) -> bool:
@@ -97,16 +127,50 @@ class LiveSource(Source):
 
 
 @dataclass(frozen=True)
+class UnreadableSource(Source):
+    """Something that was found among the sources and cannot be opened, such as a folder without
+    permission: it fails by its name, and the others go on.
+    """
+
+    place: str
+    problem: str
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        return self.place
+
+    @property
+    def stem(self) -> str:
+        """Not used: no file is ever made from it."""
+        return "unreadable"
+
+    @property
+    def is_video(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def is_live(self) -> bool:
+        """Never."""
+        return False
+
+    def open(self) -> FrameReader:
+        """Raise `SourceError`, always."""
+        raise SourceError(self.problem)
+
+
+@dataclass(frozen=True)
 class SourceEvent:
     """Something that a source brought: a frame, a notice, or its end.
 
     Attributes:
         source: which one.
         frame: the frame; None for a notice and for the end.
-        reader: the opened source; None where it could not be opened.
+        reader: the opened source; None if it could not be opened.
         ended: whether this was the source's last event.
         problem: "" or what is wrong: the reason of the end, or a notice such as a lost connection
-            or another image size.
+            or another frame size.
     """
 
     source: Source
@@ -123,9 +187,9 @@ class SourceStatus:
     Attributes:
         state: ``opening``, ``live``, ``stale`` (no new frame, or always the same image),
             ``reconnecting``, ``ended``, ``failed``.
-        frames_read: how many frames came.
+        frames_read: how many frames arrived.
         frames_dropped: how many of them were replaced by a newer one before anybody took them.
-        reconnects: how often frames came again after an outage.
+        reconnects: how often frames arrived again after an outage.
         seconds_since_frame: None before the first.
         problem: "" or what is wrong now.
     """

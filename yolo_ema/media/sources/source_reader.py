@@ -1,5 +1,5 @@
-"""Several sources at once: files one after the other, decoded ahead; every camera and stream by
-itself.
+"""Reads several sources at once: files one after the other, decoded ahead; every camera and stream
+on its own.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ _LOOK_AHEAD_BYTES = 256 << 20
 class SourceReader:
     """What arrives from several sources, as it arrives.
 
-    Images and videos form one feed that runs them in order and loses nothing; each camera and
-    stream is a feed of its own. SourceReader take turns. What happens to one source never ends another.
+    Images and videos share one lane, in which they are read in order and without loss; every camera
+    and stream has a lane of its own. Lanes take turns. What happens to one source never ends
+    another.
 
     Example:
-        >>> with SourceReader(open_sources(["flight/", "rtsp://10.0.0.7/live"])) as feeds:
-        ...     for event in feeds:
+        >>> with SourceReader(open_sources(["flight/", "rtsp://10.0.0.7/live"])) as reader:
+        ...     for event in reader:
         ...         if event.frame is not None:
         ...             print(event.source.name, event.frame.index)
     """
@@ -47,16 +48,16 @@ class SourceReader:
             every_frame: let cameras and streams wait rather than drop frames.
         """
         stored = [one for one in sources if not one.is_live]
-        self._feeds: list[_FileQueue | _LiveQueue] = [_FileQueue(stored)] if stored else []
-        self._feeds += [_LiveQueue(one, every_frame=every_frame) for one in sources if one.is_live]
+        self._lanes: list[_FileLane | _LiveLane] = [_FileLane(stored)] if stored else []
+        self._lanes += [_LiveLane(one, every_frame=every_frame) for one in sources if one.is_live]
         self._arrived = threading.Event()
         self._stopping = False
         self._next = 0
 
     def __enter__(self) -> SourceReader:
-        for feed in self._feeds:
-            feed.queue.on_arrival = self._arrived.set
-            feed.start()
+        for lane in self._lanes:
+            lane.queue.on_arrival = self._arrived.set
+            lane.start()
         return self
 
     def __exit__(
@@ -66,30 +67,28 @@ class SourceReader:
         trace: TracebackType | None,
     ) -> None:
         self._stopping = True
-        for feed in self._feeds:
-            feed.close()
+        for lane in self._lanes:
+            lane.close()
         until = time.monotonic() + 0.5  # threads that hang in a library end by themselves
-        for feed in self._feeds:
-            feed.join(max(0.0, until - time.monotonic()))
+        for lane in self._lanes:
+            lane.join(max(0.0, until - time.monotonic()))
 
     def __iter__(self) -> Iterator[SourceEvent]:
-        """Yield events until every source has ended, or `stop` is called; then the ends of the
+        """Yield events until every source has ended or `stop` is called; then the ends of the
         sources that had begun.
 
-        A source's frames come in order. Its last event has ``ended``, also after `stop`.
+        A source's frames arrive in order. Its last event has ``ended`` set, after `stop` too.
         """
         while not self._stopping:
             event = self._take()
             if event is not None:
                 yield event
-            elif all(feed.over for feed in self._feeds):
+            elif all(lane.over for lane in self._lanes):
                 return
-        yield from (event for feed in self._feeds for event in feed.final_events())
+        yield from (event for lane in self._lanes for event in lane.final_events())
 
     def _take(self) -> SourceEvent | None:
-        """Return the next event of the feed whose turn it is; None where nothing comes for a
-        moment.
-        """
+        """Return the next event of the lane whose turn it is; None if nothing arrives soon."""
         self._arrived.clear()
         if (event := self._first_waiting()) is not None:
             return event
@@ -97,40 +96,34 @@ class SourceReader:
         return self._first_waiting()
 
     def _first_waiting(self) -> SourceEvent | None:
-        for step in range(len(self._feeds)):
-            at = (self._next + step) % len(self._feeds)
-            event = self._feeds[at].take()
+        for step in range(len(self._lanes)):
+            at = (self._next + step) % len(self._lanes)
+            event = self._lanes[at].take()
             if event is not None:
                 self._next = at + 1
                 return event
-            self._feeds[
-                at
-                # it is its turn and it has nothing: an image above the look-ahead may be decoded
-            ].wanted = True
+            # This lane's turn, and it has nothing: an image above the look-ahead may be decoded.
+            self._lanes[at].wanted = True
         return None
 
     def status(self) -> list[SourceStatus]:
-        """Return how every camera and stream is doing, and the file that is being read; from any
-        thread.
+        """Return the state of every camera and stream, and of the file that is being read; from
+        any thread.
         """
-        return [feed.status for feed in self._feeds]
+        return [lane.status for lane in self._lanes]
 
     def stop(self) -> None:
-        """End the iteration within a moment. From any thread, and from a signal handler: it takes
-        no lock.
-        """
+        """End the iteration soon. From any thread, and from signal handlers: it takes no lock."""
         self._stopping = True
 
 
-class _LiveQueue:
+class _LiveLane:
     """A camera or stream."""
 
     def __init__(self, source: Source, *, every_frame: bool) -> None:
         reader = source.open()
         if not isinstance(reader, LiveReader):
-            raise TypeError(
-                f"{source.name} says that it is live, and opens as {type(reader).__name__}"
-            )
+            raise TypeError(f"{source.name} is live but opens as {type(reader).__name__}")
         if every_frame:
             reader.options = replace(reader.options, every_frame=True)
             reader.queue.newest_only = False
@@ -165,7 +158,7 @@ class _LiveQueue:
         return self.reader.status
 
 
-class _FileQueue:
+class _FileLane:
     """Images and videos, one after the other, decoded by a thread a few frames ahead."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -198,7 +191,8 @@ class _FileQueue:
         else:
             self.wanted = False
             self._begun = (event.source, event.reader)
-            read = self._status.frames_read + 1 if event.source.name == self._status.name else 1
+            known = event.source.name == self._status.name
+            read = (self._status.frames_read if known else 0) + (event.frame is not None)
             self._status = SourceStatus(event.source.name, "live", frames_read=read)
             self._last_at = time.monotonic()
         return event
@@ -239,14 +233,19 @@ class _FileQueue:
                 self._read(source, reader)
             except SourceError as error:
                 problem = str(error)
-            except Exception as error:  # said as this source's end; the others go on
+            except Exception as error:  # reported as this source's end; the others go on
                 problem = f"{source.name} failed: {type(error).__name__}: {error}"
+            if reader is not None and not problem and reader.loss:
+                problem = f"{source.name}: {reader.loss}"
             self.queue.put(SourceEvent(source, None, reader, ended=True, problem=problem))
 
     def _read(self, source: Source, reader: FrameReader) -> None:
-        frames = iter(reader)
+        frames, told = iter(reader), 0
         while self._may_decode(reader.frame_bytes):
             frame = next(frames, None)
+            for note in reader.notes[told:]:
+                self.queue.put(SourceEvent(source, None, reader, problem=note))
+                told += 1
             if frame is None:
                 return
             self._ahead.count(frame.image_bgr)
@@ -254,8 +253,8 @@ class _FileQueue:
             del frame
 
     def _may_decode(self, more_bytes: int) -> bool:
-        """Wait while too much is decoded and still in use, unless the one who detects waits for us;
-        False once closed.
+        """Wait while too much is decoded and still in use, unless detection waits for this lane;
+        return False once closed.
         """
         while not self.queue.closed:
             if self._ahead.bytes_in_use() + more_bytes <= _LOOK_AHEAD_BYTES or (
@@ -267,13 +266,12 @@ class _FileQueue:
 
 
 class _FrameMemory:
-    """How much of what was decoded is still in somebody's hands."""
+    """How many bytes of decoded frames are still referenced anywhere."""
 
     def __init__(self) -> None:
         self._in_use = 0
-        self._given_back: deque[int] = (
-            deque()
-        )  # appended to wherever the last reference goes, so without a lock
+        # appended to wherever the last reference goes, hence without a lock
+        self._given_back: deque[int] = deque()
 
     def count(self, image_bgr: np.ndarray) -> None:
         self._in_use += image_bgr.nbytes

@@ -1,4 +1,4 @@
-"""Whether an image still moves: a camera that hangs goes on sending the last one."""
+"""Notices images that no longer change: a camera that hangs goes on sending the last one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import numpy as np
 __all__ = ["StallDetector"]
 
 _STRIDE = 4
-_SAME_WITHIN_LEVELS = (
-    2  # an encoder does not give a frozen image back as the very same bits each time
-)
+_SAME_WITHIN_LEVELS = 2
+"""An encoder does not return a frozen image as the very same bits each time."""
 
 
 class StallDetector:
-    """Since when a source has shown one image.
+    """Knows since when a source has shown the same image.
 
-    Every fourth pixel of every fourth row is compared with the image since which nothing has
-    changed: slow changes add up.
+    Every fourth pixel of every fourth row is compared with the image that was the last to differ,
+    so that slow changes add up.
+
+    Attributes:
+        changed_at: when the image last changed, in seconds; None before the first image.
     """
 
     def __init__(self) -> None:
@@ -24,7 +26,7 @@ class StallDetector:
         self.changed_at: float | None = None
 
     def look(self, image_bgr: np.ndarray, now_s: float) -> None:
-        """Take note of an image, (H, W, 3) uint8, that came at ``now_s``."""
+        """Take note of an image, (H, W, 3) uint8, that arrived at ``now_s``."""
         sample = image_bgr[::_STRIDE, ::_STRIDE, 1].astype(np.int16)
         known = self._reference
         if (
@@ -35,10 +37,10 @@ class StallDetector:
             self._reference, self.changed_at = sample, now_s
 
     def postpone(self, seconds: float) -> None:
-        """Leave a time out of account."""
+        """Do not count a span of time."""
         if self.changed_at is not None:
             self.changed_at += seconds
 
     def restart(self, now_s: float) -> None:
-        """A new connection: the image counts as fresh."""
+        """Start over with a new connection: its first image counts as changed."""
         self._reference, self.changed_at = None, now_s

@@ -1,18 +1,20 @@
-"""Image and video files as sources."""
+"""Image files, video files and pipes as sources."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+from yolo_ema.constants import VIDEO_SUFFIXES
 from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, image_wh
 from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.media.sources.source import FrameReader, Source
-from yolo_ema.media.sources.video_reader import VIDEO_SUFFIXES, VideoReader
+from yolo_ema.media.sources.video_reader import VideoReader
 
-__all__ = ["StoredSource"]
+__all__ = ["PipeSource", "StoredSource"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class StoredSource(Source):
 
     Attributes:
         path: as given.
-        max_pixels: the limit for its images.
-        file_stem: a name for files in place of its own.
+        max_pixels: the limit for its frames.
+        file_stem: a name for files to use instead of its own.
     """
 
     path: Path
@@ -36,7 +38,7 @@ class StoredSource(Source):
 
     @property
     def stem(self) -> str:
-        """The file's name without its suffix, unless there is another for files."""
+        """The file's name without its suffix, unless ``file_stem`` is set."""
         return self.file_stem or self.path.stem
 
     @property
@@ -50,17 +52,58 @@ class StoredSource(Source):
         return False
 
     def image_of(self, index: int) -> StoredSource | None:
-        """Return this file where it is an image."""
+        """Return this file if it is an image."""
         return None if self.is_video else self
 
     def open(self) -> FrameReader:
-        """Open the file. Raises `SourceError` with the reason where it can't be read."""
+        """Open the file. Raises `SourceError` with the reason if it cannot be read."""
         if self.is_video:
             return _VideoFrames(self.name, VideoReader(self.path, max_pixels=self.max_pixels))
-        return _ImageReader(self)
+        return _ImageFrame(self)
 
 
-class _ImageReader(FrameReader):
+@dataclass(frozen=True)
+class PipeSource(Source):
+    """A video that another program writes: standard input, or a named pipe.
+
+    Attributes:
+        path: the pipe.
+        given: the name that the user gave, such as ``-``.
+        max_pixels: the limit for its frames.
+        file_stem: a name for files to use instead of its own.
+    """
+
+    path: Path
+    given: str
+    max_pixels: int = LARGEST_PIXELS
+    file_stem: str = ""
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+        return self.given
+
+    @property
+    def stem(self) -> str:
+        """``stdin``, or the pipe's name, unless ``file_stem`` is set."""
+        return self.file_stem or self.path.stem
+
+    @property
+    def is_video(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def is_live(self) -> bool:
+        """Never: the program that writes waits until its frames are taken."""
+        return False
+
+    def open(self) -> FrameReader:
+        """Start to read. Raises `SourceError` if no video arrives."""
+        return _VideoFrames(self.name, VideoReader(self.path, max_pixels=self.max_pixels))
+
+
+class _ImageFrame(FrameReader):
     def __init__(self, source: StoredSource) -> None:
         self._source = source
         self._closed = False
@@ -68,8 +111,8 @@ class _ImageReader(FrameReader):
 
     @property
     def frame_bytes(self) -> int:
-        """The image's size in memory, out of its header; 0 where that can't be read, which the
-        reading will tell.
+        """The image's size in memory, from its header; 0 if that cannot be read, which reading it
+        will report.
         """
         if self._closed:
             return 0
@@ -82,12 +125,8 @@ class _ImageReader(FrameReader):
     def __iter__(self) -> Iterator[Frame]:
         if not self._closed:
             self._closed = True
-            yield Frame(
-                read_image(self._source.path, max_pixels=self._source.max_pixels),
-                self._source.name,
-                0,
-                0.0,
-            )
+            image_bgr = read_image(self._source.path, max_pixels=self._source.max_pixels)
+            yield Frame(image_bgr, self._source.name, 0, 0.0)
 
     def close(self) -> None:
         self._closed = True
@@ -102,8 +141,23 @@ class _VideoFrames(FrameReader):
 
     @property
     def damaged_packets(self) -> int:
-        """How many packets could not be decoded, so far."""
         return self._reader.damaged_packets
+
+    @property
+    def missing_frames(self) -> int:  # type: ignore[override]
+        return self._reader.missing_frames
+
+    @property
+    def frames_in_holes(self) -> int:  # type: ignore[override]
+        return self._reader.frames_in_holes
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        return self._reader.pixel_aspect
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._reader.notes
 
     @property
     def frame_bytes(self) -> int:

@@ -21,9 +21,9 @@ class StreamSource(LiveSource):
     """A stream.
 
     Attributes:
-        number: tells several streams apart that are shown alike, since they differ in their secrets
+        number: distinguishes streams that are shown alike because they differ in their secrets
             only; 1 for the first.
-        file_stem: a name for files in place of the address's.
+        file_stem: a name for files to use instead of the address.
     """
 
     address: Address
@@ -45,7 +45,7 @@ class StreamSource(LiveSource):
         return self.address.stem if self.number == 1 else f"{self.address.stem}-{self.number}"
 
     def open(self) -> LiveReader:
-        """Return the stream's reader; it is connected to when frames are asked for."""
+        """Return a reader; the stream is connected to when frames are asked for."""
         return LiveReader(self, self._connection, self.network)
 
     def _connection(self) -> Connection:

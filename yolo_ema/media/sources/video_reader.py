@@ -1,49 +1,64 @@
-"""Reading video files through PyAV: with times and rotation, past damaged packets."""
+"""Reads video files, and pipes that carry one, through PyAV."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 from yolo_ema.errors import SourceError
 from yolo_ema.io.image_header import LARGEST_PIXELS
+from yolo_ema.media.sources.video_decoder import VideoDecoder, stated_rate
 
-__all__ = ["VIDEO_SUFFIXES", "VideoReader", "stated_rate", "upright_bgr"]
+__all__ = ["VideoReader"]
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
-)
-_HIGHEST_RATE = 1000
-_QUARTER_TURNS_OF = {0: 0, 90: 1, 180: 2, 270: 3}
+_MOST_FAILURES_IN_A_ROW = 1000
+_STATES_ITS_DURATION = ("mov", "avi", "matroska", "flv")
+"""Containers whose header tells how long they should be; others are measured by what is there."""
+_SMALLEST_HOLE = 256
+_TIMES_SETTLE_WITHIN = 50
+"""Packets behind a hole may carry wrong times at first."""
+_CLOCK = re.compile(r"([0-9]{1,4}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)")
 
 
 class VideoReader:
     """The frames of a video file, one after the other; memory holds one of them.
 
     Attributes:
-        frame_rate: frames a second.
-        frame_count: as the file states or as its duration implies; None where it says neither.
-        damaged_packets: how many packets could not be decoded and were passed over, and frames with
-            damage, so far.
+        path: the file, as given.
+        frame_rate: frames per second.
+        frame_count: as the file states or as its duration implies; None if it states neither.
         image_wh: width and height of the first frame as it is stored.
+        missing_frames: how many frames the file states and does not hold, known once it is read to
+            its end.
+        frames_in_holes: about how many frames lay in damaged parts that the container skipped.
     """
 
     def __init__(self, path: Path, *, max_pixels: int = LARGEST_PIXELS) -> None:
-        """Open ``path``. Raises `SourceError` where it is missing, empty, no video, or its frames
-        exceed ``max_pixels``.
+        """Open ``path``.
+
+        Raises:
+            SourceError: it is missing, empty or not a video, or its frames exceed ``max_pixels``.
         """
         self.path = path
+        self.missing_frames = self.frames_in_holes = 0
         self._closed = False
-        if not path.is_file():
+        self._broken_off = ""
+        if not path.exists() or path.is_dir():
             raise SourceError(f"no video at {path}")
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{path} is empty (0 bytes)")
         try:
-            self._container = av.open(str(path))
+            # As an absolute path of the file protocol and no other: FFmpeg takes names with a colon
+            # for addresses.
+            self._container: Any = av.open(
+                f"file:{path.absolute()}", options={"protocol_whitelist": "file"}
+            )
         except av.FFmpegError as error:
             raise SourceError(
                 f"{path} cannot be opened as video: {error.strerror}; it may be truncated or of "
@@ -52,79 +67,148 @@ class VideoReader:
         if not self._container.streams.video:
             self._container.close()
             raise SourceError(f"{path} has no video stream")
-        self._stream = self._container.streams.video[0]
-        width, height = self._stream.width, self._stream.height
-        if width * height > max_pixels:
-            self._container.close()
-            raise SourceError(
-                f"{path} claims frames of {width}x{height} = {width * height / 1e6:.0f} million "
-                f"pixels, "
-                f"expected at most {max_pixels / 1e6:g} million"
+        try:
+            self._decoder = VideoDecoder(
+                self._container, str(path), max_pixels=max_pixels, keep_damaged=True
             )
-        self.image_wh = width, height
-        self._stream.thread_type = "AUTO"
+        except SourceError:
+            self._container.close()
+            raise
+        self._stream = self._decoder.stream
+        self.image_wh = self._stream.width, self._stream.height
         self.frame_rate = stated_rate(self._stream) or Fraction(25)
-        self.frame_count = self._count()
-        self.damaged_packets = 0
+        skips_silently = self._container.format.name.startswith("matroska")
+        self._holes = _Holes(self.frame_rate) if skips_silently else None
+        self._end_s = 0.0
+        self.frame_count = self._stream.frames or None
+        if self.frame_count is None and self._container.duration:
+            self.frame_count = round(self._container.duration / 1e6 * self.frame_rate)
 
-    def _count(self) -> int | None:
-        if self._stream.frames:
-            return self._stream.frames
-        duration_us = self._container.duration
-        return round(duration_us / 1e6 * self.frame_rate) if duration_us else None
+    @property
+    def damaged_packets(self) -> int:
+        """How many packets could not be decoded and were skipped, and how many frames are damaged,
+        so far.
+        """
+        return self._decoder.damaged
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width of a pixel divided by its height; None if square or not stated."""
+        return self._decoder.pixel_aspect
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the frames."""
+        return self._decoder.notes
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
-        """Yield (H, W, 3) uint8 BGR and the seconds since the start, upright.
+        """Yield (H, W, 3) uint8 BGR and the seconds since the first frame, upright.
 
         Raises:
-            SourceError: not one frame could be decoded.
+            SourceError: not one frame could be decoded, or reading failed.
         """
-        seen, first_s = 0, None
+        frames = 0
         with self._container:
-            for frame in self._decoded():
-                self.damaged_packets += frame.is_corrupt
-                time_s = frame.time if frame.time is not None else float(seen / self.frame_rate)
-                first_s = (
-                    time_s if first_s is None else first_s
-                )  # recordings cut out of longer ones don't begin at zero
-                seen += 1
-                yield upright_bgr(frame), float(time_s - first_s)
-        if not seen and not self._closed:
+            for image_bgr, time_s in self._decoded():
+                frames += 1
+                yield image_bgr, time_s
+            if not self._closed:
+                self.missing_frames = self._count_missing(frames)
+        if not frames and not self._closed:
             raise SourceError(
                 f"{self.path} has no frame that can be decoded ({self.damaged_packets} damaged "
                 f"packets)"
             )
+        if self._broken_off:
+            raise SourceError(f"{self.path} broke off: {self._broken_off}")
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
+    def _decoded(self) -> Iterator[tuple[np.ndarray, float]]:
+        for packet in self._packets():
+            if packet.pts is not None and packet.time_base:
+                after = packet.pts + (packet.duration or 0)
+                self._end_s = max(self._end_s, float(after * packet.time_base))
+            yield from self._decoder.decode(packet)
+        yield from self._decoder.flush()
+
+    def _packets(self) -> Iterator[Any]:
+        """Yield the stream's packets, past what the container cannot make sense of."""
+        packets, failures = self._container.demux(), 0
         while not self._closed:
             try:
                 packet = next(packets, None)
-                if packet is None:
+            except av.error.InvalidDataError:
+                failures += 1
+                self._decoder.damaged += 1
+                if failures > _MOST_FAILURES_IN_A_ROW:
                     return
-                yield from packet.decode()
-            except (av.error.InvalidDataError, av.error.EOFError):  # noqa: PERF203 - a damaged packet must not end the file
-                self.damaged_packets += 1
-                if self.damaged_packets > 1000:
-                    return
+                packets = self._container.demux()
+                continue
+            except av.FFmpegError as error:  # the disk or the network drive fails
+                self._broken_off = (error.strerror or type(error).__name__).lower()
+                return
+            if packet is None:
+                return
+            is_ours = packet.stream.index == self._stream.index
+            if self._holes is not None:
+                self.frames_in_holes += self._holes.before(packet, is_ours=is_ours)
+            if packet.size and is_ours:
+                failures = 0
+                yield packet
+
+    def _count_missing(self, frames: int) -> int:
+        """Return how many frames lie behind the last packet, by what the header states."""
+        if not self._container.format.name.startswith(_STATES_ITS_DURATION):
+            return 0
+        first_s = float((self._stream.start_time or 0) * self._stream.time_base)
+        lacking_s = first_s + self._stated_s() - self._end_s
+        if lacking_s * self.frame_rate < 1.5:
+            return 0
+        by_time = round(lacking_s * self.frame_rate)
+        return max(1, self._stream.frames - frames) if self._stream.frames else by_time
+
+    def _stated_s(self) -> float:
+        """Return how long the stream should be; 0 if the file does not tell."""
+        if self._stream.duration:
+            return float(self._stream.duration * self._stream.time_base)
+        # Matroska's, as 00:01:02.500000000
+        tagged = _CLOCK.fullmatch(self._stream.metadata.get("DURATION", ""))
+        if tagged:
+            return int(tagged[1]) * 3600 + int(tagged[2]) * 60 + float(tagged[3])
+        # What the whole file states may be the length of its sound.
+        alone = len(self._container.streams) == 1
+        return (self._container.duration or 0) / 1e6 if alone else 0.0
 
     def close(self) -> None:
         """Let the iteration end at its next packet; also from another thread."""
         self._closed = True
 
 
-def stated_rate(stream: av.VideoStream) -> Fraction | None:
-    """Return a stream's frames a second; None where it says none, or the ticks of its clock, as
-    RTSP's 90,000, in their place.
+class _Holes:
+    """Notices frames that a container skips over damage without a word, as Matroska's reader does:
+    bytes of the file belong to no packet, and time jumps there or soon after. A recorder that
+    paused leaves no such bytes.
     """
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate and 0 < rate <= _HIGHEST_RATE:
-            return Fraction(rate)
-    return None
 
+    def __init__(self, frame_rate: Fraction) -> None:
+        self._step_s = float(1 / frame_rate)
+        self._end_bytes: int | None = None
+        self._decoded_s: float | None = None
+        self._usual_bytes = 0.0
+        self._packets_since = _TIMES_SETTLE_WITHIN
 
-def upright_bgr(frame: av.VideoFrame) -> np.ndarray:
-    """Return a decoded frame as (H, W, 3) uint8 BGR, turned as its metadata says."""
-    image = frame.to_ndarray(format="bgr24")
-    turns = _QUARTER_TURNS_OF.get(round(getattr(frame, "rotation", 0)) % 360, 0)
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    def before(self, packet: Any, *, is_ours: bool) -> int:
+        """Return how many frames are missing before a packet of any stream of the file."""
+        if packet.pos is None or packet.pos < 0 or not packet.size:
+            return 0
+        if self._end_bytes is not None:
+            unread_bytes = packet.pos - self._end_bytes
+            if unread_bytes > max(_SMALLEST_HOLE, self._usual_bytes):
+                self._packets_since = 0
+        self._end_bytes = packet.pos + packet.size
+        if not is_ours or packet.dts is None or not packet.time_base:
+            return 0
+        self._usual_bytes += 0.1 * (packet.size - self._usual_bytes)
+        self._packets_since += 1
+        before_s, self._decoded_s = self._decoded_s, float(packet.dts * packet.time_base)
+        steps = (self._decoded_s - before_s) / self._step_s if before_s is not None else 0.0
+        return round(steps) - 1 if steps > 1.5 and self._packets_since < _TIMES_SETTLE_WITHIN else 0
