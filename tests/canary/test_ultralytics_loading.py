@@ -5,20 +5,25 @@ torch.
 from __future__ import annotations
 
 import inspect
-import re
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import ultralytics
-from torch import _weights_only_unpickler as unpickler
 from ultralytics.engine import exporter, predictor
 from ultralytics.nn import autobackend, tasks
+from ultralytics.nn.modules import Conv
 from ultralytics.nn.modules.head import Detect
-from ultralytics.utils import checks, downloads, nms, patches
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import IterableSimpleNamespace, checks, downloads, nms, patches
 
-from yolo_ema.engine.weights import pickle_gate
+from yolo_ema.engine.weights.pickle_reader import read_pickle
+from yolo_ema.engine.weights.torch_archive import TorchArchive
 from yolo_ema.options.export import FORMATS
+
+MARKER = "YOLO_EMA_TEST_CODE_RAN"
 
 SOURCE = Path(ultralytics.__file__).parent
 
@@ -64,40 +69,64 @@ def test_a_missing_module_would_be_installed_by_ultralytics_own_loading():
     assert "check_requirements(e.name)" in inspect.getsource(tasks.torch_safe_load)
 
 
-def test_rebuilding_a_model_evaluates_its_activation():
-    """Why a description's activation is checked when weights are loaded."""
-    assert "eval(act)" in inspect.getsource(tasks.parse_model)
-    assert "globals()[m]" in inspect.getsource(tasks.parse_model)
-
-
-def test_torch_reads_only_the_operations_that_the_gate_follows():
-    source = inspect.getsource(unpickler.Unpickler.load)
-    for name in pickle_gate._OPCODES:
-        assert name in source, name
-    read = set(re.findall(r"\b([A-Z0-9_]+)\[0\]", source))
-    assert read == pickle_gate._OPCODES
-
-
-def test_torch_calls_only_allowed_objects():
-    source = inspect.getsource(unpickler.Unpickler.load)
-    assert "func not in _get_allowed_globals().values()" in source
-    assert (
-        'hasattr(inst, "__setstate__")' in source
-    )  # which an earlier filling could plant: objects are filled once
-
-
-def test_torchs_archive_reader_finds_the_pickle_that_torch_reads():
-    assert "PyTorchFileReader" in inspect.getsource(torch.serialization._open_zipfile_reader)
-    assert 'get_record("data.pkl")' in inspect.getsource(
-        torch.serialization.get_unsafe_globals_in_checkpoint
+def test_rebuilding_a_model_evaluates_its_activation(monkeypatch):
+    """Why a description's activation is checked, whoever wrote it."""
+    monkeypatch.setattr(tasks, "SAFE_LOAD", False)
+    monkeypatch.delenv(MARKER, raising=False)
+    text = f"(__import__('os').environ.__setitem__({MARKER!r}, '1'), nn.SiLU())[1]"
+    rows = [[-1, 1, "Conv", [8, 3]], [[0], 1, "Detect", [1]]]
+    tasks.parse_model(
+        {"activation": text, "backbone": rows[:1], "head": rows[1:]}, ch=3, verbose=False
     )
+    assert os.environ[MARKER] == "1"
 
 
-def test_numpy_scalars_are_pickled_as_kind_and_bytes():
-    function, (kind, raw) = np.float32(0.5).__reduce__()
-    assert f"{function.__module__}.{function.__name__}" in pickle_gate._FUNCTIONS
-    assert (kind.str, raw) == ("<f4", np.float32(0.5).tobytes())
-    assert kind.__reduce__()[1][0] == "f4"
+def test_a_description_that_fails_leaves_its_activation_behind():
+    """Why the default activation is put back where models are drawn."""
+    before = Conv.default_act
+    rows = [[-1, 1, "Conv", []], [[0], 1, "Detect", [1]]]
+    try:
+        with pytest.raises(IndexError):
+            tasks.parse_model(
+                {"activation": "nn.ReLU()", "backbone": rows[:1], "head": rows[1:]},
+                ch=3,
+                verbose=False,
+            )
+        assert Conv.default_act is not before
+    finally:
+        Conv.default_act = before
+
+
+def test_only_one_block_takes_weights_from_elsewhere():
+    """Why it is the one block that no model YAML may name."""
+    blocks = {
+        name
+        for name, block in vars(tasks).items()
+        if isinstance(block, type) and block.__module__ == "ultralytics.nn.modules.block"
+        for parameter in inspect.signature(block).parameters
+        if parameter in {"weights", "pretrained", "url"}
+    }
+    assert blocks == {"TorchVision"}
+
+
+def test_torch_writes_only_what_the_reader_follows(tmp_path):
+    """A checkpoint of every kind of value that Ultralytics saves, read without torch."""
+    content = {
+        "model": DetectionModel("yolo26n.yaml", nc=2, verbose=False),
+        "optimizer": torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))]).state_dict(),
+        "scaler": torch.amp.GradScaler("cpu").state_dict(),
+        "path": Path("runs"),
+        "args": IterableSimpleNamespace(lr0=0.1),
+        "figures": {"a": np.float64(0.5), "b": np.float32(2), "c": np.int64(-3), "d": np.True_},
+        "plain": [None, True, 2**40, -1, "ä", b"bytes", (1, (2,), ()), {1, 2}, torch.Size([2, 3])],
+    }
+    torch.save(content, tmp_path / "all.pt")
+    saved = read_pickle(TorchArchive((tmp_path / "all.pt").read_bytes()).pickle)
+    assert saved["figures"] == {"a": 0.5, "b": 2.0, "c": -3, "d": True}
+    assert saved["plain"] == [None, True, 2**40, -1, "ä", b"bytes", (1, (2,), ()), {1, 2}, (2, 3)]
+    assert saved["path"] == Path("runs")
+    assert saved["args"].state == {"lr0": 0.1}
+    assert saved["model"].kind == "ultralytics.nn.tasks.DetectionModel"
 
 
 def test_the_formats_are_those_of_ultralytics():

@@ -63,7 +63,7 @@ def read_definition(path: Path) -> tuple[Any, list[str]]:
     except YamlFileError as error:
         raise ModelError(f"{path} {error}") from error
     places: list[str] = []
-    root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    root: Any = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
     for section in ("backbone", "head"):
         rows = content.get(section) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not rows:
@@ -92,30 +92,25 @@ def checked_definition(
         ModelError: something in it is wrong; the message names the place.
     """
     if not isinstance(content, Mapping):
-        raise ModelError(
-            f"{where}: its model description is a {type(content).__name__}; expected keys"
-        )
-    sections = [content.get(name) for name in ("backbone", "head")]
-    if not all(isinstance(rows, list | tuple) for rows in sections):
-        raise ModelError(f"{where}: its model description has no 'backbone' or no 'head'")
-    rows = [row for section in sections for row in section]
+        raise ModelError(f"{where} is a {type(content).__name__}; expected keys with values")
+    backbone, head = content.get("backbone"), content.get("head")
+    if not isinstance(backbone, list | tuple) or not isinstance(head, list | tuple):
+        raise ModelError(f"{where} has no 'backbone' or no 'head'")
+    rows = [*backbone, *head]
     if not 1 < len(rows) <= _MOST_ROWS:
         raise ModelError(f"{where}: {len(rows)} layers; expected 2 to {_MOST_ROWS}")
-    places = places or [
-        f"{where}, row {index} of its model description" for index in range(len(rows))
-    ]
+    places = places or [f"{where}, row {index}" for index in range(len(rows))]
     checked = [
         checked_row(
             row, index, places[index], is_last=index == len(rows) - 1, user_blocks=user_blocks
         )
         for index, row in enumerate(rows)
     ]
-    split = len(sections[0])
     definition: dict[str, Any] = {
         "nc": _whole_number(content, "nc", 80, MOST_CLASSES, where),
         "channels": _whole_number(content, "channels", 3, 64, where),
-        "backbone": checked[:split],
-        "head": checked[split:],
+        "backbone": checked[: len(backbone)],
+        "head": checked[len(backbone) :],
         **_scaling(content, where),
     }
     if "reg_max" in content:

@@ -124,7 +124,7 @@ EVIL = "__import__('os').environ.__setitem__('YOLO_EMA_TEST_CODE_RAN', '1')"
         (_with(0, [-1, 1, "Conv", [65_536, 63, 1]]), "more than 2,000,000,000 parameters|a map of"),
         (
             _with(2, [-1, 1, "EMA", []]),
-            r"row 2 of its model description: EMA has no arguments.*\[c2\]",
+            r"row 2: EMA has no arguments.*\[c2\]",
         ),
         (_with(2, [-1, 1, "EMA", [8]]), r"layer 2.*\(B, 8, H, W\).*write \[c2\]"),
         (_with(2, [-1, 1, "EMA", [512]]), r"layer 2.*\(B, 512, H, W\).*write \[c2\]"),

@@ -1,0 +1,96 @@
+"""Plain values out of what a pickle held: numbers, texts, paths, tensors, lists of those."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+
+import torch
+from ultralytics.utils import IterableSimpleNamespace
+
+from yolo_ema.engine.weights.pickle_records import SavedObject, SavedTensor
+
+__all__ = ["NotPlain", "plain_names", "plain_value"]
+
+_MOST_DEPTH = 32
+_MOST_VALUES = 1_000_000
+_MOST_NAME_CHARACTERS = 1000
+
+
+class NotPlain(Exception):  # noqa: N818 - `loading` turns it into the error that the user sees
+    """A value is an object, or more than any weights need; the message is a clause."""
+
+
+def plain_value(value: Any, tensor: Callable[[SavedTensor], torch.Tensor] | None = None) -> Any:
+    """Return a copy of a value that holds nothing but plain values.
+
+    Args:
+        value: as `read_pickle` returns it.
+        tensor: makes tensors of their notes; without it they stay notes.
+
+    Raises:
+        NotPlain: it holds an object, or comes to too many values by being repeated.
+    """
+    budget = _MOST_VALUES
+
+    def copy(item: Any, depth: int) -> Any:
+        nonlocal budget
+        budget -= 1
+        if budget < 0 or depth > _MOST_DEPTH:
+            raise NotPlain("its values are nested or repeated beyond what weights need")
+        if item is None or isinstance(item, bool | float | str | bytes | PurePath):
+            return item
+        if isinstance(item, int):
+            if abs(item) >= 1 << 63:
+                raise NotPlain("it holds a whole number of more than 64 bits")
+            return item
+        if isinstance(item, SavedTensor):
+            return tensor(item) if tensor else item
+        if isinstance(item, list | tuple | set):
+            return type(item)([copy(one, depth + 1) for one in item])
+        if isinstance(item, dict):
+            return {key: copy(one, depth + 1) for key, one in item.items()}
+        if isinstance(item, SavedObject) and item.kind.endswith(".IterableSimpleNamespace"):
+            attributes = copy(item.state or {}, depth + 1)
+            if not all(isinstance(key, str) for key in attributes):
+                raise NotPlain("its settings have other names than texts")
+            return IterableSimpleNamespace(**attributes)
+        raise NotPlain(f"it holds {described(item)} where weights hold plain values")
+
+    return copy(value, 0)
+
+
+def described(value: Any) -> str:
+    """Return what a value of a file is, for messages."""
+    if isinstance(value, SavedObject):
+        return f"an object of {value.kind[:100]}"
+    name = getattr(value, "name", None)
+    return f"{name[:100]!r}" if isinstance(name, str) else f"a {type(value).__name__}"
+
+
+def plain_names(names: Any, class_count: int) -> dict[int, str]:
+    """Return class names by class id: of a list, or of a dictionary whose keys may be texts.
+
+    Raises:
+        NotPlain: they are not names, or not as many as there are classes.
+    """
+    if isinstance(names, list | tuple):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise NotPlain("it does not name its classes")
+    try:
+        checked = {int(class_id): str(name) for class_id, name in names.items()}
+    except (TypeError, ValueError) as error:
+        raise NotPlain("the ids of its classes are not whole numbers") from error
+    if set(checked) != set(range(class_count)):
+        raise NotPlain(f"it names {len(checked)} classes, but its head tells {class_count} apart")
+    if any(len(name) > _MOST_NAME_CHARACTERS for name in checked.values()):
+        raise NotPlain(f"a class has a name of more than {_MOST_NAME_CHARACTERS} characters")
+    return checked
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a finite number and not a truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
