@@ -1,4 +1,4 @@
-"""From what a user calls a dataset to its YAML, classes, images and the files beside them."""
+"""From what a user calls a dataset to its data YAML."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from PIL import Image
+from yaml_datasets import write_dataset
 
 from yolo_ema.engine.data.data_yaml import DATASETS, read_data
 from yolo_ema.engine.data.dataset_lookup import named_yaml, resolve_data
 from yolo_ema.engine.data.split_files import (
     data_fingerprint,
-    ignored_path,
     label_path,
     split_images,
 )
@@ -32,171 +31,13 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("yolo_ema.engine.setup.ultralytics_settings.user_settings", dict)
 
 
-def _dataset(root: Path, images: int = 2, **entries) -> Path:
-    for split in ("train", "val"):
-        for folder in ("images", "labels"):
-            (root / folder / split).mkdir(parents=True)
-        for number in range(images):
-            (root / "images" / split / f"{number}.jpg").write_bytes(b"jpeg" * (number + 1))
-            (root / "labels" / split / f"{number}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
-    file = root / f"{root.name}.yaml"
-    content = {
-        "path": str(root),
-        "train": "images/train",
-        "val": "images/val",
-        "names": ["car", "bus"],
-        **entries,
-    }
-    file.write_text(
-        yaml.safe_dump({key: value for key, value in content.items() if value is not None})
-    )
-    return file
-
-
-@pytest.mark.parametrize(
-    ("names", "nc", "expected"),
-    [
-        (["car", "bus"], None, {0: "car", 1: "bus"}),
-        ({0: "car", 1: "bus"}, 2, {0: "car", 1: "bus"}),
-        ({1: "bus", 0: "car"}, None, {0: "car", 1: "bus"}),
-        (None, 3, {0: "class_0", 1: "class_1", 2: "class_2"}),
-        ([7, 8], None, {0: "7", 1: "8"}),
-    ],
-)
-def test_classes_come_as_list_as_numbers_or_as_a_count(tmp_path, names, nc, expected):
-    data = read_data(_dataset(tmp_path / "mine", names=names, nc=nc))
-    assert data["names"] == expected
-    assert data["nc"] == len(expected)
-
-
-@pytest.mark.parametrize(
-    ("entries", "what"),
-    [
-        ({"names": None}, "'names' is missing"),
-        ({"names": {0: "car", 2: "bus"}}, "numbers 0, 2; expected 0 to 1"),
-        ({"names": ["car"], "nc": 2}, "'nc' is 2, but 'names' has 1"),
-        ({"names": "car"}, "'names' is 'car'"),
-        ({"names": None, "nc": 0}, "'nc' is 0"),
-        ({"train": None}, "'train' is missing"),
-        ({"val": {"a": 1}}, "'val' is {'a': 1}"),
-    ],
-)
-def test_what_is_wrong_in_a_data_yaml_is_named_with_its_file(tmp_path, entries, what):
-    file = _dataset(tmp_path / "mine", **entries)
-    with pytest.raises(DataError, match=r"mine\.yaml") as caught:
-        read_data(file)
-    assert what in str(caught.value)
-
-
-def test_all_that_is_wrong_is_said_at_once(tmp_path):
-    with pytest.raises(
-        DataError, match=r"'names' is missing.*'train' is missing.*'val' is missing"
-    ):
-        read_data(_dataset(tmp_path / "mine", names=None, train=None, val=None))
-
-
-def test_a_yaml_that_is_none_says_so(tmp_path):
-    (tmp_path / "bad.yaml").write_text("names: [car\n")
-    with pytest.raises(DataError, match=r"bad.yaml cannot be read as YAML"):
-        read_data(tmp_path / "bad.yaml")
-    (tmp_path / "list.yaml").write_text("[1, 2]\n")
-    with pytest.raises(DataError, match="holds list"):
-        read_data(tmp_path / "list.yaml")
-
-
-def test_a_yaml_cannot_make_python_objects(tmp_path):
-    (tmp_path / "evil.yaml").write_text("!!python/object/apply:os.system ['touch pwned']\n")
-    with pytest.raises(DataError):
-        read_data(tmp_path / "evil.yaml")
-    assert not (tmp_path / "pwned").exists()
-
-
-def test_the_root_is_found_here_in_datasets_beside_the_yaml_and_where_ultralytics_keeps_its_own(
-    tmp_path, monkeypatch
-):
-    file = _dataset(tmp_path / "yamls" / "mine", path="mine")
-    theirs = tmp_path / "theirs"
-    monkeypatch.setattr(
-        "yolo_ema.engine.setup.ultralytics_settings.user_settings",
-        lambda: {"datasets_dir": str(theirs)},
-    )
-    assert read_data(file)["path"] == tmp_path / "datasets" / "mine"  # where it would be fetched to
-    (theirs / "mine").mkdir(parents=True)
-    assert read_data(file)["path"] == theirs / "mine"
-    (tmp_path / "datasets" / "mine").mkdir(parents=True)
-    assert read_data(file)["path"] == tmp_path / "datasets" / "mine"
-    (tmp_path / "mine").mkdir()
-    assert read_data(file)["path"] == tmp_path / "mine"
-
-
-def test_images_of_a_folder_come_sorted_and_from_below_it(tmp_path):
-    file = _dataset(tmp_path / "mine")
-    below = tmp_path / "mine" / "images" / "train" / "a" / "b"
-    below.mkdir(parents=True)
-    (below / "deep.PNG").write_bytes(b"x")
-    (below / "notes.txt").write_text("no image")
-    names = [
-        image.relative_to(tmp_path / "mine" / "images" / "train").as_posix()
-        for image in split_images(file, "train")
-    ]
-    assert names == ["0.jpg", "1.jpg", "a/b/deep.PNG"]
-
-
-def test_a_list_file_names_images_from_its_own_folder(tmp_path):
-    file = _dataset(tmp_path / "mine", train="train.txt", val=["images/val", "images/train/0.jpg"])
-    (tmp_path / "mine" / "train.txt").write_text(
-        f"./images/train/1.jpg\r\n\n{tmp_path}/mine/images/train/0.jpg\n"
-    )
-    assert [image.name for image in split_images(file, "train")] == ["0.jpg", "1.jpg"]
-    assert [image.name for image in split_images(file, "val")] == ["0.jpg", "0.jpg", "1.jpg"]
-
-
-def test_test_dev_is_the_test_split(tmp_path):
-    file = _dataset(tmp_path / "mine", **{"test-dev": "images/val"})
-    assert split_images(file, "test-dev") == split_images(file, "test") == split_images(file, "val")
-
-
-def test_a_split_that_is_not_there_names_those_that_are(tmp_path):
-    file = _dataset(tmp_path / "mine")
-    with pytest.raises(DataNotFoundError, match=r"no split 'test'; it has train, val"):
-        split_images(file, "test")
-    with pytest.raises(DataNotFoundError, match="did you mean 'train'"):
-        split_images(file, "trian")
-    with pytest.raises(DataNotFoundError, match=r"has no split 'tset'; it has train, val$"):
-        split_images(file, "tset")  # nearest is a split that is not there, either
-
-
-def test_an_empty_split_is_an_error(tmp_path):
-    file = _dataset(tmp_path / "mine", images=0)
-    with pytest.raises(DataNotFoundError, match="no images for 'train'"):
-        split_images(file, "train")
-
-
-@pytest.mark.parametrize(
-    ("image", "labels"),
-    [
-        ("/d/images/train/a.jpg", "/d/labels/train/a.txt"),
-        ("/images/x/images/a.b.jpg", "/images/x/labels/a.b.txt"),
-        ("/d/photos/a.jpg", "/d/photos/a.txt"),
-    ],
-)
-def test_labels_lie_where_ultralytics_looks_for_them(image, labels):
-    from ultralytics.data.utils import img2label_paths
-
-    assert str(label_path(Path(image))) == labels == img2label_paths([image])[0]
-
-
-def test_ignored_regions_lie_beside_the_labels():
-    assert ignored_path(Path("/d/images/train/a.jpg")) == Path("/d/ignored/train/a.txt")
-
-
 def test_a_data_yaml_a_folder_with_one_and_its_path_as_text_mean_the_same(tmp_path):
-    file = _dataset(tmp_path / "mine")
+    file = write_dataset(tmp_path / "mine")
     assert resolve_data(file) == resolve_data(str(file)) == resolve_data(tmp_path / "mine") == file
 
 
 def test_a_folder_with_several_data_yamls_asks_which(tmp_path):
-    file = _dataset(tmp_path / "mine")
+    file = write_dataset(tmp_path / "mine")
     file.rename(file.with_name("a.yaml"))
     (tmp_path / "mine" / "b.yaml").write_text((tmp_path / "mine" / "a.yaml").read_text())
     with pytest.raises(DataError, match=r"several data YAMLs \(a.yaml, b.yaml\)"):
@@ -228,7 +69,7 @@ def test_a_shipped_dataset_that_is_not_here_is_not_fetched_offline():
 
 
 def test_missing_images_without_a_download_entry_say_what_is_missing(tmp_path):
-    file = _dataset(tmp_path / "mine", val="images/nothing")
+    file = write_dataset(tmp_path / "mine", val="images/nothing")
     with pytest.raises(
         DataNotFoundError, match=r"images/nothing is not there, and no 'download' entry"
     ):
@@ -241,7 +82,7 @@ def test_a_script_in_a_data_yaml_runs_only_when_trusted(tmp_path, capfd):
         "/ "
         "'images' / 'late').mkdir()\n"
     )
-    file = _dataset(tmp_path / "mine", val="images/late", download=script)
+    file = write_dataset(tmp_path / "mine", val="images/late", download=script)
     with pytest.raises(DataError, match=r"'download' is a script.*--trust"):
         resolve_data(file)
     assert not (tmp_path / "ran").exists()
@@ -257,10 +98,10 @@ def test_a_script_in_a_data_yaml_runs_only_when_trusted(tmp_path, capfd):
 
 
 def test_a_script_that_fails_is_an_error(tmp_path):
-    file = _dataset(tmp_path / "mine", val="images/late", download="raise SystemExit(3)")
+    file = write_dataset(tmp_path / "mine", val="images/late", download="raise SystemExit(3)")
     with pytest.raises(DataError, match="exit code 3"):
         resolve_data(file, trust=True)
-    file = _dataset(tmp_path / "other", val="images/late", download="pass")
+    file = write_dataset(tmp_path / "other", val="images/late", download="pass")
     with pytest.raises(DataNotFoundError, match="its download ended, but"):
         resolve_data(file, trust=True)
 
@@ -380,33 +221,6 @@ def test_the_shipped_visdrone_yaml_means_visdrone(tmp_path, monkeypatch, name):
     monkeypatch.setattr("yolo_ema.visdrone.prepare.prepare", prepare)
     assert resolve_data(name, splits=("train", "val")) == tmp_path / "prepared.yaml"
     assert asked == [("visdrone", (), ("train", "val"))]
-
-
-def test_a_visdrone_without_test_dev_says_how_to_add_it(tmp_path):
-    file = _dataset(tmp_path / "visdrone")
-    (tmp_path / "visdrone" / "fingerprint.json").write_text("{}")
-    with pytest.raises(DataNotFoundError, match="yolo-ema data prepare visdrone --splits test-dev"):
-        split_images(file, "test")
-
-
-def test_the_fingerprint_changes_with_labels_images_and_classes_and_with_nothing_else(tmp_path):
-    file = _dataset(tmp_path / "mine")
-    first = data_fingerprint(file)
-    assert first["splits"]["train"]["images"] == 2
-    (tmp_path / "mine").rename(tmp_path / "moved")
-    moved = tmp_path / "moved" / "mine.yaml"
-    moved.write_text(moved.read_text().replace(str(tmp_path / "mine"), str(tmp_path / "moved")))
-    assert data_fingerprint(moved) == first
-    label = tmp_path / "moved" / "labels" / "val" / "1.txt"
-    label.write_text("1 0.5 0.5 0.1 0.1\n")
-    changed = data_fingerprint(moved)
-    assert changed["splits"]["train"] == first["splits"]["train"]
-    assert changed["splits"]["val"] != first["splits"]["val"]
-    label.unlink()
-    assert data_fingerprint(moved)["splits"]["val"] not in (
-        first["splits"]["val"],
-        changed["splits"]["val"],
-    )
 
 
 @pytest.mark.realdata

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,10 @@ from ultralytics.data.utils import verify_image_label
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from yolo_ema.engine.data import drone_dataset
-from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.engine.data.training_images import read_training_image
+from yolo_ema.engine.training.loading_workers import clear_loading_errors
+from yolo_ema.errors import DataError, DataNotFoundError, SourceError
+from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.options.drone import DroneOptions
 
 
@@ -316,3 +320,85 @@ def test_real_images_and_annotations(shared, tmp_path, monkeypatch):
     assert sum(len(label["ignored"]) for label in whole.labels) == regions
     assert len(dataset) > 3 * len(whole)
     assert dataset[0]["img"].shape == (3, 640, 640)
+
+
+def test_rectangles_keep_the_shape_of_every_image(images):
+    plain, rect = dataset_of(images), dataset_of(images, rect=True)
+    shapes = {label["im_file"]: label["shape"] for label in plain.labels}
+    assert {label["im_file"]: label["shape"] for label in rect.labels} == shapes
+    ratios = [height / width for height, width in (label["shape"] for label in rect.labels)]
+    assert ratios == sorted(ratios)
+    assert len([rect[index] for index in range(len(rect))]) == 6
+
+
+@pytest.mark.parametrize("settings", [{}, {"classes": [1]}])
+def test_training_without_a_box_to_learn_from_is_refused(images, settings):
+    for label in (images.parent.parent / "labels/train").iterdir():
+        label.write_text("0 0.5 0.5 0.1 0.1\n" if settings else "")
+    with pytest.raises(DataError, match=r"have no labelled box.*nothing to learn"):
+        dataset_of(images, **settings)
+    assert len(dataset_of(images, mode="val", **settings)) == 6
+
+
+def test_what_is_left_out_is_counted_by_reason(images):
+    labels = images.parent.parent / "labels/train"
+    (labels / "000.txt").write_text("0 0.5 0.5 0.1 0.1 0.9\n")
+    rows = (labels / "001.txt").read_text()
+    (labels / "001.txt").write_text(rows + "7 0.5 0.5 0.1 0.1\n0 640 0.5 0.1 0.1\n")
+    (images / "900.jpg").write_bytes(b"no image")
+    dataset = dataset_of(images)
+    assert len(dataset) == 5
+    assert dataset.left_out == {
+        "unreadable labels": 1,
+        "class out of range": 1,
+        "outside the image": 1,
+        "unreadable image": 1,
+    }
+    assert sum(dataset.left_out.values()) == len(dataset.problems)
+
+
+def test_training_sees_what_detection_sees(images):
+    """Of a TIFF with several pages the same one, decoded by detection's own reader."""
+    from PIL import Image
+
+    pages = [Image.new("RGB", (64, 48), colour) for colour in ((200, 30, 10), (10, 200, 30))]
+    pages[1] = pages[1].resize((640, 480))
+    pages[0].save(images / "pages.tif", save_all=True, append_images=pages[1:])
+    write_rows(images.parent.parent / "labels/train/pages.txt", [[1, 0.5, 0.5, 0.25, 0.25]])
+    dataset = dataset_of(images)
+    index = next(n for n, file in enumerate(dataset.im_files) if file.endswith("pages.tif"))
+    expected = read_image(images / "pages.tif")
+    assert dataset.labels[index]["shape"] == expected.shape[:2]
+    assert np.array_equal(dataset._read(index), expected)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".mpo", ".heic", ".avif", ".dng"])
+def test_an_image_that_claims_too_many_pixels_is_not_decoded(tmp_path, suffix, monkeypatch):
+    file = tmp_path / f"a{suffix}"
+    header = b"IHDR" + (40_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    checksum = zlib.crc32(header).to_bytes(4, "big")
+    file.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + checksum + b"\0\0\0\0IDAT")
+    for name in ("imdecode", "imread", "imdecodemulti"):
+        monkeypatch.setattr(cv2, name, lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(SourceError, match=rf"a\{suffix} .*40000x40000"):
+        read_training_image(file)
+
+
+def test_an_image_that_disappears_during_training_is_one_clear_error(images):
+    dataset = dataset_of(images)
+    Path(dataset.im_files[2]).unlink()
+    with pytest.raises(SourceError, match=r"002\.png could be read when training started, and"):
+        dataset.load_image(2)
+    loader = build_dataloader(dataset, batch=3, workers=2, shuffle=False, rank=-1)
+    with pytest.raises(SourceError) as caught, clear_loading_errors():
+        list(loader)
+    loader.close()
+    assert str(caught.value).startswith(dataset.im_files[2])
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_damaged_kept_image_is_read_from_its_image(images):
+    dataset = dataset_of(images, cache="disk")
+    expected = dataset.load_image(0)[0]
+    dataset.npy_files[0].write_bytes(b"damaged")
+    assert np.array_equal(dataset_of(images, cache="disk").load_image(0)[0], expected)

@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_ema.engine.data.label_files import Problem, read_label_file, read_region_file
+from yolo_ema.engine.data.label_files import (
+    Problem,
+    label_row_length,
+    read_label_file,
+    read_region_file,
+)
 from yolo_ema.engine.data.label_scan import scan_labels
 from yolo_ema.errors import AnnotationError
 
@@ -102,6 +107,58 @@ def test_a_byte_order_mark_is_passed_over_and_no_text_is_an_error(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\x80\x81")
     with pytest.raises(AnnotationError, match="is not text"):
         read_label_file(tmp_path / "a.txt", class_count=1, problems=[], notes=[])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0,0.5,0.5,0.1,0.1\n9,0.25,0.25,0.5,0.5\n",
+        "0, 0.5, 0.5, 0.1, 0.1\n9, 0.25, 0.25, 0.5, 0.5\n",
+        "0.0 0.5 0.5 0.1 0.1\n9.0 0.25 0.25 0.5 0.5\n",
+    ],
+)
+def test_commas_between_all_numbers_and_classes_with_a_point_have_a_plain_meaning(tmp_path, text):
+    labels, problems, _ = read(tmp_path / "a.txt", text)
+    assert not problems
+    assert np.allclose(labels.rows, [[0, 0.5, 0.5, 0.1, 0.1], [9, 0.25, 0.25, 0.5, 0.5]])
+
+
+def test_decimal_commas_are_not_guessed_at(tmp_path):
+    with pytest.raises(AnnotationError, match="none of its 1 rows can be read"):
+        read(tmp_path / "a.txt", "0 0,1 0,1 0,2 0,2\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_utf16_is_read_by_its_mark(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("0 0.5 0.5 0.25 0.25\r\n".encode(encoding))
+    labels = read_label_file(tmp_path / "a.txt", class_count=1, problems=[], notes=[])
+    assert labels.rows.tolist() == [[0, 0.5, 0.5, 0.25, 0.25]]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("0 0.5 0.5 0.1 0.1 0.9", "a sixth, such as a confidence, is not part of a label"),
+        ("1,12,10,20,30,40,1,4,0,0", "10 numbers; expected 5"),
+        ("\uff10 0.5 0.5 0.1 0.1", "is not all numbers"),
+        ("1_0 0.5 0.5 0.1 0.1", "is not all numbers"),
+        ("7 0.5 0.5 0.1 0.1", "the class is 7; expected 0 to 2"),
+    ],
+)
+def test_a_file_of_which_no_row_can_be_read_is_an_error(tmp_path, row, reason):
+    problems: list[Problem] = []
+    (tmp_path / "a.txt").write_text(f"{row}\n{row}\n", encoding="utf-8")
+    with pytest.raises(AnnotationError, match=f"none of its 2 rows can be read; row 1: .*{reason}"):
+        read_label_file(tmp_path / "a.txt", class_count=3, problems=problems, notes=[])
+    assert problems == []
+    (tmp_path / "a.txt").write_text("0.5 0.5 0.1\n")
+    with pytest.raises(AnnotationError, match="none of its 1 rows can be read; row 1: 3 numbers"):
+        read_region_file(tmp_path / "a.txt", problems=problems)
+
+
+@pytest.mark.parametrize(("shape", "length"), [(None, 5), ([4, 2], 13), ([2, 3], 11), ([0, 0], 5)])
+def test_the_length_of_a_row_follows_from_its_keypoints(shape, length):
+    assert label_row_length({"kpt_shape": shape} if shape else {}) == length
 
 
 def test_regions_are_read_and_bad_ones_named(tmp_path):
@@ -216,6 +273,21 @@ def test_a_damaged_image_and_an_unreadable_label_file_are_left_out_and_named(tmp
     assert scan.images == [2]
     assert "a.jpg is damaged" in str(scan.problems[0])
     assert "b.txt is not text" in str(scan.problems[1])
+
+
+def test_an_image_none_of_whose_labels_can_be_read_is_left_out_and_counted(tmp_path):
+    folder = Folder(tmp_path)
+    Path(folder.labels[0]).write_text("0 0.5 0.5 0.1 0.1 0.9\n")
+    Path(folder.regions[1]).write_text("0.5 0.5\n")
+    Path(folder.images[2]).unlink()
+    scan = folder.scan()
+    assert scan.images == []
+    assert [problem.kind for problem in scan.problems] == [
+        "unreadable labels",
+        "unreadable labels",
+        "missing image",
+    ]
+    assert same(folder.scan(), scan)
 
 
 def test_a_tiny_image_is_left_out(tmp_path):
