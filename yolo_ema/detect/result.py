@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import SourceError
+from yolo_ema.media.sources.folder_scan import LeftOut
 
 __all__ = ["INTERRUPTED", "DetectResult", "SourceSummary"]
 
@@ -31,6 +32,8 @@ class SourceSummary:
         frames_at_limit: the first hundred frames that reached the limit of objects.
         count_at_limit: how many reached it.
         counts: counts of lines and zones, if any.
+        damaged: how many packets or frames could not be decoded.
+        missing_frames: how many frames the file should hold and does not.
         problem: why it ended early or is incomplete; empty if it is fine.
     """
 
@@ -44,6 +47,8 @@ class SourceSummary:
     frames_at_limit: list[int] = field(default_factory=list)
     count_at_limit: int = 0
     counts: dict[str, Any] | None = None
+    damaged: int = 0
+    missing_frames: int = 0
     problem: str = ""
 
     def reached_limit(self, frame: int) -> None:
@@ -61,6 +66,8 @@ class SourceSummary:
             "seconds": round(self.seconds, 3),
             "frames_at_max_det": self.frames_at_limit,
             "count_at_max_det": self.count_at_limit,
+            "damaged": self.damaged,
+            "missing_frames": self.missing_frames,
             "problem": self.problem or None,
         }
         if self.is_live:
@@ -83,6 +90,7 @@ class DetectResult:
         interrupted: Ctrl-C or SIGTERM ended the run; all files are complete for the frames until
             then.
         crops_left_out: how many objects got no crop because ``--crop-limit`` was reached.
+        left_out: what lies at the named places and was not read, with the reason.
     """
 
     out: Path
@@ -92,6 +100,7 @@ class DetectResult:
     tiling: dict[str, str]
     interrupted: bool = False
     crops_left_out: int = 0
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -114,6 +123,7 @@ class DetectResult:
             "tiling": self.tiling,
             "interrupted": self.interrupted,
             "crops_left_out": self.crops_left_out,
+            "left_out": [asdict(left_out) for left_out in self.left_out],
         }
 
     def as_text(self) -> str:
@@ -136,6 +146,7 @@ class DetectResult:
             lines += _counts(source, with_name=len(self.sources) > 1)
         for source in self.sources:
             lines += _remarks(source)
+        lines += map(str, self.left_out)
         if self.crops_left_out:
             lines.append(f"{self.crops_left_out} objects got no crop: raise --crop-limit")
         if self.interrupted:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
@@ -24,7 +25,12 @@ from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
 from yolo_ema.media.sinks.window import Window
 from yolo_ema.media.sources.image_sequence import ImageSequence
-from yolo_ema.media.sources.open_sources import NetworkOptions, Source, open_sources
+from yolo_ema.media.sources.open_sources import (
+    FoundSources,
+    NetworkOptions,
+    Source,
+    find_sources,
+)
 from yolo_ema.media.sources.source_reader import SourceEvent, SourceReader
 from yolo_ema.options.detect import DetectOptions
 
@@ -44,7 +50,8 @@ def detect(options: DetectOptions) -> DetectResult:
         ConfigError: an unknown class, a line, zone or page that cannot be.
         DiskFullError: there is no room for what is written.
     """
-    sources = _open_sources(options)
+    found = _find_sources(options)
+    sources = found.sources
     detector = Detector(config=options)
     reader = SourceReader(sources, every_frame=options.every_frame)
     with (
@@ -71,10 +78,11 @@ def detect(options: DetectOptions) -> DetectResult:
             if window is not None and not window.show(output.annotated_bgr):
                 reader.stop()
         account.add_live(reader)
-    return account.result(out, output, interrupted=bool(interrupted))
+    result = account.result(out, output, interrupted=bool(interrupted))
+    return replace(result, left_out=found.left_out)
 
 
-def _open_sources(options: DetectOptions) -> list[Source]:
+def _find_sources(options: DetectOptions) -> FoundSources:
     network = NetworkOptions(
         open_timeout_s=options.open_timeout,
         read_timeout_s=options.read_timeout,
@@ -84,15 +92,15 @@ def _open_sources(options: DetectOptions) -> list[Source]:
         rtsp_transport=options.rtsp_transport,
     )
     rate = Fraction(options.fps).limit_denominator(FINEST_RATE) if options.tracks else None
-    sources = open_sources(
+    found = find_sources(
         options.source, max_pixels=options.max_pixels, network=network, sequence_rate=rate
     )
     if options.tracks:
-        _say_how_images_are_tracked(sources, options)
-    return sources
+        _say_how_images_are_tracked(found.sources, options)
+    return found
 
 
-def _say_how_images_are_tracked(sources: list[Source], options: DetectOptions) -> None:
+def _say_how_images_are_tracked(sources: Sequence[Source], options: DetectOptions) -> None:
     """Say which folders of images are taken as sequences, unless tracking was asked for by name,
     and which images cannot be tracked.
     """
@@ -150,7 +158,7 @@ class _Account:
     is known without opening anything, as for images.
     """
 
-    def __init__(self, detector: Detector, sources: list[Source]) -> None:
+    def __init__(self, detector: Detector, sources: Sequence[Source]) -> None:
         self._detector = detector
         self._summaries = {
             source.name: SourceSummary(source.name, is_live=source.is_live) for source in sources
@@ -205,6 +213,9 @@ class _Account:
             self._say(remark)
         if event.ended:
             summary.problem = event.problem or loss_in(event)
+            if event.reader is not None:
+                summary.damaged = event.reader.damaged_packets
+                summary.missing_frames = event.reader.missing_frames + event.reader.frames_in_holes
         elif event.problem:
             self._say(event.problem)
 

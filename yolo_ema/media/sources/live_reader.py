@@ -11,7 +11,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -115,6 +115,11 @@ class LiveReader(FrameReader):
     def pixel_aspect(self) -> Fraction | None:
         """Width of a pixel divided by its height; None if square or not stated."""
         return self._pixel_aspect
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know about the frames so far, each once."""
+        return self._notes
 
     @property
     def status(self) -> SourceStatus:
@@ -232,8 +237,7 @@ class LiveReader(FrameReader):
     def _notice_of(self, attempt: ConnectionThread, image_bgr: np.ndarray, now: float) -> str:
         """Return what is worth telling about a new frame, or ""."""
         notices = []
-        news = [note for note in attempt.connection.notes if note not in self._notes]
-        self._notes += news
+        self._notes += [note for note in attempt.connection.notes if note not in self._notes]
         if attempt.frames == 0 and self._status.frames_read:
             self._change(reconnects=self._status.reconnects + 1)
             self._stall.restart(now)
@@ -244,8 +248,7 @@ class LiveReader(FrameReader):
             before = "x".join(map(str, self._size_wh or ()))
             notices.append(f"changed its frame size from {before} to {width}x{height} pixels")
         self._size_wh = width, height
-        told = [f"{self.source.name} " + ", ".join(notices)] if notices else []
-        return "; ".join(told + news)
+        return f"{self.source.name} " + ", ".join(notices) if notices else ""
 
     def _check_stall(self, now: float) -> None:
         with self._lock:

@@ -235,17 +235,12 @@ class _FileLane:
                 problem = str(error)
             except Exception as error:  # reported as this source's end; the others go on
                 problem = f"{source.name} failed: {type(error).__name__}: {error}"
-            if reader is not None and not problem and reader.loss:
-                problem = f"{source.name}: {reader.loss}"
             self.queue.put(SourceEvent(source, None, reader, ended=True, problem=problem))
 
     def _read(self, source: Source, reader: FrameReader) -> None:
-        frames, told = iter(reader), 0
+        frames = iter(reader)
         while self._may_decode(reader.frame_bytes):
             frame = next(frames, None)
-            for note in reader.notes[told:]:
-                self.queue.put(SourceEvent(source, None, reader, problem=note))
-                told += 1
             if frame is None:
                 return
             self._ahead.count(frame.image_bgr)

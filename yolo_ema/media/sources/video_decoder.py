@@ -106,7 +106,7 @@ class VideoDecoder:
     def _converted(self, timed: _Timed) -> Iterator[tuple[np.ndarray, float]]:
         if self._deinterlacer is None and timed.frame.interlaced_frame:
             self._deinterlacer = _Deinterlacer()
-            self.notes.append(f"{self._name} is interlaced: its frames are deinterlaced")
+            self.notes.append("the video is interlaced: its frames are deinterlaced")
         if self._deinterlacer is None:
             yield self._finished(timed)
         else:
@@ -123,7 +123,7 @@ class VideoDecoder:
         if frame.colorspace not in _COLOUR_MATRICES and not frame.format.name.startswith("gbr"):
             nearest = _NEAREST_MATRIX.get(frame.colorspace, _BT2020)
             note = (
-                f"{self._name} uses colour matrix {frame.colorspace}, which cannot be converted: "
+                f"colour matrix {frame.colorspace} of ITU-T H.273 cannot be converted: "
                 f"{_MATRIX_NAMES[nearest]} is used instead, so colours may be off"
             )
             if note not in self.notes:
