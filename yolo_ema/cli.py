@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from yolo_ema._version import __version__
-from yolo_ema.errors import DiskFullError, MachineError, YoloEmaError
+from yolo_ema.errors import DiskFullError, MachineError, MissingPackageError, YoloEmaError
 from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
 
 __all__ = ["main"]
@@ -203,9 +203,7 @@ def _interrupt(_number: int, _frame: Any) -> None:
 
 def _main(words: list[str]) -> int:
     try:
-        namespace, unknown = build_parser(VERBS, words, __version__).parse_known_args(
-            words
-        )
+        namespace, unknown = build_parser(VERBS, words, __version__).parse_known_args(words)
         if unknown := _without_settings(namespace, unknown):
             namespace.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
@@ -243,13 +241,31 @@ def _run(namespace: argparse.Namespace) -> int:
     # The options are checked before anything heavy is imported.
     options = options_from_namespace(resolve(verb.options), namespace)
     # stdout carries the result alone, whatever libraries print.
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), _missing_packages_are_named(verb.words):
         result = resolve(verb.run)(options)
     if namespace.json:
         _print_result(json.dumps(result.as_json(), allow_nan=False))
     else:
         _print_result(printable(result.as_text()))
     return int(getattr(result, "exit_code", 0))
+
+
+@contextlib.contextmanager
+def _missing_packages_are_named(verb: str) -> Iterator[None]:
+    """Raise `MissingPackageError` for a package that is not installed, as in an installation for
+    detection alone.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"", "yolo_ema"}:
+            raise
+        raise MissingPackageError(
+            f"{verb} needs the package {package}, which is not installed here; install it with: "
+            f"pip install yolo-ema (requirements-edge.txt brings what detect needs for exported "
+            f"files alone)"
+        ) from error
 
 
 def _print_result(text: str) -> None:

@@ -1,0 +1,188 @@
+"""Detection with an exported file needs neither torch nor Ultralytics, and little of the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edge_packages import REPOSITORY, edge_packages
+from lively_weights import lively_model, save
+
+from yolo_ema.constants import VISDRONE_CLASSES
+from yolo_ema.engine.export.exporting import export_artifact
+from yolo_ema.engine.weights.loading import load_model
+from yolo_ema.media.sinks.video_writer import VideoWriter
+from yolo_ema.options.export import ExportOptions
+from yolo_ema.scenes import draw_clip
+
+pytest.importorskip("onnxruntime")
+MOST_MEGABYTES = 600
+FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a clip, an image and weights in each format."""
+    folder = tmp_path_factory.mktemp("edge")
+    scenes = draw_clip(3, frames=12, fps=10, image_wh=(480, 320))
+    with VideoWriter(folder / "clip.mp4", frame_rate=Fraction(10), image_wh=(480, 320)) as writer:
+        for scene in scenes:
+            writer.write(scene.image_bgr)
+    model = lively_model("tiny")
+    model.names = dict(enumerate(VISDRONE_CLASSES))
+    weights = save(model, folder / "tiny.pt")
+    options, loaded = ExportOptions(weights=weights, imgsz=(256,)), load_model(weights)
+    for name in FORMATS:
+        (folder / name).mkdir()
+        export_artifact(name, options, loaded, folder / name)
+    return folder
+
+
+def file_of(place: Path, name: str) -> Path:
+    return next(path for path in (place / name).iterdir())
+
+
+def boxes_of(out: Path) -> list[list[float]]:
+    """Return score, corners and identity of each object of each frame."""
+    frames = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
+    return [
+        [index, found["score"], *found["box_xyxy"], found.get("track_id") or -1]
+        for index, frame in enumerate(frames)
+        for found in frame["detections"]
+    ]
+
+
+def assert_same(out: Path, expected: Path) -> None:
+    ours, theirs = boxes_of(out), boxes_of(expected)
+    assert len(ours) == len(theirs) > 50
+    assert len({row[-1] for row in ours}) > 3
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.01)
+
+
+def detect_alone(place: Path, *words: object, more: str = "") -> subprocess.CompletedProcess[str]:
+    """Run ``yolo-ema detect`` where no other package can be imported."""
+    command = [sys.executable, str(REPOSITORY / "tests/edge_packages.py"), more, "detect"]
+    return subprocess.run(
+        [*command, *map(str, words)],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_everything_about_detection_works_without_torch(place, yolo_ema_command, name):
+    """Tiles, tracking, counting, every sink and the live page."""
+    pytest.importorskip(FORMATS[name])
+    words = ["clip.mp4", "--weights", file_of(place, name), "--tile", "240x200", "--track"]
+    words += ["--count-line", "gate=0,0.5,1,0.5", "--zone", "0,0,1,0,1,1", "--count-on", "ground"]
+    every = "annotated,jsonl,csv,coco,visdrone,yolo,crops,mot,visdrone-mot"
+    words += ["--save", every, "--serve", "0", "--conf", "0.4"]
+    done = detect_alone(place, *words, "--out", f"{name}-alone", more=FORMATS[name])
+    assert done.returncode == 0, done.stderr
+    assert "live page: http" in done.stderr
+    usual = yolo_ema_command("detect", *words, "--out", f"{name}-usual", cwd=place)
+    assert usual.code == 0, usual.err
+    assert_same(place / f"{name}-alone", place / f"{name}-usual")
+    files, expected = (
+        sorted(path.relative_to(folder) for path in folder.rglob("*"))
+        for folder in (place / f"{name}-alone", place / f"{name}-usual")
+    )
+    assert files == expected
+    assert "gate" in done.stdout
+
+
+def test_weights_of_torch_say_what_is_missing(place):
+    done = detect_alone(place, "clip.mp4", "--weights", "tiny.pt", "--save", "none")
+    assert done.returncode == 6
+    assert re.search(
+        r"tiny\.pt .*needs torch, which is not installed.*pip install yolo-ema.*yolo-ema export",
+        done.stderr,
+    )
+
+
+def test_other_verbs_say_what_is_missing(place):
+    command = [sys.executable, str(REPOSITORY / "tests/edge_packages.py"), "", "train"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=place)
+    assert done.returncode == 6
+    assert re.search(r"train needs the package \w+, which is not installed here", done.stderr)
+
+
+def test_the_lower_bounds_are_those_of_the_package():
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    bounds = dict(re.findall(r'"([\w-]+)(>=[\w.]+)[",]', text))
+    bounds["opencv-python-headless"] = bounds["opencv-python"]
+    edge = edge_packages()
+    assert {"numpy", "onnxruntime", "opencv-python-headless", "av"} <= edge.keys()
+    assert {name: bounds[name] for name in edge if name in bounds} == {
+        name: bound for name, bound in edge.items() if name in bounds
+    }
+    assert not {"torch", "ultralytics", "matplotlib", "albumentations", "pydantic"} & edge.keys()
+
+
+@pytest.mark.slow
+def test_the_documented_command_makes_a_small_environment_that_finds_the_same(
+    place, yolo_ema_command, tmp_path
+):
+    if not _index_answers(tmp_path):
+        pytest.skip("needs the package index, which does not answer here")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+    )
+    wheel = next(tmp_path.glob("yolo_ema*.whl"))
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    programs = environment / "bin"
+    listed = str(REPOSITORY / "requirements-edge.txt")
+    install = [str(programs / "pip"), "install", "--quiet", "--no-deps", "-r", listed, str(wheel)]
+    subprocess.run(install, check=True, cwd=tmp_path)
+    size = sum(path.stat().st_size for path in environment.rglob("*") if path.is_file())
+    assert size < MOST_MEGABYTES * 1e6
+    words = ["clip.mp4", "--weights", file_of(place, "onnx"), "--track", "--conf", "0.4"]
+    words += ["--save", "annotated,jsonl,mot"]
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(programs / "yolo-ema"), "detect", *map(str, words), "--out", str(tmp_path / "edge")],
+        cwd=place,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    usual = yolo_ema_command("detect", *words, "--out", tmp_path / "usual", cwd=place)
+    assert usual.code == 0, usual.err
+    assert_same(tmp_path / "edge", tmp_path / "usual")
+    mot = "mot/clip.txt"
+    assert (tmp_path / "edge" / mot).read_text() == (tmp_path / "usual" / mot).read_text()
+
+
+def _index_answers(folder: Path) -> bool:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--quiet",
+            "-d",
+            str(folder),
+            "tqdm",
+        ],
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
