@@ -23,7 +23,7 @@ __all__ = ["VideoDecoder", "stated_rate"]
 _HIGHEST_RATE = 1000
 _JOIN_S = 10.0
 """In formats whose recordings may be joined end to end, a longer jump of the clock is a join."""
-_JITTER_S = 0.5
+_JITTER_FRAMES = 8
 _COLOUR_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 _BT709, _BT2020 = 1, 9
 _NEAREST_MATRIX = {3: 2, 8: _BT709, 12: _BT709, 16: _BT709, 17: _BT709}
@@ -208,7 +208,7 @@ class _Times:
             raw_s = 0.0 if before_s is None else before_s + self._step_s
         if before_s is None:
             self._offset_s = -raw_s
-        elif -_JITTER_S <= raw_s - before_s <= 0:  # out of order, or twice
+        elif -_JITTER_FRAMES * self._step_s <= raw_s - before_s <= 0:  # out of order, or twice
             self._last_s += 1e-6
             return self._last_s
         elif raw_s < before_s or (self._joined and raw_s - before_s > _JOIN_S):
