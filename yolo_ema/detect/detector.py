@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -24,9 +23,8 @@ from yolo_ema.detect.frame_loop import (
     speed_of,
 )
 from yolo_ema.detect.inputs import Image, Place, frame_of, open_events, readable_frames
-from yolo_ema.detect.predictors import open_predictor
+from yolo_ema.detect.predictors import Opener, open_predictor
 from yolo_ema.errors import (
-    MachineError,
     PartialResultsError,
     SourceError,
     WeightsNotFoundError,
@@ -69,7 +67,8 @@ class Detector:
     OpenVINO or ncnn file need neither torch nor Ultralytics.
 
     Several threads may share a detector; calls wait for each other. It can be pickled: the copy
-    opens the weights anew. A forked child cannot use its parent's.
+    opens the weights anew. A forked child cannot use its parent's,
+    unless that computes with one thread.
 
     Example:
         >>> detector = Detector("best.pt", conf=0.3)
@@ -152,7 +151,7 @@ class Detector:
             whole_frame=config.whole_frame,
             merge=config.merge,
         )
-        self._process = os.getpid()
+        self._opener = Opener()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), config=self.config), ()
@@ -225,8 +224,8 @@ class Detector:
             SourceError: an image cannot be read, or an array has another shape or type. In a list
                 such an image does not stop the others: the error is a `PartialResultsError`, raised
                 at the end; it names every image that failed and holds the results of the others.
-            MachineError: the detector was opened in another process, and this is a fork of it; or
-                torch is not installed.
+            MachineError: this process is a fork of the one that opened the detector; or torch is
+                not installed.
         """
         return self._detect(image, as_results)
 
@@ -240,7 +239,7 @@ class Detector:
         return self._detect(image, lambda found, speed_ms: found)
 
     def _detect(self, image: Image | Sequence[Image], convert: Convert) -> Any:
-        self._check_process()
+        self._opener.check()
         if isinstance(image, str | bytes) or not isinstance(image, Sequence):
             return self._converted([frame_of(image, self.config.max_pixels)], convert)[0]
         results: list[Any] = [None] * len(image)
@@ -291,7 +290,7 @@ class Detector:
         Raises:
             SourceError: a source cannot be opened or read; with several, when the others have
                 ended.
-            MachineError: the detector was opened in another process, and this is a fork of it.
+            MachineError: this process is a fork of the one that opened the detector.
         """
         for event, found, _, speed_ms in self._stream(source, every_frame=every_frame, fps=fps):
             if found is not None:
@@ -334,13 +333,5 @@ class Detector:
 
     def detect_events(self, events: Iterable[SourceEvent]) -> Iterator[DetectedEvent]:
         """Return each event with what is detected in its frame, see `detect_events`."""
-        self._check_process()
+        self._opener.check()
         return detect_events(self.predictor, self.config, events)
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise MachineError(
-                f"this Detector was opened in process {self._process}, and this is a fork of it: "
-                f"the threads that it computes with do not survive a fork; make a Detector in each "
-                f"process, started with multiprocessing's 'spawn' or 'forkserver'"
-            )

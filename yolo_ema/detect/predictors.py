@@ -5,16 +5,18 @@ Ultralytics; they are imported for everything else alone.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.errors import MissingPackageError
+from yolo_ema.errors import MachineError, MissingPackageError
 from yolo_ema.inference.exported import ExportedPredictor, runs_exported
 from yolo_ema.inference.predictor import Predictor, PredictorConfig
+from yolo_ema.io.machine import thread_count
 
-__all__ = ["open_predictor", "torch_needed"]
+__all__ = ["Opener", "open_predictor", "torch_needed"]
 
 
 def open_predictor(
@@ -31,7 +33,7 @@ def open_predictor(
     Raises:
         WeightsError: the weights are missing, damaged, foreign, or carry code.
         MissingPackageError: they need a package that is not installed.
-        MachineError: the device is not there.
+        MachineError: the device is not there; or this is a fork of a process that used torch.
         ConfigError: a setting, the device, the input size or ``half`` does not fit.
     """
     config = replace(config or PredictorConfig(), **fields)
@@ -43,7 +45,35 @@ def open_predictor(
         "onnx) and detect with that file on the CPU",
     ):
         from yolo_ema.engine.prediction import torch_predictor
+    if _last_with_torch:
+        _last_with_torch[0].check()
+    _last_with_torch[:] = [Opener()]
     return torch_predictor.open_predictor(weights, config)
+
+
+class Opener:
+    """The process that opens a network, and with how many threads. A child that is forked from it
+    lacks these threads: the network would wait for them for ever.
+    """
+
+    def __init__(self) -> None:
+        self._process, self._threads = os.getpid(), thread_count()
+
+    def check(self) -> None:
+        """Raise `MachineError` in a forked child, unless one thread is all that there was."""
+        if os.getpid() != self._process and self._threads > 1:
+            raise MachineError(
+                f"this process was forked from process {self._process}, where a network is open "
+                f"whose threads do not survive a fork; start processes with multiprocessing's "
+                f"'spawn' or 'forkserver' and make a Detector in each, or set YOLO_EMA_THREADS=1 "
+                f"before the first one is made"
+            )
+
+
+_last_with_torch: list[Opener] = []
+"""Who opened weights with torch last; a forked child inherits it, and torch's threads are one pool
+for all networks.
+"""
 
 
 @contextlib.contextmanager

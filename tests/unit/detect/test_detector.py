@@ -16,7 +16,7 @@ import torch
 from lively_weights import lively_model, picture, save
 
 from yolo_ema.detect.detector import Detector
-from yolo_ema.errors import ConfigError, MachineError, PartialResultsError, SourceError
+from yolo_ema.errors import ConfigError, PartialResultsError, SourceError
 from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.detector import DetectorConfig
@@ -264,23 +264,52 @@ def test_a_pickled_detector_opens_its_weights_anew(weights):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_gets_an_error_in_place_of_a_hang(detector):
-    detector.detections(FRAMES[0])
+class TestFork:
+    """A forked child lacks the threads that its parent computed with: it would wait for ever."""
+
+    def test_a_child_gets_an_error_in_place_of_a_hang(self, weights, monkeypatch):
+        monkeypatch.setenv("YOLO_EMA_THREADS", "2")
+        detector = Detector(weights, imgsz=320, tile="off", device="cpu")
+        detector.detections(FRAMES[0])
+        for said in in_a_fork(
+            lambda: detector.detect(FRAMES[0]),
+            lambda: next(detector.stream([FRAMES[0]])),
+            lambda: Detector(weights),
+        ):
+            assert said.startswith("MachineError"), said
+            assert "do not survive a fork" in said
+
+    def test_one_thread_survives(self, weights, monkeypatch, one_thread):
+        monkeypatch.setenv("YOLO_EMA_THREADS", "1")
+        detector = Detector(weights, imgsz=320, conf=0.01, tile="off", device="cpu")
+        wanted = str(len(detector.detections(FRAMES[0])))
+        assert in_a_fork(
+            lambda: len(detector.detections(FRAMES[0])),
+            lambda: len(replaced(detector).detections(FRAMES[0])),
+        ) == [wanted, wanted]
+
+
+def replaced(detector: Detector) -> Detector:
+    return pickle.loads(pickle.dumps(detector))
+
+
+def in_a_fork(*functions) -> list[str]:
+    """Return what each function gives or raises in a forked child of this process, as text."""
     receiving, sending = multiprocessing.Pipe(duplex=False)
     child = os.fork()
     if child == 0:
-        for method in (detector.detect, lambda image: next(detector.stream([image]))):
+        for function in functions:
             try:
-                method(FRAMES[0])
-            except MachineError as error:
-                sending.send(str(error))
+                sending.send(str(function()))
             except BaseException as error:
-                sending.send(repr(error))
+                sending.send(f"{type(error).__name__}: {error}")
         os._exit(0)
+    said = []
     try:
-        for _ in range(2):
-            assert receiving.poll(30)
-            assert "this is a fork of it" in receiving.recv()
+        for _ in functions:
+            assert receiving.poll(60), "the child hangs"
+            said.append(receiving.recv())
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
+    return said
