@@ -47,7 +47,7 @@ def judge(gate_weights, gate_pictures):
 def pair_of(file: Path, weights: Path) -> ModelPair:
     limits = GateLimits()
     tolerance = Tolerance(limits.px, limits.score)
-    metadata = artifact_metadata.read(file)
+    metadata = artifact_metadata.read_file_metadata(file)
     return open_pair(ParitySetup(file, weights, load_model(weights), metadata, tolerance))
 
 
@@ -147,7 +147,7 @@ def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
         ({"stride": 16}, "its stride as 16, but the weights have 32"),
         (
             {"imgsz_hw": (192, 300)},
-            "input is 192x300; pair must be multiples of the weights' stride, 32",
+            "input is 192x300; sides must be multiples of the weights' stride, 32",
         ),
         ({"channel_order": "BGR"}, "asks for channel_order 'BGR'"),
         ({"layout": "NHWC"}, "asks for layout 'NHWC'"),
@@ -158,7 +158,7 @@ def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
     ],
 )
 def test_words_of_a_file_are_held_against_its_weights(good, gate_weights, says_of_itself, fault):
-    loaded, metadata = load_model(gate_weights), artifact_metadata.read(good)
+    loaded, metadata = load_model(gate_weights), artifact_metadata.read_file_metadata(good)
     assert check_metadata(metadata, loaded).faults == ()
     (found,) = check_metadata(dataclasses.replace(metadata, **says_of_itself), loaded).faults
     assert fault in found

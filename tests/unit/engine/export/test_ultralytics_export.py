@@ -1,4 +1,4 @@
-"""Ultralytics' exporter: confined, quiet, and with errors that say what to do."""
+"""Ultralytics' exporter: no network, no installing, quiet, and with errors that say what to do."""
 
 from __future__ import annotations
 
