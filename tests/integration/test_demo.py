@@ -12,7 +12,7 @@ import pytest
 
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import CheckFailedError, ConfigError
-from yolo_ema.evaluate.validation import Evidence
+from yolo_ema.evaluate.val_result import Evidence
 from yolo_ema.options.demo import DemoOptions
 from yolo_ema.report.demo import _check_learned
 

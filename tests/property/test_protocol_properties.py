@@ -99,7 +99,7 @@ def test_weak_false_alarms_change_nothing_but_strong_ones_never_help(scene):
 def test_every_object_and_detection_stands_in_the_diagnosis_once(scene):
     truth, found, sizes = scene
     diagnosis = diagnose(truth, found, sizes, confidence=0.3)
-    objects = evaluate_official(truth, found, sizes).truth_count
+    objects = evaluate_official(truth, found, sizes).ground_truth_count
     assert diagnosis.confusion[:-1].sum(axis=1).tolist() == objects.tolist()
     judged = sum(len(one.found) + len(one.false_alarms) for one in diagnosis.images)
     assert diagnosis.confusion[:, :-1].sum() == judged

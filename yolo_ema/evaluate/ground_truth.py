@@ -11,9 +11,10 @@ import numpy as np
 from yolo_ema.constants import IGNORED, VISDRONE_CLASSES
 from yolo_ema.engine.data.label_files import Problem, read_label_file, read_region_file
 from yolo_ema.engine.data.split_files import ignored_path, label_path
-from yolo_ema.metrics.score import read_ground_truth
+from yolo_ema.errors import AnnotationError
+from yolo_ema.metrics.score import read_annotation_rows
 
-__all__ = ["annotation_path", "image_names", "read_truth"]
+__all__ = ["annotation_path", "image_names", "read_ground_truth"]
 
 
 def image_names(images: Sequence[Path]) -> list[str]:
@@ -36,7 +37,7 @@ def annotation_path(image: Path) -> Path | None:
     return path if images and path.is_file() else None
 
 
-def read_truth(
+def read_ground_truth(
     image: Path, image_wh: tuple[int, int], class_names: Sequence[str], *, row_length: int = 5
 ) -> tuple[np.ndarray, str, list[str]]:
     """Read an image's ground truth.
@@ -59,7 +60,11 @@ def read_truth(
         AnnotationError: a file is not text, or none of its rows can be read.
     """
     if tuple(class_names) == VISDRONE_CLASSES and (annotations := annotation_path(image)):
-        rows, unreadable = read_ground_truth(annotations)
+        rows, unreadable = read_annotation_rows(annotations)
+        if unreadable and not len(rows):
+            raise AnnotationError(
+                f"none of the {len(unreadable)} rows can be read; the first: {unreadable[0]}"
+            )
         return rows, "annotations", unreadable
     labels, regions = label_path(image), ignored_path(image)
     problems: list[Problem] = []
@@ -74,25 +79,18 @@ def read_truth(
         ).rows
     if regions.is_file() and regions != labels:
         ignored = read_region_file(regions, problems=problems)
-    rows = np.concatenate(
-        [
-            np.column_stack(
-                [_in_pixels(boxes[:, 1:], image_wh), np.ones(len(boxes)), boxes[:, 0] + 1]
-            ),
-            np.column_stack(
-                [
-                    _in_pixels(ignored, image_wh),
-                    np.zeros(len(ignored)),
-                    np.full(len(ignored), IGNORED),
-                ]
-            ),
-        ]
-    )
+    objects = [_in_pixels(boxes[:, 1:], image_wh), np.ones(len(boxes)), boxes[:, 0] + 1]
+    areas = [
+        _in_pixels(ignored, image_wh),
+        np.zeros(len(ignored)),
+        np.full(len(ignored), IGNORED),
+    ]
+    rows = np.concatenate([np.column_stack(objects), np.column_stack(areas)])
     return rows, "labels" if labels.is_file() else "nothing", list(map(str, problems))
 
 
 def _in_pixels(shares_xywh: np.ndarray, image_wh: tuple[int, int]) -> np.ndarray:
-    """Return left, top, width, height in pixels for centres and sides as shares of the image."""
+    """Return left, top, width, height in pixels for centers and sides as shares of the image."""
     shares = np.asarray(shares_xywh, dtype=np.float64)
     return np.column_stack([shares[:, :2] - shares[:, 2:] / 2, shares[:, 2:]]) * np.array(
         [*image_wh, *image_wh]

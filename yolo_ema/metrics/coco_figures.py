@@ -64,13 +64,13 @@ class CocoScores:
         average_precision: (S, K, T) at most 500 detections an image and class; NaN where a class
             has no object of that size.
         recall: (S, K, T, 4) at `COCO_MAX_DETS`; NaN likewise.
-        truth_count: (S, K) ground-truth boxes of that size.
+        ground_truth_count: (S, K) ground-truth boxes of that size.
     """
 
     class_names: tuple[str, ...]
     average_precision: np.ndarray
     recall: np.ndarray
-    truth_count: np.ndarray
+    ground_truth_count: np.ndarray
 
     @property
     def summary(self) -> dict[str, float | None]:
@@ -120,6 +120,14 @@ def evaluate_coco(
 
     Raises:
         DataError: a detection's image is not in the ground truth, or an array is not as described.
+
+    Example:
+        >>> import numpy as np
+        >>> from yolo_ema import evaluate_coco, read_annotations
+        >>> truth = {"a": read_annotations("a.txt")}  # one car
+        >>> detections = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 0.9, 4]])}  # ltwh, score, category
+        >>> evaluate_coco(truth, detections).figures["AP"]
+        100.0
     """
     refuse_strays(ground_truth, detections)
     names, class_count = sorted(ground_truth), len(class_names)
@@ -181,15 +189,15 @@ def _judge(
 
 
 def _recall(
-    found: BoxTable, rank: np.ndarray, true: np.ndarray, truth_count: np.ndarray
+    found: BoxTable, rank: np.ndarray, true: np.ndarray, ground_truth_count: np.ndarray
 ) -> np.ndarray:
     """Return (K, 4) recall, NaN for a class without ground truth; ``rank`` is a detection's place
     in its image and class.
     """
-    recall = np.full((len(truth_count), len(COCO_MAX_DETS)), np.nan)
+    recall = np.full((len(ground_truth_count), len(COCO_MAX_DETS)), np.nan)
     for m, limit in enumerate(COCO_MAX_DETS):
-        hits = np.bincount(found.class_id[true & (rank < limit)], minlength=len(truth_count))
-        np.divide(hits, truth_count, out=recall[:, m], where=truth_count > 0)
+        hits = np.bincount(found.class_id[true & (rank < limit)], minlength=len(ground_truth_count))
+        np.divide(hits, ground_truth_count, out=recall[:, m], where=ground_truth_count > 0)
     return recall
 
 
@@ -198,20 +206,20 @@ def _precision(
     ranking: np.ndarray,
     true: np.ndarray,
     false: np.ndarray,
-    truth_count: np.ndarray,
+    ground_truth_count: np.ndarray,
 ) -> np.ndarray:
     """Return (K,) precision averaged over 101 recall points, NaN for a class without ground truth.
 
     ``ranking`` sorts all detections by class, then falling score.
     """
     judged = ranking[(true | false)[ranking]]
-    bounds = np.searchsorted(found.class_id[judged], np.arange(len(truth_count) + 1))
-    precision = np.full(len(truth_count), np.nan)
-    for k in np.flatnonzero(truth_count):
+    bounds = np.searchsorted(found.class_id[judged], np.arange(len(ground_truth_count) + 1))
+    precision = np.full(len(ground_truth_count), np.nan)
+    for k in np.flatnonzero(ground_truth_count):
         hit = np.flatnonzero(true[judged[bounds[k] : bounds[k + 1]]])
         hits = np.arange(1, len(hit) + 1)
         envelope = np.maximum.accumulate((hits / (hit + 1 + np.spacing(1)))[::-1])[::-1]
-        at = np.searchsorted(hits / truth_count[k], RECALL_POINTS, side="left")
+        at = np.searchsorted(hits / ground_truth_count[k], RECALL_POINTS, side="left")
         precision[k] = np.append(envelope, 0.0)[at].mean()
     return precision
 

@@ -245,16 +245,16 @@ def _mended(judged: _Judged, of_kind: np.ndarray, culprit: np.ndarray, held: np.
 
 
 def _mean_ap(
-    class_id: np.ndarray, true: np.ndarray, counts: np.ndarray, truth_count: np.ndarray
+    class_id: np.ndarray, true: np.ndarray, counts: np.ndarray, ground_truth_count: np.ndarray
 ) -> float:
     """Return the plain mean of AP50 in percent over classes with objects; detections stand by
     falling score.
     """
     areas = []
-    for k in np.flatnonzero(truth_count):
+    for k in np.flatnonzero(ground_truth_count):
         hit = np.flatnonzero(true[counts & (class_id == k)])
         precision = np.arange(1, len(hit) + 1) / (hit + 1)
-        areas.append(np.maximum.accumulate(precision[::-1]).sum() / truth_count[k])
+        areas.append(np.maximum.accumulate(precision[::-1]).sum() / ground_truth_count[k])
     return 100 * float(np.mean(areas)) if areas else 0.0
 
 

@@ -13,18 +13,18 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from yolo_ema.constants import IMAGE_SUFFIXES
+from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
-from yolo_ema.metrics.scorecard import Scorecard, make_scorecard
+from yolo_ema.io.text_files import decode_text
+from yolo_ema.metrics.scorecard import Scorecard, make_scorecard, some_names
 from yolo_ema.options.score import ScoreOptions
-from yolo_ema.visdrone.annotations import read_annotations, read_results
+from yolo_ema.visdrone.annotations import UNREADABLE, read_annotations, read_results
 from yolo_ema.visdrone.split_folders import split_named
 
-__all__ = ["read_ground_truth", "score", "unreadable_truth"]
+__all__ = ["read_annotation_rows", "score", "unreadable_rows"]
 
 _T = TypeVar("_T")
-_LEFT_OUT = frozenset({"field-count", "not-integer", "out-of-range", "unknown-category"})
 
 
 def score(options: ScoreOptions) -> Scorecard:
@@ -33,7 +33,7 @@ def score(options: ScoreOptions) -> Scorecard:
     Warnings go to stderr and into the result: missing and empty result files, which count as no
     detections; unsorted files, which are sorted by falling score unless ``options.as_is``; result
     files without an annotation, and rows of the ground truth that cannot be read, which are left
-    out.
+    out and counted.
 
     Raises:
         DataNotFoundError: a folder, an image or the table of sizes is not there, or a folder holds
@@ -45,15 +45,15 @@ def score(options: ScoreOptions) -> Scorecard:
     files = _text_files(options.annotations, "annotations")
     if not files:
         raise DataNotFoundError(
-            f"{options.annotations} holds no annotation files; expected one .txt an image"
+            f"{options.annotations} holds no annotation files; expected one .txt per image"
         )
-    names, problems = list(files), []
+    names, unreadable = list(files), []
     ground_truth = {}
     for name, path in _progress(files.items(), "annotations"):
-        ground_truth[name], unreadable = read_ground_truth(path)
-        problems += unreadable
-    detections, warnings = _read_detections(options, names)
-    warnings = [*unreadable_truth(problems, strict=options.strict), *warnings]
+        ground_truth[name], of_file = read_annotation_rows(path)
+        unreadable += of_file
+    detections, strays, warnings = _read_detections(options, names)
+    warnings = [*unreadable_rows(unreadable, strict=options.strict), *warnings]
     sizes_wh = (
         _sizes_from_table(options.sizes, names)
         if options.sizes
@@ -65,10 +65,17 @@ def score(options: ScoreOptions) -> Scorecard:
         "split": _split_of(options.annotations),
         "order": "as written" if options.as_is else "by falling score",
     }
-    return make_scorecard(ground_truth, detections, sizes_wh, about=about, warnings=warnings)
+    return make_scorecard(
+        ground_truth,
+        detections,
+        sizes_wh,
+        about=about,
+        warnings=warnings,
+        left_out={"ground-truth rows": len(unreadable), "result files": len(strays)},
+    )
 
 
-def read_ground_truth(path: Path) -> tuple[np.ndarray, list[str]]:
+def read_annotation_rows(path: Path) -> tuple[np.ndarray, list[str]]:
     """Read an annotation file.
 
     Returns:
@@ -82,12 +89,12 @@ def read_ground_truth(path: Path) -> tuple[np.ndarray, list[str]]:
     problems = [
         f"{one.file}, row {one.row}: {one.message.partition('; the row')[0]}"
         for one in annotations.anomalies
-        if one.kind in _LEFT_OUT
+        if one.kind in UNREADABLE
     ]
     return annotations.rows, problems
 
 
-def unreadable_truth(problems: Sequence[str], *, strict: bool) -> list[str]:
+def unreadable_rows(problems: Sequence[str], *, strict: bool) -> list[str]:
     """Return a warning that rows of the ground truth are left out, where there are any.
 
     Raises:
@@ -98,18 +105,12 @@ def unreadable_truth(problems: Sequence[str], *, strict: bool) -> list[str]:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if strict:
         raise AnnotationError(
-            f"{problems[0]}{more}; nothing is scored, since --strict forbids to leave ground truth "
+            f"{problems[0]}{more}; nothing is scored, since --strict forbids leaving ground truth "
             f"out"
         )
     rows = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
-    verb = "is" if len(problems) == 1 else "are"
-    return [
-        (
-            f"{rows} of the ground truth cannot be read and {verb} left out, so the figures are "
-            f"not "
-            f"exact: {problems[0]}{more}"
-        )
-    ]
+    fate = f"cannot be read and {'is' if len(problems) == 1 else 'are'} left out"
+    return [f"{rows} of the ground truth {fate}, so the figures are not exact: {problems[0]}{more}"]
 
 
 def _text_files(folder: Path, what: str) -> dict[str, Path]:
@@ -118,20 +119,21 @@ def _text_files(folder: Path, what: str) -> dict[str, Path]:
     return {
         path.stem: path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() == ".txt" and not path.name.startswith(".")
+        if path.suffix.lower() == ".txt" and not is_hidden(path.name)
     }
 
 
 def _read_detections(
     options: ScoreOptions, names: Sequence[str]
-) -> tuple[dict[str, np.ndarray], list[str]]:
+) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """Return the detections, the result files without an annotation, and what is odd about them."""
     files = _text_files(options.results, "results")
     strays = [name for name in files if name not in set(names)]
     if files and len(strays) == len(files):
         raise DataError(
-            f"none of the {len(files)} result files in {options.results} has the name of an "
-            f"annotation in {options.annotations}: "
-            f"the first are {files[strays[0]].name} and {names[0]}.txt"
+            f"none of the {len(files)} result files in {options.results} is named like an "
+            f"annotation in {options.annotations}: the first are {files[strays[0]].name} and "
+            f"{names[0]}.txt"
         )
     detections = {
         name: read_results(files[name]) for name in _progress(names, "results") if name in files
@@ -155,7 +157,7 @@ def _read_detections(
         (unsorted, f"with rows not by falling score, {unsorted_fate}"),
         (strays, "with a result file but no annotation, left out"),
     )
-    return detections, [_finding(found, fate) for found, fate in findings if found]
+    return detections, strays, [_finding(found, fate) for found, fate in findings if found]
 
 
 def _progress(images: Collection[_T], title: str) -> Iterable[_T]:
@@ -163,27 +165,26 @@ def _progress(images: Collection[_T], title: str) -> Iterable[_T]:
 
 
 def _finding(names: Sequence[str], fate: str) -> str:
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{len(names)} image{'s' if len(names) > 1 else ''} {fate}: {shown}"
+    return f"{len(names)} image{'s' if len(names) > 1 else ''} {fate}: {some_names(names, 3)}"
 
 
 def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     if not path.is_file():
         raise DataNotFoundError(f"the table of sizes {path} is not there")
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(decode_text(path.read_bytes()).splitlines()))
+    except csv.Error as error:
         raise DataError(f"{path} cannot be read as CSV: {error}") from error
     columns = {"image", "width", "height"}
     if not rows or not columns <= set(rows[0]):
         found = ", ".join(map(str, rows[0])) if rows else "nothing below its first row"
         raise DataError(
-            f"{path} has {found}; expected the columns image,width,height and one row an image"
+            f"{path} has {found}; expected the columns image,width,height and one row per image"
         )
     sizes_wh = {}
     for number, row in enumerate(rows, start=2):
         width, height = str(row["width"]).strip(), str(row["height"]).strip()
-        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        if not (_is_whole(width) and _is_whole(height) and int(width) and int(height)):
             raise DataError(
                 f"{path}, row {number}: size is {width!r} x {height!r}; expected whole pixels of "
                 f"at least 1"
@@ -205,7 +206,7 @@ def _sizes_from_images(folder: Path, names: Sequence[str]) -> dict[str, tuple[in
     files = {
         path.stem: path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)
     }
     if missing := [name for name in names if name not in files]:
         raise DataNotFoundError(
@@ -217,8 +218,12 @@ def _sizes_from_images(folder: Path, names: Sequence[str]) -> dict[str, tuple[in
 def _size_of(file: Path) -> tuple[int, int]:
     try:
         return image_wh(file)
-    except ImageHeaderError as error:
-        raise DataError(f"{file} {error}") from error
+    except (ImageHeaderError, OSError) as error:
+        raise DataError(f"{file} {getattr(error, 'strerror', None) or error}") from error
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def _split_of(folder: Path) -> str | None:

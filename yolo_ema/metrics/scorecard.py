@@ -11,13 +11,23 @@ from typing import Any
 
 import numpy as np
 
-import yolo_ema
+from yolo_ema._version import __version__
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.metrics.coco_figures import COCO_MAX_DETS, CocoScores, evaluate_coco
 from yolo_ema.metrics.operating_points import OperatingPoint, best_for_all, best_of_class
-from yolo_ema.metrics.visdrone_protocol import MAX_DETS, OfficialScores, evaluate_official
+from yolo_ema.metrics.visdrone_protocol import (
+    MAX_DETS,
+    OFFICIAL_FIGURES,
+    OfficialScores,
+    evaluate_official,
+)
+from yolo_ema.text_table import text_table
 
-__all__ = ["Scorecard", "make_scorecard"]
+__all__ = ["Scorecard", "make_scorecard", "some_names"]
+
+_CLASS_COLUMNS = [
+    *("class", "objects", "images", "AP", "AP50", "AR500", "COCO AP", "AP50", "best conf")
+]
 
 
 @dataclass(frozen=True)
@@ -29,12 +39,14 @@ class Scorecard:
         coco: scores by COCO's.
         protocol: what was scored and how: split, sizes, limits, versions.
         warnings: what the reader must know beside the figures.
+        left_out: how many images, rows or files could not be scored, by what they are.
     """
 
     official: OfficialScores
     coco: CocoScores
     protocol: Mapping[str, Any]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> dict[str, OperatingPoint | None]:
@@ -42,14 +54,17 @@ class Scorecard:
         nothing of it was found.
         """
         occurring = zip(
-            self.official.class_names, self.official.curves, self.official.truth_count, strict=True
+            self.official.class_names,
+            self.official.curves,
+            self.official.ground_truth_count,
+            strict=True,
         )
         return {name: best_of_class(curve) for name, curve, count in occurring if count}
 
     @property
     def threshold_for_all(self) -> OperatingPoint | None:
         """Return the one threshold of the best F1, averaged over the classes that occur."""
-        occurring = zip(self.official.curves, self.official.truth_count, strict=True)
+        occurring = zip(self.official.curves, self.official.ground_truth_count, strict=True)
         return best_for_all([curve for curve, count in occurring if count])
 
     def as_json(self) -> dict[str, Any]:
@@ -60,8 +75,8 @@ class Scorecard:
                 "official": official[name],
                 "coco": coco[name],
                 "objects": {
-                    "official": int(self.official.truth_count[k]),
-                    "coco": int(self.coco.truth_count[0, k]),
+                    "official": int(self.official.ground_truth_count[k]),
+                    "coco": int(self.coco.ground_truth_count[0, k]),
                 },
                 "images": int(self.official.image_count[k]),
             }
@@ -80,58 +95,58 @@ class Scorecard:
                 },
             },
             "protocol": dict(self.protocol),
+            "left_out": dict(self.left_out),
             "warnings": list(self.warnings),
         }
 
     def as_text(self) -> str:
         """Return the tables for a terminal."""
-        official, macro, coco = self.official.official, self.official.macro, self.coco.summary
-        figures = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500")
-        lines = [f"{'':24}" + "".join(f"{name:>8}" for name in figures)]
-        for title, values in (
-            ("VisDrone official", official),
-            ("  mean over classes", macro),
-            ("COCO, 500 detections", coco),
-        ):
-            lines.append(
-                f"{title:24}" + "".join(f"{_percent(values[name]):>8}" for name in figures)
-            )
+        official, coco = self.official.official, self.coco.summary
+        protocols = {
+            "VisDrone official": official,
+            "  mean over classes": self.official.macro,
+            "COCO, 500 detections": coco,
+        }
+        figures = [
+            [title, *(_percent(values[name]) for name in OFFICIAL_FIGURES)]
+            for title, values in protocols.items()
+        ]
         sizes = (f"{size} {_percent(coco[f'AP_{size}'])}" for size in ("small", "medium", "large"))
-        lines += [f"COCO AP by object size: {', '.join(sizes)}", ""]
-        lines.append(
-            f"{'class':20}{'objects':>8}{'images':>8}{'AP':>8}{'AP50':>8}{'AR500':>8}{'COCO AP':>9}{'AP50':>8}{'best conf':>11}"
-        )
-        per_official, per_coco, thresholds = (
-            self.official.per_class,
-            self.coco.per_class,
-            self.thresholds,
-        )
-        for k, name in enumerate(self.official.class_names):
-            cells = [per_official[name][figure] for figure in ("AP", "AP50", "AR500")]
-            counts = f"{name:20}{int(self.official.truth_count[k]):8d}{int(self.official.image_count[k]):8d}"
-            lines.append(
-                counts
-                + "".join(f"{_percent(cell):>8}" for cell in cells)
-                + f"{_percent(per_coco[name]['AP']):>9}{_percent(per_coco[name]['AP50']):>8}{_confidence(thresholds.get(name)):>11}"
-            )
+        lines = [
+            *text_table([["", *OFFICIAL_FIGURES], *figures]),
+            f"COCO AP by object size: {', '.join(sizes)}",
+            "",
+            *text_table([_CLASS_COLUMNS, *self._class_rows()]),
+        ]
         if point := self.threshold_for_all:
-            lines += [
-                "",
-                (
-                    f"best conf: of the highest F1 at IoU 0.5, official protocol; one for all "
-                    f"classes: "
-                    f"{_confidence(point)}"
-                ),
-            ]
+            what = "best conf: of the highest F1 at IoU 0.5, official protocol; one for all classes"
+            lines += ["", f"{what}: {_confidence(point)}"]
         return "\n".join([*lines, "", self._footer()])
+
+    def _class_rows(self) -> list[list[str]]:
+        official, coco = self.official.per_class, self.coco.per_class
+        thresholds = self.thresholds
+        return [
+            [
+                name,
+                str(int(self.official.ground_truth_count[k])),
+                str(int(self.official.image_count[k])),
+                *(_percent(official[name][figure]) for figure in ("AP", "AP50", "AR500")),
+                *(_percent(coco[name][figure]) for figure in ("AP", "AP50")),
+                _confidence(thresholds.get(name)),
+            ]
+            for k, name in enumerate(self.official.class_names)
+        ]
 
     def _footer(self) -> str:
         about = self.protocol
         counts = (
-            f"{about['images']} images, {about['detections']} detections, at most "
-            f"{MAX_DETS[-1]} an image"
+            f"{about['images']} images, {about['detections']} detections, at most {MAX_DETS[-1]} "
+            f"per image"
         )
-        return f"percent; split {about['split'] or 'not known'}, {counts}"
+        lost = ", ".join(f"{count} {what}" for what, count in self.left_out.items() if count)
+        left_out = f"; left out: {lost}, see the warnings" if lost else ""
+        return f"percent; split {about['split'] or 'not known'}, {counts}{left_out}"
 
 
 def make_scorecard(
@@ -142,9 +157,10 @@ def make_scorecard(
     class_names: Sequence[str] = VISDRONE_CLASSES,
     about: Mapping[str, Any],
     warnings: Sequence[str] = (),
+    left_out: Mapping[str, int] | None = None,
 ) -> Scorecard:
-    """Score by both protocols; the arguments are those of `evaluate_official`, and ``about`` goes
-    into ``protocol``.
+    """Score by both protocols; the arguments are those of `evaluate_official` and of `Scorecard`,
+    and ``about`` goes into ``protocol``.
     """
     official = evaluate_official(ground_truth, detections, sizes_wh, class_names=class_names)
     coco = evaluate_coco(ground_truth, detections, class_names=class_names)
@@ -152,7 +168,7 @@ def make_scorecard(
     protocol = {
         "split": None,
         "versions": {
-            "yolo-ema": yolo_ema.__version__,
+            "yolo-ema": __version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
@@ -178,7 +194,13 @@ def make_scorecard(
             "mean": "over classes",
         },
     }
-    return Scorecard(official, coco, protocol, tuple(warnings))
+    return Scorecard(official, coco, protocol, tuple(warnings), left_out or {})
+
+
+def some_names(names: Sequence[str], count: int) -> str:
+    """Return the first names of a list for a message, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return f"{', '.join(names[:count])}{more}"
 
 
 def _confidence(point: OperatingPoint | None) -> str:

@@ -63,7 +63,7 @@ class OfficialScores:
         class_names: (K) names.
         average_precision: (K, T) at most 500 detections an image.
         recall: (K, T, 4) the highest recall at `MAX_DETS`.
-        truth_count: (K,) ground-truth boxes after dropping, ignore boxes included.
+        ground_truth_count: (K,) ground-truth boxes after dropping, ignore boxes included.
         image_count: (K,) images with such a box: the weight of the class in the official mean.
         curves: (K) precision over recall at IoU 0.5.
     """
@@ -71,7 +71,7 @@ class OfficialScores:
     class_names: tuple[str, ...]
     average_precision: np.ndarray
     recall: np.ndarray
-    truth_count: np.ndarray
+    ground_truth_count: np.ndarray
     image_count: np.ndarray
     curves: tuple[Curve, ...]
 
@@ -130,6 +130,14 @@ def evaluate_official(
     Raises:
         DataError: a detection's image is not in the ground truth, an image has no size, or an array
             is not as described.
+
+    Example:
+        >>> import numpy as np
+        >>> from yolo_ema import evaluate_official, read_annotations
+        >>> truth = {"a": read_annotations("a.txt")}  # one car
+        >>> detections = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 0.9, 4]])}  # ltwh, score, category
+        >>> evaluate_official(truth, detections, {"a": (640, 360)}).official["AP"]
+        100.0
     """
     names = _checked_names(ground_truth, detections, sizes_wh)
     kept_truth, kept_detections = without_ignored(ground_truth, detections, sizes_wh)
@@ -143,7 +151,7 @@ def evaluate_official(
     absorbing = truths.score == 0
     pairs = overlapping_pairs(found, truths, IOU_THRESHOLDS[0], absorbing).by_preference(absorbing)
     class_count, threshold_count = len(class_names), len(IOU_THRESHOLDS)
-    truth_count = np.bincount(truths.class_id, minlength=class_count)
+    ground_truth_count = np.bincount(truths.class_id, minlength=class_count)
     recall = np.zeros((class_count, threshold_count, len(MAX_DETS)))
     precision = np.zeros((class_count, threshold_count))
     ranking = np.lexsort((np.arange(len(found)), -found.score, found.class_id))
@@ -154,17 +162,17 @@ def evaluate_official(
         for t, threshold in enumerate(IOU_THRESHOLDS):
             true, neutral = _outcomes(looked_at, absorbing, threshold, len(found))
             hits = np.bincount(found.class_id[true], minlength=class_count)
-            recall[:, t, m] = hits / np.maximum(truth_count, 1)
+            recall[:, t, m] = hits / np.maximum(ground_truth_count, 1)
             if limit == MAX_DETS[-1]:
-                at_threshold = _curves(found, ranking, true, neutral, truth_count)
+                at_threshold = _curves(found, ranking, true, neutral, ground_truth_count)
                 precision[:, t] = [
                     _area_under(curve, count)
-                    for curve, count in zip(at_threshold, truth_count, strict=True)
+                    for curve, count in zip(at_threshold, ground_truth_count, strict=True)
                 ]
                 curves = curves or at_threshold
     image_count = np.bincount(np.unique(truths.group) % class_count, minlength=class_count)
     return OfficialScores(
-        tuple(class_names), 100 * precision, 100 * recall, truth_count, image_count, curves
+        tuple(class_names), 100 * precision, 100 * recall, ground_truth_count, image_count, curves
     )
 
 
@@ -238,14 +246,14 @@ def _curves(
     ranking: np.ndarray,
     true: np.ndarray,
     neutral: np.ndarray,
-    truth_count: np.ndarray,
+    ground_truth_count: np.ndarray,
 ) -> tuple[Curve, ...]:
     """Return each class's precision and recall at its true positives; ``ranking`` sorts by class,
     then falling score.
     """
-    bounds = np.searchsorted(found.class_id[ranking], np.arange(len(truth_count) + 1))
+    bounds = np.searchsorted(found.class_id[ranking], np.arange(len(ground_truth_count) + 1))
     curves = []
-    for k, count in enumerate(truth_count):
+    for k, count in enumerate(ground_truth_count):
         ranked = ranking[bounds[k] : bounds[k + 1]]
         hit = np.flatnonzero(true[ranked])
         hits = np.arange(1, len(hit) + 1)
@@ -254,9 +262,9 @@ def _curves(
     return tuple(curves)
 
 
-def _area_under(curve: Curve, truth_count: int) -> float:
+def _area_under(curve: Curve, ground_truth_count: int) -> float:
     """Return the area under the precision envelope. Between two true positives precision only
     falls, so only those matter.
     """
     envelope = np.maximum.accumulate(curve.precision[::-1])
-    return float(envelope.sum() / max(truth_count, 1))
+    return float(envelope.sum() / max(ground_truth_count, 1))

@@ -24,7 +24,7 @@ from yolo_ema.detect.result import DetectResult
 from yolo_ema.detect.run import detect, fresh_folder
 from yolo_ema.engine.training.train import TrainResult, train
 from yolo_ema.errors import CheckFailedError
-from yolo_ema.evaluate.validation import Evidence, ValResult
+from yolo_ema.evaluate.val_result import Evidence, ValResult
 from yolo_ema.io.atomic_files import write_bytes
 from yolo_ema.media.sinks.video_writer import VideoWriter
 from yolo_ema.options.data import PrepareOptions

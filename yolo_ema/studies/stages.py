@@ -20,7 +20,7 @@ from yolo_ema.engine.weights.checkpoints import strip_checkpoint
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 from yolo_ema.engine.weights.paired_start import PairedStart
 from yolo_ema.errors import DataError, WeightsNotFoundError
-from yolo_ema.evaluate.validation import open_runtime, validate
+from yolo_ema.evaluate.validation import open_for_scoring, validate
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.options.train import TrainOptions
@@ -192,7 +192,7 @@ def _milliseconds(options: ValOptions) -> dict[str, Any]:
     CPU it is what other users of the machine disturb least. The images are spread over the split,
     each is run several times, and the first round, which warms up, does not count.
     """
-    runtime = open_runtime(options)
+    runtime = open_for_scoring(options)
     paths = split_images(Path(options.data), options.split)
     chosen = [
         paths[round(place * (len(paths) - 1) / max(_TIMED_IMAGES - 1, 1))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.evaluate.class_map import map_classes
+from yolo_ema.evaluate.class_map import distinct_names, map_classes
 
 DATA = ("pedestrian", "car", "awning-tricycle")
 
@@ -69,3 +69,19 @@ def test_weights_without_names_get_an_example():
 def test_unknown_names_in_a_pair_name_the_closest(pair, message):
     with pytest.raises(ConfigError, match=message):
         map_classes({0: "person", 1: "car"}, DATA, (pair,))
+
+
+def test_classes_that_share_a_name_go_by_their_order():
+    assert map_classes({0: "car", 1: "Car", 2: "bus"}, ("bus", "car", "car")) == {0: 1, 1: 2, 2: 0}
+    assert map_classes({0: "car", 1: "car"}, ("car",)) == {0: 0, 1: 0}
+
+
+@pytest.mark.parametrize("weights", [{0: "car"}, {0: "car", 1: "car", 2: "car"}])
+def test_another_number_of_classes_of_one_name_is_an_error(weights):
+    with pytest.raises(ConfigError, match=r"2 classes of the data are named 'car', and \d of the"):
+        map_classes(weights, ("car", "car"))
+
+
+def test_names_that_tell_classes_apart():
+    assert distinct_names(("car", "bus")) == ("car", "bus")
+    assert distinct_names(("car", "bus", "car")) == ("car (class 0)", "bus", "car (class 2)")

@@ -210,12 +210,57 @@ def test_bad_rows_of_the_ground_truth_are_said_or_refused(data, weights, capsys)
         run(data, weights, strict=True)
 
 
-def test_faults_name_the_split_and_the_image(data, weights):
+def test_a_split_that_is_not_there_is_named(data, weights):
     with pytest.raises(DataNotFoundError, match="no split 'test'"):
         run(data, weights, split="test")
-    (data.parent / "images/val/b.jpg").write_bytes(b"")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_an_image_that_cannot_be_read_is_left_out_named_and_counted(data, weights, batch, capsys):
+    image = data.parent / "images/val/b.jpg"
+    image.write_bytes(b"")
+    found = run(data, weights, batch=batch)
+    assert sum(weights.batches) == 2
+    assert found.as_json()["official"]["AP"] == pytest.approx(100)
+    assert list(found.evidence.images) == ["a", "c"]
+    (left_out,) = found.as_json()["images_left_out"]
+    assert left_out["image"] == str(image)
+    assert "is empty" in left_out["reason"]
+    assert found.as_json()["left_out"] == {"images": 1, "ground-truth rows": 0}
+    assert "1 of 3 images cannot be scored and are left out" in capsys.readouterr().err
+    assert "2 images, 4 detections, at most 500 per image; left out: 1 images" in found.as_text()
     with pytest.raises(SourceError, match=r"b.jpg is empty"):
+        run(data, weights, batch=batch, strict=True)
+
+
+@pytest.mark.parametrize("content", ["0 0.5 0.5 0.1\n", "a b c\n1 2 3\n"])
+def test_an_image_none_of_whose_labels_can_be_read_is_left_out(data, weights, content):
+    (data.parent / "labels/val/c.txt").write_text(content)
+    found = run(data, weights)
+    assert list(found.evidence.images) == ["a", "b"]
+    assert "c.txt" in found.as_json()["images_left_out"][0]["reason"]
+    with pytest.raises(AnnotationError, match=r"c\.txt"):
+        run(data, weights, strict=True)
+
+
+def test_where_no_image_can_be_read_nothing_is_scored(data, weights):
+    for name in ("a", "b", "c"):
+        (data.parent / f"images/val/{name}.jpg").write_bytes(b"no image")
+    with pytest.raises(SourceError, match=r"none of the 3 images of 'val' can be scored; .*a\.jpg"):
         run(data, weights)
+
+
+def test_classes_that_share_a_name_are_told_apart_by_their_place(data, weights):
+    data.write_text(data.read_text().replace("[square, bar]", "[thing, thing]"))
+    weights.names = {0: "thing", 1: "thing"}
+    weights.found = np.array([[*OBJECTS[0], 0.9, 0], [*OBJECTS[1], 0.8, 1]], np.float32)
+    found = run(data, weights).as_json()
+    assert found["official"]["AP"] == pytest.approx(100)
+    assert list(found["per_class"]) == ["thing (class 0)", "thing (class 1)"]
+    assert found["weights"]["classes"] == {name: name for name in found["per_class"]}
+    weights.found = weights.found[:, [0, 1, 2, 3, 4, 5]] * 1
+    weights.found[:, 5] = weights.found[::-1, 5]
+    assert run(data, weights).as_json()["official"]["AP"] == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +269,7 @@ def test_faults_name_the_split_and_the_image(data, weights):
         ({"conf": 2.0}, "--conf is 2.0"),
         ({"batch": 0}, "--batch is 0"),
         ({"max_det": 0}, "--max-det is 0"),
-        ({"imgsz": (1, 2, 3)}, "--imgsz is 1 2 3"),
+        ({"imgsz": (1, 2, 3)}, "--imgsz is 1,2,3"),
         ({"map": ("person",)}, "--map has 'person'"),
     ],
 )

@@ -175,7 +175,7 @@ def test_ignored_regions_and_others_take_no_part():
     assert scores.summary["AP50"] == pytest.approx(
         50
     )  # the detection in the ignored region is a false positive here
-    assert scores.truth_count[0].sum() == 1
+    assert scores.ground_truth_count[0].sum() == 1
     assert scores.per_class["bus"] == dict.fromkeys(scores.summary)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolo_ema.evaluate.validation import Evidence, ValResult
+from yolo_ema.evaluate.val_result import Evidence, ValResult
 from yolo_ema.metrics.error_analysis import ImageErrors, diagnose
 from yolo_ema.metrics.scorecard import make_scorecard
 from yolo_ema.metrics.visdrone_protocol import Curve

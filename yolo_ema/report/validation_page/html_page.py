@@ -16,7 +16,8 @@ import numpy as np
 from markupsafe import Markup
 
 from yolo_ema.constants import IGNORED
-from yolo_ema.evaluate.validation import ValResult, validate
+from yolo_ema.evaluate.val_result import ValResult
+from yolo_ema.evaluate.validation import validate
 from yolo_ema.io.atomic_files import write_text
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.metrics.error_analysis import ERROR_KINDS, Diagnosis, ImageErrors, diagnose
@@ -155,7 +156,7 @@ def _class_bars(scorecard: Scorecard) -> list[tuple[str, list[float | None]]]:
 
 
 def _size_bars(scorecard: Scorecard) -> list[tuple[str, list[float | None]]]:
-    summary, counts = scorecard.coco.summary, scorecard.coco.truth_count.sum(axis=1)
+    summary, counts = scorecard.coco.summary, scorecard.coco.ground_truth_count.sum(axis=1)
     keys = {
         "all": "AP",
         "small, below 32²": "AP_small",
@@ -183,7 +184,7 @@ def _classes(scorecard: Scorecard) -> Iterator[tuple[str, ...]]:
         point = thresholds.get(name)
         yield (
             name,
-            f"{int(scorecard.official.truth_count[k]):,}",
+            f"{int(scorecard.official.ground_truth_count[k]):,}",
             f"{int(scorecard.official.image_count[k]):,}",
             *(_percent(official[figure]) for figure in ("AP", "AP50", "AP75", "AR500")),
             *(_percent(coco[figure]) for figure in ("AP", "AP50")),
