@@ -1,5 +1,5 @@
 """Text files of unknown origin: labels, annotations, lists and JSON as editors on any system save
-them, and paths as text that every stream and file can hold.
+them, and names and paths as text that every stream and file can hold.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-__all__ = ["decode_text", "shown_path"]
+__all__ = ["decode_text", "one_line", "shown_path"]
 
 _MARKS = (  # the longer ones first: UTF-16's is the beginning of UTF-32's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -35,6 +35,13 @@ def decode_text(content: bytes) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+def one_line(text: str) -> str:
+    """Return a name as a file with one name a line takes it: line breaks, control characters and
+    doubled spaces become one space.
+    """
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def shown_path(path: str | Path) -> str:

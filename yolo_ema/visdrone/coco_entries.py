@@ -12,6 +12,7 @@ from typing import Any
 
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import DataError
+from yolo_ema.io.text_files import one_line
 
 __all__ = [
     "Categories",
@@ -108,12 +109,12 @@ def read_categories(entries: list[Any], used: Collection[EntryId], where: str) -
     parents: dict[EntryId, Any] = {}
     for entry in entries:
         number = entry_id(entry.get("id")) if isinstance(entry, dict) else None
-        name = _printable(entry.get("name")) if number is not None else ""
+        name = _name(entry, "name") if number is not None else ""
         if number is None or not name:
             raise DataError(f"{where}: expected categories with an id and a name each")
         if number in named:
             raise DataError(f"{where}: two categories share an id: {number}")
-        named[number], parents[number] = name, _printable(entry.get("supercategory"))
+        named[number], parents[number] = name, _name(entry, "supercategory")
     groups = {
         number
         for number, name in named.items()
@@ -229,10 +230,8 @@ def _side(value: Any) -> int | None:
     return number if isinstance(number, int) and number > 0 else None
 
 
-def _printable(name: Any) -> str:
-    """Return a name on one line: without control characters, line breaks and doubled spaces."""
-    text = "" if name is None else str(name)
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+def _name(entry: dict[str, Any], key: str) -> str:
+    return "" if entry.get(key) is None else one_line(str(entry[key]))
 
 
 def _plain(name: str) -> str:

@@ -224,6 +224,14 @@ def test_yolo_labels_give_the_boxes_back(tmp_path, scores):
     assert lines_of(tmp_path / "yolo" / "classes.txt") == list(VISDRONE_CLASSES)
 
 
+def test_the_line_of_a_class_is_its_id_whatever_its_name_holds(tmp_path):
+    names = {0: "a\nb", 1: "c\r\nd\u2028e\x1b[31m", 2: "f\ud800", 4: "g"}
+    with contextlib.closing(YoloLabels(tmp_path, names)):
+        pass
+    found = (tmp_path / "yolo" / "classes.txt").read_text(encoding="utf-8").splitlines()
+    assert found == ["a b", "c d e [31m", "f", "class 3", "g"]
+
+
 def test_crops_are_the_pixels_of_the_boxes(tmp_path):
     found = found_in(
         [*TWO, [190, 140, 300, 300, 0.4, 1], [300, 300, 310, 310, 0.3, 1]], track_ids=[7, -1, 8, 9]

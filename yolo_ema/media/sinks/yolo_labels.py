@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_ema.io.text_files import one_line
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext
 from yolo_ema.media.sinks.unique_paths import write_unique
@@ -39,9 +40,8 @@ class YoloLabels:
         ]
         self.folder = out / "yolo"
         self._scores = scores
-        write_unique(
-            self.folder, "classes", ".txt", "".join(f"{name}\n" for name in lines).encode("utf-8")
-        )
+        content = "".join(f"{one_line(name)}\n" for name in lines)
+        write_unique(self.folder, "classes", ".txt", content.encode("utf-8"))
 
     @property
     def paths(self) -> tuple[Path, ...]:
