@@ -19,6 +19,12 @@ class Frame:
         source: the path or address as the user gave it.
         index: 0-based number of the frame in its source; 0 for an image.
         time_s: seconds since the source's start; 0.0 for an image.
+
+    Example:
+        >>> import cv2
+        >>> from yolo_ema import Frame
+        >>> Frame(cv2.imread("junction.jpg"), source="junction.jpg", index=0, time_s=0.0).image_wh
+        (640, 360)
     """
 
     image_bgr: np.ndarray
@@ -42,6 +48,12 @@ class FrameDetections:
         class_ids: (N,) int.
         track_ids: (N,) int with −1 where an object has no identity, or None where nothing is
             tracked.
+
+    Example:
+        >>> from yolo_ema import Detector
+        >>> detections = Detector("best.onnx").detections("junction.jpg")
+        >>> detections.boxes_xyxy.shape == (len(detections), 4)
+        True
     """
 
     frame: Frame

@@ -201,3 +201,87 @@ def test_a_killed_recorder_s_file_is_read(tmp_path):
     numbers, _, _ = read(tmp_path / "killed.mp4")
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 25
+
+
+def sizes_and_places(path: Path) -> list[tuple[int, int]]:
+    """The position and size of each packet."""
+    with av.open(str(path)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("spoilt", [59, 58, 50, 31, 1])
+def test_every_frame_beside_a_damaged_packet_is_read_and_the_damage_named(tmp_path, spoilt):
+    """One packet's NAL length is wrong. Threads that decode ahead lose others with it."""
+    path = record(tmp_path / "x.mp4")
+    content = bytearray(path.read_bytes())
+    at, _ = sizes_and_places(path)[spoilt]
+    content[at : at + 4] = b"\x00\xff\xff\xff"
+    path.write_bytes(content)
+    (source,) = open_sources([str(path)])
+    with SourceReader([source]) as reader:
+        events = list(reader)
+    times = [event.frame.time_s for event in events if event.frame]
+    assert len(times) == 59
+    assert times == sorted(times)
+    assert max(times) == pytest.approx(5.8 if spoilt == 59 else 5.9)
+    assert events[-1].reader.loss == "1 damaged packet was skipped"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_a_file_that_was_cut_off_says_how_many_frames_are_missing(tmp_path, suffix, share):
+    """An mp4 with its index in front, as a download that broke off."""
+    options = {"movflags": "faststart"} if suffix == ".mp4" else {}
+    path = record(tmp_path / f"x{suffix}", **options)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    (source,) = open_sources([str(path)])
+    reader = source.open()
+    frames = list(reader)
+    assert 0 < len(frames) < 60
+    # B-frames that were to come before the last one may be missing too
+    assert reader.missing_frames == pytest.approx(60 - len(frames), abs=2)
+    assert (
+        f"{reader.missing_frames} of the 60 frames that the file states are missing" in reader.loss
+    )
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".ts"])
+def test_whole_files_lose_nothing(tmp_path, suffix):
+    path = record(tmp_path / f"x{suffix}", codec="mpeg4" if suffix == ".avi" else "libx264")
+    (source,) = open_sources([str(path)])
+    reader = source.open()
+    assert len(list(reader)) == 60
+    assert reader.loss == ""
+
+
+def test_a_recorder_that_paused_lost_nothing(tmp_path):
+    times = [number * 100 + (5000 if number >= 30 else 0) for number in range(60)]
+    (source,) = open_sources([str(record(tmp_path / "x.mkv", times=times))])
+    reader = source.open()
+    assert len(list(reader)) == 60
+    assert reader.loss == ""
+
+
+def test_a_clip_that_was_trimmed_without_encoding_lost_nothing(tmp_path):
+    """Its edit list leaves out what the index still counts."""
+    path = record(tmp_path / "x.mp4")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"elst") + 4
+    duration = int.from_bytes(content[at + 8 : at + 12], "big")
+    content[at + 8 : at + 12] = (duration // 2).to_bytes(4, "big")
+    path.write_bytes(content)
+    (source,) = open_sources([str(path)])
+    reader = source.open()
+    assert 25 <= len(list(reader)) <= 35
+    assert reader.loss == ""
+
+
+def test_a_truncated_file_fails_in_the_result_of_detect_and_gives_what_is_there(tmp_path):
+    from yolo_ema.detect.result import DetectResult, SourceSummary
+
+    summary = SourceSummary("x.mp4", frames=19, damaged=1, missing_frames=41, problem="x.mp4: cut")
+    result = DetectResult(tmp_path, {}, (summary,), {}, {})
+    assert result.exit_code == 5
+    assert (result.as_json()["sources"][0]["missing_frames"]) == 41
+    assert (result.as_json()["sources"][0]["damaged"]) == 1

@@ -31,6 +31,12 @@ class NetworkOptions:
             once it has delivered a frame.
         every_frame: let the source wait rather than drop frames that nobody has taken.
         rtsp_transport: the transport of RTSP streams.
+
+    Example:
+        >>> from yolo_ema import NetworkOptions, open_sources
+        >>> network = NetworkOptions(read_timeout_s=5, rtsp_transport="udp")
+        >>> [source.is_live for source in open_sources(["rtsp://10.0.0.7/live"], network=network)]
+        [True]
     """
 
     open_timeout_s: float = 3.0

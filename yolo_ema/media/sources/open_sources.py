@@ -72,7 +72,9 @@ def open_sources(
     """Turn what the user names into sources; see `find_sources`, which also says what is left out.
 
     Example:
-        >>> open_sources(["flight/", "extra.mp4", "rtsp://10.0.0.7/live", "0"])
+        >>> from yolo_ema import open_sources
+        >>> [source.is_live for source in open_sources(["flight.mp4", "rtsp://10.0.0.7/live"])]
+        [False, True]
     """
     found = find_sources(
         specifications, max_pixels=max_pixels, network=network, sequence_rate=sequence_rate

@@ -34,10 +34,11 @@ class SourceReader:
     another.
 
     Example:
-        >>> with SourceReader(open_sources(["flight/", "rtsp://10.0.0.7/live"])) as reader:
-        ...     for event in reader:
-        ...         if event.frame is not None:
-        ...             print(event.source.name, event.frame.index)
+        >>> from yolo_ema import SourceReader, open_sources
+        >>> with SourceReader(open_sources(["junction.jpg", "flight.mp4"])) as reader:
+        ...     frames = [event.frame for event in reader if event.frame is not None]
+        >>> len(frames)
+        9
     """
 
     def __init__(self, sources: Sequence[Source], *, every_frame: bool = False) -> None:

@@ -188,20 +188,27 @@ class _Times:
         self._step_s = float(1 / (stated_rate(stream) or Fraction(25)))
         self._codec = stream.codec_context
         self._joined = joined
-        self._delays: set[int | None] = set()
+        self._delays: set[int] = set()
+        self._first_ticks: int | None = None
+        self._first_due: int | None = None
         self._raw_s: float | None = None
         self._offset_s = self._last_s = 0.0
 
     def see(self, packet: Any) -> None:
         """Take note of a packet that is about to be decoded."""
+        if self._first_ticks is None:
+            self._first_ticks = packet.dts if packet.pts is None else packet.pts
         if packet.dts is not None and len(self._delays) < 2:
-            self._delays.add(None if packet.pts is None else packet.pts - packet.dts)
+            self._delays.add(0 if packet.pts is None else packet.pts - packet.dts)
 
     def of(self, frame: Any) -> float:
         """Return the time of the next frame."""
-        decoding_times_only = len(self._delays) == 1 and self._codec.has_b_frames
-        ticks = frame.dts if decoding_times_only else frame.pts
-        before_s = self._raw_s
+        ticks, before_s = frame.pts, self._raw_s
+        if before_s is None:
+            self._first_due = frame.dts
+        if len(self._delays) == 1 and self._codec.has_b_frames and self._first_due is not None:
+            due = frame.dts
+            ticks = None if due is None else due - self._first_due + (self._first_ticks or 0)
         if ticks is not None and self._time_base is not None:
             raw_s = float(ticks * self._time_base)
         else:

@@ -79,7 +79,7 @@ class VideoReader:
         self.frame_rate = stated_rate(self._stream) or Fraction(25)
         skips_silently = self._container.format.name.startswith("matroska")
         self._holes = _Holes(self.frame_rate) if skips_silently else None
-        self._end_s = 0.0
+        self._end_s, self._packets_read = 0.0, 0
         self.frame_count = self._stream.frames or None
         if self.frame_count is None and self._container.duration:
             self.frame_count = round(self._container.duration / 1e6 * self.frame_rate)
@@ -124,9 +124,6 @@ class VideoReader:
 
     def _decoded(self) -> Iterator[tuple[np.ndarray, float]]:
         for packet in self._packets():
-            if packet.pts is not None and packet.time_base:
-                after = packet.pts + (packet.duration or 0)
-                self._end_s = max(self._end_s, float(after * packet.time_base))
             yield from self._decoder.decode(packet)
         yield from self._decoder.flush()
 
@@ -151,20 +148,29 @@ class VideoReader:
             is_ours = packet.stream.index == self._stream.index
             if self._holes is not None:
                 self.frames_in_holes += self._holes.before(packet, is_ours=is_ours)
-            if packet.size and is_ours:
+            if is_ours and packet.pts is not None and packet.time_base:
+                after = packet.pts + (packet.duration or 0)
+                self._end_s = max(self._end_s, float(after * packet.time_base))
+                self._packets_read += 1
+            if is_ours and packet.size:
                 failures = 0
                 yield packet
 
     def _count_missing(self, frames: int) -> int:
         """Return how many frames lie behind the last packet, by what the header states."""
-        if not self._container.format.name.startswith(_STATES_ITS_DURATION):
+        if not self._packets_read or not self._container.format.name.startswith(
+            _STATES_ITS_DURATION
+        ):
             return 0
         first_s = float((self._stream.start_time or 0) * self._stream.time_base)
         lacking_s = first_s + self._stated_s() - self._end_s
-        if lacking_s * self.frame_rate < 1.5:
+        # Frames may be rarer than the rate says.
+        step_s = max(float(1 / self.frame_rate), (self._end_s - first_s) / self._packets_read)
+        if lacking_s < 1.5 * step_s:
             return 0
-        by_time = round(lacking_s * self.frame_rate)
-        return max(1, self._stream.frames - frames) if self._stream.frames else by_time
+        # An edit list can leave out frames that the index still counts.
+        count_fits = abs(self._stream.frames * step_s - self._stated_s()) < 0.1 * self._stated_s()
+        return self._stream.frames - frames if count_fits else round(lacking_s / step_s)
 
     def _stated_s(self) -> float:
         """Return how long the stream should be; 0 if the file does not tell."""
