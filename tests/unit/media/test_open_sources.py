@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +16,8 @@ import pytest
 from yolo_ema.errors import ConfigError, SourceError
 from yolo_ema.media.sinks.video_writer import VideoWriter
 from yolo_ema.media.sources.network_options import NetworkOptions
-from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.open_sources import find_sources, open_sources
+from yolo_ema.media.sources.source_reader import SourceReader
 
 
 @pytest.fixture
@@ -157,3 +163,216 @@ def test_frames_carry_source_index_and_time(mixed_folder):
         (2, 0.2),
     ]
     assert next(iter(video.open())).source == str(mixed_folder / "v.mp4")
+
+
+def put(path, content=b"x"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def jpeg(path):
+    return put(path, cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+
+
+def names_in(root, found) -> list[str]:
+    return [str(source.path.relative_to(root)) for source in found.sources]
+
+
+def left_out(found) -> dict[str, int]:
+    return {one.reason: one.count for one in found.left_out}
+
+
+def test_hidden_and_system_files_are_skipped_and_counted(tmp_path):
+    for name in (
+        *("fly/a.jpg", "fly/._a.jpg", "fly/.thumbs/a.jpg", "fly/.ipynb_checkpoints/a-1.jpg"),
+        *("fly/__MACOSX/._a.jpg", "fly/@eaDir/a.jpg/SYNOPHOTO.jpg", "fly/sub/b.jpg"),
+        *("fly/.DS_Store", "fly/sub/Thumbs.db", "fly/$RECYCLE.BIN/old.jpg"),
+    ):
+        jpeg(tmp_path / name)
+    for given in ("fly", "fly/**/*.jpg"):
+        found = find_sources([str(tmp_path / given)])
+        assert names_in(tmp_path, found) == ["fly/a.jpg", "fly/sub/b.jpg"]
+    assert left_out(find_sources([str(tmp_path / "fly")])) == {
+        "hidden, or files of an operating system": 6
+    }
+    (named,) = open_sources([str(tmp_path / "fly/._a.jpg")])
+    assert named.name.endswith("._a.jpg"), "what is named is read"
+    (matched,) = open_sources([str(tmp_path / "fly/._*.jpg")])
+    assert matched == named
+
+
+def test_a_sequence_counts_no_hidden_files(tmp_path):
+    for number in (1, 2, 3):
+        jpeg(tmp_path / f"fly/DJI_{number:04d}.JPG")
+        jpeg(tmp_path / f"fly/._DJI_{number:04d}.JPG")
+    (sequence,) = open_sources([str(tmp_path / "fly")], sequence_rate=Fraction(30))
+    assert [frame.index for frame in sequence.open()] == [0, 1, 2]
+
+
+def test_what_a_folder_holds_and_is_not_read_is_told_by_kind(tmp_path):
+    for name in ("a.jpg", "a.txt", "b.txt", "c.heic", "noext", "sub/d.srt"):
+        put(tmp_path / "fly" / name)
+    (told,) = find_sources([str(tmp_path / "fly")]).left_out
+    assert str(told).startswith(f"{tmp_path}/fly: 5 left out: neither image nor video (2 .txt, 1 ")
+    assert set(told.reason.partition("(")[2].strip(")").split(", ")) == {
+        *("2 .txt", "1 .heic", "1 without a suffix", "1 .srt"),
+    }
+    (tmp_path / "fly/a.jpg").unlink()
+    with pytest.raises(SourceError, match=r"holds no image and no video; it holds 2 \.txt"):
+        open_sources([str(tmp_path / "fly")])
+
+
+def test_links_to_folders_are_followed_once_and_loops_end(tmp_path):
+    jpeg(tmp_path / "real/a.jpg")
+    jpeg(tmp_path / "fly/b.jpg")
+    (tmp_path / "fly/one").symlink_to(tmp_path / "real")
+    (tmp_path / "fly/two").symlink_to(tmp_path / "real")
+    (tmp_path / "fly/self").symlink_to(".")
+    (tmp_path / "fly/up").symlink_to("..")
+    (tmp_path / "real/back").symlink_to(tmp_path / "fly")
+    (tmp_path / "fly/gone.jpg").symlink_to("nowhere.jpg")
+    for given in ("fly", "fly/**/*.jpg", "fly/**"):
+        found = find_sources([str(tmp_path / given)])
+        assert sorted(source.path.name for source in found.sources) == ["a.jpg", "b.jpg"]
+    assert left_out(find_sources([str(tmp_path / "fly")])) == {"links that lead nowhere": 1}
+
+
+def test_one_file_under_several_names_counts_once(tmp_path, monkeypatch):
+    jpeg(tmp_path / "a.jpg")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    (tmp_path / "here").symlink_to(".")
+    monkeypatch.chdir(tmp_path)
+    given = ["a.jpg", "./a.jpg", str(tmp_path / "a.jpg"), "link.jpg", "here/a.jpg", "*.jpg", "."]
+    assert [source.name for source in open_sources(given)] == ["a.jpg"]
+
+
+def test_a_folder_that_cannot_be_entered_fails_by_its_name(tmp_path, monkeypatch):
+    jpeg(tmp_path / "fly/a.jpg")
+    jpeg(tmp_path / "fly/locked/b.jpg")
+    scandir = os.scandir
+
+    def refuses(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    image, locked = open_sources([str(tmp_path / "fly")])
+    assert image.name.endswith("a.jpg")
+    with pytest.raises(SourceError, match="locked cannot be read: permission denied"):
+        locked.open()
+    with SourceReader([image, locked]) as reader:
+        ends = [event.problem for event in reader if event.ended]
+    assert ends[0] == ""
+    assert "permission denied" in ends[1]
+
+
+def test_every_kind_that_the_decoders_read_is_found(tmp_path):
+    clip = tmp_path / "clip.mp4"
+    with VideoWriter(clip, frame_rate=Fraction(10), image_wh=(16, 16)) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((16, 16, 3), np.uint8))
+    for suffix in (".mts", ".3gp", ".m2ts", ".MTS"):
+        put(tmp_path / f"fly/v{suffix}{suffix}", clip.read_bytes())
+    whole = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
+    for suffix in (".jfif", ".jpe", ".mpo", ".JPG"):
+        put(tmp_path / f"fly/i{suffix}", whole)
+    for suffix in (".avif", ".dib", ".ppm", ".pgm"):
+        grey = np.full((8, 8), 90, np.uint8)
+        image = grey if suffix == ".pgm" else cv2.merge([grey] * 3)
+        put(tmp_path / f"fly/j{suffix}", cv2.imencode(suffix, image)[1].tobytes())
+    frames = [np.full((8, 8, 3), level, np.uint8) for level in (0, 100, 200)]
+    assert cv2.imwritemulti(str(tmp_path / "fly/anim.gif"), frames)
+    found = find_sources([str(tmp_path / "fly")])
+    assert found.left_out == ()
+    counts = {source.path.name: len(list(source.open())) for source in found.sources}
+    assert len(counts) == 13
+    assert counts.pop("anim.gif") == 3
+    assert {count for name, count in counts.items() if name.startswith("v")} == {3}
+    assert {count for name, count in counts.items() if name[0] in "ij"} == {1}
+
+
+@pytest.mark.parametrize("digits", ["20240501", "0"])
+def test_a_folder_of_digits_is_a_folder(tmp_path, monkeypatch, digits):
+    jpeg(tmp_path / digits / "a.jpg")
+    (tmp_path / "list.txt").write_text(f"./{digits}\n")
+    monkeypatch.chdir(tmp_path)
+    for given in (digits, f"./{digits}", "list.txt"):
+        (source,) = open_sources([given])
+        assert source.name == f"{digits}/a.jpg"
+    assert open_sources(["7"])[0].name == "camera 7"
+
+
+def test_brackets_in_the_folder_of_a_list_are_no_pattern(tmp_path):
+    jpeg(tmp_path / "fl[1]/a.jpg")
+    jpeg(tmp_path / "fl[1]/b.jpg")
+    jpeg(tmp_path / "fl1/c.jpg")
+    (tmp_path / "fl[1]/list.txt").write_text("b.jpg\n*.jpg\n")
+    found = open_sources([str(tmp_path / "fl[1]/list.txt")])
+    assert [source.path.name for source in found] == ["b.jpg", "a.jpg"]
+
+
+def test_a_comment_behind_a_name_in_a_list_is_a_comment_unless_it_is_a_name(tmp_path):
+    jpeg(tmp_path / "a.jpg")
+    jpeg(tmp_path / "b.jpg #2.jpg")
+    (tmp_path / "list.txt").write_text(
+        "a.jpg   # left camera\nb.jpg #2.jpg\nrtsp://cam/x#y  # roof\n0\t# front\n"
+    )
+    found = open_sources([str(tmp_path / "list.txt")])
+    assert [source.stem for source in found] == ["a", "b.jpg #2", "cam-x", "camera-0"]
+
+
+@pytest.mark.parametrize("given", ["a\0.jpg", "a" * 5000, "a" * 5000 + "/*.jpg"])
+def test_impossible_names_are_plain_errors(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError):
+        open_sources([given])
+    (tmp_path / "list.txt").write_text(f"{given}\n")
+    with pytest.raises(SourceError, match="line 1"):
+        open_sources(["list.txt"])
+
+
+def test_a_named_pipe_is_read_as_a_video(tmp_path):
+    with VideoWriter(tmp_path / "v.mp4", frame_rate=Fraction(10), image_wh=(16, 16)) as writer:
+        for _ in range(5):
+            writer.write(np.zeros((16, 16, 3), np.uint8))
+    with av.open(str(tmp_path / "v.mp4")) as source, av.open(str(tmp_path / "v.ts"), "w") as made:
+        stream = made.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    pipe = tmp_path / "camera.pipe"
+    os.mkfifo(pipe)
+    content = (tmp_path / "v.ts").read_bytes()
+    writes = threading.Thread(target=lambda: pipe.write_bytes(content))
+    writes.start()
+    (source,) = open_sources([str(pipe)])
+    assert (source.is_video, source.is_live, source.stem) == (True, False, "camera")
+    assert len(list(source.open())) == 5
+    writes.join()
+
+
+def test_standard_input_is_read_as_a_video(tmp_path):
+    with VideoWriter(tmp_path / "v.mp4", frame_rate=Fraction(10), image_wh=(16, 16)) as writer:
+        for _ in range(5):
+            writer.write(np.zeros((16, 16, 3), np.uint8))
+    with av.open(str(tmp_path / "v.mp4")) as source, av.open(str(tmp_path / "v.mkv"), "w") as made:
+        stream = made.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    code = (
+        "from yolo_ema.media.sources.open_sources import open_sources\n"
+        "(source,) = open_sources(['-', '-'])\n"
+        "print(source.name, source.stem, len(list(source.open())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=(tmp_path / "v.mkv").read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.split() == [b"-", b"stdin", b"5"]
