@@ -67,22 +67,23 @@ class Detector:
     OpenVINO or ncnn file need neither torch nor Ultralytics.
 
     Several threads may share a detector; calls wait for each other. It can be pickled: the copy
-    opens the weights anew. A forked child cannot use its parent's,
-    unless that computes with one thread.
-
-    Example:
-        >>> detector = Detector("best.pt", conf=0.3)
-        >>> results = detector.detect("junction.jpg")
-        >>> results.boxes.xyxy, results.boxes.conf, results.boxes.cls
-        >>> for results in Detector("best.pt", track=True).stream("rtsp://camera.local/stream"):
-        ...     print(results.boxes.id)
-        >>> for found in Detector("best.onnx", track=True).stream_detections("flight.mp4"):
-        ...     print(found.boxes_xyxy, found.scores, found.class_ids, found.track_ids)
+    opens the weights anew. A forked child cannot use its parent's, unless that computes with one
+    thread.
 
     Attributes:
         config: what it was made with, and what was changed since.
         weights: the file it was opened from.
         predictor: the network with its tiles.
+
+    Example:
+        >>> from yolo_ema import Detector
+        >>> detector = Detector("best.pt", conf=0.3, tile="off")
+        >>> results = detector.detect("junction.jpg")  # Ultralytics Results
+        >>> results.boxes.xyxy.shape[1]
+        4
+        >>> tracker = Detector("best.onnx", track=True)  # without torch
+        >>> for detections in tracker.stream_detections("flight.mp4"):
+        ...     found = detections.boxes_xyxy, detections.scores, detections.track_ids
     """
 
     def __init__(
@@ -233,10 +234,12 @@ class Detector:
         """Do what `detect` does, with numpy arrays as the result.
 
         Example:
-            >>> found = Detector("best.onnx").detections("junction.jpg")
-            >>> found.boxes_xyxy, found.scores, found.class_ids  # (N, 4), (N,), (N,)
+            >>> from yolo_ema import Detector
+            >>> detections = Detector("best.onnx").detections("junction.jpg")
+            >>> detections.boxes_xyxy.shape[1], len(detections.scores) == len(detections.class_ids)
+            (4, True)
         """
-        return self._detect(image, lambda found, speed_ms: found)
+        return self._detect(image, lambda detections, speed_ms: detections)
 
     def _detect(self, image: Image | Sequence[Image], convert: Convert) -> Any:
         self._opener.check()
@@ -261,7 +264,8 @@ class Detector:
     def _converted(self, frames: Sequence[Frame], convert: Convert) -> list[Any]:
         boxes = self.predictor([frame.image_bgr for frame in frames])
         speed_ms = speed_of(self.predictor, len(frames))
-        return [convert(found, speed_ms) for found in as_detections(frames, boxes, self.names)]
+        per_frame = as_detections(frames, boxes, self.names)
+        return [convert(detections, speed_ms) for detections in per_frame]
 
     def stream(
         self,
@@ -292,10 +296,11 @@ class Detector:
                 ended.
             MachineError: this process is a fork of the one that opened the detector.
         """
-        for event, found, _, speed_ms in self._stream(source, every_frame=every_frame, fps=fps):
-            if found is not None:
-                image = event.source.image_of(found.frame.index)
-                yield as_results(found, speed_ms, path=(image or event.source).name)
+        events = self._stream(source, every_frame=every_frame, fps=fps)
+        for event, detections, _, speed_ms in events:
+            if detections is not None:
+                image = event.source.image_of(detections.frame.index)
+                yield as_results(detections, speed_ms, path=(image or event.source).name)
 
     def stream_detections(
         self,
@@ -307,12 +312,14 @@ class Detector:
         """Do what `stream` does, with numpy arrays as the results.
 
         Example:
-            >>> for found in Detector("best.onnx", track=True).stream_detections("flight.mp4"):
-            ...     print(found.frame.index, found.boxes_xyxy, found.track_ids)
+            >>> from yolo_ema import Detector
+            >>> detector = Detector("best.onnx", track=True)
+            >>> for detections in detector.stream_detections("flight.mp4"):
+            ...     boxes, track_ids = detections.boxes_xyxy, detections.track_ids
         """
-        for _, found, *_ in self._stream(source, every_frame=every_frame, fps=fps):
-            if found is not None:
-                yield found
+        for _, detections, *_ in self._stream(source, every_frame=every_frame, fps=fps):
+            if detections is not None:
+                yield detections
 
     def _stream(self, source: Any, *, every_frame: bool, fps: float) -> Iterator[DetectedEvent]:
         failed: list[str] = []

@@ -35,6 +35,11 @@ def open_predictor(
         MissingPackageError: they need a package that is not installed.
         MachineError: the device is not there; or this is a fork of a process that used torch.
         ConfigError: a setting, the device, the input size or ``half`` does not fit.
+
+    Example:
+        >>> from yolo_ema import open_predictor
+        >>> open_predictor("best.onnx", conf=0.4).names[3]  # without torch
+        'car'
     """
     config = replace(config or PredictorConfig(), **fields)
     if runs_exported(Path(weights), config):

@@ -59,7 +59,7 @@ class SourceSummary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as plain values."""
-        found: dict[str, Any] = {
+        summary: dict[str, Any] = {
             "source": self.source,
             "frames": self.frames,
             "objects": self.objects,
@@ -71,10 +71,10 @@ class SourceSummary:
             "problem": self.problem or None,
         }
         if self.is_live:
-            found |= {"frames_dropped": self.frames_dropped, "reconnects": self.reconnects}
+            summary |= {"frames_dropped": self.frames_dropped, "reconnects": self.reconnects}
         if self.counts is not None:
-            found["counts"] = self.counts
-        return found
+            summary["counts"] = self.counts
+        return summary
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,12 @@ class Tracker:
     detection is removed, moved or added: what a tracker has not confirmed yet has no identity.
 
     Example:
-        >>> tracker = Tracker(frame_rate=25)
-        >>> tracked = [tracker.update(detections) for detections in detector.stream_arrays("a.mp4")]
-        >>> tracked[-1].track_ids
+        >>> from yolo_ema import Detector, Tracker
+        >>> detector, tracker = Detector("best.onnx"), Tracker(frame_rate=10)
+        >>> for detections in detector.stream_detections("flight.mp4"):
+        ...     tracked = tracker.update(detections)  # the same detections, with track_ids
+        >>> len(tracked.track_ids) == len(tracked)
+        True
     """
 
     def __init__(

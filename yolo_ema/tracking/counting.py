@@ -116,10 +116,15 @@ class Counter:
     """Counts the tracked objects of one source.
 
     Example:
-        >>> line = CountLine.from_text("gate=0.1,0.5,0.9,0.5", "line 1")
-        >>> counter = Counter([line], image_wh=(1920, 1080), names=names)
-        >>> counter.update(found.boxes_xyxy, found.class_ids, found.track_ids)
-        >>> counter.as_json()
+        >>> from yolo_ema import Counter, Detector
+        >>> from yolo_ema.tracking.counting import CountLine
+        >>> detector = Detector("best.onnx", track=True)
+        >>> gate = CountLine.from_text("gate=0.1,0.5,0.9,0.5", "line 1")
+        >>> counter = Counter([gate], image_wh=(320, 240), names=detector.names)
+        >>> for detections in detector.stream_detections("flight.mp4"):
+        ...     counter.update(detections.boxes_xyxy, detections.class_ids, detections.track_ids)
+        >>> sorted(counter.as_json())
+        ['lines', 'objects', 'zones']
     """
 
     def __init__(
@@ -274,7 +279,9 @@ class Counter:
     def _forget(self) -> None:
         """Keep the count, but not the track, of what has long been gone."""
         for track_id in [
-            one for one, seen in self._seen.items() if self._updates - seen.update >= _FORGET_AFTER
+            track_id
+            for track_id, seen in self._seen.items()
+            if self._updates - seen.update >= _FORGET_AFTER
         ]:
             self._gone[self._seen.pop(track_id).class_id] += 1
             for line in self._lines.values():

@@ -116,10 +116,10 @@ def _between(before: np.ndarray, after: np.ndarray, corners: np.ndarray) -> Arra
     """Return the homography from ``before`` to ``after``, or the identity if too few points agree
     on one.
     """
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(
         before, after, corners, None, winSize=(11, 11), maxLevel=4
     )
-    kept = found.ravel() == 1
+    kept = status.ravel() == 1
     if kept.sum() < _LEAST_AGREEING:
         return np.eye(3)
     start, end = corners[kept].reshape(-1, 2), moved[kept].reshape(-1, 2)

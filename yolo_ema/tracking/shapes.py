@@ -120,9 +120,9 @@ class Zone(_Shape):
         if len(self.points) < 3:
             return f"it has {len(self.points)} points"
         borders = list(zip(self.points, (*self.points[1:], self.points[0]), strict=True))
-        for (number, one), (later, other) in itertools.combinations(enumerate(borders), 2):
+        for (number, border), (later, other) in itertools.combinations(enumerate(borders), 2):
             neighbours = later - number == 1 or later - number == len(borders) - 1
-            if not neighbours and _cross(*one, *other):
+            if not neighbours and _cross(*border, *other):
                 return "its border crosses itself"
         x, y = np.array(self.points).T
         area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))

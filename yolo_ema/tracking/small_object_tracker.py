@@ -59,6 +59,10 @@ class SmallObjectSettings:
         noise_px: least deviation of a detected position.
         speed: deviation of an unknown speed, sides a second.
         acceleration: deviation of the speed's change, sides a second squared.
+
+    Example:
+        >>> from yolo_ema import SmallObjectSettings, Tracker
+        >>> tracker = Tracker(frame_rate=10, settings=SmallObjectSettings(buffer_px=3.0))
     """
 
     strong_score: float = 0.25
@@ -251,13 +255,13 @@ class SmallObjectTracker:
         )
         cost += self.settings.class_cost * (chosen.class_ids[:, None] != class_ids[detections])
         pairs = assign(cost, worst)
-        matched, found = rows[pairs[0]], detections[pairs[1]]
+        matched, continuing = rows[pairs[0]], detections[pairs[1]]
         tracks.mean[matched], tracks.covariance[matched] = self._filter.correct(
-            tracks.mean[matched], tracks.covariance[matched], _xywh(boxes_xyxy[found])
+            tracks.mean[matched], tracks.covariance[matched], _xywh(boxes_xyxy[continuing])
         )
-        tracks.class_ids[matched] = class_ids[found]
+        tracks.class_ids[matched] = class_ids[continuing]
         tracks.last_frame[matched], tracks.confirmed[matched] = self._frame, True
-        tracks.detections[matched] = found
+        tracks.detections[matched] = continuing
         return np.delete(rows, pairs[0]), np.delete(detections, pairs[1])
 
     def _new_tracks(self, boxes_xyxy: Array, class_ids: np.ndarray, detections: Ints) -> _Tracks:

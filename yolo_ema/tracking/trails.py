@@ -17,7 +17,7 @@ class Trails:
 
     Example:
         >>> trails = Trails(seconds=2)
-        >>> by_id = trails.update(found.frame.time_s, found.boxes_xyxy, found.track_ids)
+        >>> by_id = trails.update(0.04, boxes_xyxy, track_ids)
     """
 
     def __init__(self, seconds: float = 2.0) -> None:
