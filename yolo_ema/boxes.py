@@ -1,9 +1,10 @@
 """Areas and IoU of boxes x1, y1, x2, y2 in pixels; whatever leading axes numpy broadcasts.
 
 ``box_iou(a, b)`` takes two sets box by box, ``box_iou(a[:, None], b)`` every box of one with every
-box of the other. Two places have arithmetic of their own, and must: the official protocol, whose
+box of the other. Three places have arithmetic of their own, and must: the official protocol, whose
 boxes are left, top, width, height and whose figures are the toolkit's to the last digit
-(`metrics.greedy_matching`), and the sweep over the boxes of all tiles (`tiling.merge`).
+(`metrics.greedy_matching`), NMS, whose float32 is torchvision's (`inference.suppression`), and the
+sweep over the boxes of all tiles (`tiling.merge`).
 """
 
 from __future__ import annotations

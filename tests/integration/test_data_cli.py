@@ -20,20 +20,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.io.atomic_files import locked
-
-NAMES = (
-    "pedestrian",
-    "people",
-    "bicycle",
-    "car",
-    "van",
-    "truck",
-    "tricycle",
-    "awning-tricycle",
-    "bus",
-    "motor",
-)
 
 
 def _split(parent: Path, split: str, count: int = 3) -> Path:
@@ -208,6 +196,63 @@ def test_anomalies_do_not_stop_it_unless_strict(yolo_ema_command, tmp_path: Path
     assert notes.read_text().startswith("10,20,30,40,1,4,0,0,\n1,2,3\n")
 
 
+def test_what_cannot_be_prepared_is_named_and_the_rest_is_ready(
+    yolo_ema_command, tmp_path: Path
+) -> None:
+    _split(tmp_path, "train")
+    damaged = tmp_path / "VisDrone2019-DET-val.zip"
+    damaged.write_bytes(_zipped(_split(tmp_path / "mine", "val"))[:-50])
+    words = ("data", "prepare", "visdrone", "--source", "VisDrone2019-DET-train", damaged)
+    done = yolo_ema_command(*words, "--root", "root")
+    assert done.code == 3
+    assert f"{damaged} could not be prepared: " in done.out
+    assert "root/visdrone.yaml is ready" in done.out
+    again = yolo_ema_command(*words, "--root", "root", "--json")
+    assert again.code == 3
+    assert list(again.json["splits"]) == ["train"]
+    assert "is damaged" in again.json["failures"][str(damaged)]
+
+
+def test_what_is_left_out_stands_in_table_and_json(yolo_ema_command, tmp_path: Path) -> None:
+    source = _split(tmp_path, "val", 4)
+    (source / "annotations/val0.txt").unlink()
+    (source / "annotations/val1.txt").write_text("no row\n")
+    (source / "images/val2.jpg").write_bytes(b"no image")
+    with (source / "annotations/val3.txt").open("a") as file:
+        file.write("1,2,3\n5,5,0,5,1,4,0,0\n")
+    words = ("data", "prepare", "visdrone", "--source", source, "--root", "root")
+    done = yolo_ema_command(*words)
+    rows = {line.rsplit(None, 1)[0]: line.split()[-1] for line in done.out.splitlines() if line}
+    counts = [rows[name] for name in ("images", "images left out", "annotations left out")]
+    assert counts == ["1", "3", "3"]
+        "1",
+        "3",
+        "3",
+    )
+    split = yolo_ema_command(*words, "--json").json["splits"]["val"]
+    assert split["images_left_out"] == {
+        "missing-annotation": 1,
+        "unreadable-annotations": 1,
+        "unreadable-image": 1,
+    }
+    assert split["annotations_left_out"] == {"field-count": 2, "no-area": 1}
+
+
+def test_nothing_prints_the_password_of_a_mirror(
+    mirror: Mirror, yolo_ema_command, tmp_path: Path
+) -> None:
+    secret = mirror.url.replace("://", "://user:geheim@")
+    words = ("data", "prepare", "visdrone", "--splits", "val", "--json", "--mirror")
+    done = yolo_ema_command(*words, secret)
+    assert done.code == 0, done.err
+    wrong = yolo_ema_command(*words, secret.replace("http", "ftp"), "--root", "other")
+    assert wrong.code == 2
+    for text in (done.out, done.err, wrong.err):
+        assert "geheim" not in text
+    for file in (tmp_path / "datasets").rglob("*"):
+        assert not file.is_file() or b"geheim" not in file.read_bytes()
+
+
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(
     yolo_ema_command, tmp_path: Path
 ) -> None:
@@ -334,7 +379,7 @@ def test_the_sample_prepares_without_a_false_warning(
         found = done.json["splits"][split]
         assert found["images"] == images
         assert found["boxes_per_class"] == {
-            name: plain[number] for number, name in enumerate(NAMES, start=1)
+            name: plain[number] for number, name in enumerate(VISDRONE_CLASSES, start=1)
         }
         assert (found["ignored_regions"], found["others"]) == (plain[0], plain[11])
         assert found["official"] == "not an official split: nothing to compare with"
