@@ -11,7 +11,7 @@ from tiny_dataset import draw_dataset
 
 from yolo_ema.cli import INTERRUPTED, main
 from yolo_ema.engine.data.drone_augmentations import DroneAugmentation, QuarterTurns
-from yolo_ema.engine.setup.no_network_no_install import confined
+from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
 from yolo_ema.engine.training.drone_loss import DroneDetectionLoss, anchors_in_regions
 from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.training.wasserstein import WassersteinBboxLoss
@@ -57,7 +57,7 @@ def _set_up(folder, *words: str) -> EmaTrainer:
     stopped = []
 
     def stop(trainer: EmaTrainer) -> None:
-        with confined(), guarded_torch_load(trust=False):
+        with no_network_no_install(), guarded_torch_load(trust=False):
             trainer._setup_train()
         stopped.append(trainer)
         raise KeyboardInterrupt

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import yaml
 from lively_weights import lively_model, picture, save
 from tiny_dataset import NAMES, draw_dataset
 
@@ -20,8 +21,10 @@ TESTS = Path(__file__).resolve().parent.parent
 GUARD = """
 import os, sys
 
-BLOCKED = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request", "http.client.connect",
-           "subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.fork", "os.forkpty"}
+BLOCKED = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto",
+           "urllib.Request", "http.client.connect", "subprocess.Popen", "os.system",
+           "os.posix_spawn", "os.exec", "os.fork", "os.forkpty"}
+HARMLESS = {"lscpu", "uname", "ldconfig", "xpu-smi"}
 
 def guard(event, arguments):
     if event in BLOCKED and not _harmless(event, arguments):
@@ -30,7 +33,7 @@ def guard(event, arguments):
 
 def _harmless(event, arguments):
     # torch and the standard library ask the machine about itself through these.
-    return event == "subprocess.Popen" and os.path.basename(str(arguments[0])) in {"lscpu", "uname", "ldconfig", "xpu-smi"}
+    return event == "subprocess.Popen" and os.path.basename(str(arguments[0])) in HARMLESS
 
 sys.addaudithook(guard)
 """
@@ -192,18 +195,25 @@ def test_weights_that_name_a_missing_module_install_nothing(folder):
     assert "BLOCKED" not in done.stderr
 
 
-def test_downloads_are_refused_unless_allowed(folder):
+def test_downloads_are_refused(folder):
     script = """
-        from yolo_ema.engine.setup.no_network_no_install import confined
+        import torch, torchvision
+        from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
         from yolo_ema.errors import OfflineError
         from ultralytics.utils import checks, downloads
         from ultralytics.data import utils
+        from ultralytics.nn.modules import TorchVision
         url = "http://192.0.2.1/yolo11n.pt"
         attempts = (
-            lambda: downloads.safe_download(url), lambda: utils.safe_download(url), lambda: checks.check_file(url),
+            lambda: downloads.safe_download(url),
+            lambda: utils.safe_download(url),
+            lambda: checks.check_file(url),
             lambda: downloads.attempt_download_asset("yolo11n.pt"),
+            lambda: torch.hub.load("a/b", "c"),
+            lambda: torch.hub.load_state_dict_from_url(url),
+            lambda: TorchVision("resnet18"),
         )
-        with confined():
+        with no_network_no_install():
             assert not checks.AUTOINSTALL
             for attempt in attempts:
                 try:
@@ -211,13 +221,56 @@ def test_downloads_are_refused_unless_allowed(folder):
                 except OfflineError as error:
                     assert isinstance(error, ConnectionError)
                     print("refused")
-        with confined(allow_downloads=True):
-            try:
-                downloads.safe_download(url, retry=0)
-            except Exception as error:
-                assert not isinstance(error, OfflineError), error
-                print("tried")
+        try:
+            downloads.safe_download(url, retry=0)
+        except Exception as error:
+            assert not isinstance(error, OfflineError), error
+            print("tried")
     """
     done = guarded(script, folder)
-    assert done.stdout.split().count("refused") == 4, done.stderr + done.stdout
+    assert done.stdout.split().count("refused") == 7, done.stderr + done.stdout
     assert done.stdout.split().count("tried") == 1
+    assert done.stderr.count("BLOCKED") >= 1, "outside of the block the guard must have met it"
+
+
+HOSTILE = """
+    {first}
+    import os
+    os.write(2, b"IMPORTED")
+    from pathlib import Path
+    from yolo_ema.errors import YoloEmaError
+    from yolo_ema.cli import main
+    for words in (
+        "detect 0.png --weights hostile.pt",
+        "export --weights hostile.pt",
+        "val --weights hostile.pt --data coco8.yaml",
+        "train --model hostile.pt --data coco8.yaml --offline",
+        "train --model hostile.yaml --pretrained none --data coco8.yaml --offline",
+    ):
+        print("exit", main(words.split()))
+    assert "YOLO_EMA_TEST_CODE_RAN" not in os.environ
+"""
+
+
+@pytest.mark.parametrize(
+    "first", ["import ultralytics", "import ultralytics.nn.tasks, torch", "import yolo_ema"]
+)
+@pytest.mark.parametrize("safe_load", ["0", "1"])
+def test_no_verb_runs_a_files_code_in_any_order_of_imports(folder, first, safe_load):
+    """A description that Ultralytics would evaluate, and one that would download."""
+    evil = "(__import__('os').environ.__setitem__('YOLO_EMA_TEST_CODE_RAN', '1'), nn.SiLU())[1]"
+    model = lively_model("tiny")
+    model.yaml["activation"] = evil
+    save(model, folder / "hostile.pt")
+    rows = {**model.yaml, "backbone": [[-1, 1, "TorchVision", [16, "resnet18", "DEFAULT"]]]}
+    (folder / "hostile.yaml").write_text(yaml.safe_dump(rows))
+    done = guarded(
+        HOSTILE.format(first=first),
+        folder,
+        ULTRALYTICS_SAFE_LOAD=safe_load,
+        YOLO_AUTOINSTALL="true",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("exit")[1:] == [" 4\n"] * 4 + [" 2\n"], done.stdout + done.stderr
+    assert "BLOCKED" not in done.stderr.partition("IMPORTED")[2]
+    assert done.stderr.count("hostile.pt is refused: its model description: the activation") == 4

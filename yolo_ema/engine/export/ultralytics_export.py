@@ -20,7 +20,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, callbacks
 
 from yolo_ema.engine.export.onnx_file import captured_stderr, make_valid
 from yolo_ema.engine.setup.environment import use_all_cores
-from yolo_ema.engine.setup.no_network_no_install import confined
+from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
 from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
 from yolo_ema.nn import trace_for
 
@@ -72,7 +72,7 @@ def run_exporter(
     heard: list[str] = []
     try:
         # Tracing warns of every branch on a shape; the proof afterwards says whether one mattered.
-        with confined(), _listening(heard), warnings.catch_warnings(), torch.inference_mode(False):
+        with no_network_no_install(), _listening(heard), warnings.catch_warnings(), torch.inference_mode(False):
             warnings.simplefilter("ignore")
             # ncnn's converter writes hundreds of lines.
             with captured_stderr() if name == "ncnn" else contextlib.nullcontext():

@@ -15,6 +15,7 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from yolo_ema.engine.models.blocks import has_user_blocks
 from yolo_ema.engine.models.blueprint import checked_definition, draw, probe, read_definition
 from yolo_ema.engine.models.definition import Definition, find_definition, is_known
+from yolo_ema.engine.setup.child_processes import teach_child_processes
 from yolo_ema.errors import ConfigError, DiskFullError, MachineError
 from yolo_ema.io.atomic_files import write_bytes
 from yolo_ema.io.machine import cache_dir
@@ -28,14 +29,22 @@ BLOCK_NAME = "EMA"
 """What the block is called in model YAMLs."""
 
 
-def register() -> None:
+def register(*, child_processes: bool = False) -> None:
     """Make the block ``EMA`` known to Ultralytics: its YAML parser, and its loading of weights with
     an allow-list.
 
     This is all that Ultralytics needs; calling it again changes nothing.
 
+    Args:
+        child_processes: let Python processes that this one starts know it, too; those of
+            ``model.tune()`` and of a training on several GPUs may not. Sets PYTHONPATH.
+
     Raises:
         ConfigError: something else is already registered under that name.
+
+    Example:
+        >>> import yolo_ema
+        >>> yolo_ema.register()  # now Ultralytics knows EMA in any model YAML
     """
     current = getattr(tasks, BLOCK_NAME, EfficientMultiScaleAttention)
     if current is not EfficientMultiScaleAttention:
@@ -47,6 +56,8 @@ def register() -> None:
     # parse_model looks blocks up among its module's globals; there is no hook
     tasks.EMA = EfficientMultiScaleAttention
     torch.serialization.add_safe_globals([EfficientMultiScaleAttention])
+    if child_processes:
+        teach_child_processes()
 
 
 def model_yaml(name: str | Path) -> Path:
@@ -66,6 +77,11 @@ def model_yaml(name: str | Path) -> Path:
     Raises:
         ModelError: no such model, scale or file, or a wrong row in the YAML.
         MachineError: the cache folder can't be written.
+
+    Example:
+        >>> import yolo_ema
+        >>> from ultralytics import YOLO
+        >>> model = YOLO(yolo_ema.model_yaml("yolo11n-ema"))
     """
     register()
     definition = find_definition(name)

@@ -4,19 +4,18 @@ What is set, where the user has not set it:
     YOLO_OFFLINE=true         no DNS look-up, no telemetry and no update check
     YOLO_AUTOINSTALL=false    no package is installed at run time
     YOLO_CONFIG_DIR           Ultralytics' settings of the user's other projects stay as they are
-    ULTRALYTICS_SAFE_LOAD=1   Ultralytics' own loading of weights goes by an allow-list, and builds
-    models without evaluating text GOMP_SPINCOUNT=10000      torch's threads soon sleep where they
-    wait for each other: on a busy machine they would burn the time
-                              that the others need (docs/speed.md); left alone where OMP_WAIT_POLICY
-                              or KMP_BLOCKTIME is set
+    ULTRALYTICS_SAFE_LOAD=1   Ultralytics' own loading of weights goes by an allow-list
+    GOMP_SPINCOUNT=10000      torch's threads soon sleep where they wait for each other: on a busy
+                              machine they would burn the time that the others need (docs/speed.md);
+                              left alone where OMP_WAIT_POLICY or KMP_BLOCKTIME is set
 
 OpenVINO and NNCF send word of their use unless a user has forbidden it; without their package
 openvino_telemetry they don't, and it can't be imported in this process from here on, unless it
 already was.
 
 A script that imports Ultralytics first has made these choices itself. What this project promises
-does not rest on them: `loading` checks weights by itself, and `offline.confined` keeps Ultralytics
-from installing and downloading.
+does not rest on them: `weights.loading` rebuilds models from checked data, and
+`no_network_no_install` keeps Ultralytics from installing and downloading.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ import importlib.metadata
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 
 import yolo_ema.io.image_header  # noqa: F401 - keeps Pillow's own way to open images
@@ -35,13 +33,14 @@ from yolo_ema.io.machine import cache_dir, thread_count
 __all__ = [
     "SUPPORTED_ULTRALYTICS",
     "quiet_ultralytics",
-    "ultralytics_version",
     "use_all_cores",
+    "warn_of_untested_ultralytics",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 SUPPORTED_ULTRALYTICS = ("8.4.190", "8.5")
 """Lower bound (included) and upper bound (excluded), the same as in pyproject.toml."""
-
 
 _WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 _SPINS = "10000"
@@ -68,18 +67,20 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Creating new Ultralytics Settings")
 
 
-def ultralytics_version() -> str:
-    """Return the installed version of Ultralytics, warning where it is outside the range that the
-    tests cover.
-    """
-    version = importlib.metadata.version("ultralytics")
-    numbers = _numbers(version)
-    if not _numbers(SUPPORTED_ULTRALYTICS[0]) <= numbers < _numbers(SUPPORTED_ULTRALYTICS[1]):
-        low, high = SUPPORTED_ULTRALYTICS
-        warnings.warn(
-            f"ultralytics {version} is outside the supported range >={low},<{high}", stacklevel=2
+def warn_of_untested_ultralytics() -> None:
+    """Say in the log that the tests do not cover the installed Ultralytics, and which they do."""
+    try:
+        version = importlib.metadata.version("ultralytics")
+    except importlib.metadata.PackageNotFoundError:
+        return  # whoever imports it says so
+    low, high = SUPPORTED_ULTRALYTICS
+    if not _numbers(low) <= _numbers(version) < _numbers(high):
+        _LOG.warning(
+            "Ultralytics %s is installed; yolo-ema is tested with %s up to, but not including, %s",
+            version,
+            low,
+            high,
         )
-    return version
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -115,3 +116,5 @@ def quiet_ultralytics() -> Iterator[None]:
 
 
 _prepare_environment()
+if os.environ.get("LOCAL_RANK", "0") == "0":  # once in a training on several GPUs, too
+    warn_of_untested_ultralytics()

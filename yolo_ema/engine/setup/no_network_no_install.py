@@ -1,8 +1,9 @@
-"""Where Ultralytics may use the network: the one switch, off unless a verb turns it on.
+"""Keeps Ultralytics and torch from downloading and installing.
 
 Ultralytics downloads what it misses (weights, datasets, fonts, converters) and installs packages on
-the fly. Whatever this project asks of it runs inside `confined`: nothing is ever installed, and
-only training and data preparation may download.
+the fly; torch.hub downloads, too. Whatever this project asks of them runs inside
+`no_network_no_install`. What is to be downloaded, weights and datasets, `yolo_ema.io.download`
+fetches beforehand.
 """
 
 from __future__ import annotations
@@ -12,12 +13,21 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 from unittest import mock
 
+import torch.hub
 from ultralytics.data import utils as data_utils
 from ultralytics.utils import checks, downloads
 
 from yolo_ema.errors import OfflineError
 
-__all__ = ["DownloadRefused", "confined"]
+__all__ = ["DownloadRefused", "no_network_no_install"]
+
+_DOWNLOADERS = (
+    (downloads, "safe_download"),
+    (downloads, "get_github_assets"),
+    (data_utils, "safe_download"),
+    (torch.hub, "download_url_to_file"),
+    (torch.hub, "urlopen"),
+)
 
 
 class DownloadRefused(OfflineError, ConnectionError):  # noqa: N818 - it is a verdict
@@ -27,32 +37,24 @@ class DownloadRefused(OfflineError, ConnectionError):  # noqa: N818 - it is a ve
 
 
 @contextlib.contextmanager
-def confined(*, allow_downloads: bool = False) -> Iterator[None]:
-    """Keep Ultralytics, inside this block, from installing packages and, unless allowed, from
-    downloading.
-
-    Args:
-        allow_downloads: leave its downloads alone.
+def no_network_no_install() -> Iterator[None]:
+    """Refuse downloads and installing of packages by Ultralytics and torch.hub inside this block.
 
     Raises:
-        OfflineError: from inside the block, where Ultralytics would have downloaded something that
-            it needs.
+        OfflineError: from inside the block, where something would have been downloaded that is
+            needed.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(checks, "AUTOINSTALL", False))
-        if not allow_downloads:
-            for module, name in (
-                (downloads, "safe_download"),
-                (downloads, "get_github_assets"),
-                (data_utils, "safe_download"),
-            ):
-                stack.enter_context(mock.patch.object(module, name, _refuse))
+        for module, name in _DOWNLOADERS:
+            stack.enter_context(mock.patch.object(module, name, _refuse))
         yield
 
 
 def _refuse(*arguments: Any, **named: Any) -> NoReturn:
     wanted = named.get("url") or (arguments[0] if arguments else "a file")
+    address = getattr(wanted, "full_url", wanted)  # urllib's request
     raise DownloadRefused(
-        f"{wanted} would be downloaded, which is forbidden here; fetch it yourself and give its "
+        f"{address} would be downloaded, which is forbidden here; fetch it yourself and give its "
         f"path"
     )

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: Ultralytics writes them in place, and a kill at the
+"""Checkpoints that are either whole or absent: Ultralytics writes them in place, and a kill at the
 wrong moment leaves half a file.
 """
 
@@ -51,14 +51,14 @@ def strip_checkpoint(path: Path, updates: dict[str, Any] | None = None) -> dict[
         What was written.
 
     Raises:
-        WeightsError: it is none of this project's or Ultralytics' checkpoints.
+        WeightsError: it is not a checkpoint of this project or of Ultralytics.
         DiskFullError: the disk is full; the checkpoint is as it was.
     """
     with atomic_path(path) as beside, _quiet():  # it would tell of the temporary file
         content = strip_optimizer(path, s=str(beside), updates=updates)
         if not content:
             raise WeightsError(
-                f"{path} can't be read back to strip its optimizer; it is left as it is"
+                f"{path} cannot be read back to strip its optimizer; it is left as it is"
             )
     return content
 
@@ -80,55 +80,52 @@ def discard_leftovers(folder: Path) -> None:
 
 
 def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
-    """Return the newest ``last.pt`` under a project's folder from which a run can go on; damaged
-    ones are named and passed over.
+    """Return the newest ``last.pt`` under a project's folder from which a run can be resumed;
+    damaged ones are named and passed over.
 
     Raises:
-        WeightsNotFoundError: there is none; the message says what was looked at.
-        UnsafeWeightsError: the newest carries code, and ``trust`` does not say that it may.
+        WeightsNotFoundError: there is none; the message says how many were tried.
+        UnsafeWeightsError: the newest holds more than data, and ``trust`` does not allow it.
     """
-    found = sorted(
+    checkpoints = sorted(
         project.glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime, reverse=True
     )
     damaged: list[str] = []
-    for path in found:
+    for path in checkpoints:
         try:
             epoch = load_checkpoint(path, trust=trust).get("epoch", -1)
-        except (
-            UnsafeWeightsError
-        ):  # perhaps the very run that is meant: an older one in its place would be a surprise
-            raise
+        except UnsafeWeightsError:
+            raise  # perhaps the very run that is meant; an older one would be a surprise
         except WeightsError as error:
             damaged.append(str(error))
             LOGGER.warning(f"passed over: {error}")
             continue
         if epoch >= 0:
             return path
-    finished = len(found) - len(damaged)
-    looked = (
+    finished = len(checkpoints) - len(damaged)
+    runs = (
         f"{finished} finished runs are under {project}"
-        if finished or damaged
-        else f"no run is under {project}"
+        if checkpoints
+        else f"there is no run under {project}"
     )
-    unread = f" and {len(damaged)} that can't be read ({'; '.join(damaged)})" if damaged else ""
+    unread = f" and {len(damaged)} that cannot be read ({'; '.join(damaged)})" if damaged else ""
     raise WeightsNotFoundError(
-        f"nothing to resume: {looked}{unread}; --resume takes the path of a last.pt, too"
+        f"nothing to resume: {runs}{unread}; --resume also takes the path of a last.pt"
     )
 
 
 def resumable_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Load a checkpoint from which a run can go on.
+    """Load a checkpoint from which a run can be resumed.
 
     Raises:
         ConfigError: its run is finished, or it never was a run's checkpoint.
-        WeightsError: it can't be loaded, see `load_checkpoint`.
+        WeightsError: it cannot be loaded, see `load_checkpoint`.
     """
     checkpoint = load_checkpoint(path, trust=trust)
     train_args, epoch = checkpoint.get("train_args"), checkpoint.get("epoch", -1)
     if not isinstance(train_args, dict) or checkpoint.get("ema") is None or epoch < 0:
         raise ConfigError(
-            f"{path} is no checkpoint of an unfinished run: its training state was removed when "
-            f"the run ended; "
-            f"to train on from its weights, start a new run with --model {path}"
+            f"{path} is not a checkpoint of an unfinished run: its training state was removed when "
+            f"the run ended; to train on from its weights, start a new run with --model {path}"
         )
     return checkpoint

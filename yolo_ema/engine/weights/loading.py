@@ -26,7 +26,12 @@ from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_ema.engine.models.blocks import HEADS
-from yolo_ema.engine.weights.model_rebuild import OtherTask, UncheckedModel, rebuild_model
+from yolo_ema.engine.weights.model_rebuild import (
+    OtherTask,
+    UncheckedModel,
+    rebuild_model,
+    task_of_head,
+)
 from yolo_ema.engine.weights.pickle_reader import read_pickle
 from yolo_ema.engine.weights.pickle_records import RefusedPickle, SavedObject
 from yolo_ema.engine.weights.plain_values import NotPlain, plain_value
@@ -276,11 +281,13 @@ def _load_trusted(content: bytes, path: Path) -> Any:
 def _check_trusted(model: Any, path: Path) -> None:
     """Give a trusted model what `rebuild_model` gives; refuse one that is not a detector."""
     head = getattr(model, "model", [None])[-1]
-    bases = [base.__name__ for base in type(head).__mro__]
+    kinds = [base.__name__ for base in type(head).__mro__]
     model.task = getattr(model, "task", None) or tasks.guess_model_task(model)
-    if model.task != "detect" or not set(bases[:2]) & set(HEADS):
+    if model.task == "detect":
+        model.task = next(filter(None, map(task_of_head, kinds)), "detect")
+    if model.task != "detect" or not set(kinds) & set(HEADS):
         raise WeightsError(
-            f"{path} is a model for {model.task!r} ({bases[0]}); expected a detector"
+            f"{path} is a model for {model.task!r} ({kinds[0]}); expected a detector"
         )
     names = getattr(model, "names", None)
     names = dict(enumerate(names)) if isinstance(names, list | tuple) else names

@@ -35,7 +35,7 @@ from yolo_ema.engine.weights.plain_values import (
     plain_value,
 )
 
-__all__ = ["OtherTask", "UncheckedModel", "rebuild_model"]
+__all__ = ["OtherTask", "UncheckedModel", "rebuild_model", "task_of_head"]
 
 _TASKS = {
     "Segment": "segment",
@@ -108,9 +108,13 @@ def _check_task(saved: SavedObject, head: Any) -> None:
         return
     if not kind.endswith("Model"):
         raise UncheckedModel(f"its model is a {kind[:50]}, not a model of Ultralytics")
-    tasks = [task for name, task in _TASKS.items() if head_kind.startswith(name)]
-    task = tasks[0] if tasks else kind[:50]
+    task = task_of_head(head_kind) or kind[:50]
     raise OtherTask(f"is a model for {task!r} ({head_kind[:50]}); expected a detector")
+
+
+def task_of_head(kind: str) -> str | None:
+    """Return the task other than detection that a head of this class is for, or None."""
+    return next((task for name, task in _TASKS.items() if kind.startswith(name)), None)
 
 
 def _unfilled(definition: dict[str, Any]) -> DetectionModel:

@@ -51,7 +51,7 @@ def read_pickle(program: bytes) -> Any:
             if count > _MOST_OPERATIONS:
                 raise ValueError(f"its pickle has more than {_MOST_OPERATIONS:,} operations")
             reader.follow(opcode.name, argument)
-        (content,) = reader.stack
+        content = reader.stack.pop()
     except (IndexError, KeyError) as error:
         raise ValueError("the pickle takes more from its stack than it put there") from error
     except RefusedPickle:

@@ -100,11 +100,22 @@ def test_threads(monkeypatch):
             environment.use_all_cores()
 
 
-def test_version_outside_the_range_is_said(monkeypatch):
-    assert environment.ultralytics_version()
-    monkeypatch.setattr(environment.importlib.metadata, "version", lambda _: "8.5.0")
-    with pytest.warns(UserWarning, match="outside the supported range"):
-        environment.ultralytics_version()
+@pytest.mark.parametrize(("version", "times"), [("8.6.2", 1), ("8.4.12", 1), ("8.4.999", 0)])
+def test_an_untested_ultralytics_is_named_once_beside_what_is_tested(tmp_path, version, times):
+    """The installed package is the same; what it says of its version is another."""
+    metadata = tmp_path / f"ultralytics-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: ultralytics\nVersion: {version}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "yolo_ema", "models", "yolo11n-ema"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = f"Ultralytics {version} is installed; yolo-ema is tested with 8.4.190 up to"
+    assert done.stderr.count(said) == done.stderr.count("is installed") == times
+    assert "is installed" not in done.stdout
 
 
 def test_quiet_block_keeps_warnings(caplog):

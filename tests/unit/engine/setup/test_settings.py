@@ -161,7 +161,7 @@ def test_damaged_settings_are_an_error_that_names_the_file(theirs):
 
 
 def test_the_users_settings_folder_istheirs_and_not_ours(monkeypatch, tmp_path):
-    from yolo_ema.engine.setup.environment import cache_dir
+    from yolo_ema.io.machine import cache_dir
 
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

@@ -86,7 +86,8 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 from yolo_ema.engine.weights.checkpoints import AtomicPath, discard_leftovers
 
-folder, kind, kills = Path(sys.argv[1]), {"atomic": AtomicPath, "plain": Path}[sys.argv[2]], int(sys.argv[3])
+folder, kind = Path(sys.argv[1]), {"atomic": AtomicPath, "plain": Path}[sys.argv[2]]
+kills = int(sys.argv[3])
 last = kind(folder / "last.pt")
 contents = [bytes([value]) * 3_000_000 for value in range(8)]
 last.write_bytes(contents[0])
@@ -171,7 +172,7 @@ def test_the_newest_unfinished_run_is_found(tmp_path):
     older.unlink()
     with pytest.raises(WeightsNotFoundError, match="1 finished runs are under"):
         latest_checkpoint(tmp_path)
-    with pytest.raises(WeightsNotFoundError, match="no run is under"):
+    with pytest.raises(WeightsNotFoundError, match="there is no run under"):
         latest_checkpoint(tmp_path / "nothing")
 
 
@@ -193,7 +194,7 @@ def test_damaged_checkpoints_are_named_and_passed_over(tmp_path, caplog):
     older.unlink()
     with pytest.raises(
         WeightsNotFoundError,
-        match=rf"0 finished runs .* and 1 that can't be read \({damaged} is truncated",
+        match=rf"0 finished runs .* and 1 that cannot be read \({damaged} is truncated",
     ):
         latest_checkpoint(tmp_path)
 
@@ -213,8 +214,8 @@ def test_the_newest_with_code_in_it_is_neither_passed_over_nor_loaded_unless_tru
 def test_a_run_that_is_finished_is_not_resumed(tmp_path):
     last = _checkpoint(tmp_path / "last.pt", epoch=1, epochs=3)
     assert resumable_checkpoint(last)["epoch"] == 1
-    with pytest.raises(ConfigError, match=r"has done all 2 epochs.*--model"):
-        resumable_checkpoint(_checkpoint(tmp_path / "done.pt", epoch=1, epochs=2))
+    # killed between its last epoch and its end: what is left to do is done by --resume
+    assert resumable_checkpoint(_checkpoint(tmp_path / "done.pt", epoch=1, epochs=2))["epoch"] == 1
     strip_checkpoint(last)
-    with pytest.raises(ConfigError, match="no checkpoint of an unfinished run"):
+    with pytest.raises(ConfigError, match="not a checkpoint of an unfinished run"):
         resumable_checkpoint(last)

@@ -76,7 +76,7 @@ def checkpoint_of(model: nn.Module, **more) -> dict:
     }
 
 
-# ---------------------------------------------------------------------------------------------------------- what loads
+# --------------------------------------------------------------------------------- what loads
 
 
 def test_best_checkpoint_loads_as_float32_in_eval_mode(tmp_path, model):
@@ -163,7 +163,7 @@ def test_torchs_allow_list_is_as_before(tmp_path, model):
     assert set(torch.serialization.get_safe_globals()) == before
 
 
-# ------------------------------------------------------------------------------------------------------ what is refused
+# ---------------------------------------------------------------------------- what is refused
 
 
 def exploits(marker: str) -> dict[str, tuple[object, str]]:
