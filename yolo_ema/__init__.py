@@ -1,38 +1,159 @@
-"""yolo-ema: drone-view object detection with EMA attention inside Ultralytics YOLO.
+"""yolo-ema: drone-view object detection with EMA attention in Ultralytics YOLO.
 
-The names below are the public ones; each is imported when first used, so that ``import yolo_ema``
-costs nothing.
+The names below are the public ones. Each is imported when it is first used, so that
+``import yolo_ema`` costs nothing, and detection with an exported file needs no torch.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yolo_ema._version import __version__ as __version__
 
+if TYPE_CHECKING:
+    from yolo_ema.constants import VISDRONE_CLASSES as VISDRONE_CLASSES
+    from yolo_ema.deploy.publish import export as export
+    from yolo_ema.deploy.verify import verify as verify
+    from yolo_ema.detect.detector import Detector as Detector
+    from yolo_ema.detect.predictors import open_predictor as open_predictor
+    from yolo_ema.detect.tracker import Tracker as Tracker
+    from yolo_ema.engine.export.artifact_metadata import (
+        read_file_metadata as read_file_metadata,
+    )
+    from yolo_ema.engine.models.registration import model_yaml as model_yaml
+    from yolo_ema.engine.models.registration import register as register
+    from yolo_ema.engine.training.train import train as train
+    from yolo_ema.errors import YoloEmaError as YoloEmaError
+    from yolo_ema.evaluate.validation import validate as validate
+    from yolo_ema.inference.predictor import (
+        Predictor as Predictor,
+    )
+    from yolo_ema.inference.predictor import (
+        PredictorConfig as PredictorConfig,
+    )
+    from yolo_ema.inference.predictor import (
+        PredictorSettings as PredictorSettings,
+    )
+    from yolo_ema.inference.tiled import TiledPredictor as TiledPredictor
+    from yolo_ema.media.frames import Frame as Frame
+    from yolo_ema.media.frames import FrameDetections as FrameDetections
+    from yolo_ema.media.sources.network_options import NetworkOptions as NetworkOptions
+    from yolo_ema.media.sources.open_sources import open_sources as open_sources
+    from yolo_ema.media.sources.source_reader import SourceReader as SourceReader
+    from yolo_ema.metrics.coco_figures import evaluate_coco as evaluate_coco
+    from yolo_ema.metrics.visdrone_protocol import evaluate_official as evaluate_official
+    from yolo_ema.nn.ema import EfficientMultiScaleAttention as EfficientMultiScaleAttention
+    from yolo_ema.options.data import PrepareOptions as PrepareOptions
+    from yolo_ema.options.detector import DetectorConfig as DetectorConfig
+    from yolo_ema.options.export import ExportOptions as ExportOptions
+    from yolo_ema.options.train import TrainOptions as TrainOptions
+    from yolo_ema.options.val import ValOptions as ValOptions
+    from yolo_ema.options.verify import VerifyOptions as VerifyOptions
+    from yolo_ema.scenes.clip import draw_clip as draw_clip
+    from yolo_ema.scenes.scene import draw_scene as draw_scene
+    from yolo_ema.tiling.grid import tile_grid as tile_grid
+    from yolo_ema.tracking.counting import Counter as Counter
+    from yolo_ema.tracking.small_object_tracker import SmallObjectSettings as SmallObjectSettings
+    from yolo_ema.visdrone.annotations import read_annotations as read_annotations
+    from yolo_ema.visdrone.prepare import prepare as prepare
+
 _PUBLIC = {
+    # Detect on footage
     "Detector": "yolo_ema.detect.detector",
-    "EfficientMultiScaleAttention": "yolo_ema.nn",
-    "YoloEmaError": "yolo_ema.errors",
+    "DetectorConfig": "yolo_ema.options.detector",
+    "Frame": "yolo_ema.media.frames",
+    "FrameDetections": "yolo_ema.media.frames",
+    "NetworkOptions": "yolo_ema.media.sources.network_options",
+    "SourceReader": "yolo_ema.media.sources.source_reader",
+    "open_sources": "yolo_ema.media.sources.open_sources",
+    # Networks and files
+    "Predictor": "yolo_ema.inference.predictor",
+    "PredictorConfig": "yolo_ema.inference.predictor",
+    "PredictorSettings": "yolo_ema.inference.predictor",
+    "TiledPredictor": "yolo_ema.inference.tiled",
+    "open_predictor": "yolo_ema.detect.predictors",
+    "read_file_metadata": "yolo_ema.engine.export.artifact_metadata",
+    # Track and count
+    "Counter": "yolo_ema.tracking.counting",
+    "SmallObjectSettings": "yolo_ema.tracking.small_object_tracker",
+    "Tracker": "yolo_ema.detect.tracker",
+    # What the commands do
+    "ExportOptions": "yolo_ema.options.export",
+    "PrepareOptions": "yolo_ema.options.data",
+    "TrainOptions": "yolo_ema.options.train",
+    "ValOptions": "yolo_ema.options.val",
+    "VerifyOptions": "yolo_ema.options.verify",
+    "export": "yolo_ema.deploy.publish",
+    "prepare": "yolo_ema.visdrone.prepare",
+    "train": "yolo_ema.engine.training.train",
+    "validate": "yolo_ema.evaluate.validation",
+    "verify": "yolo_ema.deploy.verify",
+    # Annotations and metrics
+    "VISDRONE_CLASSES": "yolo_ema.constants",
+    "evaluate_coco": "yolo_ema.metrics.coco_figures",
+    "evaluate_official": "yolo_ema.metrics.visdrone_protocol",
+    "read_annotations": "yolo_ema.visdrone.annotations",
+    # Tiles and drawn scenes
+    "draw_clip": "yolo_ema.scenes.clip",
+    "draw_scene": "yolo_ema.scenes.scene",
+    "tile_grid": "yolo_ema.tiling.grid",
+    # The attention block and the models
+    "EfficientMultiScaleAttention": "yolo_ema.nn.ema",
     "model_yaml": "yolo_ema.engine.models.registration",
     "register": "yolo_ema.engine.models.registration",
+    # Errors
+    "YoloEmaError": "yolo_ema.errors",
 }
 
 __all__ = [
+    "VISDRONE_CLASSES",
+    "Counter",
     "Detector",
+    "DetectorConfig",
     "EfficientMultiScaleAttention",
+    "ExportOptions",
+    "Frame",
+    "FrameDetections",
+    "NetworkOptions",
+    "Predictor",
+    "PredictorConfig",
+    "PredictorSettings",
+    "PrepareOptions",
+    "SmallObjectSettings",
+    "SourceReader",
+    "TiledPredictor",
+    "Tracker",
+    "TrainOptions",
+    "ValOptions",
+    "VerifyOptions",
     "YoloEmaError",
     "__version__",
+    "draw_clip",
+    "draw_scene",
+    "evaluate_coco",
+    "evaluate_official",
+    "export",
     "model_yaml",
+    "open_predictor",
+    "open_sources",
+    "prepare",
+    "read_annotations",
+    "read_file_metadata",
     "register",
+    "tile_grid",
+    "train",
+    "validate",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'yolo_ema' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

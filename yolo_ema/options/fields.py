@@ -8,7 +8,10 @@ default and its range, so that there is no second list; `parser` makes the comma
 from __future__ import annotations
 
 import dataclasses
+import functools
+import typing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from yolo_ema.errors import ConfigError, did_you_mean
@@ -118,6 +121,7 @@ class Options:
     """Headings of ``--help`` in their order; `option` names one of them as ``group``."""
 
     def __post_init__(self) -> None:
+        _make_paths(self)
         _name_shipped_weights(self)
         problems = [*_wrong_choices(self), *_out_of_range(self), *self.problems()]
         if problems:
@@ -126,6 +130,23 @@ class Options:
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each further fault: what was found, what was expected."""
         yield from ()
+
+
+@functools.cache
+def _path_fields(options: type[Options]) -> tuple[str, ...]:
+    hints = typing.get_type_hints(options)
+    kinds = {Path, Path | None, tuple[Path, ...]}
+    return tuple(field.name for field in dataclasses.fields(options) if hints[field.name] in kinds)
+
+
+def _make_paths(options: Options) -> None:
+    """Take text for paths, as Python code gives it."""
+    for name in _path_fields(type(options)):
+        value = getattr(options, name)
+        if isinstance(value, list | tuple):
+            object.__setattr__(options, name, tuple(map(Path, value)))
+        elif isinstance(value, str):
+            object.__setattr__(options, name, Path(value))
 
 
 def _name_shipped_weights(options: Options) -> None:

@@ -209,3 +209,9 @@ def test_verify_allows_what_export_allows():
         for options in (ExportOptions, VerifyOptions)
     )
     assert export == verify
+
+
+def test_python_code_gives_paths_as_text():
+    found = WithWeights(weights="own.pt", artifact=["a.onnx", Path("b.onnx")])
+    assert found.weights == Path("own.pt")
+    assert found.artifact == (Path("a.onnx"), Path("b.onnx"))
