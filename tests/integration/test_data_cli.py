@@ -225,10 +225,6 @@ def test_what_is_left_out_stands_in_table_and_json(yolo_ema_command, tmp_path: P
     rows = {line.rsplit(None, 1)[0]: line.split()[-1] for line in done.out.splitlines() if line}
     counts = [rows[name] for name in ("images", "images left out", "annotations left out")]
     assert counts == ["1", "3", "3"]
-        "1",
-        "3",
-        "3",
-    )
     split = yolo_ema_command(*words, "--json").json["splits"]["val"]
     assert split["images_left_out"] == {
         "missing-annotation": 1,

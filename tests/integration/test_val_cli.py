@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -106,6 +107,26 @@ def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema
     assert again.code == 0, again.err
     for part in ("official", "official_macro", "coco"):
         assert again.json[part] == found[part]
+
+
+def test_images_that_cannot_be_scored_are_left_out_and_said(
+    weights, data, tmp_path, yolo_ema_command
+):
+    mine = shutil.copytree(data, tmp_path / "mine")
+    (mine / "mini.yaml").write_text((mine / "mini.yaml").read_text().replace(str(data), str(mine)))
+    (mine / "images/val/b.jpg").write_bytes((mine / "images/val/b.jpg").read_bytes()[:200])
+    (mine / "annotations/val/c.txt").write_text("no row\n")
+    words = ("val", "--weights", weights, "--data", mine, "--device", "cpu")
+    done = yolo_ema_command(*words, "--report", "report", "--json")
+    assert done.code == 0, done.err
+    assert [Path(one["image"]).name for one in done.json["images_left_out"]] == ["b.jpg", "c.jpg"]
+    assert done.json["left_out"] == {"images": 2, "ground-truth rows": 0}
+    assert "2 of 4 images cannot be scored and are left out" in done.err
+    assert (tmp_path / "report/report.html").is_file()
+    assert "left out: 2 images, see the warnings" in yolo_ema_command(*words).out
+    strict = yolo_ema_command(*words, "--strict")
+    assert strict.code == 5
+    assert "b.jpg" in strict.err
 
 
 def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema_command):
