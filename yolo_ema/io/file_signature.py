@@ -21,6 +21,10 @@ _SIGNATURES = (
     (0, b"\x7fELF", "a program"),
     (0, b"MZ", "a program"),
     (4, b"TFL3", "a TensorFlow Lite model"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"\0\0\1\0", "a Windows icon"),
+    (4, b"ftyphei", "a HEIC image"),
+    (4, b"ftypmif1", "a HEIC image"),
     (4, b"ftyp", "an MP4 video"),
     (257, b"ustar", "a tar archive"),
 )

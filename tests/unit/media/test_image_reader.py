@@ -146,10 +146,8 @@ def _bomb(path: Path, side: int, bits: int) -> None:
     )
 
 
-@pytest.mark.parametrize(("bits", "largest"), [(8, 500_000), (1, 50_000)])
-def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path, bits, largest):
-    _bomb(tmp_path / "bomb.png", 20_000, bits)
-    assert (tmp_path / "bomb.png").stat().st_size < largest
+def read_elsewhere(path: Path) -> tuple[str, int]:
+    """Read an image in a process of its own: the error, and how many KiB more that took."""
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from yolo_ema.media.sources.image_reader import read_image; from yolo_ema.errors import "
@@ -160,14 +158,22 @@ def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path, bits, larg
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "bomb.png")],
+        [sys.executable, "-c", code, str(path)],
         capture_output=True,
         text=True,
         check=True,
     )
     message, more_kib = done.stdout.splitlines()
+    return message, int(more_kib)
+
+
+@pytest.mark.parametrize(("bits", "largest"), [(8, 500_000), (1, 50_000)])
+def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path, bits, largest):
+    _bomb(tmp_path / "bomb.png", 20_000, bits)
+    assert (tmp_path / "bomb.png").stat().st_size < largest
+    message, more_kib = read_elsewhere(tmp_path / "bomb.png")
     assert "20000x20000 = 400 million pixels, expected 1 to 350 million" in message
-    assert int(more_kib) < 100 * 1024
+    assert more_kib < 100 * 1024
 
 
 def test_the_limit_is_settable(tmp_path, image):
@@ -175,3 +181,48 @@ def test_the_limit_is_settable(tmp_path, image):
     with pytest.raises(SourceError, match="64x48"):
         read_image(tmp_path / "x.png", max_pixels=64 * 48 - 1)
     assert read_image(tmp_path / "x.png", max_pixels=64 * 48).shape == (48, 64, 3)
+
+
+def icon(png: bytes) -> bytes:
+    """An ICO file, whose reader decodes its image to learn its size."""
+    head = struct.pack("<3H", 0, 1, 1)
+    return head + struct.pack("<4B2H2I", 0, 0, 0, 0, 1, 32, len(png), 22) + png
+
+
+def photoshop(width: int, height: int) -> bytes:
+    return b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, height, width, 8, 3) + bytes(16)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.bmp", "x.tif"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (photoshop(10_240, 7_200), "a Photoshop document"),
+        (photoshop(64, 64), "a Photoshop document"),
+        (icon(cv2.imencode(".png", np.zeros((9, 9, 4), np.uint8))[1].tobytes()), "a Windows icon"),
+        (b"%PDF-1.7 " + bytes(99), "a PDF document"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "a HEIC image"),
+    ],
+    ids=["large Photoshop", "Photoshop", "icon", "PDF", "HEIC"],
+)
+def test_other_kinds_are_refused_by_their_true_name(tmp_path, name, content, kind):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=f"is not an image that can be read: it is {kind}"):
+        read_image(path)
+
+
+def test_an_icon_that_is_a_bomb_is_not_decoded_to_learn_its_size(tmp_path):
+    rows = zlib.compress(bytes((4 * 12_000 + 1) * 12_000), 9)
+    chunks = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in (
+            (b"IHDR", struct.pack(">2I5B", 12_000, 12_000, 8, 6, 0, 0, 0)),
+            (b"IDAT", rows),
+            (b"IEND", b""),
+        )
+    )
+    (tmp_path / "x.png").write_bytes(icon(b"\x89PNG\r\n\x1a\n" + chunks))
+    message, more_kib = read_elsewhere(tmp_path / "x.png")
+    assert "a Windows icon" in message
+    assert more_kib < 50 * 1024

@@ -10,7 +10,12 @@ import simplejpeg
 
 __all__ = ["decode_jpeg"]
 
-_DAMAGE = re.compile(r"corrupt jpeg data(?!: bad icc)|premature end", re.IGNORECASE)
+_HARMLESS = re.compile(
+    r"colou?r ?conver|colou?r ?space|CMYK|precision|Adobe color transform|SOS parameters|"
+    r"JFIF revision|progression sequence|ICC marker",
+    re.IGNORECASE,
+)
+"""What libjpeg remarks on, or leaves to OpenCV, although the pixels are whole."""
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
@@ -31,9 +36,8 @@ def decode_jpeg(content: bytes, orientation: int = 1) -> np.ndarray | None:
         image = simplejpeg.decode_jpeg(content, "BGR")
     except ValueError as error:
         problem = str(error)
-        if _DAMAGE.search(problem) and not _is_padded(content, problem):
+        if not _HARMLESS.search(problem) and not _is_padded(content, problem):
             raise ValueError(_in_words(content, problem)) from error
-        # Not damage: four colours, or a remark such as an unknown colour transform.
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     return image if image is None else _upright(image, orientation)
