@@ -33,6 +33,11 @@ def tile_grid(
 
     Raises:
         ConfigError: a size is below 1, or the overlap does not fit the tile.
+
+    Example:
+        >>> from yolo_ema import tile_grid
+        >>> tile_grid((1000, 600), (640, 640), overlap_px=128).tolist()
+        [[0, 0, 640, 600], [360, 0, 1000, 600]]
     """
     overlap_xy = (
         (overlap_px, overlap_px) if isinstance(overlap_px, int | np.integer) else overlap_px

@@ -1,4 +1,4 @@
-"""Whether an image is looked at in tiles, and where they lie."""
+"""Whether an image is cut into tiles, and where they are."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class ObjectSizes:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How an image is looked at.
+    """How an image is divided.
 
     Attributes:
-        tiles_xyxy: (T, 4) int64 x1 y1 x2 y2 in pixels, half open; none where the frame is only
-            looked at as a whole.
-        whole_frame: the frame is looked at as a whole, alone or besides the tiles.
+        tiles_xyxy: (T, 4) int64 x1 y1 x2 y2 in pixels, half open; none where the frame
+            only runs as a whole.
+        whole_frame: the frame runs as a whole, alone or besides the tiles.
         overlap_px: least overlap of neighbouring tiles in pixels, x and y.
         reason: what was chosen and why, a sentence for the user.
     """
@@ -62,7 +62,7 @@ def plan_tiles(
     stride: int | None = None,
     objects: ObjectSizes | None = None,
 ) -> TilePlan:
-    """Decide how an image is looked at.
+    """Decide how an image is divided.
 
     ``auto`` takes the whole frame where it is hardly shrunk, or where objects like those that the
     network was trained on stay large enough when it is: no smaller than the smallest tenth of
@@ -74,7 +74,7 @@ def plan_tiles(
         input_hw: the height and width of the network's input in pixels.
         tile: ``auto``, ``off``, or a tile's width and height in pixels.
         overlap: least overlap of neighbours as a share of the tile, 0 to 0.9.
-        whole_frame: look at the whole frame besides the tiles; None for yes.
+        whole_frame: also run the whole frame; None for yes.
         stride: of a network that takes inputs of any multiple of it: ``auto`` then makes tiles no
             larger than their number needs. None where the input is always as large.
         objects: the sizes of the objects that the network was trained on, where they are known.

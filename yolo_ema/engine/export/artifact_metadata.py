@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 from ultralytics.nn.backends.base import BaseBackend
 
-import yolo_ema
+from yolo_ema._version import __version__
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import DamagedWeightsError
 from yolo_ema.inference.file_metadata import ArtifactMetadata, onnx_entries, yaml_entries
@@ -25,7 +25,7 @@ from yolo_ema.inference.object_sizes import entries_of, recorded_sizes
 from yolo_ema.io.atomic_files import atomic_path, write_text
 from yolo_ema.nn.ema import EfficientMultiScaleAttention
 
-__all__ = ["own_entries", "read", "read_entries", "write"]
+__all__ = ["own_entries", "read_entries", "read_file_metadata", "write"]
 
 _BLOCKS: dict[str, tuple[type[nn.Module], int]] = {"EMA": (EfficientMultiScaleAttention, 1)}
 """Blocks of ours by their names in model YAMLs, with a number that rises when a block's result for
@@ -60,15 +60,21 @@ def own_entries(
             if any(isinstance(module, kind) for module in modules)
         },
         "weights_sha256": weights_sha256,
-        "producer": f"yolo-ema {yolo_ema.__version__}",
+        "producer": f"yolo-ema {__version__}",
         **({"license": licence} if isinstance(licence, str) else {}),
         **(entries_of(sizes) if sizes else {}),
     }
 
 
-def read(artifact: Path) -> ArtifactMetadata:
+def read_file_metadata(artifact: Path) -> ArtifactMetadata:
     """Return what a file or folder says of itself, without running it; empty where it says
     nothing.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from yolo_ema import read_file_metadata
+        >>> read_file_metadata(Path("best.onnx")).imgsz_hw
+        (640, 640)
     """
     return ArtifactMetadata.from_entries(read_entries(artifact))
 

@@ -19,7 +19,7 @@ import torch
 import yaml
 from ultralytics.utils import LOGGER
 
-import yolo_ema
+from yolo_ema import _version
 from yolo_ema.engine.data.split_files import data_fingerprint
 from yolo_ema.engine.training.run_settings import RUN_KEY
 from yolo_ema.io.atomic_files import read_json, write_json, write_text
@@ -185,7 +185,7 @@ def _now() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, this project and what its results depend on."""
-    found = {"python": platform.python_version(), "yolo-ema": yolo_ema.__version__}
+    found = {"python": platform.python_version(), "yolo-ema": _version.__version__}
     for name in _PACKAGES:
         if importlib.util.find_spec(_MODULES.get(name, name)):
             found[name] = importlib.metadata.version(name)
@@ -198,7 +198,7 @@ def source_commit() -> str | None:
     """Return the commit of the checkout that this package runs from, ``-dirty`` where files differ;
     None outside a checkout.
     """
-    checkout = Path(yolo_ema.__file__).resolve().parent.parent
+    checkout = Path(_version.__file__).resolve().parent.parent
     if not (checkout / ".git").exists():
         return None
     command = [

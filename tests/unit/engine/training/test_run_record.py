@@ -68,7 +68,7 @@ def test_the_commit_is_that_of_the_checkout_and_tells_of_changes(tmp_path, monke
     package = tmp_path / "yolo_ema"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    monkeypatch.setattr(run_record.yolo_ema, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(run_record._version, "__file__", str(package / "__init__.py"))
     assert source_commit() is None
     git("init", "-q")
     git("add", ".")
