@@ -59,17 +59,19 @@ def fitting_groups(channels: int, factor: int) -> int:
     return min(counts, key=lambda count: (abs(count - factor), count), default=1)
 
 
-def trace_for(model: nn.Module, *, fixed_size: bool) -> None:
-    """Tell every EMA block of a model whether it is traced for the size of the example alone, which
-    makes a leaner graph.
+def trace_for(model: nn.Module, *, fixed_size: bool, prefolded: bool = False) -> None:
+    """Tell every EMA block of a model what it is traced for, before an export.
 
     Args:
         model: Any module.
-        fixed_size: Whether height and width may become constants; the batch stays free in any case.
+        fixed_size: Height and width may become constants, which makes a leaner graph; the batch
+            stays free in any case.
+        prefolded: Nothing folds constants after the trace, so what depends on parameters alone
+            becomes a constant of ONNX graphs here.
     """
     for module in model.modules():
         if isinstance(module, EfficientMultiScaleAttention):
-            module.fixed_size = fixed_size
+            module.fixed_size, module.prefolded = fixed_size, prefolded
 
 
 class EfficientMultiScaleAttention(nn.Module):
@@ -87,13 +89,20 @@ class EfficientMultiScaleAttention(nn.Module):
         conv1x1: 1×1 convolution k→k over the row and column means, k = C / G.
         conv3x3: 3×3 convolution k→k whose result is never computed whole.
         gn: Normalisation of each channel over its pixels, with scale and shift.
-        fixed_size: What `trace_for` set, False without.
+        fixed_size, prefolded: What `trace_for` set, False without.
 
     Raises:
         ConfigError: If `channels` or `factor` is not a whole number of at least 1.
+
+    Examples:
+        >>> import torch
+        >>> from yolo_ema import EfficientMultiScaleAttention
+        >>> EfficientMultiScaleAttention(64)(torch.rand(2, 64, 40, 40)).shape
+        torch.Size([2, 64, 40, 40])
     """
 
     fixed_size: bool = False
+    prefolded: bool = False
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__()
@@ -184,7 +193,7 @@ class EfficientMultiScaleAttention(nn.Module):
     def _onnx(self, x: Tensor) -> Tensor:
         parameters = self._widened_parameters()
         fold = partial(fold_parameters, parameters.weight, parameters.bias, parameters.norm_bias)
-        folded = _untraced(torch.no_grad()(fold)) if torch.jit.is_tracing() else fold()
+        folded = _untraced(torch.no_grad()(fold)) if self.prefolded else fold()
         made = attend_onnx(_widened(x), self.groups, parameters, folded, self.gn.eps)
         return made if made.dtype == x.dtype else made.to(x.dtype)
 

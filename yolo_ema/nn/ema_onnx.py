@@ -32,8 +32,9 @@ def attend_onnx(
         x: (B, C, H, W), not in half precision.
         groups: G; k = C / G.
         parameters: Of the block, in the type of `x`.
-        folded: What `fold_parameters` makes of them, as constants: left in the graph, OpenCV could
-            not read its MatMul, nor ONNX Runtime fold its ReduceSum in half precision.
+        folded: What `fold_parameters` makes of them: traced operations for the simplifier to fold,
+            or constants without one, since OpenCV cannot read their MatMul, nor can ONNX Runtime
+            fold their ReduceSum in half precision.
         eps: ε of the normalisation.
 
     Returns:
