@@ -56,6 +56,14 @@ expects_bgr_bytes = first_convolution(lambda weight: weight[:, ::-1] / 255)
 ignores_its_input = first_convolution(lambda weight: weight * 0)
 
 
+def without_metadata(key: str) -> Surgery:
+    def change(model: onnx.ModelProto) -> None:
+        kept = {one.key: one.value for one in model.metadata_props if one.key != key}
+        helper.set_model_props(model, kept)
+
+    return change
+
+
 def metadata(**entries: object) -> Surgery:
     def change(model: onnx.ModelProto) -> None:
         kept = {one.key: one.value for one in model.metadata_props}

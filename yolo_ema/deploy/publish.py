@@ -121,6 +121,12 @@ def export(options: ExportOptions) -> ExportResult:
         DiskFullError: there is no room; what was there before is intact.
         SourceError: an image cannot be read.
         MachineError: the format cannot be written on this machine.
+
+    Examples:
+        >>> from yolo_ema import ExportOptions, export
+        >>> result = export(ExportOptions(weights="best.pt", format=("onnx",), prove=False, out="files"))
+        >>> result.files[0].path.suffix
+        '.onnx'
     """
     loaded = load_model(options.weights, trust=options.trust)
     check_detector(loaded, options.weights)

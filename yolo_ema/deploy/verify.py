@@ -56,6 +56,11 @@ def verify(options: VerifyOptions) -> VerifyResult:
         SourceError: an image cannot be read.
         ConfigError: classes of weights and data don't fit.
         DiskFullError: there is no room for the report.
+
+    Examples:
+        >>> from yolo_ema import VerifyOptions, verify
+        >>> verify(VerifyOptions(artifact="best.onnx", weights="best.pt")).parity.passed
+        True
     """
     loaded = load_model(options.weights, trust=options.trust)
     check_detector(loaded, options.weights)

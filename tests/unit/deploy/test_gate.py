@@ -152,7 +152,7 @@ def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
         ({"channel_order": "BGR"}, "asks for channel_order 'BGR'"),
         ({"layout": "NHWC"}, "asks for layout 'NHWC'"),
         ({"letterbox_value": 0}, "asks for letterbox_value 0"),
-        ({"pixel_scale": 1.0}, "asks for pixels times 1;"),
+        ({"pixel_scale": 1.0}, "asks for pixels times 1, but"),
         ({"names": {0: "car"}}, "names 1 classes, but the weights have 10"),
         ({"names": {}}, "does not name its classes"),
     ],
@@ -201,7 +201,11 @@ def test_file_of_other_weights_is_refused_twice(good, gate_pictures, tmp_path):
 
 @pytest.mark.parametrize("named", [True, False], ids=["that it names", "that it does not name"])
 def test_file_of_another_number_of_classes_is_refused(good, gate_pictures, tmp_path, named):
-    file = good if named else faults.spoilt(good, tmp_path / "bad.onnx", faults.metadata(names={}))
+    file = (
+        good
+        if named
+        else faults.spoilt(good, tmp_path / "bad.onnx", faults.without_metadata("names"))
+    )
     four = save(lively_model("tiny", classes=4), tmp_path / "four.pt")
     report = prove(file, four, load_model(four), images=[gate_pictures])
     assert report.status == FAILED

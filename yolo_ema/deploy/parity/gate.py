@@ -117,7 +117,7 @@ def prove(
     proof_images = user_images(images) if images else drawn_images()
     findings, metadata = _Findings(), ArtifactMetadata()
     try:
-        metadata = artifact_metadata.read(artifact)
+        metadata = artifact_metadata.read_file_metadata(artifact)
         setup = ParitySetup(
             artifact,
             weights,

@@ -70,7 +70,7 @@ def read_file_metadata(artifact: Path) -> ArtifactMetadata:
     """Return what a file or folder says of itself, without running it; empty where it says
     nothing.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from yolo_ema import read_file_metadata
         >>> read_file_metadata(Path("best.onnx")).imgsz_hw

@@ -66,13 +66,22 @@ def run_exporter(
         **DEFAULT_CFG_DICT,
         "data": "",
     }  # the path of the training data is nobody's business
-    trace_for(model, fixed_size=not settings.get("dynamic"))
+    trace_for(
+        model,
+        fixed_size=not settings.get("dynamic"),
+        prefolded=not settings.get("simplify", DEFAULT_CFG_DICT["simplify"]),
+    )
     hooks = callbacks.get_default_callbacks()
     hooks["on_export_start"].append(lambda exporter: exporter.metadata.update(entries))
     heard: list[str] = []
     try:
         # Tracing warns of every branch on a shape; the proof afterwards says whether one mattered.
-        with no_network_no_install(), _listening(heard), warnings.catch_warnings(), torch.inference_mode(False):
+        with (
+            no_network_no_install(),
+            _listening(heard),
+            warnings.catch_warnings(),
+            torch.inference_mode(False),
+        ):
             warnings.simplefilter("ignore")
             # ncnn's converter writes hundreds of lines.
             with captured_stderr() if name == "ncnn" else contextlib.nullcontext():
