@@ -1,15 +1,14 @@
-"""Measures what EMA adds to an exported network: nodes and time, as the package writes it and in
-the direct form.
+"""Measures what EMA adds to an exported network, in nodes and time: as the package writes it, and in
+its direct form.
 
     python benchmarks/exported_ema.py [--model yolo11n-ema] [--imgsz 640] [--threads 1] [--rounds
         30] [--formats onnx,openvino] [--json FILE]
 
-Three networks of the same weights are exported the way that `yolo-ema export` does it: without EMA,
-with its direct form in its place, and as they are. They take turns on the same input in every
-round, in changing order; what EMA adds is the difference to the network without, round by round,
-and of these the median: by the process's own time and by the clock on the wall. The least of each
-network's times is less moved by what else the machine does; the ratio from it is given too. Nodes
-are those of the file, constants left out.
+Three networks of the same weights are exported as `yolo-ema export` does it: without EMA, with its
+direct form, and as they are. They take turns on the same input in every round, in changing order;
+what EMA adds is the median over the rounds of the difference to the network without it, in process
+time and in wall-clock time. The minimum of each network's times is less affected by other programs;
+the ratio from it is given, too. Nodes are those of the file, without constants.
 """
 
 from __future__ import annotations

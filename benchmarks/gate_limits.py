@@ -1,13 +1,13 @@
-"""How far a scaled convolution moves boxes and scores, beside rounding: what the gate's limits
-stand between.
+"""How far a scaled convolution moves boxes and scores, compared with rounding: the gate's limits are
+in between.
 
     python benchmarks/gate_limits.py best.pt best.onnx image.jpg --step 8
 
 Needs the packages of ``yolo-ema[onnx]``. Every STEP-th convolution of the file is scaled by 1.01,
-one at a time, and what the network proposes for the image is compared with what the weights
-propose. A row per convolution: the largest difference of a box's side in pixels of the input, and
-of a score as a share of it (as the gate counts it), over proposals of score 0.05 or more, and over
-all.
+one at a time, and the network's proposals for the image are compared with those of the weights. One
+row per convolution: the largest difference of a box's side in pixels of the input, and the largest
+relative difference of a score (as the gate measures it), over proposals with a score of 0.05 or more
+and over all.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def main() -> None:
             )
             onnx.save(model, f"{folder}/scaled.onnx")
             weight.CopyFrom(numpy_helper.from_array(before, weight.name))
-            least.append(row(node.name, open_predictor(f"{folder}/scaled.onnx", **same).candidates(image)))
+            least.append(
+                row(node.name, open_predictor(f"{folder}/scaled.onnx", **same).candidates(image))
+            )
     print(
         f"{len(least)} of {len(convolutions)} convolutions scaled by {args.factor}: at least "
         f"{min(least):.1f} times the limits; "

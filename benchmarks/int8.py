@@ -1,14 +1,14 @@
-"""Measures what int8 costs and gains: official AP, size and time of each choice of parts that stay
+"""Measures what int8 costs and gains: official AP, size and time for each choice of parts that stay
 in float.
 
     python benchmarks/int8.py --weights W --data D [--calibrate DIR] [--imgsz 640] [--images 64]
         [--formats onnx,openvino] [--ranges minmax|percentile|entropy] [--keep CHOICE] [--rounds 10]
         [--json FILE]
 
-The float file is exported once for each format and quantized once for each choice; every file is
-scored on D's val split at the full square input. Calibration takes evenly spread images of D's
-train split, or of --calibrate. All files of a format take turns on the same image: the median of
-the process's own time for one image, on one thread.
+The float file is exported once per format and quantized once per choice; every file is scored on D's
+val split at the full square input. Calibration uses evenly sampled images of D's train split, or of
+--calibrate. All files of a format take turns on the same image: median of the process's own time for
+one image, on one thread.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "head": ("head",),
     "EMA and head": ("ema", "head"),
 }
-"""What stays in float, beside what decodes boxes."""
+"""What stays in float, besides what decodes boxes."""
 
 
 def files_of(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """From an image to boxes with ncnn, numpy, OpenCV and PyYAML.
 
-Usage: python ncnn_boxes.py best_ncnn_model photo.jpg [picture.jpg]
+Usage: python ncnn_boxes.py best_ncnn_model photo.jpg [annotated.jpg]
 """
 
 import sys
@@ -13,10 +13,10 @@ import yaml
 
 CONF, IOU, MAX_DET = 0.25, 0.7, 1000
 
-# The network, and what the file says of itself.
+# The network, and the metadata of the file.
 if len(sys.argv) not in {3, 4}:
     sys.exit(__doc__)
-model_path, image_path, *picture_path = sys.argv[1:]
+model_path, image_path, *annotated_path = sys.argv[1:]
 about = yaml.safe_load((Path(model_path) / "metadata.yaml").read_text(encoding="utf-8"))
 names, (height, width) = about["names"], about["imgsz"]
 network = ncnn.Net()
@@ -26,7 +26,7 @@ network.load_model(str(Path(model_path) / "model.ncnn.bin"))
 # Letterbox: scaled to fit, centred on grey.
 image = cv2.imread(image_path)
 if image is None:
-    sys.exit(f"{image_path} is no image that OpenCV can read")
+    sys.exit(f"{image_path} is not an image that OpenCV can read")
 scale = min(height / image.shape[0], width / image.shape[1])
 inner_h, inner_w = (max(round(side * scale), 1) for side in image.shape[:2])
 top, left = round((height - inner_h) / 2 - 0.1), round((width - inner_w) / 2 - 0.1)
@@ -59,5 +59,5 @@ for *corners, score, class_id in rows:
     cv2.rectangle(
         image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2
     )
-if picture_path:
-    cv2.imwrite(picture_path[0], image)
+if annotated_path:
+    cv2.imwrite(annotated_path[0], image)

@@ -1,6 +1,6 @@
 """From an image to boxes with ONNX Runtime, numpy and OpenCV alone.
 
-Usage: python onnxruntime_boxes.py best.onnx photo.jpg [picture.jpg]
+Usage: python onnxruntime_boxes.py best.onnx photo.jpg [annotated.jpg]
 """
 
 import ast
@@ -12,10 +12,10 @@ import onnxruntime
 
 CONF, IOU, MAX_DET = 0.25, 0.7, 1000
 
-# The network, and what the file says of itself.
+# The network, and the metadata of the file.
 if len(sys.argv) not in {3, 4}:
     sys.exit(__doc__)
-model_path, image_path, *picture_path = sys.argv[1:]
+model_path, image_path, *annotated_path = sys.argv[1:]
 session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
 about = session.get_modelmeta().custom_metadata_map
 names = ast.literal_eval(about["names"])
@@ -26,7 +26,7 @@ entry = session.get_inputs()[0]
 # that holds the image.
 image = cv2.imread(image_path)
 if image is None:
-    sys.exit(f"{image_path} is no image that OpenCV can read")
+    sys.exit(f"{image_path} is not an image that OpenCV can read")
 scale = min(height / image.shape[0], width / image.shape[1])
 inner_h, inner_w = (max(round(side * scale), 1) for side in image.shape[:2])
 if isinstance(entry.shape[2], str):
@@ -42,8 +42,7 @@ blob = cv2.dnn.blobFromImage(canvas, 1 / 255, swapRB=True).astype(
 )
 answer = session.run(None, {entry.name: blob})[0][0].astype(np.float32)
 
-# Rows x1, y1, x2, y2, score, class: as they come where the file chooses its boxes by itself, else
-# by NMS among all of them.
+# Rows x1, y1, x2, y2, score, class: as they come if the file has NMS built in, otherwise by NMS.
 if answer.shape[-1] == 6:
     rows = answer[answer[:, 4] > CONF]
 else:
@@ -66,5 +65,5 @@ for *corners, score, class_id in rows:
     cv2.rectangle(
         image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2
     )
-if picture_path:
-    cv2.imwrite(picture_path[0], image)
+if annotated_path:
+    cv2.imwrite(annotated_path[0], image)

@@ -1,6 +1,6 @@
 """From an image to boxes with OpenVINO, numpy and OpenCV alone.
 
-Usage: python openvino_boxes.py best_openvino_model photo.jpg [picture.jpg]
+Usage: python openvino_boxes.py best_openvino_model photo.jpg [annotated.jpg]
 """
 
 import ast
@@ -13,10 +13,10 @@ import openvino
 
 CONF, IOU, MAX_DET = 0.25, 0.7, 1000
 
-# The network, and what the file says of itself.
+# The network, and the metadata of the file.
 if len(sys.argv) not in {3, 4}:
     sys.exit(__doc__)
-model_path, image_path, *picture_path = sys.argv[1:]
+model_path, image_path, *annotated_path = sys.argv[1:]
 core = openvino.Core()
 model = core.read_model(next(Path(model_path).glob("*.xml")))
 about = {
@@ -24,8 +24,8 @@ about = {
 }
 names = ast.literal_eval(about["names"])
 height, width = ast.literal_eval(about["imgsz"])
-# In float32, as the weights: by itself OpenVINO takes bfloat16 where the processor can, whose boxes
-# are slightly others.
+# In float32, as the weights: OpenVINO chooses bfloat16 where the processor can, and then boxes differ
+# slightly.
 network = core.compile_model(
     model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 )
@@ -34,7 +34,7 @@ network = core.compile_model(
 # that holds the image.
 image = cv2.imread(image_path)
 if image is None:
-    sys.exit(f"{image_path} is no image that OpenCV can read")
+    sys.exit(f"{image_path} is not an image that OpenCV can read")
 scale = min(height / image.shape[0], width / image.shape[1])
 inner_h, inner_w = (max(round(side * scale), 1) for side in image.shape[:2])
 if model.input().partial_shape.is_dynamic:
@@ -48,8 +48,7 @@ canvas[top : top + inner_h, left : left + inner_w] = cv2.resize(image, (inner_w,
 blob = cv2.dnn.blobFromImage(canvas, 1 / 255, swapRB=True)
 answer = network(blob)[0][0]
 
-# Rows x1, y1, x2, y2, score, class: as they come where the file chooses its boxes by itself, else
-# by NMS among all of them.
+# Rows x1, y1, x2, y2, score, class: as they come if the file has NMS built in, otherwise by NMS.
 if answer.shape[-1] == 6:
     rows = answer[answer[:, 4] > CONF]
 else:
@@ -72,5 +71,5 @@ for *corners, score, class_id in rows:
     cv2.rectangle(
         image, *np.array(corners).round().astype(int).reshape(2, 2).tolist(), (0, 160, 255), 2
     )
-if picture_path:
-    cv2.imwrite(picture_path[0], image)
+if annotated_path:
+    cv2.imwrite(annotated_path[0], image)
