@@ -1,5 +1,5 @@
-"""Measures what EMA adds to an exported network, in nodes and time: as the package writes it, and in
-its direct form.
+"""Measures what EMA adds to an exported network, in nodes and time: as the package writes it, and
+in its direct form.
 
     python benchmarks/exported_ema.py [--model yolo11n-ema] [--imgsz 640] [--threads 1] [--rounds
         30] [--formats onnx,openvino] [--json FILE]

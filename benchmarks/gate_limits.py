@@ -1,13 +1,13 @@
-"""How far a scaled convolution moves boxes and scores, compared with rounding: the gate's limits are
-in between.
+"""How far a scaled convolution moves boxes and scores, compared with rounding: the gate's limits
+are in between.
 
     python benchmarks/gate_limits.py best.pt best.onnx image.jpg --step 8
 
 Needs the packages of ``yolo-ema[onnx]``. Every STEP-th convolution of the file is scaled by 1.01,
 one at a time, and the network's proposals for the image are compared with those of the weights. One
 row per convolution: the largest difference of a box's side in pixels of the input, and the largest
-relative difference of a score (as the gate measures it), over proposals with a score of 0.05 or more
-and over all.
+relative difference of a score (as the gate measures it), over proposals with a score of 0.05 or
+more and over all.
 """
 
 from __future__ import annotations

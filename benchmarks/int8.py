@@ -5,10 +5,10 @@ in float.
         [--formats onnx,openvino] [--ranges minmax|percentile|entropy] [--keep CHOICE] [--rounds 10]
         [--json FILE]
 
-The float file is exported once per format and quantized once per choice; every file is scored on D's
-val split at the full square input. Calibration uses evenly sampled images of D's train split, or of
---calibrate. All files of a format take turns on the same image: median of the process's own time for
-one image, on one thread.
+The float file is exported once per format and quantized once per choice; every file is scored on
+D's val split at the full square input. Calibration uses evenly sampled images of D's train split,
+or of --calibrate. All files of a format take turns on the same image: median of the process's own
+time for one image, on one thread.
 """
 
 from __future__ import annotations

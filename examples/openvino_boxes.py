@@ -24,8 +24,8 @@ about = {
 }
 names = ast.literal_eval(about["names"])
 height, width = ast.literal_eval(about["imgsz"])
-# In float32, as the weights: OpenVINO chooses bfloat16 where the processor can, and then boxes differ
-# slightly.
+# In float32, as the weights: OpenVINO chooses bfloat16 where the processor can, and then boxes
+# differ slightly.
 network = core.compile_model(
     model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 )

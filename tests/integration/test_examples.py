@@ -198,7 +198,7 @@ def test_an_example_is_short(script):
 def test_an_example_names_a_picture_that_cannot_be_read(place, exported):
     done = run(SCRIPTS["onnx"], exported("onnx", imgsz=(160,)), place / "tiny.pt")
     assert done.returncode == 1
-    assert "tiny.pt is no image that OpenCV can read" in done.stderr
+    assert "tiny.pt is not an image that OpenCV can read" in done.stderr
 
 
 def test_the_readme_names_every_example():

@@ -124,7 +124,8 @@ def export(options: ExportOptions) -> ExportResult:
 
     Examples:
         >>> from yolo_ema import ExportOptions, export
-        >>> result = export(ExportOptions(weights="best.pt", format=("onnx",), prove=False, out="files"))
+        >>> options = ExportOptions(weights="best.pt", format=("onnx",), prove=False, out="files")
+        >>> result = export(options)
         >>> result.files[0].path.suffix
         '.onnx'
     """
