@@ -180,3 +180,57 @@ def test_a_finished_run_and_another_course_are_refused(uninterrupted, monkeypatc
     monkeypatch.chdir(uninterrupted)
     assert main(["train", "--resume", str(last)]) == 2
     assert f"start a new run with --model {last}" in capsys.readouterr().err
+
+
+# Kills the process where the argument says: before the final validation, in it, or after it.
+_KILLED_AT = """
+import os, signal, sys
+from yolo_ema.engine.training import trainer
+from yolo_ema.engine.training.train_validator import TrainValidator
+
+moment = sys.argv.pop(1)
+
+def kill(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+finalize = TrainValidator.finalize_metrics
+
+def in_validation(self):
+    if not self.training:
+        kill()
+    finalize(self)
+
+if moment == "before":
+    trainer.EmaTrainer.final_eval = kill
+elif moment == "in":
+    TrainValidator.finalize_metrics = in_validation
+else:
+    strip = trainer.strip_checkpoint
+    trainer.strip_checkpoint = lambda path, **more: kill() if path.name == "last.pt" else strip(
+        path, **more
+    )
+from yolo_ema.cli import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "in", "after"])
+def test_a_run_killed_after_its_last_epoch_is_finished(tmp_path, moment):
+    data = draw_dataset(tmp_path / "tiny")
+    words = [*WORDS[: WORDS.index("--epochs")], "--epochs", "1", *WORDS[WORDS.index("--batch") :]]
+    program = ("-c", _KILLED_AT, moment)
+    process = _start(tmp_path, "--data", str(data), *words, program=program)
+    assert process.wait(300) == -signal.SIGKILL, (tmp_path / "err.txt").read_text()[-3000:]
+    run = tmp_path / "runs" / "train" / "yolo11n-ema"
+    assert load_checkpoint(run / "weights" / "last.pt")["epoch"] == 0
+
+    assert _train(tmp_path, "--resume", "--device", "cpu") == run
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert [one["epoch"] for one in record["epochs"]] == [1]
+    assert set(record["final"]) >= {"metrics/mAP50(B)", "metrics/mAP50-95(B)"}
+    assert [row["epoch"] for row in _rows(run)] == ["1"]
+    for name in ("best", "last"):
+        assert load_checkpoint(run / "weights" / f"{name}.pt")["epoch"] == -1
+    assert sorted(path.name for path in (run / "weights").iterdir()) == ["best.pt", "last.pt"]

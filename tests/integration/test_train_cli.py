@@ -105,7 +105,8 @@ def record(result):
 
 def test_stdout_holds_the_result_alone(run, result):
     assert run["out"].count("\n") == 1
-    assert set(result) == {"best", "last", "record", "metrics", "transfer"}
+    assert set(result) == {"best", "last", "record", "metrics", "transfer", "left_out"}
+    assert result["left_out"] == {"train": {}, "val": {}}
     assert result["best"] == str(
         run["folder"] / "runs" / "train" / "yolo11n-ema" / "weights" / "best.pt"
     )
@@ -249,7 +250,7 @@ def test_a_trained_model_is_fine_tuned_in_a_folder_of_its_own(run, yolo_ema_comm
         (["--data", "no/such/folder"], 3, "there is no dataset 'no/such/folder'"),
         (["distill_model=yolo11m.pt"], 2, "distillation is not supported"),
         (["--pretrained", "none", "--data", "visdrohne"], 3, "did you mean 'visdrone'?"),
-        (["--resume"], 4, "nothing to resume: no run is under runs/train"),
+        (["--resume"], 4, "nothing to resume: there is no run under runs/train"),
         (["--resume", "gone.pt"], 4, "no weights file"),
         (["--pretrained", "yolo11s.pt", "--offline"], 6, "--offline"),
     ],

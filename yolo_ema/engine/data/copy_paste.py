@@ -22,10 +22,10 @@ LARGEST_PX = 48
 """Longest side of an object that is copied, in pixels of the image as it is trained on."""
 
 SMALLEST_PX = 4
-"""Shortest side of one: below it there is little to see."""
+"""Shortest side of a copied object: below it there is little to see."""
 
 MOST_COPIES = 10
-"""Copies that one image receives at most."""
+"""Most copies that an image receives."""
 
 _TRIES = 10  # places drawn for a copy before it is given up
 _VERTICAL = 0.1  # how far up or down a copy may move, as a share of the image's height
@@ -110,13 +110,15 @@ def _sources(shape: tuple[int, ...], boxes: np.ndarray, regions: np.ndarray) -> 
     margin = _margin(boxes)[:, None]
     inside = ((boxes[:, :2] - margin >= 0) & (boxes[:, 2:] + margin <= (shape[1], shape[0]))).all(1)
     small = (sides.max(1, initial=0) <= LARGEST_PX) & (sides.min(1, initial=np.inf) >= SMALLEST_PX)
-    found = np.flatnonzero(small & inside)
-    if not len(found):
-        return found
+    candidates = np.flatnonzero(small & inside)
+    if not len(candidates):
+        return candidates
     others = np.concatenate((boxes, regions))
-    covered = bbox_ioa(others, boxes[found])  # share of each candidate that each other box covers
-    covered[found, np.arange(len(found))] = 0
-    return found[(covered < _ALONE).all(0)]
+    covered = bbox_ioa(
+        others, boxes[candidates]
+    )  # share of each candidate that each other box covers
+    covered[candidates, np.arange(len(candidates))] = 0
+    return candidates[(covered < _ALONE).all(0)]
 
 
 def _margin(boxes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Fetches the images that a data YAML says where to find, having said what and how large."""
+"""Downloads the images that a data YAML points to, after saying what and how large."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def fetch_dataset(
         data_yaml: the data YAML, for messages and to see whose it is.
         download: the entry; None where there is none.
         into: the dataset's root.
-        missing: what is not there, for messages.
+        missing: what does not exist, for messages.
         offline: forbid it.
         trust: run a script of the user's YAML.
 
     Raises:
         DataNotFoundError: there is no such entry.
-        DataError: a script that is not trusted, or one that failed; an address of no archive, an
-            archive that can't be fetched, or one for which ``into`` holds something already.
+        DataError: a script is not trusted or failed; an address does not name an archive; an
+            archive cannot be fetched, or ``into`` holds something already.
         OfflineError: downloads are forbidden, and nothing else is wrong.
         ArchiveError: the archive is damaged or unsafe.
     """
     if not download:
         raise DataNotFoundError(
-            f"{data_yaml}: {missing} is not there, and no 'download' entry says where to fetch it"
+            f"{data_yaml}: {missing} does not exist, and no 'download' entry says where to fetch it"
         )
     entry = str(download).strip()
     is_address = entry.lower().startswith(("http://", "https://"))
@@ -61,13 +61,13 @@ def fetch_dataset(
         _check_archive(entry, into, data_yaml, missing)
     elif Path(ROOT) not in data_yaml.resolve().parents and not trust:
         raise DataError(
-            f"{data_yaml}: {missing} is not there, and 'download' is a script, which could do "
+            f"{data_yaml}: {missing} does not exist, and 'download' is a script, which could do "
             f"anything on this machine; "
             "read it, then run the same command with --trust, or fetch the data by hand"
         )
     if offline:
         raise OfflineError(
-            f"{data_yaml}: {missing} is not there, and --offline forbids to fetch it"
+            f"{data_yaml}: {missing} does not exist, and --offline forbids downloading it"
         )
     if is_address:
         _fetch_archive(entry, into)
@@ -87,7 +87,7 @@ def _check_archive(url: str, into: Path, data_yaml: Path, missing: Path) -> None
         )
     if into.exists() and not (into.is_dir() and not any(into.iterdir())):
         raise DataError(
-            f"{data_yaml}: {missing} is not there, and its archive can't be unpacked to {into}, "
+            f"{data_yaml}: {missing} does not exist, and its archive can't be unpacked to {into}, "
             f"which holds something already; "
             "complete it by hand, or move it away and run the same command again"
         )
@@ -151,8 +151,8 @@ def _run_script(script: str, data_yaml: Path, into: Path) -> None:
     )
     if done.returncode:
         raise DataError(
-            f"the download script of {data_yaml} failed (exit code {done.returncode}); what it "
-            f"said stands above"
+            f"the download script of {data_yaml} failed (exit code {done.returncode}); see its "
+            f"message above"
         )
 
 

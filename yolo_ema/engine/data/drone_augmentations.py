@@ -3,7 +3,7 @@ transforms.
 
 - ``motion_blur``: the gimbal's and the aircraft's movement during the exposure.
 - ``haze``: air between camera and ground, after Koschmieder: ``seen = t · image + (1 - t) ·
-  airlight``, thicker towards the top of the picture, where an oblique view looks further.
+  airlight``, thicker towards the top of the image, where an oblique view reaches further.
 - ``low_light``: a gamma curve that darkens, as at dusk.
 - ``noise``: the sensor's, at high gain.
 - ``compression``: JPEG's, as in footage that a link has squeezed.
@@ -11,8 +11,8 @@ transforms.
   straight above, up has no meaning.
 
 Ultralytics wraps Albumentations so that every failure in building it goes unnoticed. These run in a
-step of their own that swallows nothing, and `add_drone_augmentations` tries each on a picture
-before training starts.
+step of their own that swallows nothing, and `add_drone_augmentations` tries each on a test
+image before training starts.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from yolo_ema.errors import CheckFailedError
 __all__ = ["PROBABILITY", "DroneAugmentation", "Haze", "QuarterTurns", "add_drone_augmentations"]
 
 PROBABILITY = 0.1
-"""How often each photometric augmentation acts, drawn for each image by itself. Quarter turns act
-on three images of four.
+"""How often each photometric augmentation acts, drawn for each image. Quarter turns act on three
+images of four.
 """
 
 
 def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
-    """Insert the named augmentations into a training pipeline, behind mixing and before the change
-    of colours.
+    """Insert the named augmentations into a training pipeline, after mixing and before the colour
+    changes.
 
     Args:
         transforms: the pipeline that Ultralytics built.
@@ -61,9 +61,9 @@ def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
         )
     if steps[place].transform is None:
         raise CheckFailedError(
-            "the Albumentations step of Ultralytics could not be built, and would have been left "
-            "out silently: is another package "
-            "installed under that name, or a transform given that it does not take? pip install "
+            "the Albumentations step of Ultralytics could not be built, and would have been "
+            "dropped silently: is another package installed under that name, or a transform given "
+            "that it does not take? pip install "
             "'albumentations>=2.0.8,<2.1'"
         )
     added: list[BaseTransform] = []
@@ -77,26 +77,25 @@ def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
 
 
 def check_active(step: BaseTransform) -> None:
-    """Try each augmentation of a step on a picture. Raises `CheckFailedError` where one changes
+    """Try each augmentation of a step on a test image. Raises `CheckFailedError` where one changes
     nothing, or fails.
     """
-    picture = _test_picture()
+    image = _test_image()
     for name, act in step.parts().items():
         try:
-            changed = not np.array_equal(act(picture.copy()), picture)
+            changed = not np.array_equal(act(image.copy()), image)
         except Exception as error:
             raise CheckFailedError(
-                f"the augmentation {name} failed on a test picture: {type(error).__name__}: {error}"
+                f"the augmentation {name} failed on a test image: {type(error).__name__}: {error}"
             ) from error
         if not changed:
             raise CheckFailedError(
-                f"the augmentation {name} changes nothing; training without it would only seem to "
-                f"use it"
+                f"the augmentation {name} changes nothing; training would only seem to use it"
             )
 
 
-def _test_picture() -> np.ndarray:
-    """Return a picture with edges and a gradient, on which every augmentation shows."""
+def _test_image() -> np.ndarray:
+    """Return an image with edges and a gradient, on which every augmentation shows."""
     down, across = np.mgrid[0:64, 0:64]
     checks = 120 * ((down // 8 + across // 8) % 2)
     return np.stack((checks + 40, 2 * down + 40, 3 * across + 20), axis=-1).astype(np.uint8)

@@ -6,12 +6,12 @@ takes the regions out again, into ``ignored_xyxy``. Three transforms drop instan
 strongly clipped, which is right for an object and wrong for a region, whose visible part must stay
 ignored. They are replaced in the pipeline by the classes here:
 
-- `RegionPerspective` keeps whatever is left of a region inside the image. A rotated rectangle is no
-  rectangle: under rotation, shear and perspective a region is first cut into cells of at most
-  `CELL_PX`, and each cell becomes the rectangle around it, so that the whole covers the region and
-  reaches beyond it by no more than a cell's corners.
+- `RegionPerspective` keeps whatever is left of a region inside the image. A rotated rectangle is
+  not a rectangle any more: under rotation, shear and perspective a region is first cut into cells
+  of at most `CELL_PX`, and each cell becomes the rectangle around it, so that the whole covers the
+  region and reaches beyond it by no more than a cell's corners.
 - `RegionCutMix` brings along every region that the patch touches.
-- `RegionFormat` ends the journey.
+- `RegionFormat` takes them out.
 
 Where images are mixed, a region of either is a region of both, since objects without a label shine
 through.
@@ -82,8 +82,8 @@ def carry_regions(transform: Any) -> None:
     pipeline: so its class is exchanged.
     """
     if isinstance(transform, Compose):
-        for one in transform.transforms:
-            carry_regions(one)
+        for step in transform.transforms:
+            carry_regions(step)
     elif type(transform) is RandomPerspective:
         transform.__class__ = RegionPerspective
     elif isinstance(transform, BaseMixTransform):
@@ -98,7 +98,7 @@ def collate_regions(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     and ``ignored_batch_idx`` (R,).
     """
     regions = [sample.pop("ignored_xyxy") for sample in samples]
-    counts = torch.tensor([len(one) for one in regions])
+    counts = torch.tensor([len(boxes) for boxes in regions])
     return {
         "ignored_xyxy": torch.cat(regions),
         "ignored_batch_idx": torch.repeat_interleave(torch.arange(len(regions)), counts).float(),

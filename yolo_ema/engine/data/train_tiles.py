@@ -5,10 +5,10 @@ cut from its image when it is read. In memory and on disk (``cache=ram``, ``cach
 tiles that are kept.
 
 A label on a tile's border is kept, clipped, where at least `KEPT_SHARE` of its area lies inside the
-tile. Below that the visible rest is too little to tell what it is, and no background either: it
-becomes an ignored region of that tile. Another tile shows the label whole, as long as the overlap
-is no less than the label's longer side. A tile that one ignored region covers and that holds no
-label has nothing to teach, and is left out.
+tile. Below that the visible part is too little to tell what it is, but not background either: it
+becomes an ignored region of that tile. Another tile shows the label in full, as long as the overlap
+is at least the label's longer side. A tile that one ignored region covers and that holds no label
+has nothing to teach, and is left out.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _cut(
 ) -> dict[str, Any] | None:
     """Return what a tile shows of labels and regions; None where it has nothing to teach."""
     seen, seen_regions = (
-        np.clip(one, np.tile(tile[:2], 2), np.tile(tile[2:], 2)) for one in (boxes, regions)
+        np.clip(corners, np.tile(tile[:2], 2), np.tile(tile[2:], 2)) for corners in (boxes, regions)
     )
     kept = _area(seen) >= KEPT_SHARE * (1 - _SLACK) * np.maximum(_area(boxes), _SLACK)
     if not kept.any() and (_area(seen_regions) >= (1 - _SLACK) * _area(tile[None])).any():

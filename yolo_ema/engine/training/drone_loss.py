@@ -31,10 +31,10 @@ def attach_drone_loss(model: nn.Module, drone: DroneOptions) -> None:
     """Make ``model.loss`` leave out ignored regions and use the share of Wasserstein distance that
     ``drone`` asks for.
 
-    Call it when all that the loss reads is in place (class weights), and when Ultralytics,
+    Call it when everything that the loss reads is in place (class weights), and when Ultralytics,
     resuming, has made its own loss: after `BaseTrainer._setup_train`, for the trained model and for
-    its moving average, which gives the validation loss. A loss that is already there passes on how
-    far its schedule has come. Ultralytics removes the criterion from what it saves, so that no
+    its moving average, which gives the validation loss. An existing loss passes on how far its
+    schedule has come. Ultralytics removes the criterion from what it saves, so that no
     class of ours gets into the checkpoint this way.
 
     Args:
@@ -42,7 +42,7 @@ def attach_drone_loss(model: nn.Module, drone: DroneOptions) -> None:
         drone: with ``mask_ignored`` off and ``nwd`` 0, the model is left as it is.
 
     Raises:
-        ModelError: the model's loss is not the one of detection.
+        ModelError: the model's loss is not that of detection.
     """
     if not drone.mask_ignored and not drone.nwd:
         return

@@ -138,8 +138,9 @@ def clear_loading_errors() -> Iterator[None]:
             raise
         message = str(error).rpartition(f"{type(error).__name__}: ")[2]
         raise type(error)(message.strip()) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # the latter two where it died while the trainer took a batch from it
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise MachineError(
             f"a process that loads images died: {_reason(str(error))}; --workers 0 loads them in "

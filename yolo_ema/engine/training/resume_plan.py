@@ -48,7 +48,7 @@ _OURS = {"model", "data", "device", "project", "name", "pretrained", "resume", "
 
 
 def plan_resume(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the trainer's settings for a run that goes on.
+    """Return the trainer's settings for a run that is resumed.
 
     Args:
         options: ``resume`` names the checkpoint.
@@ -144,13 +144,13 @@ def _checked(saved: Mapping[str, Any]) -> tuple[dict[str, Any], RunSettings]:
 
 
 def _run_folder(checkpoint: Path, options: TrainOptions) -> Path:
-    """Return where the run goes on: around its ``weights`` folder; a checkpoint that lies elsewhere
-    gets a new folder.
+    """Return the folder that the run continues in: the one around its ``weights`` folder; a
+    checkpoint that lies elsewhere gets a new one.
     """
     if checkpoint.parent.name == "weights":
         return checkpoint.parent.parent
     folder = make_run_folder(options.project, checkpoint.stem)
-    LOGGER.info(f"{checkpoint} lies outside a run's weights folder: the run goes on in {folder}")
+    LOGGER.info(f"{checkpoint} lies outside a run's weights folder: the run continues in {folder}")
     return folder
 
 

@@ -72,8 +72,8 @@ class RunRecord:
         self._write()
 
     def resume(self, *, command: str, epoch: int) -> None:
-        """Write that the run goes on with ``epoch`` (1-based); what was recorded of it and of later
-        ones is redone.
+        """Write that the run is resumed at ``epoch`` (1-based); what was recorded from there on is
+        dropped.
         """
         self.content["epochs"] = [
             entry for entry in self.content.get("epochs", []) if entry["epoch"] < epoch

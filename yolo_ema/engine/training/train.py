@@ -108,6 +108,15 @@ def train(
         DiskFullError: the disk is full; the last checkpoint is intact.
         MachineError: the device asked for is not available, or a process on a GPU, or one that
             loads images, failed.
+
+    Examples:
+        >>> from yolo_ema import TrainOptions, train
+        >>> options = TrainOptions(
+        ...     data="scenes", model="yolo11n-ema", pretrained="none", imgsz=64, epochs=1, batch=4,
+        ...     device="cpu", settings={"plots": "false"},
+        ... )
+        >>> train(options).best.name
+        'best.pt'
     """
     with log_to_stderr():
         return _run(plan_run(options), callbacks)

@@ -1,5 +1,5 @@
-"""The validation during training, with a limit of detections that drone images need and without a
-limit of time.
+"""The validation during training, with as many detections as drone images need and without a time
+limit.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ultralytics.utils import LOGGER, RANK, nms
 
 from yolo_ema.engine.setup.environment import use_all_cores
 
-__all__ = ["NAMED", "TrainValidator"]
+__all__ = ["TrainValidator"]
 
-NAMED = 5
+_MOST_NAMED = 5
 _NO_TIME_LIMIT_S = 1e6
 
 
@@ -24,11 +24,11 @@ class TrainValidator(DetectionValidator):
     """Ultralytics' validator for the model in training and for its best checkpoint at the end.
 
     Its non-maximum suppression has no time limit, which would leave the later images of a batch
-    empty on a slow machine. At the last validation the images that reach ``max_det`` are named.
+    empty on a slow machine. The last validation names the images that reach ``max_det``.
     """
 
     def init_metrics(self, model: torch.nn.Module) -> None:
-        """Start anew, with no image at the limit."""
+        """Start again, with no image at the limit."""
         super().init_metrics(model)
         if self.device.type == "cpu":
             use_all_cores()  # choosing the device for the last validation took one away
@@ -49,12 +49,12 @@ class TrainValidator(DetectionValidator):
             end2end=self.end2end,
         )
         return [
-            {"bboxes": one[:, :4], "conf": one[:, 4], "cls": one[:, 5], "extra": one[:, 6:]}
-            for one in outputs
+            {"bboxes": rows[:, :4], "conf": rows[:, 4], "cls": rows[:, 5], "extra": rows[:, 6:]}
+            for rows in outputs
         ]
 
     def update_metrics(self, preds: list[dict[str, torch.Tensor]], batch: dict[str, Any]) -> None:
-        """Match a batch, and remember its images that reach the limit."""
+        """Match a batch, and note its images that reach the limit."""
         super().update_metrics(preds, batch)
         self.full_images += [
             file
@@ -63,7 +63,7 @@ class TrainValidator(DetectionValidator):
         ]
 
     def gather_stats(self) -> None:
-        """Bring together what several processes have seen, in the first of them."""
+        """Gather what several processes have noted, in the first of them."""
         super().gather_stats()
         if RANK == 0:
             gathered: list[Any] = [None] * dist.get_world_size()
@@ -76,8 +76,8 @@ class TrainValidator(DetectionValidator):
         """Finish, and at the last validation name the images at the limit."""
         super().finalize_metrics()
         if self.full_images and not self.training and RANK in {-1, 0}:
-            names = [Path(file).name for file in self.full_images[:NAMED]]
-            named = ", ".join(names) + (", …" if len(self.full_images) > NAMED else "")
+            names = [Path(file).name for file in self.full_images[:_MOST_NAMED]]
+            named = ", ".join(names) + (", …" if len(self.full_images) > _MOST_NAMED else "")
             LOGGER.warning(
                 f"{len(self.full_images)} images reach max_det={self.args.max_det}: {named}"
             )

@@ -29,7 +29,7 @@ from yolo_ema.engine.data.dataset_lookup import resolve_data
 from yolo_ema.engine.data.drone_dataset import DroneDataset, build_train_dataset
 from yolo_ema.engine.models.registration import model_yaml, register
 from yolo_ema.engine.setup.environment import use_all_cores
-from yolo_ema.engine.setup.no_network_no_install import confined
+from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
 from yolo_ema.engine.setup.plot_fonts import place_fonts
 from yolo_ema.engine.setup.ultralytics_settings import enable_loggers
 from yolo_ema.engine.training.ddp_workers import report_to_starter, run_workers
@@ -96,13 +96,13 @@ class EmaTrainer(DetectionTrainer):
         place_fonts()
         self.loggers = enable_loggers(self.run_settings.loggers, offline=self.run_settings.offline)
         workers = overrides.get("workers")
-        with confined(), guarded_torch_load(trust=self.run_settings.trust):
+        with no_network_no_install(), guarded_torch_load(trust=self.run_settings.trust):
             super().__init__(cfg, overrides, _callbacks)
         if not self._is_planned and hasattr(self.args, RUN_KEY):
             # A plain YOLO(…).train(trainer=EmaTrainer, resume=True) finds ours in the checkpoint,
             # which can't vouch for itself.
-            found = RunSettings.from_dict(getattr(self.args, RUN_KEY))
-            self.run_settings = dataclasses.replace(found, trust=False, offline=True)
+            saved = RunSettings.from_dict(getattr(self.args, RUN_KEY))
+            self.run_settings = dataclasses.replace(saved, trust=False, offline=True)
             check_settings(vars(self.args))
         if self.device.type == "cpu":
             use_all_cores()
@@ -127,7 +127,7 @@ class EmaTrainer(DetectionTrainer):
             super().check_resume(overrides)
 
     def get_dataset(self) -> dict[str, Any]:
-        """Read the data YAML; what it names must be on the disk, and nothing in it runs."""
+        """Read the data YAML; its images must exist, and nothing in it is run."""
         self.args.data = str(resolve_data(self.args.data, offline=True).absolute())
         data = read_data(self.args.data)
         check_data_settings(vars(self.args), data)
@@ -210,8 +210,8 @@ class EmaTrainer(DetectionTrainer):
         return loader
 
     def set_model_attributes(self) -> None:
-        """Give the model its class names; on a CPU, too, lay its weights out as channels_last,
-        which is faster there.
+        """Give the model its class names; on a CPU, lay its weights out as channels_last, which is
+        faster there.
         """
         super().set_model_attributes()
         if self._is_channels_last_on_cpu:
@@ -305,7 +305,7 @@ class EmaTrainer(DetectionTrainer):
             MachineError: a process on a GPU failed, or one that loads images.
             YoloEmaError: what a process on a GPU reported.
         """
-        with confined(), guarded_torch_load(trust=self.run_settings.trust):
+        with no_network_no_install(), guarded_torch_load(trust=self.run_settings.trust):
             if not self.ddp:
                 with (
                     report_to_starter(),

@@ -1,4 +1,4 @@
-"""What a training costs, epoch by epoch, and an end by time in place of a number of epochs."""
+"""What a training costs, epoch by epoch, and a run that ends by time instead of by epochs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class TrainingBudget:
     """Times each epoch of a run, by the process's own processor time and by the wall clock, also
     over resumed runs.
 
-    With a budget the run ends after the epoch in which it is used up. The schedule of the learning
-    rate follows the number of epochs that the budget is reckoned to allow, anew after each epoch.
+    With a budget the run ends after the epoch in which it is used up. The learning rate schedule
+    follows the number of epochs that the budget is estimated to allow, updated after each epoch.
     Validation is timed, and does not count.
 
     Args:
@@ -34,7 +34,7 @@ class TrainingBudget:
         self._started = self._now()
 
     def callbacks(self) -> dict[str, Any]:
-        """Return what the trainer is to call when."""
+        """Return the callbacks for the trainer, by event."""
         return {
             "on_train_start": self._start,
             "on_train_epoch_start": self._epoch_start,
@@ -56,22 +56,20 @@ class TrainingBudget:
         """Forget epochs that are done again: the run was cut off before their checkpoint was
         written.
         """
-        self.epochs = [one for one in self.epochs if one["epoch"] <= trainer.start_epoch]
+        self.epochs = [entry for entry in self.epochs if entry["epoch"] <= trainer.start_epoch]
 
     def _epoch_start(self, _trainer: Any) -> None:
         self._started = self._now()
 
     def _epoch_end(self, trainer: Any) -> None:
-        self.epochs = [one for one in self.epochs if one["epoch"] <= trainer.epoch]
+        self.epochs = [entry for entry in self.epochs if entry["epoch"] <= trainer.epoch]
         self.epochs.append({"epoch": trainer.epoch + 1, **self._elapsed("train")})
         self._write()
         if self.budget_seconds is not None:
             self._replan(trainer)
 
     def _validated(self, trainer: Any) -> None:
-        """Add the epoch with its validation; the last validation, of the best weights, is none of
-        an epoch's.
-        """
+        """Add the time with validation; the last one, of the best weights, belongs to no epoch."""
         if (
             self.epochs
             and self.epochs[-1]["epoch"] == trainer.epoch + 1
@@ -81,7 +79,7 @@ class TrainingBudget:
             self._write()
 
     def _replan(self, trainer: Any) -> None:
-        used = sum(one[f"train_{self.clock}"] for one in self.epochs)
+        used = sum(entry[f"train_{self.clock}"] for entry in self.epochs)
         done = trainer.epoch + 1
         left = max(float(self.budget_seconds or 0) - used, 0.0)
         trainer.epochs = trainer.args.epochs = done + math.ceil(left / (used / len(self.epochs)))

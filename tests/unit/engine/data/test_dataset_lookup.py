@@ -71,7 +71,7 @@ def test_a_shipped_dataset_that_is_not_here_is_not_fetched_offline():
 def test_missing_images_without_a_download_entry_say_what_is_missing(tmp_path):
     file = write_dataset(tmp_path / "mine", val="images/nothing")
     with pytest.raises(
-        DataNotFoundError, match=r"images/nothing is not there, and no 'download' entry"
+        DataNotFoundError, match=r"images/nothing does not exist, and no 'download' entry"
     ):
         resolve_data(file)
 
@@ -187,7 +187,7 @@ def test_a_root_that_is_there_in_part_is_a_clear_error_before_anything_is_fetche
     file = _orchard(tmp_path, _serve_archive(served))
     with pytest.raises(
         DataError,
-        match=r"images/val is not there, and its archive can't be unpacked to .*holds something "
+        match=r"images/val does not exist, and its archive can't be unpacked to .*holds something "
         r"already",
     ):
         resolve_data(file)

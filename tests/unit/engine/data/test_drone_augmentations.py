@@ -158,7 +158,7 @@ def test_an_augmentation_that_fails_is_an_error():
             return {"failing": lambda image: 1 / 0}
 
     with pytest.raises(
-        CheckFailedError, match="failing failed on a test picture: ZeroDivisionError"
+        CheckFailedError, match="failing failed on a test image: ZeroDivisionError"
     ):
         check_active(Failing())
 

@@ -217,9 +217,7 @@ def test_the_batch_fits_the_gpus_memory_and_counts_all_of_them(plan, gpus):
     gpus(3, 6)
     assert plan(preset="balanced", device="auto")["batch"] == 3 * small
     assert plan(preset="balanced", device="0", batch=5)["batch"] == 5
-    with pytest.raises(
-        ConfigError, match="on 3 GPUs it counts the images of all together"
-    ):
+    with pytest.raises(ConfigError, match="on 3 GPUs it counts the images of all together"):
         plan(device="auto", batch=-1)
 
 
@@ -307,6 +305,69 @@ def test_what_would_make_it_another_run_is_refused(plan, cut_off, given, flag):
 
 def test_what_is_given_again_unchanged_is_fine(plan, cut_off):
     assert plan(resume=str(cut_off), pretrained="auto", nwd=0.5)["epochs"] == 5
+
+
+def _changed(last: Path, **train_args) -> None:
+    checkpoint = torch.load(last, weights_only=False)
+    checkpoint["train_args"] |= train_args
+    torch.save(checkpoint, last)
+
+
+@pytest.mark.parametrize(
+    ("planted", "what"),
+    [
+        ({"lr0": 7.0}, "lr0=7.0"),
+        ({"imgsz": "huge"}, "its imgsz is 'huge'; expected a number"),
+        ({"imgsz": 8}, "--imgsz is 8"),
+        ({"batch": True}, "its batch is 'True'"),
+        ({"seed": -1}, "seed"),
+        ({"freeze": "abc"}, "freeze is 'abc'"),
+        ({"optimizer": "Lion"}, "optimizer is 'Lion'"),
+        ({"distill_model": "yolo11m.pt"}, "distillation is not supported"),
+        ({"data": 7}, "name it with --data"),
+        ({RUN_KEY: {"drone": {"nwd": "much"}}}, "settings cannot be read"),
+        ({RUN_KEY: {"drone": 7}}, "settings cannot be read"),
+        ({RUN_KEY: {"loggers": ["phone home"]}}, "the run's loggers are 'phone home'"),
+    ],
+)
+def test_a_checkpoints_settings_are_checked_like_a_users(plan, cut_off, planted, what):
+    _changed(cut_off, **planted)
+    with pytest.raises(ConfigError, match=rf"last\.pt cannot be resumed: .*{what}"):
+        plan(resume=str(cut_off), pretrained="auto")
+
+
+def test_a_checkpoint_neither_trusts_itself_nor_chooses_folder_model_or_device(plan, cut_off):
+    planted = {"save_dir": "/etc", "project": "/etc", "name": "x", "device": "0", "model": "/m.pt"}
+    run = RunSettings(trust=True, offline=True).as_dict()
+    _changed(cut_off, **planted, **{RUN_KEY: run}, source="http://192.0.2.1", cfg="x.yaml")
+    planned = plan(resume=str(cut_off), pretrained="auto")
+    assert planned["save_dir"] == str(cut_off.parent.parent)
+    assert (planned["device"], planned["model"]) == ("cpu", str(cut_off))
+    assert not {"project", "name", "source", "cfg"} & set(planned)
+    assert not RunSettings.from_dict(planned[RUN_KEY]).trust
+
+
+def test_a_checkpoint_outside_a_weights_folder_goes_on_in_a_new_one(plan, cut_off, tmp_path):
+    moved = tmp_path / "downloads" / "last.pt"
+    moved.parent.mkdir()
+    cut_off.rename(moved)
+    planned = plan(resume=str(moved), pretrained="auto")
+    assert planned["save_dir"] == str(tmp_path / "runs" / "train" / "last")
+    assert [file.name for file in moved.parent.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("names", ["[boat]", "[boat, crane, dock]", "[crane, boat]"])
+def test_a_run_is_not_resumed_on_other_classes(plan, cut_off, tmp_path, monkeypatch, names):
+    file = tmp_path / "other.yaml"
+    file.write_text(f"path: {tmp_path}\ntrain: .\nval: .\nnames: {names}\n")
+    monkeypatch.setattr(resume_plan, "resolve_data", lambda *_, **__: file)
+    with pytest.raises(ConfigError, match=r"has the classes .*'boat', 'crane'.*other\.yaml"):
+        plan(resume=str(cut_off), pretrained="auto", data="other")
+
+
+def test_a_run_whose_epochs_are_all_done_is_planned_to_be_finished(plan, cut_off):
+    _changed(cut_off, epochs=2)
+    assert plan(resume=str(cut_off), pretrained="auto")["epochs"] == 2
 
 
 @given(st.sampled_from(["motion_blur", "haze"]), st.floats(0, 1), st.booleans())

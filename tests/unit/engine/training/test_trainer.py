@@ -1,6 +1,4 @@
-"""The parts of a training that can be looked at without one: half precision, fonts, validation
-limits, results.
-"""
+"""The parts of a training that can be tested without one: fonts, validation limits, results."""
 
 from __future__ import annotations
 
@@ -9,65 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.setup import plot_fonts
 from yolo_ema.engine.setup.console import log_to_stderr
-from yolo_ema.engine.training import mixed_precision as amp
 from yolo_ema.engine.training import run_record
 from yolo_ema.engine.training.train_validator import TrainValidator
 
 # isort: split
 
-from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.utils import LOGGER
-
-
-class _Breaks(torch.nn.Module):
-    """A layer that is sound in float32 and not in half precision, as on a GPU with broken
-    convolutions.
-    """
-
-    def __init__(self, layer, wrong: float) -> None:
-        super().__init__()
-        self.layer, self.wrong = layer, wrong
-        self.i, self.f, self.type = layer.i, layer.f, layer.type
-
-    def forward(self, x):
-        y = self.layer(x)
-        return (
-            y + self.wrong if y.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu") else y
-        )
-
-
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
-    return torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
-
-
-def test_a_sound_machine_passes_the_check_of_half_precision(images):
-    model = build_model("yolo11n-ema", 2).train()
-    assert amp._close_under_autocast(model, images, torch.bfloat16)
-    assert model.training
-    assert not model.model[-1]._forward_pre_hooks
-
-
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 3.0])
-def test_a_broken_one_does_not(images, wrong):
-    model = build_model("yolo11n-ema", 2)
-    model.model[0] = _Breaks(model.model[0], wrong)
-    assert not amp._close_under_autocast(model, images, torch.bfloat16)
-
-
-def test_there_is_no_half_precision_on_the_cpu():
-    assert not amp.half_precision_works(build_model("yolo11n-ema", 2))
-
-
-def test_the_check_of_ultralytics_is_back_afterwards():
-    before = ultralytics_trainer.check_amp
-    with pytest.raises(RuntimeError), amp.own_amp_check():
-        assert ultralytics_trainer.check_amp is amp.half_precision_works
-        raise RuntimeError
-    assert ultralytics_trainer.check_amp is before
 
 
 def test_fonts_are_placed_once_and_never_replaced(tmp_path, monkeypatch):

@@ -16,7 +16,13 @@ from yolo_ema.engine.training import train as training
 from yolo_ema.engine.training.run_record import RunRecord
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
 from yolo_ema.engine.training.train import TrainResult, _ending_well
-from yolo_ema.errors import DiskFullError, ModelError, TransferError
+from yolo_ema.errors import (
+    DiskFullError,
+    MachineError,
+    ModelError,
+    SourceError,
+    TransferError,
+)
 
 
 @pytest.fixture
@@ -151,6 +157,25 @@ def test_a_folder_with_anything_written_stays(tmp_path, monkeypatch):
     with pytest.raises(TransferError):
         training._run(overrides)
     assert (Path(overrides["save_dir"]) / "results.csv").exists()
+
+
+@pytest.mark.parametrize("kind", [MachineError, SourceError])
+def test_an_image_or_process_that_is_gone_names_the_command_that_resumes(last, kind):
+    with pytest.raises(kind, match=r"^gone; .* resume it: yolo-ema train"), _ending_well(last):
+        raise kind("gone")
+    last.unlink()
+    with pytest.raises(kind, match=r"^gone$"), _ending_well(last):
+        raise kind("gone")
+
+
+def test_the_result_counts_what_was_left_out(tmp_path):
+    left_out = {"train": {"unreadable labels": 2, "no area": 1}, "val": {}}
+    result = TrainResult(
+        tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "run.json", {}, None, left_out
+    )
+    assert "left out       of train: unreadable labels 2, no area 1" in result.as_text()
+    assert "of val" not in result.as_text()
+    assert result.as_json()["left_out"] == left_out
 
 
 def test_other_errors_pass_as_they_are(last):
