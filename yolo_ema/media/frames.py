@@ -20,7 +20,7 @@ class Frame:
         index: 0-based number of the frame in its source; 0 for an image.
         time_s: seconds since the source's start; 0.0 for an image.
 
-    Example:
+    Examples:
         >>> import cv2
         >>> from yolo_ema import Frame
         >>> Frame(cv2.imread("junction.jpg"), source="junction.jpg", index=0, time_s=0.0).image_wh
@@ -49,7 +49,7 @@ class FrameDetections:
         track_ids: (N,) int with −1 where an object has no identity, or None where nothing is
             tracked.
 
-    Example:
+    Examples:
         >>> from yolo_ema import Detector
         >>> detections = Detector("best.onnx").detections("junction.jpg")
         >>> detections.boxes_xyxy.shape == (len(detections), 4)

@@ -72,7 +72,8 @@ def test_user_and_password_are_decoded_for_the_server():
 @settings(deadline=None, max_examples=200)
 @given(user=_SECRET, password=_SECRET, token=_SECRET)
 def test_no_secret_is_shown_anywhere(user, password, token):
-    url = f"rtsp://{quote(user, safe='')}:{quote(password, safe='')}@camera.example:554/h264?token={quote(token, safe='')}"
+    user_info = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    url = f"rtsp://{user_info}@camera.example:554/h264?token={quote(token, safe='')}"
     source = open_sources([url])[0]
     address = parse_address(url)
     told = [

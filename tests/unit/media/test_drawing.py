@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_ema.constants import BOX_COLOURS_RGB
+from yolo_ema.media.drawing import style
 from yolo_ema.media.drawing.annotator import Overlay, draw_detections
 from yolo_ema.media.drawing.box_labels import _Room
 from yolo_ema.media.drawing.legend import draw_legend
@@ -256,3 +257,16 @@ def test_three_hundred_boxes_are_drawn_quickly():
 def test_names_with_line_breaks_are_drawn_in_one_line():
     for name in ("car\nvan", "car\r\nvan", "car\u2028van", "\n"):
         assert text_mask(name, 12).shape[0] == text_mask("car", 12).shape[0]
+
+
+def test_labels_that_never_repeat_keep_within_their_memory():
+    """A tracked flight: every frame new identities and scores, at the size of 4K."""
+    held = []
+    for number in range(6000):
+        render_label(f"#{number} pedestrian 0.{number % 100:02d}", 24, (0, 255, 221))
+        if number % 1000 == 999:
+            held.append(style._labels.bytes_held)
+    assert max(held) <= 4 << 20
+    assert held[-1] > 3 << 20, "the latest are still there"
+    label = render_label("#5999 pedestrian 0.99", 24, (0, 255, 221))
+    assert render_label("#5999 pedestrian 0.99", 24, (0, 255, 221)) is label

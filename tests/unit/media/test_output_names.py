@@ -110,3 +110,20 @@ def test_every_output_of_two_videos_of_one_name_stays_apart(tmp_path):
     coco = json.loads((tmp_path / "out" / "coco.json").read_text())
     assert sorted(one["file_name"] for one in coco["images"]) == [f"{name}.jpg" for name in frames]
     assert len(list((tmp_path / "out" / "crops").rglob("*.jpg"))) == 6
+
+
+@pytest.mark.parametrize("letter", ["a", "ж", "😀"])
+def test_names_at_the_limit_of_the_file_system_leave_room_for_what_comes_behind(tmp_path, letter):
+    """A frame number, a row, an identity and a suffix."""
+    size = len(letter.encode())
+    stems = [letter * ((251 - index) // size) for index in (0, size, 2 * size)]
+    for stem in [*stems, "short"]:
+        (tmp_path / f"{stem}.jpg").write_bytes(b"x")
+    found = open_sources([str(tmp_path)])
+    names = [source.stem for source in found]
+    assert len(set(names)) == 4
+    assert "short" in names
+    for name in names:
+        path = tmp_path / f"{name}_000012-003-id123456-12.jpg"
+        path.write_bytes(b"y")
+        assert name == "short" or name.startswith(letter * 40)

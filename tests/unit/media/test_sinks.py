@@ -188,7 +188,7 @@ def test_visdrone_classes_match_by_name_not_by_number(tmp_path):
 
 def test_a_class_that_visdrone_does_not_know_is_said_before_anything_is_written(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"can't hold the classes zebra; VisDrone's are pedestrian.*--classes"
+        ConfigError, match=r"cannot hold the classes zebra; VisDrone's are pedestrian.*--classes"
     ):
         open_sinks(
             ("jsonl", "visdrone"),
@@ -398,7 +398,8 @@ def test_coco_without_room_leaves_nothing_or_all(tmp_path):
         """
         sink = CocoJson(out, NAMES)
         for index in range(1000):  # annotations and images fit, but not both in one file
-            sink.write(found_in(TWO * 16 if index < 30 else [], index=index, image_wh=(20, 15)), CLIP)
+            found = found_in(TWO * 16 if index < 30 else [], index=index, image_wh=(20, 15))
+            sink.write(found, CLIP)
         try:
             sink.close()
         except DiskFullError as error:
@@ -469,3 +470,19 @@ def test_memory_does_not_grow_with_frames(tmp_path):
     assert write(1500) - before < 6000  # kB; kept in memory the rows would take tens of MB
     for sink in sinks:
         sink.close()
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2", "@SUM(A1)", "\tx", "\rx"])
+def test_no_cell_of_the_csv_is_a_formula(tmp_path, name):
+    frame = Frame(np.zeros((8, 8, 3), np.uint8), f"{name}.jpg", 0, 0.0)
+    found = FrameDetections(
+        frame, np.array([[-1.5, 0, 4, 4]]), np.array([0.5]), np.array([0]), {0: name}
+    )
+    sink = CsvRows(tmp_path)
+    sink.write(found, FrameContext(None, "x"))
+    sink.close()
+    with (tmp_path / "detections.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    shown = "'" + name.replace("\r", " ")
+    assert (row["source"], row["class"]) == (f"{shown}.jpg", shown)
+    assert row["x1"] == "-1.5", "numbers stay numbers"

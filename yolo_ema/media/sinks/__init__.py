@@ -1,4 +1,4 @@
-"""Where detections go: one sink a format, all called alike."""
+"""Where detections go: one sink per format, all with the same methods."""
 
 from __future__ import annotations
 

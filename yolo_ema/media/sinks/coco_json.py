@@ -25,12 +25,12 @@ class CocoJson:
     """``coco.json``: images, annotations with scores, categories; it appears whole when the sink is
     closed.
 
-    Memory holds one frame: until then images and annotations lie in nameless files, of which a
+    Memory holds one frame: until then images and annotations are kept in nameless files, of which a
     killed run leaves no trace.
     """
 
     def __init__(self, out: Path, names: Mapping[int, str]) -> None:
-        """Start in the folder ``out``, which is made where missing.
+        """Start in the folder ``out``, created if missing.
 
         Args:
             out: the folder.
@@ -38,7 +38,7 @@ class CocoJson:
                 one, since COCO's begin at one.
 
         Raises:
-            DiskFullError: there is no room.
+            DiskFullError: there is no space left.
         """
         self._out = out
         self._categories = [
@@ -83,7 +83,7 @@ class CocoJson:
         """Write the file; a second call does nothing.
 
         Raises:
-            DiskFullError: there is no room; no partial file is left.
+            DiskFullError: there is no space left; no partial file remains.
         """
         if self._closed:
             return
@@ -120,17 +120,19 @@ class CocoJson:
 
 
 def _annotations(found: FrameDetections, image_id: int, first_id: int) -> Iterator[dict[str, Any]]:
-    for row, one in enumerate(found.as_json()["detections"]):
-        x1, y1, x2, y2 = one["box_xyxy"]
+    for row, detection in enumerate(found.as_json()["detections"]):
+        x1, y1, x2, y2 = detection["box_xyxy"]
         width, height = round(x2 - x1, 2), round(y2 - y1, 2)
         entry = {
             "id": first_id + row,
             "image_id": image_id,
-            "category_id": one["class_id"] + 1,
+            "category_id": detection["class_id"] + 1,
             "bbox": [x1, y1, width, height],
         }
-        entry |= {"area": round(width * height, 2), "iscrowd": 0, "score": one["score"]}
-        yield entry | ({"track_id": one["track_id"]} if "track_id" in one else {})
+        entry |= {"area": round(width * height, 2), "iscrowd": 0, "score": detection["score"]}
+        if "track_id" in detection:
+            entry["track_id"] = detection["track_id"]
+        yield entry
 
 
 class _Entries:
@@ -144,7 +146,7 @@ class _Entries:
         self.count = 0
 
     def add(self, entries: Any) -> None:
-        texts = [json.dumps(one, ensure_ascii=False, allow_nan=False) for one in entries]
+        texts = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries]
         if not texts:
             return
         self._writer.append((",\n" if self.count else "") + ",\n".join(texts))

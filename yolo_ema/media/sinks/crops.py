@@ -1,4 +1,4 @@
-"""Crops: one small image an object."""
+"""Crops: one small image per object."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from yolo_ema.media.sinks.unique_paths import write_unique
 __all__ = ["LARGEST_NUMBER", "Crops"]
 
 LARGEST_NUMBER = 10_000
-"""A minute of video with 300 objects a frame would be half a million files."""
+"""A minute of video with 300 objects per frame would be half a million files."""
 
 
 class Crops:
     """``crops/<class>/<image>-<row>.jpg``: the pixels of each box, by falling score from row 1,
-    with ``-id<track>`` where tracked.
+    with ``-id<track>`` if tracked.
 
     Attributes:
-        left_out: how many objects got no image because ``limit`` was reached.
+        left_out: how many objects got no crop because ``limit`` was reached.
     """
 
     def __init__(self, out: Path, *, limit: int = LARGEST_NUMBER) -> None:
-        """Write below ``out / "crops"``, at most ``limit`` images in all."""
+        """Write below ``out / "crops"``, at most ``limit`` images in total."""
         self.folder = out / "crops"
         self.left_out = 0
         self._limit, self._written = limit, 0
@@ -38,8 +38,8 @@ class Crops:
         return (self.folder,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Write the objects of one frame; each file appears whole. Raises `DiskFullError` where
-        there is no room.
+        """Write the objects of one frame; each file appears whole. Raises `DiskFullError` if there
+        is no space.
         """
         stem, (width, height) = context.frame_stem(found.frame), found.frame.image_wh
         starts = np.floor(found.boxes_xyxy[:, :2]).astype(int).clip(0)
@@ -75,7 +75,5 @@ def _identity(found: FrameDetections, row: int) -> str:
 
 
 def _safe(name: str) -> str:
-    """Return a class's name as a folder's: names come out of weights files, which may say
-    anything.
-    """
+    """Return a class name as a folder name; names come from weights, which may say anything."""
     return re.sub(r"[^\w-]+", "_", name).strip("_")[:60] or "unnamed"

@@ -62,8 +62,11 @@ class CsvRows:
 
 
 def _text(cell: str) -> str:
-    """Return a name as a cell that spreadsheets do not run as a formula: behind an apostrophe."""
-    return f"'{cell}" if cell.startswith(_STARTS_A_FORMULA) else cell
+    """Return a name as a cell that spreadsheets do not run as a formula: behind an apostrophe. A
+    carriage return, which `csv` does not quote, becomes a space.
+    """
+    plain = cell.replace("\r", " ")
+    return f"'{plain}" if cell.startswith(_STARTS_A_FORMULA) else plain
 
 
 def _lines(rows: Iterable[Sequence[Any]]) -> str:

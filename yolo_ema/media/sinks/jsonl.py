@@ -1,4 +1,4 @@
-"""``detections.jsonl``: one line a frame."""
+"""``detections.jsonl``: one line per frame."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["JsonLines"]
 
 
 class JsonLines:
-    """``detections.jsonl``: one line a frame, on the disk as soon as it is written, so that it can
-    be followed while it grows.
+    """``detections.jsonl``: one line per frame, on disk as soon as it is written, so that programs
+    can follow the file as it grows.
     """
 
     def __init__(self, out: Path) -> None:
-        """Start the file in the folder ``out``. Raises `DiskFullError` where there is no room."""
+        """Start the file in the folder ``out``. Raises `DiskFullError` if there is no space."""
         self._file = GrowingFile.create(out, "detections", ".jsonl")
 
     @property

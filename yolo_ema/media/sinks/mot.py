@@ -1,12 +1,12 @@
-"""Identities as text: the result formats of MOT Challenge and of VisDrone's multi-object tracking,
-one file a source.
+"""Track files, one per source: the result formats of MOT Challenge and of VisDrone's multi-object
+tracking.
 
-MOT Challenge (motchallenge.net/instructions), ten fields, frame numbers, identities and coordinates
-    from 1: frame,id,left,top,width,height,confidence,x,y,z             where x, y and z are −1:
-    they belong to tracking in space
-VisDrone-MOT (the toolkit of VisDrone2018-MOT), ten fields, frame numbers from 1, pixels from 0:
-    frame,id,left,top,width,height,score,category,truncation,occlusion   where the last two are −1,
-    as in all result files
+MOT Challenge (motchallenge.net/instructions), ten fields; frames, identities and coordinates count
+    from 1; x, y and z, which belong to 3D tracking, are −1:
+    frame,id,left,top,width,height,confidence,x,y,z
+VisDrone-MOT (the toolkit of VisDrone2018-MOT), ten fields; frames count from 1, pixels from 0; the
+    last two are −1, as in all result files:
+    frame,id,left,top,width,height,score,category,truncation,occlusion
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _VISDRONE_CATEGORIES = {name: number for number, name in enumerate(VISDRONE_CLAS
 
 
 class MotFiles:
-    """Writes ``<out>/<style>/<stem>.txt`` for each tracked source, frame by frame; no file that
-    exists is replaced.
+    """Writes ``<out>/<style>/<stem>.txt`` for each tracked source, frame by frame; existing files
+    are never replaced.
 
-    Detections without an identity are left out: both formats want one in every row. What is not
-    tracked, as single images are, gets no file; a tracked source in which nothing got an identity
-    gets an empty one.
+    Detections without an identity are left out: both formats need one in every row. Sources that
+    are not tracked, such as single images, get no file; a tracked source in which nothing got an
+    identity gets an empty one.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class MotFiles:
         Args:
             out: the folder.
             style: one of `MOT_STYLES`.
-            names: class by id, of all classes that may be found; None where the first frame of each
-                source tells.
+            names: class by id, of all classes that may be found; None takes them from each source's
+                first frame.
 
         Raises:
-            ConfigError: another style, or names that are not VisDrone's, whose numbers
-                ``visdrone-mot`` wants.
+            ConfigError: an unknown style, or names that are not VisDrone's, whose numbers
+                ``visdrone-mot`` needs.
         """
         if style not in MOT_STYLES:
             raise ConfigError(f"no MOT style {style!r}; expected one of {', '.join(MOT_STYLES)}")
@@ -74,8 +74,8 @@ class MotFiles:
         """Append one frame.
 
         Raises:
-            ConfigError: the classes are not VisDrone's, whose numbers the style wants.
-            DiskFullError: there is no room; the file ends with the last whole frame.
+            ConfigError: the classes are not VisDrone's, whose numbers the style needs.
+            DiskFullError: there is no space left; the file ends with the last whole frame.
         """
         if found.track_ids is None:
             return

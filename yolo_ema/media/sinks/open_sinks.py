@@ -1,4 +1,4 @@
-"""From the words of ``--save`` to sinks."""
+"""Turns the words of ``--save`` into sinks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from yolo_ema.media.sinks.csv_rows import CsvRows
 from yolo_ema.media.sinks.jsonl import JsonLines
 from yolo_ema.media.sinks.mot import MOT_STYLES, MotFiles
 from yolo_ema.media.sinks.sink import Sink
+from yolo_ema.media.sinks.unique_paths import remove_stale_parts
 from yolo_ema.media.sinks.visdrone_results import VisdroneResults
 from yolo_ema.media.sinks.yolo_labels import YoloLabels
 
@@ -25,6 +26,7 @@ __all__ = ["SINK_KINDS", "open_sinks"]
 
 SINK_KINDS = ("annotated", "jsonl", "csv", "coco", "visdrone", "yolo", "crops", *MOT_STYLES)
 _MAY_REFUSE = frozenset({"visdrone", "visdrone-mot"})
+_FOLDERS = ("visdrone", "yolo", "yolo/labels")
 
 
 def open_sinks(
@@ -37,20 +39,21 @@ def open_sinks(
     yolo_scores: bool = False,
     crop_limit: int = LARGEST_NUMBER,
 ) -> list[Sink]:
-    """Open a sink of each kind, and return them in the order of the kinds.
+    """Open a sink of each kind and return them in the order of the kinds; delete what killed runs
+    left behind unfinished in ``out``.
 
     Args:
         kinds: some of `SINK_KINDS`; one named twice is opened once.
-        out: the folder for what is written, where no file is replaced; made where missing.
+        out: the output folder, created if missing; no file in it is replaced.
         names: class by id, of all classes that may be found.
-        draw: what turns detections into the annotated image.
+        draw: turns detections into the annotated image.
         visdrone_names: VisDrone's names of the categories from 1 on, for the kind ``visdrone``.
         yolo_scores: append scores to YOLO's labels.
-        crop_limit: the most crops in all.
+        crop_limit: maximum number of crops in total.
 
     Raises:
-        ConfigError: an unknown kind, or a class that a format can't hold; nothing stays open.
-        DiskFullError: there is no room.
+        ConfigError: an unknown kind, or a class that a format cannot hold; nothing stays open.
+        DiskFullError: there is no space left.
     """
     openers: dict[str, Callable[[], Sink]] = {
         "annotated": lambda: AnnotatedCopies(out, draw),
@@ -69,10 +72,12 @@ def open_sinks(
                 f"there is no output {kind!r}{did_you_mean(kind, SINK_KINDS)}; expected "
                 f"{', '.join(SINK_KINDS)}"
             )
+    for folder in (out, *(out / name for name in _FOLDERS), *(out / "crops").glob("*")):
+        remove_stale_parts(folder)
     sinks: dict[str, Sink] = {}
     with contextlib.ExitStack() as opened:
-        # What may refuse comes first, so that it refuses before a file is there.
-        for kind in sorted(dict.fromkeys(kinds), key=lambda one: one not in _MAY_REFUSE):
+        # What may refuse comes first, so that it refuses before any file exists.
+        for kind in sorted(dict.fromkeys(kinds), key=lambda kind: kind not in _MAY_REFUSE):
             sinks[kind] = openers[kind]()
             opened.callback(sinks[kind].close)
         opened.pop_all()

@@ -1,4 +1,4 @@
-"""Result files in VisDrone's formats: DET for images, VID for whatever moves."""
+"""Result files in VisDrone's formats: DET for images, VID for videos and sequences."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["VisdroneResults"]
 class VisdroneResults:
     """``visdrone/<source>.txt``.
 
-    An image's rows are ``left,top,width,height,score,category,-1,-1``; those of a video have
-    ``frame,-1,`` before, with frames from 1 as VisDrone counts them. Boxes to a hundredth of a
-    pixel, scores to six digits, rows by falling score.
+    An image's rows are ``left,top,width,height,score,category,-1,-1``; those of a video begin with
+    ``frame,-1,``, where frames count from 1 as in VisDrone. Boxes are rounded to a hundredth of a
+    pixel, scores to six digits; rows are sorted by falling score.
     """
 
     def __init__(self, out: Path, names: Mapping[int, str], visdrone_names: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ class VisdroneResults:
             visdrone_names: VisDrone's names of the categories from 1 on.
 
         Raises:
-            ConfigError: a class is none of VisDrone's.
+            ConfigError: a class is not one of VisDrone's.
         """
         numbers = {_plain(name): number for number, name in enumerate(visdrone_names, start=1)}
         foreign = [name for name in names.values() if _plain(name) not in numbers]
@@ -40,9 +40,9 @@ class VisdroneResults:
                 f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
             )
             raise ConfigError(
-                f"VisDrone's result files can't hold the classes {some}; VisDrone's are "
+                f"VisDrone's result files cannot hold the classes {some}; VisDrone's are "
                 f"{', '.join(visdrone_names)}. "
-                "Name those that you want with --classes, or save in another format."
+                "Choose classes with --classes, or save in another format."
             )
         self._categories = {class_id: numbers[_plain(name)] for class_id, name in names.items()}
         self.folder = out / "visdrone"
@@ -54,8 +54,8 @@ class VisdroneResults:
         return (self.folder,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Write an image's file, or append a frame to a video's. Raises `DiskFullError` where
-        there is no room.
+        """Write an image's file, or append a frame to a video's. Raises `DiskFullError` if there is
+        no space.
         """
         if not context.is_moving:
             write_unique(self.folder, context.stem, ".txt", "".join(self._rows(found)).encode())

@@ -1,4 +1,4 @@
-"""A window on the desktop that shows annotated frames."""
+"""A desktop window that shows annotated frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_WH = (1600, 900)
 
 
 class Window:
-    """Shows one image after the other; to be used from the thread that made it."""
+    """Shows one image after another; to be used from the thread that created it."""
 
     def __init__(self, title: str) -> None:
         """Open the window.
@@ -25,8 +25,7 @@ class Window:
         Raises:
             MachineError: there is no desktop, or OpenCV was built without windows.
         """
-        # Without a display OpenCV's window library ends the whole process, so this has to be known
-        # before.
+        # Without a display OpenCV's window library ends the whole process, hence this check.
         if sys.platform.startswith("linux") and not (
             os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         ):
@@ -46,8 +45,8 @@ class Window:
             ) from error
 
     def show(self, image_bgr: np.ndarray | None) -> bool:
-        """Show an image, (H, W, 3) uint8 BGR, or go on showing the last; return False once the
-        user closed it or pressed q.
+        """Show an image, (H, W, 3) uint8 BGR, or keep showing the last; return False once the user
+        has closed the window or pressed q.
         """
         if image_bgr is not None:
             if not self._sized:

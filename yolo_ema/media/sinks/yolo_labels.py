@@ -1,5 +1,5 @@
-"""YOLO label files: one text file an image or frame, ``class x_center y_center width height`` in
-shares of the image a row.
+"""YOLO label files: one text file per image or frame, with rows of ``class x_center y_center width
+height`` as shares of the image.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_ema.io.text_files import one_line
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext
 from yolo_ema.media.sinks.unique_paths import write_unique
@@ -19,21 +18,21 @@ __all__ = ["YoloLabels"]
 
 class YoloLabels:
     """``yolo/labels/<image>.txt`` and ``yolo/classes.txt``; a frame without objects gets an empty
-    file, as training wants it.
+    file, as training expects.
     """
 
     def __init__(self, out: Path, names: Mapping[int, str], *, scores: bool = False) -> None:
-        """Write the names of the classes.
+        """Write the class names.
 
         Args:
             out: the folder that gets ``yolo/``.
-            names: class by id, of all classes of the weights; the line of a class in
-                ``classes.txt`` is its id.
+            names: class by id, of all classes of the weights; a class's line in ``classes.txt`` is
+                its id.
             scores: append the score as the sixth number of a row, for tools that compare
                 detections.
 
         Raises:
-            DiskFullError: there is no room.
+            DiskFullError: there is no space left.
         """
         lines = [
             names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)
@@ -49,7 +48,7 @@ class YoloLabels:
         return (self.folder,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Write one file; it appears whole. Raises `DiskFullError` where there is no room."""
+        """Write one file; it appears whole. Raises `DiskFullError` if there is no space."""
         width, height = found.frame.image_wh
         x1, y1, x2, y2 = (
             (

@@ -32,7 +32,7 @@ class NetworkOptions:
         every_frame: let the source wait rather than drop frames that nobody has taken.
         rtsp_transport: the transport of RTSP streams.
 
-    Example:
+    Examples:
         >>> from yolo_ema import NetworkOptions, open_sources
         >>> network = NetworkOptions(read_timeout_s=5, rtsp_transport="udp")
         >>> [source.is_live for source in open_sources(["rtsp://10.0.0.7/live"], network=network)]

@@ -71,7 +71,7 @@ def open_sources(
 ) -> list[Source]:
     """Turn what the user names into sources; see `find_sources`, which also says what is left out.
 
-    Example:
+    Examples:
         >>> from yolo_ema import open_sources
         >>> [source.is_live for source in open_sources(["flight.mp4", "rtsp://10.0.0.7/live"])]
         [False, True]

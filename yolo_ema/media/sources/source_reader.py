@@ -33,7 +33,7 @@ class SourceReader:
     and stream has a lane of its own. Lanes take turns. What happens to one source never ends
     another.
 
-    Example:
+    Examples:
         >>> from yolo_ema import SourceReader, open_sources
         >>> with SourceReader(open_sources(["junction.jpg", "flight.mp4"])) as reader:
         ...     frames = [event.frame for event in reader if event.frame is not None]
