@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_ema.io.text_files import one_line
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext
 from yolo_ema.media.sinks.unique_paths import write_unique
