@@ -268,7 +268,7 @@ def test_table_of_sizes_may_name_files(folders):
 
 
 def test_missing_folders_and_images_are_named(folders):
-    with pytest.raises(DataNotFoundError, match=r"folder of results .*nowhere is not there"):
+    with pytest.raises(DataNotFoundError, match=r"folder of results .*nowhere does not exist"):
         score(options(folders, results=folders / "nowhere"))
     with pytest.raises(DataNotFoundError, match="holds no annotation files"):
         score(options(folders, annotations=folders / "images"))

@@ -50,12 +50,12 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What an archive may at most unpack to.
+    """The most that an archive may unpack to.
 
     Attributes:
         ratio: unpacked bytes per packed byte, for each file and for all of them; photographs stay
             near 1, annotations below 10.
-        small_bytes: up to this size the ratio of a file is not looked at.
+        small_bytes: up to this size the ratio of a file does not matter.
         total_bytes: all files together.
         members: number of entries.
     """
@@ -67,7 +67,7 @@ class Limits:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether the name is that of an archive which `unpack` knows."""
+    """Return whether the name is that of an archive which `unpack` can read."""
     return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
 
 
@@ -88,7 +88,7 @@ def unpack(
         archive: the archive; it is only read.
         into: a folder that does not exist yet; it appears only when whole.
         sha256: the hash that the archive must have, in hexadecimal.
-        limits: what it may at most unpack to.
+        limits: the most that it may unpack to.
         advance: called with the number of bytes written since the last call.
         marker: name of an empty file that is made first, by which the folder is known to be ours.
 
@@ -99,15 +99,15 @@ def unpack(
         ArchiveError: the hash is another, the archive is damaged or encrypted, an entry has an
             absolute path, ``..``, or is a link or a device, two entries have one name, `limits`
             would be exceeded, or it holds no image and no text file. Nothing is left behind.
-        DataNotFoundError: there is no such file.
+        DataNotFoundError: the archive does not exist.
         DiskFullError: the disk has no room for what the archive holds.
     """
     if not archive.is_file():
-        raise DataNotFoundError(f"the archive {archive} is not there")
+        raise DataNotFoundError(f"the archive {archive} does not exist")
     if sha256 is not None and (found := sha256_of(archive)) != sha256.lower():
         raise ArchiveError(
-            f"{archive} has the SHA-256 {found}, expected {sha256.lower()}; fetch it again or from "
-            f"elsewhere"
+            f"{archive} has the SHA-256 {found}, expected {sha256.lower()}; download it again, or "
+            f"from elsewhere"
         )
     into.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{into.name}-", suffix=".part", dir=into.parent))
@@ -119,7 +119,7 @@ def unpack(
             beside.chmod(0o755)
             beside.rename(into)
     except _DAMAGE as error:
-        # tarfile lists, after a colon, what each of its readers made of the file.
+        # After a colon come details that only a reader of tarfile's source understands.
         reason = str(error).partition(":")[0]
         raise ArchiveError(
             f"{archive} is damaged, or not a zip or tar archive: {reason}"

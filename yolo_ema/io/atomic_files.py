@@ -31,7 +31,7 @@ __all__ = [
 @contextlib.contextmanager
 def disk_full_is_clear(path: Path) -> Iterator[None]:
     """Turn "no space left" and "quota exceeded" while writing ``path`` into a `DiskFullError` that
-    says what is left intact.
+    says what is intact.
     """
     try:
         yield
@@ -51,11 +51,11 @@ def disk_full_is_clear(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends well, and
-    vanishes when it doesn't.
+    """Yield a temporary path beside ``path`` that replaces it if the block succeeds, and is removed
+    if it fails.
 
     Args:
-        path: the final file; its folder is made where missing.
+        path: the final file; its folder is created if missing.
 
     Raises:
         DiskFullError: the disk or the quota is full; the old file is intact.
@@ -87,9 +87,7 @@ def _umask() -> int:
 
 
 def _fsync_folder(folder: Path) -> None:
-    """Make a rename durable; file systems that can't do so (Windows, some network drives) are
-    passed over.
-    """
+    """Make a rename durable, on file systems that can (not Windows, nor some network drives)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -132,15 +130,16 @@ def sha256_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, taken: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs; it is removed at the end. A process that
-    dies gives the lock up.
+    """Hold the lock file ``path`` while the block runs; it is removed at the end. The lock of a
+    process that dies is free again.
 
     Args:
-        path: the lock file; its folder must be there.
-        taken: called where another process has the lock. It may raise, else the lock is waited for.
+        path: the lock file; its folder must exist.
+        taken: called if another process has the lock. It may raise; otherwise the lock is waited
+            for.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     from filelock import FileLock, Timeout  # 60 ms that every other command does without
 

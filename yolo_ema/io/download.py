@@ -1,5 +1,6 @@
-"""Fetches one file over HTTP: resumed after a break, tried at several addresses, complete or not
-there at all. User and password of an address go to its server alone, into no message and no file.
+"""Downloads one file over HTTP: resumed when the connection breaks, tried at several addresses,
+complete or not there at all. An address's user and password go to its server alone, never into a
+message or a file.
 """
 
 from __future__ import annotations
@@ -57,9 +58,7 @@ def shown_url(url: str) -> str:
 
 
 def remote_size(urls: Sequence[str]) -> int | None:
-    """Return the size in bytes that the first address that answers states, or None where none
-    does.
-    """
+    """Return the size in bytes that the first address to answer states, or None if none does."""
     return next((size for size in map(_stated_size, urls) if size is not None), None)
 
 
@@ -81,19 +80,19 @@ def fetch(
     pause_s: float = 1.0,
     label: str = "",
 ) -> Fetched:
-    """Fetch ``target`` from the first of several addresses that gives it whole.
+    """Download ``target`` from the first of several addresses that gives it whole.
 
-    What arrives goes into ``<target>.part``; a later call goes on with it where the server allows
-    that and has the same file still.
+    What arrives goes into ``<target>.part``; a later call resumes it if the server allows that and
+    still has the same file.
 
     Args:
         urls: ``http(s)`` addresses of the same file, in order of preference.
-        target: the file to make; it appears only when whole, with the size that the server stated
-            and the hash where one is given.
+        target: the file to create; it appears only when whole, with the size that the server stated
+            and the hash if one is given.
         sha256: the expected hash in hexadecimal, or None.
-        attempts: how often in a row an address may fail without a byte before the next one is
-            tried.
-        pause_s: pause after the first failure in seconds; it doubles with each further one, up to
+        attempts: how many times in a row an address may fail without sending a byte before the
+            next one is tried.
+        pause_s: pause in seconds after the first failure; it doubles with each further one, up to
             30.
         label: name for the progress bar.
 
@@ -122,8 +121,8 @@ def fetch(
         _discard(target)
         return Fetched(shown_url(url), size, found)
     raise DataError(
-        f"{target.name} could not be fetched: {'; '.join(answers)}. The same command goes on where "
-        f"it stopped"
+        f"{target.name} could not be fetched: {'; '.join(answers)}. Run the same command again to "
+        f"resume"
     )
 
 
@@ -131,7 +130,7 @@ class _AddressError(Exception):
     """An address does not give the file."""
 
 
-class _Interrupted(Exception):  # noqa: N818 - it is no error yet: the transfer goes on
+class _Interrupted(Exception):  # noqa: N818 - not an error yet: the transfer is resumed
     """The transfer stopped before its end."""
 
 
@@ -149,9 +148,7 @@ def _discard(target: Path) -> None:
 
 
 def _fetch_from(url: str, target: Path, attempts: int, pause_s: float, label: str) -> None:
-    """Make the part file whole from one address. Raises `_AddressError` where that fails for
-    good.
-    """
+    """Complete the part file from one address. Raises `_AddressError` if that fails for good."""
     failures = 0
     with tqdm(
         desc=label, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False
@@ -172,9 +169,7 @@ def _size_of(path: Path) -> int:
 
 
 def _attempt(url: str, target: Path, bar: Any) -> str | None:
-    """Transfer what is missing; return why it stopped early, or None when the part file is
-    whole.
-    """
+    """Transfer what is missing; return why it stopped early, or None if the part file is whole."""
     try:
         _transfer(url, target, bar)
     except urllib.error.HTTPError as error:
@@ -199,9 +194,7 @@ def _is_of_our_disk(error: OSError) -> bool:
 
 
 def _transfer(url: str, target: Path, bar: Any) -> None:
-    """Append what is missing to the part file; return when it is whole. Raises `_Interrupted` where
-    the body ends early.
-    """
+    """Append what is missing to the part file. Raises `_Interrupted` if the body ends early."""
     part, known = _part(target), _read_state(target)
     identity = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
     have = part.stat().st_size if part.exists() and known.get("url_sha256") == identity else 0
@@ -213,9 +206,7 @@ def _transfer(url: str, target: Path, bar: Any) -> None:
             start, size = _content_range(response.headers.get("Content-Range", ""))
             if start != have or (size is not None and known.get("size") not in {None, size}):
                 _discard(target)
-                raise _Interrupted(
-                    "the file at the server is another one now; it is fetched from its start"
-                )
+                raise _Interrupted("the server has another file now; the download starts over")
         else:
             have, length = 0, response.headers.get("Content-Length")
             size = int(length) if length and length.isdecimal() else None
@@ -247,9 +238,7 @@ def _read_state(target: Path) -> dict[str, Any]:
 
 
 def _validator(headers: Any) -> str | None:
-    """Return what tells one version of the server's file from the next; weak tags don't serve for
-    ranges.
-    """
+    """Return what identifies a version of the server's file; weak tags are no good for ranges."""
     tag = headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 

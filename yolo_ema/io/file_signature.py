@@ -1,6 +1,4 @@
-"""Names the kind of a file by its first bytes, for the error that a file of another kind gets when
-taken for weights.
-"""
+"""Names the type of a file by its first bytes, for errors about files of the wrong type."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Where the shipped YAMLs and weights lie, inside an installed wheel or at the top of a checkout,
-and weights by their names.
+"""Locates the shipped YAMLs and weights, inside an installed wheel or at the top of a checkout, and
+finds weights by name.
 """
 
 from __future__ import annotations
@@ -36,17 +36,15 @@ def weights_dir() -> Path:
 
 
 def weights_path(name_or_path: str | Path) -> Path:
-    """Return the path itself, or that of the shipped weights where it is their bare name and no
-    file here has it.
-    """
+    """Return the path itself, or that of the shipped weights of this name, if no file has it."""
     path = Path(name_or_path)
     shipped = weights_dir() / path.name
     return shipped if len(path.parts) == 1 and not path.exists() and shipped.exists() else path
 
 
 def missing_weights(path: Path) -> WeightsNotFoundError:
-    """Return the error that there is no such weights file, with the closest name beside it or among
-    the shipped ones.
+    """Return the error for a missing weights file, with the closest name beside it or among the
+    shipped ones.
     """
     folders = {path.parent, weights_dir()} if len(path.parts) == 1 else {path.parent}
     names = sorted({one.name for folder in folders if folder.is_dir() for one in folder.iterdir()})
@@ -54,7 +52,7 @@ def missing_weights(path: Path) -> WeightsNotFoundError:
 
 
 def are_installed(weights: Path) -> bool:
-    """Say whether weights came with an installed wheel, beside which nothing is to be written."""
+    """Return whether weights came with an installed wheel, beside which nothing is written."""
     return weights.parent == _PACKAGE / "weights"
 
 

@@ -1,10 +1,10 @@
-"""COCO's protocol as published VisDrone tables use it: it knows no ignored regions and looks at 500
-detections an image and class.
+"""COCO's protocol as published VisDrone tables use it: without ignored regions, and with 500
+detections per image and class.
 
-The figures equal those of pycocotools with ``maxDets = [1, 10, 100, 500]``. It stands here rather
-than in a library because it is one page on top of the matching that the official protocol needs
-anyway, and adds no compiled dependency to machines that only score. pycocotools and
-faster-coco-eval are what the tests hold it against.
+The figures equal those of pycocotools with ``maxDets = [1, 10, 100, 500]``. This is our own code
+rather than a library because it is one page on top of the matching that the official protocol needs
+anyway, and adds no compiled dependency to machines that only score. The tests compare it with
+pycocotools and faster-coco-eval.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ COCO_FIGURES = (
 
 @dataclass(frozen=True)
 class CocoScores:
-    """What COCO's protocol says, in percent. K classes, T = 10 IoU thresholds, S = 4 object sizes,
+    """Scores by COCO's protocol, in percent. K classes, T = 10 IoU thresholds, S = 4 object sizes,
     4 limits of detections.
 
     Attributes:
         class_names: (K) names.
-        average_precision: (S, K, T) at most 500 detections an image and class; NaN where a class
-            has no object of that size.
-        recall: (S, K, T, 4) at `COCO_MAX_DETS`; NaN likewise.
+        average_precision: (S, K, T) with at most 500 detections per image and class; NaN where a
+            class has no object of that size.
+        recall: (S, K, T, 4) at `COCO_MAX_DETS`; NaN in the same places.
         ground_truth_count: (S, K) ground-truth boxes of that size.
     """
 
@@ -108,44 +108,42 @@ def evaluate_coco(
     *,
     class_names: Sequence[str] = VISDRONE_CLASSES,
 ) -> CocoScores:
-    """Score detections by COCO's protocol with up to 500 detections an image and class.
+    """Score detections by COCO's protocol with up to 500 detections per image and class.
 
     Args:
         ground_truth: for each image (N, 6) rows left, top, width, height in pixels, score,
             category; only categories 1 to K with a score other than 0 count, as in the usual
             conversions of VisDrone to COCO.
-        detections: for each image (M, 6) likewise; order matters only among equal scores. A missing
-            image has no detections.
+        detections: for each image (M, 6) rows of the same form; order matters only among equal
+            scores. A missing image has no detections.
         class_names: the K classes' names.
 
     Raises:
         DataError: a detection's image is not in the ground truth, or an array is not as described.
 
-    Example:
+    Examples:
         >>> import numpy as np
-        >>> from yolo_ema import evaluate_coco, read_annotations
-        >>> truth = {"a": read_annotations("a.txt")}  # one car
-        >>> detections = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 0.9, 4]])}  # ltwh, score, category
+        >>> from yolo_ema import evaluate_coco
+        >>> truth = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 1, 4]])}  # ltwh, score, category
+        >>> detections = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 0.9, 4]])}
         >>> evaluate_coco(truth, detections).figures["AP"]
         100.0
     """
     refuse_strays(ground_truth, detections)
     names, class_count = sorted(ground_truth), len(class_names)
-    truth_rows = [
-        rows[rows[:, 4] != 0] for rows in box_rows(ground_truth, names, "the ground truth")
-    ]
-    truths = BoxTable.of_images(truth_rows, class_count, by_score=False)
+    gt_rows = [rows[rows[:, 4] != 0] for rows in box_rows(ground_truth, names, "the ground truth")]
+    gt_boxes = BoxTable.of_images(gt_rows, class_count, by_score=False)
     found = BoxTable.of_images(
         box_rows(detections, names, "the detections"), class_count, by_score=True
     )
     rank = _rank_in_group(found.group)
     found, rank = found[rank < COCO_MAX_DETS[-1]], rank[rank < COCO_MAX_DETS[-1]]
-    pairs = overlapping_pairs(found, truths, COCO_IOU_THRESHOLDS[0])
+    pairs = overlapping_pairs(found, gt_boxes, COCO_IOU_THRESHOLDS[0])
     ranking = np.lexsort((-found.score, found.class_id))
     precision, recall, counts = [], [], []
     for low, high in OBJECT_SIZES.values():
-        other_size = ~_within(truths, low, high)
-        count = np.bincount(truths.class_id[~other_size], minlength=class_count)
+        other_size = ~_within(gt_boxes, low, high)
+        count = np.bincount(gt_boxes.class_id[~other_size], minlength=class_count)
         judged = _judge(
             found, pairs.by_preference(other_size), other_size, ~_within(found, low, high)
         )
@@ -167,23 +165,23 @@ def _within(boxes: BoxTable, low: float, high: float) -> np.ndarray:
 
 
 def _rank_in_group(group: np.ndarray) -> np.ndarray:
-    """Return each row's place, from 0, among the rows of its group; equal groups stand together."""
+    """Return each row's place, from 0, among the rows of its group; groups are contiguous."""
     return np.arange(len(group)) - np.searchsorted(group, group, side="left")
 
 
 def _judge(
     found: BoxTable, pairs: Pairs, other_size: np.ndarray, found_other_size: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return for each threshold which detections are true positives and which are false ones; the
-    rest are neither.
+    """Return for each threshold which detections are true and which are false positives; the rest
+    are neither.
     """
     outcomes = []
     for threshold in COCO_IOU_THRESHOLDS:
         enough = pairs[pairs.overlap >= threshold]
-        matched = enough[match_greedily(enough.detection, enough.truth)]
+        matched = enough[match_greedily(enough.detection, enough.gt)]
         true, absorbed = np.zeros(len(found), dtype=bool), np.zeros(len(found), dtype=bool)
-        true[matched.detection[~other_size[matched.truth]]] = True
-        absorbed[matched.detection[other_size[matched.truth]]] = True
+        true[matched.detection[~other_size[matched.gt]]] = True
+        absorbed[matched.detection[other_size[matched.gt]]] = True
         outcomes.append((true, ~true & ~absorbed & ~found_other_size))
     return outcomes
 

@@ -1,10 +1,10 @@
-"""Why a detector loses: confusion matrix, kinds of error, and the images with the most misses and
-false alarms.
+"""Where a detector loses accuracy: confusion matrix, kinds of error, and the images with the most
+missed objects and false alarms.
 
 The kinds of error and the AP that each costs follow TIDE (Bolya et al., ECCV 2020): every false
-positive gets one kind, and the cost of a kind is what AP50 gains where an oracle mends just that
-kind. What is judged is what the official protocol looks at: boxes inside ignored regions are
-dropped first, and ignore boxes make a detection neither right nor wrong.
+positive gets one kind, and the cost of a kind is what AP50 gains if an oracle fixes just that kind.
+Errors are counted as the official protocol counts: boxes inside ignored regions are dropped first,
+and ignore boxes make a detection neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ErrorKind:
     Attributes:
         name: its key.
         count: how many at scores of at least the confidence threshold.
-        ap50_lost: percentage points of AP50 (plain mean over classes) that mending all of them, at
+        ap50_lost: percentage points of AP50 (plain mean over classes) that fixing all of them, at
             every score, would gain.
     """
 
@@ -65,7 +65,7 @@ class ImageErrors:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a detector loses.
+    """Where a detector loses accuracy.
 
     Attributes:
         class_names: (K) names.
@@ -73,7 +73,7 @@ class Diagnosis:
         confusion: (K + 1, K + 1) counts: rows are true classes, columns detected ones, the last of
             both is "nothing".
         errors: one entry for each of `ERROR_KINDS`.
-        images: one entry an image, the most misses and false alarms first.
+        images: one entry per image, the most missed objects and false alarms first.
     """
 
     class_names: tuple[str, ...]
@@ -88,10 +88,10 @@ class _Judged:
     """Detections by falling score over all images, and what became of each at IoU 0.5."""
 
     found: BoxTable
-    truths: BoxTable  # without ignore boxes
+    gt_boxes: BoxTable  # without ignore boxes
     true: np.ndarray  # (N,) bool
     neutral: np.ndarray  # (N,) bool
-    truth_of: np.ndarray  # (N,) the truth a true positive holds, else -1
+    gt_of: np.ndarray  # (N,) the ground-truth box of a true positive, else -1
     class_count: int
 
 
@@ -103,20 +103,18 @@ def diagnose(
     class_names: Sequence[str] = VISDRONE_CLASSES,
     confidence: float = 0.25,
 ) -> Diagnosis:
-    """Sort every error into its kind. Arguments and errors are those of
-    `protocol.evaluate_official`.
-    """
+    """Sort every error into its kind. Arguments and errors are those of `evaluate_official`."""
     names = sorted(ground_truth)
-    kept_truth, kept_found = without_ignored(ground_truth, detections, sizes_wh)
+    kept_gt, kept_found = without_ignored(ground_truth, detections, sizes_wh)
     judged = _judge(
-        [kept_truth[name] for name in names],
+        [kept_gt[name] for name in names],
         [kept_found[name][: MAX_DETS[-1]] for name in names],
         len(class_names),
     )
-    found, truths = (
-        dataclasses.replace(one, group=one.image_id) for one in (judged.found, judged.truths)
+    found, gt_boxes = (
+        dataclasses.replace(one, group=one.image_id) for one in (judged.found, judged.gt_boxes)
     )
-    pairs = overlapping_pairs(found, truths, TOUCH_IOU)  # across classes
+    pairs = overlapping_pairs(found, gt_boxes, TOUCH_IOU)  # across classes
     return Diagnosis(
         tuple(class_names),
         confidence,
@@ -127,89 +125,89 @@ def diagnose(
 
 
 def _judge(
-    truth_rows: Sequence[np.ndarray], found_rows: Sequence[np.ndarray], class_count: int
+    gt_rows: Sequence[np.ndarray], found_rows: Sequence[np.ndarray], class_count: int
 ) -> _Judged:
-    truths = BoxTable.of_images(truth_rows, class_count, by_score=False)
+    gt_boxes = BoxTable.of_images(gt_rows, class_count, by_score=False)
     found = BoxTable.of_images(found_rows, class_count, by_score=True)
     found = found[np.argsort(-found.score, kind="stable")]  # keeps the order within image and class
-    ignore = truths.score == 0
-    absorbing, truths = truths[ignore], truths[~ignore]
+    ignore = gt_boxes.score == 0
+    absorbing, gt_boxes = gt_boxes[ignore], gt_boxes[~ignore]
     near = overlapping_pairs(found, absorbing, MATCH_IOU, np.ones(len(absorbing), dtype=bool))
-    pairs = overlapping_pairs(found, truths, MATCH_IOU).by_preference(
-        np.zeros(len(truths), dtype=bool)
+    pairs = overlapping_pairs(found, gt_boxes, MATCH_IOU).by_preference(
+        np.zeros(len(gt_boxes), dtype=bool)
     )
-    matched = pairs[match_greedily(pairs.detection, pairs.truth)]
-    truth_of = np.full(len(found), -1)
-    truth_of[matched.detection] = matched.truth
+    matched = pairs[match_greedily(pairs.detection, pairs.gt)]
+    gt_of = np.full(len(found), -1)
+    gt_of[matched.detection] = matched.gt
     neutral = np.zeros(len(found), dtype=bool)
     neutral[near.detection] = True
-    return _Judged(found, truths, truth_of >= 0, neutral & (truth_of < 0), truth_of, class_count)
+    return _Judged(found, gt_boxes, gt_of >= 0, neutral & (gt_of < 0), gt_of, class_count)
 
 
 def _confusion(judged: _Judged, pairs: Pairs, confidence: float) -> np.ndarray:
-    """Match across classes, each detection to an object of its own class if one is free, else to
+    """Match across classes: each detection to an object of its own class if one is free, else to
     the best of another.
     """
-    found, truths, nothing = judged.found, judged.truths, judged.class_count
+    found, gt_boxes, nothing = judged.found, judged.gt_boxes, judged.class_count
     sure = pairs[
         (pairs.overlap >= MATCH_IOU)
         & (found.score[pairs.detection] >= confidence)
         & ~judged.neutral[pairs.detection]
     ]
-    other_class = found.class_id[sure.detection] != truths.class_id[sure.truth]
-    sure = sure[np.lexsort((-sure.truth, -sure.overlap, other_class, sure.detection))]
-    matched = sure[match_greedily(sure.detection, sure.truth)]
+    other_class = found.class_id[sure.detection] != gt_boxes.class_id[sure.gt]
+    sure = sure[np.lexsort((-sure.gt, -sure.overlap, other_class, sure.detection))]
+    matched = sure[match_greedily(sure.detection, sure.gt)]
     alone = (found.score >= confidence) & ~judged.neutral
     alone[matched.detection] = False
-    missed = np.ones(len(truths), dtype=bool)
-    missed[matched.truth] = False
+    missed = np.ones(len(gt_boxes), dtype=bool)
+    missed[matched.gt] = False
     confusion = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
-    np.add.at(confusion, (truths.class_id[matched.truth], found.class_id[matched.detection]), 1)
+    np.add.at(confusion, (gt_boxes.class_id[matched.gt], found.class_id[matched.detection]), 1)
     np.add.at(confusion[nothing], found.class_id[alone], 1)
-    np.add.at(confusion[:, nothing], truths.class_id[missed], 1)
+    np.add.at(confusion[:, nothing], gt_boxes.class_id[missed], 1)
     return confusion
 
 
 def _errors(judged: _Judged, pairs: Pairs, confidence: float) -> tuple[ErrorKind, ...]:
-    found, truths = judged.found, judged.truths
+    found, gt_boxes = judged.found, judged.gt_boxes
     kind, culprit = _kinds(judged, pairs)
-    held = np.zeros(len(truths), dtype=bool)
-    held[judged.truth_of[judged.true]] = True
+    held = np.zeros(len(gt_boxes), dtype=bool)
+    held[judged.gt_of[judged.true]] = True
     covered = held.copy()
     covered[culprit[(kind == _CLASS) | (kind == _LOCATION)]] = True
     base = _mean_ap(
         found.class_id,
         judged.true,
         ~judged.neutral,
-        np.bincount(truths.class_id, minlength=judged.class_count),
+        np.bincount(gt_boxes.class_id, minlength=judged.class_count),
     )
     errors = []
     for number, name in enumerate(list(ERROR_KINDS)[:-1]):
         of_kind = kind == number
         count = int((of_kind & (found.score >= confidence)).sum())
-        errors.append(ErrorKind(name, count, _mended(judged, of_kind, culprit, held) - base))
-    reached = np.zeros(len(truths), dtype=bool)
+        errors.append(ErrorKind(name, count, _ap50_if_fixed(judged, of_kind, culprit, held) - base))
+    reached = np.zeros(len(gt_boxes), dtype=bool)
     sure = found.score >= confidence
-    reached[judged.truth_of[judged.true & sure]] = True
+    reached[judged.gt_of[judged.true & sure]] = True
     reached[culprit[sure & ((kind == _CLASS) | (kind == _LOCATION))]] = True
-    left = np.bincount(truths.class_id[covered], minlength=judged.class_count)
+    left = np.bincount(gt_boxes.class_id[covered], minlength=judged.class_count)
     without_missed = _mean_ap(found.class_id, judged.true, ~judged.neutral, left)
     return (*errors, ErrorKind("missed", int((~reached).sum()), without_missed - base))
 
 
 def _kinds(judged: _Judged, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-    """Return each false positive's kind, else -1, and the truth that a class or location error
-    belongs to, else -1.
+    """Return each false positive's kind, else -1, and the ground-truth box that a class or location
+    error belongs to, else -1.
     """
-    found, truths = judged.found, judged.truths
-    same = found.class_id[pairs.detection] == truths.class_id[pairs.truth]
-    best, best_truth = {}, {}
+    found, gt_boxes = judged.found, judged.gt_boxes
+    same = found.class_id[pairs.detection] == gt_boxes.class_id[pairs.gt]
+    best, best_gt = {}, {}
     for own_class in (True, False):
         chosen = pairs[same == own_class]
         order = np.argsort(chosen.overlap, kind="stable")  # the best is written last
-        best[own_class], best_truth[own_class] = np.zeros(len(found)), np.full(len(found), -1)
+        best[own_class], best_gt[own_class] = np.zeros(len(found)), np.full(len(found), -1)
         best[own_class][chosen.detection[order]] = chosen.overlap[order]
-        best_truth[own_class][chosen.detection[order]] = chosen.truth[order]
+        best_gt[own_class][chosen.detection[order]] = chosen.gt[order]
     kind = np.select(
         [
             best[True] >= MATCH_IOU,
@@ -222,32 +220,34 @@ def _kinds(judged: _Judged, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     )
     kind[judged.true | judged.neutral] = -1
     culprit = np.select(
-        [kind == _CLASS, kind == _LOCATION], [best_truth[False], best_truth[True]], default=-1
+        [kind == _CLASS, kind == _LOCATION], [best_gt[False], best_gt[True]], default=-1
     )
     return kind, culprit
 
 
-def _mended(judged: _Judged, of_kind: np.ndarray, culprit: np.ndarray, held: np.ndarray) -> float:
-    """Return AP50 where an oracle mends the chosen detections: the surest on each free object
-    becomes right, the rest vanish.
+def _ap50_if_fixed(
+    judged: _Judged, of_kind: np.ndarray, culprit: np.ndarray, held: np.ndarray
+) -> float:
+    """Return AP50 if an oracle fixes the chosen detections: the most confident one on each free
+    object becomes right, the rest vanish.
     """
-    found, truths = judged.found, judged.truths
+    found, gt_boxes = judged.found, judged.gt_boxes
     class_id, true, counts = found.class_id.copy(), judged.true.copy(), ~judged.neutral & ~of_kind
-    mendable = np.flatnonzero(of_kind & (culprit >= 0))
-    mendable = mendable[~held[culprit[mendable]]]
-    _, surest = np.unique(culprit[mendable], return_index=True)  # detections stand by falling score
-    right = mendable[surest]
+    fixable = np.flatnonzero(of_kind & (culprit >= 0))
+    fixable = fixable[~held[culprit[fixable]]]
+    _, surest = np.unique(culprit[fixable], return_index=True)  # detections are sorted by score
+    right = fixable[surest]
     true[right] = counts[right] = True
-    class_id[right] = truths.class_id[culprit[right]]
+    class_id[right] = gt_boxes.class_id[culprit[right]]
     return _mean_ap(
-        class_id, true, counts, np.bincount(truths.class_id, minlength=judged.class_count)
+        class_id, true, counts, np.bincount(gt_boxes.class_id, minlength=judged.class_count)
     )
 
 
 def _mean_ap(
     class_id: np.ndarray, true: np.ndarray, counts: np.ndarray, ground_truth_count: np.ndarray
 ) -> float:
-    """Return the plain mean of AP50 in percent over classes with objects; detections stand by
+    """Return the plain mean of AP50 in percent over classes with objects; detections are sorted by
     falling score.
     """
     areas = []
@@ -259,17 +259,17 @@ def _mean_ap(
 
 
 def _by_image(judged: _Judged, names: Sequence[str], confidence: float) -> tuple[ImageErrors, ...]:
-    found, truths = judged.found, judged.truths
+    found, gt_boxes = judged.found, judged.gt_boxes
     sure = found.score >= confidence
-    missed = np.ones(len(truths), dtype=bool)
-    missed[judged.truth_of[judged.true & sure]] = False
+    missed = np.ones(len(gt_boxes), dtype=bool)
+    missed[judged.gt_of[judged.true & sure]] = False
     false = sure & ~judged.true & ~judged.neutral
     images = [
         ImageErrors(
             name,
             _rows(found[judged.true & sure & (found.image_id == n)]),
             _rows(found[false & (found.image_id == n)]),
-            _rows(truths[missed & (truths.image_id == n)]),
+            _rows(gt_boxes[missed & (gt_boxes.image_id == n)]),
         )
         for n, name in enumerate(names)
     ]

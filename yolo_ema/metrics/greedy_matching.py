@@ -23,7 +23,7 @@ _PAIRS_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True)
 class BoxTable:
-    """The boxes of all images, sorted by image, then class, then (where asked) falling score, then
+    """The boxes of all images, sorted by image, then class, then (if asked) falling score, then
     order in the file.
 
     N boxes: `ltwh` (N, 4) in pixels, `score` (N,), `class_id` (N,) from 0, `image_id` (N,),
@@ -86,18 +86,18 @@ class Pairs:
     """
 
     detection: np.ndarray
-    truth: np.ndarray
+    gt: np.ndarray
     overlap: np.ndarray
 
     def __getitem__(self, chosen: np.ndarray) -> Pairs:
         """Return the pairs that a mask or an index array chooses, in its order."""
-        return Pairs(self.detection[chosen], self.truth[chosen], self.overlap[chosen])
+        return Pairs(self.detection[chosen], self.gt[chosen], self.overlap[chosen])
 
     def by_preference(self, last: np.ndarray) -> Pairs:
-        """Sort by detection, then by falling overlap, of equal ones the later; truths flagged in
-        ``last`` (M,) come last.
+        """Sort by detection, then by falling overlap, the later of equal ones first; ground-truth
+        boxes flagged in ``last`` (M,) come last.
         """
-        return self[np.lexsort((-self.truth, -self.overlap, last[self.truth], self.detection))]
+        return self[np.lexsort((-self.gt, -self.overlap, last[self.gt], self.detection))]
 
 
 def box_rows(
@@ -131,9 +131,7 @@ def box_rows(
 def refuse_strays(
     ground_truth: Mapping[str, np.ndarray], detections: Mapping[str, np.ndarray]
 ) -> None:
-    """Raise `DataError` where there are detections for an image that the ground truth does not
-    know.
-    """
+    """Raise `DataError` if there are detections for an image without ground truth."""
     if stray := sorted(set(detections) - set(ground_truth)):
         hint = did_you_mean(stray[0], ground_truth)
         raise DataError(
@@ -142,62 +140,64 @@ def refuse_strays(
 
 
 def overlapping_pairs(
-    detections: BoxTable, truths: BoxTable, minimum: float, absorbing: np.ndarray | None = None
+    detections: BoxTable, gt_boxes: BoxTable, minimum: float, absorbing: np.ndarray | None = None
 ) -> Pairs:
     """Return all pairs of the same group whose overlap is at least ``minimum``, sorted by
-    detection, then truth.
+    detection, then ground-truth box.
 
     Args:
         detections: N detections.
-        truths: M ground-truth boxes.
+        gt_boxes: M ground-truth boxes.
         minimum: the least overlap that can count, above 0.
         absorbing: (M,) flags; the overlap with such a box is intersection over the detection's area
             instead of over the union.
     """
-    first = np.searchsorted(truths.group, detections.group, side="left")
-    count = np.searchsorted(truths.group, detections.group, side="right") - first
+    first = np.searchsorted(gt_boxes.group, detections.group, side="left")
+    count = np.searchsorted(gt_boxes.group, detections.group, side="right") - first
     ends = np.cumsum(count)
-    parts, start = [_pairs_of_some(detections, truths, np.arange(0), first[:0], count[:0])], 0
+    parts, start = [_pairs_of_some(detections, gt_boxes, np.arange(0), first[:0], count[:0])], 0
     while start < len(detections):
         done = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
         parts.append(
             _pairs_of_some(
-                detections, truths, np.arange(start, stop), first[start:stop], count[start:stop]
+                detections, gt_boxes, np.arange(start, stop), first[start:stop], count[start:stop]
             )
         )
         start = stop
-    detection, truth, intersection = (
-        np.concatenate(columns) for columns in zip(*parts, strict=True)
-    )
+    detection, gt, intersection = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     detection_area = (detections.ltwh[:, 2] * detections.ltwh[:, 3])[detection]
-    truth_area = (truths.ltwh[:, 2] * truths.ltwh[:, 3])[truth]
-    union = detection_area + truth_area - intersection
+    gt_area = (gt_boxes.ltwh[:, 2] * gt_boxes.ltwh[:, 3])[gt]
+    union = detection_area + gt_area - intersection
     if absorbing is not None:
-        union = np.where(absorbing[truth], detection_area, union)
+        union = np.where(absorbing[gt], detection_area, union)
     overlap = np.divide(intersection, union, out=np.zeros(len(union)), where=union > 0)
     enough = overlap >= minimum
-    return Pairs(detection[enough], truth[enough], overlap[enough])
+    return Pairs(detection[enough], gt[enough], overlap[enough])
 
 
 def _pairs_of_some(
-    detections: BoxTable, truths: BoxTable, chosen: np.ndarray, first: np.ndarray, count: np.ndarray
+    detections: BoxTable,
+    gt_boxes: BoxTable,
+    chosen: np.ndarray,
+    first: np.ndarray,
+    count: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pair some detections with the truths ``first … first + count - 1`` of their groups; only
-    those that touch are kept.
+    """Pair some detections with the ground-truth boxes ``first … first + count - 1`` of their
+    groups; only those that touch are kept.
     """
     detection = np.repeat(chosen, count)
-    truth = (
+    gt = (
         np.arange(len(detection))
         - np.repeat(np.cumsum(count) - count, count)
         + np.repeat(first, count)
     )
     for axis in (0, 1):
-        side = _common_side(detections.ltwh, truths.ltwh, detection, truth, axis)
-        detection, truth = detection[side > 0], truth[side > 0]
-    width = _common_side(detections.ltwh, truths.ltwh, detection, truth, 0)
-    height = _common_side(detections.ltwh, truths.ltwh, detection, truth, 1)
-    return detection, truth, width * height
+        side = _common_side(detections.ltwh, gt_boxes.ltwh, detection, gt, axis)
+        detection, gt = detection[side > 0], gt[side > 0]
+    width = _common_side(detections.ltwh, gt_boxes.ltwh, detection, gt, 0)
+    height = _common_side(detections.ltwh, gt_boxes.ltwh, detection, gt, 1)
+    return detection, gt, width * height
 
 
 def _common_side(
@@ -207,16 +207,16 @@ def _common_side(
     return np.minimum(a_end[a], b_end[b]) - np.maximum(a_ltwh[a, axis], b_ltwh[b, axis])
 
 
-def match_greedily(detection: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Let detections choose in turn, each the free truth that it prefers; return which pairs are
-    matches.
+def match_greedily(detection: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """Let detections choose in turn, each the free ground-truth box that it prefers; return which
+    pairs are matches.
 
     Args:
         detection: (P,) sorted ascending: the order in which detections choose.
-        truth: (P,) for each detection its acceptable truths, the most wanted first.
+        gt: (P,) for each detection its acceptable ground-truth boxes, the preferred one first.
 
     Returns:
-        (P,) bool; each detection and each truth stands in at most one chosen pair.
+        (P,) bool; each detection and each ground-truth box is in at most one chosen pair.
     """
     chosen = np.zeros(len(detection), dtype=bool)
     if len(detection) == 0:
@@ -226,10 +226,10 @@ def match_greedily(detection: np.ndarray, truth: np.ndarray) -> np.ndarray:
     )  # the pair that each suitor proposes now
     end = np.r_[at[1:], len(detection)]
     nobody = len(at)
-    holder = np.full(int(truth.max()) + 1, nobody)
+    holder = np.full(int(gt.max()) + 1, nobody)
     suitors = np.arange(nobody)
     while len(suitors):
-        wanted = truth[at[suitors]]
+        wanted = gt[at[suitors]]
         before = holder[wanted]
         np.minimum.at(holder, wanted, suitors)
         after = holder[wanted]

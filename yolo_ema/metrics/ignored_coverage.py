@@ -1,9 +1,9 @@
 """The share of a box that ignored regions cover, counted in pixels as VisDrone's official toolkit
 counts them.
 
-The toolkit paints the regions into a mask of the whole image and sums it with an integral image. A
-painted region is a union of rectangles, so the same whole number comes from the few strips between
-the regions' edges, without touching two million pixels.
+The toolkit paints the regions into a mask of the whole image and sums it with an integral image.
+The painted area is a union of rectangles, so the few strips between the regions' edges give the
+same whole number without touching two million pixels.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ __all__ = ["ignored_share"]
 def ignored_share(
     boxes_ltwh: np.ndarray, regions_ltwh: np.ndarray, image_wh: tuple[int, int]
 ) -> np.ndarray:
-    """Return which share of each box the ignored regions cover, by the official toolkit's pixel
-    rules.
+    """Return the share of each box that ignored regions cover, by the toolkit's pixel rules.
 
     Regions are raised to at least 1 in each of the four numbers and cover, with 1-based pixels,
     columns left…left+width and rows top…top+height, both ends included, inside the image. Boxes are
@@ -26,7 +25,7 @@ def ignored_share(
 
     Args:
         boxes_ltwh: (N, 4) left, top, width, height in pixels.
-        regions_ltwh: (R, 4) likewise; fractions are rounded.
+        regions_ltwh: (R, 4) in the same form; fractions are rounded.
         image_wh: the image's width and height in pixels.
 
     Returns:

@@ -1,6 +1,4 @@
-"""At which score to cut: the confidence thresholds where a detector's F1 is best, from its
-precision-recall curves.
-"""
+"""Confidence thresholds at which a detector's F1 is best, from its precision-recall curves."""
 
 from __future__ import annotations
 
@@ -16,11 +14,11 @@ __all__ = ["OperatingPoint", "best_for_all", "best_of_class"]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold gives at IoU 0.5.
+    """Precision and recall at a threshold, at IoU 0.5.
 
     Attributes:
         confidence: the lowest score that counts, 0…1.
-        precision: share of what counts that is right, percent.
+        precision: share of the detections that are right, percent.
         recall: share of the objects that are found, percent.
         f1: harmonic mean of the two, percent. Over several classes the mean of theirs.
     """
@@ -41,10 +39,10 @@ class OperatingPoint:
 
 
 def best_of_class(curve: Curve) -> OperatingPoint | None:
-    """Return the threshold of a class's best F1, the higher of equal ones; None where nothing was
-    found rightly.
+    """Return the threshold of a class's best F1, the higher of equal ones; None if nothing of the
+    class was found.
 
-    Precision only rises at true positives, so that one of them bears the best F1.
+    Precision only rises at true positives, so the best F1 is at one of them.
     """
     if not len(curve.score):
         return None
@@ -55,7 +53,7 @@ def best_of_class(curve: Curve) -> OperatingPoint | None:
 
 def best_for_all(curves: Sequence[Curve]) -> OperatingPoint | None:
     """Return the one threshold whose F1, averaged over the classes, is best, to two decimals; None
-    where there is nothing.
+    if nothing was found.
 
     Args:
         curves: those of the classes that occur. A class's precision at a threshold is that at its

@@ -36,11 +36,11 @@ def score(options: ScoreOptions) -> Scorecard:
     out and counted.
 
     Raises:
-        DataNotFoundError: a folder, an image or the table of sizes is not there, or a folder holds
-            no annotations.
+        DataNotFoundError: a folder, an image or the table of sizes does not exist, or a folder
+            holds no annotations.
         AnnotationError: a row of a result file cannot be read, or with ``options.strict`` one of
             the ground truth; the message names file and row.
-        DataError: no result file fits any annotation, or an image's size is not known.
+        DataError: no result file belongs to an annotation, or an image's size is not known.
     """
     files = _text_files(options.annotations, "annotations")
     if not files:
@@ -83,7 +83,7 @@ def read_annotation_rows(path: Path) -> tuple[np.ndarray, list[str]]:
         row, for each row that cannot be read and is left out.
 
     Raises:
-        DataNotFoundError: there is no such file.
+        DataNotFoundError: the file does not exist.
     """
     annotations = read_annotations(path)
     problems = [
@@ -115,7 +115,7 @@ def unreadable_rows(problems: Sequence[str], *, strict: bool) -> list[str]:
 
 def _text_files(folder: Path, what: str) -> dict[str, Path]:
     if not folder.is_dir():
-        raise DataNotFoundError(f"the folder of {what} {folder} is not there")
+        raise DataNotFoundError(f"the folder of {what} {folder} does not exist")
     return {
         path.stem: path
         for path in sorted(folder.iterdir())
@@ -146,7 +146,7 @@ def _read_detections(
     unsorted_fate = (
         "scored as written"
         if options.as_is
-        else "sorted before scoring; --as-is scores rows as they stand"
+        else "sorted before scoring; --as-is scores rows in file order"
     )
     findings = (
         (
@@ -170,7 +170,7 @@ def _finding(names: Sequence[str], fate: str) -> str:
 
 def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     if not path.is_file():
-        raise DataNotFoundError(f"the table of sizes {path} is not there")
+        raise DataNotFoundError(f"the table of sizes {path} does not exist")
     try:
         rows = list(csv.DictReader(decode_text(path.read_bytes()).splitlines()))
     except csv.Error as error:
@@ -202,7 +202,7 @@ def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, 
 
 def _sizes_from_images(folder: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     if not folder.is_dir():
-        raise DataNotFoundError(f"the folder of images {folder} is not there")
+        raise DataNotFoundError(f"the folder of images {folder} does not exist")
     files = {
         path.stem: path
         for path in sorted(folder.iterdir())

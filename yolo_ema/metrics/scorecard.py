@@ -38,7 +38,7 @@ class Scorecard:
         official: scores by VisDrone's protocol.
         coco: scores by COCO's.
         protocol: what was scored and how: split, sizes, limits, versions.
-        warnings: what the reader must know beside the figures.
+        warnings: what the reader must know to judge the figures.
         left_out: how many images, rows or files could not be scored, by what they are.
     """
 

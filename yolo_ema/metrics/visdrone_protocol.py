@@ -1,10 +1,10 @@
 """VisDrone2019-DET's official protocol, vectorised; the figures equal those of the
 VisDrone2018-DET-toolkit.
 
-What sets it apart from COCO's: boxes that ignored regions cover by half or more are dropped, ground
-truth and detections alike; of an image the first rows of the file count, over all classes; AP is
-the whole area under the precision envelope; ignore boxes stand in the recall's denominator; and a
-class enters the mean once for every image that contains it.
+It differs from COCO's: boxes that ignored regions cover by half or more are dropped, ground truth
+and detections alike; the first rows of an image's file count, over all classes; AP is the whole
+area under the precision envelope; ignore boxes count in the recall's denominator; and a class
+enters the mean once for every image that contains it.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class OfficialScores:
-    """What the official protocol says, in percent. K classes, T = 10 IoU thresholds, 4 limits of
-    detections an image.
+    """Scores by the official protocol, in percent. K classes, T = 10 IoU thresholds, 4 limits of
+    detections per image.
 
     Attributes:
         class_names: (K) names.
-        average_precision: (K, T) at most 500 detections an image.
+        average_precision: (K, T) with at most 500 detections per image.
         recall: (K, T, 4) the highest recall at `MAX_DETS`.
         ground_truth_count: (K,) ground-truth boxes after dropping, ignore boxes included.
         image_count: (K,) images with such a box: the weight of the class in the official mean.
@@ -117,10 +117,10 @@ def evaluate_official(
     Args:
         ground_truth: for each image (N, 6) rows left, top, width, height in pixels, score,
             category: category 0 is an ignored region, 1 to K a class, above K neither; a class's
-                box with score 0 is an ignore box. Rows in file order.
-        detections: for each image (M, 6) likewise, with the detector's score. Rows count in the
-            order given: the first 500 of an image are all that is looked at, so sort them by
-                falling score. An image that is missing here has no detections.
+            box with score 0 is an ignore box. Rows in file order.
+        detections: for each image (M, 6) rows of the same form, with the detector's score. Only the
+            first 500 of an image count, so sort them by falling score. An image that is missing
+            here has no detections.
         sizes_wh: for each image its width and height in pixels.
         class_names: the K classes' names.
 
@@ -129,29 +129,31 @@ def evaluate_official(
 
     Raises:
         DataError: a detection's image is not in the ground truth, an image has no size, or an array
-            is not as described.
+            does not have the described form.
 
-    Example:
+    Examples:
         >>> import numpy as np
-        >>> from yolo_ema import evaluate_official, read_annotations
-        >>> truth = {"a": read_annotations("a.txt")}  # one car
-        >>> detections = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 0.9, 4]])}  # ltwh, score, category
+        >>> from yolo_ema import evaluate_official
+        >>> truth = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 1, 4]])}  # ltwh, score, category
+        >>> detections = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 0.9, 4]])}
         >>> evaluate_official(truth, detections, {"a": (640, 360)}).official["AP"]
         100.0
     """
     names = _checked_names(ground_truth, detections, sizes_wh)
-    kept_truth, kept_detections = without_ignored(ground_truth, detections, sizes_wh)
-    truths = BoxTable.of_images(
-        [kept_truth[name] for name in names], len(class_names), by_score=False
+    kept_gt, kept_detections = without_ignored(ground_truth, detections, sizes_wh)
+    gt_boxes = BoxTable.of_images(
+        [kept_gt[name] for name in names], len(class_names), by_score=False
     )
     found = BoxTable.of_images(
         [kept_detections[name] for name in names], len(class_names), by_score=True
     )
     found = found[found.file_rank < MAX_DETS[-1]]
-    absorbing = truths.score == 0
-    pairs = overlapping_pairs(found, truths, IOU_THRESHOLDS[0], absorbing).by_preference(absorbing)
+    absorbing = gt_boxes.score == 0
+    pairs = overlapping_pairs(found, gt_boxes, IOU_THRESHOLDS[0], absorbing).by_preference(
+        absorbing
+    )
     class_count, threshold_count = len(class_names), len(IOU_THRESHOLDS)
-    ground_truth_count = np.bincount(truths.class_id, minlength=class_count)
+    ground_truth_count = np.bincount(gt_boxes.class_id, minlength=class_count)
     recall = np.zeros((class_count, threshold_count, len(MAX_DETS)))
     precision = np.zeros((class_count, threshold_count))
     ranking = np.lexsort((np.arange(len(found)), -found.score, found.class_id))
@@ -170,7 +172,7 @@ def evaluate_official(
                     for curve, count in zip(at_threshold, ground_truth_count, strict=True)
                 ]
                 curves = curves or at_threshold
-    image_count = np.bincount(np.unique(truths.group) % class_count, minlength=class_count)
+    image_count = np.bincount(np.unique(gt_boxes.group) % class_count, minlength=class_count)
     return OfficialScores(
         tuple(class_names), 100 * precision, 100 * recall, ground_truth_count, image_count, curves
     )
@@ -187,21 +189,21 @@ def without_ignored(
     Arguments and errors are those of `evaluate_official`; rows keep their order.
     """
     names = _checked_names(ground_truth, detections, sizes_wh)
-    kept_truth, kept_detections = {}, {}
+    kept_gt, kept_detections = {}, {}
     rows = zip(
         names,
         box_rows(ground_truth, names, "the ground truth"),
         box_rows(detections, names, "the detections"),
         strict=True,
     )
-    for name, truth, found in rows:
-        region = truth[:, 5] == IGNORED
-        regions, truth = truth[region, :4], truth[~region]
-        kept_truth[name] = truth[ignored_share(truth[:, :4], regions, sizes_wh[name]) < COVERED]
+    for name, gt, found in rows:
+        region = gt[:, 5] == IGNORED
+        regions, gt = gt[region, :4], gt[~region]
+        kept_gt[name] = gt[ignored_share(gt[:, :4], regions, sizes_wh[name]) < COVERED]
         kept_detections[name] = found[
             ignored_share(found[:, :4], regions, sizes_wh[name]) < COVERED
         ]
-    return kept_truth, kept_detections
+    return kept_gt, kept_detections
 
 
 def _checked_names(
@@ -233,10 +235,10 @@ def _outcomes(
     box makes it neither.
     """
     pairs = pairs[pairs.overlap >= threshold]
-    absorbed = absorbing[pairs.truth]
+    absorbed = absorbing[pairs.gt]
     true, neutral = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
     real = pairs[~absorbed]
-    true[real.detection[match_greedily(real.detection, real.truth)]] = True
+    true[real.detection[match_greedily(real.detection, real.gt)]] = True
     neutral[pairs.detection[absorbed]] = True
     return true, neutral & ~true
 
@@ -263,8 +265,8 @@ def _curves(
 
 
 def _area_under(curve: Curve, ground_truth_count: int) -> float:
-    """Return the area under the precision envelope. Between two true positives precision only
-    falls, so only those matter.
+    """Return the area under the precision envelope. Precision only falls between two true
+    positives, so only those matter.
     """
     envelope = np.maximum.accumulate(curve.precision[::-1])
     return float(envelope.sum() / max(ground_truth_count, 1))

@@ -208,7 +208,7 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataNotFoundError, match=r"gone\.zip is not there"):
+    with pytest.raises(DataNotFoundError, match=r"gone\.zip does not exist"):
         unpack(tmp_path / "gone.zip", tmp_path / "into")
 
 

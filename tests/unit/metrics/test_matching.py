@@ -64,7 +64,7 @@ def test_pairs_are_those_of_the_full_table(seed, monkeypatch):
     assert (
         dict(
             zip(
-                zip(pairs.detection.tolist(), pairs.truth.tolist(), strict=True),
+                zip(pairs.detection.tolist(), pairs.gt.tolist(), strict=True),
                 pairs.overlap.tolist(),
                 strict=True,
             )
@@ -78,7 +78,7 @@ def test_preference_is_overlap_then_the_later_and_marked_ones_last():
     pairs = matching.Pairs(
         np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3]), np.array([0.6, 0.9, 0.6, 0.7])
     )
-    assert pairs.by_preference(np.array([False, True, False, False])).truth.tolist() == [3, 2, 0, 1]
+    assert pairs.by_preference(np.array([False, True, False, False])).gt.tolist() == [3, 2, 0, 1]
 
 
 def test_table_sorts_by_image_class_and_falling_score_and_keeps_file_ranks():
