@@ -28,7 +28,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
-    draw_dataset(folder / "tiny", train=2, val=2)
+    draw_dataset(folder / "tiny", train=2, val=2).rename(folder / "tiny" / "data.yaml")
     model = lively_model("tiny", classes=2)
     model.names = dict(enumerate(NAMES))
     save(model, folder / "best.pt")
@@ -100,5 +100,5 @@ YOLO("best.pt").tune(data="tiny/data.yaml", iterations=1, project=project, **set
 """
     done = run(place, "-c", tune)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "failed" not in done.stderr + done.stdout, (done.stderr + done.stdout)[-3000:]
+    assert "failed, skipping" not in done.stderr + done.stdout, done.stderr[-3000:]
     assert list((place / "tuned").rglob("best_hyperparameters.yaml"))
