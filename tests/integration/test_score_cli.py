@@ -144,8 +144,8 @@ def test_unsorted_files_are_sorted_and_as_is_keeps_the_toolkits_behaviour(folder
     file.write_text(wrong + file.read_text())
     assert score(options(folders)).official.official["AR500"] == pytest.approx(100)
     assert (
-        "1 image with rows not by falling score, sorted before scoring; --as-is scores rows as "
-        "they stand: img_a" in capsys.readouterr().err
+        "1 image with rows not by falling score, sorted before scoring; --as-is scores rows in "
+        "file order: img_a" in capsys.readouterr().err
     )
     assert score(options(folders, as_is=True)).official.official["AR500"] == pytest.approx(200 / 3)
     assert "scored as written: img_a" in capsys.readouterr().err

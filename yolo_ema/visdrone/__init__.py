@@ -1,3 +1,3 @@
-"""VisDrone2019-DET: annotation format, preparation, ignored regions, the official protocol. numpy
-in, numpy out.
+"""VisDrone2019-DET and datasets of its kind: annotation format, preparation, result files. numpy in,
+numpy out.
 """

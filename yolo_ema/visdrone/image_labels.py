@@ -1,4 +1,4 @@
-"""From annotated boxes to what an image teaches: clipped boxes with classes, ignored regions, and
+"""From annotated boxes to the labels of an image: clipped boxes with classes, ignored regions, and
 what was odd on the way.
 """
 
@@ -17,18 +17,17 @@ __all__ = ["LabelledImage", "clip_boxes", "describe_fate", "label_annotations", 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """What one image teaches.
+    """The labels of one image.
 
     Attributes:
         key: the image's place below its split's folder, without suffix, with ``/`` between folders.
         image: the user's image.
-        annotation: the original file with eight fields a row; None where there is none in that
+        annotation: the original file with eight fields per row; None if there is none in that
             format.
-        image_wh: width and height in pixels, as the image is shown (turned by its EXIF
-            orientation).
+        image_wh: width and height in pixels as the image is shown, turned by its EXIF orientation.
         boxes_xyxy: (N, 4) float64 in pixels, inside the image.
         classes: (N,) int64, from 0.
-        ignored_xyxy: (R, 4) float64 in pixels, regions that neither teach an object nor background.
+        ignored_xyxy: (R, 4) float64 in pixels, regions that are neither object nor background.
     """
 
     key: str
@@ -48,8 +47,8 @@ def clip_boxes(boxes_ltwh: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.nda
         size_wh: the image's width and height in pixels.
 
     Returns:
-        (N, 4) float64 corners x1, y1, x2, y2 in pixels, each inside the image, and (N,) of one word
-        each: ``inside``, ``clipped``, ``outside`` (nothing of it is in the image) or ``no-area``.
+        (N, 4) float64 corners x1, y1, x2, y2 in pixels, each inside the image, and (N,) one word
+        for each: ``inside``, ``clipped``, ``outside`` (no part is in the image) or ``no-area``.
     """
     width, height = size_wh
     boxes = np.asarray(boxes_ltwh, dtype=np.float64).reshape(-1, 4)
@@ -68,12 +67,12 @@ def label_annotations(
     """Derive an image's labels from its VisDrone annotations.
 
     Boxes of the categories 1 to 10 become the classes 0 to 9. Ignored regions are those of category
-    0, and boxes of the categories 1 to 10 with score 0, which the evaluation passes over too.
-    Category 11 is neither labelled nor ignored. Boxes are clipped to the image; those without area,
-    and those outside it, are dropped.
+    0, and boxes of the categories 1 to 10 with score 0, which the evaluation ignores, too. Category
+    11 is neither labelled nor ignored. Boxes are clipped to the image; those without area, and
+    those outside it, are dropped.
 
     Returns:
-        The labels, and the anomalies that only show beside the image, in the order of rows.
+        The labels, and the anomalies that take the image's size to see, in the order of rows.
     """
     corners, fates = clip_boxes(annotations.boxes_ltwh, size_wh)
     anomalies = [
@@ -101,7 +100,7 @@ def label_annotations(
 
 
 def describe_fate(fate: str, box_ltwh: np.ndarray, size_wh: tuple[int, int]) -> tuple[str, str]:
-    """Return the kind of anomaly and the message for a box that `clip_boxes` found not to be
+    """Return the kind of anomaly and the message for a box that `clip_boxes` calls anything but
     ``inside``.
     """
     box = f"the box {','.join(f'{number:g}' for number in box_ltwh)}"
@@ -117,7 +116,7 @@ def yolo_rows(
     boxes_xyxy: np.ndarray, size_wh: tuple[int, int], classes: np.ndarray | None = None
 ) -> str:
     """Return text rows ``[class] x_center y_center width height``, normalised to 0..1 with six
-    decimals, one box a row.
+    decimals, one box per row.
     """
     scale = np.array([*size_wh, *size_wh], dtype=np.float64)
     corners = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4) / scale

@@ -13,8 +13,8 @@ __all__ = ["OFFICIAL_TOTALS", "OfficialTotals", "compare_with_official"]
 
 @dataclasses.dataclass(frozen=True)
 class OfficialTotals:
-    """What an official split holds: images, and readable rows per category 0 to 11, boxes without
-    area among them.
+    """What an official split holds: images, and readable rows per category 0 to 11, including
+    boxes without area.
     """
 
     split: str
@@ -38,28 +38,27 @@ OFFICIAL_TOTALS = (
 
 
 _CLOSE = 0.98
-"""From this share of the official number of images on, a split is taken for the official one with
-images missing.
+"""A split with at least this share of the official number of images is taken for the official one
+with images missing.
 """
 
 
 def compare_with_official(
     split: str, rows_per_category: np.ndarray, *, found: int, used: int, certain: bool = False
 ) -> tuple[bool | None, str]:
-    """Compare a split with the official one of its name, if its number of images says that it is
-    that one.
+    """Compare a split with the official one of its name, if its number of images fits.
 
     Args:
         split: the split's name.
         rows_per_category: (12,) rows of each category, of the images that are used.
-        found: number of images, those that are left out among them.
+        found: number of images, including those that are left out.
         used: number of images without those.
-        certain: it comes from where the official one is fetched, so that it is compared whatever
-            its number of images.
+        certain: it was downloaded as the official one, so it is compared whatever its number of
+            images.
 
     Returns:
         None, False or True for "not an official split", "differs" and "equal", and a sentence that
-        says so.
+        says it.
     """
     official = next((one for one in OFFICIAL_TOTALS if one.split == split), None)
     if official is None or not (certain or _CLOSE * official.images <= found <= official.images):

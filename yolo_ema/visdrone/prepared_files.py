@@ -34,8 +34,8 @@ _TEXT = frozenset({".txt"})
 
 
 def places_of(images: Iterable[LabelledImage]) -> frozenset[str]:
-    """Return the places of everything that `write_split` derives from ``images``: ``folder/file``,
-    the split left out.
+    """Return the places of everything that `write_split` derives from ``images``, as
+    ``folder/file`` without the split.
     """
     places = set()
     for one in images:
@@ -48,8 +48,8 @@ def places_of(images: Iterable[LabelledImage]) -> frozenset[str]:
 
 
 def foreign_files(root: Path, split: str, places: Collection[str]) -> list[Path]:
-    """Return the images and text files in a split's folders that are not among ``places``, and so
-    are not ours.
+    """Return the images and text files in a split's folders that are not among ``places``, and
+    therefore not ours.
     """
     return [
         path
@@ -93,8 +93,8 @@ def write_split(root: Path, split: str, images: Iterable[LabelledImage]) -> None
 
 
 def link(source: Path, target: Path, root: Path) -> None:
-    """Make ``target`` stand for ``source``: a symbolic link, else a hard link, else a copy.
-    ``source`` is only read.
+    """Make ``target`` a symbolic link to ``source``, else a hard link, else a copy. ``source`` is
+    only read.
 
     A link to a file below ``root`` is relative, so that the root can be moved.
     """
@@ -109,7 +109,7 @@ def link(source: Path, target: Path, root: Path) -> None:
     with disk_full_is_clear(target):
         try:
             beside.symlink_to(pointer)
-        except (OSError, NotImplementedError):  # file systems and systems without them
+        except (OSError, NotImplementedError):  # some systems and file systems have none
             try:
                 beside.hardlink_to(source)
             except (OSError, NotImplementedError):

@@ -41,7 +41,7 @@ PUBLIC_ARCHIVES = "https://github.com/ultralytics/assets/releases/download/v0.0.
 LICENCE = "academic, non-commercial use only (commonly stated as CC BY-NC-SA 3.0), see https://github.com/VisDrone/VisDrone-Dataset"
 
 _FETCHED = ".fetched"
-"""Folder below the root that holds only what was fetched; it is gone once all of that is
+"""Folder below the root that holds only what was downloaded; it is removed once all of that is
 unpacked.
 """
 
@@ -150,10 +150,10 @@ def acquire_public(
     offline: bool,
     failures: dict[str, DataError],
 ) -> dict[str, Acquired]:
-    """Return the public splits; those not below ``root`` yet are fetched, after saying what, how
+    """Return the public splits; those not below ``root`` yet are downloaded, after saying what, how
     large and under which licence.
 
-    ``failures`` takes the splits that no address gave, and those whose archive is damaged, unsafe,
+    ``failures`` takes the splits that no address has, and those whose archive is damaged, unsafe,
     or has another hash than the one given.
 
     Raises:
@@ -196,7 +196,7 @@ def acquire_public(
 
 
 def _below(base: str, name: str) -> str:
-    """Return the address of a file in a web folder, whose query, if it has one, may be a key."""
+    """Return the address of a file in a web folder; its query, which may be a key, stays."""
     parts = urlsplit(base)
     return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
 
@@ -254,7 +254,7 @@ def _folder_of(archive: Path, root: Path) -> Path:
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
-    """Return what was noted when an archive was unpacked whole to a folder; None where it was not.
+    """Return what was noted when an archive was unpacked to a folder; None if that did not finish.
 
     Earlier roots have the note beside the folder.
     """

@@ -1,5 +1,5 @@
-"""Result files in VisDrone's submission format: one text file an image,
-``left,top,width,height,score,category,-1,-1`` a row.
+"""Result files in VisDrone's submission format: one text file per image, with rows of
+``left,top,width,height,score,category,-1,-1``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write_submission(folder: Path, detections: Mapping[str, np.ndarray]) -> None
     detections gets an empty file.
 
     Args:
-        folder: made where missing; files of the same names are replaced.
+        folder: created if missing; files of the same names are replaced.
         detections: for each image (M, 6) left, top, width, height in pixels, score, category.
     """
     for name, rows in detections.items():
