@@ -101,11 +101,10 @@ class ArtifactMetadata:
         values = {key: _value(entry) for key, entry in entries.items()}
         settings = values["args"] if isinstance(values.get("args"), dict) else {}
         names = values.get("names")
-        size = values.get("imgsz")
         nms = bool(settings.get("nms"))
         return cls(
             names=_names(names) if _are_names(names) else {},
-            imgsz_hw=(int(size[0]), int(size[1])) if _is_size(size) else None,
+            imgsz_hw=_size(values.get("imgsz")),
             stride=_of(int, values.get("stride")),
             batch=_of(int, values.get("batch")) or 1,
             channels=_of(int, values.get("channels")) or 3,
@@ -252,12 +251,13 @@ def _is_whole(lowest: int, highest: int) -> Callable[[Any], bool]:
     return lambda value: _is_number(value) and lowest <= value <= highest and int(value) == value
 
 
-def _is_size(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and all(map(_is_whole(1, _LARGEST_SIDE), value))
-    )
+def _size(value: Any) -> tuple[int, int] | None:
+    """Return height and width; None where the value is something else."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    if not all(map(_is_whole(1, _LARGEST_SIDE), value)):
+        return None
+    return int(value[0]), int(value[1])
 
 
 def _are_names(value: Any) -> bool:
@@ -280,7 +280,10 @@ def _names(value: Any) -> dict[int, str]:
 
 _NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "names": (_are_names, "a name for each class from 0 on"),
-    "imgsz": (_is_size, f"height and width in pixels, 1 to {_LARGEST_SIDE}"),
+    "imgsz": (
+        lambda value: _size(value) is not None,
+        f"height and width in pixels, 1 to {_LARGEST_SIDE}",
+    ),
     "stride": (_is_whole(1, 1024), "a number of pixels, 1 to 1024"),
     "batch": (_is_whole(1, 4096), "a number of images, 1 to 4096"),
     "channels": (_is_whole(1, 1024), "a number of channels"),

@@ -41,6 +41,14 @@ class PredictorSettings:
         classes: only these class ids; None for all.
         agnostic: let boxes of different classes suppress each other.
         multi_label: a box may carry several classes, as in Ultralytics' validation.
+
+    Examples:
+        >>> from yolo_ema import TiledPredictor, open_predictor
+        >>> network = open_predictor("best.onnx", conf=0.25)
+        >>> tiled = TiledPredictor(network)
+        >>> network.settings.conf = 0.5  # holds for the tiles, too, from the next call on
+        >>> tiled.settings.conf
+        0.5
     """
 
     conf: float = 0.25
@@ -88,6 +96,11 @@ class PredictorConfig:
             float RGB in 0…1, before it goes in.
         trust: load the weights although they carry code.
         conf, iou, max_det, classes, agnostic, multi_label: see `PredictorSettings`.
+
+    Examples:
+        >>> from yolo_ema import PredictorConfig, open_predictor
+        >>> open_predictor("best.onnx", PredictorConfig(imgsz=320, conf=0.4)).imgsz_hw
+        (320, 320)
     """
 
     device: str = "auto"
@@ -152,6 +165,14 @@ class Predictor(Protocol):
         max_det: maximum boxes per image: ``settings.max_det``, or fewer where an exported file
             holds fewer. A file that does not say how many it holds shows it with its first answer.
         seconds: what the last call took: ``preprocess``, ``inference``, ``postprocess``.
+
+    Examples:
+        >>> import cv2
+        >>> from yolo_ema import Predictor, open_predictor
+        >>> predictor: Predictor = open_predictor("best.onnx")
+        >>> [boxes] = predictor([cv2.imread("junction.jpg")])  # x1, y1, x2, y2, score, class id
+        >>> boxes.shape[1]
+        6
     """
 
     settings: PredictorSettings

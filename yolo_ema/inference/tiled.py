@@ -68,6 +68,12 @@ class TiledPredictor:
         last_plans: how the images of the last call were divided.
 
     All other attributes are those of the predictor itself.
+
+    Examples:
+        >>> from yolo_ema import TiledPredictor, open_predictor
+        >>> tiled = TiledPredictor(open_predictor("best.onnx"), tile=(640, 640))
+        >>> len(tiled.plan((1920, 1080)).tiles_xyxy)
+        8
     """
 
     settings: PredictorSettings

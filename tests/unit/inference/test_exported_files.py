@@ -247,7 +247,7 @@ def test_fp16_is_half_as_large_and_near(weights, loaded, made, tmp_path, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_says_what_it_is(weights, made, name):
-    found = artifact_metadata.read(made[name].path)
+    found = artifact_metadata.read_file_metadata(made[name].path)
     assert found == ArtifactMetadata(
         names=NAMES,
         imgsz_hw=HW,
@@ -384,7 +384,7 @@ def test_a_file_of_another_maker_says_nothing(made, tmp_path):
     model = onnx.load(str(made["onnx"].path))
     del model.metadata_props[:]
     onnx.save(model, str(tmp_path / "foreign.onnx"))
-    assert artifact_metadata.read(tmp_path / "foreign.onnx") == ArtifactMetadata()
+    assert artifact_metadata.read_file_metadata(tmp_path / "foreign.onnx") == ArtifactMetadata()
     runtime = open_predictor(tmp_path / "foreign.onnx", imgsz=HW, **CPU)
     assert (runtime.metadata, runtime.object_sizes) == (ArtifactMetadata(), None)
     image = cv2.resize(picture(0), HW[::-1])
