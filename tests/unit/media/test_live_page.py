@@ -18,7 +18,7 @@ import pytest
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.live_page import LivePage
+from yolo_ema.media.live_page import LivePage, server
 
 TOKEN = "a-long-token"
 
@@ -213,7 +213,7 @@ def test_without_the_token_only_the_door_is_shown(guarded):
     for path in ("/", "/state.json", "/pictures/1.jpg", "/nothing"):
         answer, content = ask(guarded, path)
         assert answer.status == 403
-        assert b"wants a token" in content
+        assert b"Token required" in content
         assert b"secret" not in content
     assert ask(guarded, "/page.css")[0].status == 200
 
@@ -338,3 +338,104 @@ def test_the_end_is_told_and_nothing_listens_after_it():
     assert told[0]["ended"]
     with pytest.raises(ConnectionError):
         ask(page, "/")
+
+
+def connect(page: LivePage, sent: bytes, source="127.0.0.1") -> socket.socket:
+    port = int(page.url.rsplit(":", 1)[1].strip("/"))
+    connection = socket.create_connection(
+        ("127.0.0.1", port), timeout=10, source_address=(source, 0)
+    )
+    connection.sendall(sent)
+    return connection
+
+
+def is_closed(connection: socket.socket, within_s: float) -> bool:
+    connection.settimeout(within_s)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_half_sent_requests_shut_nobody_out(page):
+    """Sixty that never end their headers, from one address; the viewer comes from the same, and
+    from another.
+    """
+    half = [connect(page, b"GET / HTTP/1.1\r\nHost: local", source="127.0.0.2") for _ in range(60)]
+    began = time.monotonic()
+    assert ask(page, "/")[0].status == 200
+    half += [connect(page, b"GET / HTTP/1.1\r\nHost: local") for _ in range(60)]
+    assert ask(page, "/")[0].status == 200
+    assert time.monotonic() - began < 3
+    for connection in half:
+        connection.close()
+
+
+def test_an_address_has_but_its_share_of_the_connections(page):
+    half = [connect(page, b"GET /", source="127.0.0.2") for _ in range(40)]
+    time.sleep(0.3)
+    closed = [is_closed(connection, 0.01) for connection in half]
+    assert closed == [True] * 16 + [False] * 24, "the oldest make room"
+    for connection in half:
+        connection.close()
+
+
+def test_a_request_that_trickles_in_is_given_up(page, monkeypatch):
+    monkeypatch.setattr(server, "_WHOLE_REQUEST_S", 0.6)
+    trickles = connect(page, b"GET / HTTP/1.1\r\n")
+    began = time.monotonic()
+    closed_after = None
+    for letter in b"X-Slow: " + b"a" * 40:
+        try:
+            trickles.sendall(bytes([letter]))
+        except ConnectionError:
+            closed_after = time.monotonic() - began
+            break
+        time.sleep(0.05)
+    trickles.close()
+    assert closed_after is not None
+    assert 0.5 < closed_after < 1.5
+    body = connect(page, b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nto")
+    assert is_closed(body, 2.0)
+    body.close()
+
+
+def test_a_waiting_answer_is_no_slow_request(page, monkeypatch):
+    """News are waited for longer than a request may take."""
+    monkeypatch.setattr(server, "_WHOLE_REQUEST_S", 0.3)
+    revision = state(page)["revision"]
+    began = time.monotonic()
+    assert state(page, after=revision)["revision"] == revision
+    assert time.monotonic() - began > 1.5
+
+
+@pytest.mark.parametrize("way", ["bearer", "address", "form"])
+def test_wrong_tokens_are_answered_late_one_after_the_other_whichever_way(guarded, way):
+    asks = {
+        "bearer": lambda: ask(guarded, "/", Authorization="Bearer not-the-token"),
+        "address": lambda: ask(guarded, "/?token=not-the-token"),
+        "form": lambda: ask(guarded, "/enter", "POST", "token=not-the-token"),
+    }[way]
+    began = time.monotonic()
+    guesses = [threading.Thread(target=asks) for _ in range(4)]
+    for guess in guesses:
+        guess.start()
+    status = ask(guarded, "/", Authorization=f"Bearer {TOKEN}")[0].status
+    right_after = time.monotonic() - began
+    for guess in guesses:
+        guess.join()
+    assert time.monotonic() - began >= 2.0, "four guesses, half a second each"
+    assert status == 200
+    assert right_after < 1.0, "who knows the token waits for nobody"
+
+
+@pytest.mark.parametrize("target", [b"http://[::bad/", b"//[", b"/?%zz=[", b"http://[v1.x]:99999/"])
+def test_an_address_that_cannot_be_read_is_a_plain_refusal(page, capfd, target):
+    connection = connect(page, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    status = int(connection.recv(4096).split()[1])
+    connection.close()
+    time.sleep(0.1)
+    assert status in {200, 400, 403, 404}
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""`LivePage`: what detection talks to."""
+"""`LivePage`, the interface to detection."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["LivePage"]
 class LivePage:
     """A page that shows each source's newest annotated frame, counts, rates and drops.
 
-    Publishing hands over a reference and returns: images are encoded in viewers' threads, and a
-    slow viewer gets fewer of them.
+    Publishing hands over a reference and returns: images are encoded in viewers' threads, and slow
+    viewers get fewer of them.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1", token: str | None = None) -> None:
@@ -29,12 +29,12 @@ class LivePage:
 
         Args:
             port: 0 picks a free one.
-            host: an address of this machine; all but loopback ones need a token.
+            host: an address of this machine; all but loopback addresses need a token.
             token: what viewers must know, 8 or more characters.
 
         Raises:
-            ConfigError: the port is taken, the address is none of this machine's, or the token is
-                missing or too short.
+            ConfigError: the port is taken, the address is not one of this machine's, or the token
+                is missing or too short.
         """
         self._live_state = LiveState()
         self._server = PageServer(host, port, self._live_state, TokenAuth(host, token))
@@ -52,13 +52,13 @@ class LivePage:
         return f"http://{host}:{self._server.server_port}/"
 
     def publish(self, found: FrameDetections, image_bgr: np.ndarray) -> None:
-        """Show a frame: its detections, and the image they are drawn in, (H, W, 3) uint8, which
-        must not be changed any more.
+        """Show a frame: its detections, and the image in which they are drawn, (H, W, 3) uint8,
+        which must not be changed afterwards.
         """
         self._live_state.publish(found, image_bgr)
 
     def publish_status(self, statuses: Sequence[Mapping[str, Any]]) -> None:
-        """Show how the sources are.
+        """Show how the sources are doing.
 
         Args:
             statuses: for each source its ``name`` as in ``frame.source`` and what is known of
@@ -68,7 +68,7 @@ class LivePage:
         self._live_state.publish_status(statuses)
 
     def close(self) -> None:
-        """Tell the viewers that the run has ended, and stop; a second call does nothing."""
+        """Tell the viewers that the run has ended, and stop. Calling it again does nothing."""
         if self._closed:
             return
         self._closed = True

@@ -1,4 +1,4 @@
-"""What the page shows: of every source the newest image, counts, rates and troubles."""
+"""What the page shows of every source: the newest image, counts, rates and problems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yolo_ema.media.frames import FrameDetections
 __all__ = ["LiveState"]
 
 _MOST_IMAGES = 16
-"""Of so many sources the newest image is kept; a folder of images would fill the memory else."""
+"""Sources whose newest image is kept; a folder of images would fill the memory otherwise."""
 _MOST_STATUSES = 64
 _RATE_OVER_S = 5.0
 _WIDTHS = (480, 800, 1280, 1920)
@@ -39,13 +39,13 @@ class _Channel:
     encoding: threading.Lock = field(default_factory=threading.Lock)
 
     def rate(self, now: float) -> float:
-        """Return frames a second over the last seconds."""
+        """Return frames per second over the last seconds."""
         recent = [at for at in self.shown_at if now - at <= _RATE_OVER_S]
         return (len(recent) - 1) / (now - recent[0]) if len(recent) > 1 else 0.0
 
 
 class LiveState:
-    """Takes frames from detection without making it wait, and answers any number of viewers."""
+    """Takes frames from detection without making it wait, and serves any number of viewers."""
 
     def __init__(self) -> None:
         self._news = threading.Condition()
@@ -88,15 +88,15 @@ class LiveState:
         return _Channel(self._numbers, name)
 
     def publish_status(self, statuses: Sequence[Mapping[str, Any]]) -> None:
-        """Take how the sources are: ``name``, ``state``, ``frames_read``, ``frames_dropped``,
+        """Take the state of the sources: ``name``, ``state``, ``frames_read``, ``frames_dropped``,
         ``reconnects``, ``problem``, ….
         """
         with self._news:
-            self._statuses = [dict(one) for one in statuses]
+            self._statuses = [dict(status) for status in statuses]
             self._changed()
 
     def end(self) -> None:
-        """Say that nothing more comes."""
+        """Say that nothing more will come."""
         with self._news:
             self.ended = True
             self._changed()
@@ -112,12 +112,9 @@ class LiveState:
         with self._news:
             self._news.wait_for(lambda: self._revision > after or self.ended, timeout_s)
             now = time.monotonic()
-            by_name = {one["name"]: one for one in self._statuses}
-            names = list(
-                dict.fromkeys(
-                    [*list(by_name)[:_MOST_STATUSES], *sorted(self._channels, key=self._order)]
-                )
-            )
+            by_name = {status["name"]: status for status in self._statuses}
+            first = list(by_name)[:_MOST_STATUSES]
+            names = list(dict.fromkeys([*first, *sorted(self._channels, key=self._order)]))
             sources = [self._source(name, by_name.get(name, {}), now) for name in names]
             left_out = len(set(by_name) - set(names))
             return {
@@ -150,16 +147,16 @@ class LiveState:
         return shown | {key: value for key, value in status.items() if value is not None}
 
     def image(self, number: int, width: int) -> tuple[int, bytes] | None:
-        """Return a source's newest image as JPEG with its sequence number, at most about
-        ``width`` pixels wide; None if gone.
+        """Return a source's newest image as JPEG with its sequence number, at most about ``width``
+        pixels wide; None if there is none.
 
-        It is encoded once for all viewers, in the thread of the first that asks.
+        It is encoded once for all viewers, in the thread of the first one.
         """
         with self._news:
-            channel = next((one for one in self._channels.values() if one.number == number), None)
+            channel = {each.number: each for each in self._channels.values()}.get(number)
         if channel is None:
             return None
-        width = next((one for one in _WIDTHS if one >= width), _WIDTHS[-1])
+        width = next((offered for offered in _WIDTHS if offered >= width), _WIDTHS[-1])
         with channel.encoding:
             with self._news:
                 sequence, image = channel.sequence, channel.image_bgr

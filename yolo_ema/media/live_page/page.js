@@ -1,6 +1,6 @@
 "use strict";
-// One request waits for news; pictures of visible sources are fetched when there is a newer one, a few at a time. A slow
-// connection therefore gets fewer pictures, never old ones.
+// One request waits for news; images of visible sources are fetched when there is a newer one, a few at a time. A slow
+// connection therefore gets fewer images, never old ones.
 const MOST_AT_ONCE = 3, LEAST_PAUSE_MS = 60, RETRY_MS = 1500;
 const cards = new Map();
 let fetching = 0;
@@ -47,13 +47,13 @@ function element(tag, ...children) {
 
 function show(source, ended) {
   const card = cardOf(source.name);
-  // A picture of another run on this port, or of a source that was away, has numbers of its own.
+  // Images of another run on this port, or of a source that was away, are numbered anew.
   if (card.id !== source.id || card.shown > source.sequence) { card.id = source.id; card.shown = 0; }
   card.source = source;
   const state = ended && !["failed"].includes(source.state) ? "ended" : source.state;
   card.node.className = `card ${state}${card.node.classList.contains("large") ? " large" : ""}`;
   put(card.find(".state"), state);
-  put(card.find(".none"), state === "failed" ? "no picture" : "no picture yet");
+  put(card.find(".none"), state === "failed" ? "no image" : "no image yet");
   card.find(".problem").hidden = !source.problem;
   put(card.find(".problem"), source.problem || "");
   const figures = figuresOf(source);
@@ -88,7 +88,7 @@ async function fetchPicture(card) {
     await image.decode().catch(() => {});
     if (before) URL.revokeObjectURL(before);
   } catch {
-    // The next news tell whether the run is still there.
+    // The next news will tell whether the run is still there.
   } finally {
     card.busy = false;
     fetching -= 1;

@@ -1,4 +1,4 @@
-"""PageHandler to the browser."""
+"""Answers the browser's requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _HEADERS = {
 _IMAGE_PATH = re.compile(r"/pictures/(\d{1,9})\.jpg")
 _LONGEST_FORM = 1024
 _WRONG_TOKEN_S = 0.5
-"""A wrong token is answered late, which makes guessing slow."""
+"""Wrong tokens are answered late, one after another over all connections, to make guessing slow."""
 
 
 class PageHandler(BaseHTTPRequestHandler):
@@ -47,27 +47,35 @@ class PageHandler(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "yolo-ema", ""
-    timeout = 15.0  # seconds that a viewer may keep a thread waiting
+    timeout = 15.0  # seconds that a viewer may keep a thread waiting for each read and write
+
+    def handle_one_request(self) -> None:
+        """Wait for a request and answer it."""
+        self.server.set_waiting(self.connection, waiting=True)
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         """Answer with the page, its parts, the state or an image."""
-        address = urlsplit(self.path)
-        query = {key: values[-1] for key, values in parse_qs(address.query).items()}
+        self.server.set_waiting(self.connection, waiting=False)
+        try:
+            address = urlsplit(self.path)
+            query = {key: values[-1] for key, values in parse_qs(address.query).items()}
+        except ValueError:
+            self.close_connection = True
+            self._send(HTTPStatus.BAD_REQUEST, "text/plain", b"This address cannot be read.\n")
+            return
         if not self._is_meant_for_us():
             self._send(
                 HTTPStatus.FORBIDDEN,
                 "text/plain",
                 b"This page answers only to requests that come from itself.\n",
             )
-        elif address.path in {
-            "/page.css",
-            "/page.js",
-        }:  # they hold no secrets, and the door needs them
+        elif address.path in {"/page.css", "/page.js"}:  # no secrets, and the login needs them
             self._send_part(address.path[1:])
         elif "token" in query:
             self._enter(query["token"])
         elif not self.server.auth.lets_in(_plain(self.headers), self.server.cookie_name):
-            self._send_part("login.html", HTTPStatus.FORBIDDEN)
+            self._refuse(guessed="Authorization" in self.headers)
         elif address.path == "/":
             self._send_part("page.html")
         elif address.path == "/state.json":
@@ -78,13 +86,14 @@ class PageHandler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"Nothing is here.\n")
 
     def do_POST(self) -> None:
-        """Take the token from the door's form."""
+        """Take the token from the login form."""
         length = _whole(self.headers.get("Content-Length", ""))
         if not self._is_meant_for_us() or self.path != "/enter" or not 0 < length <= _LONGEST_FORM:
             self.close_connection = True
-            self._send(HTTPStatus.FORBIDDEN, "text/plain", b"Only the token's form is taken.\n")
+            self._send(HTTPStatus.FORBIDDEN, "text/plain", b"Only the login form is accepted.\n")
             return
         form = parse_qs(self.rfile.read(length).decode("utf-8", "replace"))
+        self.server.set_waiting(self.connection, waiting=False)
         self._enter(form.get("token", [""])[-1])
 
     def _is_meant_for_us(self) -> bool:
@@ -98,12 +107,18 @@ class PageHandler(BaseHTTPRequestHandler):
 
     def _enter(self, token: str) -> None:
         if not self.server.auth.is_token(token):
-            time.sleep(_WRONG_TOKEN_S)
-            self._send_part("login.html", HTTPStatus.FORBIDDEN)
+            self._refuse(guessed=True)
             return
-        # To the page without the token in its address, where history and screenshots would keep it.
+        # To the page without the token in its address, which history and screenshots would keep.
         cookie = self.server.auth.cookie(self.server.cookie_name)
         self._send(HTTPStatus.SEE_OTHER, "text/plain", b"", {"Location": "/", "Set-Cookie": cookie})
+
+    def _refuse(self, *, guessed: bool) -> None:
+        """Show the login page; to those who sent a wrong token, late."""
+        if guessed:
+            with self.server.guessing:
+                time.sleep(_WRONG_TOKEN_S)
+        self._send_part("login.html", HTTPStatus.FORBIDDEN)
 
     def _send_state(self, after: int) -> None:
         state = self.server.live_state.state(after, _POLL_S)
@@ -112,7 +127,9 @@ class PageHandler(BaseHTTPRequestHandler):
     def _send_image(self, number: int, width: int) -> None:
         image = self.server.live_state.image(number, width)
         if image is None:
-            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"This source shows nothing any more.\n")
+            self._send(
+                HTTPStatus.NOT_FOUND, "text/plain", b"This source no longer shows anything.\n"
+            )
             return
         self._send(HTTPStatus.OK, "image/jpeg", image[1], {"X-Sequence": str(image[0])})
 
@@ -134,7 +151,7 @@ class PageHandler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: addresses may carry a token."""
+        """Log nothing: addresses may carry a token."""
 
 
 @lru_cache(maxsize=8)
@@ -147,5 +164,5 @@ def _plain(headers: Any) -> dict[str, str]:
 
 
 def _whole(text: str) -> int:
-    """Return a number of an address; 0 where it is none."""
+    """Return a number from an address; 0 if it is not one."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

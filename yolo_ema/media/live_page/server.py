@@ -1,10 +1,13 @@
-"""The threads that answer viewers, no more than a few dozen at once."""
+"""The threads that answer viewers: a few dozen at once, and none that a viewer can hold."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
+import time
+from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -16,29 +19,53 @@ from yolo_ema.media.live_page.token_auth import TokenAuth
 __all__ = ["PageServer"]
 
 _MOST_CONNECTIONS = 48
+_MOST_PER_ADDRESS = 24
+_WHOLE_REQUEST_S = 10.0
+"""A request that has not arrived completely by then is given up, however slowly it trickles in."""
+
+
+@dataclass
+class _Connection:
+    """A viewer's connection.
+
+    Attributes:
+        address: where it comes from.
+        waits_since: since when its next request has been awaited; None while it is answered.
+    """
+
+    address: str
+    waits_since: float | None
 
 
 class PageServer(ThreadingHTTPServer):
-    """A web server whose viewers never slow anything but themselves."""
+    """A web server whose viewers never slow down anything but themselves.
+
+    Attributes:
+        live_state: what there is to show.
+        auth: who may see it.
+        guessing: held while a wrong token is answered, so that guesses wait for each other.
+    """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 32
 
     def __init__(self, host: str, port: int, live_state: LiveState, auth: TokenAuth) -> None:
-        """Listen. Raises `ConfigError` where the address or port can't be had."""
+        """Listen. Raises `ConfigError` if the address or port is not available."""
         self.live_state, self.auth = live_state, auth
-        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self.guessing = threading.Lock()
+        self._lock = threading.Lock()
+        self._connections: dict[socket.socket, _Connection] = {}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), PageHandler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"the page can't be served at {host}, port {port}: {reason}; --serve 0 picks a "
+                f"the page cannot be served at {host}, port {port}: {reason}; --serve 0 picks a "
                 f"free port"
             ) from error
-        # Cookies know no ports: two runs on one machine must not overwrite each other's.
+        # Cookies ignore ports: two runs on one machine must not overwrite each other's.
         self.cookie_name = f"yolo_ema_{self.server_address[1]}"
 
     def server_bind(self) -> None:
@@ -49,26 +76,64 @@ class PageServer(ThreadingHTTPServer):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = (
-            str(self.server_address[0]),
-            int(self.server_address[1]),
-        )
+        host, port, *_ = self.server_address
+        self.server_name, self.server_port = str(host), int(port)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, or not at all where too many are busy."""
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+        """Answer in a thread of its own. Where too many are connected, the connection that has
+        awaited its request the longest makes room; if all are being answered, the new one goes.
+        """
+        address = str(client_address[0])
+        with self._lock:
+            alike = [one for one, about in self._connections.items() if about.address == address]
+            crowd: list[socket.socket] | None = None
+            if len(alike) >= _MOST_PER_ADDRESS:
+                crowd = alike
+            elif len(self._connections) >= _MOST_CONNECTIONS:
+                crowd = list(self._connections)
+            if crowd is not None and not self._drop_longest_waiting(crowd):
+                self.shutdown_request(request)
+                return
+            self._connections[request] = _Connection(address, time.monotonic())
         super().process_request(request, client_address)
 
+    def _drop_longest_waiting(self, crowd: list[socket.socket]) -> bool:
+        waits = {
+            one: since for one in crowd if (since := self._connections[one].waits_since) is not None
+        }
+        if not waits:
+            return False
+        self._drop(min(waits, key=waits.__getitem__))
+        return True
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._connections.pop(connection, None)
+        with contextlib.suppress(OSError):  # gone already; its thread ends by itself
+            connection.shutdown(socket.SHUT_RDWR)
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and leave the place to the next."""
+        """Answer, and make room for the next."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            with self._lock:
+                self._connections.pop(request, None)
+
+    def set_waiting(self, connection: socket.socket, *, waiting: bool) -> None:
+        """Note that a connection's request is awaited from now on, or that it is complete."""
+        with self._lock:
+            if about := self._connections.get(connection):
+                about.waits_since = time.monotonic() if waiting else None
+
+    def service_actions(self) -> None:
+        """Give up requests that take too long to arrive; called several times a second."""
+        limit = time.monotonic() - _WHOLE_REQUEST_S
+        with self._lock:
+            for connection, about in list(self._connections.items()):
+                if about.waits_since is not None and about.waits_since < limit:
+                    self._drop(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over viewers who went away; anything else is a fault of ours and is shown."""
+        """Ignore viewers who went away; anything else is a bug of ours and is shown."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)

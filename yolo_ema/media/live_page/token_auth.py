@@ -29,17 +29,17 @@ def is_loopback(host: str) -> bool:
 class TokenAuth:
     """Decides by a request's headers.
 
-    Without a token, only requests that name this machine pass: a web page elsewhere could otherwise
-    let its own name point here and read the images (DNS rebinding). With one, only who knows it,
-    by header, by cookie, or once in the address.
+    Without a token, only requests that name this machine pass: otherwise a web page elsewhere could
+    make its own name point here and read the images (DNS rebinding). With a token, only viewers who
+    know it pass, by header, by cookie, or once in the address.
     """
 
     def __init__(self, host: str, token: str | None) -> None:
-        """Check that the page is guarded as its address needs.
+        """Check that the page is protected as its address requires.
 
         Raises:
-            ConfigError: an address that others can reach without a token, or a token that is
-                quickly guessed.
+            ConfigError: others could reach the page without a token, or the token is easily
+                guessed.
         """
         if token is not None and (
             len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()
@@ -60,9 +60,7 @@ class TokenAuth:
         ).hexdigest()
 
     def knows_host(self, headers: Mapping[str, str]) -> bool:
-        """Return whether the request was meant for this machine; with a token, its name may be
-        any.
-        """
+        """Return whether the request was meant for this machine; with a token, any name will do."""
         if self._token is not None:
             return True
         name = headers.get("Host", "")
@@ -70,7 +68,7 @@ class TokenAuth:
         return is_loopback(bare)
 
     def lets_in(self, headers: Mapping[str, str], cookie_name: str) -> bool:
-        """Return whether the request carries the token, or the cookie that was given for it."""
+        """Return whether the request carries the token, or the cookie that was set for it."""
         if self._token is None:
             return True
         scheme, _, word = headers.get("Authorization", "").partition(" ")
@@ -85,13 +83,11 @@ class TokenAuth:
         )
 
     def is_token(self, word: str) -> bool:
-        """Compare in a time that says nothing about where the words differ."""
+        """Compare in a time that reveals nothing about where the words differ."""
         return self._token is not None and hmac.compare_digest(
             word.encode("utf-8", "replace"), self._token.encode()
         )
 
     def cookie(self, name: str) -> str:
-        """Return the header that spares a viewer the token from now on; it holds for this run
-        only.
-        """
+        """Return the header that spares a viewer the token from now on, for this run only."""
         return f"{name}={self._session}; Path=/; HttpOnly; SameSite=Strict"
