@@ -268,6 +268,30 @@ def test_what_is_wrong_is_found_before_anything_starts(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
+def test_a_dataset_with_faults_trains_on_the_rest_and_counts_them(tmp_path, yolo_ema_command):
+    data = draw_dataset(tmp_path / "tiny")
+    images, labels = (data.parent / folder / "train" for folder in ("images", "labels"))
+    data.write_text(data.read_text() + "test: ../test/images\n")
+    (images / "100.jpg").symlink_to(tmp_path / "gone.jpg")
+    (images / "._000.jpg").write_bytes(b"of another system")
+    (images / "again").symlink_to(images)
+    (labels / "001.txt").write_text("0 0.5 0.5 0.1 0.1 0.9\n")
+    (labels / "002.txt").write_bytes("0 0.5 0.5 0.1 0.1\r\n".encode("utf-16"))
+    (labels / "003.txt").write_text("0,0.5,0.5,0.1,0.1\n7,0.5,0.5,0.1,0.1\n")
+    words = ["--pretrained", "none", *WORDS, "--epochs", "1", "rect=true", "--json"]
+    done = yolo_ema_command("train", "--data", data, *words)
+    assert done.code == 0, done.err[-3000:]
+    reasons = {"unreadable labels": 1, "class out of range": 1, "missing image": 1}
+    assert done.json["left_out"] == {"train": reasons, "val": {}}
+    assert "11 images, 56 boxes" in done.err
+    assert "the test split" in done.err
+    record = json.loads(Path(done.json["record"]).read_text())
+    assert record["data"]["left_out"] == {"train": 3, "val": 0}
+    assert record["data"]["left_out_by_reason"] == done.json["left_out"]
+    assert sorted(record["data"]["splits"]) == ["train", "val"]
+
+
 def test_plain_ultralytics_trains_with_our_trainer(run, tmp_path):
     program = (
         "import yolo_ema; from yolo_ema.engine.training.trainer import EmaTrainer; from "

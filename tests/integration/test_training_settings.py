@@ -32,7 +32,7 @@ GROUPS = {
     "validation": "plots=true save_txt=true save_conf=true save_json=true visualize=true "
     "augment=true conf=0.01 iou=0.5 max_det=50 agnostic_nms=true nms=true split=train "
     "classes=[0,1] channels_last=false",
-    "no checkpoints": "val=false save=false freeze=[0,23.cv2] classes=1 amp=bf16 quantize=16 "
+    "no checkpoints": "val=false save=false freeze=[0,'23.cv2'] classes=1 amp=bf16 quantize=16 "
     "nms=false fraction=[4,2]",
     "hours": "time=0.0001 profile=true optimizer=MuSGD amp=fp16 channels_last=true",
     "without effect": "mask_ratio=2 overlap_mask=false pose=1 kobj=1 rle=1 angle=1 dlog=1 dgrad=1 "
@@ -48,7 +48,7 @@ REFUSED = {
     "split=tset": "split is 'tset'",
     "freeze=40": "leaves nothing to train",
     "freeze=abc": "freeze is 'abc'",
-    "freeze=[24.cv2]": "freeze names 24.cv2",
+    "freeze=['24.cv2']": "freeze names 24.cv2",
     "classes=7": "classes names 7",
     "classes=[0,2]": "classes names 2",
     "cache=memory": "cache is 'memory'",
@@ -88,7 +88,7 @@ def test_a_run_with_these_settings_ends_as_it_should(group, data, tmp_path, monk
     result = json.loads(shown.out)
     assert json.loads(Path(result["record"]).read_text())["status"] == "finished"
     assert load_model(result["best"]).metadata["epoch"] == -1
-    assert set(result["metrics"]) == {"precision", "recall", "mAP50", "mAP50-95"}
+    assert set(result["metrics"]) >= {"precision", "recall", "mAP50", "mAP50-95"}
     if group == "without effect":
         for name in NO_EFFECT:
             assert f"{name} concerns " in shown.err

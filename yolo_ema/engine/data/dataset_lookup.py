@@ -103,7 +103,7 @@ def _prepared(*, alone: bool = False, **options: Any) -> Path:
     from yolo_ema.visdrone.prepare import prepare
 
     result = prepare(PrepareOptions(**options), alone=alone)
-    if not result.up_to_date:
+    if result.failures or not result.up_to_date:
         print(*result.findings(), sep="\n", file=sys.stderr)  # noqa: T201 - stdout is for the result
     return result.data_yaml
 

@@ -190,11 +190,10 @@ class DroneDataset(YOLODataset):
             f"{self.prefix}{len(tiles)} tiles of at most {tile_wh[0]}x{tile_wh[1]} pixels from "
             f"{len(labels)} images"
         )
-        if max(tile_wh) != self.imgsz:
+        if (side := max(tile_wh)) != self.imgsz:
             LOGGER.warning(
-                f"{self.prefix}tiles are scaled by {self.imgsz / max(tile_wh):.2f}: imgsz is "
-                f"{self.imgsz}, their longer side "
-                f"{max(tile_wh)}. For native resolution give imgsz the tile's longer side"
+                f"{self.prefix}tiles are scaled by {self.imgsz / side:.2f}: their longer side is "
+                f"{side}, imgsz is {self.imgsz}; with imgsz={side} they keep their resolution"
             )
         return tiles
 
@@ -293,9 +292,8 @@ class DroneDataset(YOLODataset):
     def load_image(
         self, i: int, rect_mode: bool = True, resize_short: bool = False
     ) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
-        """Return an image or tile at training size, and its height and width before and after.
-
-        Detection training only ever scales the longer side, so the two switches have no effect.
+        """Return an image or tile at training size, and its height and width before and after. The
+        switches have no effect: detection training only ever scales the longer side.
         """
         if self.ims[i] is not None:
             return self.ims[i], self.im_hw0[i], self.im_hw[i]

@@ -40,8 +40,9 @@ class ErrorFile:
         text = self._file.read_bytes().rstrip(b"\0 ").decode("utf-8", errors="replace")
         kind, _, message = text.partition("\n")
         known = getattr(yolo_ema.errors, kind, None) if kind in yolo_ema.errors.__all__ else None
-        is_ours = isinstance(known, type) and issubclass(known, YoloEmaError)
-        return known(message) if is_ours else None
+        if isinstance(known, type) and issubclass(known, YoloEmaError):
+            return known(message)
+        return None
 
 
 @contextlib.contextmanager

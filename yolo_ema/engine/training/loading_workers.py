@@ -113,7 +113,7 @@ class _PipedLoader(InfiniteDataLoader):
 
 def _start_worker(number: int) -> None:
     seed_worker(number)
-    queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[method-assign]  # noqa: SLF001 - the thread that hands over calls it
+    queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]  # noqa: SLF001 - the thread that hands over calls it
 
 
 def _end_worker(error: BaseException, _batch: Any) -> None:

@@ -111,7 +111,7 @@ def _value_problems(settings: Mapping[str, Any]) -> Iterator[str]:
     if not _is_whole_or_list(settings.get("freeze"), int | str):
         yield (
             f"freeze is {reprlib.repr(settings['freeze'])}; expected how many of the first layers, "
-            f"or a list of layers, as in 10 or [0, 1, 23.cv2]"
+            f"or a list of layers, as in 10 or [0, '23.cv2']"
         )
     if not _is_whole_or_list(settings.get("classes"), int):
         yield (
@@ -182,7 +182,7 @@ def check_freeze(freeze: Any, model: nn.Module) -> None:
         f"model.{layer}." for layer in (range(freeze) if isinstance(freeze, int) else freeze)
     ]
     names = [name for name, _ in model.named_parameters()]
-    layers = len(model.model)  # type: ignore[arg-type]
+    layers = len(model.model)
     unknown = (
         []
         if isinstance(freeze, int)

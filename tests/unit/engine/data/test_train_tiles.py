@@ -148,6 +148,6 @@ def test_tiles_of_another_size_are_scaled_to_the_network_and_this_is_said(tmp_pa
         assert len(dataset_of(images, imgsz=128, drone=DroneOptions(train_tiles="128x64"))) > 6
         assert "scaled" not in caplog.text
         dataset = dataset_of(images, imgsz=256, drone=DroneOptions(train_tiles="128x64"))
-    assert "tiles are scaled by 2.00: imgsz is 256, their longer side 128" in caplog.text
+    assert "tiles are scaled by 2.00: their longer side is 128, imgsz is 256" in caplog.text
     assert dataset[0]["img"].shape == (3, 256, 256)
     assert dataset.load_image(0)[2] == (128, 256)
