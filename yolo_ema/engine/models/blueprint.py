@@ -303,11 +303,12 @@ def _output(layer: nn.Module, inputs: Any, place: str) -> Any:
     try:
         return layer(inputs)
     except _BUILD_ERRORS as error:
-        is_ema = isinstance(layer, EfficientMultiScaleAttention)
-        hint = "; write [c2], which stands for the channels of the row above" if is_ema else ""
+        if isinstance(layer, EfficientMultiScaleAttention):
+            hint = "write [c2], which stands for the channels of the row above"
+            raise ModelError(f"{place}: {_first_line(error)}; {hint}") from error
+        kind = type(layer).__name__
         raise ModelError(
-            f"{place}: {type(layer).__name__} does not take what it reads: "
-            f"{_first_line(error)}{hint}"
+            f"{place}: {kind} does not take what it reads: {_first_line(error)}"
         ) from error
 
 

@@ -42,7 +42,7 @@ def register(*, child_processes: bool = False) -> None:
     Raises:
         ConfigError: something else is already registered under that name.
 
-    Example:
+    Examples:
         >>> import yolo_ema
         >>> yolo_ema.register()  # now Ultralytics knows EMA in any model YAML
     """
@@ -78,7 +78,7 @@ def model_yaml(name: str | Path) -> Path:
         ModelError: no such model, scale or file, or a wrong row in the YAML.
         MachineError: the cache folder can't be written.
 
-    Example:
+    Examples:
         >>> import yolo_ema
         >>> from ultralytics import YOLO
         >>> model = YOLO(yolo_ema.model_yaml("yolo11n-ema"))
