@@ -6,6 +6,7 @@ import argparse
 import ast
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_a_command_line_is_understood(words, in_sentence):
 
 @pytest.mark.parametrize("body", BLOCKS)
 def test_a_python_block_compiles_and_imports_what_is_public(body):
-    tree = ast.parse(body)
+    tree = ast.parse(textwrap.dedent(body))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("yolo_ema"):
             assert node.module == "yolo_ema", f"{node.module} is not public"
