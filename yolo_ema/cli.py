@@ -8,7 +8,6 @@ import errno
 import io
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,12 +17,12 @@ from typing import Any
 
 from yolo_ema._version import __version__
 from yolo_ema.errors import DiskFullError, MachineError, MissingPackageError, YoloEmaError
+from yolo_ema.io.text_files import printable
 from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 VERBS = (
@@ -300,11 +299,3 @@ def _report(error: Exception, *, debug: bool) -> None:
         )
     with contextlib.suppress(OSError):  # nobody can be told any more
         print(f"yolo-ema: error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def printable(text: str) -> str:
-    """Return text with control characters escaped, which class or file names may carry.
-
-    An escape sequence would recolour the terminal or worse. Line breaks and tabs stay.
-    """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -23,6 +23,7 @@ from yolo_ema.detect.inputs import FINEST_RATE
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
+from yolo_ema.io.text_files import printable
 from yolo_ema.media.sinks.window import Window
 from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.open_sources import (
@@ -119,7 +120,7 @@ def _say_how_images_are_tracked(sources: Sequence[Source], options: DetectOption
 
 
 def _say(text: str) -> None:
-    print(f"yolo-ema: {text}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+    print(f"yolo-ema: {printable(text)}", file=sys.stderr)  # noqa: T201 - stdout is for the result
 
 
 def _some(names: Sequence[str]) -> str:
@@ -243,7 +244,7 @@ class _Account:
         )
 
     def _say(self, text: str) -> None:
-        self._progress.write(f"yolo-ema: {text}", file=sys.stderr)
+        self._progress.write(f"yolo-ema: {printable(text)}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,12 @@ them, and names and paths as text that every stream and file can hold.
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
-__all__ = ["decode_text", "one_line", "shown_path"]
+__all__ = ["decode_text", "one_line", "printable", "shown_path"]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 _MARKS = (  # the longer ones first: UTF-16's is the beginning of UTF-32's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -42,6 +45,14 @@ def one_line(text: str) -> str:
     doubled spaces become one space.
     """
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def printable(text: str) -> str:
+    """Return text with control characters escaped, which class or file names may carry.
+
+    An escape sequence would recolour the terminal or worse. Line breaks and tabs stay.
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def shown_path(path: str | Path) -> str:
