@@ -41,7 +41,7 @@ CASES = {
 }
 PX, SCORE = 0.02, 2e-4
 ROUNDED = {"fp16": {"px": 0.6, "score": 0.005}, "int8": {"px": 2.0, "score": 0.05}}
-"""Each version of the runtime rounds differently: half precision has steps of 0.25 at 300 pixels."""
+"""Versions of the runtime round differently: half precision has steps of 0.25 at 300 pixels."""
 
 
 @pytest.fixture(scope="module")

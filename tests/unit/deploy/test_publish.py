@@ -75,7 +75,7 @@ def test_refused_file_leaves_the_old_one_and_a_report(good, options, exporter_ma
     old.write_bytes(b"the old one")
     with pytest.raises(
         CheckFailedError,
-        match=r"tiny\.onnx is not written because .*the file expects BGR.*proof\.json has the figures",
+        match=r"tiny\.onnx is not written .*the file expects BGR.*proof\.json has the figures",
     ):
         export(dataclasses.replace(options, report=tmp_path / "proof.json"))
     assert old.read_bytes() == b"the old one"

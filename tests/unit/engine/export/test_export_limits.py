@@ -27,10 +27,10 @@ def check(name: str, *, nms_free: bool = False, **options: object) -> None:
         (
             "ncnn",
             {"dynamic": True},
-            r"--dynamic cannot be had; it can in torchscript, onnx, openvino",
+            r"--dynamic is not possible; it is in torchscript, onnx, openvino",
         ),
-        ("ncnn", {"batch": 2}, r"one image a forward pass, and --batch is 2"),
-        ("hailo", {"batch": 2, **IMAGES}, r"one image a forward pass"),
+        ("ncnn", {"batch": 2}, r"one image per forward pass, and --batch is 2"),
+        ("hailo", {"batch": 2, **IMAGES}, r"one image per forward pass"),
         ("ncnn", {"nms": True}, r"leave --nms out"),
         ("onnx", {"nms": False}, r"these weights have none"),
         ("ncnn", {"nms": False, "nms_free": True}, r"cannot hold the head that needs no NMS"),
