@@ -228,6 +228,28 @@ def test_a_bomb_among_the_pictures_is_passed_over(serve):
     assert numbers(seen) == [1, 2]
 
 
+def test_damaged_images_are_skipped_and_counted(serve):
+    """Of each a part of the pixels is zeroed: decoders paint it grey and say nothing."""
+    whole = servers.jpeg(7)
+    holed = whole[: len(whole) // 2] + bytes(40) + whole[len(whole) // 2 + 40 :]
+
+    def behave(server, line, _):
+        servers.begin(line)
+        for number in (1, 2, 3):
+            server.send_picture(line, number)
+            line.sendall(b"--frame\r\n\r\n" + holed)
+            time.sleep(0.1)
+        server.send_picture(line, 4)
+        time.sleep(30)
+
+    server = serve(behave)
+    with reader_of(server.url(), every_frame=True) as reader:
+        seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 3)
+        assert numbers(seen) == [1, 2, 3, 4]
+        assert seen[-1].reader.damaged_packets == 3
+        assert seen[-1].reader.loss == "3 damaged packets were skipped"
+
+
 @pytest.mark.parametrize("digest", [False, True], ids=["basic", "digest"])
 def test_a_password_opens_and_is_told_to_nobody(serve, digest, capfd):
     server = serve(servers.wants_password("dr@ne", "geh/eim", digest=digest))
@@ -357,3 +379,30 @@ def test_a_video_file_behind_an_address_is_read_to_its_end(tmp_path, name):
         [one.frame.time_s for one in seen if one.frame], np.arange(30) / 10, atol=1e-3
     )
     assert seen[-1].problem == ""
+
+
+def test_of_a_recording_with_a_cover_image_the_video_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "x.mkv"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=25)
+        cover.width, cover.height, cover.pix_fmt = 320, 240, "yuvj420p"
+        clip = container.add_stream("libx264", rate=25)
+        clip.width, clip.height, clip.pix_fmt = 160, 120, "yuv420p"
+        clip.disposition = av.stream.Disposition.default
+        still = av.VideoFrame.from_ndarray(servers.numbered(1, (320, 240)), format="bgr24")
+        container.mux(cover.encode(still))
+        container.mux(cover.encode())
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(servers.numbered(number), format="bgr24")
+            container.mux(clip.encode(frame))
+        container.mux(clip.encode())
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        with reader_of(f"http://127.0.0.1:{web.server_port}/x.mkv") as reader:
+            seen = watch(reader, lambda event: event.ended)
+        web.shutdown()
+    assert numbers(seen) == list(range(20))
+    times = [event.frame.time_s for event in seen if event.frame]
+    assert times == pytest.approx([number / 25 for number in range(20)], abs=1e-3)
