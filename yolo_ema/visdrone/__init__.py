@@ -1,3 +1,1 @@
-"""VisDrone2019-DET and datasets of its kind: annotation format, preparation, result files. numpy in,
-numpy out.
-"""
+"""VisDrone2019-DET and datasets of its kind: annotation format, preparation, result files."""

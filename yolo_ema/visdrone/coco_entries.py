@@ -153,7 +153,7 @@ def read_image_entry(entry: Any) -> ImageEntry:
     place = PurePosixPath(name.replace("\\", "/"))
     if not place.parts:
         raise EntryError("bad-name", f"has the file_name {name[:60]!r}, which does not name a file")
-    if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+    if place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", place.parts[0]):
         raise EntryError(
             "bad-name", f"has the file_name {name[:60]!r}, which leads out of the image folder"
         )
@@ -168,18 +168,14 @@ def read_object_entry(entry: Any, row: int, categories: Categories) -> ObjectEnt
         raise EntryError("field-count", f"is {type(entry).__name__}, expected an object")
     image_id = entry_id(entry.get("image_id"))
     if image_id is None:
-        raise EntryError(
-            "stray-annotation", f"has the image_id {str(entry.get('image_id'))[:60]!r}"
-        )
+        raise EntryError("stray-annotation", f"has the image_id {repr(entry.get('image_id'))[:60]}")
     ltwh = _box(entry)
     category = entry_id(entry.get("category_id"))
     ignored = _flag(entry, "iscrowd") or _flag(entry, "ignore") or category in categories.ignored
     class_id = categories.class_ids.get(category) if category is not None else None
     if class_id is None and not ignored and category not in categories.others:
-        found = str(entry.get("category_id"))[:60]
-        raise EntryError(
-            "unknown-category", f"has the category_id {found!r}, which no category has"
-        )
+        found = repr(entry.get("category_id"))[:60]
+        raise EntryError("unknown-category", f"has the category_id {found}, which no category has")
     return ObjectEntry(row, image_id, ltwh, class_id, ignored)
 
 
@@ -191,7 +187,7 @@ def _box(entry: dict[str, Any]) -> tuple[float, float, float, float]:
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_pixels, bbox)):
         raise EntryError(
             "bad-box",
-            f"has the bbox {str(bbox)[:60]}, expected [left, top, width, height] in pixels",
+            f"has the bbox {repr(bbox)[:60]}, expected [left, top, width, height] in pixels",
         )
     left, top, width, height = map(float, bbox)
     return left, top, width, height
@@ -227,7 +223,7 @@ def _flag(entry: dict[str, Any], name: str) -> bool:
 def _side(value: Any) -> int | None:
     """Return a stated width or height in pixels; None where nothing usable is stated."""
     number = entry_id(value)
-    return number if isinstance(number, int) and number > 0 else None
+    return number if isinstance(number, int) and 0 < number < _LARGEST_PX else None
 
 
 def _name(entry: dict[str, Any], key: str) -> str:

@@ -186,7 +186,8 @@ def _places(lists: dict[str, list[str]]) -> frozenset[str]:
     """
     for name in (name for folder in FOLDERS for name in lists[folder]):
         place = PurePosixPath(name)
-        if place.is_absolute() or ".." in place.parts or not place.parts or ":" in place.parts[0]:
+        leads_out = place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", name)
+        if leads_out or not place.parts:
             raise ValueError(name)
     return frozenset(f"{folder}/{name}" for folder in FOLDERS for name in lists[folder])
 

@@ -502,6 +502,14 @@ def test_a_file_name_that_cannot_be_one_is_named_and_the_rest_kept(
     assert anomaly.message in (tmp_path / "root/anomalies.txt").read_text()
 
 
+def test_a_name_with_a_colon_is_a_name(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "2024-05-01T10:00:00.jpg"}]
+    file, photos = _dataset(tmp_path, [_box(1, HERE)], images=images)
+    (photos / "a.jpg").rename(photos / "2024-05-01T10:00:00.jpg")
+    assert _prepare(tmp_path / "root", (file, photos)).record.splits["train"].images == 1
+    assert _prepare(tmp_path / "root", (file, photos)).up_to_date
+
+
 def test_names_of_classes_stay_on_one_line(tmp_path: Path) -> None:
     categories = [{"id": 1, "name": " bo\nat\x1b[31m \u2028red "}]
     assert read_coco(*_dataset(tmp_path, [], categories=categories)).names == ("bo at [31m red",)
