@@ -1,4 +1,4 @@
-"""FrameReader: sources of frames, sinks for detections, and drawing. numpy in, numpy out."""
+"""Media: sources of frames, sinks for detections, drawing, the live page. numpy in, numpy out."""
 
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sources.open_sources import Source, open_sources

@@ -1,4 +1,4 @@
-"""What goes through detection: a frame, and the objects found in it."""
+"""What passes through detection: a frame, and the objects found in it."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ class FrameDetections:
         boxes_xyxy: (N, 4) float, pixels of the frame.
         scores: (N,) float in 0…1.
         class_ids: (N,) int.
-        track_ids: (N,) int with −1 where an object has no identity, or None where nothing is
-            tracked.
+        track_ids: (N,) int, −1 for objects without an identity; None if nothing is tracked.
 
     Examples:
         >>> from yolo_ema import Detector
@@ -82,7 +81,7 @@ class FrameDetections:
 
     def _detection(self, row: int) -> dict[str, Any]:
         class_id = int(self.class_ids[row])
-        found = {
+        detection = {
             "class_id": class_id,
             "class": self.names[class_id],
             "score": round(float(self.scores[row]), 5),
@@ -90,5 +89,5 @@ class FrameDetections:
         }
         if self.track_ids is not None:
             track_id = int(self.track_ids[row])
-            found["track_id"] = track_id if track_id >= 0 else None
-        return found
+            detection["track_id"] = track_id if track_id >= 0 else None
+        return detection

@@ -1,8 +1,8 @@
-"""Drawing detections so that an image with 300 small objects stays readable.
+"""Draws detections so that an image with 300 small objects stays readable.
 
-Lines are as thin as their object is small, labels stand only where they hide no object, and a
-legend counts the classes. All boxes of a class are one call of OpenCV, and words are copied from a
-cache: this runs on every frame of a video.
+Lines get thinner with their object, labels appear only where they hide no object, and a legend
+counts the classes. All boxes of a class are drawn by one call of OpenCV, and labels are copied from
+a cache: this runs on every frame of a video.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Overlay", "draw_detections"]
 
 _WHITE, _BLACK, _EDGE = (255, 255, 255), (0, 0, 0), (30, 30, 30)
 _SMALL_PX = 28
-"""Below this side, lines are one pixel wide; they gain one with each further step of it."""
+"""Boxes with a shorter side below this have lines one pixel wide; each multiple of it adds one."""
 _TRAIL_POINTS = 16
 _SMOOTH_TRAILS = 60
-"""Smoothing the lines of more would take most of the time."""
+"""With more trails, smoothing their lines would take most of the time."""
 
 
 class Overlay(NamedTuple):
@@ -52,9 +52,9 @@ def draw_detections(
     (H, W, 3) uint8 BGR.
 
     Args:
-        found: the detections; where they have identities, labels show these.
+        found: the detections; labels show their identities, if any.
         trails: for each identity where its object has been, oldest first, (M, 2) pixels.
-        overlays: lines and zones; they lie below the boxes, their names above.
+        overlays: lines and zones, drawn below the boxes; their names are drawn above.
     """
     canvas = np.ascontiguousarray(found.frame.image_bgr).copy()
     scale = min(3.0, max(1.0, max(canvas.shape[:2]) / 1920))
@@ -76,11 +76,11 @@ def _draw_boxes(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
     boxes = np.nan_to_num(found.boxes_xyxy).clip(-limit, limit).round().astype(np.int32)
     sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
     widths = (sides // _SMALL_PX + 1).clip(1, round(2 * scale))
-    # Around a small object the line stands off by a pixel, so that it hides nothing of it.
+    # Around a small object the line keeps a pixel's distance, so that it hides nothing of it.
     boxes += np.where(sides < _SMALL_PX, 1, 0)[:, None] * np.array([-1, -1, 1, 1], np.int32)
     for width in np.unique(widths)[::-1].tolist():  # small objects on top
         of_width = widths == width
-        # A dark edge outside keeps light colours visible on light ground.
+        # A dark outer edge keeps light colours visible on light ground.
         edge = np.array([-1, -1, 1, 1], np.int32) * (width // 2 + 1)
         _outline(canvas, boxes[of_width] + edge, 1, _EDGE)
         for class_id in np.unique(found.class_ids[of_width]).tolist():
@@ -110,7 +110,7 @@ def _draw_trails(
     for track_id, points in trails.items():
         if track_id in classes and len(points) > 1 and _leaves(boxes[track_id], points):
             step = -(-len(points) // _TRAIL_POINTS)
-            some = np.asarray(points)[(len(points) - 1) % step :: step]  # the last of them always
+            some = np.asarray(points)[(len(points) - 1) % step :: step]  # always with the last
             by_class.setdefault(classes[track_id], []).append(some.round().astype(np.int32))
     smooth = cv2.LINE_AA if len(trails) <= _SMOOTH_TRAILS else cv2.LINE_8
     for class_id, lines in by_class.items():
@@ -125,9 +125,7 @@ def _draw_trails(
 
 
 def _leaves(box_xyxy: np.ndarray, points: np.ndarray) -> bool:
-    """Return whether a trail leads out of its object's box; that of a standing object is jitter on
-    top of it.
-    """
+    """Return whether a trail leaves its object's box; that of a standing object is mere jitter."""
     return bool((points < box_xyxy[:2]).any() or (points > box_xyxy[2:]).any())
 
 
@@ -150,7 +148,7 @@ def _draw_name(
     scale: float,
     legend_xyxy: tuple[int, int, int, int] | None,
 ) -> None:
-    """Draw a line's or zone's name above its middle, or beside the legend where that lies there."""
+    """Draw a line's or zone's name above its middle, or beside the legend if that is in the way."""
     points = np.asarray(overlay.points_xy).reshape(-1, 2)
     middle_x, middle_y = (
         points[:, 0].mean(),
@@ -166,7 +164,7 @@ def _draw_name(
 
 
 def _tint(canvas: np.ndarray, polygon: np.ndarray) -> None:
-    """Lighten what lies inside a polygon a little."""
+    """Lighten the inside of a polygon a little."""
     height, width = canvas.shape[:2]
     (x1, y1), (x2, y2) = (
         polygon.min(axis=0).clip(0),

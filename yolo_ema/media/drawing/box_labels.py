@@ -11,18 +11,18 @@ __all__ = ["draw_labels"]
 
 _SIZE_PX = 12
 _SCORES_UP_TO = 40
-"""Up to so many objects a frame, labels say class and score; above it, the class only."""
+"""Up to this many objects per frame, labels say class and score; beyond it, the class only."""
 _WORDS_UP_TO = 120
-"""Above so many, the legend alone tells the classes; identities still stand where there is room."""
+"""Beyond this many, only the legend names classes; identities still appear where there is room."""
 _CELL_PX = 4
 _LARGE_PX = 64
-"""A box with sides above this may have a label inside, …"""
+"""A box with longer sides than this may have a label inside, …"""
 _BAND_PX = 8
-"""… so far from its border."""
+"""… this far from its border."""
 
 
 def draw_labels(canvas: np.ndarray, found: FrameDetections, scale: float) -> None:
-    """Draw a label for each object that has room for one, the surest first."""
+    """Draw a label for each object that has room for one, by falling score."""
     if len(found) > _WORDS_UP_TO and found.track_ids is None:
         return
     boxes = np.nan_to_num(found.boxes_xyxy)
@@ -32,15 +32,15 @@ def draw_labels(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
     for row in np.argsort(-found.scores, kind="stable").tolist():
         colour = class_colour_bgr(class_ids[row])
         for text in _texts(found, row):
-            word = render_label(text, size_px, colour)
-            place = room.take(rows[row], (word.shape[1], word.shape[0]), gap)
+            label = render_label(text, size_px, colour)
+            place = room.take(rows[row], (label.shape[1], label.shape[0]), gap)
             if place is not None:
-                copy_inside(canvas, word, *place)
+                copy_inside(canvas, label, *place)
                 break
 
 
 def _texts(found: FrameDetections, row: int) -> list[str]:
-    """Return what may be written beside a box, the longest first."""
+    """Return the possible labels of a box, the longest first."""
     number = ""
     if found.track_ids is not None and (track_id := int(found.track_ids[row])) >= 0:
         number = f"#{track_id}"
@@ -52,13 +52,12 @@ def _texts(found: FrameDetections, row: int) -> list[str]:
 
 
 class _Room:
-    """Which parts of the image are taken, in cells of a few pixels."""
+    """Which parts of the image are occupied, in cells of a few pixels."""
 
     def __init__(self, width: int, height: int, boxes_xyxy: np.ndarray) -> None:
         self._image_wh = (width, height)
-        self._places = (
-            4 if len(boxes_xyxy) <= _WORDS_UP_TO else 2
-        )  # in a crowd the others are hardly ever free
+        # in a crowd the other places are hardly ever free
+        self._places = 4 if len(boxes_xyxy) <= _WORDS_UP_TO else 2
         self._taken = np.zeros((height // _CELL_PX + 2, width // _CELL_PX + 2), bool)
         for x1, y1, x2, y2 in boxes_xyxy.clip(0, (width, height, width, height)).tolist():
             if min(x2 - x1, y2 - y1) > _LARGE_PX:  # its middle is free for other things
@@ -78,12 +77,12 @@ class _Room:
             else:
                 self._take(x1, y1, x2, y2)
 
-    def take(self, box: list[float], word_wh: tuple[int, int], gap: int) -> tuple[int, int] | None:
-        """Take the first free place beside a box for a word; return its left top corner, or None
-        where all are taken.
+    def take(self, box: list[float], label_wh: tuple[int, int], gap: int) -> tuple[int, int] | None:
+        """Occupy the first free place beside a box for a label; return its top left corner, or None
+        if all are occupied.
         """
         x1, y1, x2, y2 = (round(edge) for edge in box)
-        width, height = word_wh
+        width, height = label_wh
         above, below, left, right = y1 - height - gap, y2 + gap + 1, x1 - gap, x2 - width + gap
         places = [(left, above), (left, below), (right, above), (right, below)][: self._places]
         if min(x2 - x1, y2 - y1) > _LARGE_PX:

@@ -13,21 +13,20 @@ _SIZE_PX = 14
 _MOST_ROWS = 12
 _GROUND = np.array((24, 20, 18), np.float32)
 _COVER = 0.78
-"""How much the panel hides of what lies under it."""
+"""How much of the image the panel covers, as a share."""
 _INK = np.array((245, 245, 245), np.float32)
 
 
 def draw_legend(
     canvas: np.ndarray, found: FrameDetections, scale: float
 ) -> tuple[int, int, int, int] | None:
-    """Draw the legend into the left top corner; of rows that would cover too much of a small
-    image, none.
+    """Draw the legend into the top left corner, unless it would cover too much of a small image.
 
-    Classes keep the order of their ids, so that rows don't change places from frame to frame; of
-    more than a dozen the most frequent are shown.
+    Classes keep the order of their ids, so that rows do not move from frame to frame; if there are
+    more than a dozen, the most frequent are shown.
 
     Returns:
-        The legend's place, xyxy in pixels; None where there is none.
+        The legend's place, xyxy in pixels; None if there is none.
     """
     size_px = round(_SIZE_PX * scale)
     rows = _rows(found)
@@ -55,7 +54,7 @@ def draw_legend(
 
 
 def _rows(found: FrameDetections) -> list[tuple[int | None, int, str]]:
-    """Return class (None for sums), count and words of each row."""
+    """Return class (None for totals), count and text of each row."""
     class_ids, counts = np.unique(found.class_ids, return_counts=True)
     shown = np.sort(np.argsort(-counts, kind="stable")[:_MOST_ROWS])
     rows: list[tuple[int | None, int, str]] = [

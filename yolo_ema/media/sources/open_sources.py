@@ -216,7 +216,7 @@ class _Finder:
 
     def _add_stream(self, address: str) -> None:
         source = StreamSource(parse_address(address), self._network, self._max_pixels)
-        known = (one.address for one in self.sources if isinstance(one, StreamSource))
+        known = (other.address for other in self.sources if isinstance(other, StreamSource))
         if source.address not in known:
             self._shown_alike[source.name] += 1
             self._add_source(replace(source, number=self._shown_alike[source.name]))

@@ -48,9 +48,10 @@ class SourceReader:
             sources: see `open_sources`.
             every_frame: let cameras and streams wait rather than drop frames.
         """
-        stored = [one for one in sources if not one.is_live]
+        stored = [source for source in sources if not source.is_live]
         self._lanes: list[_FileLane | _LiveLane] = [_FileLane(stored)] if stored else []
-        self._lanes += [_LiveLane(one, every_frame=every_frame) for one in sources if one.is_live]
+        live = [source for source in sources if source.is_live]
+        self._lanes += [_LiveLane(source, every_frame=every_frame) for source in live]
         self._arrived = threading.Event()
         self._stopping = False
         self._next = 0
