@@ -1,9 +1,9 @@
-"""How streams behave when their servers don't: outages, silence, frozen pictures; and our reader of
+"""How streams behave when their servers do not: outages, silence, frozen images; and our reader of
 motion JPEG beside FFmpeg's.
 
     python benchmarks/streams.py [--cycles 20] [--outage 4] [--rtsp] [--json]
 
-Servers and clock are local. Every picture carries its number, so that one that was never sent would
+Servers and clock are local. Every image carries its number, so that one that was never sent would
 be noticed. With the default settings of `NetworkOptions`. The table is Markdown.
 """
 
@@ -35,7 +35,7 @@ from yolo_ema.media.sources.source_reader import SourceEvent, SourceReader
 
 
 def first(reader: SourceReader, enough) -> tuple[float, list[SourceEvent]]:
-    """Return how long the first event took that is enough, and all up to it."""
+    """Return how long it took until an event satisfied ``enough``, and all events up to it."""
     began, seen = time.monotonic(), []
     for event in reader:
         seen.append(event)
@@ -76,7 +76,7 @@ def outages(server, cycles: int, outage_s: float) -> dict:
 
 
 def silence() -> dict:
-    """Time how long a server that never answers is waited for, while another source goes on."""
+    """Time how long we wait for a server that never answers, while another source continues."""
     with (
         servers.HttpServer(servers.never_answers) as mute,
         servers.HttpServer(servers.plays()) as good,
@@ -125,8 +125,8 @@ def stopping() -> dict:
     return {"longest s to leave": max(taken)}
 
 
-def readers(pictures: int = 300) -> dict:
-    """Read the same motion JPEG with our reader and with FFmpeg's: the first picture, processor
+def readers(images: int = 300) -> dict:
+    """Read the same motion JPEG with our reader and with FFmpeg's: the first image, processor
     time, and what damage does.
     """
     found = {}
@@ -137,23 +137,23 @@ def readers(pictures: int = 300) -> dict:
             connection.open()
             for count, _ in enumerate(connection.frames(), start=1):
                 if count == 1:
-                    found[f"{name}: first picture s"] = time.monotonic() - began
+                    found[f"{name}: first image s"] = time.monotonic() - began
                     cpu_s = time.thread_time()
-                if count == pictures:
+                if count == images:
                     break
-            found[f"{name}: ms of one thread a picture"] = (
-                (time.thread_time() - cpu_s) / (pictures - 1) * 1000
+            found[f"{name}: ms of one thread an image"] = (
+                (time.thread_time() - cpu_s) / (images - 1) * 1000
             )
             connection.close()
         for flaw in ("wrong length", "between", "broken off"):
-            found[f"{name}: {flaw}, pictures of 54"], found[f"{name}: {flaw}, halves passed on"] = (
+            found[f"{name}: {flaw}, images of 54"], found[f"{name}: {flaw}, halves passed on"] = (
                 flawed(kind, flaw)
             )
     return found
 
 
 def flawed(kind, flaw: str) -> tuple[int, int]:
-    """Read sixty pictures of which every tenth is spoiled: how many of the others came, and how
+    """Read sixty images of which every tenth is spoiled: how many of the others came, and how
     many of the spoiled ones.
     """
 
