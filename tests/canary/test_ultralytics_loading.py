@@ -17,8 +17,16 @@ from ultralytics.nn import autobackend, tasks
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import IterableSimpleNamespace, checks, downloads, nms, patches
+from ultralytics.utils import (
+    DEFAULT_CFG_DICT,
+    IterableSimpleNamespace,
+    checks,
+    downloads,
+    nms,
+    patches,
+)
 
+from yolo_ema.engine.setup.ultralytics_settings import pinned_settings
 from yolo_ema.engine.weights.pickle_reader import read_pickle
 from yolo_ema.engine.weights.torch_archive import TorchArchive
 from yolo_ema.options.export import FORMATS
@@ -184,3 +192,13 @@ def test_downloads_go_through_the_functions_that_are_refused():
     assert all(
         name.startswith("solutions/") for name in others
     )  # a room that this project never enters
+
+
+def test_ultralytics_has_no_tile_setting_yet_and_its_nms_defaults_are_those_that_are_pinned():
+    """Later releases have ``tile`` in train, val and predict, and other thresholds. Trainings pass
+    theirs explicitly (`pinned_settings`), exports and predictions, too.
+    """
+    assert "tile" not in DEFAULT_CFG_DICT
+    assert pinned_settings() == {
+        key: DEFAULT_CFG_DICT[key] for key in ("conf", "iou", "agnostic_nms", "augment")
+    }

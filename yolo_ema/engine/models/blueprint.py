@@ -141,25 +141,23 @@ def _whole_number(content: Mapping[Any, Any], key: str, default: int, most: int,
 
 def _scaling(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
     """Return the keys that say how deep and wide the model is."""
-    found: dict[str, Any] = {}
+    scaling: dict[str, Any] = {}
     for key in ("depth_multiple", "width_multiple"):
         if key in content:
-            found[key] = _multiples([content[key]], _SCALE_LIMITS[:1], key, where)[0]
+            scaling[key] = _multiples([content[key]], _SCALE_LIMITS[:1], key, where)[0]
     scales = content.get("scales")
     if scales is None:
-        return found
+        return scaling
     if not isinstance(scales, Mapping) or not 0 < len(scales) <= 20:
         raise ModelError(f"{where}: its scales are a {type(scales).__name__}; expected letters")
-    found["scales"] = {
+    checked = {
         str(letter)[:20]: _multiples(values, _SCALE_LIMITS, f"scale {str(letter)[:20]}", where)
         for letter, values in scales.items()
     }
-    scale = content.get("scale") or next(iter(found["scales"]))
-    if scale not in found["scales"]:
-        raise ModelError(
-            f"{where} has no scale {str(scale)[:20]!r}; it has {', '.join(found['scales'])}"
-        )
-    return found | {"scale": str(scale)}
+    scale = str(content.get("scale") or next(iter(checked)))[:20]
+    if scale not in checked:
+        raise ModelError(f"{where} has no scale {scale!r}; it has {', '.join(checked)}")
+    return scaling | {"scales": checked, "scale": scale}
 
 
 def _multiples(values: Any, limits: Sequence[float], what: str, where: str) -> list[int | float]:
@@ -288,13 +286,9 @@ def probe(
     head.training = False
     levels = inputs_of(head, outputs)
     cells = sum(level.shape[-2] * level.shape[-1] for level in levels)
-    maps = outputs[-1].values() if "one2many" in outputs[-1] else [outputs[-1]]
-    if not all(
-        part.shape[-1] == cells
-        for found in maps
-        if found
-        for part in (found["boxes"], found["scores"])
-    ):
+    heads = outputs[-1].values() if "one2many" in outputs[-1] else [outputs[-1]]
+    maps = [maps[name] for maps in heads if maps for name in ("boxes", "scores")]
+    if not all(part.shape[-1] == cells for part in maps):
         raise ModelError(f"{where}: the outputs of its head do not fit its levels")
     return tuple(image_px // level.shape[-2] for level in levels)
 

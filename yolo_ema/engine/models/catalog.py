@@ -23,6 +23,7 @@ from yolo_ema.engine.models.registration import model_yaml
 from yolo_ema.errors import ModelError, did_you_mean
 from yolo_ema.nn import EfficientMultiScaleAttention
 from yolo_ema.options.models import ModelsOptions
+from yolo_ema.text_table import text_table
 
 __all__ = ["ModelEntry", "ModelsResult", "describe", "list_models"]
 
@@ -67,32 +68,24 @@ class ModelsResult:
         """Return the list as a table."""
         header = (
             "model",
+            "starts from",
             "parameters",
             f"GFLOPs@{IMAGE_PX}",
-            "strides",
             "EMA blocks",
-            "starts from",
+            "strides",
         )
         rows = [
             (
-                one.name,
-                f"{one.parameters:,}",
-                f"{one.gflops:.1f}",
-                " ".join(map(str, one.strides)),
-                str(one.ema_blocks),
-                one.pretrained,
+                entry.name,
+                entry.pretrained or "-",
+                f"{entry.parameters:,}",
+                f"{entry.gflops:.1f}",
+                str(entry.ema_blocks),
+                " ".join(map(str, entry.strides)),
             )
-            for one in self.models
+            for entry in self.models
         ]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        aligned = ["<", ">", ">", "<", ">", "<"]
-        return "\n".join(
-            "  ".join(
-                f"{cell:{side}{width}}"
-                for cell, side, width in zip(row, aligned, widths, strict=True)
-            ).rstrip()
-            for row in (header, *rows)
-        )
+        return "\n".join(text_table([header, *rows], left=2))
 
 
 def list_models(options: ModelsOptions) -> ModelsResult:

@@ -116,7 +116,7 @@ def find_definition(name: str | Path) -> Definition:
     if is_yaml and (found := _find_file(path)):
         return found
     if len(path.parts) > 1:
-        there = [one.name for one in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        there = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         hint = (
             did_you_mean(path.name, there)
             if is_yaml

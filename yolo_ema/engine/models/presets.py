@@ -52,8 +52,8 @@ class Preset:
 
 
 PRESETS = {
-    one.name: one
-    for one in (
+    preset.name: preset
+    for preset in (
         Preset("fast", "yolo11n-ema", 640, 100, 16),
         Preset("balanced", "yolo11s-ema", 960, 100, 16),
         Preset("accurate", "yolo11m-ema-p2", 1280, 150, 8),

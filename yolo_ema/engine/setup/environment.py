@@ -9,9 +9,8 @@ What is set, where the user has not set it:
                               machine they would burn the time that the others need (docs/speed.md);
                               left alone where OMP_WAIT_POLICY or KMP_BLOCKTIME is set
 
-OpenVINO and NNCF send word of their use unless a user has forbidden it; without their package
-openvino_telemetry they don't, and it can't be imported in this process from here on, unless it
-already was.
+OpenVINO and NNCF report their use unless a user has forbidden it. They cannot without their package
+openvino_telemetry, so it cannot be imported in this process from here on, unless it already was.
 
 A script that imports Ultralytics first has made these choices itself. What this project promises
 does not rest on them: `weights.loading` rebuilds models from checked data, and

@@ -23,6 +23,7 @@ __all__ = [
     "OPTIMIZERS",
     "enable_loggers",
     "parse_settings",
+    "pinned_settings",
     "require_loggers",
     "training_settings",
     "user_settings",
@@ -43,13 +44,22 @@ _ELSEWHERE = frozenset(
         "retina_masks",
         "save_frames",
         "cfg",
+        "tile",  # of later releases; ours is an option of its own
     }
 )
+_PINNED = {"conf": None, "iou": 0.7, "agnostic_nms": False, "augment": False, "tile": False}
 
 
 def training_settings() -> list[str]:
     """Return the names of all settings that a training takes, sorted."""
     return sorted(set(DEFAULT_CFG_DICT) - _ELSEWHERE - set(_FIXED))
+
+
+def pinned_settings() -> dict[str, Any]:
+    """Return the settings on which the figures of a training's validation rest, whichever defaults
+    the installed Ultralytics has for them.
+    """
+    return {key: value for key, value in _PINNED.items() if key in DEFAULT_CFG_DICT}
 
 
 def parse_settings(words: Mapping[str, str]) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def _unknown(key: str, known: Iterable[str]) -> str:
     if key in _FIXED:
         return f"{key!r} is always {_FIXED[key]!r} here"
     if key in _ELSEWHERE:
-        return f"{key!r} is no setting of a training"
+        return f"{key!r} is not a training setting"
     return f"there is no training setting {key!r}{did_you_mean(key, known)}"
 
 
@@ -107,7 +117,7 @@ def user_settings() -> dict[str, Any]:
     `environment`.
 
     Raises:
-        DataError: the settings file is there and is no JSON object.
+        ConfigError: the settings file is there and is not a JSON object.
     """
     file = _user_settings_file()
     if not file.is_file():
@@ -121,8 +131,8 @@ def user_settings() -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise ConfigError(
-            f"the Ultralytics settings in {file} are no JSON object; 'yolo settings reset' makes "
-            f"them anew"
+            f"the Ultralytics settings in {file} are not a JSON object; 'yolo settings reset' "
+            f"makes them anew"
         )
     return content
 

@@ -14,7 +14,11 @@ from yolo_ema.engine.models.presets import PRESETS, Preset, fitting_batch, train
 from yolo_ema.engine.models.published_weights import default_pretrained
 from yolo_ema.engine.models.registration import model_yaml
 from yolo_ema.engine.setup.devices import ultralytics_device
-from yolo_ema.engine.setup.ultralytics_settings import parse_settings, require_loggers
+from yolo_ema.engine.setup.ultralytics_settings import (
+    parse_settings,
+    pinned_settings,
+    require_loggers,
+)
 from yolo_ema.engine.training.resume_plan import plan_resume, planned_data
 from yolo_ema.engine.training.run_folder import make_run_folder
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings, command_line
@@ -106,6 +110,7 @@ def _plan_new_run(options: TrainOptions, settings: dict[str, Any]) -> dict[str, 
         "device": device,
         "seed": options.seed,
         "max_det": MAX_DET,
+        **pinned_settings(),
         **({} if options.workers is None else {"workers": options.workers}),
         **settings,
         "data": planned_data(options.data, options, settings),

@@ -53,9 +53,10 @@ class PairedStart:
             self.facts = {"pretrained": None}
             return
         model, baseline = unwrap_model(trainer.model), self._started_baseline(trainer)
-        for one in (model, trainer.ema.ema):
-            _draw_new_outputs(one, trainer.transfer, trainer.args.seed)
-            _take_over(baseline.to(next(one.parameters()).device), one, trainer.transfer.new)
+        for started in (model, trainer.ema.ema):
+            _draw_new_outputs(started, trainer.transfer, trainer.args.seed)
+            device = next(started.parameters()).device
+            _take_over(baseline.to(device), started, trainer.transfer.new)
         self._compare(model, baseline, trainer.transfer)
         init_seeds(trainer.args.seed + 1, deterministic=trainer.args.deterministic)
 

@@ -49,9 +49,9 @@ def plain_value(value: Any, tensor: Callable[[SavedTensor], torch.Tensor] | None
         if isinstance(item, SavedTensor):
             return tensor(item) if tensor else item
         if isinstance(item, list | tuple | set):
-            return type(item)([copy(one, depth + 1) for one in item])
+            return type(item)([copy(part, depth + 1) for part in item])
         if isinstance(item, dict):
-            return {key: copy(one, depth + 1) for key, one in item.items()}
+            return {key: copy(part, depth + 1) for key, part in item.items()}
         if isinstance(item, SavedObject) and item.kind.endswith(".IterableSimpleNamespace"):
             attributes = copy(item.state or {}, depth + 1)
             if not all(isinstance(key, str) for key in attributes):

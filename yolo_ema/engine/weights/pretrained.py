@@ -34,9 +34,9 @@ def resolve_pretrained(
     """Return the path of a weights file, fetching it where it is one that Ultralytics publishes and
     is not here yet.
 
-    Looked for in this order: the path itself, this project's weights, the cache folder,
-    Ultralytics' published assets. Before a download, stderr says what is fetched, how large it is
-    and under which licence.
+    The path itself is tried first, then this project's weights, the cache folder, and Ultralytics'
+    published assets. Before a download, stderr says what is fetched, how large it is and under
+    which licence.
 
     Args:
         name_or_path: ``yolo11n.pt``, ``yolo11n``, or a path.
@@ -54,7 +54,7 @@ def resolve_pretrained(
     if path.is_file():
         return path
     if len(path.parts) > 1:
-        there = [one.name for one in path.parent.glob("*.pt")] if path.parent.is_dir() else []
+        there = [file.name for file in path.parent.glob("*.pt")] if path.parent.is_dir() else []
         raise WeightsNotFoundError(
             f"no weights file at {path.absolute()}{did_you_mean(path.name, there)}"
         )
@@ -64,15 +64,15 @@ def resolve_pretrained(
         if here.is_file():
             return here
     if name not in published_weights():
-        shipped = (one.name for one in weights_dir().glob("*.pt"))
+        shipped = (file.name for file in weights_dir().glob("*.pt"))
         closest = did_you_mean(name, (*published_weights(), *shipped))
         raise WeightsNotFoundError(
-            f"{name_or_path} is no file here, and no published weights have that name{closest}"
+            f"there is no file {name_or_path}, and no published weights have that name{closest}"
         )
     if offline:
         raise OfflineError(
-            f"{name} is not here and --offline forbids to fetch it; put it at {cached}, or give "
-            f"its path"
+            f"{name} is not on this machine, and --offline forbids fetching it; put it at "
+            f"{cached}, or give its path"
         )
     _fetch(f"{base_url or _release_url()}/{name}", cached)
     return cached

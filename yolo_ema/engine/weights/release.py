@@ -88,7 +88,7 @@ def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             return without_folders(value)
         if isinstance(value, list | tuple):
-            return [bare(one) for one in value]
+            return [bare(part) for part in value]
         return (
             PurePath(value).name
             if isinstance(value, PurePath | str) and "/" in str(value)

@@ -76,15 +76,14 @@ class TransferReport:
         """Return the report in a line or two: how many of how many, and which layers hold new
         tensors, and how many of them.
         """
-        found = (
-            f"weights: {self.transferred} of {self.total} tensors carried over (the source "
-            f"has "
+        carried = (
+            f"weights: {self.transferred} of {self.total} tensors carried over (the source has "
             f"{self.source_total})"
         )
         places = Counter(self._place(name) for name in self.new)
         return "\n".join(
             [
-                found,
+                carried,
                 *(
                     ["new: " + ", ".join(f"{place} {count}" for place, count in places.items())]
                     if places
@@ -120,7 +119,7 @@ def transfer_weights(
         How many tensors of how many were carried over, and which are new.
 
     Raises:
-        TransferError: one of the two is no detection model, the source is fused, or less than
+        TransferError: one of the two is not a detection model, the source is fused, or less than
             ``minimum_share`` fits; the target is untouched then, and the message says why.
     """
     source_layers, target_layers = _layers(source, "source"), _layers(target, "target")
@@ -145,13 +144,11 @@ def transfer_weights(
     kinds = tuple(type(layer).__name__ for layer in target_layers)
     report = TransferReport(len(copies), len(names), len(source.state_dict()), new, kinds)
     if report.share < minimum_share:
-        found = (
-            f"only {report.transferred} of the model's {report.total} tensors fit the "
-            f"weights, "
-            f"{100 * report.share:.0f} %"
+        raise TransferError(
+            f"only {report.transferred} of the model's {report.total} tensors fit the weights, "
+            f"{100 * report.share:.0f} %; expected at least {100 * minimum_share:.0f} %. "
+            f"{_reason(source_layers, target_layers, below)}"
         )
-        wanted = f"expected at least {100 * minimum_share:.0f} %"
-        raise TransferError(f"{found}; {wanted}. {_reason(source_layers, target_layers, below)}")
     _install(target_layers[-1], wider)
     with torch.no_grad():
         for tensor, value in copies.values():
@@ -166,7 +163,7 @@ def corresponding_tensors(
     shape in ``source``.
 
     Raises:
-        TransferError: one of the two is no detection model.
+        TransferError: one of the two is not a detection model.
     """
     given, wanted = _layers(source, "source"), _layers(target, "target")
     for pair in (
@@ -183,7 +180,7 @@ def _layers(model: nn.Module, role: str) -> list[nn.Module]:
     if not isinstance(layers, nn.Sequential) or not isinstance(layers[-1], Detect):
         last = type(layers[-1] if isinstance(layers, nn.Sequential) else model).__name__
         raise TransferError(
-            f"the {role} is no YOLO detection model: it ends in {last}; expected Ultralytics' "
+            f"the {role} is not a YOLO detection model: it ends in {last}; expected Ultralytics' "
             f"Detect"
         )
     return list(layers)

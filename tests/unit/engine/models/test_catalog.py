@@ -87,13 +87,13 @@ def test_the_command(yolo_ema_command):
     table = list_models(ModelsOptions(names=("yolo11n",))).as_text().splitlines()
     assert table[0].split() == [
         "model",
-        "parameters",
-        "GFLOPs@640",
-        "strides",
-        "EMA",
-        "blocks",
         "starts",
         "from",
+        "parameters",
+        "GFLOPs@640",
+        "EMA",
+        "blocks",
+        "strides",
     ]
-    assert table[1].split()[:2] == ["yolo11n-ema", f"{first['parameters']:,}"]
+    assert table[1].split()[:3] == ["yolo11n-ema", "yolo11n.pt", f"{first['parameters']:,}"]
     assert len(table) == 3

@@ -81,7 +81,7 @@ def test_a_name_far_from_all_lists_them():
         find_definition("q")
 
 
-def test_a_weights_file_is_no_model_name():
+def test_a_weights_file_is_not_a_model_name():
     with pytest.raises(ModelError, match="is a weights file"):
         find_definition("yolo11n.pt")
 
@@ -133,7 +133,7 @@ def test_a_missing_path_names_the_closest_file(tmp_path):
         find_definition("models/yolo11s-ema")
 
 
-def test_a_file_that_is_no_yaml(tmp_path):
+def test_a_file_that_is_not_yaml(tmp_path):
     for content in (b"a: [1, 2", b"\xff\xfe\x00"):
         (tmp_path / "net.yaml").write_bytes(content)
         with pytest.raises(ModelError, match=r"net.yaml is not valid YAML"):

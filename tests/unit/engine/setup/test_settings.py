@@ -12,6 +12,7 @@ from yolo_ema.engine.setup import ultralytics_settings as settings_module
 from yolo_ema.engine.setup.ultralytics_settings import (
     enable_loggers,
     parse_settings,
+    pinned_settings,
     require_loggers,
     training_settings,
     user_settings,
@@ -73,7 +74,7 @@ def test_an_unknown_key_names_the_closest(key, closest):
         ("optimizer", "Adan", "did you mean 'Adam'"),
         ("amp", "fp8", "amp"),
         ("task", "segment", "always 'detect'"),
-        ("tracker", "x.yaml", "no setting of a training"),
+        ("tracker", "x.yaml", "not a training setting"),
         ("lr0", "none", "must not be None"),
     ],
 )
@@ -156,7 +157,7 @@ def test_damaged_settings_are_an_error_that_names_the_file(theirs):
     with pytest.raises(ConfigError, match=r"settings.json cannot be read"):
         user_settings()
     theirs("[]")
-    with pytest.raises(ConfigError, match="no JSON object"):
+    with pytest.raises(ConfigError, match="are not a JSON object"):
         user_settings()
 
 
@@ -174,3 +175,15 @@ def test_a_logger_that_is_not_installed_is_an_error_that_says_how_to_install_it(
         require_loggers(("comet",))
     require_loggers(("none",))
     require_loggers(())
+
+
+def test_what_a_validations_figures_rest_on_is_passed_whichever_defaults_ultralytics_has(
+    monkeypatch,
+):
+    later = DEFAULT_CFG_DICT | {"tile": True, "iou": 0.45, "conf": 0.3}
+    monkeypatch.setattr(settings_module, "DEFAULT_CFG_DICT", later)
+    pinned = pinned_settings()
+    assert (pinned["tile"], pinned["iou"], pinned["conf"]) == (False, 0.7, None)
+    assert "tile" not in training_settings()
+    with pytest.raises(ConfigError, match="'tile' is not a training setting"):
+        parse_settings({"tile": "true"})

@@ -473,7 +473,7 @@ def test_a_flipped_bit_in_the_numbers_is_noticed(tmp_path, model):
         load_model(path)
 
 
-def test_paths_that_are_no_files(tmp_path):
+def test_paths_that_are_not_files(tmp_path):
     os.mkfifo(tmp_path / "fifo.pt")
     for path, message in (
         ("a\0b.pt", "cannot be read"),

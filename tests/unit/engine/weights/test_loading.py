@@ -314,7 +314,7 @@ def test_model_that_would_carry_code_elsewhere_is_refused(tmp_path, marker, mode
 
 
 @pytest.mark.parametrize("activation", ["nn.SiLU()", "torch.nn.LeakyReLU(0.1, inplace=True)"])
-def test_plain_activation_is_no_code(tmp_path, model, activation):
+def test_a_plain_activation_is_not_code(tmp_path, model, activation):
     content = checkpoint_of(model)
     content["model"].yaml["activation"] = activation
     assert load_model(save(tmp_path / "good.pt", content)).stride == 32
@@ -381,17 +381,17 @@ def test_torchscript_is_told_apart(tmp_path):
         load_model(path)
 
 
-def test_state_dict_alone_is_no_model(tmp_path, model):
+def test_a_state_dict_alone_is_not_a_model(tmp_path, model):
     with pytest.raises(DamagedWeightsError, match="holds no model"):
         load_model(save(tmp_path / "state.pt", model.state_dict()))
 
 
-def test_tensor_alone_is_no_checkpoint(tmp_path):
+def test_a_tensor_alone_is_not_a_checkpoint(tmp_path):
     with pytest.raises(DamagedWeightsError, match="holds a Tensor"):
         load_model(save(tmp_path / "tensor.pt", torch.ones(3)))
 
 
-def test_folder_is_no_file(tmp_path):
+def test_a_folder_is_not_a_file(tmp_path):
     with pytest.raises(DamagedWeightsError, match="folder"):
         load_model(tmp_path)
 

@@ -81,7 +81,7 @@ def test_published_weights_are_fetched_once_and_announced(server, cache, capfd, 
 def test_offline_asks_nobody(server, cache):
     with pytest.raises(
         OfflineError,
-        match=rf"yolo11n.pt is not here and --offline forbids to fetch it; put it at "
+        match=rf"yolo11n.pt is not on this machine, and --offline forbids fetching it; put it at "
         rf"{cache}/weights/yolo11n.pt",
     ):
         resolve_pretrained("yolo11n", offline=True, base_url=server.url)

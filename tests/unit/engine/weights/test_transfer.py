@@ -285,7 +285,7 @@ def test_the_stated_share_is_the_callers():
 def test_what_is_no_detection_model():
     target = build_model("yolov8n-ema")
     with pytest.raises(
-        TransferError, match="the source is no YOLO detection model: it ends in Linear"
+        TransferError, match="the source is not a YOLO detection model: it ends in Linear"
     ):
         transfer_weights(nn.Linear(2, 2), target)
     with pytest.raises(TransferError, match="ends in Classify"):
