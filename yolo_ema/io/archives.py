@@ -118,6 +118,10 @@ def unpack(
             count = _unpack_into(archive, beside, limits or Limits(), advance)
             beside.chmod(0o755)
             beside.rename(into)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ArchiveError(f"{archive} is damaged: an entry begins before the file does") from error
     except _DAMAGE as error:
         # After a colon come details that only a reader of tarfile's source understands.
         reason = str(error).partition(":")[0]

@@ -315,3 +315,13 @@ def test_the_marker_is_there_from_the_first_moment(tmp_path: Path) -> None:
     )
     assert len(seen) == 1
     assert sorted(_files(tmp_path / "into")) == [".ours", "a.jpg"]
+
+
+def test_an_entry_before_the_beginning_of_the_file_is_damage(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", {"a.jpg": b"x", "b.jpg": b"y"})
+    content = bytearray(archive.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    directory = int.from_bytes(content[end + 16 : end + 20], "little")
+    content[end + 16 : end + 20] = (directory + 60).to_bytes(4, "little")
+    archive.write_bytes(content)
+    _is_refused(archive, tmp_path, "is damaged")
