@@ -39,6 +39,7 @@ class Played:
         self.frame_rate: Fraction | None = Fraction(25)
         self.finite, self.damaged, self.closed = finite, 0, threading.Event()
         self.notes: list[str] = []
+        self.missing_frames = 0
         self.pixel_aspect: Fraction | None = None
         self._steps, self._opening = steps, opening
 

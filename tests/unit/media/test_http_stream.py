@@ -406,3 +406,26 @@ def test_of_a_recording_with_a_cover_image_the_video_is_read(tmp_path, monkeypat
     assert numbers(seen) == list(range(20))
     times = [event.frame.time_s for event in seen if event.frame]
     assert times == pytest.approx([number / 25 for number in range(20)], abs=1e-3)
+
+
+def test_a_recording_that_was_cut_off_says_how_many_frames_are_missing(tmp_path, monkeypatch):
+    path = tmp_path / "x.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for number in range(60):
+            frame = av.VideoFrame.from_ndarray(servers.numbered(number), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * 0.7)])
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        with reader_of(f"http://127.0.0.1:{web.server_port}/x.mp4") as reader:
+            seen = watch(reader, lambda event: event.ended)
+        web.shutdown()
+    count = sum(event.frame is not None for event in seen)
+    assert 10 < count < 60
+    assert f"{60 - count} frames that the file states are missing" in seen[-1].reader.loss

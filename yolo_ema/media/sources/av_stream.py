@@ -13,8 +13,10 @@ import numpy as np
 from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sources.addresses import Address
+from yolo_ema.media.sources.lost_frames import LostFrames
 from yolo_ema.media.sources.network_options import NetworkOptions
-from yolo_ema.media.sources.video_decoder import VideoDecoder, stated_rate
+from yolo_ema.media.sources.presentation_times import stated_rate
+from yolo_ema.media.sources.video_decoder import VideoDecoder
 
 __all__ = ["AvConnection"]
 
@@ -37,6 +39,7 @@ class AvConnection:
     ) -> None:
         self.frame_rate: Fraction | None = None
         self.finite = self.is_playlist = False
+        self.missing_frames = 0
         self._address = address
         self._options = options
         self._max_pixels = max_pixels
@@ -108,19 +111,24 @@ class AvConnection:
         """
         if self._decoder is None:
             return
-        in_a_row = 0
+        in_a_row = frames = 0
         packets = self._container.demux(self._decoder.stream)
+        lost = LostFrames(self._container, self._decoder.stream)
         try:
             while (packet := self._next(packets)) is not None and not self._closed:
+                lost.see(packet)
                 before, whole = self.damaged, False
                 for image_bgr, time_s in self._decoder.decode(packet):
-                    whole = True
+                    whole, frames = True, frames + 1
                     yield image_bgr, time_s
                 in_a_row = 0 if whole else in_a_row + self.damaged - before
                 if in_a_row >= _MOST_DAMAGED_IN_A_ROW:
                     raise self._error("broke off", f"the last {in_a_row} packets were damaged")
             if not self._closed:
-                yield from self._decoder.flush()
+                for image_bgr, time_s in self._decoder.flush():
+                    frames += 1
+                    yield image_bgr, time_s
+                self.missing_frames = lost.at_end(frames) if self.finite else 0
         finally:
             # by the thread that reads, since FFmpeg's state may not be touched from another
             self._container.close()

@@ -52,7 +52,7 @@ class CameraSource(LiveSource):
 class CameraConnection:
     """A camera while it is open."""
 
-    damaged = 0
+    damaged = missing_frames = 0
     pixel_aspect: Fraction | None = None
     notes: Sequence[str] = ()
 

@@ -31,6 +31,11 @@ class Connection(Protocol):
         ...
 
     @property
+    def missing_frames(self) -> int:
+        """How many frames a recording states and does not hold, known at its end."""
+        ...
+
+    @property
     def pixel_aspect(self) -> Fraction | None:
         """Width of a pixel divided by its height; None if square or not stated."""
         ...

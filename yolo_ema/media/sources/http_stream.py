@@ -116,6 +116,11 @@ class HttpConnection:
         self._closed = False
 
     @property
+    def missing_frames(self) -> int:
+        """How many frames a recording states and does not hold, known at its end."""
+        return self._video.missing_frames if self._video else 0
+
+    @property
     def pixel_aspect(self) -> Fraction | None:
         """Width of a pixel divided by its height; None if square or not stated."""
         return self._video.pixel_aspect if self._video else None

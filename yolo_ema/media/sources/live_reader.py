@@ -112,6 +112,12 @@ class LiveReader(FrameReader):
         return self._damaged + (attempt.connection.damaged if attempt else 0)
 
     @property
+    def missing_frames(self) -> int:  # type: ignore[override]
+        """How many frames a recording behind an address states and does not hold."""
+        attempt = self._attempt
+        return attempt.connection.missing_frames if attempt else 0
+
+    @property
     def pixel_aspect(self) -> Fraction | None:
         """Width of a pixel divided by its height; None if square or not stated."""
         return self._pixel_aspect

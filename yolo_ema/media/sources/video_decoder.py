@@ -17,13 +17,12 @@ from av.filter import Graph
 from av.stream import Disposition
 
 from yolo_ema.errors import SourceRefusedError
+from yolo_ema.media.sources.presentation_times import PresentationTimes
 
-__all__ = ["VideoDecoder", "stated_rate"]
+__all__ = ["VideoDecoder"]
 
-_HIGHEST_RATE = 1000
-_JOIN_S = 10.0
-"""In formats whose recordings may be joined end to end, a longer jump of the clock is a join."""
-_JITTER_FRAMES = 8
+_TS_DISCONT = 0x0200
+"""FFmpeg's AVFMT_TS_DISCONT: recordings of the format may be joined end to end."""
 _COLOUR_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 _BT709, _BT2020 = 1, 9
 _NEAREST_MATRIX = {3: 2, 8: _BT709, 12: _BT709, 16: _BT709, 17: _BT709}
@@ -65,7 +64,9 @@ class VideoDecoder:
         self.stream.thread_type = "SLICE"
         if self.stream.codec_context.name == "libdav1d":
             self.stream.codec_context.flags |= av.codec.context.Flags.low_delay
-        self._times = _Times(self.stream, joined=bool(container.format.flags & _TS_DISCONT))
+        self._times = PresentationTimes(
+            self.stream, joined=bool(container.format.flags & _TS_DISCONT)
+        )
         self._deinterlacer: _Deinterlacer | None = None
 
     def decode(self, packet: Any) -> Iterator[tuple[np.ndarray, float]]:
@@ -143,20 +144,6 @@ class VideoDecoder:
             )
 
 
-_TS_DISCONT = 0x0200
-"""FFmpeg's AVFMT_TS_DISCONT."""
-
-
-def stated_rate(stream: Any) -> Fraction | None:
-    """Return a stream's frames per second; None if it states none, or the ticks of its clock
-    instead, as RTSP's 90,000.
-    """
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate and 0 < rate <= _HIGHEST_RATE:
-            return Fraction(rate)
-    return None
-
-
 def _main_stream(container: Any) -> Any:
     """Return the video stream to read: no cover image, rather the default one, then FFmpeg's
     choice, then the largest.
@@ -173,58 +160,6 @@ def _main_stream(container: Any) -> Any:
             one.width * one.height,
         ),
     )
-
-
-class _Times:
-    """The presentation times of a stream, in seconds from its first frame, always rising.
-
-    Some containers hold decoding times only: AVI always, and mp4, mkv or ts of some recorders. With
-    B-frames these are attached to other frames than those that are shown then; the packet that
-    completes a frame tells when that is due.
-    """
-
-    def __init__(self, stream: Any, *, joined: bool) -> None:
-        self._time_base = stream.time_base
-        self._step_s = float(1 / (stated_rate(stream) or Fraction(25)))
-        self._codec = stream.codec_context
-        self._joined = joined
-        self._delays: set[int] = set()
-        self._first_ticks: int | None = None
-        self._first_due: int | None = None
-        self._raw_s: float | None = None
-        self._offset_s = self._last_s = 0.0
-
-    def see(self, packet: Any) -> None:
-        """Take note of a packet that is about to be decoded."""
-        if self._first_ticks is None:
-            self._first_ticks = packet.dts if packet.pts is None else packet.pts
-        if packet.dts is not None and len(self._delays) < 2:
-            self._delays.add(0 if packet.pts is None else packet.pts - packet.dts)
-
-    def of(self, frame: Any) -> float:
-        """Return the time of the next frame."""
-        ticks, before_s = frame.pts, self._raw_s
-        if before_s is None:
-            self._first_due = frame.dts
-        if len(self._delays) == 1 and self._codec.has_b_frames and self._first_due is not None:
-            due = frame.dts
-            ticks = None if due is None else due - self._first_due + (self._first_ticks or 0)
-        if ticks is not None and self._time_base is not None:
-            raw_s = float(ticks * self._time_base)
-        else:
-            raw_s = 0.0 if before_s is None else before_s + self._step_s
-        if before_s is None:
-            self._offset_s = -raw_s
-        elif -_JITTER_FRAMES * self._step_s <= raw_s - before_s <= 0:  # out of order, or twice
-            self._last_s += 1e-6
-            return self._last_s
-        elif raw_s < before_s or (self._joined and raw_s - before_s > _JOIN_S):
-            self._offset_s = self._last_s + self._step_s - raw_s
-        self._raw_s = raw_s
-        self._last_s = (
-            max(raw_s + self._offset_s, self._last_s + 1e-6) if before_s is not None else 0.0
-        )
-        return self._last_s
 
 
 class _Timed(NamedTuple):
