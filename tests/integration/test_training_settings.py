@@ -32,7 +32,7 @@ GROUPS = {
     "validation": "plots=true save_txt=true save_conf=true save_json=true visualize=true "
     "augment=true conf=0.01 iou=0.5 max_det=50 agnostic_nms=true nms=true split=train "
     "classes=[0,1] channels_last=false",
-    "no checkpoints": "val=false save=false freeze=[0,'23.cv2'] classes=1 amp=bf16 quantize=16 "
+    "no checkpoints": "val=false save=false freeze=[0,'28.cv2'] classes=1 amp=bf16 quantize=16 "
     "nms=false fraction=[4,2]",
     "hours": "time=0.0001 profile=true optimizer=MuSGD amp=fp16 channels_last=true",
     "without effect": "mask_ratio=2 overlap_mask=false pose=1 kobj=1 rle=1 angle=1 dlog=1 dgrad=1 "
