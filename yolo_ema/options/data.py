@@ -21,7 +21,13 @@ _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(Options):
-    """What to prepare, where it comes from and where the derived files go."""
+    """What to prepare, where it comes from and where the derived files go.
+
+    Examples:
+        >>> from yolo_ema import PrepareOptions
+        >>> PrepareOptions(source=("scenes/VisDrone2019-DET-val",), root="prepared").dataset
+        'visdrone'
+    """
 
     dataset: str = option(
         "visdrone",
@@ -48,7 +54,7 @@ class PrepareOptions(Options):
     images: tuple[Path, ...] = option(
         (), metavar="DIR", help="coco: one image folder per annotation file"
     )
-    strict: bool = option(False, help="stop at anomalies instead of reporting them and going on")
+    strict: bool = option(False, help="stop at anomalies and failures instead of reporting them")
     offline: bool = option(False, help="forbid downloads")
     mirror: tuple[str, ...] = option(
         (), metavar="URL", help="web folders with the archives, tried before the public one"

@@ -26,7 +26,13 @@ _DATA, _OUTPUT = "data", "output"
 
 @dataclass(frozen=True, kw_only=True)
 class ValOptions(TileOptions):
-    """Which weights to score on which images, and what to write beside the figures."""
+    """Which weights to score on which images, and what to write beside the figures.
+
+    Examples:
+        >>> from yolo_ema import ValOptions
+        >>> ValOptions(weights="best.pt", data="visdrone", tile="auto").max_det
+        500
+    """
 
     GROUPS = (_DATA, MODEL, TILES, _OUTPUT)
 
@@ -48,7 +54,7 @@ class ValOptions(TileOptions):
     max_pixels: int = max_pixels_option(_DATA)
     strict: bool = option(
         False,
-        help="refuse to score if a row of the ground truth cannot be read, instead of skipping it",
+        help="refuse to score if an image or ground truth cannot be read, instead of skipping it",
         group=_DATA,
     )
     weights: Path = option(

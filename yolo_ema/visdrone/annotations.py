@@ -1,5 +1,5 @@
-"""VisDrone2019-DET's text files: annotations with eight integers a row, results with a score in the
-fifth place.
+"""VisDrone2019-DET's text files: annotations with eight integers per row, results with a score in
+the fifth place.
 
 An annotation row is ``left,top,width,height,score,category,truncation,occlusion`` in whole pixels,
 0-based. Category 0 is an ignored region, 1 to 10 are `VISDRONE_CLASSES` in their order, 11 is
@@ -50,11 +50,11 @@ _WHOLE = re.compile(r"([+-]?[0-9]+)(?:\.0*)?")
 
 @dataclasses.dataclass(frozen=True)
 class Anomaly:
-    """Something in a dataset that is not as the format says.
+    """Something in a dataset that does not follow the format.
 
     Attributes:
         file: path of the file, or its name inside an archive.
-        row: row in that file, counted from 1; None where the whole file is meant.
+        row: row in that file, counted from 1; None for the whole file.
         kind: one word for counting, such as ``field-count`` or ``no-area``.
         message: what was found, what was expected, and what was done about it.
         count: how many rows or images it stands for.
@@ -108,7 +108,7 @@ class Annotations:
 
     @property
     def rows(self) -> np.ndarray:
-        """Return (N, 6) float64: left, top, width, height, score, category, as the evaluation takes
+        """Return (N, 6) float64: left, top, width, height, score, category, as the protocols expect
         them.
         """
         return np.column_stack([self.boxes_ltwh, self.score, self.category]).astype(np.float64)
@@ -124,12 +124,18 @@ def read_annotations(path: str | Path) -> Annotations:
     Raises:
         DataNotFoundError: there is no such file.
         DataError: it cannot be read.
+
+    Examples:
+        >>> from yolo_ema import read_annotations
+        >>> annotations = read_annotations("a.txt")
+        >>> annotations.category.tolist()
+        [4]
     """
     return parse_annotations(_content(path), str(path))
 
 
 def parse_annotations(content: bytes, file: str) -> Annotations:
-    """Parse the bytes of an annotation file; ``file`` is the name to use in anomalies. See
+    """Parse the bytes of an annotation file; ``file`` is the name used in anomalies. See
     `read_annotations`.
     """
     rows: list[list[int]] = []
@@ -239,8 +245,8 @@ def read_results(path: str | Path) -> np.ndarray:
 
     Returns:
         (M, 6) float64 in file order: left, top, width, height in pixels, score, category.
-        Categories 1 to 10 are `VISDRONE_CLASSES`; 0 and 11 are let through, since a row takes
-        its place among the first detections of an image whatever its category.
+        Categories 1 to 10 are `VISDRONE_CLASSES`; 0 and 11 are kept, since a row counts among the
+        first detections of an image whatever its category.
 
     Raises:
         AnnotationError: a row has fewer than six fields or more than eight, a field that is not a
@@ -266,7 +272,7 @@ def parse_results(content: bytes, file: str) -> np.ndarray:
                 [text for _, text in rows], delimiter=",", usecols=range(6), comments=None, ndmin=2
             )
         except ValueError:
-            pass  # some row is no good; the careful path below finds out which
+            pass  # some row is wrong; the careful path below finds out which
         else:
             category = table[:, 5]
             if (

@@ -53,8 +53,8 @@ def prepare(options: PrepareOptions, *, alone: bool = False) -> PrepareResult:
 
     Args:
         options: what to prepare, from where, to where.
-        alone: the root stands for ``options.source`` and nothing else: refuse one that was prepared
-            from elsewhere, and drop splits that the sources do not have any more.
+        alone: the root belongs to ``options.source`` and nothing else: refuse one that was prepared
+            from elsewhere, and drop splits that the sources no longer have.
 
     Returns:
         Where the data YAML is, and what was found.
@@ -67,7 +67,13 @@ def prepare(options: PrepareOptions, *, alone: bool = False) -> PrepareResult:
         DataError: nothing could be prepared, or with ``strict`` not everything: a source is not
             there, an archive is unsafe or damaged, a download failed, nothing in a split can be
             used, or its classes are not those of the others.
-        DiskFullError: the disk is full; what was written is whole, and the same command goes on.
+        DiskFullError: the disk is full; what was written is whole, and the same command resumes.
+
+    Examples:
+        >>> from yolo_ema import PrepareOptions, prepare
+        >>> options = PrepareOptions(source=("scenes/VisDrone2019-DET-val",), root="prepared")
+        >>> prepare(options).data_yaml.name
+        'visdrone.yaml'
     """
     started = time.monotonic()
     root = Path(options.root or Path("datasets") / options.dataset).absolute()
