@@ -55,12 +55,6 @@ def test_parse_model_finds_blocks_among_the_globals_of_its_module(parsed):
     assert isinstance(parsed()[1], _Recorder)
 
 
-def test_parse_model_has_no_block_named_ema_of_its_own():
-    source = inspect.getsource(tasks)
-    assert "EMA," not in source
-    assert " EMA\n" not in source
-
-
 def test_parse_model_gives_c2_the_scaled_width_of_the_row_above(parsed):
     assert parsed("c2", 8)[1].arguments == (8, 8)
 
