@@ -19,6 +19,7 @@ from yolo_ema.engine.data.data_yaml import (
     yaml_content,
 )
 from yolo_ema.errors import DataError, DataNotFoundError, OfflineError, did_you_mean
+from yolo_ema.io.download import shown_url
 from yolo_ema.io.resources import data_dir
 
 __all__ = ["local_data", "named_yaml", "resolve_data"]
@@ -123,8 +124,8 @@ def named_yaml(name: str) -> Path:
     looks_like_path = os.sep in name or name.startswith(".")
     hint = "" if looks_like_path else did_you_mean(stem, ["visdrone", *shipped])
     raise DataNotFoundError(
-        f"there is no dataset {name!r}: expected visdrone, a folder, a data YAML, or a name that "
-        f"Ultralytics ships{hint}"
+        f"there is no dataset {shown_url(name)!r}: expected visdrone, a folder, a data YAML, or a "
+        f"name that Ultralytics ships{hint}"
     )
 
 

@@ -79,10 +79,22 @@ def publish(made: Path, final: Path) -> None:
         disk_full_is_clear(final),
         tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as waiting,
     ):
-        shutil.copytree(made, Path(waiting) / "new")
+        _copy_folder(made, Path(waiting) / "new")
         if final.exists():
             final.rename(Path(waiting) / "old")
         (Path(waiting) / "new").rename(final)
+
+
+def _copy_folder(folder: Path, copy: Path) -> None:
+    """Copy a folder; the first file that cannot be written ends it, where `shutil.copytree` gathers
+    all errors in one that no longer says that the disk is full.
+    """
+    copy.mkdir()
+    for part in sorted(folder.rglob("*")):
+        if part.is_dir():
+            (copy / part.relative_to(folder)).mkdir()
+        else:
+            shutil.copyfile(part, copy / part.relative_to(folder))
 
 
 def size_of(artifact: Path) -> int:

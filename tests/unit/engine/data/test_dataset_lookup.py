@@ -54,6 +54,8 @@ def test_other_files_and_unknown_names_are_refused_with_the_closest(tmp_path):
         resolve_data("coco88")
     with pytest.raises(DataNotFoundError, match="'no/such/folder'"):
         resolve_data("no/such/folder")
+    with pytest.raises(DataNotFoundError, match=r"'https://host/x\.yaml'"):
+        resolve_data("https://user:secret@host/x.yaml")
 
 
 def test_every_detection_yaml_that_ultralytics_ships_is_found_and_read():
