@@ -60,7 +60,7 @@ def test_good_file_passes_with_a_table_and_a_report(folder, yolo_ema_command, tm
 @pytest.mark.parametrize(
     ("surgery", "says"),
     [
-        (faults.scaled_convolution(8), "as where a convolution is scaled"),
+        (faults.scaled_convolution(8), "as if a convolution were scaled"),
         (
             faults.swapped_names(3, 4),
             "class names are swapped in the file: 3 is 'class 4' instead of 'class 3'",

@@ -126,8 +126,9 @@ class ModelPair:
     def in_batches(self) -> ModelPair:
         """Return the pair with the images of a call in one forward pass through the file."""
         candidate = _variant(self.candidate)
-        candidate.backend = copy.copy(candidate.backend)
-        candidate.backend.one_pass = True
+        backend: Any = copy.copy(candidate.backend)
+        backend.one_pass = True
+        candidate.backend = backend
         return replace(self, candidate=candidate)
 
     def for_scoring(self, predictor: BackendPredictor, options: ValOptions) -> BackendPredictor:
@@ -266,11 +267,11 @@ class _Limited:
         return getattr(self._predictor, name)
 
     def __call__(
-        self, images_bgr: Sequence[np.ndarray], *, max_det: int | None = None
+        self, images_bgr: Sequence[np.ndarray], *, max_det: int | None = None, **size: Any
     ) -> list[np.ndarray]:
         """Detect on one batch."""
         limit = min(max_det or self._max_boxes, self._max_boxes)
-        return self._predictor(images_bgr, max_det=limit)
+        return self._predictor(images_bgr, max_det=limit, **size)
 
 
 def open_pair(setup: ParitySetup) -> ModelPair:
