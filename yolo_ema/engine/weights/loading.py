@@ -241,6 +241,10 @@ def _load(content: bytes, path: Path) -> Any:
         raise WeightsError(f"{path} does not fit into memory") from error
     except ValueError as error:
         raise DamagedWeightsError(f"{path} is damaged: {_first_line(error)}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise DamagedWeightsError(
+            f"{path} is damaged: its model cannot be put together ({_first_line(error)})"
+        ) from error
 
 
 def _refusal(path: Path, refused: RefusedPickle) -> WeightsError:

@@ -94,7 +94,7 @@ def rebuild_model(
     filler.fill(model.model, layers, "model")
     strides = probe(model.model, "its model", channels=definition["channels"])
     filler.assign()
-    model.stride = head.stride = torch.tensor(strides, dtype=torch.float32)
+    model.stride = head.stride = torch.tensor(strides, dtype=torch.float32, device="cpu")
     model.names = plain_names(plain_value(state.get("names")), definition["nc"])
     arguments = plain_value(state.get("args"))
     model.args = dict(arguments) if arguments else {}
@@ -160,6 +160,7 @@ class _Filler:
     def __init__(self, tensor: Callable[[SavedTensor], torch.Tensor]) -> None:
         self._tensor = tensor
         self._tensors: list[tuple[dict[str, Any], str, SavedTensor, bool]] = []
+        self._taken: set[int] = set()
         self._activations: dict[int, nn.Module] = {}
 
     def assign(self) -> None:
@@ -250,4 +251,7 @@ class _Filler:
                     )
                 shape = torch.empty(note.size, dtype=made.dtype, device="meta")
                 values[name] = nn.Parameter(shape, requires_grad=False) if is_parameter else shape
+            if id(note) in self._taken:  # each would get memory of its own when it is made float32
+                raise UncheckedModel(f"{place}.{name} is also the tensor of another layer")
+            self._taken.add(id(note))
             self._tensors.append((values, name, note, is_parameter))

@@ -138,7 +138,7 @@ class TorchArchive:
             content = bytearray(self._read(f"data/{storage.key}")[: storage.count * dtype.itemsize])
             # torch's own memory, aligned as its kernels like it
             if not content:
-                numbers = torch.empty(0, dtype=dtype)
+                numbers = torch.empty(0, dtype=dtype, device="cpu")
             elif dtype is torch.bool:
                 numbers = torch.frombuffer(content, dtype=torch.uint8) != 0
             else:

@@ -87,6 +87,11 @@ def plant_class_as_hook(model: nn.Module) -> None:
     model.model[0]._forward_hooks[0] = tasks.DetectionModel
 
 
+def plant_one_tensor_in_two_layers(model: nn.Module) -> None:
+    model.model[5].conv.weight = model.model[4].conv.weight = nn.Parameter(torch.ones(64, 64, 3, 3))
+    model.model[4].conv.in_channels = 64
+
+
 def plant_class_as_layer(model: nn.Module) -> None:
     model.model[0]._modules["conv"] = nn.Identity
 

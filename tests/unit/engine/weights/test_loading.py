@@ -145,6 +145,16 @@ def test_fused_model_loads(tmp_path, model):
         assert torch.allclose(loaded.model(image)[0], content["model"](image)[0], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "names", [["car", "bus", "van"], {"0": "car", "1": "bus", "2": "van"}], ids=["list", "texts"]
+)
+def test_names_of_older_files_load(tmp_path, model, names):
+    content = checkpoint_of(model)
+    content["model"].names = names
+    loaded = load_model(save(tmp_path / "old.pt", content))
+    assert loaded.names == loaded.model.names == {0: "car", 1: "bus", 2: "van"}
+
+
 def test_model_saved_without_a_dictionary_loads(tmp_path, model):
     assert load_model(save(tmp_path / "bare.pt", model)).imgsz == 640
 
