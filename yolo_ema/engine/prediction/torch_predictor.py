@@ -18,7 +18,7 @@ from ultralytics.nn.modules.head import Detect
 from yolo_ema.engine.prediction.torch_backend import TorchBackend
 from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.engine.setup.environment import quiet_ultralytics, use_all_cores
-from yolo_ema.engine.setup.no_network_no_install import confined
+from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
 from yolo_ema.engine.weights.loading import LoadedModel, load_model
 from yolo_ema.errors import (
     ConfigError,
@@ -127,7 +127,7 @@ def _model_backend(
             f"{weights} is a model for {loaded.model.task!r} ({type(head).__name__}); expected a "
             f"detector"
         )
-    with confined(), quiet_ultralytics():
+    with no_network_no_install(), quiet_ultralytics():
         backend = AutoBackend(
             loaded.model, device=device, fp16=config.half, verbose=False, end2end=config.nms_free
         ).eval()
@@ -153,7 +153,7 @@ def _file_backend(
         )
     check_package(weights, format_name)
     try:
-        with confined(), quiet_ultralytics(), warnings.catch_warnings():
+        with no_network_no_install(), quiet_ultralytics(), warnings.catch_warnings():
             # torch's, of TorchScript's end some day
             warnings.simplefilter("ignore", FutureWarning)
             backend = AutoBackend(
