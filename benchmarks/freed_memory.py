@@ -75,7 +75,8 @@ for _ in range(job["passes"]):
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     one_pass()
     passed, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-    found.append([passed, after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, after.ru_minflt - before.ru_minflt])
+    found.append([passed] + [getattr(after, name) - getattr(before, name)
+                             for name in ("ru_utime", "ru_stime", "ru_minflt")])
 print(json.dumps([found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 CHOSEN_BY = ("MALLOC_", "GLIBC_TUNABLES")

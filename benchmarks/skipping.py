@@ -33,7 +33,9 @@ SCOUT_SCORES = (0.01, 0.03, 0.1, 0.25)
 STILL_FRAMES, STILL_CHANGE = 40, 12
 
 
-def views_of(runtime: Predictor, image: np.ndarray) -> tuple[dict[tuple[int, ...], np.ndarray], Any]:
+def views_of(
+    runtime: Predictor, image: np.ndarray
+) -> tuple[dict[tuple[int, ...], np.ndarray], Any]:
     """Return what each tile, and last the whole frame, finds in pixels of the image."""
     height, width = image.shape[:2]
     plan = plan_tiles(

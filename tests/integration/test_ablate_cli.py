@@ -34,7 +34,8 @@ data: tiny
 seeds: [3]
 budget: {{epochs: {EPOCHS}}}
 pretrained: plain.pt
-train: {{model: yolo11n, imgsz: 64, batch: 6, nbs: 6, close_mosaic: 0, lr0: 0.001, optimizer: AdamW}}
+train: {{model: yolo11n, imgsz: 64, batch: 6, nbs: 6, close_mosaic: 0, lr0: 0.001,
+  optimizer: AdamW}}
 arms:
   none: {{}}
   ema: {{model: yolo11n-ema}}
@@ -165,9 +166,7 @@ def test_an_interruption_ends_the_run_cleanly(place, yolo_ema_command):
     process.send_signal(signal.SIGTERM)
     os.kill(child, signal.SIGCONT)
     assert process.wait(60) == 130
-    assert (
-        "none-seed3: stopped; the same command continues it" in (place / "err.txt").read_text()
-    )
+    assert "none-seed3: stopped; the same command continues it" in (place / "err.txt").read_text()
     assert _child_is_gone(lock)
     assert refused.code == 7
     assert "another process is working on this run" in refused.err

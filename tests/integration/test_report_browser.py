@@ -13,7 +13,8 @@ import pytest
 
 TEXT_HEIGHT = """(
 parseFloat(getComputedStyle(document.querySelector('.chart text')).fontSize)
-* document.querySelector('.chart svg').getBoundingClientRect().width / document.querySelector('.chart svg').viewBox.baseVal.width
+* document.querySelector('.chart svg').getBoundingClientRect().width
+/ document.querySelector('.chart svg').viewBox.baseVal.width
 )"""
 pytestmark = pytest.mark.slow
 

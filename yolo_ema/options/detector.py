@@ -37,6 +37,12 @@ class DetectorConfig(TileOptions):
 
     Values may be given as Python code has them: ``tile=(640, 640)``, ``imgsz=640`` or
     ``imgsz=640.0``, ``device=0``, lists, numpy's numbers. They are kept in one form.
+
+    Examples:
+        >>> from yolo_ema import Detector, DetectorConfig
+        >>> config = DetectorConfig(weights="best.onnx", conf=0.4, tile="640x640", track=True)
+        >>> Detector(config=config).config.conf
+        0.4
     """
 
     max_pixels: int = max_pixels_option(INPUT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
 
@@ -21,7 +22,7 @@ _LEAST_TILE_PX = 64
 class DroneOptions(Options):
     """Settings of the dataset and the loss for small, dense objects and ignored regions."""
 
-    GROUPS = (DRONE,)
+    GROUPS: ClassVar[tuple[str, ...]] = (DRONE,)
 
     mask_ignored: bool = option(
         True, help="leave unassigned anchors inside ignored regions out of the loss", group=DRONE

@@ -53,7 +53,13 @@ _INPUT_SIZE, _NMS, _QUANTIZATION = "input size", "thresholds inside the file", "
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(ParityOptions):
-    """Which weights to write in which formats, and how to prove that what was written is right."""
+    """Which weights to write in which formats, and how to prove that what was written is right.
+
+    Examples:
+        >>> from yolo_ema import ExportOptions
+        >>> ExportOptions(weights="best.pt", format=("onnx", "openvino"), dynamic=True).format
+        ('onnx', 'openvino')
+    """
 
     GROUPS = (_INPUT_SIZE, _NMS, _QUANTIZATION, PROOF)
 

@@ -8,7 +8,6 @@ default and its range, so that there is no second list; `parser` makes the comma
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -132,7 +131,6 @@ class Options:
         yield from ()
 
 
-@functools.cache
 def _path_fields(options: type[Options]) -> tuple[str, ...]:
     hints = typing.get_type_hints(options)
     kinds = {Path, Path | None, tuple[Path, ...]}

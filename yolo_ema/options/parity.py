@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
 
@@ -17,7 +18,7 @@ PROOF = "proof"
 class ParityOptions(Options):
     """What an exported file is compared on, and how far it may differ from its weights."""
 
-    GROUPS = (PROOF,)
+    GROUPS: ClassVar[tuple[str, ...]] = (PROOF,)
 
     images: tuple[Path, ...] = option(
         (),

@@ -31,7 +31,13 @@ LOGGERS = ("tensorboard", "wandb", "mlflow", "comet", "clearml", "dvc", "raytune
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(DroneOptions):
-    """Options of a training run; what is None is filled in by the preset and the machine."""
+    """Options of a training run; what is None is filled in by the preset and the machine.
+
+    Examples:
+        >>> from yolo_ema import TrainOptions
+        >>> TrainOptions(data="my.yaml", model="yolo11n-ema", epochs=50).epochs
+        50
+    """
 
     GROUPS = (_MODEL_AND_DATA, _SCHEDULE, DRONE, _RUN)
 

@@ -15,7 +15,13 @@ __all__ = ["VerifyOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOptions(ParityOptions):
-    """Which file to compare with which weights, and on what."""
+    """Which file to compare with which weights, and on what.
+
+    Examples:
+        >>> from yolo_ema import VerifyOptions
+        >>> VerifyOptions(artifact="best.onnx", weights="best.pt").tolerance_px
+        0.02
+    """
 
     artifact: Path = option(help="an exported file or folder", positional=True, weights=True)
     weights: Path = option(
