@@ -64,7 +64,8 @@ def training():
 def tiles():
     import cv2
     from yolo_ema import Detector
-    detector = Detector(job["weights"], tile=(job["imgsz"], job["imgsz"]), imgsz=job["imgsz"], device="cpu")
+    side = job["imgsz"]
+    detector = Detector(job["weights"], tile=(side, side), imgsz=side, device="cpu")
     image = cv2.imread(job["image"])
     return lambda: detector.detect(image)
 

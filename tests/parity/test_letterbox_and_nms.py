@@ -1,4 +1,4 @@
-"""Our letterbox and NMS against Ultralytics', to the last bit: on random boxes and on nasty ones."""
+"""Our letterbox and NMS against Ultralytics', to the last bit: on random and on nasty boxes."""
 
 from __future__ import annotations
 
