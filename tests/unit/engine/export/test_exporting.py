@@ -15,7 +15,7 @@ from yolo_ema.engine.export import artifact_files, artifact_metadata, exporting
 from yolo_ema.engine.export.artifact_files import final_path, publish
 from yolo_ema.engine.export.exporting import export_artifact
 from yolo_ema.engine.weights.loading import LoadedModel
-from yolo_ema.errors import ConfigError, DiskFullError
+from yolo_ema.errors import ConfigError, DiskFullError, MachineError
 from yolo_ema.options.export import ExportOptions
 
 
@@ -144,6 +144,25 @@ def test_full_disk_is_one_clear_error(weights, folder, monkeypatch):
     monkeypatch.setattr(exporting, "run_exporter", full)
     with pytest.raises(DiskFullError, match="disk full"):
         export_artifact("onnx", ExportOptions(weights=weights), LOADED, folder)
+
+
+@pytest.mark.parametrize(("free", "error"), [(4096, DiskFullError), (1 << 30, MachineError)])
+def test_converter_that_does_not_say_that_the_disk_is_full(
+    weights, folder, monkeypatch, free, error
+):
+    """OpenVINO ends with these words."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise MachineError("export to openvino failed here: basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(exporting, "run_exporter", fails)
+    monkeypatch.setattr(
+        exporting.shutil, "disk_usage", lambda _: types.SimpleNamespace(total=free, free=free)
+    )
+    with pytest.raises(MachineError) as caught:
+        export_artifact("openvino", ExportOptions(weights=weights), LOADED, folder)
+    assert type(caught.value) is error
+    assert caught.value.exit_code == 6
 
 
 # int8
