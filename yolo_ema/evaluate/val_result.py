@@ -96,4 +96,7 @@ def _tile_line(tiles: Mapping[str, Any] | None) -> list[str]:
     frame = "and the whole frame" if tiles["whole_frame"] else "without the whole frame"
     counts = f"{tiles['tiles_an_image']:.1f} per image, {tiles['images_in_tiles']} images in tiles"
     how = f"{frame}, overlap {tiles['overlap']}, merged by {tiles['merge']}"
-    return [f"tiles {tiles['tile']} {how}: {counts}"]
+    larger = [
+        f", {count} whole at {size}" for size, count in tiles["images_at_larger_input"].items()
+    ]
+    return [f"tiles {tiles['tile']} {how}: {counts}{''.join(larger)}"]

@@ -58,7 +58,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         SourceError: no image can be read, or with ``options.strict`` one of them cannot.
         MachineError: the device or a package is not there.
 
-    Example:
+    Examples:
         >>> from yolo_ema import ValOptions, validate
         >>> result = validate(ValOptions(weights="best.onnx", data="scenes", imgsz=(320,)))
         >>> 0 <= result.scorecard.official.official["AP"] <= 100
@@ -302,8 +302,11 @@ def _about(
 def _tile_facts(
     predictor: TiledPredictor, options: ValOptions, sizes_wh: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
-    """Return how the images were tiled."""
+    """Return how the images went through the network."""
     plans = [predictor.plan(size) for size in sizes_wh]
+    larger = Counter(
+        "{}x{}".format(*plan.input_hw) for plan in plans if plan.input_hw != predictor.imgsz_hw
+    )
     return {
         "tile": options.tile,
         "overlap": options.overlap,
@@ -311,6 +314,7 @@ def _tile_facts(
         "whole_frame": options.whole_frame is not False,
         "tiles_an_image": sum(len(plan.tiles_xyxy) for plan in plans) / len(plans),
         "images_in_tiles": sum(len(plan.tiles_xyxy) > 0 for plan in plans),
+        "images_at_larger_input": dict(larger),
     }
 
 

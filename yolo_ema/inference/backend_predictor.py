@@ -19,7 +19,7 @@ from yolo_ema.inference.letterbox import Letterbox
 from yolo_ema.inference.predictor import PredictorConfig, check_images
 from yolo_ema.inference.suppression import centers_to_corners, select_boxes, suppress
 from yolo_ema.inference.worker_pool import WorkerPool
-from yolo_ema.tiling.plan import ObjectSizes
+from yolo_ema.tiling.plan import ObjectSizes, SizeFixedBy
 
 __all__ = ["BackendPredictor"]
 
@@ -58,6 +58,9 @@ class BackendPredictor:
         self.settings = config.settings()
         self.rectangular = config.rectangular and backend.dynamic
         self.imgsz_hw = self._input_hw(config.imgsz)
+        self.size_fixed_by: SizeFixedBy = (
+            "imgsz" if config.imgsz is not None else "" if backend.dynamic else "file"
+        )
         self.seconds: dict[str, float] = {}
         self._workers = workers
         self._shared_backend: Backend | None = None  # opened when several images come at once
@@ -101,58 +104,70 @@ class BackendPredictor:
         held = [limit for limit in (stated, self._shown_limit) if limit]
         return min([self.settings.max_det, *held])
 
-    def at_once(self, image_wh: tuple[int, int]) -> int:
+    def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
         """Return how many images share a call best: 1 where they go one by one, or in one forward
         pass.
         """
-        workers = self._usable_workers()
+        workers = self._usable_workers(imgsz_hw or self.imgsz_hw)
         return workers.workers if workers else 1
 
     def __call__(
-        self, images_bgr: Sequence[np.ndarray], *, max_det: int | None = None
+        self,
+        images_bgr: Sequence[np.ndarray],
+        *,
+        max_det: int | None = None,
+        imgsz_hw: tuple[int, int] | None = None,
     ) -> list[np.ndarray]:
         """Detect on images, see `Predictor`."""
         check_images(images_bgr)
         self.settings.check()
+        input_hw = self._input_of_call(imgsz_hw)
         if not images_bgr:
             return []
         # Images of one shape share the smallest input; others share the full one, as in
         # Ultralytics.
         smallest = self.rectangular and len({image.shape for image in images_bgr}) == 1
         with self._one_at_a_time:
-            detect = partial(self._detect, smallest=smallest, max_det=max_det)
-            if len(images_bgr) > 1 and (workers := self._usable_workers()):
+            detect = partial(self._detect, input_hw=input_hw, smallest=smallest, max_det=max_det)
+            if len(images_bgr) > 1 and (workers := self._usable_workers(input_hw)):
                 return self._side_by_side(workers, detect, images_bgr)
             boxes, self.seconds = detect(self.backend, images_bgr)
             return boxes
 
     def candidates(self, image_bgr: np.ndarray) -> np.ndarray | None:
         """Return every box that the network proposes for one image, see `Predictor`."""
-        return None if self.has_builtin_nms else self._proposed(image_bgr)[0]
+        return None if self.has_builtin_nms else self._proposed(image_bgr, self.imgsz_hw)[0]
 
-    def proposals(self, image_bgr: np.ndarray) -> np.ndarray | None:
+    def proposals(
+        self, image_bgr: np.ndarray, *, imgsz_hw: tuple[int, int] | None = None
+    ) -> np.ndarray | None:
         """Return what `candidates` returns with the boxes in pixels of the image."""
         if self.has_builtin_nms:
             return None
-        rows, letterbox = self._proposed(image_bgr)
+        input_hw = self._input_of_call(imgsz_hw)
+        rows, letterbox = self._proposed(image_bgr, input_hw)
         rows[:, :4] = letterbox.to_image(centers_to_corners(rows[:, :4]))
         return rows
 
-    def _proposed(self, image_bgr: np.ndarray) -> tuple[np.ndarray, Letterbox]:
+    def _proposed(
+        self, image_bgr: np.ndarray, input_hw: tuple[int, int]
+    ) -> tuple[np.ndarray, Letterbox]:
         check_images([image_bgr])
-        letterbox = self._letterbox(image_bgr, smallest=self.rectangular)
+        letterbox = self._letterbox(image_bgr, input_hw, smallest=self.rectangular)
         everything = replace(self.settings, conf=0.0)
         with self._one_at_a_time:
             inputs = self.backend.prepare([letterbox.apply(image_bgr)])
             (rows,) = self.backend(inputs, everything, everything.max_det)
         return np.array(rows, np.float32), letterbox
 
-    def _letterbox(self, image: np.ndarray, *, smallest: bool) -> Letterbox:
+    def _letterbox(
+        self, image: np.ndarray, input_hw: tuple[int, int], *, smallest: bool
+    ) -> Letterbox:
         height, width = image.shape[:2]
-        return Letterbox.of((height, width), self.imgsz_hw, self.stride if smallest else None)
+        return Letterbox.of((height, width), input_hw, self.stride if smallest else None)
 
-    def _usable_workers(self) -> WorkerPool | None:
-        large = math.prod(self.imgsz_hw) > _LARGEST_SIDE_BY_SIDE
+    def _usable_workers(self, input_hw: tuple[int, int]) -> WorkerPool | None:
+        large = math.prod(input_hw) > _LARGEST_SIDE_BY_SIDE
         return None if self.backend.one_pass or large else self._workers
 
     def _side_by_side(
@@ -175,6 +190,7 @@ class BackendPredictor:
         backend: Backend,
         images_bgr: Sequence[np.ndarray],
         *,
+        input_hw: tuple[int, int],
         smallest: bool,
         max_det: int | None,
     ) -> _Found:
@@ -182,7 +198,7 @@ class BackendPredictor:
         threads at once.
         """
         started = time.perf_counter()
-        letterboxes = [self._letterbox(image, smallest=smallest) for image in images_bgr]
+        letterboxes = [self._letterbox(image, input_hw, smallest=smallest) for image in images_bgr]
         inputs = backend.prepare(
             [one.apply(image) for one, image in zip(letterboxes, images_bgr, strict=True)]
         )
@@ -190,7 +206,7 @@ class BackendPredictor:
         answers = backend(inputs, self.settings, max_det or self.max_det)
         inferred = time.perf_counter()
         boxes = [
-            self._boxes(rows, letterbox, backend.has_builtin_nms, max_det)
+            self._boxes(rows, letterbox, input_hw, backend.has_builtin_nms, max_det)
             for rows, letterbox in zip(answers, letterboxes, strict=True)
         ]
         seconds = {
@@ -201,7 +217,12 @@ class BackendPredictor:
         return boxes, seconds
 
     def _boxes(
-        self, rows: np.ndarray, letterbox: Letterbox, selected: bool, max_det: int | None
+        self,
+        rows: np.ndarray,
+        letterbox: Letterbox,
+        input_hw: tuple[int, int],
+        selected: bool,
+        max_det: int | None,
     ) -> np.ndarray:
         """Return one image's boxes (N, 6) in its own pixels, by falling score."""
         if selected and self.metadata is not None:
@@ -209,7 +230,7 @@ class BackendPredictor:
         if selected:
             boxes = select_boxes(rows, self.settings, max_det or self.max_det)
         else:
-            boxes = suppress(rows, self.settings, self.imgsz_hw, max_det or self.max_det)
+            boxes = suppress(rows, self.settings, input_hw, max_det or self.max_det)
         if unknown := set(boxes[:, 5].astype(int).tolist()) - self.names.keys():
             raise DamagedWeightsError(
                 f"{self.weights} gives class {min(unknown)}, and names the classes 0 to "
@@ -217,6 +238,11 @@ class BackendPredictor:
             )
         boxes[:, :4] = letterbox.to_image(boxes[:, :4])
         return boxes[np.argsort(-boxes[:, 4], kind="stable")]
+
+    def _input_of_call(self, asked_hw: tuple[int, int] | None) -> tuple[int, int]:
+        if asked_hw is None or asked_hw == self.imgsz_hw:
+            return self.imgsz_hw
+        return self._input_hw(asked_hw)
 
     def _input_hw(self, asked: int | tuple[int, int] | None) -> tuple[int, int]:
         """Return height and width in pixels, rounded up to multiples of the stride."""

@@ -9,13 +9,13 @@ import sys
 import threading
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from yolo_ema.inference.backend import ExportedBackend
 from yolo_ema.inference.file_metadata import yaml_entries
+from yolo_ema.io.machine import processor_flags
 
 __all__ = ["OpenVinoBackend"]
 
@@ -30,6 +30,9 @@ _X86 = {"x86_64", "AMD64"}
 
 class OpenVinoBackend(ExportedBackend):
     """An OpenVINO folder; each thread that calls has a request of its own.
+
+    Unless told otherwise it computes in bf16 where the processor has AMX, and in f32 where it does
+    not.
 
     An int8 file of open shape is compiled for each shape that comes on processors with AMX, where
     OpenVINO's plugin may crash on an open one (its issue 37577); Ultralytics does likewise.
@@ -63,8 +66,9 @@ class OpenVinoBackend(ExportedBackend):
         self._model = _taking_bytes(model) if self._takes_bytes else model
         # Another device than the CPU is OpenVINO's to choose, unless the CPU is asked for.
         more = core.available_devices != ["CPU"] and self._config.device.strip().lower() == "auto"
+        device = "AUTO" if more else "CPU"
         self._compile = partial(
-            core.compile_model, device_name="AUTO" if more else "CPU", config=self._settings()
+            core.compile_model, device_name=device, config=self._settings(device)
         )
         self._by_shape = self.dynamic and _amx_would_crash(model)
         self._compiled: dict[tuple[int, ...], Any] = {}
@@ -73,7 +77,7 @@ class OpenVinoBackend(ExportedBackend):
         one_image = (1, *own_hw, 3) if self._takes_bytes else (1, 3, *own_hw)
         self._some_compiled = self._compiled_for(one_image if self._by_shape else ())
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, device: str) -> dict[str, Any]:
         settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": self.threads}
         if self._workers == 1:
             settings["PERFORMANCE_HINT"] = "LATENCY"
@@ -83,6 +87,9 @@ class OpenVinoBackend(ExportedBackend):
             settings["INFERENCE_PRECISION_HINT"] = self._config.precision
         elif platform.machine().lower() in {"aarch64", "arm64"}:  # as Ultralytics has it there
             settings |= {"EXECUTION_MODE_HINT": "ACCURACY", "INFERENCE_PRECISION_HINT": "f32"}
+        elif device == "CPU" and (flags := processor_flags()) and "amx_bf16" not in flags:
+            # With AVX512-BF16 alone it would choose bf16, which is slower than f32 and less exact.
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
         return settings
 
     def _told_precision(self) -> str | None:
@@ -143,9 +150,6 @@ def _amx_would_crash(model: Any) -> bool:
     """Say whether OpenVINO's plugin may crash on an open shape: int8 on a processor with AMX, as
     Ultralytics' backend knows.
     """
-    cpuinfo = Path("/proc/cpuinfo")
-    return (
-        any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
-        and cpuinfo.exists()
-        and "amx_int8" in cpuinfo.read_text(encoding="utf-8", errors="replace")
+    return "amx_int8" in processor_flags() and any(
+        operation.get_type_name() == "FakeQuantize" for operation in model.get_ops()
     )

@@ -15,7 +15,7 @@ from yolo_ema.errors import ConfigError
 
 if TYPE_CHECKING:
     from yolo_ema.inference.file_metadata import ArtifactMetadata
-    from yolo_ema.tiling.plan import ObjectSizes
+    from yolo_ema.tiling.plan import ObjectSizes, SizeFixedBy
 
 __all__ = [
     "PRECISIONS",
@@ -88,8 +88,8 @@ class PredictorConfig:
         rectangular: shrink the input to the images' shape where the format allows it.
         nms_free: take the head that needs no NMS, where a ``.pt`` has one; by default the other
             one is taken, as in Ultralytics.
-        precision: of an OpenVINO or ncnn file on the CPU: ``f32``, ``bf16``, or ``auto`` for what
-            its runtime chooses here.
+        precision: of an OpenVINO or ncnn file on the CPU: ``f32``, ``bf16``, or ``auto``: OpenVINO
+            takes bf16 where an x86 processor has AMX, otherwise f32; ncnn chooses by itself.
         batched: run the images of a call through an exported file in one forward pass where it
             takes several; otherwise a CPU runs them one by one, since batches gain nothing there.
         input_transform: for finding a file's fault: applied to the network's input, (B, 3, H, W)
@@ -157,6 +157,8 @@ class Predictor(Protocol):
             which the input fits.
         rectangular: the input is as small as the images' shape allows; otherwise it is always
             ``imgsz_hw``.
+        size_fixed_by: why a call should ask for no other input size: ``file``, which takes no
+            other, or ``imgsz``, which was asked for; "" where nothing fixes it.
         batched: several images can go through in one forward pass.
         has_builtin_nms: the file or the head selects its boxes by itself: NMS is inside, or it
             needs none.
@@ -192,6 +194,8 @@ class Predictor(Protocol):
     @property
     def rectangular(self) -> bool: ...  # noqa: D102
     @property
+    def size_fixed_by(self) -> SizeFixedBy: ...  # noqa: D102
+    @property
     def batched(self) -> bool: ...  # noqa: D102
     @property
     def has_builtin_nms(self) -> bool: ...  # noqa: D102
@@ -202,27 +206,34 @@ class Predictor(Protocol):
     @property
     def max_det(self) -> int: ...  # noqa: D102
 
-    def at_once(self, image_wh: tuple[int, int]) -> int:
-        """Return how many images of this size should share a call: several where workers run them
-        side by side.
+    def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
+        """Return how many images of this size should share a call, at this input size or the
+        predictor's own: several where workers run them side by side.
         """
         ...
 
     def __call__(
-        self, images_bgr: Sequence[np.ndarray], *, max_det: int | None = None
+        self,
+        images_bgr: Sequence[np.ndarray],
+        *,
+        max_det: int | None = None,
+        imgsz_hw: tuple[int, int] | None = None,
     ) -> list[np.ndarray]:
         """Detect on images.
 
         Args:
             images_bgr: arrays (H, W, 3) uint8 in BGR order, of any sizes.
             max_det: maximum boxes per image in this call; None for ``self.max_det``.
+            imgsz_hw: height and width of the input in this call, multiples of the stride; None for
+                ``self.imgsz_hw``.
 
         Returns:
             For each image (N, 6) float32, sorted by falling score: x1, y1, x2, y2 in pixels of that
             image, score, class id.
 
         Raises:
-            ConfigError: an image has another shape or type, or a setting is out of range.
+            ConfigError: an image has another shape or type, a setting is out of range, or the
+                weights do not take this input size.
         """
         ...
 
@@ -236,9 +247,11 @@ class Predictor(Protocol):
         """
         ...
 
-    def proposals(self, image_bgr: np.ndarray) -> np.ndarray | None:
+    def proposals(
+        self, image_bgr: np.ndarray, *, imgsz_hw: tuple[int, int] | None = None
+    ) -> np.ndarray | None:
         """Return what `candidates` returns with the boxes as x1, y1, x2, y2 in pixels of the
-        image.
+        image; at another input size where ``imgsz_hw`` asks for it.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from yolo_ema.inference.file_metadata import ArtifactMetadata
 from yolo_ema.inference.predictor import Predictor, PredictorSettings, check_images
 from yolo_ema.options.tiles import MERGES
 from yolo_ema.tiling.merge import merge_views
-from yolo_ema.tiling.plan import ObjectSizes, TilePlan, plan_tiles
+from yolo_ema.tiling.plan import ObjectSizes, SizeFixedBy, TilePlan, plan_tiles
 
 __all__ = ["TiledPredictor"]
 
@@ -35,23 +36,26 @@ class _View(NamedTuple):
     image: int
     xyxy: Box
     max_det: int | None
+    input_hw: tuple[int, int]
 
-    def kind(self) -> tuple[int, int, bool]:
-        """Return what views of one chunk have in common: height, width, and whether they have the
-        predictor's own limit.
+    def kind(self) -> tuple[int, int, bool, tuple[int, int]]:
+        """Return what views of one chunk have in common: height, width, whether they have the
+        predictor's own limit, and the input.
         """
-        return self.xyxy[3] - self.xyxy[1], self.xyxy[2] - self.xyxy[0], self.max_det is None
+        x1, y1, x2, y2 = self.xyxy
+        return y2 - y1, x2 - x1, self.max_det is None, self.input_hw
 
 
 class TiledPredictor:
-    """Detects on large images in tiles.
+    """Detects on large images in tiles, or as a whole at a larger input.
 
     Tiles go through the network in chunks of one shape: many at once on a GPU; side by side on a
     CPU, where batches gain nothing. A tile's pixels are copied when its chunk's turn comes, so that
     memory does not grow with their number. Calls from several threads wait for each other.
 
     Args:
-        predictor: what runs each tile; its input size holds for each, its settings are shared.
+        predictor: what runs each tile; its input size holds for each tile, its settings are
+            shared.
         tile: ``auto`` (see `plan_tiles`), ``off``: the predictor itself, or a tile's width and
             height in pixels.
         overlap: least overlap of neighbouring tiles as a share of the tile, 0 to 0.9.
@@ -84,6 +88,7 @@ class TiledPredictor:
     stride: int
     imgsz_hw: tuple[int, int]
     rectangular: bool
+    size_fixed_by: SizeFixedBy
     batched: bool
     has_builtin_nms: bool
     metadata: ArtifactMetadata | None
@@ -137,58 +142,78 @@ class TiledPredictor:
         in_tiles = any(len(plan.tiles_xyxy) for plan in self.last_plans)
         return self.settings.max_det if in_tiles else self.predictor.max_det
 
-    def plan(self, image_wh: tuple[int, int]) -> TilePlan:
-        """Return how an image of this size is divided, and why."""
+    def plan(
+        self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None
+    ) -> TilePlan:
+        """Return how an image of this size goes through the network, and why; with ``imgsz_hw`` as
+        if that input size had been asked for.
+        """
         return plan_tiles(
             image_wh,
-            self.imgsz_hw,
+            imgsz_hw or self.imgsz_hw,
             tile=self.tile,
             overlap=self.overlap,
             whole_frame=self.whole_frame,
             stride=self.stride if self.rectangular else None,
             objects=self.object_sizes,
+            size_fixed_by="imgsz" if imgsz_hw else self.size_fixed_by,
         )
 
-    def at_once(self, image_wh: tuple[int, int]) -> int:
+    def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
         """Return how many images of this size should share a call: several where workers run them
         side by side.
         """
-        return 1 if len(self.plan(image_wh).tiles_xyxy) else self.predictor.at_once(image_wh)
+        plan = self.plan(image_wh, imgsz_hw=imgsz_hw)
+        if len(plan.tiles_xyxy):
+            return 1
+        return self.predictor.at_once(image_wh, imgsz_hw=plan.input_hw)
 
     def __call__(
-        self, images_bgr: Sequence[np.ndarray], *, max_det: int | None = None
+        self,
+        images_bgr: Sequence[np.ndarray],
+        *,
+        max_det: int | None = None,
+        imgsz_hw: tuple[int, int] | None = None,
     ) -> list[np.ndarray]:
         """Detect on images, each by its plan; see `Predictor`. ``max_det`` counts after merging."""
         check_images(images_bgr)
         with self._one_at_a_time:
-            return self._detect(images_bgr, max_det)
+            return self._detect(images_bgr, max_det, imgsz_hw)
 
     def candidates(self, image_bgr: np.ndarray) -> np.ndarray | None:
         """Return what the network proposes for the whole image, see `Predictor`."""
         return self.predictor.candidates(image_bgr)
 
-    def proposals(self, image_bgr: np.ndarray) -> np.ndarray | None:
+    def proposals(
+        self, image_bgr: np.ndarray, *, imgsz_hw: tuple[int, int] | None = None
+    ) -> np.ndarray | None:
         """Return what the network proposes in all tiles, and for the whole image where that is run,
         in pixels of the image.
         """
         if self.has_builtin_nms:
             return None
         height, width = image_bgr.shape[:2]
-        plan = self.plan((width, height))
+        plan = self.plan((width, height), imgsz_hw=imgsz_hw)
         views = plan.tiles_xyxy.tolist() + [[0, 0, width, height]] * plan.whole_frame
         every = []
         for x1, y1, x2, y2 in views:
-            rows = self.predictor.proposals(image_bgr[y1:y2, x1:x2])
+            rows = self.predictor.proposals(image_bgr[y1:y2, x1:x2], imgsz_hw=plan.input_hw)
             if rows is not None:
                 rows[:, :4] += (x1, y1, x1, y1)
                 every.append(rows)
         return np.concatenate(every) if every else None
 
-    def _detect(self, images_bgr: Sequence[np.ndarray], max_det: int | None) -> list[np.ndarray]:
+    def _detect(
+        self,
+        images_bgr: Sequence[np.ndarray],
+        max_det: int | None,
+        imgsz_hw: tuple[int, int] | None,
+    ) -> list[np.ndarray]:
         sizes = [(image.shape[1], image.shape[0]) for image in images_bgr]
-        self.last_plans = tuple(self.plan(size) for size in sizes)
-        if not any(len(plan.tiles_xyxy) for plan in self.last_plans):
-            boxes = self.predictor(images_bgr, max_det=max_det)
+        self.last_plans = tuple(self.plan(size, imgsz_hw=imgsz_hw) for size in sizes)
+        own_hw = imgsz_hw or self.imgsz_hw
+        if not any(len(plan.tiles_xyxy) or plan.input_hw != own_hw for plan in self.last_plans):
+            boxes = self.predictor(images_bgr, max_det=max_det, imgsz_hw=own_hw)
             self.seconds = dict(self.predictor.seconds)
             return boxes
         self.seconds = dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
@@ -224,16 +249,21 @@ class TiledPredictor:
             zip(self.last_plans, sizes_wh, strict=True)
         ):
             limit = _NO_LIMIT if len(plan.tiles_xyxy) else max_det
-            views += [_View(number, tuple(tile), limit) for tile in plan.tiles_xyxy.tolist()]
-            if plan.whole_frame:
-                views.append(_View(number, (0, 0, width, height), limit))
+            boxes = [tuple(tile) for tile in plan.tiles_xyxy.tolist()]
+            boxes += [(0, 0, width, height)] * plan.whole_frame
+            views += [_View(number, xyxy, limit, plan.input_hw) for xyxy in boxes]
         views.sort(key=_View.kind)
         for _, alike in itertools.groupby(views, _View.kind):
             waiting = list(alike)
             while waiting:
-                size = self._chunk  # asked anew each time: a GPU may have turned out to be smaller
+                # asked anew each time: a GPU may have turned out to be smaller
+                size = max(1, self._chunk // self._tiles_in(waiting[0].input_hw))
                 yield waiting[:size]
                 waiting = waiting[size:]
+
+    def _tiles_in(self, input_hw: tuple[int, int]) -> int:
+        """Return how many of the network's own inputs have the pixels of this one."""
+        return math.ceil(math.prod(input_hw) / math.prod(self.imgsz_hw))
 
     def _run(self, images_bgr: Sequence[np.ndarray], views: list[_View]) -> list[np.ndarray]:
         """Return the boxes in views of one shape, in pixels of their images."""
@@ -242,11 +272,12 @@ class TiledPredictor:
             for view in views
         ]
         try:
-            boxes = self.predictor(crops, max_det=views[0].max_det)
+            boxes = self.predictor(crops, max_det=views[0].max_det, imgsz_hw=views[0].input_hw)
         except DeviceMemoryError:
             if len(views) == 1:
                 raise
-            self._chunk = half = len(views) // 2
+            half = len(views) // 2
+            self._chunk = half * self._tiles_in(views[0].input_hw)
             return self._run(images_bgr, views[:half]) + self._run(images_bgr, views[half:])
         for stage, seconds in self.predictor.seconds.items():
             self.seconds[stage] += seconds
@@ -270,7 +301,8 @@ class TiledPredictor:
             rows = boxes[frame]
             boxes[frame] = rows[(rows[:, 2:4] - rows[:, :2] > plan.overlap_px).any(axis=1)]
         tile_wh = plan.tiles_xyxy[0, 2:] - plan.tiles_xyxy[0, :2]
-        shrinking = max(1.0, tile_wh[0] / self.imgsz_hw[1], tile_wh[1] / self.imgsz_hw[0])
+        input_h, input_w = plan.input_hw
+        shrinking = max(1.0, tile_wh[0] / input_w, tile_wh[1] / input_h)
         return merge_views(
             list(boxes.values()),
             np.array(list(boxes)),

@@ -1,4 +1,6 @@
-"""What this machine gives the process: processor cores, a folder for what can be made anew."""
+"""What this machine gives the process: processor cores and what they can do, a folder for what can
+be made anew.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from pathlib import Path
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["cache_dir", "thread_count", "usable_cores"]
+__all__ = ["cache_dir", "processor_flags", "thread_count", "usable_cores"]
+
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def cache_dir() -> Path:
@@ -19,6 +23,18 @@ def cache_dir() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")
     return Path(base) / "yolo-ema"
+
+
+def processor_flags() -> frozenset[str]:
+    """Return what Linux says that an x86 processor can do, such as ``amx_bf16``; empty where
+    nothing says.
+    """
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in lines if line.split(":")[0].strip() == "flags"), "")
+    return frozenset(flags.partition(":")[2].split())
 
 
 def thread_count() -> int:

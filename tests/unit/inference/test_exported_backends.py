@@ -18,6 +18,7 @@ from yolo_ema.inference.exported import ExportedPredictor, runs_exported
 from yolo_ema.inference.onnx_backend import OnnxBackend
 from yolo_ema.inference.openvino_backend import OpenVinoBackend
 from yolo_ema.inference.predictor import PredictorConfig, PredictorSettings
+from yolo_ema.io import machine
 from yolo_ema.options.export import ExportOptions
 
 pytest.importorskip("onnxruntime")
@@ -133,6 +134,41 @@ def test_openvino_on_arm_takes_the_networks_own_input_in_f32(files, monkeypatch,
             each(each.prepare([image]), EVERYTHING, 1000) for each in (backend, plain)
         )
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "precision", "asked"),
+    [
+        ("avx2", "auto", "f32"),
+        ("avx512_bf16 avx512_vnni", "auto", "f32"),
+        ("avx512_bf16 amx_bf16 amx_tile", "auto", None),  # OpenVINO's own choice: bf16
+        ("", "auto", None),  # nothing says
+        ("avx512_bf16", "bf16", "bf16"),
+        ("avx512_bf16 amx_bf16", "f32", "f32"),
+    ],
+)
+def test_openvino_computes_in_bf16_only_where_the_processor_has_amx(
+    files, monkeypatch, tmp_path, flags, precision, asked
+):
+    import openvino
+
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"flags\t\t: fpu {flags}\n" if flags else "Features\t: fp asimd\n")
+    monkeypatch.setattr(machine, "_CPUINFO", cpuinfo)
+    monkeypatch.setattr(openvino_backend.platform, "machine", lambda: "x86_64")
+    hints, compile_model = [], openvino.Core.compile_model
+
+    def listen(core, model, device_name, config):
+        hints.append((device_name, config.get("INFERENCE_PRECISION_HINT")))
+        return compile_model(core, model, device_name, config)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", listen)
+    config = PredictorConfig(device="cpu", precision=precision)
+    backend = ExportedPredictor(files["openvino"], config).backend
+    assert hints == [("CPU", asked)]
+    if asked == "f32":
+        assert backend.computed == "fp32"
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from yolo_ema.errors import ConfigError, DeviceMemoryError
 from yolo_ema.inference.object_sizes import measured_sizes, recorded_sizes
 from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.inference.tiled import TiledPredictor
+from yolo_ema.inference.worker_pool import WorkerPool
 from yolo_ema.options.export import ExportOptions
 
 
@@ -34,21 +35,24 @@ class Painted:
 
     stride, format, batched, rectangular, weights = 32, "pt", True, True, None
     device, workers, object_sizes, has_builtin_nms = "cpu", 1, None, False
+    size_fixed_by = "imgsz"
 
     def __init__(self, imgsz=64, max_det=1000):
         self.imgsz_hw, self.settings = (imgsz, imgsz), PredictorSettings(max_det=max_det)
         self.seconds = {"preprocess": 0.25, "inference": 1.0, "postprocess": 0.5}
         self.names, self.metadata, self.batches = dict(enumerate("abc")), {}, []
+        self.inputs_hw = []
 
     @property
     def max_det(self):
         return self.settings.max_det
 
-    def at_once(self, image_wh):
+    def at_once(self, image_wh, *, imgsz_hw=None):
         return self.workers
 
-    def __call__(self, images, *, max_det=None):
+    def __call__(self, images, *, max_det=None, imgsz_hw=None):
         self.batches.append([image.shape[:2] for image in images])
+        self.inputs_hw.append(imgsz_hw)
         return [self._found(image)[: max_det or self.max_det] for image in images]
 
     def _found(self, image):
@@ -123,7 +127,7 @@ def test_chunks_and_the_order_of_tiles_change_no_bit(image, chunk, seed):
     shuffled = TiledPredictor(Painted(), chunk=chunk)
     plan = shuffled.plan((image.shape[1], image.shape[0]))
     np.random.default_rng(seed).shuffle(plan.tiles_xyxy)
-    shuffled.plan = lambda image_wh: plan
+    shuffled.plan = lambda image_wh, **_: plan
     assert shuffled([image])[0].tobytes() == expected.tobytes()
 
 
@@ -172,10 +176,10 @@ def test_threads_that_share_it_each_get_what_they_would_get_alone():
     class Slow(Painted):
         """Gives another thread every chance to come in between."""
 
-        def __call__(self, images, *, max_det=None):
+        def __call__(self, images, **limits):
             came.set()
             second.wait(0.2)
-            return super().__call__(images, max_det=max_det)
+            return super().__call__(images, **limits)
 
     came, second = threading.Event(), threading.Event()
     large, small = (
@@ -210,10 +214,10 @@ def test_chunks_suit_the_device():
 
 def test_a_gpu_that_is_too_small_gets_smaller_chunks():
     class Small(Painted):
-        def __call__(self, images, *, max_det=None):
+        def __call__(self, images, **limits):
             if len(images) > 3:
                 raise DeviceMemoryError("cuda:0 has too little memory")
-            return super().__call__(images, max_det=max_det)
+            return super().__call__(images, **limits)
 
     image = painting((300, 200), [(20, 30, 280, 170), (1, 1, 9, 9)])
     runtime = Small()
@@ -228,6 +232,90 @@ def test_a_gpu_that_is_too_small_gets_smaller_chunks():
                 {"__call__": lambda *_, **__: (_ for _ in ()).throw(DeviceMemoryError())},
             )()
         )([image])
+
+
+@pytest.mark.parametrize("kind", ["pt", "onnx"])
+def test_the_whole_frame_at_a_larger_input_is_what_that_input_size_gives(kind, tmp_path):
+    weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
+    imgsz = load_model(weights).imgsz
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime")
+        options = ExportOptions(weights=weights, imgsz=(imgsz,), dynamic=True)
+        weights = export_artifact("onnx", options, load_model(weights), tmp_path).path
+    auto = TiledPredictor(open_predictor(weights, device="cpu"))
+    assert auto.imgsz_hw == (imgsz, imgsz)
+    frame_wh = (imgsz * 3, imgsz * 27 // 16)
+    assert auto.plan(frame_wh).input_hw == (2 * imgsz, 2 * imgsz)
+    images = [picture(1, frame_wh), picture(2, frame_wh), picture(3, (imgsz, imgsz))]
+    twice = open_predictor(weights, device="cpu", imgsz=2 * imgsz)
+    for image in images[:2]:
+        expected = twice([image])[0]
+        assert len(expected) > 5
+        assert auto([image])[0].tobytes() == expected.tobytes()
+        assert auto.proposals(image).tobytes() == twice.proposals(image).tobytes()
+        assert auto.seconds.keys() == twice.seconds.keys()
+    for rows, expected in zip(auto(images[:2]), twice(images[:2]), strict=True):
+        assert rows.tobytes() == expected.tobytes()
+    own = open_predictor(weights, device="cpu")(images[2:])[0]
+    mixed = auto(images)  # each at its own input, whatever goes with it
+    assert mixed[2].tobytes() == own.tobytes()
+    for rows, expected in zip(mixed[:2], twice(images[:2]), strict=True):
+        np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-3)
+    assert auto([images[0]], max_det=3)[0].tobytes() == twice([images[0]], max_det=3)[0].tobytes()
+
+
+def test_auto_stays_at_the_input_size_that_was_asked_for(tmp_path):
+    weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
+    image = picture(4, (700, 300))
+    asked = TiledPredictor(open_predictor(weights, device="cpu", imgsz=256))
+    plan = asked.plan((700, 300))
+    assert plan.reason.endswith("the size asked for")
+    x1, y1, x2, y2 = plan.tiles_xyxy[0].tolist()
+    tiles = TiledPredictor(asked.predictor, tile=(x2 - x1, y2 - y1))
+    assert asked([image])[0].tobytes() == tiles([image])[0].tobytes()
+    in_call = TiledPredictor(open_predictor(weights, device="cpu"))
+    assert in_call([image], imgsz_hw=(256, 256))[0].tobytes() == tiles([image])[0].tobytes()
+
+
+def test_few_images_at_a_larger_input_share_a_forward_pass():
+    """As many pixels at once as in tiles."""
+    gpu = Painted(imgsz=640)
+    gpu.device, gpu.size_fixed_by = "cuda:0", ""
+    frames = [painting((1920, 1080), [(9, 9, 30, 30)], seed) for seed in range(10)]
+    tiled = TiledPredictor(gpu)
+    tiled(frames)
+    assert tiled._chunk == 32
+    assert [len(batch) for batch in gpu.batches] == [8, 2]
+    assert set(gpu.inputs_hw) == {(1280, 1280)}
+    assert tiled.at_once((1920, 1080)) == 1
+    gpu.workers = 4
+    assert tiled.at_once((1920, 1080)) == 4
+    assert tiled.at_once((3840, 2160)) == 1, "tiles"
+
+
+def test_a_gpu_that_is_too_small_takes_larger_inputs_one_by_one():
+    class Small(Painted):
+        def __call__(self, images, **limits):
+            if len(images) > 1:
+                raise DeviceMemoryError("cuda:0 has too little memory")
+            return super().__call__(images, **limits)
+
+    gpu = Small()
+    gpu.size_fixed_by = ""
+    frames = [painting((150, 100), [(9, 9, 30, 30), (60, 2, 140, 90)], seed) for seed in range(5)]
+    tiled = TiledPredictor(gpu, chunk=16)
+    for rows, frame in zip(tiled(frames), frames, strict=True):
+        np.testing.assert_array_equal(rows, Painted()([frame])[0])
+    assert [len(batch) for batch in gpu.batches] == [1] * 5
+
+
+def test_workers_share_images_up_to_1280(tmp_path):
+    """Larger inputs keep every thread busy by themselves, and several at once take memory."""
+    predictor = open_predictor(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu")
+    predictor._workers = WorkerPool(3)
+    assert predictor.at_once((1920, 1080)) == 3
+    assert predictor.at_once((1920, 1080), imgsz_hw=(1280, 1280)) == 3
+    assert predictor.at_once((1920, 1080), imgsz_hw=(1312, 1280)) == 1
 
 
 def test_off_is_the_runtime_itself(tmp_path):
@@ -331,7 +419,11 @@ def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
         open_predictor(path, device="cpu"),
         open_predictor(weights, device="cpu", imgsz=256, rectangular=False),
     )
-    assert TiledPredictor(fixed).plan((700, 300)).tiles_xyxy[0].tolist() == [0, 0, 256, 256]
+    plan = TiledPredictor(fixed).plan((700, 300))
+    assert plan.tiles_xyxy[0].tolist() == [0, 0, 256, 256]
+    assert plan.reason.endswith("input of 256x256, the only size that the file takes")
+    with pytest.raises(ConfigError, match="takes only images of 256x256"):
+        fixed([image], imgsz_hw=(512, 512))
     for tile in ("auto", (400, 200)):
         one, other = (
             TiledPredictor(fixed, tile=tile)([image])[0],

@@ -50,3 +50,22 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     assert machine.cache_dir() == tmp_path / "yolo-ema"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert machine.cache_dir() == Path.home() / ".cache" / "yolo-ema"
+
+
+CPUINFO = """processor\t: 0
+model name\t: Made up
+flags\t\t: fpu avx512f {flags}
+vmx flags\t: ept amx_bf16
+
+processor\t: 1
+flags\t\t: fpu
+"""
+
+
+def test_what_the_processor_can_do_is_what_linux_says(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    assert machine.processor_flags() == frozenset()
+    (tmp_path / "cpuinfo").write_text(CPUINFO.format(flags="avx512_bf16"))
+    assert machine.processor_flags() == {"fpu", "avx512f", "avx512_bf16"}
+    (tmp_path / "cpuinfo").write_text("Features\t: fp asimd bf16\n")
+    assert machine.processor_flags() == frozenset()
