@@ -11,6 +11,7 @@ import numpy as np
 
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.live_page.live_state import LiveState
+from yolo_ema.media.live_page.page_handler import PageHandler
 from yolo_ema.media.live_page.server import PageServer
 from yolo_ema.media.live_page.token_auth import TokenAuth
 
@@ -37,7 +38,7 @@ class LivePage:
                 is missing or too short.
         """
         self._live_state = LiveState()
-        self._server = PageServer(host, port, self._live_state, TokenAuth(host, token))
+        self._server = PageServer(host, port, self._live_state, TokenAuth(host, token), PageHandler)
         self._host = host
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="live page", daemon=True

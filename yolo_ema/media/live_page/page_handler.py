@@ -9,11 +9,10 @@ from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-if TYPE_CHECKING:
-    from yolo_ema.media.live_page.server import PageServer
+from yolo_ema.media.live_page.server import PageServer
 
 __all__ = ["PageHandler"]
 

@@ -8,12 +8,11 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.live_page.live_state import LiveState
-from yolo_ema.media.live_page.page_handler import PageHandler
 from yolo_ema.media.live_page.token_auth import TokenAuth
 
 __all__ = ["PageServer"]
@@ -50,15 +49,22 @@ class PageServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 32
 
-    def __init__(self, host: str, port: int, live_state: LiveState, auth: TokenAuth) -> None:
-        """Listen. Raises `ConfigError` if the address or port is not available."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        live_state: LiveState,
+        auth: TokenAuth,
+        handler: type[BaseHTTPRequestHandler],
+    ) -> None:
+        """Listen, with a handler for each connection. Raises `ConfigError` if the address or port is not available."""
         self.live_state, self.auth = live_state, auth
         self.guessing = threading.Lock()
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, _Connection] = {}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            super().__init__((host, port), PageHandler)
+            super().__init__((host, port), handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(
