@@ -57,7 +57,11 @@ class PageServer(ThreadingHTTPServer):
         auth: TokenAuth,
         handler: type[BaseHTTPRequestHandler],
     ) -> None:
-        """Listen, with a handler for each connection. Raises `ConfigError` if the address or port is not available."""
+        """Listen, with a handler for each connection.
+
+        Raises:
+            ConfigError: the address or port is not available.
+        """
         self.live_state, self.auth = live_state, auth
         self.guessing = threading.Lock()
         self._lock = threading.Lock()
