@@ -25,9 +25,9 @@ import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
 from ultralytics.utils import DEFAULT_CFG_DICT, dist
 
 from yolo_ema.engine.models.registration import build_model
-from yolo_ema.engine.training.ddp_workers import error_file, report_to_starter, run_workers
 from yolo_ema.engine.training import train as training
 from yolo_ema.engine.training import trainer as trainer_module
+from yolo_ema.engine.training.ddp_workers import error_file, report_to_starter, run_workers
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
 from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model

@@ -11,6 +11,7 @@ step (docs/training.md), so it works here.
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,8 +99,16 @@ def check_bfloat16(amp: Any, device: torch.device) -> None:
             f"amp=bf16: {torch.cuda.get_device_name(device)} does not compute in bfloat16; leave "
             f"amp out for half precision"
         )
-    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001 - no public way to ask
+    if device.type == "cpu" and not _cpu_computes_bfloat16():
         LOGGER.warning("amp=bf16: this processor emulates bfloat16, which is slower than float32")
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Say whether the processor has instructions for bfloat16; torch has no public way to ask."""
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 @contextlib.contextmanager

@@ -94,10 +94,20 @@ def test_a_device_without_bfloat16_is_refused_and_one_that_emulates_it_warned_of
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "GTX 1080")
     with pytest.raises(MachineError, match="GTX 1080 does not compute in bfloat16"):
         mixed_precision.check_bfloat16("bf16", torch.device("cuda:0"))
-    mkldnn = SimpleNamespace(_is_mkldnn_bf16_supported=lambda: False)
-    monkeypatch.setattr(torch.ops, "mkldnn", mkldnn)
+    monkeypatch.setattr(mixed_precision, "_cpu_computes_bfloat16", lambda: False)
     mixed_precision.check_bfloat16("bf16", torch.device("cpu"))
     assert "emulates bfloat16" in caplog.text
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("has", [False, True])
+def test_a_processor_is_asked_for_its_instructions(monkeypatch, machine, has):
+    monkeypatch.setattr(mixed_precision.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", bool, raising=False)
+    mkldnn = SimpleNamespace(_is_mkldnn_bf16_supported=lambda: has)
+    monkeypatch.setattr(torch.ops, "mkldnn", mkldnn)
+    assert mixed_precision._cpu_computes_bfloat16() is has
 
 
 def _trainer(folder, **settings) -> EmaTrainer:
