@@ -59,7 +59,16 @@ __all__ = [
 
 
 class YoloEmaError(Exception):
-    """Root of all errors that this project raises on purpose."""
+    """Root of all errors that this project raises on purpose.
+
+    Examples:
+        >>> from yolo_ema import Detector, YoloEmaError
+        >>> try:
+        ...     Detector("no-such.pt")
+        ... except YoloEmaError as error:
+        ...     print(error.exit_code, error)
+        4 there is no weights file no-such.pt...
+    """
 
     exit_code = 1
 

@@ -75,7 +75,7 @@ class Detector:
         weights: the file it was opened from.
         predictor: the network with its tiles.
 
-    Example:
+    Examples:
         >>> from yolo_ema import Detector
         >>> detector = Detector("best.pt", conf=0.3, tile="off")
         >>> results = detector.detect("junction.jpg")  # Ultralytics Results
@@ -233,7 +233,7 @@ class Detector:
     def detections(self, image: Image | Sequence[Image]) -> FrameDetections | list[FrameDetections]:
         """Do what `detect` does, with numpy arrays as the result.
 
-        Example:
+        Examples:
             >>> from yolo_ema import Detector
             >>> detections = Detector("best.onnx").detections("junction.jpg")
             >>> detections.boxes_xyxy.shape[1], len(detections.scores) == len(detections.class_ids)
@@ -311,7 +311,7 @@ class Detector:
     ) -> Iterator[FrameDetections]:
         """Do what `stream` does, with numpy arrays as the results.
 
-        Example:
+        Examples:
             >>> from yolo_ema import Detector
             >>> detector = Detector("best.onnx", track=True)
             >>> for detections in detector.stream_detections("flight.mp4"):

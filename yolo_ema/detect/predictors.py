@@ -36,7 +36,7 @@ def open_predictor(
         MachineError: the device is not there; or this is a fork of a process that used torch.
         ConfigError: a setting, the device, the input size or ``half`` does not fit.
 
-    Example:
+    Examples:
         >>> from yolo_ema import open_predictor
         >>> open_predictor("best.onnx", conf=0.4).names[3]  # without torch
         'car'

@@ -27,7 +27,7 @@ class Tracker:
     whatever their class, so that one which flickers between car and van keeps its identity. No
     detection is removed, moved or added: what a tracker has not confirmed yet has no identity.
 
-    Example:
+    Examples:
         >>> from yolo_ema import Detector, Tracker
         >>> detector, tracker = Detector("best.onnx"), Tracker(frame_rate=10)
         >>> for detections in detector.stream_detections("flight.mp4"):

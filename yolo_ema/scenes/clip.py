@@ -65,6 +65,11 @@ def draw_clip(
 
     Raises:
         ConfigError: a number out of range, or an unknown motion.
+
+    Examples:
+        >>> from yolo_ema import draw_clip
+        >>> [scene.image_bgr.shape for scene in draw_clip(0, frames=2, image_wh=(320, 240))]
+        [(240, 320, 3), (240, 320, 3)]
     """
     _check(frames, fps, image_wh, objects, motions)
     if pace <= 0 or bridges < 0:

@@ -80,6 +80,11 @@ def draw_scene(
 
     Raises:
         ConfigError: a size or a number out of range.
+
+    Examples:
+        >>> from yolo_ema import draw_scene
+        >>> draw_scene(3, image_wh=(640, 360)).image_bgr.shape
+        (360, 640, 3)
     """
     stage = set_stage(seed, image_wh=image_wh, objects=objects, crowd=crowd, range_m=range_m)
     image, sights = paint(

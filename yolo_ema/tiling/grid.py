@@ -34,7 +34,7 @@ def tile_grid(
     Raises:
         ConfigError: a size is below 1, or the overlap does not fit the tile.
 
-    Example:
+    Examples:
         >>> from yolo_ema import tile_grid
         >>> tile_grid((1000, 600), (640, 640), overlap_px=128).tolist()
         [[0, 0, 640, 600], [360, 0, 1000, 600]]

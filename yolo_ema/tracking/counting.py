@@ -115,7 +115,7 @@ class _ZoneState:
 class Counter:
     """Counts the tracked objects of one source.
 
-    Example:
+    Examples:
         >>> from yolo_ema import Counter, Detector
         >>> from yolo_ema.tracking.counting import CountLine
         >>> detector = Detector("best.onnx", track=True)

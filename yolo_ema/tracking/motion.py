@@ -42,7 +42,7 @@ def warp_points(points: Array, homography: Array) -> Array:
 class CameraMotion:
     """Estimates the camera's motion from frame to frame.
 
-    Example:
+    Examples:
         >>> motion = CameraMotion()
         >>> homography = motion.update(image_bgr, boxes_xyxy)  # the identity for the first frame
     """

@@ -60,7 +60,7 @@ class SmallObjectSettings:
         speed: deviation of an unknown speed, sides a second.
         acceleration: deviation of the speed's change, sides a second squared.
 
-    Example:
+    Examples:
         >>> from yolo_ema import SmallObjectSettings, Tracker
         >>> tracker = Tracker(frame_rate=10, settings=SmallObjectSettings(buffer_px=3.0))
     """
@@ -133,7 +133,7 @@ class SmallObjectTracker:
     Identities start at 1, have no gaps and are never given twice. A track is confirmed, and gets
     its identity, in the second frame that shows it; in the very first frame at once.
 
-    Example:
+    Examples:
         >>> tracker = SmallObjectTracker(frame_rate=25)
         >>> for index, (image_bgr, boxes_xyxy, scores, class_ids) in enumerate(frames):
         ...     track_ids = tracker.update(

@@ -15,7 +15,7 @@ class Trails:
     """The trails of tracked objects, for drawing. Memory holds only what is younger than
     ``seconds``.
 
-    Example:
+    Examples:
         >>> trails = Trails(seconds=2)
         >>> by_id = trails.update(0.04, boxes_xyxy, track_ids)
     """
