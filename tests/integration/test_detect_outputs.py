@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from lively_weights import picture
 from misbehaving_servers import HttpServer, never_answers, plays
 
 from yolo_ema import Detector
@@ -194,6 +195,24 @@ def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(
         "detect", footage / "a.jpg", "--weights", weights, "--tile", "off", "--conf", CONF, "--json"
     )
     assert whole.json["tiling"] == {"120x80": "the whole frame: tiles are off"}
+
+
+def test_a_larger_input_is_said_and_finds_what_that_size_finds(
+    yolo_ema_command, weights, tmp_path
+):
+    cv2.imwrite(str(tmp_path / "large.png"), picture(1, (288, 162)))
+    words = ("detect", "large.png", "--weights", weights, "--conf", CONF, "--json")
+    auto, larger = (
+        yolo_ema_command(*words, "--save", "jsonl", "--out", out, *more)
+        for out, more in (("auto", ()), ("larger", ("--imgsz", "192", "--tile", "off")))
+    )
+    assert auto.code == larger.code == 0, auto.err
+    said = "the whole frame at a larger input of 192x192, shrunk 1.5 times"
+    assert auto.json["tiling"]["288x162"].startswith(said)
+    assert said in auto.err
+    rows = (tmp_path / "auto/detections.jsonl").read_text()
+    assert rows == (tmp_path / "larger/detections.jsonl").read_text()
+    assert rows.count("box_xyxy") > 5
 
 
 def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, footage):

@@ -160,6 +160,7 @@ def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema
         "whole_frame": True,
         "tiles_an_image": 6.0,
         "images_in_tiles": 4,
+        "images_at_larger_input": {},
     }
     assert alone.json["protocol"]["tiles"]["tiles_an_image"] == 3 * 4
     runtime = TiledPredictor(
@@ -185,6 +186,36 @@ def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema
     refused = yolo_ema_command(*words, "--tile", "big")
     assert (refused.code, refused.out) == (2, "")
     assert "expected auto, off, or width x height" in refused.err
+
+
+def test_auto_scores_whole_images_at_a_larger_input(weights, data, tmp_path, yolo_ema_command):
+    """Images of 120x90 pixels, by weights that were trained at 64."""
+    small = tmp_path / "small.pt"
+    checkpoint = torch.load(weights, weights_only=False)
+    torch.save(checkpoint | {"train_args": {"imgsz": 64}}, small)
+    words = ("val", "--weights", small, "--data", data, "--device", "cpu", "--conf", "0.0001")
+    auto, larger, asked, shown = (
+        yolo_ema_command(*words, *more)
+        for more in (
+            ("--tile", "auto", "--json", "--save-results", "auto"),
+            ("--imgsz", "128", "--json", "--save-results", "larger"),
+            ("--imgsz", "64", "--tile", "auto", "--json"),
+            ("--tile", "auto", "--report", "report"),
+        )
+    )
+    assert auto.code == larger.code == asked.code == shown.code == 0, auto.err
+    assert auto.json["official"] == larger.json["official"]
+    assert auto.json["coco"] == larger.json["coco"]
+    for name in "abcd":
+        rows = (tmp_path / "auto" / f"{name}.txt").read_text()
+        assert rows == (tmp_path / "larger" / f"{name}.txt").read_text() != ""
+    assert auto.json["protocol"]["imgsz"] == [64, 64]
+    facts = auto.json["protocol"]["tiles"]
+    assert (facts["images_in_tiles"], facts["images_at_larger_input"]) == (0, {"128x128": 4})
+    facts = asked.json["protocol"]["tiles"]
+    assert (facts["images_in_tiles"], facts["images_at_larger_input"]) == (4, {})
+    assert "0 images in tiles, 4 whole at 128x128" in shown.out
+    assert "· 4 at 128x128" in (tmp_path / "report/report.html").read_text()
 
 
 def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_command):

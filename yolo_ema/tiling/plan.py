@@ -162,11 +162,8 @@ def _judge(
     objects: ObjectSizes | None,
     grows_by: int | None,
 ) -> TilePlan | str:
-    """Return the plan where ``auto`` takes the whole frame, or why it takes tiles.
-
-    Args:
-        image_wh, input_hw, objects: see `plan_tiles`.
-        grows_by: the stride, where the input may be larger.
+    """Return the plan where ``auto`` takes the whole frame, or why it takes tiles. ``grows_by`` is
+    the stride where the input may be larger.
     """
     shrinking = _shrinking(image_wh, input_hw)
     frame = f"{image_wh[0]}x{image_wh[1]} pixels"

@@ -61,6 +61,24 @@ def test_a_name_that_several_classes_have_means_all_of_them(tmp_path):
     assert len(found) == int(np.isin(everything.cls.numpy(), (0, 2)).sum())
 
 
+def test_frames_go_whole_through_twice_the_weights_input_unless_told_otherwise(weights):
+    frame = picture(1, (960, 540))
+    detector = Detector(weights, conf=0.1, device="cpu")
+    assert detector.plan((960, 540)).startswith(
+        "the whole frame at a larger input of 640x640, shrunk 1.5 times: 960x540 pixels would be "
+        "shrunk 3.0 times to fit into the network's input of 320x320"
+    )
+    assert "tiles" in detector.plan((3840, 2160))
+    asked = Detector(weights, conf=0.1, device="cpu", imgsz=320)
+    assert asked.plan((960, 540)).endswith("the size asked for")
+    larger = Detector(weights, conf=0.1, device="cpu", imgsz=640, tile="off")
+    wanted = larger.detections(frame)
+    assert len(wanted.scores) > 5
+    for found in (detector.detections(frame), next(detector.stream_detections([frame]))):
+        np.testing.assert_array_equal(found.boxes_xyxy, wanted.boxes_xyxy)
+        np.testing.assert_array_equal(found.scores, wanted.scores)
+
+
 @pytest.mark.parametrize(("threads", "expected"), [("1", [1] * 6), ("3", [3, 1, 1, 1])])
 def test_a_list_of_images_gives_what_each_of_them_gives(
     weights, monkeypatch, calls, threads, expected
