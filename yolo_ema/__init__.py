@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from yolo_ema.media.frames import Frame as Frame
     from yolo_ema.media.frames import FrameDetections as FrameDetections
     from yolo_ema.media.sources.network_options import NetworkOptions as NetworkOptions
+    from yolo_ema.media.sources.open_sources import find_sources as find_sources
     from yolo_ema.media.sources.open_sources import open_sources as open_sources
     from yolo_ema.media.sources.source_reader import SourceReader as SourceReader
     from yolo_ema.metrics.coco_figures import evaluate_coco as evaluate_coco
@@ -66,6 +67,7 @@ _PUBLIC = {
     "FrameDetections": "yolo_ema.media.frames",
     "NetworkOptions": "yolo_ema.media.sources.network_options",
     "SourceReader": "yolo_ema.media.sources.source_reader",
+    "find_sources": "yolo_ema.media.sources.open_sources",
     "open_sources": "yolo_ema.media.sources.open_sources",
     # Networks and files
     "Predictor": "yolo_ema.inference.predictor",
@@ -134,6 +136,7 @@ __all__ = [
     "evaluate_coco",
     "evaluate_official",
     "export",
+    "find_sources",
     "model_yaml",
     "open_predictor",
     "open_sources",

@@ -109,6 +109,12 @@ def find_sources(
         SourceError: a path does not exist, a pattern matches nothing, a folder holds neither image
             nor video, a file is of another kind, or an address cannot be used. The message repeats
             no secret.
+
+    Examples:
+        >>> from yolo_ema import find_sources
+        >>> found = find_sources(["flight.mp4", "junction.jpg"])
+        >>> len(found.sources), len(found.left_out)
+        (2, 0)
     """
     finder = _Finder(max_pixels, network)
     for specification in specifications:
