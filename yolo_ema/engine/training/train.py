@@ -94,7 +94,7 @@ def train(
 
     Args:
         options: the training options.
-        callbacks: more for Ultralytics' trainer to call, by its names of the moments
+        callbacks: functions for Ultralytics' trainer to call, by its event names
             (``on_train_epoch_end``); on one device only.
 
     Raises:
