@@ -197,9 +197,7 @@ def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(
     assert whole.json["tiling"] == {"120x80": "the whole frame: tiles are off"}
 
 
-def test_a_larger_input_is_said_and_finds_what_that_size_finds(
-    yolo_ema_command, weights, tmp_path
-):
+def test_a_larger_input_is_said_and_finds_what_that_size_finds(yolo_ema_command, weights, tmp_path):
     cv2.imwrite(str(tmp_path / "large.png"), picture(1, (288, 162)))
     words = ("detect", "large.png", "--weights", weights, "--conf", CONF, "--json")
     auto, larger = (

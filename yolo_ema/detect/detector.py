@@ -105,13 +105,14 @@ class Detector:
                 tile: ``auto``, ``off``, or width and height of the tiles in pixels, as (640, 640)
                     or ``"640x640"``.
                 overlap: least overlap of neighbouring tiles as a share of the tile, 0…0.9.
-                whole_frame: also run the whole frame, for objects larger than a tile; None decides
-                    it as ``tile`` does.
+                whole_frame: also run the whole frame, for objects larger than the overlap; None
+                    for yes.
                 merge: how the boxes of the tiles are merged, see `yolo_ema.tiling.merge`.
                 track: give objects of a stream identities that last; see `stream`.
                 tracker: ``drone``, or a tracker of Ultralytics such as ``bytetrack``.
                 follow_camera: with ``track``, take the camera's own motion out before matching.
-                imgsz: input size in pixels, one number or (height, width); None takes the weights'.
+                imgsz: input size in pixels, one number or (height, width); None takes the weights'
+                    own, or what ``tile="auto"`` chooses.
                 conf: lowest score to keep, 0…1.
                 iou: overlap above which the weaker of two boxes of a class is dropped, 0…1.
                 max_det: maximum objects per image.
@@ -213,8 +214,8 @@ class Detector:
         self.config = config
 
     def plan(self, image_wh: tuple[int, int]) -> str:
-        """Say in a sentence how frames of this width and height in pixels are cut into tiles, and
-        why.
+        """Say in a sentence how frames of this width and height in pixels go through the network,
+        whole or in tiles, and why.
         """
         return self.predictor.plan(image_wh).reason
 

@@ -86,7 +86,7 @@ class DetectResult:
         paths: every file that was written, by its kind in ``--save``.
         sources: a summary of each source, in the order they were given.
         objects_per_class: most frequent first.
-        tiling: how frames of each size were divided into tiles.
+        tiling: how frames of each size went through the network, whole or in tiles, and why.
         interrupted: Ctrl-C or SIGTERM ended the run; all files are complete for the frames until
             then.
         crops_left_out: how many objects got no crop because ``--crop-limit`` was reached.

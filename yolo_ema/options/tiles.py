@@ -21,14 +21,15 @@ TILES = "tiles"
 
 @dataclass(frozen=True, kw_only=True)
 class TileOptions(Options):
-    """How large images are cut into tiles, and how the tiles' boxes become one set."""
+    """How large images go through the network: whole, or in tiles whose boxes are merged."""
 
     GROUPS: ClassVar[tuple[str, ...]] = (TILES,)
 
     tile: str = option(
         "auto",
         metavar="auto|off|WxH",
-        help="cut large images into tiles of this width and height in pixels; off: never",
+        help="tiles of this width and height in pixels; auto: a larger input, or tiles, where "
+        "objects would become too small; off: the whole image at the input size",
         group=TILES,
     )
     overlap: float = option(
@@ -40,7 +41,7 @@ class TileOptions(Options):
     )
     whole_frame: bool | None = option(
         None,
-        help="also run the whole frame, for objects larger than the overlap; default: as needed",
+        help="also run the whole frame, for objects larger than the overlap; default: yes",
         group=TILES,
     )
     merge: str = option(

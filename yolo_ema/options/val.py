@@ -89,12 +89,8 @@ class ValOptions(TileOptions):
     tile: str = option(
         "off",
         metavar="auto|off|WxH",
-        help="cut large images into tiles of this width and height in pixels, as detect does",
-        group=TILES,
-    )
-    whole_frame: bool | None = option(
-        None,
-        help="also run the whole frame, for objects larger than the overlap; default: yes",
+        help="tiles of this width and height in pixels, or auto, as in detect; off: the whole "
+        "image at the input size",
         group=TILES,
     )
     save_results: Path | None = option(
