@@ -25,12 +25,13 @@ from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import parse_model
 
 from yolo_ema.engine.models.blocks import MOST_CLASSES, checked_activation, checked_row
+from yolo_ema.engine.models.definition import find_definition
 from yolo_ema.engine.models.layer_graph import inputs_of
 from yolo_ema.errors import ModelError
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.nn import EfficientMultiScaleAttention
 
-__all__ = ["checked_definition", "draw", "probe", "read_definition"]
+__all__ = ["checked_definition", "draw", "is_published", "probe", "read_definition"]
 
 PROBE_PX = 256
 _MOST_ROWS = 500
@@ -176,15 +177,35 @@ def _multiples(values: Any, limits: Sequence[float], what: str, where: str) -> l
     raise ModelError(f"{where}: {what} is wrong; expected {expected}")
 
 
+def is_published(definition: Mapping[str, Any]) -> bool:
+    """Say whether a checked definition is, row by row, that of a model of ours or of Ultralytics'.
+
+    Such a model needs no drawing: its size is known to be that of a detector.
+    """
+    try:
+        found = find_definition(str(definition.get("yaml_file", "")))
+        published = checked_definition(read_yaml(found.path), "")
+    except (ModelError, YamlFileError):
+        return False
+    same = ("backbone", "head", "scales", "depth_multiple", "width_multiple", "reg_max")
+    return all(definition.get(key) == published.get(key) for key in same)
+
+
 def draw(
-    definition: dict[str, Any], where: str, places: Sequence[str] = ()
+    definition: dict[str, Any], where: str, places: Sequence[str] = (), *, device: str = "meta"
 ) -> tuple[nn.Sequential, list[int]]:
-    """Return the layers of a checked definition on the meta device, and which outputs are kept.
+    """Return the layers of a checked definition, and which outputs are kept.
+
+    Args:
+        definition: as `checked_definition` returns it.
+        where: the file, for messages.
+        places: file and line of each row.
+        device: ``meta``, where layers take no memory; ``cpu`` is for what `is_published`.
 
     Raises:
         ModelError: Ultralytics cannot build it, or it is too large.
     """
-    with _parsing, torch.device("meta"), _bounded(where), _default_activation_kept():
+    with _parsing, torch.device(device), _bounded(where), _default_activation_kept():
         try:
             layers, save = parse_model(
                 copy.deepcopy(definition), ch=definition.get("channels", 3), verbose=False
@@ -259,15 +280,17 @@ def probe(
     *,
     channels: int = 3,
     image_px: int = PROBE_PX,
+    device: str = "meta",
 ) -> tuple[int, ...]:
-    """Send an image through layers on the meta device, and return the strides of the head's levels.
+    """Send an image through layers, and return the strides of the head's levels.
 
     Args:
-        layers: as `draw` makes them, all on the meta device; they are left in evaluation mode.
+        layers: as `draw` makes them; they are left in evaluation mode.
         where: the file, for messages.
         places: file and line of each row.
         channels: of the image.
         image_px: its height and width in pixels.
+        device: where the layers are.
 
     Raises:
         ModelError: a layer does not take what the layers above give, or takes too much memory.
@@ -276,8 +299,8 @@ def probe(
     head: Any = layers[-1]
     head.training = True  # raw maps, for which it needs no strides
     outputs: list[torch.Tensor] = []
-    watch = _SizeWatch()
-    with torch.no_grad(), torch.device("meta"), watch:
+    watch = _SizeWatch() if device == "meta" else contextlib.nullcontext()
+    with torch.no_grad(), torch.device(device), watch:
         image = torch.zeros(1, channels, image_px, image_px)
         for index, layer in enumerate(layers):
             inputs = inputs_of(layer, outputs) if outputs else image

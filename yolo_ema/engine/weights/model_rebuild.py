@@ -21,7 +21,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import initialize_weights
 
 from yolo_ema.engine.models.blocks import ACTIVATIONS
-from yolo_ema.engine.models.blueprint import checked_definition, draw, probe
+from yolo_ema.engine.models.blueprint import checked_definition, draw, is_published, probe
 from yolo_ema.engine.weights.layer_settings import (
     RESIZABLE,
     UncheckedModel,
@@ -83,17 +83,28 @@ def rebuild_model(
         raise UncheckedModel("its model has no description")
     description["nc"] = head_state.get("nc")
     definition = checked_definition(description, "its model description")
-    model = _unfilled(definition)
+    # On the meta device nothing takes memory, but torch imports its compiler for it, a second.
+    device = "cpu" if is_published(definition) else "meta"
+    model = _unfilled(definition, device)
+    strides = () if device == "meta" else _strides(model, definition, device)
     head: Any = model.model[-1]
     if getattr(head, "one2one_cv2", None) is not None:
         head.end2end = head_state.get("_end2end") is True
     if _is_fused(model, layers):
-        with torch.device("meta"):
+        with torch.device(device):
             model.fuse(verbose=False)
     filler = _Filler(tensor)
     filler.fill(model.model, layers, "model")
-    strides = probe(model.model, "its model", channels=definition["channels"])
+    if device == "meta":
+        strides = _strides(model, definition, device)
     filler.assign()
+    if device == "cpu" and filler.resized:
+        probe(
+            copy.deepcopy(model.model).float(),
+            "its model",
+            channels=definition["channels"],
+            device=device,
+        )
     model.stride = head.stride = torch.tensor(strides, dtype=torch.float32, device="cpu")
     model.names = plain_names(plain_value(state.get("names")), definition["nc"])
     arguments = plain_value(state.get("args"))
@@ -117,12 +128,16 @@ def task_of_head(kind: str) -> str | None:
     return next((task for name, task in _TASKS.items() if kind.startswith(name)), None)
 
 
-def _unfilled(definition: dict[str, Any]) -> DetectionModel:
+def _strides(model: nn.Module, definition: dict[str, Any], device: str) -> tuple[int, ...]:
+    return probe(model.model, "its model", channels=definition["channels"], device=device)
+
+
+def _unfilled(definition: dict[str, Any], device: str) -> DetectionModel:
     """Return the model as Ultralytics' constructor makes it, without numbers."""
     model = DetectionModel.__new__(DetectionModel)
     nn.Module.__init__(model)
     model.yaml = definition
-    model.model, model.save = draw(definition, "its model description")
+    model.model, model.save = draw(definition, "its model description", device=device)
     model.inplace = model.model[-1].inplace = True
     model.nc, model.task = definition["nc"], "detect"
     model.criterion = None  # belongs to the run that saved it
@@ -161,6 +176,7 @@ class _Filler:
         self._tensor = tensor
         self._tensors: list[tuple[dict[str, Any], str, SavedTensor, bool]] = []
         self._taken: set[int] = set()
+        self.resized = False
         self._activations: dict[int, nn.Module] = {}
 
     def assign(self) -> None:
@@ -249,6 +265,7 @@ class _Filler:
                         f"{place}.{name} is {note.size} where its description makes "
                         f"{tuple(made.shape)}"
                     )
+                self.resized = True
                 shape = torch.empty(note.size, dtype=made.dtype, device="meta")
                 values[name] = nn.Parameter(shape, requires_grad=False) if is_parameter else shape
             if id(note) in self._taken:  # each would get memory of its own when it is made float32
