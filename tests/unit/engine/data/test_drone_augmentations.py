@@ -157,9 +157,7 @@ def test_an_augmentation_that_fails_is_an_error():
         def parts(self):
             return {"failing": lambda image: 1 / 0}
 
-    with pytest.raises(
-        CheckFailedError, match="failing failed on a test image: ZeroDivisionError"
-    ):
+    with pytest.raises(CheckFailedError, match="failing failed on a test image: ZeroDivisionError"):
         check_active(Failing())
 
 
