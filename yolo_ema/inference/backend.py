@@ -193,15 +193,21 @@ class ExportedBackend(ABC):
     ) -> list[np.ndarray]:
         """Run the network, see `Backend`."""
         size = (self._most_images or len(inputs)) if self.one_pass else 1
-        pieces = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-        return [rows for piece in pieces for rows in self._answers(piece, size)]
+        answers: list[np.ndarray] = []
+        for start in range(0, len(inputs), size):
+            images = inputs[start : start + size]
+            answer = self.forward(self._batch_of(images, size))[: len(images)]
+            answers += self._per_image(answer.astype(np.float32, copy=False))
+        return answers
 
-    def _answers(self, images: Sequence[np.ndarray], size: int) -> list[np.ndarray]:
+    def _batch_of(self, images: Sequence[np.ndarray], size: int) -> np.ndarray:
         batch = images[0] if len(images) == 1 else np.concatenate(images)
-        if self._padded and len(images) < size:
-            spare = np.zeros((size - len(images), *batch.shape[1:]), batch.dtype)
-            batch = np.concatenate((batch, spare))
-        answer = self.forward(batch)[: len(images)].astype(np.float32, copy=False)
+        if not self._padded or len(images) == size:
+            return batch
+        spare = np.zeros((size - len(images), *batch.shape[1:]), batch.dtype)
+        return np.concatenate((batch, spare))
+
+    def _per_image(self, answer: np.ndarray) -> list[np.ndarray]:
         if answer.ndim != 3:
             raise DamagedWeightsError(
                 f"{self.file} gives an array of shape {answer.shape}; expected (batch, "

@@ -178,7 +178,26 @@ class TiledPredictor:
         """Detect on images, each by its plan; see `Predictor`. ``max_det`` counts after merging."""
         check_images(images_bgr)
         with self._one_at_a_time:
-            return self._detect(images_bgr, max_det, imgsz_hw)
+            sizes = [(image.shape[1], image.shape[0]) for image in images_bgr]
+            self.last_plans = tuple(self.plan(size, imgsz_hw=imgsz_hw) for size in sizes)
+            own_hw = imgsz_hw or self.imgsz_hw
+            if not any(len(plan.tiles_xyxy) or plan.input_hw != own_hw for plan in self.last_plans):
+                boxes = self.predictor(images_bgr, max_det=max_det, imgsz_hw=own_hw)
+                self.seconds = dict(self.predictor.seconds)
+                return boxes
+            self.seconds = dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
+            boxes_in: list[dict[Box, np.ndarray]] = [{} for _ in sizes]
+            for views in self._chunks(sizes, max_det):
+                for view, rows in zip(views, self._run(images_bgr, views), strict=True):
+                    boxes_in[view.image][view.xyxy] = rows
+            started = time.perf_counter()
+            limit = max_det or self.settings.max_det
+            merged = [
+                self._merged(boxes, plan, size, limit)
+                for boxes, plan, size in zip(boxes_in, self.last_plans, sizes, strict=True)
+            ]
+            self.seconds["postprocess"] += time.perf_counter() - started
+            return merged
 
     def candidates(self, image_bgr: np.ndarray) -> np.ndarray | None:
         """Return what the network proposes for the whole image, see `Predictor`."""
@@ -202,33 +221,6 @@ class TiledPredictor:
                 rows[:, :4] += (x1, y1, x1, y1)
                 every.append(rows)
         return np.concatenate(every) if every else None
-
-    def _detect(
-        self,
-        images_bgr: Sequence[np.ndarray],
-        max_det: int | None,
-        imgsz_hw: tuple[int, int] | None,
-    ) -> list[np.ndarray]:
-        sizes = [(image.shape[1], image.shape[0]) for image in images_bgr]
-        self.last_plans = tuple(self.plan(size, imgsz_hw=imgsz_hw) for size in sizes)
-        own_hw = imgsz_hw or self.imgsz_hw
-        if not any(len(plan.tiles_xyxy) or plan.input_hw != own_hw for plan in self.last_plans):
-            boxes = self.predictor(images_bgr, max_det=max_det, imgsz_hw=own_hw)
-            self.seconds = dict(self.predictor.seconds)
-            return boxes
-        self.seconds = dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
-        boxes_in: list[dict[Box, np.ndarray]] = [{} for _ in sizes]
-        for views in self._chunks(sizes, max_det):
-            for view, rows in zip(views, self._run(images_bgr, views), strict=True):
-                boxes_in[view.image][view.xyxy] = rows
-        started = time.perf_counter()
-        limit = max_det or self.settings.max_det
-        merged = [
-            self._merged(boxes, plan, size, limit)
-            for boxes, plan, size in zip(boxes_in, self.last_plans, sizes, strict=True)
-        ]
-        self.seconds["postprocess"] += time.perf_counter() - started
-        return merged
 
     def _fitting_chunk(self) -> int:
         height, width = self.imgsz_hw

@@ -127,7 +127,7 @@ def test_few_calls_lie_between_the_verb_and_the_network(weights, tmp_path, monke
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing warns of every branch on a shape
             weights = YOLO(weights).export(format="onnx", imgsz=(192, 320), verbose=False)
-        network = "ExportedBackend.__call__"
+        network = "OnnxBackend.forward"
     assert cv2.imwrite(str(tmp_path / "a.png"), picture(0))
     options = DetectOptions(
         source=(str(tmp_path / "a.png"),), weights=weights, save=("none",), device="cpu"
