@@ -5,7 +5,7 @@ rounding:
     * the image goes in as its bytes lie; the change from BGR to RGB and from 0…255 to 0…1 is in the
       first convolution's weights;
     * a convolution and its activation are one call, with the weights in the order that oneDNN wants
-      (`_packed`);
+      (`packed_convolution`);
     * the head's class scores are computed everywhere, its boxes only where a score is high enough
       (`_SparseHead`): the convolutions of the box branch see only the pixels around these places
       where they are few.
@@ -20,18 +20,17 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.head import Detect
 from ultralytics.utils.tal import dist2bbox
 
+from yolo_ema.engine.prediction.packed_convolution import Layer, packed
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.tiling.plan import ObjectSizes
@@ -41,15 +40,9 @@ __all__ = ["TorchBackend"]
 # candidates are chosen before the sigmoid a little below the threshold; NMS then draws the line
 # exactly
 _LOGIT_MARGIN = 1e-3
-_KEPT_SHAPES = 2  # the tiles' and the whole frame's
 _FEW = (
     0.5  # the box branch sees single places where that costs less than this share of the whole map
 )
-
-_OPERATORS = ("_convolution_pointwise", "_reorder_convolution_weight")
-"""Of torch, private: a release without them gives the same boxes, more slowly."""
-
-Layer = Callable[[Tensor], Tensor]
 
 
 class TorchBackend:
@@ -156,7 +149,7 @@ def _byte_convolution(first: Conv) -> Layer:
         memory_format=torch.channels_last
     )
     convolution.weight = nn.Parameter(weight, requires_grad=False)
-    return _packed(convolution, first.act)
+    return packed(convolution, first.act)
 
 
 def pack_convolutions(model: nn.Module) -> None:
@@ -166,77 +159,11 @@ def pack_convolutions(model: nn.Module) -> None:
             isinstance(module, Conv) and type(module).forward is Conv.forward
         ):
             if not hasattr(module, "bn"):
-                module.forward = _packed(module.conv, module.act)
+                module.forward = packed(module.conv, module.act)
         elif isinstance(module, Detect):
             for branch in (*module.cv2, *module.cv3):
                 if isinstance(branch[-1], nn.Conv2d):
-                    branch[-1].forward = _packed(branch[-1], nn.Identity())
-
-
-def _packed(convolution: nn.Conv2d, activation: nn.Module, *, padded: bool = True) -> Layer:
-    """Return a convolution and its activation as one call, or in two where oneDNN cannot join them;
-    perhaps without its padding.
-    """
-    fuses = torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, operator) for operator in _OPERATORS
-    )
-    name = {nn.SiLU: "swish", nn.ReLU: "relu", nn.Identity: "none"}.get(type(activation))
-    if (
-        not fuses
-        or name is None
-        or convolution.padding_mode != "zeros"
-        or isinstance(convolution.padding, str)
-    ):
-        return partial(_in_two, convolution, activation, padded)
-    return _PackedConvolution(convolution, name, padded)
-
-
-class _PackedConvolution:
-    """A convolution and its activation as one call to oneDNN, with the weights in the order that it
-    wants.
-
-    That order depends on the input's shape. For whole maps it is found for the shape at hand and
-    kept for those that came last; single places (not ``padded``) come in any number, and take the
-    order that oneDNN wants without knowing.
-    """
-
-    def __init__(self, convolution: nn.Conv2d, activation: str, padded: bool) -> None:
-        self._weight = convolution.weight.detach()
-        self._bias = None if convolution.bias is None else convolution.bias.detach()
-        padding, stride, dilation = (
-            list(pair) for pair in (convolution.padding, convolution.stride, convolution.dilation)
-        )
-        self._geometry = (padding if padded else [0, 0], stride, dilation, convolution.groups)
-        self._activation = activation
-        self._by_shape: dict[torch.Size | None, Tensor] = (
-            {} if padded else {None: self._in_order(None)}
-        )
-        self._any_shape = not padded
-
-    def __call__(self, x: Tensor) -> Tensor:
-        shape = None if self._any_shape else x.shape
-        weight = self._by_shape.get(shape)
-        if weight is None:
-            weight = self._in_order(list(x.shape))
-            # A new dictionary, not a change of the old one: other threads may be reading that.
-            self._by_shape = dict([*self._by_shape.items(), (x.shape, weight)][-_KEPT_SHAPES:])
-        return torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001 - what torch.compile itself calls
-            x, weight, self._bias, *self._geometry, self._activation, [], ""
-        )
-
-    def _in_order(self, shape: list[int] | None) -> Tensor:
-        return torch.ops.mkldnn._reorder_convolution_weight(self._weight, *self._geometry, shape)  # noqa: SLF001
-
-
-def _in_two(convolution: nn.Conv2d, activation: nn.Module, padded: bool, x: Tensor) -> Tensor:
-    if padded:
-        return activation(nn.Conv2d.forward(convolution, x))
-    weight, bias = convolution.weight, convolution.bias
-    return activation(
-        functional.conv2d(
-            x, weight, bias, convolution.stride, 0, convolution.dilation, convolution.groups
-        )
-    )
+                    branch[-1].forward = packed(branch[-1], nn.Identity())
 
 
 class _SparseHead:
@@ -291,7 +218,7 @@ class _Surroundings:
         # Packed: the arithmetic of other convolutions varies with the number of threads where there
         # are few places.
         self._layers = [
-            _packed(convolution, activation, padded=False) for convolution, activation in chain
+            packed(convolution, activation, padded=False) for convolution, activation in chain
         ]
         self._reach = sum(convolution.kernel_size[0] // 2 for convolution, _ in chain)
         sides, side = [], 2 * self._reach + 1

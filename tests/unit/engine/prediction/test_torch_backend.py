@@ -14,7 +14,7 @@ from torch import nn
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.modules.conv import Conv
 
-from yolo_ema.engine.prediction import torch_backend
+from yolo_ema.engine.prediction import packed_convolution, torch_backend
 from yolo_ema.engine.prediction.torch_backend import TorchBackend, _Surroundings
 from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.weights.loading import LoadedModel
@@ -87,7 +87,7 @@ def test_sizes_that_come_and_go_change_no_bit_and_few_stay_packed(plain):
     for _ in range(2):
         for image, wanted in zip(images, fresh, strict=True):
             np.testing.assert_array_equal(candidates(short, image, 0.1), wanted)
-    assert len(short._first._by_shape) == torch_backend._KEPT_SHAPES < len(images)
+    assert len(short._first._by_shape) == packed_convolution._KEPT_SHAPES < len(images)
 
 
 def test_a_chain_at_single_places_is_the_chain_on_the_whole_map_also_at_its_borders():
@@ -166,7 +166,9 @@ def test_without_onednn_the_numbers_stay(plain, short, monkeypatch, missing):
     if missing == "oneDNN":
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     else:
-        monkeypatch.setattr(torch_backend, "_OPERATORS", ("_convolution_pointwise", "_renamed"))
+        monkeypatch.setattr(
+            packed_convolution, "_OPERATORS", ("_convolution_pointwise", "_renamed")
+        )
     slow = short_of(plain)
     image = picture(4, (320, 192))
     wanted, found = candidates(short, image, 0.0), candidates(slow, image, 0.0)
