@@ -29,7 +29,7 @@ def test_every_error_is_named_in_the_tree_at_the_top_with_its_exit_code():
         )
         assert line is not None, f"{kind.__name__} is missing in the tree"
         if "exit" in line:
-            assert line.rstrip().endswith(str(kind.exit_code)), line
+            assert f"exit {kind.exit_code} " in line, line
 
 
 @pytest.mark.parametrize(

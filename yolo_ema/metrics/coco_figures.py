@@ -126,7 +126,7 @@ def evaluate_coco(
         >>> from yolo_ema import evaluate_coco
         >>> truth = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 1, 4]])}  # ltwh, score, category
         >>> detections = {"a": np.array([[10.0, 20.0, 30.0, 15.0, 0.9, 4]])}
-        >>> evaluate_coco(truth, detections).figures["AP"]
+        >>> round(evaluate_coco(truth, detections).summary["AP"], 1)
         100.0
     """
     refuse_strays(ground_truth, detections)

@@ -86,6 +86,11 @@ class _Range:
     above: float | None
     unit: str
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit."""
+        return (self.at_least, self.at_most, self.above) != (None, None, None)
+
     def holds(self, value: float) -> bool:
         """Say whether a number is allowed; NaN never is where there is a limit."""
         return (
@@ -182,9 +187,9 @@ def _out_of_range(options: Options) -> Iterator[str]:
                     f"{flag} is {','.join(map(str, sides))}; expected one number or height,width, "
                     f"each {LEAST_SIDE_PX} or more"
                 )
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            allowed = field.metadata.get("range")
-            if allowed is not None and not allowed.holds(value):
+        elif (allowed := field.metadata.get("range")) and allowed.is_limited:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not allowed.holds(value):
                 yield f"{flag} is {value}; expected {allowed}"
 
 

@@ -161,6 +161,7 @@ def test_all_problems_are_reported_at_once():
         ({"count": 0}, "--count is 0; expected 1 or more"),
         ({"share": 1.5}, "--share is 1.5; expected 0 to 1"),
         ({"share": float("nan")}, "--share is nan; expected 0 to 1"),
+        ({"share": "much"}, "--share is much; expected 0 to 1"),
         ({"wait": 0.0}, "--wait is 0.0; expected more than 0 seconds"),
         ({"imgsz": (640, 16)}, "--imgsz is 640,16; expected one number or height,width"),
         ({"imgsz": (64, 64, 64)}, "--imgsz is 64,64,64; expected one number or height,width"),

@@ -85,7 +85,8 @@ def rebuild_model(
     definition = checked_definition(description, "its model description")
     # On the meta device nothing takes memory, but torch imports its compiler for it, a second.
     device = "cpu" if is_published(definition) else "meta"
-    model = _unfilled(definition, device)
+    with torch.random.fork_rng(devices=[]):  # first numbers, drawn to be replaced
+        model = _unfilled(definition, device)
     strides = () if device == "meta" else _strides(model, definition, device)
     head: Any = model.model[-1]
     if getattr(head, "one2one_cv2", None) is not None:

@@ -218,7 +218,7 @@ def test_the_shipped_visdrone_yaml_means_visdrone(tmp_path, monkeypatch, name):
 
     def prepare(options, **_):
         asked.append((options.dataset, options.source, options.splits))
-        return SimpleNamespace(data_yaml=tmp_path / "prepared.yaml", up_to_date=True)
+        return SimpleNamespace(data_yaml=tmp_path / "prepared.yaml", up_to_date=True, failures=())
 
     monkeypatch.setattr("yolo_ema.visdrone.prepare.prepare", prepare)
     assert resolve_data(name, splits=("train", "val")) == tmp_path / "prepared.yaml"
