@@ -137,6 +137,7 @@ def test_heads_branches_are_lists_by_level_that_end_in_a_convolution():
     assert not hasattr(build_model("yolo11n").model[-1], "one2one_cv2")
 
 
+@pytest.mark.slow
 def test_ultralytics_own_load_goes_by_index_and_keeps_the_wide_class_branch():
     """Why weights are carried over by correspondence; and the arrangement that ours follows."""
     source, target = build_model("yolo11n", 80), build_model("yolo11n-ema", 10)

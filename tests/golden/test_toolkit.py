@@ -53,6 +53,7 @@ def test_order_of_files_in_the_mappings_does_not_matter(golden):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["setA", "setD"])
 def test_the_command_gives_the_toolkits_figures(golden, name, yolo_ema_command):
     expected = json.loads((golden / "expected.json").read_text())[name]

@@ -36,6 +36,7 @@ def _per_category(files: dict[str, Annotations]) -> np.ndarray:
     return np.bincount(np.concatenate([file.category for file in files.values()]), minlength=12)
 
 
+@pytest.mark.slow
 def test_train_holds_343205_boxes_of_which_one_has_no_area(shared: Path) -> None:
     files = _archive(shared, "train")
     assert len(files) == 6471

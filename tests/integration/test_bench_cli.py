@@ -88,6 +88,7 @@ def test_runtimes_take_turns_and_faults_are_rows_of_their_own(folder, yolo_ema_c
     ]  # nothing is left
 
 
+@pytest.mark.slow
 def test_a_program_is_not_run_unasked_and_the_table_says_so(folder, yolo_ema_command):
     (folder / "tiny.torchscript").write_bytes(b"anything")
     done = yolo_ema_command(
@@ -112,6 +113,7 @@ def test_a_program_is_not_run_unasked_and_the_table_says_so(folder, yolo_ema_com
     assert "Take the .pt" in done.out
 
 
+@pytest.mark.slow
 def test_where_nothing_runs_the_exit_code_says_so(folder, yolo_ema_command):
     (folder / "empty.pt").write_bytes(b"")
     done = yolo_ema_command(
@@ -133,6 +135,7 @@ def test_where_nothing_runs_the_exit_code_says_so(folder, yolo_ema_command):
     assert "Nothing ran here" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -107,6 +107,7 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
     one.http.server_close()
 
 
+@pytest.mark.slow
 def test_fetching_resumes_announces_and_is_done_once(
     mirror: Mirror, yolo_ema_command, tmp_path: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_fetching_resumes_announces_and_is_done_once(
     assert mirror.asked == []
 
 
+@pytest.mark.slow
 def test_a_pinned_hash_that_does_not_fit_is_refused(
     mirror: Mirror, yolo_ema_command, tmp_path: Path
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_pinned_hash_that_does_not_fit_is_refused(
     assert done.out == ""
 
 
+@pytest.mark.slow
 def test_offline_forbids_the_download(yolo_ema_command, tmp_path: Path) -> None:
     done = yolo_ema_command("data", "prepare", "visdrone", "--offline")
     assert done.code == 6
@@ -158,6 +161,7 @@ def test_offline_forbids_the_download(yolo_ema_command, tmp_path: Path) -> None:
     assert not (tmp_path / "datasets").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "images/../../evil.jpg"])
 def test_an_archive_that_leads_out_is_refused_in_one_line(
     yolo_ema_command, tmp_path: Path, name: str
@@ -180,6 +184,7 @@ def test_an_archive_that_leads_out_is_refused_in_one_line(
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.slow
 def test_anomalies_do_not_stop_it_unless_strict(yolo_ema_command, tmp_path: Path) -> None:
     source = _split(tmp_path, "val")
     notes = source / "annotations" / "val1.txt"
@@ -196,6 +201,7 @@ def test_anomalies_do_not_stop_it_unless_strict(yolo_ema_command, tmp_path: Path
     assert notes.read_text().startswith("10,20,30,40,1,4,0,0,\n1,2,3\n")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_prepared_is_named_and_the_rest_is_ready(
     yolo_ema_command, tmp_path: Path
 ) -> None:
@@ -213,6 +219,7 @@ def test_what_cannot_be_prepared_is_named_and_the_rest_is_ready(
     assert "is damaged" in again.json["failures"][str(damaged)]
 
 
+@pytest.mark.slow
 def test_what_is_left_out_stands_in_table_and_json(yolo_ema_command, tmp_path: Path) -> None:
     source = _split(tmp_path, "val", 4)
     (source / "annotations/val0.txt").unlink()
@@ -234,6 +241,7 @@ def test_what_is_left_out_stands_in_table_and_json(yolo_ema_command, tmp_path: P
     assert split["annotations_left_out"] == {"field-count": 2, "no-area": 1}
 
 
+@pytest.mark.slow
 def test_nothing_prints_the_password_of_a_mirror(
     mirror: Mirror, yolo_ema_command, tmp_path: Path
 ) -> None:
@@ -249,6 +257,7 @@ def test_nothing_prints_the_password_of_a_mirror(
         assert not file.is_file() or b"geheim" not in file.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(
     yolo_ema_command, tmp_path: Path
 ) -> None:
@@ -278,6 +287,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(
     assert cut_short >= 2
 
 
+@pytest.mark.slow
 def test_a_root_that_another_process_prepares_is_waited_for(
     yolo_ema_command, tmp_path: Path
 ) -> None:
@@ -303,6 +313,7 @@ def test_a_mistyped_split_names_the_closest(yolo_ema_command) -> None:
     assert "did you mean 'val'" in done.err
 
 
+@pytest.mark.slow
 def test_coco_files_become_the_same_layout(yolo_ema_command, tmp_path: Path) -> None:
     source = _split(tmp_path, "val")
     content = {
@@ -357,6 +368,7 @@ def test_inspect_takes_a_folder_in_the_official_layout(yolo_ema_command, tmp_pat
     assert gone.err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_sample_prepares_without_a_false_warning(
     yolo_ema_command, shared: Path, tmp_path: Path
@@ -391,6 +403,7 @@ def test_the_sample_prepares_without_a_false_warning(
     assert again.json["seconds"] < 2
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_samples_boxes_lie_where_their_rows_say(
     yolo_ema_command, shared: Path, tmp_path: Path
@@ -418,6 +431,7 @@ def test_the_samples_boxes_lie_where_their_rows_say(
             assert found == pytest.approx((left, top, box_width, box_height), abs=0.003)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_samples_sizes_against_a_plain_count(yolo_ema_command, shared: Path) -> None:
     folder = shared / "data" / "visdrone-sample" / "VisDrone2019-DET-val"

@@ -161,6 +161,7 @@ def script(tmp_path, monkeypatch):
     assert not Path(file).exists()
 
 
+@pytest.mark.slow
 def test_a_worker_made_from_its_script_in_a_fresh_process_knows_ema_and_the_drone_options(
     script, tmp_path
 ):

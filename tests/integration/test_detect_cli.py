@@ -37,6 +37,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_images_and_video_to_copies_and_json_lines(yolo_ema_command, weights, footage, tmp_path):
     done = yolo_ema_command(
         "detect", footage, "--weights", weights, "--out", tmp_path / "out", "--conf", CONF
@@ -69,6 +70,7 @@ def test_images_and_video_to_copies_and_json_lines(yolo_ema_command, weights, fo
     assert "total" in done.out
 
 
+@pytest.mark.slow
 def test_without_out_every_run_gets_a_fresh_folder(yolo_ema_command, weights, footage, tmp_path):
     results = [
         yolo_ema_command("detect", footage / "a.jpg", "--weights", weights, "--json").json
@@ -78,6 +80,7 @@ def test_without_out_every_run_gets_a_fresh_folder(yolo_ema_command, weights, fo
     assert (tmp_path / "runs" / "detect-2" / "a.jpg").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_refused_leaves_no_folder(yolo_ema_command, weights, footage, tmp_path):
     done = yolo_ema_command(
         "detect", footage / "a.jpg", "--weights", weights, "--count-line", "bad"
@@ -86,6 +89,7 @@ def test_a_run_that_is_refused_leaves_no_folder(yolo_ema_command, weights, foota
     assert not list(tmp_path.glob("runs/*"))
 
 
+@pytest.mark.slow
 def test_a_damaged_source_is_named_and_the_others_go_on(
     yolo_ema_command, weights, footage, tmp_path
 ):
@@ -101,6 +105,7 @@ def test_a_damaged_source_is_named_and_the_others_go_on(
     assert [one["frames"] for one in done.json["sources"]] == [0, 1, 0]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_image_is_named_without_talk_of_packages(
     yolo_ema_command, weights, tmp_path
 ):
@@ -118,6 +123,7 @@ def test_an_out_that_is_a_file_is_refused_at_once(yolo_ema_command, weights, foo
     assert "--out is taken, which is a file; expected a folder" in done.err
 
 
+@pytest.mark.slow
 def test_how_pictures_are_tracked_is_said(yolo_ema_command, weights, footage, tmp_path):
     (tmp_path / "flight").mkdir()
     for number in range(2):
@@ -137,6 +143,7 @@ def test_how_pictures_are_tracked_is_said(yolo_ema_command, weights, footage, tm
     )
 
 
+@pytest.mark.slow
 def test_a_frame_that_reaches_max_det_is_named(yolo_ema_command, weights, footage):
     done = yolo_ema_command(
         "detect", footage / "a.jpg", "--weights", weights, "--conf", CONF, "--max-det", 3
@@ -145,6 +152,7 @@ def test_a_frame_that_reaches_max_det_is_named(yolo_ema_command, weights, footag
     assert "frames 0" in done.out
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes(yolo_ema_command, weights, footage, tmp_path):
     for out in ("one", "two"):
         assert (
@@ -255,6 +263,7 @@ class TestDetector:
             Detector()
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_real_footage(yolo_ema_command, shared, tmp_path):
     """Cars at a junction, found by weights that know them; the clip's first second."""

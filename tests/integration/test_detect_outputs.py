@@ -58,6 +58,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, footage, tmp_path):
     kinds = [kind for kind in SAVED_KINDS if kind != "none"]
     words = ("--conf", CONF, "--max-det", 20, "--save", ",".join(kinds), "--out", "out", "--json")
@@ -89,6 +90,7 @@ def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, fo
     assert identities[-1] & identities[-2]
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_is_tracked_as_one_sequence(yolo_ema_command, weights, tmp_path):
     """Pictures of one size keep their identities; behind another size, and of the second folder,
     they are new ones.
@@ -165,6 +167,7 @@ def _files_of_sequences(out: Path, one: str) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_where_nothing_is_wanted(yolo_ema_command, weights, footage, tmp_path):
     done = yolo_ema_command(
         "detect", footage / "a.jpg", "--weights", weights, "--save", "none", "--out", "out"
@@ -174,6 +177,7 @@ def test_nothing_is_written_where_nothing_is_wanted(yolo_ema_command, weights, f
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(
     yolo_ema_command, weights, footage
 ):
@@ -197,6 +201,7 @@ def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(
     assert whole.json["tiling"] == {"120x80": "the whole frame: tiles are off"}
 
 
+@pytest.mark.slow
 def test_a_larger_input_is_said_and_finds_what_that_size_finds(yolo_ema_command, weights, tmp_path):
     cv2.imwrite(str(tmp_path / "large.png"), picture(1, (288, 162)))
     words = ("detect", "large.png", "--weights", weights, "--conf", CONF, "--json")
@@ -213,6 +218,7 @@ def test_a_larger_input_is_said_and_finds_what_that_size_finds(yolo_ema_command,
     assert rows.count("box_xyxy") > 5
 
 
+@pytest.mark.slow
 def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, footage):
     words = (
         "--count-line",
@@ -230,6 +236,7 @@ def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, foo
     assert sum(counts["zones"]["zone 1"]["visitors"].values()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

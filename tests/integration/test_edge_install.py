@@ -79,6 +79,7 @@ def detect_alone(place: Path, *words: object, more: str = "") -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_everything_about_detection_works_without_torch(place, yolo_ema_command, name):
     """Tiles, tracking, counting, every sink and the live page."""

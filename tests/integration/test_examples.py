@@ -111,12 +111,14 @@ def hold(script: str, artifact: Path, place: Path) -> None:
     assert cv2.imread(str(place / "out.png")).shape == (227, 401, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_an_example_gives_the_boxes_of_the_package(name, size, place, exported):
     hold(SCRIPTS[name], exported(name, imgsz=SIZES[size]), place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "openvino", "torchscript"])
 def test_an_example_takes_a_file_of_dynamic_size(name, place, exported):
     hold(SCRIPTS[name], exported(name, imgsz=(160,), dynamic=True), place)
@@ -207,6 +209,7 @@ def test_the_readme_names_every_example():
     assert all(f"]({script})" in text for script in SCRIPTS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS.values())
 def test_without_arguments_the_usage_is_shown(script):
     done = subprocess.run(

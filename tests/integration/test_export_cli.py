@@ -102,6 +102,7 @@ def test_missing_weights_are_named(folder, yolo_ema_command):
     assert "did you mean 'tiny.pt'" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

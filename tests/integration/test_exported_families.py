@@ -51,6 +51,7 @@ def test_file_proposes_what_its_weights_propose(model, name, tmp_path):
     assert np.abs(found[:, 4:] - wanted[:, 4:]).max() < SCORE
 
 
+@pytest.mark.slow
 def test_these_are_all_that_are_shipped():
     shipped = {one["name"] for one in list_models(ModelsOptions()).as_json()["models"]}
     assert {name for name in shipped if "n-ema" in name} == set(MODELS)

@@ -38,6 +38,7 @@ def folder(tmp_path_factory) -> Path:
 VERIFY = ("--weights", "tiny.pt", "--images", "photos")
 
 
+@pytest.mark.slow
 def test_good_file_passes_with_a_table_and_a_report(folder, yolo_ema_command, tmp_path):
     done = yolo_ema_command(
         "verify", "tiny.onnx", *VERIFY, "--report", tmp_path / "proof.json", cwd=folder
@@ -79,6 +80,7 @@ def test_fault_is_refused_with_its_reason(folder, yolo_ema_command, tmp_path, su
     assert any(says in reason for reason in done.json["reasons"]), done.json["reasons"]
 
 
+@pytest.mark.slow
 def test_file_cut_short_and_file_of_other_weights(folder, yolo_ema_command, tmp_path):
     cut = tmp_path / "cut.onnx"
     cut.write_bytes((folder / "tiny.onnx").read_bytes()[:20_000])
@@ -93,6 +95,7 @@ def test_file_cut_short_and_file_of_other_weights(folder, yolo_ema_command, tmp_
     assert "made from other weights" in done.out
 
 
+@pytest.mark.slow
 def test_missing_file_and_wrong_flags_have_their_codes(folder, yolo_ema_command):
     done = yolo_ema_command("verify", "tinny.onnx", *VERIFY, cwd=folder)
     assert (done.code, done.out) == (4, "")
@@ -101,6 +104,7 @@ def test_missing_file_and_wrong_flags_have_their_codes(folder, yolo_ema_command)
     assert done.code == 2
 
 
+@pytest.mark.slow
 def test_export_without_proof_then_verify_accepts(folder, yolo_ema_command, tmp_path):
     export = ("export", "--weights", "tiny.pt", "--imgsz", "192,320", "--out", tmp_path)
     done = yolo_ema_command(*export, "--no-prove", cwd=folder)
@@ -113,6 +117,7 @@ def test_export_without_proof_then_verify_accepts(folder, yolo_ema_command, tmp_
     assert [file.name for file in tmp_path.iterdir()] == ["tiny.onnx"]
 
 
+@pytest.mark.slow
 def test_export_that_is_not_proven_writes_nothing(folder, yolo_ema_command, tmp_path):
     few = tmp_path / "few"
     few.mkdir()

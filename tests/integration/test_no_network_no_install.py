@@ -120,6 +120,7 @@ WORK = """
 """
 
 
+@pytest.mark.slow
 def test_loading_detecting_and_exporting_need_no_network_and_no_process(folder):
     done = guarded(WORK.format(first=""), folder)
     assert done.returncode == 0, done.stderr
@@ -127,6 +128,7 @@ def test_loading_detecting_and_exporting_need_no_network_and_no_process(folder):
     assert done.stdout.splitlines()[-1] == "done"
 
 
+@pytest.mark.slow
 def test_the_same_where_the_user_imported_ultralytics_first(folder):
     """Its own import may have asked the network; what this project does afterwards must not."""
     done = guarded(
@@ -136,6 +138,7 @@ def test_the_same_where_the_user_imported_ultralytics_first(folder):
     assert "BLOCKED" not in done.stderr.partition("IMPORTED")[2]
 
 
+@pytest.mark.slow
 def test_validating_needs_no_network_and_no_process(folder):
     data_yaml = draw_dataset(folder / "data", train=2, val=2)
     model = lively_model("tiny", classes=2)
@@ -154,6 +157,7 @@ def test_validating_needs_no_network_and_no_process(folder):
     assert done.stdout.splitlines()[-1] == "done"
 
 
+@pytest.mark.slow
 def test_missing_packages_are_not_installed(folder):
     script = """
         import ultralytics  # with its own automatic installation on
@@ -195,6 +199,7 @@ def test_weights_that_name_a_missing_module_install_nothing(folder):
     assert "BLOCKED" not in done.stderr
 
 
+@pytest.mark.slow
 def test_downloads_are_refused(folder):
     script = """
         import torch, torchvision
@@ -252,6 +257,7 @@ HOSTILE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "safe_load"),
     [

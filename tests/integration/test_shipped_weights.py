@@ -90,6 +90,7 @@ def test_the_page_holds_the_figures_of_the_card_and_its_terms(card_file, card):
     assert card["recommended"] in {one["setting"] for one in card["figures"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weights", [None, *FILES], ids=lambda path: path.name if path else "none given"
 )

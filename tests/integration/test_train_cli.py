@@ -103,6 +103,7 @@ def record(result):
     return json.loads(Path(result["record"]).read_text())
 
 
+@pytest.mark.slow
 def test_stdout_holds_the_result_alone(run, result):
     assert run["out"].count("\n") == 1
     assert set(result) == {"best", "last", "record", "metrics", "transfer", "left_out"}
@@ -196,6 +197,7 @@ def test_the_run_folder_holds_the_resolved_data_yaml(run, result):
     assert content["names"] == dict(enumerate(NAMES))
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_fine_tuned_in_a_folder_of_its_own(run, yolo_ema_command):
     best = run["folder"] / "runs" / "train" / "yolo11n-ema" / "weights" / "best.pt"
     words = [
@@ -292,6 +294,7 @@ def test_a_dataset_with_faults_trains_on_the_rest_and_counts_them(tmp_path, yolo
     assert sorted(record["data"]["splits"]) == ["train", "val"]
 
 
+@pytest.mark.slow
 def test_plain_ultralytics_trains_with_our_trainer(run, tmp_path):
     program = (
         "import yolo_ema; from yolo_ema.engine.training.trainer import EmaTrainer; from "
@@ -311,6 +314,7 @@ def test_plain_ultralytics_trains_with_our_trainer(run, tmp_path):
     assert tuple(load_model(next(tmp_path.glob("*/weights/best.pt"))).names.values()) == NAMES
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_a_file_of_events_when_it_is_chosen(run, yolo_ema_command):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     words = [

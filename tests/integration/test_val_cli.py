@@ -68,6 +68,7 @@ def data(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema_command):
     done = yolo_ema_command(
         "val",
@@ -109,6 +110,7 @@ def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema
         assert again.json[part] == found[part]
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_scored_are_left_out_and_said(
     weights, data, tmp_path, yolo_ema_command
 ):
@@ -129,6 +131,7 @@ def test_images_that_cannot_be_scored_are_left_out_and_said(
     assert "b.jpg" in strict.err
 
 
+@pytest.mark.slow
 def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema_command):
     words = (
         "val",
@@ -188,6 +191,7 @@ def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema
     assert "expected auto, off, or width x height" in refused.err
 
 
+@pytest.mark.slow
 def test_auto_scores_whole_images_at_a_larger_input(weights, data, tmp_path, yolo_ema_command):
     """Images of 120x90 pixels, by weights that were trained at 64."""
     small = tmp_path / "small.pt"
@@ -218,6 +222,7 @@ def test_auto_scores_whole_images_at_a_larger_input(weights, data, tmp_path, yol
     assert "· 4 at 128x128" in (tmp_path / "report/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_command):
     model = lively_model("tiny")
     model.names = dict(enumerate(VISDRONE_CLASSES))
@@ -245,6 +250,7 @@ def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_comm
     assert "yolo-ema data prepare visdrone" in missing.err
 
 
+@pytest.mark.slow
 def test_names_that_do_not_fit_end_in_one_clear_line(data, tmp_path, yolo_ema_command):
     model = build_model("yolo11n", class_count=2)
     model.names = {0: "person", 1: "car"}

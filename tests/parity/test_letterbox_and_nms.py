@@ -113,6 +113,7 @@ def test_the_boxes_that_stay_are_those_of_ultralytics(
     np.testing.assert_array_equal(ours, plain(rows.T, wanted, hw, max_det))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agnostic", [False, True])
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_thousands_of_boxes(agnostic, multi_label):

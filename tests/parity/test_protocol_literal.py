@@ -74,6 +74,7 @@ def images(draw, most_boxes=9):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(images(), min_size=1, max_size=4), st.booleans())
 def test_equal_on_random_scenes(scene, drop_one_result):

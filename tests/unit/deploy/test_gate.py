@@ -69,6 +69,7 @@ def test_good_file_passes_on_images_and_a_crowd_whole_and_tiled(good, judge):
     assert "crowded, " in report.as_text()
 
 
+@pytest.mark.slow
 def test_dynamic_file_is_run_in_batches_and_at_a_second_size(made, gate_weights, judge, tmp_path):
     file = made(gate_weights, dynamic=True)
     report = judge(file)
@@ -100,6 +101,7 @@ def test_one_convolution_scaled_by_a_hundredth_is_refused(spoil, judge, number):
     assert report.cases[0].missing < 0.5 * report.cases[0].boxes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("surgery", "says"),
     [
@@ -175,6 +177,7 @@ def test_what_a_file_does_not_say_is_noted(gate_weights):
     ]
 
 
+@pytest.mark.slow
 def test_limit_of_boxes_inside_the_file_is_named(made, gate_weights, judge, tmp_path):
     """NMS inside keeps 40 boxes, and the file says it keeps 1000."""
     file = made(gate_weights, nms=True, conf=0.02, max_det=40)
@@ -255,6 +258,7 @@ def test_weights_that_ignore_their_input_prove_nothing(made, gate_pictures, tmp_
     assert any("answer these images like an empty one" in reason for reason in report.reasons)
 
 
+@pytest.mark.slow
 def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(
     made, gate_pictures, tmp_path
 ):
@@ -288,6 +292,7 @@ def test_what_nms_chose_between_is_seen_in_tiles_too(good, gate_weights):
     assert [case.exact for case in tiles] == [True]
 
 
+@pytest.mark.slow
 def test_every_box_that_tiles_keep_is_among_their_proposals(good, gate_weights):
     pair = pair_of(good, gate_weights)
     image, _ = crowded_image()
@@ -302,6 +307,7 @@ def test_every_box_that_tiles_keep_is_among_their_proposals(good, gate_weights):
             assert np.isclose(proposed[near, 4 + int(row[5])], row[4], rtol=0, atol=1e-6).any()
 
 
+@pytest.mark.slow
 def test_head_that_needs_no_nms(made, gate_pictures, tmp_path):
     weights = save(lively_model("tiny-nms-free"), tmp_path / "free.pt")
     file = made(weights, nms=False)

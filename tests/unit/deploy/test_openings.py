@@ -52,6 +52,7 @@ def options(gate_weights, gate_pictures, tmp_path) -> ExportOptions:
     )
 
 
+@pytest.mark.slow
 def test_an_export_reads_the_weights_once_and_a_proof_opens_the_file_once(
     options, opened, tmp_path
 ):

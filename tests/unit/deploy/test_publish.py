@@ -105,6 +105,7 @@ def test_file_that_cannot_be_run_here_is_written_unproven_only_on_demand(
     assert "not proven" in result.as_text()
 
 
+@pytest.mark.slow
 def test_one_refused_format_does_not_keep_the_others_back(good, options, monkeypatch, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()

@@ -18,6 +18,7 @@ def weights(tmp_path_factory):
     return save(model, tmp_path_factory.mktemp("facts") / "tiny.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "quantize", "stored", "computed"),
     [

@@ -93,6 +93,7 @@ def assert_same_boxes(
 # --- boxes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_candidates_are_those_of_the_weights_one_by_one(weights, made, name):
     file = made[name]

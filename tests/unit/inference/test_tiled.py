@@ -172,6 +172,7 @@ def test_images_of_different_plans_in_one_call():
     assert tiled([]) == []
 
 
+@pytest.mark.slow
 def test_threads_that_share_it_each_get_what_they_would_get_alone():
     class Slow(Painted):
         """Gives another thread every chance to come in between."""
@@ -234,6 +235,7 @@ def test_a_gpu_that_is_too_small_gets_smaller_chunks():
         )([image])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pt", "onnx"])
 def test_the_whole_frame_at_a_larger_input_is_what_that_input_size_gives(kind, tmp_path):
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
@@ -408,6 +410,7 @@ def test_chunks_of_a_network_find_the_same(tmp_path):
     np.testing.assert_allclose(one, many, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
     pytest.importorskip("onnxruntime")
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
@@ -433,6 +436,7 @@ def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
         np.testing.assert_allclose(one, other, rtol=0, atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_file_that_holds_few_boxes_holds_them_for_each_tile(tmp_path):
     pytest.importorskip("onnxruntime")
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")

@@ -40,6 +40,7 @@ def three_threads(monkeypatch):
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "tolerance"), [("pt", 0), ("onnx", 0), ("openvino", 1e-3)])
 def test_together_as_alone(files, kind, tolerance, three_threads):
     """To the bit; OpenVINO's sums depend in their last digits on how many threads make them."""

@@ -63,6 +63,7 @@ def frames(seen: list[SourceEvent]) -> Iterator[np.ndarray]:
     return (one.frame.image_bgr for one in seen if one.frame is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_h264_arrives_as_it_was_sent(clip, transport):
     with (
@@ -115,6 +116,7 @@ def test_a_server_that_stops_sending_is_left_and_found_again_while_another_goes_
         watch(reader, lambda event: "is back after" in event.problem)
 
 
+@pytest.mark.slow
 def test_a_server_that_accepts_and_never_answers_is_given_up_in_time():
     with HttpServer(servers.never_answers) as mute:
         address = mute.url().replace("http://", "rtsp://")
@@ -156,6 +158,7 @@ def test_an_unknown_path_ends_at_once():
     assert "404 not found; given up" in seen[0].problem
 
 
+@pytest.mark.slow
 def test_a_frozen_camera_is_flagged():
     frozen = servers.TEST_PICTURE.format(pattern="white")
     with RtspServer(frozen) as server, reader_of(server.url(), network=NetworkOptions()) as reader:

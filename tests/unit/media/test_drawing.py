@@ -259,6 +259,7 @@ def test_names_with_line_breaks_are_drawn_in_one_line():
         assert text_mask(name, 12).shape[0] == text_mask("car", 12).shape[0]
 
 
+@pytest.mark.slow
 def test_labels_that_never_repeat_keep_within_their_memory():
     """A tracked flight: every frame new identities and scores, at the size of 4K."""
     held = []

@@ -78,6 +78,7 @@ def test_what_arrives_is_what_was_sent(serve):
     assert all(one.frame.image_wh == (160, 120) for one in seen)
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_invented(serve):
     server = serve(servers.plays(0.02))
     with reader_of(server.url()) as reader:
@@ -99,6 +100,7 @@ def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_inve
     assert came == sorted(set(came))
 
 
+@pytest.mark.slow
 def test_a_mute_server_is_given_up_in_time_while_another_source_goes_on(serve):
     mute, good = serve(servers.never_answers), serve(servers.plays())
     began = time.monotonic()
@@ -114,6 +116,7 @@ def test_a_mute_server_is_given_up_in_time_while_another_source_goes_on(serve):
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behaviour", "told"),
     [
@@ -172,6 +175,7 @@ def test_what_another_try_cannot_change_ends_at_once(serve, behaviour, told):
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_frozen_stream_is_flagged_within_five_seconds(serve):
     server = serve(servers.freezes(after=10))
     with reader_of(server.url(), network=NetworkOptions()) as reader:
@@ -309,6 +313,7 @@ def test_a_transport_stream_over_tcp(tmp_path):
     assert numbers(seen) == list(range(30))
 
 
+@pytest.mark.slow
 def test_a_transport_stream_over_udp(tmp_path):
     write_video(tmp_path / "x.ts")
     content = (tmp_path / "x.ts").read_bytes()

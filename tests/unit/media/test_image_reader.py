@@ -167,6 +167,7 @@ def read_elsewhere(path: Path) -> tuple[str, int]:
     return message, int(more_kib)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bits", "largest"), [(8, 500_000), (1, 50_000)])
 def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path, bits, largest):
     _bomb(tmp_path / "bomb.png", 20_000, bits)
@@ -212,6 +213,7 @@ def test_other_kinds_are_refused_by_their_true_name(tmp_path, name, content, kin
         read_image(path)
 
 
+@pytest.mark.slow
 def test_an_icon_that_is_a_bomb_is_not_decoded_to_learn_its_size(tmp_path):
     rows = zlib.compress(bytes((4 * 12_000 + 1) * 12_000), 9)
     chunks = b"".join(

@@ -158,6 +158,7 @@ def test_what_is_not_there(page, path):
     assert ask(page, path)[0].status == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/state.json", "/nothing"])
 def test_every_answer_is_locked_down(page, path):
     answer, content = ask(page, path)
@@ -303,6 +304,7 @@ def test_viewers_that_do_not_read_hold_nothing_up(page):
         sleeper.close()
 
 
+@pytest.mark.slow
 def test_too_many_connections_are_turned_away_and_the_rest_goes_on(page):
     port = int(page.url.rsplit(":", 1)[1].strip("/"))
     idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
@@ -359,6 +361,7 @@ def is_closed(connection: socket.socket, within_s: float) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_half_sent_requests_shut_nobody_out(page):
     """Sixty that never end their headers, from one address; the viewer comes from the same, and
     from another.
@@ -402,6 +405,7 @@ def test_a_request_that_trickles_in_is_given_up(page, monkeypatch):
     body.close()
 
 
+@pytest.mark.slow
 def test_a_waiting_answer_is_no_slow_request(page, monkeypatch):
     """News are waited for longer than a request may take."""
     monkeypatch.setattr(server, "_WHOLE_REQUEST_S", 0.3)
@@ -411,6 +415,7 @@ def test_a_waiting_answer_is_no_slow_request(page, monkeypatch):
     assert time.monotonic() - began > 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["bearer", "address", "form"])
 def test_wrong_tokens_are_answered_late_one_after_the_other_whichever_way(guarded, way):
     asks = {

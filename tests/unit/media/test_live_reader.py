@@ -150,6 +150,7 @@ def test_a_try_that_never_returns_is_given_up(monkeypatch):
     released.set()
 
 
+@pytest.mark.slow
 def test_never_two_connections_at_once():
     released, open_now, most = threading.Event(), [], []
 
@@ -278,6 +279,7 @@ def test_a_frozen_picture_is_flagged_and_the_flag_goes_when_it_moves():
         assert reader.status()[0].state == "live"
 
 
+@pytest.mark.slow
 def test_a_slow_change_is_not_frozen():
     def steps() -> Iterator[object]:
         for level in range(200):

@@ -430,6 +430,7 @@ def test_a_video_without_room_plays_as_far_as_it_goes(tmp_path):
     )  # the encoder's threads hold a few frames
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_what_was_written(tmp_path):
     script = (
         f"import sys, os, signal; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -456,6 +457,7 @@ def test_a_run_that_is_killed_leaves_what_was_written(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_frames(tmp_path):
     sinks = everything(tmp_path, ("jsonl", "csv", "coco", "visdrone"))
     found = found_in(TWO * 20, source="clip.mp4")

@@ -119,6 +119,7 @@ def test_nothing_is_decoded_far_ahead(folder, monkeypatch):
         assert 2 <= len(decoded) <= 1 + 4 + 1  # taken, waiting, and one that waits for room
 
 
+@pytest.mark.slow
 def test_large_images_are_not_decoded_ahead_of_their_use(folder, monkeypatch):
     monkeypatch.setattr(feeds_module, "_LOOK_AHEAD_BYTES", 2 * 16 * 24 * 3)
     decoded = []

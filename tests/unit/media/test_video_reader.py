@@ -87,6 +87,7 @@ def test_damage_in_the_middle_loses_frames_not_the_rest(tmp_path):
     assert len(list(VideoReader(path))) > 60
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_a_file_that_plays_to_within_a_second(tmp_path):
     script = (
         "import sys, os, signal, numpy as np; from fractions import Fraction; from pathlib import "

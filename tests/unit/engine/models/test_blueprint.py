@@ -89,6 +89,7 @@ def test_nc_is_taken_as_ultralytics_takes_it(number, means):
 EVIL = "__import__('os').environ.__setitem__('YOLO_EMA_TEST_CODE_RAN', '1')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [

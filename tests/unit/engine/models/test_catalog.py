@@ -74,6 +74,7 @@ def test_which_models_are_listed(monkeypatch):
         _names("yolo11s-emma")
 
 
+@pytest.mark.slow
 def test_the_command(yolo_ema_command):
     done = yolo_ema_command("models", "yolo11n", "--json")
     assert (done.code, done.json["imgsz"]) == (0, 640)

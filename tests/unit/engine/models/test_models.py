@@ -77,6 +77,7 @@ def _check_gradients(model: nn.Module, image: torch.Tensor) -> None:
                 assert parameter.grad.abs().sum() > 0, f"layer {layer.i}, {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_builds_runs_and_learns(name):
     torch.manual_seed(0)

@@ -30,6 +30,7 @@ def test_every_preset_names_a_model_and_sizes_that_fit_it(preset):
     assert preset.imgsz % 32 == 0
 
 
+@pytest.mark.slow
 def test_presets_cost_more_from_fast_to_accurate():
     costs = [training_cost(one.model, one.imgsz) for one in PRESETS.values()]
     assert costs[0].gflops < costs[1].gflops < costs[2].gflops
@@ -63,6 +64,7 @@ def test_operations_are_those_that_the_catalog_counts():
     )
 
 
+@pytest.mark.slow
 def test_the_documented_table_is_what_the_presets_are_and_cost():
     text = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
     rows = [

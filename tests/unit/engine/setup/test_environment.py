@@ -100,6 +100,7 @@ def test_threads(monkeypatch):
             environment.use_all_cores()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "times"), [("8.6.2", 1), ("8.4.12", 1), ("8.4.999", 0)])
 def test_an_untested_ultralytics_is_named_once_beside_what_is_tested(tmp_path, version, times):
     """The installed package is the same; what it says of its version is another."""

@@ -204,6 +204,7 @@ def test_an_image_without_regions_keeps_every_gradient_beside_one_that_has_them(
         assert not torch.equal(mine[key]["scores"][0], one["scores"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_under_mixed_precision_and_channels_last(dtype):
     model = build("yolo11n").to(memory_format=torch.channels_last)

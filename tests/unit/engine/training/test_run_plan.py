@@ -208,6 +208,7 @@ def test_devices(gpus):
         ultralytics_device("tpu")
 
 
+@pytest.mark.slow
 def test_the_batch_fits_the_gpus_memory_and_counts_all_of_them(plan, gpus):
     gpus(1, 80)
     assert plan(preset="balanced", device="auto")["batch"] == 16

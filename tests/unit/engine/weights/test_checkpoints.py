@@ -117,6 +117,7 @@ def _kill_savers(folder: Path, kind: str) -> dict[str, int]:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_kill_during_a_save_never_leaves_a_torn_checkpoint(tmp_path):
     """Whatever the moment, the file must be one of those that were being saved."""
@@ -126,6 +127,7 @@ def test_a_kill_during_a_save_never_leaves_a_torn_checkpoint(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["last.pt"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_the_same_kills_tear_a_plain_write(tmp_path):
     """What the test above would find without atomic writes: the plain write that Ultralytics

@@ -319,6 +319,7 @@ def test_a_deflated_file_loads_and_a_deflated_bomb_does_not(tmp_path, model):
         load_model(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "message"),
     [

@@ -58,6 +58,7 @@ def started(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "own"),
     [
@@ -90,6 +91,7 @@ def test_everything_shared_starts_equal_whatever_was_drawn_before(model, own, pr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "blocks"), [("yolo11n-ema", 5), ("yolo11n-ema-p2", 5), ("yolo11n", 0)]
 )
@@ -108,6 +110,7 @@ def test_a_baseline_with_blocks_of_its_own_lends_them_to_the_arms(model, blocks,
     )
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides_about_what_is_drawn_and_it_is_spread_as_torch_does_it(pretrained):
     outputs = []
     for seed in (0, 1):
@@ -121,6 +124,7 @@ def test_the_seed_alone_decides_about_what_is_drawn_and_it_is_spread_as_torch_do
         assert first.std() == pytest.approx(bound / 3**0.5, rel=0.1)  # of a uniform distribution
 
 
+@pytest.mark.slow
 def test_the_random_numbers_of_what_follows_are_the_same(pretrained):
     following = []
     for model in ("yolo11n", "yolo11n-ema"):
@@ -148,6 +152,7 @@ def test_random_first_weights_are_no_equal_start_and_it_says_so(pretrained):
     assert start.facts == {"pretrained": None}
 
 
+@pytest.mark.slow
 def test_a_run_of_the_baseline_itself_starts_as_it_would_without(tmp_path, monkeypatch, pretrained):
     """So runs of equal settings are the same in studies with different baselines."""
     monkeypatch.chdir(tmp_path)

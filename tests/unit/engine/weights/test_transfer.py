@@ -92,6 +92,7 @@ def test_with_the_blocks_taken_out_the_plain_model_is_left(family):
         assert torch.equal(found[key], value), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_with_another_class_count_only_the_class_layers_are_new(family):
     source, target = _random(family, WIDE), build_model(f"{family}-ema", 10)
@@ -163,6 +164,7 @@ def test_p2_computes_what_the_plain_neck_does_up_to_p3(family):
                 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["yolo11n-ema", "yolo26s-ema-p2", "yolov8n-ema-p2"])
 def test_from_our_own_weights_everything_carries_over(name):
     """The second step starts from a model whose branches kept the wide form."""
