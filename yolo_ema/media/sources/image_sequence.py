@@ -30,12 +30,14 @@ class ImageSequence(Source):
         images: two or more.
         rate: frames per second.
         file_stem: a name for files to use instead of the folder's.
+        given: a name to show instead of the folder, as of images fetched from an address.
     """
 
     folder: Path
     images: tuple[StoredSource, ...]
     rate: Fraction
     file_stem: str = ""
+    given: str = ""
 
     @property
     def path(self) -> Path:
@@ -45,7 +47,7 @@ class ImageSequence(Source):
     @property
     def name(self) -> str:
         """The folder as given."""
-        return str(self.folder)
+        return self.given or str(self.folder)
 
     @property
     def stem(self) -> str:

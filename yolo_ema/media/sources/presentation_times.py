@@ -31,12 +31,21 @@ class PresentationTimes:
     completes a frame tells when that is due.
     """
 
-    def __init__(self, stream: Any, *, joined: bool) -> None:
+    def __init__(self, stream: Any, *, joined: bool, origin_s: float | None = None) -> None:
+        """Begin.
+
+        Args:
+            stream: whose packets and frames follow.
+            joined: the format's recordings may be joined end to end.
+            origin_s: the stream's own time of its first frame, where reading begins later; its
+                presentation times are known to be sound then.
+        """
         self._time_base = stream.time_base
         self._step_s = float(1 / (stated_rate(stream) or Fraction(25)))
         self._codec = stream.codec_context
         self._joined = joined
-        self._delays: set[int] = set()
+        self._origin_s = origin_s
+        self._delays: set[int] = set() if origin_s is None else {0, 1}
         self._first_ticks: int | None = None
         self._first_due: int | None = None
         self._raw_s: float | None = None
@@ -62,14 +71,13 @@ class PresentationTimes:
         else:
             raw_s = 0.0 if before_s is None else before_s + self._step_s
         if before_s is None:
-            self._offset_s = -raw_s
+            self._offset_s = -(raw_s if self._origin_s is None else self._origin_s)
         elif -_JITTER_FRAMES * self._step_s <= raw_s - before_s <= 0:  # out of order, or twice
             self._last_s += 1e-6
             return self._last_s
         elif raw_s < before_s or (self._joined and raw_s - before_s > _JOIN_S):
             self._offset_s = self._last_s + self._step_s - raw_s
         self._raw_s = raw_s
-        self._last_s = (
-            max(raw_s + self._offset_s, self._last_s + 1e-6) if before_s is not None else 0.0
-        )
+        due_s = raw_s + self._offset_s
+        self._last_s = due_s if before_s is None else max(due_s, self._last_s + 1e-6)
         return self._last_s

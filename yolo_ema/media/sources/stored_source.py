@@ -12,6 +12,7 @@ from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, image_wh
 from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.media.sources.source import FrameReader, Source
+from yolo_ema.media.sources.video_cuts import VideoSpan
 from yolo_ema.media.sources.video_reader import VideoReader
 
 __all__ = ["PipeSource", "StoredSource"]
@@ -25,16 +26,20 @@ class StoredSource(Source):
         path: as given.
         max_pixels: the limit for its frames.
         file_stem: a name for files to use instead of its own.
+        given: a name to show instead of the path, as of a file that was fetched from an address.
+        span: only this part of a video.
     """
 
     path: Path
     max_pixels: int = LARGEST_PIXELS
     file_stem: str = ""
+    given: str = ""
+    span: VideoSpan | None = None
 
     @property
     def name(self) -> str:
         """The path as given."""
-        return str(self.path)
+        return self.given or str(self.path)
 
     @property
     def stem(self) -> str:
@@ -58,7 +63,8 @@ class StoredSource(Source):
     def open(self) -> FrameReader:
         """Open the file. Raises `SourceError` with the reason if it cannot be read."""
         if self.is_video:
-            return _VideoFrames(self.name, VideoReader(self.path, max_pixels=self.max_pixels))
+            reader = VideoReader(self.path, max_pixels=self.max_pixels, span=self.span)
+            return _VideoFrames(self.name, reader, self.span.first_frame if self.span else 0)
         return _ImageFrame(self)
 
 
@@ -133,9 +139,10 @@ class _ImageFrame(FrameReader):
 
 
 class _VideoFrames(FrameReader):
-    def __init__(self, name: str, reader: VideoReader) -> None:
+    def __init__(self, name: str, reader: VideoReader, first_frame: int = 0) -> None:
         self._name = name
         self._reader = reader
+        self._first_frame = first_frame
         self.frame_rate = reader.frame_rate
         self.frame_count = reader.frame_count
 
@@ -166,7 +173,7 @@ class _VideoFrames(FrameReader):
         return width * height * 3
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, (image_bgr, time_s) in enumerate(self._reader):
+        for index, (image_bgr, time_s) in enumerate(self._reader, self._first_frame):
             yield Frame(image_bgr, self._name, index, time_s)
 
     def close(self) -> None:

@@ -41,7 +41,15 @@ class VideoDecoder:
             not stated.
     """
 
-    def __init__(self, container: Any, name: str, *, max_pixels: int, keep_damaged: bool) -> None:
+    def __init__(
+        self,
+        container: Any,
+        name: str,
+        *,
+        max_pixels: int,
+        keep_damaged: bool,
+        origin_s: float | None = None,
+    ) -> None:
         """Choose the stream.
 
         Args:
@@ -49,6 +57,7 @@ class VideoDecoder:
             name: of the source, for errors.
             max_pixels: refuse larger frames, before they are decoded where the header tells.
             keep_damaged: yield frames that the decoder has marked as damaged too.
+            origin_s: see `PresentationTimes`.
 
         Raises:
             SourceRefusedError: its frames are too large.
@@ -65,7 +74,9 @@ class VideoDecoder:
         if self.stream.codec_context.name == "libdav1d":
             self.stream.codec_context.flags |= av.codec.context.Flags.low_delay
         self._times = PresentationTimes(
-            self.stream, joined=bool(container.format.flags & _TS_DISCONT)
+            self.stream,
+            joined=bool(container.format.flags & _TS_DISCONT),
+            origin_s=origin_s,
         )
         self._deinterlacer: _Deinterlacer | None = None
 

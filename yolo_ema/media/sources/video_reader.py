@@ -14,6 +14,7 @@ from yolo_ema.errors import SourceError
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sources.lost_frames import LostFrames
 from yolo_ema.media.sources.presentation_times import stated_rate
+from yolo_ema.media.sources.video_cuts import VideoSpan
 from yolo_ema.media.sources.video_decoder import VideoDecoder
 
 __all__ = ["VideoReader"]
@@ -33,14 +34,22 @@ class VideoReader:
             its end.
     """
 
-    def __init__(self, path: Path, *, max_pixels: int = LARGEST_PIXELS) -> None:
+    def __init__(
+        self, path: Path, *, max_pixels: int = LARGEST_PIXELS, span: VideoSpan | None = None
+    ) -> None:
         """Open ``path``.
+
+        Args:
+            path: the file.
+            max_pixels: the limit for its frames.
+            span: only this part of it, see `cut_video`.
 
         Raises:
             SourceError: it is missing, empty or not a video, or its frames exceed ``max_pixels``.
         """
         self.path = path
         self.missing_frames = 0
+        self._span = span
         self._closed = False
         self._broken_off = ""
         if not path.exists() or path.is_dir():
@@ -63,7 +72,11 @@ class VideoReader:
             raise SourceError(f"{path} has no video stream")
         try:
             self._decoder = VideoDecoder(
-                self._container, str(path), max_pixels=max_pixels, keep_damaged=True
+                self._container,
+                str(path),
+                max_pixels=max_pixels,
+                keep_damaged=True,
+                origin_s=span.origin_s if span else None,
             )
         except SourceError:
             self._container.close()
@@ -106,10 +119,10 @@ class VideoReader:
         """
         frames = 0
         with self._container:
-            for image_bgr, time_s in self._decoded():
+            for image_bgr, time_s in self._in_span() if self._span else self._decoded():
                 frames += 1
                 yield image_bgr, time_s
-            if not self._closed:
+            if not self._closed and self._span is None:
                 self.missing_frames = self._lost.at_end(frames)
         if not frames and not self._closed:
             raise SourceError(
@@ -118,6 +131,33 @@ class VideoReader:
             )
         if self._broken_off:
             raise SourceError(f"{self.path} broke off: {self._broken_off}")
+
+    def _in_span(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Yield the frames of the part that is wanted.
+
+        Raises:
+            SourceError: the file is not the one that was cut.
+        """
+        span = self._span
+        if span is None:
+            return
+        if span.start_s > 0:
+            self._container.seek(span.seek_ticks, stream=self._stream, backward=True)
+        begun = False
+        for image_bgr, time_s in self._decoded():
+            if time_s >= span.end_s:
+                return
+            if time_s < span.start_s:
+                continue
+            if not begun:
+                if time_s != span.start_s:
+                    raise SourceError(
+                        f"{self.path} has no frame at {span.start_s:.3f} s, where it was cut: it "
+                        f"has changed since"
+                    )
+                self._decoder.damaged = 0  # frames before the key frame lack what they refer to
+                begun = True
+            yield image_bgr, time_s
 
     def _decoded(self) -> Iterator[tuple[np.ndarray, float]]:
         for packet in self._packets():
