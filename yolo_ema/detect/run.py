@@ -38,12 +38,24 @@ from yolo_ema.options.detect import DetectOptions
 __all__ = ["detect", "fresh_folder"]
 
 
-def detect(options: DetectOptions) -> DetectResult:
+def detect(
+    options: DetectOptions,
+    *,
+    sources: Sequence[Source] | None = None,
+    detector: Detector | None = None,
+    quiet: bool = False,
+) -> DetectResult:
     """Detect on every source and write what is asked for.
 
     Decoding, inference, and drawing with encoding run side by side, each in a thread of its own. A
     source that fails is named in the result and does not stop the others. Ctrl-C and SIGTERM end
     the run with complete files; a second one ends it at once.
+
+    Args:
+        options: on what, with what, how, and what to write.
+        sources: found already, instead of those that ``options`` name.
+        detector: loaded already, with the settings of ``options``.
+        quiet: nothing to stderr, no progress bar.
 
     Raises:
         SourceError: a source does not exist.
@@ -51,9 +63,9 @@ def detect(options: DetectOptions) -> DetectResult:
         ConfigError: an unknown class, a line, zone or page that cannot be.
         DiskFullError: there is no room for what is written.
     """
-    found = _find_sources(options)
+    found = _find_sources(options) if sources is None else FoundSources(tuple(sources), ())
     sources = found.sources
-    detector = Detector(config=options)
+    detector = detector or Detector(config=options)
     reader = SourceReader(sources, every_frame=options.every_frame)
     with (
         _out(options) as out,
@@ -71,7 +83,7 @@ def detect(options: DetectOptions) -> DetectResult:
         _window(options) as window,
         reader,
         OutputThread(output.write, on_error=reader.stop) as thread,
-        _Account(detector, sources) as account,
+        _Account(detector, sources, quiet=quiet) as account,
     ):
         for detected in detector.detect_events(account.announced(reader)):
             account.add(detected)
@@ -159,8 +171,8 @@ class _Account:
     is known without opening anything, as for images.
     """
 
-    def __init__(self, detector: Detector, sources: Sequence[Source]) -> None:
-        self._detector = detector
+    def __init__(self, detector: Detector, sources: Sequence[Source], *, quiet: bool) -> None:
+        self._detector, self._quiet = detector, quiet
         self._summaries = {
             source.name: SourceSummary(source.name, is_live=source.is_live) for source in sources
         }
@@ -173,7 +185,7 @@ class _Account:
             total=None if any(source.is_video for source in sources) else len(sources),
             unit="frame",
             file=sys.stderr,
-            disable=not sys.stderr.isatty(),
+            disable=quiet or not sys.stderr.isatty(),
         )
 
     def __enter__(self) -> _Account:
@@ -244,7 +256,8 @@ class _Account:
         )
 
     def _say(self, text: str) -> None:
-        self._progress.write(f"yolo-ema: {printable(text)}", file=sys.stderr)
+        if not self._quiet:
+            self._progress.write(f"yolo-ema: {printable(text)}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ SAVED_KINDS = (
     "annotated",
     "jsonl",
     "csv",
+    "parquet",
     "coco",
     "visdrone",
     "yolo",

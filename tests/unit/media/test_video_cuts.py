@@ -1,4 +1,4 @@
-"""Parts of a video, read apart, are the video: every frame once, with its number, time and pixels."""
+"""Parts of a video, read apart, are the video: each frame once, with number, time and pixels."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_parts_are_the_whole(tmp_path: Path, case: str, segment_s: float) ->
 
 
 def test_cuts_lie_behind_their_time_at_key_frames(tmp_path: Path) -> None:
-    path = record(tmp_path / "clip.mp4", gop=5, **{"sc_threshold": "0"})
+    path = record(tmp_path / "clip.mp4", gop=5, sc_threshold="0")
     starts = [span.start_s for span in cut_video(path, 0.7).spans]
     # Key frames every 0.5 s; the first at or after 0.7, 1.4, 2.1, …
     assert starts == pytest.approx([0, 1, 1.5, 2.5, 3, 3.5, 4.5, 5, 6][: len(starts)])

@@ -9,6 +9,7 @@ from yolo_ema.media.sinks.csv_rows import CsvRows
 from yolo_ema.media.sinks.jsonl import JsonLines
 from yolo_ema.media.sinks.mot import MotFiles
 from yolo_ema.media.sinks.open_sinks import SINK_KINDS, open_sinks
+from yolo_ema.media.sinks.parquet_rows import ParquetRows
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.visdrone_results import VisdroneResults
 from yolo_ema.media.sinks.yolo_labels import YoloLabels
@@ -22,6 +23,7 @@ __all__ = [
     "FrameContext",
     "JsonLines",
     "MotFiles",
+    "ParquetRows",
     "Sink",
     "VisdroneResults",
     "YoloLabels",

@@ -17,6 +17,7 @@ from yolo_ema.media.sinks.crops import LARGEST_NUMBER, Crops
 from yolo_ema.media.sinks.csv_rows import CsvRows
 from yolo_ema.media.sinks.jsonl import JsonLines
 from yolo_ema.media.sinks.mot import MOT_STYLES, MotFiles
+from yolo_ema.media.sinks.parquet_rows import ParquetRows
 from yolo_ema.media.sinks.sink import Sink
 from yolo_ema.media.sinks.unique_paths import remove_stale_parts
 from yolo_ema.media.sinks.visdrone_results import VisdroneResults
@@ -24,8 +25,19 @@ from yolo_ema.media.sinks.yolo_labels import YoloLabels
 
 __all__ = ["SINK_KINDS", "open_sinks"]
 
-SINK_KINDS = ("annotated", "jsonl", "csv", "coco", "visdrone", "yolo", "crops", *MOT_STYLES)
-_MAY_REFUSE = frozenset({"visdrone", "visdrone-mot"})
+SINK_KINDS = (
+    "annotated",
+    "jsonl",
+    "csv",
+    "parquet",
+    "coco",
+    "visdrone",
+    "yolo",
+    "crops",
+    *MOT_STYLES,
+)
+_MAY_REFUSE = {"visdrone": 0, "visdrone-mot": 0, "parquet": 1}
+"""The order in which they are asked: the last one makes a file."""
 _FOLDERS = ("visdrone", "yolo", "yolo/labels")
 
 
@@ -59,6 +71,7 @@ def open_sinks(
         "annotated": lambda: AnnotatedCopies(out, draw),
         "jsonl": lambda: JsonLines(out),
         "csv": lambda: CsvRows(out),
+        "parquet": lambda: ParquetRows(out),
         "coco": lambda: CocoJson(out, names),
         "visdrone": lambda: VisdroneResults(out, names, visdrone_names),
         "yolo": lambda: YoloLabels(out, names, scores=yolo_scores),
@@ -77,7 +90,7 @@ def open_sinks(
     sinks: dict[str, Sink] = {}
     with contextlib.ExitStack() as opened:
         # What may refuse comes first, so that it refuses before any file exists.
-        for kind in sorted(dict.fromkeys(kinds), key=lambda kind: kind not in _MAY_REFUSE):
+        for kind in sorted(dict.fromkeys(kinds), key=lambda kind: _MAY_REFUSE.get(kind, 2)):
             sinks[kind] = openers[kind]()
             opened.callback(sinks[kind].close)
         opened.pop_all()
