@@ -1,0 +1,253 @@
+"""Where the camera was: one pose, the poses of a clip in order of time, and why there is none."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from yolo_ema.geo.camera import CameraIntrinsics
+from yolo_ema.geo.geodesic import geodesic_forward, geodesic_inverse, wrapped_deg
+
+__all__ = ["MAX_GAP_S", "REASONS", "LostSample", "NoPose", "Pose", "PoseTrack"]
+
+MAX_GAP_S = 2.0
+"""No pose is made between samples that lie further apart: one lost sample of a log that has one
+sample a second is bridged, more is not.
+"""
+
+REASONS = {
+    "not_found": "the file is not there, or holds no telemetry of this kind",
+    "unreadable": "the file cannot be read as this kind of telemetry",
+    "missing_package": "a package that reads this kind of telemetry is not installed",
+    "no_position": "the telemetry tells no positions",
+    "no_fix": "the receiver had no fix",
+    "before_telemetry": "the telemetry begins later",
+    "after_telemetry": "the telemetry ends earlier",
+    "gap": "the samples around that moment lie too far apart",
+    "jump": "the position jumps faster than an aircraft flies",
+    "contradiction": "samples of one moment lie at different places",
+    "disordered": "the telemetry's clock runs backwards",
+    "too_short": "the telemetry is too short for the video",
+    "other_clip": "the telemetry is of another clip",
+    "no_common_clock": "nothing says at which moment of the telemetry the video begins",
+    "unknown_image": "the telemetry does not name the image",
+    "stale": "the newest telemetry of a live source is too old",
+}
+"""Why there is no pose: codes, as they stand in results, and what they mean."""
+
+_CLOSE_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the camera was and where it looked at one moment; None is what nobody told.
+
+    Attributes:
+        time_s: seconds since the first frame of the source; 0 for stills.
+        latitude_deg, longitude_deg: on WGS 84.
+        height_takeoff_m: above the point of take-off, not above the ground below.
+        altitude_m: above what ``altitude_datum`` names.
+        yaw_deg: of the optical axis, clockwise from true north.
+        pitch_deg: of the optical axis, -90 straight down, 0 at the horizon.
+        roll_deg: about the optical axis, positive where the camera's right side goes down.
+        hfov_deg: horizontal field of view of the frame as recorded.
+        utc: the moment, where the telemetry tells it.
+        source: the reader that gave it, such as ``srt`` or ``mavlink``.
+        altitude_datum: ``sea level``, ``ellipsoid`` or ``unknown``.
+        ground_altitude_m: altitude of the ground in the middle of the view, in the same datum.
+        camera: the calibrated camera, where the source has one.
+    """
+
+    time_s: float
+    latitude_deg: float
+    longitude_deg: float
+    height_takeoff_m: float | None = None
+    altitude_m: float | None = None
+    yaw_deg: float | None = None
+    pitch_deg: float | None = None
+    roll_deg: float | None = None
+    hfov_deg: float | None = None
+    utc: datetime | None = None
+    source: str = ""
+    altitude_datum: str = "unknown"
+    ground_altitude_m: float | None = None
+    camera: CameraIntrinsics | None = None
+
+
+@dataclass(frozen=True)
+class NoPose:
+    """Why there is no pose.
+
+    Attributes:
+        reason: a code of `REASONS`.
+        detail: what was found, in words; by default what the code means.
+        source: the reader that says so, where one does.
+    """
+
+    reason: str
+    detail: str = ""
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.words}" if self.source else self.words
+
+    @property
+    def words(self) -> str:
+        """The detail, or else what the code means."""
+        return self.detail or REASONS[self.reason]
+
+
+@dataclass(frozen=True)
+class LostSample:
+    """A sample that was left out, and the code of `REASONS` for it."""
+
+    time_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class PoseTrack:
+    """The poses of one source.
+
+    Attributes:
+        poses: in strictly rising order of time; empty for stills.
+        source: the reader that gave them.
+        assumptions: what was assumed, left out or replaced, one sentence each.
+        stills: pose or reason of each image, by file name.
+        lost: samples that were left out, in order of time.
+        max_gap_s: no pose is made between samples that lie further apart.
+        hold_s: how long before the first and after the last sample its pose is taken to hold, at
+            most ``max_gap_s``; by default the usual time from sample to sample.
+
+    Examples:
+        >>> from yolo_ema import Pose, PoseTrack
+        >>> track = PoseTrack(
+        ...     (Pose(0.0, 47.0, 8.0, yaw_deg=170.0), Pose(1.0, 47.0, 8.0, yaw_deg=-170.0)), "csv"
+        ... )
+        >>> track.at(0.75).yaw_deg
+        -175.0
+        >>> track.at(9).reason
+        'after_telemetry'
+    """
+
+    poses: tuple[Pose, ...]
+    source: str
+    assumptions: tuple[str, ...] = ()
+    stills: Mapping[str, Pose | NoPose] = field(default_factory=dict)
+    lost: tuple[LostSample, ...] = ()
+    max_gap_s: float = MAX_GAP_S
+    hold_s: float | None = None
+
+    @property
+    def camera(self) -> CameraIntrinsics | None:
+        """The calibrated camera, where the source has one and the same for all its poses."""
+        every = [*self.poses, *(one for one in self.stills.values() if isinstance(one, Pose))]
+        cameras = {pose.camera for pose in every}
+        return cameras.pop() if len(cameras) == 1 else None
+
+    def still(self, path: str | Path) -> Pose | NoPose:
+        """Return the pose of an image, found by its file name, or else by its name without suffix,
+        as OpenSfM writes it.
+        """
+        path = Path(path)
+        found = self.stills.get(path.name) or self.stills.get(path.stem)
+        detail = f"the telemetry does not name {path.name}"
+        return found or NoPose("unknown_image", detail, self.source)
+
+    def at(self, time_s: float) -> Pose | NoPose:
+        """Return the pose at a moment of the source, in seconds since its first frame.
+
+        Between samples the position is interpolated along the geodesic, angles on their shortest
+        arc, everything else linearly. What one of the two samples lacks the pose lacks.
+        """
+        after = bisect.bisect_left(self._times_s, time_s - _CLOSE_S)
+        if after < len(self.poses) and abs(self._times_s[after] - time_s) <= _CLOSE_S:
+            return self.poses[after]
+        if 0 < after < len(self.poses):
+            before, behind = self.poses[after - 1], self.poses[after]
+            if behind.time_s - before.time_s > self.max_gap_s + _CLOSE_S:
+                return self._gap(before, behind)
+            return _between(before, behind, time_s)
+        return self._outside(time_s)
+
+    @functools.cached_property
+    def _times_s(self) -> list[float]:
+        return [pose.time_s for pose in self.poses]
+
+    @functools.cached_property
+    def _held_s(self) -> float:
+        """How long the first and the last pose are taken to hold."""
+        held = self.hold_s
+        if held is None:
+            steps = [b - a for a, b in zip(self._times_s, self._times_s[1:], strict=False)]
+            held = statistics.median(steps) if steps else 0.0
+        return min(held, self.max_gap_s)
+
+    def _gap(self, before: Pose, behind: Pose) -> NoPose:
+        """Say why there is no pose between two samples that lie far apart."""
+        reasons = [
+            lost.reason for lost in self.lost if before.time_s <= lost.time_s <= behind.time_s
+        ]
+        reason = statistics.mode(reasons) if reasons else "gap"
+        detail = (
+            f"no sample from {before.time_s:.3f} to {behind.time_s:.3f} s of which one can be sure"
+            f" ({REASONS[reason]}); expected one every {self.max_gap_s:g} s"
+        )
+        return NoPose(reason, detail, self.source)
+
+    def _outside(self, time_s: float) -> Pose | NoPose:
+        """Return the first or the last pose for as long as it holds, or the reason after that."""
+        if not self.poses:
+            return NoPose("no_position", source=self.source)
+        early = time_s < self.poses[0].time_s
+        nearest = self.poses[0 if early else -1]
+        if abs(time_s - nearest.time_s) <= self._held_s + _CLOSE_S:
+            moved = timedelta(seconds=time_s - nearest.time_s)
+            return replace(nearest, time_s=time_s, utc=nearest.utc and nearest.utc + moved)
+        reasons = {
+            lost.reason
+            for lost in self.lost
+            if (lost.time_s < nearest.time_s if early else lost.time_s > nearest.time_s)
+        }
+        reason = reasons.pop() if len(reasons) == 1 else None
+        word, code = ("begins", "before_telemetry") if early else ("ends", "after_telemetry")
+        detail = f"the telemetry {word} at {nearest.time_s:.3f} s"
+        return NoPose(reason or code, detail, self.source)
+
+
+def _between(before: Pose, behind: Pose, time_s: float) -> Pose:
+    share = (time_s - before.time_s) / (behind.time_s - before.time_s)
+    azimuth, distance = geodesic_inverse(
+        before.latitude_deg, before.longitude_deg, behind.latitude_deg, behind.longitude_deg
+    )
+    latitude, longitude = geodesic_forward(
+        before.latitude_deg, before.longitude_deg, azimuth, distance * share
+    )
+
+    def mixed(name: str, *, angle: bool = False) -> float | None:
+        first, second = getattr(before, name), getattr(behind, name)
+        if first is None or second is None:
+            return None
+        if angle:
+            return float(wrapped_deg(first + share * float(wrapped_deg(second - first))))
+        return float(first + share * (second - first))
+
+    return replace(
+        before if share < 0.5 else behind,
+        time_s=time_s,
+        latitude_deg=float(latitude),
+        longitude_deg=float(longitude),
+        height_takeoff_m=mixed("height_takeoff_m"),
+        altitude_m=mixed("altitude_m"),
+        ground_altitude_m=mixed("ground_altitude_m"),
+        yaw_deg=mixed("yaw_deg", angle=True),
+        pitch_deg=mixed("pitch_deg", angle=True),
+        roll_deg=mixed("roll_deg", angle=True),
+        hfov_deg=mixed("hfov_deg"),
+        utc=before.utc and before.utc + timedelta(seconds=time_s - before.time_s),
+    )
