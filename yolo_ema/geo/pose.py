@@ -29,6 +29,7 @@ REASONS = {
     "before_telemetry": "the telemetry begins later",
     "after_telemetry": "the telemetry ends earlier",
     "gap": "the samples around that moment lie too far apart",
+    "turn": "the camera turns too far from one sample to the next to know which way",
     "jump": "the position jumps faster than an aircraft flies",
     "contradiction": "samples of one moment lie at different places",
     "disordered": "the telemetry's clock runs backwards",
@@ -41,6 +42,8 @@ REASONS = {
 """Why there is no pose: codes, as they stand in results, and what they mean."""
 
 _CLOSE_S = 1e-6
+_FARTHEST_TURN_DEG = 120.0
+_ANGLES = ("yaw_deg", "pitch_deg", "roll_deg")
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,12 @@ class PoseTrack:
             before, behind = self.poses[after - 1], self.poses[after]
             if behind.time_s - before.time_s > self.max_gap_s + _CLOSE_S:
                 return self._gap(before, behind)
+            if _turned_too_far(before, behind):
+                detail = (
+                    f"the camera turned by more than {_FARTHEST_TURN_DEG:g} degrees from "
+                    f"{before.time_s:.3f} to {behind.time_s:.3f} s"
+                )
+                return NoPose("turn", detail, self.source)
             return _between(before, behind, time_s)
         return self._outside(time_s)
 
@@ -220,6 +229,15 @@ class PoseTrack:
         return NoPose(reason or code, detail, self.source)
 
 
+def _turned_too_far(before: Pose, behind: Pose) -> bool:
+    pairs = ((getattr(before, name), getattr(behind, name)) for name in _ANGLES)
+    return any(
+        abs(float(wrapped_deg(second - first))) > _FARTHEST_TURN_DEG
+        for first, second in pairs
+        if first is not None and second is not None
+    )
+
+
 def _between(before: Pose, behind: Pose, time_s: float) -> Pose:
     share = (time_s - before.time_s) / (behind.time_s - before.time_s)
     azimuth, distance = geodesic_inverse(
@@ -229,11 +247,11 @@ def _between(before: Pose, behind: Pose, time_s: float) -> Pose:
         before.latitude_deg, before.longitude_deg, azimuth, distance * share
     )
 
-    def mixed(name: str, *, angle: bool = False) -> float | None:
+    def mixed(name: str) -> float | None:
         first, second = getattr(before, name), getattr(behind, name)
         if first is None or second is None:
             return None
-        if angle:
+        if name in _ANGLES:
             return float(wrapped_deg(first + share * float(wrapped_deg(second - first))))
         return float(first + share * (second - first))
 
@@ -245,9 +263,9 @@ def _between(before: Pose, behind: Pose, time_s: float) -> Pose:
         height_takeoff_m=mixed("height_takeoff_m"),
         altitude_m=mixed("altitude_m"),
         ground_altitude_m=mixed("ground_altitude_m"),
-        yaw_deg=mixed("yaw_deg", angle=True),
-        pitch_deg=mixed("pitch_deg", angle=True),
-        roll_deg=mixed("roll_deg", angle=True),
+        yaw_deg=mixed("yaw_deg"),
+        pitch_deg=mixed("pitch_deg"),
+        roll_deg=mixed("roll_deg"),
         hfov_deg=mixed("hfov_deg"),
         utc=before.utc and before.utc + timedelta(seconds=time_s - before.time_s),
     )
