@@ -6,6 +6,7 @@
     ├── DataError          (ValueError)       exit 3  a dataset, annotation or archive is wrong
     │   ├── AnnotationError                           a row of an annotation or result file
     │   ├── ArchiveError                              an archive that is unsafe or damaged
+    │   ├── TelemetryError                            where the camera was cannot be read
     │   └── DataNotFoundError (FileNotFoundError)
     ├── WeightsError       (ValueError)       exit 4  a weights file is wrong
     │   ├── WeightsNotFoundError (FileNotFoundError)
@@ -49,6 +50,7 @@ __all__ = [
     "PartialResultsError",
     "SourceError",
     "SourceRefusedError",
+    "TelemetryError",
     "TransferError",
     "UnsafeWeightsError",
     "WeightsError",
@@ -97,6 +99,18 @@ class AnnotationError(DataError):
 
 class ArchiveError(DataError):
     """An archive is damaged, has the wrong hash, or would write where it must not."""
+
+
+class TelemetryError(DataError):
+    """A file that should say where the camera was cannot be used.
+
+    Attributes:
+        reason: why, as a code of `yolo_ema.geo.pose.REASONS`.
+    """
+
+    def __init__(self, message: str, reason: str = "unreadable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class DataNotFoundError(DataError, FileNotFoundError):
