@@ -166,6 +166,10 @@ class CameraIntrinsics:
             rays[missed | folded | ~np.isfinite(rays).all(axis=1)] = np.nan
         return rays
 
+    def ray_derivative(self, rays_xy: Array) -> Array:
+        """Return (N, 2, 2): how rays (N, 2) change with their pixels, a pixel."""
+        return np.linalg.inv(_steady(self._derivative(rays_xy) * self.focal_px))
+
     def _distorted(self, rays_xy: Array) -> Array:
         k1, k2, p1, p2, k3 = self.brown
         x, y = rays_xy[..., 0], rays_xy[..., 1]

@@ -1,0 +1,145 @@
+"""From boxes in images to places on the ground, each with its covariance or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_ema.geo.box_base import bases_of
+from yolo_ema.geo.camera import CameraIntrinsics
+from yolo_ema.geo.geodesic import geodesic_forward
+from yolo_ema.geo.ground import Ground
+from yolo_ema.geo.lenses import Lenses
+from yolo_ema.geo.uncertainty import Ellipse, PoseSigmas, changes_on_ground, ellipse_of
+from yolo_ema.geo.views import Views
+
+__all__ = ["MAX_ERROR_M", "Placed", "place_boxes", "place_pixels"]
+
+Array = NDArray[np.float64]
+
+MAX_ERROR_M = 25.0
+"""Longest half axis of an error ellipse, 95 %, up to which something is placed."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Places of n pixels on the ground; NaN where there is a reason.
+
+    Attributes:
+        latitude_deg, longitude_deg: (n,) WGS 84.
+        ground_m: (n,) height of the ground there, in the heights of the cameras.
+        pixels_xy: (n, 2) what was placed.
+        covariances: (n, 2, 2) of metres east and north.
+        box_covariances: (n, 2, 2) the part of the box alone.
+        pose_changes: (n, 2, 7) how the place moves with the pose, see `changes_on_ground`.
+        gsd_m: (n,) metres on the ground a pixel, the mean of its two directions.
+        reasons: (n,) codes of `REASONS`; "" where it is placed.
+    """
+
+    latitude_deg: Array
+    longitude_deg: Array
+    ground_m: Array
+    pixels_xy: Array
+    covariances: Array
+    box_covariances: Array
+    pose_changes: Array
+    gsd_m: Array
+    reasons: NDArray[np.str_]
+
+    @property
+    def ellipses(self) -> Ellipse:
+        """The 95 % error ellipses."""
+        return ellipse_of(self.covariances)
+
+
+def place_boxes(
+    boxes_xyxy: Array,
+    views: Views,
+    cameras: Sequence[CameraIntrinsics],
+    ground: Ground,
+    *,
+    sigmas: PoseSigmas,
+    heights_m: Array,
+    base: str = "auto",
+    box_sigma_px: float = 2.0,
+    max_error_m: float = MAX_ERROR_M,
+) -> Placed:
+    """Return where boxes stand on the ground.
+
+    Args:
+        boxes_xyxy: (n, 4) pixels.
+        views: the poses of the frames that they are from.
+        cameras: of the same frames, n.
+        ground: what the objects stand on.
+        sigmas: deviations of the poses.
+        heights_m: (n,) of the objects, NaN where unknown; see `box_base`.
+        base: ``auto``, ``bottom`` or ``centre``.
+        box_sigma_px: standard deviation of a box's base, pixels.
+        max_error_m: longest half axis of an ellipse up to which something is placed.
+    """
+    boxes = np.asarray(boxes_xyxy, float).reshape(-1, 4)
+    bases = bases_of(
+        boxes,
+        views,
+        Lenses(cameras),
+        ground,
+        heights_m=np.asarray(heights_m, float),
+        base=base,
+        box_sigma_px=box_sigma_px,
+    )
+    return place_pixels(
+        bases.pixels_xy,
+        views,
+        cameras,
+        ground,
+        sigmas=sigmas,
+        pixel_covariances=bases.covariances,
+        max_error_m=max_error_m,
+    )
+
+
+def place_pixels(
+    pixels_xy: Array,
+    views: Views,
+    cameras: Sequence[CameraIntrinsics],
+    ground: Ground,
+    *,
+    sigmas: PoseSigmas,
+    pixel_covariances: Array,
+    max_error_m: float = MAX_ERROR_M,
+) -> Placed:
+    """Return where pixels (n, 2) with covariances (n, 2, 2) lie, see `place_boxes`."""
+    lenses = Lenses(cameras)
+    rays = lenses.to_rays(pixels_xy)
+    hits = ground.hits(views, views.directions(rays))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        changes = changes_on_ground(views, lenses, rays, hits)
+        pose, pixel = changes[:, :, :7], changes[:, :, 7:]
+        box = pixel @ pixel_covariances @ np.swapaxes(pixel, 1, 2)
+        covariances = (pose * sigmas.variances()) @ np.swapaxes(pose, 1, 2) + box
+        gsd = np.sqrt(np.abs(np.linalg.det(pixel)))
+    reasons = hits.reasons.copy()
+    # A slope may face away from the camera so far that errors have no bound.
+    too_large = ~(ellipse_of(covariances).semi_major_m <= max_error_m)
+    reasons[(reasons == "") & too_large] = "error_too_large"
+    latitude, longitude = geodesic_forward(
+        views.latitude_deg,
+        views.longitude_deg,
+        np.degrees(np.arctan2(hits.offsets_en[:, 0], hits.offsets_en[:, 1])),
+        np.hypot(hits.offsets_en[:, 0], hits.offsets_en[:, 1]),
+    )
+    met = reasons == ""
+    return Placed(
+        np.where(met, latitude, np.nan),
+        np.where(met, longitude, np.nan),
+        np.where(met, views.height_m - hits.drop_m, np.nan),
+        pixels_xy,
+        covariances,
+        box,
+        pose,
+        gsd,
+        reasons,
+    )
