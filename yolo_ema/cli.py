@@ -67,6 +67,20 @@ VERBS = (
         ),
     ),
     Verb(
+        "archive",
+        "detect on thousands of videos and images, on one machine or many, into one dataset",
+        "yolo_ema.options.archive:ArchiveOptions",
+        "yolo_ema.archive.run:archive",
+        (
+            "archive flights/ --weights best.pt --out boxes",
+            "archive flights/ --weights best.pt --out boxes --shard 3/100    # of a job array",
+            (
+                "archive s3://bucket/flights --weights best.pt --out s3://bucket/boxes "
+                "--engine ray --address head:6379"
+            ),
+        ),
+    ),
+    Verb(
         "export",
         "write weights in a format for deployment, proven to give the same boxes",
         "yolo_ema.options.export:ExportOptions",
@@ -242,6 +256,8 @@ def _run(namespace: argparse.Namespace) -> int:
     # stdout carries the result alone, whatever libraries print.
     with contextlib.redirect_stdout(sys.stderr), _missing_packages_are_named(verb.words):
         result = resolve(verb.run)(options)
+    if not getattr(result, "is_told", True):  # of several processes that train, one does
+        return 0
     if namespace.json:
         _print_result(json.dumps(result.as_json(), allow_nan=False))
     else:

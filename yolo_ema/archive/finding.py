@@ -1,0 +1,184 @@
+"""From what the user names to jobs, in an order that the same files always have."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from yolo_ema.archive.job import Job
+from yolo_ema.archive.remote import fetch, file_system
+from yolo_ema.constants import VIDEO_SUFFIXES, is_hidden
+from yolo_ema.errors import SourceError, YoloEmaError
+from yolo_ema.io.machine import usable_cores
+from yolo_ema.io.scratch_folders import scratch_folder
+from yolo_ema.media.sources.addresses import is_address
+from yolo_ema.media.sources.folder_scan import (
+    FolderScan,
+    LeftOut,
+    has_wildcards,
+    is_media,
+    scan_folder,
+)
+from yolo_ema.media.sources.image_sequence import natural_order
+from yolo_ema.media.sources.open_sources import find_sources
+from yolo_ema.media.sources.stored_source import StoredSource
+from yolo_ema.media.sources.video_cuts import CutVideo, cut_video
+from yolo_ema.options.archive import ArchiveOptions
+
+__all__ = ["JobFinder", "source_words"]
+
+_CUT_AHEAD = 32
+
+
+class JobFinder:
+    """Finds the jobs of an archive, folder by folder.
+
+    Attributes:
+        left_out: what lies at the named places and is not read, or stays whole though it is long.
+    """
+
+    def __init__(self, options: ArchiveOptions) -> None:
+        self.left_out: list[LeftOut] = []
+        self._options = options
+        self._seen: set[int] | None = set() if len(options.source) > 1 else None
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs: for each word the videos, then the images of each folder.
+
+        Raises:
+            SourceError: a word names nothing that is a video or an image, or a live source.
+        """
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            for word in self._options.source:
+                files = self._new(self._files(word))
+                images: dict[str, list[str]] = {}
+                videos = (file for file in files if not _set_aside(file, images))
+                yield from self._video_jobs(videos, pool)
+                for folder in sorted(images):
+                    yield from self._image_jobs(images[folder])
+
+    def _files(self, word: str) -> list[str]:
+        """Return what a word names, as absolute paths or addresses."""
+        if is_address(word) and not word.startswith("file://"):
+            scan = _scan_address(word)
+        elif Path(word).is_dir():
+            scan = scan_folder(Path(word))
+        else:
+            return self._named(word)
+        self.left_out += scan.left_out()
+        self.left_out += (LeftOut(str(at), 1, problem) for at, problem in scan.unreadable)
+        if not scan.files:
+            held = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
+            raise SourceError(f"{word} holds no image and no video{held}")
+        if is_address(word):
+            return [str(file) for file in scan.files]
+        return [_absolute(file) for file in scan.files]
+
+    def _named(self, word: str) -> list[str]:
+        """Return what a file, a pattern or a list names."""
+        found = find_sources([word.removeprefix("file://")])
+        self.left_out += found.left_out
+        files = []
+        for source in found.sources:
+            if not isinstance(source, StoredSource):
+                raise SourceError(
+                    f"{source.name} is not a file; an archive is made of videos and images "
+                    f"(yolo-ema detect takes cameras, streams and pipes)"
+                )
+            files.append(_absolute(source.path))
+        return files
+
+    def _new(self, files: Iterable[str]) -> Iterator[str]:
+        """Yield the files that no word before has named."""
+        for file in files:
+            if self._seen is not None:
+                if (known := hash(file)) in self._seen:
+                    continue
+                self._seen.add(known)
+            yield file
+
+    def _video_jobs(self, videos: Iterable[str], pool: ThreadPoolExecutor) -> Iterator[Job]:
+        waiting: deque[tuple[str, Future[CutVideo]]] = deque()
+        for file in itertools.chain(videos, [None]):
+            if file is not None:
+                waiting.append((file, pool.submit(self._cut, file)))
+            while waiting and (file is None or len(waiting) >= _CUT_AHEAD):
+                video, cutting = waiting.popleft()
+                spans, reason = cutting.result()
+                if reason:
+                    self.left_out.append(LeftOut(video, 0, f"one job, not cut: {reason}"))
+                yield from (Job((video,), span) for span in spans or (None,))
+
+    def _cut(self, file: str) -> CutVideo:
+        is_remote = is_address(file)
+        segment_s = self._options.segment_s(is_remote=is_remote)
+        if not segment_s:
+            return CutVideo(())
+        if not is_remote:
+            return cut_video(Path(file), segment_s)
+        try:
+            with scratch_folder("archive") as folder:
+                return cut_video(fetch(file, folder), segment_s)
+        except (OSError, YoloEmaError):  # whoever runs the job says why
+            return CutVideo(())
+
+    def _image_jobs(self, images: Sequence[str]) -> Iterator[Job]:
+        """Yield the images of a folder: as one sequence where they are tracked, else in parts."""
+        ordered = sorted(images, key=lambda file: natural_order(file.rpartition("/")[2]))
+        if self._options.tracks and len(ordered) > 1:
+            yield Job(tuple(ordered), is_sequence=True)
+            return
+        size = self._options.images_per_job
+        for start in range(0, len(ordered), size):
+            yield Job(tuple(ordered[start : start + size]))
+
+
+def source_words(words: Sequence[str]) -> list[str]:
+    """Return what the user named, paths made absolute: what an archive is known by."""
+    return [word if is_address(word) else _absolute(Path(word)) for word in words]
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - links stay
+
+
+def _set_aside(file: str, images: dict[str, list[str]]) -> bool:
+    """Put an image into its folder's list; say no to a video."""
+    if PurePosixPath(file).suffix.lower() in VIDEO_SUFFIXES:
+        return False
+    images.setdefault(file.rpartition("/")[0], []).append(file)
+    return True
+
+
+def _scan_address(word: str) -> FolderScan:
+    """Return what lies at an address: a file, all below a folder, or what matches a pattern.
+
+    Raises:
+        SourceError: nothing is there, or it cannot be read.
+    """
+    try:
+        system, path = file_system(word)
+        if has_wildcards(path):
+            found = system.glob(path)
+        else:
+            found = [path] if system.isfile(path) else system.find(path)
+    except YoloEmaError:
+        raise
+    except Exception as error:  # whatever a storage's package raises
+        raise SourceError(f"{word} cannot be read: {type(error).__name__}: {error}") from error
+    if not found:
+        raise SourceError(f"nothing at {word}")
+    scan = FolderScan(word)
+    for one in sorted(found):
+        name = PurePosixPath(one)
+        if is_hidden(name.name):
+            scan.hidden += 1
+        elif is_media(Path(name)):
+            scan.files.append(system.unstrip_protocol(one))  # type: ignore[arg-type] # an address
+        else:
+            scan.other_kinds[name.suffix.lower()] += 1
+    return scan

@@ -1,0 +1,241 @@
+"""Runs jobs in processes of this machine, as many as help."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from yolo_ema import errors
+from yolo_ema.archive.job import FAILED, UNDONE, Order, Outcome
+from yolo_ema.archive.worker_process import as_order
+from yolo_ema.errors import MachineError
+from yolo_ema.io.devices import parse_device
+from yolo_ema.io.machine import usable_cores
+from yolo_ema.options.archive import ArchiveOptions
+
+__all__ = ["run_locally", "visible_gpus", "worker_count"]
+
+_CHILD = (sys.executable, "-m", "yolo_ema.archive.worker_process")
+_GRACE_S = 10.0
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
+
+
+def run_locally(options: ArchiveOptions, orders: Iterable[Order], count: int) -> Iterator[Outcome]:
+    """Yield the outcomes of jobs as they come.
+
+    A job whose process dies is given to another one once. After an ``undone`` job nothing more is
+    begun: its cause is this machine's.
+
+    Args:
+        options: what every worker does.
+        orders: the jobs; taken as they are needed.
+        count: how many there are.
+
+    Raises:
+        WeightsError: the weights cannot be used.
+        ConfigError: they do not fit the options.
+        MachineError: a worker's process does not come up.
+    """
+    with contextlib.ExitStack() as stack:
+        pool = _Pool(options, worker_count(options, count))
+        stack.callback(pool.close)
+        yield from pool.run(iter(orders))
+
+
+def worker_count(options: ArchiveOptions, jobs: int) -> int:
+    """Return how many workers help: one for each GPU, or one for every ``--cores`` cores."""
+    gpus = visible_gpus() if parse_device(options.device).kind == "auto" else []
+    most = len(gpus) or max(1, usable_cores() // options.cores)
+    if parse_device(options.device).kind in {"cuda", "mps"}:
+        most = 1
+    return max(1, min(options.workers or most, jobs))
+
+
+def visible_gpus() -> list[str]:
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [one.strip() for one in chosen.split(",") if one.strip() not in {"", "-1"}]
+    return (
+        [str(number) for number in range(len(list(_NVIDIA.iterdir())))] if _NVIDIA.is_dir() else []
+    )
+
+
+class _Pool:
+    """Processes that each have one job at a time."""
+
+    def __init__(self, options: ArchiveOptions, count: int) -> None:
+        self._options, self._count = options, count
+        self._selector = selectors.DefaultSelector()
+        self._processes: list[_Process] = []
+        self._again: deque[Order] = deque()
+        self._died_once: set[str] = set()
+
+    def run(self, orders: Iterator[Order]) -> Iterator[Outcome]:
+        for number in range(self._count):
+            self._start(number)
+        ending = False
+        while self._processes:
+            for key, _ in self._selector.select():
+                process: _Process = key.data
+                for outcome in self._hear(process):
+                    ending = ending or outcome.state == UNDONE
+                    yield outcome
+                if process.idle:
+                    order = None if ending else self._next(orders)
+                    if order is None:
+                        self._retire(process)
+                    else:
+                        process.give(order)
+
+    def _next(self, orders: Iterator[Order]) -> Order | None:
+        return self._again.popleft() if self._again else next(orders, None)
+
+    def _start(self, number: int) -> None:
+        process = _Process(number, self._options, _environment(self._options, number, self._count))
+        self._processes.append(process)
+        self._selector.register(process.outcomes, selectors.EVENT_READ, process)
+
+    def _retire(self, process: _Process) -> None:
+        self._selector.unregister(process.outcomes)
+        self._processes.remove(process)
+        process.close()
+
+    def _hear(self, process: _Process) -> Iterator[Outcome]:
+        """Take what a process says; put another in its place where it has died."""
+        lines = process.lines()
+        yield from (Outcome(**line) for line in lines or () if "state" in line)
+        if lines is not None:
+            return
+        order, how = process.order, process.how_it_ended()
+        self._retire(process)
+        if order is None:
+            raise MachineError(f"a worker's process did not come up: {how}")
+        self._start(process.number)
+        if order.job.id not in self._died_once:
+            self._died_once.add(order.job.id)
+            self._again.append(order)
+            return
+        yield Outcome(
+            order.job.id,
+            order.job.name,
+            FAILED,
+            problem=f"its process died twice; the second time {how}",
+            attempts=order.attempts + 1,
+        )
+
+    def close(self) -> None:
+        """End all processes; what they were at is as if it had never begun."""
+        for process in self._processes:
+            process.end()
+        while self._processes:
+            self._retire(self._processes[0])
+        self._selector.close()
+
+
+def _environment(options: ArchiveOptions, number: int, count: int) -> dict[str, str]:
+    """Return the environment of a worker: its share of the cores, and its GPU."""
+    environment = dict(os.environ)
+    threads = max(options.cores, usable_cores() // count)
+    for name in ("YOLO_EMA_THREADS", "OMP_NUM_THREADS"):
+        environment.setdefault(name, str(threads))
+    if parse_device(options.device).kind == "auto" and (gpus := visible_gpus()):
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return environment
+
+
+class _Process:
+    """A worker's process as its parent sees it.
+
+    Attributes:
+        order: the job that it has.
+        idle: it waits for a job.
+    """
+
+    def __init__(self, number: int, options: ArchiveOptions, environment: dict[str, str]) -> None:
+        self.number = number
+        self.order: Order | None = None
+        self.idle = False
+        # Opened to append: emptied after each job, it never grows large.
+        self._words = tempfile.TemporaryFile("ab+")  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
+            _CHILD,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._words,
+            env=environment,
+        )
+        self._orders = cast("IO[bytes]", self._process.stdin)
+        self.outcomes = cast("IO[bytes]", self._process.stdout)
+        self._unread = b""
+        self._send(as_order(options))
+
+    def give(self, order: Order) -> None:
+        """Hand over a job."""
+        self.order, self.idle = order, False
+        self._send(json.dumps({"job": order.job.as_line(), "attempts": order.attempts}))
+
+    def _send(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # dead: its end is heard at its other pipe
+            self._orders.write(line.encode() + b"\n")
+            self._orders.flush()
+
+    def lines(self) -> list[dict[str, Any]] | None:
+        """Return what has arrived; None where the process has ended.
+
+        Raises:
+            YoloEmaError: the worker refuses to begin.
+        """
+        content = os.read(self.outcomes.fileno(), 1 << 16)
+        if not content:
+            return None
+        *whole, self._unread = (self._unread + content).split(b"\n")
+        lines = [json.loads(line) for line in whole]
+        for line in lines:
+            if "refused" in line:
+                raise getattr(errors, line["kind"])(line["refused"])
+            self.order, self.idle = None, True
+            self._words.truncate(0)
+        return lines
+
+    def how_it_ended(self) -> str:
+        """Return how the process died, with its last line of output."""
+        try:
+            code = self._process.wait(timeout=_GRACE_S)
+        except subprocess.TimeoutExpired:
+            return "it closed its output"
+        how = f"it ended with code {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                how = f"it was ended by {signal.Signals(-code).name}"
+            if code == -signal.SIGKILL:
+                how += ", as by a system that is out of memory"
+        self._words.seek(0)
+        lines = self._words.read().decode(errors="replace").strip().splitlines()
+        return how + (f": {lines[-1][:300]}" if lines else "")
+
+    def end(self) -> None:
+        """Ask the process to end at once."""
+        self._process.terminate()
+
+    def close(self) -> None:
+        """Let the process end, by force if it does not."""
+        with contextlib.suppress(OSError):
+            self._orders.close()
+        try:
+            self._process.wait(timeout=_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self.outcomes.close()
+        self._words.close()

@@ -1,0 +1,143 @@
+"""Addresses through fsspec: object stores and the like, for sources and results."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.archive.storage import Storage
+from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
+
+__all__ = ["RemoteStorage", "fetch", "file_system"]
+
+_WHOLE_AT_ONCE = frozenset(
+    {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "oss", "r2", "s3", "s3a"}
+)
+"""Object stores, where an object appears when its last byte has arrived."""
+_EXTRA = 'install it with: pip install "yolo-ema[cloud]"'
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """Return fsspec's file system for an address, and the path in it.
+
+    Raises:
+        ConfigError: no such kind of address, or one that cannot be read.
+        MissingPackageError: the package for it is not installed.
+    """
+    scheme = address.partition("://")[0]
+    try:
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(address)
+    except ImportError as error:
+        raise MissingPackageError(f"{scheme}:// needs a package: {error}; {_EXTRA}") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"{scheme}:// is no kind of address that fsspec reads ({error}); expected a path, or "
+            f"s3://, gs:// and the like"
+        ) from error
+
+
+@contextlib.contextmanager
+def _errors_name(place: str) -> Iterator[None]:
+    """Raise `MachineError` for whatever a storage's package raises, which has no common root."""
+    try:
+        yield
+    except (FileNotFoundError, YoloEmaError):
+        raise
+    except Exception as error:
+        said = str(error) or type(error).__name__
+        raise MachineError(f"{place}: {type(error).__name__}: {said}") from error
+
+
+def fetch(address: str, folder: Path) -> Path:
+    """Copy a file from an address into a folder and return its path there.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        MachineError: it cannot be read.
+    """
+    system, path = file_system(address)
+    local = folder / path.rpartition("/")[2]
+    with _errors_name(address):
+        system.get_file(path, str(local))
+    return local
+
+
+class RemoteStorage(Storage):
+    """An address that fsspec writes to."""
+
+    def __init__(self, address: str) -> None:
+        self.place = address.rstrip("/")
+        self._system, path = file_system(self.place)
+        self._root = path.rstrip("/")
+        self._whole_at_once = self.place.partition("://")[0] in _WHOLE_AT_ONCE
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content. Raises `FileNotFoundError` where it is not there."""
+        with _errors_name(f"{self.place}/{name}"):
+            content: bytes = self._system.cat_file(f"{self._root}/{name}")
+        return content
+
+    def lines(self, name: str) -> Iterator[str]:
+        """Yield a text file's lines; memory holds a block of them."""
+        with (
+            _errors_name(f"{self.place}/{name}"),
+            self._system.open(f"{self._root}/{name}", "rb") as file,
+        ):
+            yield from io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+
+    def exists(self, name: str) -> bool:
+        """Say whether a file is there."""
+        self._system.invalidate_cache()
+        with _errors_name(f"{self.place}/{name}"):
+            return bool(self._system.exists(f"{self._root}/{name}"))
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names of the files in a folder, without it; none where it is not there."""
+        self._system.invalidate_cache()
+        with _errors_name(f"{self.place}/{folder}"), contextlib.suppress(FileNotFoundError):
+            for path in self._system.ls(f"{self._root}/{folder}", detail=False):
+                name = path.rstrip("/").rpartition("/")[2]
+                if not name.startswith("."):
+                    yield name
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, in place of the one that is there."""
+        with self._named_at_the_end(name) as path:
+            self._system.pipe_file(path, content)
+
+    def put_file(self, local: Path, name: str) -> None:
+        """Copy a local file, in place of the one that is there."""
+        with self._named_at_the_end(name) as path:
+            self._system.put_file(str(local), path)
+
+    def put_folder(self, local: Path, name: str) -> None:
+        """Copy all files below a local folder, one after the other; what was under that name
+        goes.
+        """
+        with _errors_name(f"{self.place}/{name}"), contextlib.suppress(FileNotFoundError):
+            self._system.rm(f"{self._root}/{name}", recursive=True)
+        for file in sorted(path for path in local.rglob("*") if path.is_file()):
+            self.put_file(file, f"{name}/{file.relative_to(local).as_posix()}")
+
+    def remove(self, name: str) -> None:
+        """Remove a file; nothing happens where it is not there."""
+        with _errors_name(f"{self.place}/{name}"), contextlib.suppress(FileNotFoundError):
+            self._system.rm_file(f"{self._root}/{name}")
+
+    @contextlib.contextmanager
+    def _named_at_the_end(self, name: str) -> Iterator[str]:
+        path = f"{self._root}/{name}"
+        folder, _, own = path.rpartition("/")
+        beside = path if self._whole_at_once else f"{folder}/.{own}-{uuid.uuid4().hex}.part"
+        with _errors_name(f"{self.place}/{name}"):
+            if not self._whole_at_once:
+                self._system.makedirs(folder, exist_ok=True)
+            yield beside
+            if beside != path:
+                self._system.mv(beside, path)

@@ -1,0 +1,149 @@
+"""The result of ``yolo-ema archive``: counts, problems, JSON, an exit code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Outcome
+from yolo_ema.archive.manifest import Pending
+from yolo_ema.errors import MachineError, SourceError
+from yolo_ema.media.sources.folder_scan import LeftOut
+from yolo_ema.text_table import text_table
+
+__all__ = ["ArchiveResult"]
+
+_INTERRUPTED = 130
+_MOST_ROWS, _MOST_SHOWN = 1000, 20
+
+
+@dataclass
+class ArchiveResult:
+    """What has become of an archive, or of a shard of it, so far.
+
+    Attributes:
+        out: the folder or address.
+        jobs: how many there are.
+        done_before: how many of them were done before this run.
+        done, incomplete, failed: how many ended so in this run; incomplete jobs have detections of
+            what could be read.
+        left_alone: how many were incomplete, or had failed twice, before this run.
+        to_do: how many have not ended; the same command again runs them.
+        frames, objects: how many were run and found in this run.
+        seconds: how long this run took.
+        worker_seconds: how long its jobs took, summed over them.
+        rows: the jobs that failed or are incomplete, of this run and before, the first thousand.
+        machine_problem: what ended the run early; "" if nothing did.
+        interrupted: Ctrl-C or SIGTERM ended the run.
+        left_out: what lies at the sources and is not read.
+    """
+
+    out: str
+    jobs: int = 0
+    done_before: int = 0
+    done: int = 0
+    incomplete: int = 0
+    failed: int = 0
+    left_alone: int = 0
+    to_do: int = 0
+    frames: int = 0
+    objects: int = 0
+    seconds: float = 0.0
+    worker_seconds: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    machine_problem: str = ""
+    interrupted: bool = False
+    left_out: tuple[LeftOut, ...] = ()
+
+    @classmethod
+    def before(cls, out: str, pending: Pending, left_out: tuple[LeftOut, ...]) -> ArchiveResult:
+        """Return the result of a run that has not begun."""
+        rows = list(pending.left_alone[:_MOST_ROWS])
+        failed = sum(row["state"] == FAILED for row in pending.left_alone)
+        to_do, alone = len(pending.todo), len(pending.left_alone)
+        return cls(
+            out,
+            jobs=pending.done + failed + to_do,
+            done_before=pending.done,
+            left_alone=alone,
+            to_do=to_do,
+            rows=rows,
+            left_out=left_out,
+        )
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what became of a job."""
+        self.done += outcome.state == DONE
+        self.incomplete += outcome.state == INCOMPLETE
+        self.failed += outcome.state == FAILED
+        self.frames += outcome.frames
+        self.objects += outcome.objects
+        self.worker_seconds += outcome.seconds
+        if outcome.state == UNDONE:
+            self.machine_problem = self.machine_problem or outcome.problem
+            return
+        self.to_do -= 1
+        if outcome.state != DONE and len(self.rows) < _MOST_ROWS:
+            names = ("id", "name", "state", "attempts", "problem")
+            self.rows.append({name: getattr(outcome, name) for name in names})
+
+    @property
+    def ended(self) -> int:
+        """How many jobs ended in this run."""
+        return self.done + self.incomplete + self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """0; 5 if a job failed or is incomplete; 6 if the machine ended the run; 130 if a signal
+        did.
+        """
+        if self.interrupted:
+            return _INTERRUPTED
+        if self.machine_problem:
+            return MachineError.exit_code
+        return SourceError.exit_code if self.failed or self.incomplete or self.left_alone else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as plain values."""
+        values = asdict(self)
+        values |= {
+            "seconds": round(self.seconds, 3),
+            "worker_seconds": round(self.worker_seconds, 3),
+            "machine_problem": self.machine_problem or None,
+            "problems": values.pop("rows"),
+        }
+        return values
+
+    def as_text(self) -> str:
+        """Return a short table, and the problems."""
+        rows = [
+            ("jobs", f"{self.jobs:,}"),
+            ("done before", f"{self.done_before:,}"),
+            ("done now", f"{self.done:,}"),
+            ("incomplete", f"{self.incomplete:,}"),
+            ("failed", f"{self.failed:,}"),
+            ("left alone", f"{self.left_alone:,}"),
+            ("to do", f"{self.to_do:,}"),
+            ("frames now", f"{self.frames:,}"),
+            ("objects now", f"{self.objects:,}"),
+            ("seconds", f"{self.seconds:,.1f}"),
+            ("frames a second", f"{self.frames / self.seconds if self.seconds else 0:,.1f}"),
+        ]
+        lines = text_table(rows)
+        lines += (
+            f"{row['state']}: {row['name']}: {row['problem']} (attempt {row['attempts']})"
+            for row in self.rows[:_MOST_SHOWN]
+        )
+        if (more := self.failed + self.incomplete + self.left_alone - _MOST_SHOWN) > 0:
+            lines.append(f"… and {more:,} more: {self.out}/problems")
+        lines += map(str, self.left_out[:_MOST_SHOWN])
+        if len(self.left_out) > _MOST_SHOWN:
+            lines.append(f"… and {len(self.left_out) - _MOST_SHOWN:,} more places")
+        if self.machine_problem:
+            lines.append(f"ended early: {self.machine_problem}")
+        if self.to_do:
+            lines.append(f"{self.to_do:,} jobs are to be done: run the same command again")
+        if again := sum(row["attempts"] == 1 and row["state"] == FAILED for row in self.rows):
+            lines.append(f"the same command again tries {again:,} failed jobs once more")
+        lines.append(f"written: {self.out}")
+        return "\n".join(lines)

@@ -1,0 +1,148 @@
+"""Where an archive's results lie: a folder, or an address that fsspec writes to. Both have the same
+methods, and a file appears under its name only when whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+from yolo_ema.errors import ConfigError
+from yolo_ema.io.atomic_files import atomic_path, disk_full_is_clear, write_bytes
+from yolo_ema.media.sources.addresses import is_address
+
+__all__ = ["LocalStorage", "Storage", "open_storage"]
+
+
+class Storage(ABC):
+    """Files by name, with ``/`` between folders.
+
+    Attributes:
+        place: the folder or address, as shown to the user.
+    """
+
+    place: str
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return a file's content. Raises `FileNotFoundError` where it is not there."""
+
+    @abstractmethod
+    def lines(self, name: str) -> Iterator[str]:
+        """Yield a text file's lines; memory holds one."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Say whether a file is there."""
+
+    @abstractmethod
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names of the files in a folder, without it; none where it is not there."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, in place of the one that is there. Raises `DiskFullError`."""
+
+    @abstractmethod
+    def put_file(self, local: Path, name: str) -> None:
+        """Copy a local file, in place of the one that is there. Raises `DiskFullError`."""
+
+    @abstractmethod
+    def put_folder(self, local: Path, name: str) -> None:
+        """Copy all files below a local folder; what was under that name goes."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a file; nothing happens where it is not there."""
+
+
+def open_storage(place: str) -> Storage:
+    """Return the storage at a folder or an address.
+
+    Raises:
+        ConfigError: an address of an unknown kind.
+        MissingPackageError: the package for such addresses is not installed.
+    """
+    if place.startswith("file://"):
+        place = place.removeprefix("file://")
+    if not is_address(place):
+        return LocalStorage(Path(place).absolute())
+    from yolo_ema.archive.remote import RemoteStorage
+
+    return RemoteStorage(place)
+
+
+class LocalStorage(Storage):
+    """A folder of this machine, or one that all machines share."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take a folder, which need not exist yet.
+
+        Raises:
+            ConfigError: it is a file.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"--out is {folder}, which is a file; expected a folder")
+        self.place, self._folder = str(folder), folder
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content. Raises `FileNotFoundError` where it is not there."""
+        return (self._folder / name).read_bytes()
+
+    def lines(self, name: str) -> Iterator[str]:
+        """Yield a text file's lines; memory holds one."""
+        with (self._folder / name).open(encoding="utf-8") as file:
+            yield from file
+
+    def exists(self, name: str) -> bool:
+        """Say whether a file is there."""
+        return (self._folder / name).exists()
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names of the files in a folder, without it; none where it is not there."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / folder) as entries:
+            yield from (entry.name for entry in entries if not entry.name.startswith("."))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, in place of the one that is there. Raises `DiskFullError`."""
+        write_bytes(self._folder / name, content)
+
+    def put_file(self, local: Path, name: str) -> None:
+        """Copy a local file, in place of the one that is there. Raises `DiskFullError`."""
+        with atomic_path(self._folder / name) as beside:
+            shutil.copyfile(local, beside)
+
+    def put_folder(self, local: Path, name: str) -> None:
+        """Copy all files below a local folder, which appear together; what was under that name
+        goes.
+        """
+        final = self._folder / name
+        beside = final.with_name(f".{final.name}-{uuid.uuid4().hex}.part")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for stale in final.parent.glob(f".{final.name}-*.part"):  # of a process that was killed
+            shutil.rmtree(stale, ignore_errors=True)
+        with disk_full_is_clear(final):
+            try:
+                _copy_tree(local, beside)
+                shutil.rmtree(final, ignore_errors=True)
+                beside.rename(final)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+
+    def remove(self, name: str) -> None:
+        """Remove a file; nothing happens where it is not there."""
+        (self._folder / name).unlink(missing_ok=True)
+
+
+def _copy_tree(local: Path, copy: Path) -> None:
+    """Copy files without their times, one by one: `shutil.copytree` hides which error it met."""
+    for folder, _, files in os.walk(local):
+        into = copy / Path(folder).relative_to(local)
+        into.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            shutil.copyfile(Path(folder) / name, into / name)

@@ -1,0 +1,131 @@
+"""What every engine runs: one job after the other, with weights that stay loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Job, Outcome
+from yolo_ema.archive.manifest import DETECTIONS, FILES, PROBLEMS, write_problem
+from yolo_ema.archive.remote import fetch
+from yolo_ema.archive.storage import open_storage
+from yolo_ema.detect.detector import Detector, default_weights
+from yolo_ema.detect.inputs import FINEST_RATE
+from yolo_ema.detect.result import DetectResult
+from yolo_ema.detect.run import detect
+from yolo_ema.errors import DeviceMemoryError, MachineError, SourceError, YoloEmaError
+from yolo_ema.io.scratch_folders import scratch_folder
+from yolo_ema.media.sources.addresses import is_address
+from yolo_ema.media.sources.image_sequence import ImageSequence
+from yolo_ema.media.sources.output_names import with_output_names
+from yolo_ema.media.sources.source import Source, UnreadableSource
+from yolo_ema.media.sources.stored_source import StoredSource
+from yolo_ema.options.archive import ArchiveOptions
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """Runs jobs and puts their results into the output folder."""
+
+    def __init__(self, options: ArchiveOptions) -> None:
+        """Load the weights.
+
+        Raises:
+            WeightsError: the weights cannot be used.
+            ConfigError: they don't know a class, or a format cannot hold their classes.
+        """
+        self._options = options
+        self._weights = options.weights or default_weights()
+        self._storage = open_storage(options.out)
+        self._detector = Detector(config=options.detect_options(Path(), self._weights))
+
+    def run(self, job: Job, attempts: int = 0) -> Outcome:
+        """Run a job. Whatever is wrong with it is in its outcome; what is in the way of every job
+        makes it ``undone``, without a trace.
+
+        Args:
+            job: what to run.
+            attempts: how often it has failed before.
+        """
+        began_at, outcome = time.perf_counter(), Outcome(job.id, job.name, FAILED)
+        try:
+            with scratch_folder("archive") as folder:
+                stage = folder / "results"
+                result = self._detect(job, folder / "sources", stage)
+                outcome = _outcome_of(job, result, attempts)
+                if outcome.state in {DONE, INCOMPLETE}:
+                    self._publish(outcome, stage, attempts)
+        except (DeviceMemoryError, MemoryError, SourceError) as error:
+            outcome = _failed(job, str(error) or type(error).__name__, attempts)
+        except (YoloEmaError, OSError) as error:
+            said = f"{socket.gethostname()}: {error}"
+            return Outcome(job.id, job.name, UNDONE, problem=said)
+        except Exception as error:  # a job never ends the others
+            outcome = _failed(job, f"unexpected {type(error).__name__}: {error}", attempts)
+        return dataclasses.replace(outcome, seconds=time.perf_counter() - began_at)
+
+    def _detect(self, job: Job, fetched: Path, stage: Path) -> DetectResult:
+        fetched.mkdir()
+        return detect(
+            self._options.detect_options(stage, self._weights),
+            sources=self._sources(job, fetched),
+            detector=self._detector,
+            quiet=True,
+        )
+
+    def _sources(self, job: Job, fetched: Path) -> Sequence[Source]:
+        files = [self._source(file, job, fetched) for file in job.files]
+        images = tuple(one for one in files if isinstance(one, StoredSource))
+        if not job.is_sequence or len(images) < 2:
+            return with_output_names(files)
+        folder = job.files[0].rpartition("/")[0]
+        rate = Fraction(self._options.fps).limit_denominator(FINEST_RATE)
+        missing = [one for one in files if not isinstance(one, StoredSource)]
+        return [ImageSequence(images[0].path.parent, images, rate, given=folder), *missing]
+
+    def _source(self, file: str, job: Job, fetched: Path) -> Source:
+        """Return a file as a source; one at an address is fetched first."""
+        limit = self._options.max_pixels
+        if not is_address(file):
+            return StoredSource(Path(file), limit, span=job.span)
+        try:
+            return StoredSource(fetch(file, fetched), limit, given=file, span=job.span)
+        except FileNotFoundError:
+            return UnreadableSource(file, f"no file at {file}")
+        except MachineError as error:
+            return UnreadableSource(file, str(error))
+
+    def _publish(self, outcome: Outcome, stage: Path, attempts: int) -> None:
+        """Put the results of a job into the output folder, its detections last: where these are,
+        all is.
+        """
+        detections = (stage / "detections.parquet").rename(stage.with_name("detections.parquet"))
+        if self._options.save:
+            self._storage.put_folder(stage, f"{FILES}/{outcome.id}")
+        if outcome.state == INCOMPLETE:
+            write_problem(self._storage, outcome)
+        self._storage.put_file(detections, f"{DETECTIONS}/{outcome.id}.parquet")
+        if outcome.state == DONE and attempts:
+            self._storage.remove(f"{PROBLEMS}/{outcome.id}.json")
+
+
+def _outcome_of(job: Job, result: DetectResult, attempts: int) -> Outcome:
+    if result.interrupted:
+        return Outcome(job.id, job.name, UNDONE, problem="interrupted")
+    problems = [source.problem for source in result.sources if source.problem]
+    frames = sum(source.frames for source in result.sources)
+    objects = sum(source.objects for source in result.sources)
+    if not frames:
+        return _failed(job, "; ".join(problems) or "it holds no frame", attempts)
+    state = INCOMPLETE if problems else DONE
+    failed = attempts + bool(problems)
+    return Outcome(job.id, job.name, state, frames, objects, 0.0, "; ".join(problems), failed)
+
+
+def _failed(job: Job, problem: str, attempts: int) -> Outcome:
+    return Outcome(job.id, job.name, FAILED, problem=problem, attempts=attempts + 1)

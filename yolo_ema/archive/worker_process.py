@@ -1,0 +1,65 @@
+"""A worker as a process of its own: options and then jobs come in at standard input, a line of JSON
+each, and outcomes go out at standard output.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from yolo_ema.archive.job import Job
+from yolo_ema.archive.worker import Worker
+from yolo_ema.errors import YoloEmaError
+from yolo_ema.options.archive import ArchiveOptions
+
+__all__ = ["as_order", "main"]
+
+
+def as_order(options: ArchiveOptions) -> str:
+    """Return options as the first line that a worker's process expects."""
+    values = dataclasses.asdict(options)
+    return json.dumps(values, default=str)  # paths
+
+
+def main() -> int:
+    """Run the jobs that come in until no more can come."""
+    # Standard output carries the outcomes alone, whatever libraries print.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as outcomes:
+        os.dup2(2, 1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends this
+        signal.signal(signal.SIGTERM, _end)
+
+        def say(content: dict[str, Any]) -> None:
+            outcomes.write(json.dumps(content) + "\n")
+            outcomes.flush()
+
+        try:
+            worker = Worker(_options(sys.stdin.readline()))
+        except YoloEmaError as error:
+            say({"refused": str(error), "kind": type(error).__name__})
+            return error.exit_code
+        say({"ready": os.getpid()})
+        for line in sys.stdin:
+            order = json.loads(line)
+            outcome = worker.run(Job.from_line(order["job"]), order["attempts"])
+            say(dataclasses.asdict(outcome))
+    return 0
+
+
+def _options(line: str) -> ArchiveOptions:
+    values = json.loads(line)
+    return ArchiveOptions(
+        **{name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+    )
+
+
+def _end(_number: int, _frame: Any) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Options of ``yolo-ema archive``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.options.detect import SAVED_KINDS, DetectOptions
+from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig
+from yolo_ema.options.fields import option
+from yolo_ema.options.shared import MODEL
+from yolo_ema.options.tiles import TILES
+
+__all__ = ["ENGINES", "ArchiveOptions"]
+
+ENGINES = ("local", "ray")
+_OUTPUT, _RUNNING = "output", "where it runs"
+_BESIDE = tuple(kind for kind in SAVED_KINDS if kind not in {"parquet", "none"})
+_NEED_TRACKS = {"mot", "visdrone-mot"}
+_SHARD = re.compile(r"(\d+)/(\d+)", re.ASCII)
+_SEGMENT_S = 600.0
+_NOT_RESULTS = frozenset(
+    {"source", "weights", "device", "out", "retry_failed", "engine", "address", "shard"}
+    | {"workers", "cores"}
+)
+"""Options that don't change what is found, or have an entry of their own in the run's record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveOptions(DetectorConfig):
+    """Which archive to run through, with which weights, on how many machines, where to write."""
+
+    GROUPS = (INPUT, MODEL, TILES, TRACKING, _OUTPUT, _RUNNING)
+
+    source: tuple[str, ...] = option(
+        positional=True,
+        help="videos, images, folders, patterns such as 'flights/**/*.mp4', a .txt list of these, "
+        "or addresses that fsspec reads, such as s3://bucket/flights/",
+        group=INPUT,
+    )
+    fps: float = option(
+        30.0,
+        metavar="RATE",
+        help="with --track, the frame rate of a folder of images, which is one sequence",
+        above=0,
+        at_most=1000,
+        unit="frames a second",
+        group=INPUT,
+    )
+    segment: float | None = option(
+        None,
+        metavar="SECONDS",
+        help=f"cut longer videos into jobs of about this length; 0 for never; default: "
+        f"{_SEGMENT_S:g}, and whole files with --track or at an address",
+        at_least=0,
+        unit="seconds",
+        group=INPUT,
+    )
+    images_per_job: int = option(
+        100, help="images of a folder that are one job", at_least=1, group=INPUT
+    )
+    out: str = option(
+        metavar="DIR",
+        help="folder, or address such as s3://bucket/boxes, for the results; the same command "
+        "again goes on where it ended",
+        group=_OUTPUT,
+    )
+    save: tuple[str, ...] = option(
+        (),
+        choices=_BESIDE,
+        help="what to write besides detections/*.parquet, separated by commas",
+        group=_OUTPUT,
+    )
+    retry_failed: bool = option(
+        False, help="also try again what failed twice, or was incomplete", group=_OUTPUT
+    )
+    engine: str = option(
+        "local", choices=ENGINES, help="processes on this machine, or a Ray cluster", group=_RUNNING
+    )
+    address: str | None = option(
+        None,
+        metavar="HOST:PORT",
+        help="with --engine ray, the cluster; default: RAY_ADDRESS, or a cluster on this machine",
+        group=_RUNNING,
+    )
+    shard: str | None = option(
+        None,
+        metavar="I/N",
+        help="only every N-th job, beginning with the I-th, as in 1/8: for job arrays",
+        group=_RUNNING,
+    )
+    workers: int | None = option(
+        None,
+        help="most processes, or Ray actors, at a time; default: one a GPU, or one per --cores",
+        at_least=1,
+        group=_RUNNING,
+    )
+    cores: int = option(
+        1, help="processor cores of a worker that has no GPU", at_least=1, group=_RUNNING
+    )
+
+    @property
+    def tracks(self) -> bool:
+        """Whether to track: asked for by name, or needed by what is saved."""
+        return self.track or not _NEED_TRACKS.isdisjoint(self.save)
+
+    @property
+    def shard_of(self) -> tuple[int, int]:
+        """The 0-based number of the shard, and of how many."""
+        found = _SHARD.fullmatch(self.shard or "1/1")
+        return (int(found[1]) - 1, int(found[2])) if found else (0, 1)
+
+    def segment_s(self, *, is_remote: bool) -> float:
+        """Return how long a job of a video may be, in seconds; 0 for whole files."""
+        if self.segment is not None:
+            return self.segment
+        return 0.0 if self.tracks or is_remote else _SEGMENT_S
+
+    def detect_options(self, out: Path, weights: Path) -> DetectOptions:
+        """Return what one job asks ``yolo-ema detect`` for."""
+        shared = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(DetectorConfig)
+        }
+        shared |= {"weights": weights, "track": self.tracks}
+        return DetectOptions(
+            **shared, source=("job",), fps=self.fps, out=out, save=("parquet", *self.save)
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the results depend on besides sources and weights, as plain values."""
+        values = dataclasses.asdict(self)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if name not in _NOT_RESULTS
+        }
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not fit together."""
+        yield from super().problems()
+        if not self.source:
+            yield "no source given; expected videos, images, folders, patterns or addresses"
+        if not self.out:
+            yield "--out is empty; expected a folder or an address"
+        if self.address is not None and self.engine != "ray":
+            yield "--address belongs to --engine ray"
+        if self.shard is None:
+            return
+        number, count = self.shard_of
+        if not _SHARD.fullmatch(self.shard) or not 0 <= number < count:
+            yield f"--shard is {self.shard!r}; expected I/N with I from 1 to N, as in 1/8"
+        if self.engine == "ray":
+            yield "--shard is for runs without Ray, which hands out the jobs itself"
