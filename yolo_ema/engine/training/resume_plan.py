@@ -15,6 +15,7 @@ from yolo_ema.engine.data.data_yaml import read_data
 from yolo_ema.engine.data.dataset_lookup import resolve_data
 from yolo_ema.engine.setup.devices import ultralytics_device
 from yolo_ema.engine.setup.ultralytics_settings import training_settings
+from yolo_ema.engine.training.launch import Launch
 from yolo_ema.engine.training.run_folder import make_run_folder
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings, command_line
 from yolo_ema.engine.training.setting_checks import (
@@ -27,9 +28,9 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LATEST, TrainOptions
 
-__all__ = ["plan_resume", "planned_data"]
+__all__ = ["CHANGEABLE", "plan_resume", "planned_data"]
 
-_CHANGEABLE = {
+CHANGEABLE = {
     "device",
     "workers",
     "data",
@@ -42,17 +43,22 @@ _CHANGEABLE = {
     "time",
     "close_mosaic",
 }
+"""Settings that a resumed run may have otherwise."""
+
 _CHECKED_AS_OPTIONS = {"imgsz": int, "epochs": int, "workers": int, "seed": int, "batch": float}
 _OURS = {"model", "data", "device", "project", "name", "pretrained", "resume", "save_dir"}
 """What a resumed run takes from its plan, whatever the checkpoint says."""
 
 
-def plan_resume(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
+def plan_resume(
+    options: TrainOptions, settings: dict[str, Any], launch: Launch | None = None
+) -> dict[str, Any]:
     """Return the trainer's settings for a run that is resumed.
 
     Args:
         options: ``resume`` names the checkpoint.
         settings: Ultralytics' settings that the user gave, checked.
+        launch: where a launcher has started several processes, the first one's place.
 
     Raises:
         ConfigError: the run is finished, an option would change its course, its settings are wrong,
@@ -94,7 +100,8 @@ def plan_resume(options: TrainOptions, settings: dict[str, Any]) -> dict[str, An
         "save_dir": str(_run_folder(path, options)),
         RUN_KEY: dataclasses.replace(
             run,
-            command=command_line(),
+            command=(launch and launch.command) or command_line(),
+            run_id=(launch and launch.run_id) or "",
             loggers=options.loggers or run.loggers,
             offline=options.offline,
             trust=options.trust,
@@ -156,7 +163,7 @@ def _run_folder(checkpoint: Path, options: TrainOptions) -> Path:
 
 def _check_unchanged(options: TrainOptions, settings: dict[str, Any], run: RunSettings) -> None:
     """Refuse what would make a resumed run another one."""
-    free = {"project", "resume", "offline", "trust", "loggers", "settings", *_CHANGEABLE}
+    free = {"project", "resume", "offline", "trust", "loggers", "settings", *CHANGEABLE}
     given = [
         field
         for field in dataclasses.fields(options)
@@ -168,10 +175,10 @@ def _check_unchanged(options: TrainOptions, settings: dict[str, Any], run: RunSe
         for field in given
         if field.name not in drone or getattr(run.drone, field.name) != getattr(options, field.name)
     ]
-    changed += [key for key in settings if key not in _CHANGEABLE]
+    changed += [key for key in settings if key not in CHANGEABLE]
     if changed:
         raise ConfigError(
             f"a resumed run keeps its settings: {', '.join(changed)} can't change now, only "
-            f"{', '.join(sorted(_CHANGEABLE))} can; to change the rest, start a new run with "
+            f"{', '.join(sorted(CHANGEABLE))} can; to change the rest, start a new run with "
             f"--model and the checkpoint"
         )

@@ -19,10 +19,12 @@ from yolo_ema.engine.setup.ultralytics_settings import (
     pinned_settings,
     require_loggers,
 )
+from yolo_ema.engine.training.launch import Launch
+from yolo_ema.engine.training.restart import changeable, resuming, unfinished_run
 from yolo_ema.engine.training.resume_plan import plan_resume, planned_data
 from yolo_ema.engine.training.run_folder import make_run_folder
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings, command_line
-from yolo_ema.engine.training.setting_checks import check_settings, warn_of_no_effect
+from yolo_ema.engine.training.setting_checks import check_batch, check_settings, warn_of_no_effect
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.engine.weights.pretrained import resolve_pretrained
 from yolo_ema.errors import ConfigError, OfflineError
@@ -60,9 +62,14 @@ _AS_SWITCH: dict[str, dict[str, str | None]] = {
 """What true and false mean here for those that Ultralytics takes as a switch, too."""
 
 
-def plan_run(options: TrainOptions) -> dict[str, Any]:
+def plan_run(options: TrainOptions, launch: Launch | None = None) -> dict[str, Any]:
     """Return the trainer's settings for what the user asked for, with the run's folder made and the
     data in place.
+
+    Args:
+        options: the user's.
+        launch: where several processes train that a launcher has started, the first one's place;
+            ``device`` is then left to each of them.
 
     Raises:
         ConfigError, ModelError, DataError, WeightsError, MachineError: see
@@ -72,10 +79,22 @@ def plan_run(options: TrainOptions) -> dict[str, Any]:
     require_loggers(options.loggers)
     check_settings(settings)
     warn_of_no_effect(settings)
-    return plan_resume(options, settings) if options.resume else _plan_new_run(options, settings)
+    if launch and not options.resume and (last := unfinished_run(options, launch)):
+        options, settings = resuming(options, last), changeable(settings)
+    processes = launch.world_size if launch else _gpus(ultralytics_device(options.device))
+    if options.resume:
+        plan = plan_resume(options, settings, launch)
+    else:
+        plan = _plan_new_run(options, settings, launch, processes)
+    if processes > 1:
+        check_batch(plan["batch"], processes)
+        plan["rect"] = False  # it needs one order of images for all
+    return plan
 
 
-def _plan_new_run(options: TrainOptions, settings: dict[str, Any]) -> dict[str, Any]:
+def _plan_new_run(
+    options: TrainOptions, settings: dict[str, Any], launch: Launch | None, processes: int
+) -> dict[str, Any]:
     """Return Ultralytics' settings of a new run. What can be wrong without a download is checked
     first.
     """
@@ -93,11 +112,13 @@ def _plan_new_run(options: TrainOptions, settings: dict[str, Any]) -> dict[str, 
             f"the time"
         )
     model = options.model or preset.model
-    _check_without_downloads(model, device, options, settings)
+    if options.batch is not None and processes > 1:
+        check_batch(options.batch, processes)
+    _check_without_downloads(model, options, settings)
     config, pretrained = _model_and_weights(model, options)
-    if settings.get("exist_ok") and "," in str(device):
+    if settings.get("exist_ok") and processes > 1:
         raise ConfigError(
-            "exist_ok=true does not go with several GPUs: starting their processes empties the "
+            "exist_ok=true does not go with several GPUs or processes: starting them empties the "
             "run's folder; give --name"
         )
     imgsz = options.imgsz or _tile_side(options) or preset.imgsz
@@ -106,7 +127,7 @@ def _plan_new_run(options: TrainOptions, settings: dict[str, Any]) -> dict[str, 
         "pretrained": pretrained,
         "imgsz": imgsz,
         "epochs": options.epochs or preset.epochs,
-        "batch": _batch(options, preset, config, device, imgsz),
+        "batch": _batch(options, preset, config, device, imgsz=imgsz, processes=processes),
         "device": device,
         "seed": options.seed,
         "max_det": MAX_DET,
@@ -114,7 +135,7 @@ def _plan_new_run(options: TrainOptions, settings: dict[str, Any]) -> dict[str, 
         **({} if options.workers is None else {"workers": options.workers}),
         **settings,
         "data": planned_data(options.data, options, settings),
-        RUN_KEY: _run_settings(options).as_dict(),
+        RUN_KEY: _run_settings(options, launch).as_dict(),
     }
     name, exist_ok = options.name or Path(model).stem, settings.get("exist_ok", False)
     return overrides | {"save_dir": str(make_run_folder(options.project, name, exist_ok=exist_ok))}
@@ -127,18 +148,10 @@ def _tile_side(options: TrainOptions) -> int:
     return -(-max(options.tile_wh or (0,)) // 32) * 32
 
 
-def _check_without_downloads(
-    model: str, device: str, options: TrainOptions, settings: dict[str, Any]
-) -> None:
+def _check_without_downloads(model: str, options: TrainOptions, settings: dict[str, Any]) -> None:
     """Check everything that is here already, so that nothing is fetched for a command that is
     wrong.
     """
-    gpus = _gpus(device)
-    if options.batch is not None and gpus > 1 and options.batch < gpus:
-        raise ConfigError(
-            f"--batch is {options.batch:g}; on {gpus} GPUs it counts the images of all together; "
-            f"expected {gpus} or more"
-        )
     if options.project.exists() and not options.project.is_dir():
         raise ConfigError(
             f"--project is {options.project}, which is a file; expected a folder, or a name that "
@@ -160,10 +173,15 @@ def _gpus(device: str) -> int:
     return 0 if device in {"cpu", "mps"} else len(device.split(","))
 
 
-def _run_settings(options: TrainOptions) -> RunSettings:
+def _run_settings(options: TrainOptions, launch: Launch | None) -> RunSettings:
     drone = {field.name: getattr(options, field.name) for field in dataclasses.fields(DroneOptions)}
     return RunSettings(
-        DroneOptions(**drone), command_line(), options.loggers, options.offline, options.trust
+        DroneOptions(**drone),
+        (launch and launch.command) or command_line(),
+        options.loggers,
+        options.offline,
+        options.trust,
+        (launch and launch.run_id) or "",
     )
 
 
@@ -220,13 +238,12 @@ def _model_and_weights(model: str, options: TrainOptions) -> tuple[Path, str | b
 
 
 def _batch(
-    options: TrainOptions, preset: Preset, config: Path, device: str, imgsz: int
+    options: TrainOptions, preset: Preset, config: Path, device: str, *, imgsz: int, processes: int
 ) -> int | float:
-    gpus = _gpus(device)
     if options.batch is not None:
         return int(options.batch) if options.batch == int(options.batch) else options.batch
-    if not gpus:
-        return _CPU_BATCH
+    if not _gpus(device):
+        return max(processes, 1) * _CPU_BATCH
     model: Any = (
         load_model(config, trust=options.trust).model.yaml if config.suffix == ".pt" else config
     )
@@ -234,6 +251,6 @@ def _batch(
         torch.cuda.get_device_properties(int(number)).total_memory / 1e9
         for number in device.split(",")
     )
-    return gpus * fitting_batch(
+    return processes * fitting_batch(
         preset.batch, training_cost(model, -(-imgsz // 32) * 32), smallest_gb
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import distributed as dist
 from ultralytics.utils import LOGGER
 
 from yolo_ema import _version
@@ -29,6 +30,7 @@ __all__ = [
     "RunRecord",
     "facts_of_run",
     "hardware",
+    "processes_of",
     "source_commit",
     "trim_epochs_table",
     "versions",
@@ -71,9 +73,14 @@ class RunRecord:
         }
         self._write()
 
-    def resume(self, *, command: str, epoch: int) -> None:
+    def resume(self, *, command: str, epoch: int, processes: Mapping[str, Any]) -> None:
         """Write that the run is resumed at ``epoch`` (1-based); what was recorded from there on is
         dropped.
+
+        Args:
+            command: that resumes it.
+            epoch: where.
+            processes: see `processes_of`.
         """
         self.content["epochs"] = [
             entry for entry in self.content.get("epochs", []) if entry["epoch"] < epoch
@@ -85,7 +92,7 @@ class RunRecord:
             "hardware": hardware(),
         }
         self.content.setdefault("resumed", []).append({"at": _now(), "epoch": epoch, **now_with})
-        self.content |= {"status": "running", "ended": None}
+        self.content |= {"status": "running", "ended": None, "processes": dict(processes)}
         self._write()
 
     def add_epoch(self, epoch: int, metrics: Mapping[str, Any]) -> None:
@@ -123,6 +130,7 @@ def facts_of_run(trainer: Any) -> dict[str, Any]:
     datasets = {"train": trainer.train_loader.dataset, "val": trainer.test_loader.dataset}
     return {
         "command": run_settings.command,
+        "processes": processes_of(trainer),
         "model": str(args.model),
         "seed": args.seed,
         "settings": {key: value for key, value in vars(args).items() if key != RUN_KEY},
@@ -135,6 +143,18 @@ def facts_of_run(trainer: Any) -> dict[str, Any]:
             "left_out": {split: len(data.problems) for split, data in datasets.items()},
             "left_out_by_reason": {split: data.left_out for split, data in datasets.items()},
         },
+    }
+
+
+def processes_of(trainer: Any) -> dict[str, Any]:
+    """Return how many processes train, how they talk to each other, and their launcher's name for
+    the whole.
+    """
+    count = max(trainer.world_size, 1)
+    return {
+        "count": count,
+        "backend": dist.get_backend() if count > 1 and dist.is_initialized() else None,
+        "run_id": trainer.run_settings.run_id or None,
     }
 
 

@@ -33,6 +33,8 @@ class RunSettings:
         loggers: the chosen experiment loggers; empty for those of the user's Ultralytics settings.
         offline: forbid every download.
         trust: load weights that carry code.
+        run_id: the launcher's name for a training on several processes, which its restarts share;
+            empty where there is none.
     """
 
     drone: DroneOptions = dataclasses.field(default_factory=DroneOptions)
@@ -40,6 +42,7 @@ class RunSettings:
     loggers: tuple[str, ...] = ()
     offline: bool = False
     trust: bool = False
+    run_id: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as a checkpoint holds them."""
@@ -64,6 +67,7 @@ class RunSettings:
                 loggers=tuple(values.get("loggers", ())),
                 offline=values.get("offline", False) is True,
                 trust=values.get("trust", False) is True,
+                run_id=str(values.get("run_id", ""))[:_LONGEST_COMMAND],
             )
         except ConfigError:
             raise

@@ -22,6 +22,7 @@ from yolo_ema.errors import ConfigError, DataError, YoloEmaError
 
 __all__ = [
     "NO_EFFECT",
+    "check_batch",
     "check_data_settings",
     "check_freeze",
     "check_same_classes",
@@ -164,6 +165,29 @@ def check_data_settings(settings: Mapping[str, Any], data: Mapping[str, Any]) ->
     if not entries or not all(map(path_exists, entries)):
         missing = f"its {', '.join(entries)} does not exist" if entries else "it has no such split"
         raise ConfigError(f"split is {split!r}, but {file}: {missing}")
+
+
+def check_batch(batch: float, processes: int) -> None:
+    """Check that several processes can share a batch.
+
+    Args:
+        batch: ``--batch``, the images of a step over all processes.
+        processes: how many there are, one per GPU; 2 or more.
+
+    Raises:
+        ConfigError: the batch would be found by trial, or is no multiple of their number.
+    """
+    if batch < 1:
+        raise ConfigError(
+            f"--batch is {batch:g}, which finds the batch by trial on one GPU only; {processes} "
+            f"processes need a number that they can share, as in --batch {8 * processes}"
+        )
+    if rest := batch % processes:
+        near = [f"{batch - rest:g}"] * (batch > rest) + [f"{batch - rest + processes:g}"]
+        raise ConfigError(
+            f"--batch is {batch:g}: it counts the images of all {processes} processes (one per "
+            f"GPU) together, and they can't share that evenly; take {' or '.join(near)}"
+        )
 
 
 def check_freeze(freeze: Any, model: nn.Module) -> None:

@@ -6,20 +6,33 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import distributed as dist
+from ultralytics.utils import LOCAL_RANK, RANK, WORLD_SIZE
+
 from yolo_ema.engine.setup.console import log_to_stderr
+from yolo_ema.engine.training.agreement import (
+    check_same_data,
+    check_same_start,
+    own_device,
+    own_facts,
+)
+from yolo_ema.engine.training.launch import Launch, launch_of
+from yolo_ema.engine.training.process_group import from_first, join
 from yolo_ema.engine.training.run_folder import open_run_folder
 from yolo_ema.engine.training.run_plan import plan_run
 from yolo_ema.engine.training.run_record import RECORD_NAME, RunRecord
 from yolo_ema.engine.training.run_settings import RUN_KEY
+from yolo_ema.engine.training.shared_failures import SharedFailures
 from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.weights.loading import load_checkpoint
-from yolo_ema.errors import DiskFullError, MachineError, SourceError, WeightsError
+from yolo_ema.errors import ConfigError, DiskFullError, MachineError, SourceError, WeightsError
 from yolo_ema.io.atomic_files import disk_full_is_clear, read_json
 from yolo_ema.options.train import TrainOptions
 
@@ -39,6 +52,7 @@ class TrainResult:
         transfer: how many tensors were carried over from the first weights; None where there were
             none.
         left_out: for each split, how many images and label rows were left out, by reason.
+        is_told: whether this process prints it: of several that train together, the first one.
     """
 
     best: Path
@@ -47,6 +61,7 @@ class TrainResult:
     metrics: dict[str, float | None]
     transfer: dict[str, Any] | None
     left_out: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    is_told: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Return the result for machines."""
@@ -119,23 +134,77 @@ def train(
         'best.pt'
     """
     with log_to_stderr():
-        return _run(plan_run(options), callbacks)
+        launch = launch_of(os.environ, has_group=dist.is_initialized())
+        if launch is None:
+            return _run(plan_run(options), callbacks)
+        return train_together(options, launch, callbacks)
+
+
+def train_together(
+    options: TrainOptions,
+    launch: Launch,
+    callbacks: Mapping[str, Callable[[Any], None]] | None = None,
+) -> TrainResult:
+    """Train as one of several processes that a launcher has started.
+
+    The first one plans the run, fetches the data and makes the run's folder while the others wait.
+
+    Args:
+        options: the same in all.
+        launch: this process's place.
+        callbacks: see `train`.
+
+    Raises:
+        YoloEmaError: see `train`; in every process, whichever it happened in.
+    """
+    if (launch.rank, launch.world_size, launch.local_rank) != (RANK, WORLD_SIZE, LOCAL_RANK):
+        raise ConfigError(
+            "Ultralytics was imported before RANK, WORLD_SIZE and LOCAL_RANK were set, and reads "
+            "them once; import it, and what imports it, in the function that trains"
+        )
+    restarts = [launch.restarts]
+
+    def agree(facts: list[dict[str, Any]]) -> None:
+        check_same_start(facts)
+        restarts.extend(said["restarts"] for said in facts)
+
+    with join(launch, lambda: own_facts(options, launch), agree) as failures:
+        latest = dataclasses.replace(launch, restarts=max(restarts))
+        overrides = from_first(lambda: plan_run(options, latest))
+        check_same_data(overrides["data"], launch)
+        overrides["device"] = own_device(options.device, launch)
+        if options.workers is not None:
+            overrides["workers"] = options.workers
+        return _run(overrides, callbacks, launch, failures)
 
 
 def _run(
-    overrides: dict[str, Any], callbacks: Mapping[str, Callable[[Any], None]] | None = None
+    overrides: dict[str, Any],
+    callbacks: Mapping[str, Callable[[Any], None]] | None = None,
+    launch: Launch | None = None,
+    failures: SharedFailures | None = None,
 ) -> TrainResult:
     folder = Path(overrides["save_dir"])
     last = folder / "weights" / "last.pt"
     is_new = not overrides.get("resume") and not overrides.get("exist_ok")
-    with (
-        open_run_folder(folder, is_new=is_new),
-        _ending_well(last, trust=overrides[RUN_KEY]["trust"]),
-    ):
+    with contextlib.ExitStack() as stack:
+        if launch is None or launch.is_first:
+            stack.enter_context(open_run_folder(folder, is_new=is_new))
+            stack.enter_context(
+                _ending_well(last, trust=overrides[RUN_KEY]["trust"], several=launch is not None)
+            )
+        if failures is not None:
+            failures.before_exit = lambda: _record_end(last, "failed")
+            stack.enter_context(failures.told())
         trainer = EmaTrainer(overrides=overrides)
         for moment, callback in (callbacks or {}).items():
             trainer.add_callback(moment, callback)
         trainer.train()
+    result: TrainResult = from_first(lambda: _result(folder))
+    return dataclasses.replace(result, is_told=launch is None or launch.is_first)
+
+
+def _result(folder: Path) -> TrainResult:
     content = read_json(folder / RECORD_NAME)
     final = {
         _short(name): value
@@ -143,7 +212,7 @@ def _run(
         if name.startswith("metrics/")
     }
     metrics = {name: None if value is None else 100 * value for name, value in final.items()}
-    best = folder / "weights" / "best.pt"
+    best, last = folder / "weights" / "best.pt", folder / "weights" / "last.pt"
     return TrainResult(
         best if best.exists() else last,
         last,
@@ -159,7 +228,7 @@ def _short(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _ending_well(last: Path, *, trust: bool = False) -> Iterator[None]:
+def _ending_well(last: Path, *, trust: bool = False, several: bool = False) -> Iterator[None]:
     """Name the command that resumes the run, whatever ends it early, and put the end into the
     record.
     """
@@ -170,20 +239,26 @@ def _ending_well(last: Path, *, trust: bool = False) -> Iterator[None]:
         status = ""
     except KeyboardInterrupt:
         status = "interrupted"
-        _say(f"interrupted{_how_to_resume(last, trust=trust)}")
+        _say(f"interrupted{_how_to_resume(last, trust=trust, several=several)}")
         raise
     except (MachineError, SourceError) as error:
         if not isinstance(error, DiskFullError) and not last.exists():
             raise
-        raise type(error)(f"{error}{_how_to_resume(last, trust=trust)}") from error
+        how = _how_to_resume(last, trust=trust, several=several)
+        raise type(error)(f"{error}{how}") from error
     finally:
-        record = last.parent.parent / RECORD_NAME
-        if status and record.is_file():
-            with contextlib.suppress(DiskFullError):  # the error that ends the run is said already
-                RunRecord(record).finish(status)
+        if status:
+            _record_end(last, status)
 
 
-def _how_to_resume(last: Path, *, trust: bool) -> str:
+def _record_end(last: Path, status: str) -> None:
+    record = last.parent.parent / RECORD_NAME
+    if record.is_file():
+        with contextlib.suppress(DiskFullError):  # the error that ends the run is said already
+            RunRecord(record).finish(status)
+
+
+def _how_to_resume(last: Path, *, trust: bool, several: bool) -> str:
     if not last.exists():
         return " before the first checkpoint; start again with the same command"
     try:
@@ -193,8 +268,9 @@ def _how_to_resume(last: Path, *, trust: bool) -> str:
     if epoch < 0:
         return f"; training itself was complete, its weights are whole: {last.parent}"
     trusted = " --trust" if trust else ""
+    program = "torchrun … -m yolo_ema" if several else "yolo-ema"
     return (
-        f"; {last} is whole, resume it: yolo-ema train --resume {shlex.quote(str(last))}{trusted}"
+        f"; {last} is whole, resume it: {program} train --resume {shlex.quote(str(last))}{trusted}"
     )
 
 

@@ -12,7 +12,7 @@ from torch import distributed as dist
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import LOGGER, RANK, nms
 
-from yolo_ema.engine.setup.environment import use_all_cores
+from yolo_ema.engine.training.cpu_group import use_own_cores
 
 __all__ = ["TrainValidator"]
 
@@ -31,7 +31,7 @@ class TrainValidator(DetectionValidator):
         """Start again, with no image at the limit."""
         super().init_metrics(model)
         if self.device.type == "cpu":
-            use_all_cores()  # choosing the device for the last validation took one away
+            use_own_cores()  # choosing the device for the last validation took one away
         self.full_images: list[str] = []
 
     def postprocess(self, preds: torch.Tensor) -> list[dict[str, torch.Tensor]]:

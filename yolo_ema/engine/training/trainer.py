@@ -3,6 +3,9 @@
 Whatever a run needs beyond Ultralytics' settings is one plain dictionary among them (`RUN_KEY`). So
 it reaches the workers of a run on several GPUs, which are made anew from the settings in fresh
 processes, and lies in every checkpoint's ``train_args``, where a resumed run finds it.
+
+Of several processes the first one (`RANK` 0 of all, not of its node) reads what lies on its disk
+alone, weights and checkpoints, and hands it to the others; it alone writes.
 """
 
 from __future__ import annotations
@@ -11,12 +14,15 @@ import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
+from torch import distributed as dist
 from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.detect import train as detect_train
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
-from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK
+from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.dist import ddp_cleanup, generate_ddp_command
 from ultralytics.utils.torch_utils import (
     torch_distributed_zero_first,
@@ -28,30 +34,31 @@ from yolo_ema.engine.data.data_yaml import read_data
 from yolo_ema.engine.data.dataset_lookup import resolve_data
 from yolo_ema.engine.data.drone_dataset import DroneDataset, build_train_dataset
 from yolo_ema.engine.models.registration import model_yaml, register
-from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
 from yolo_ema.engine.setup.plot_fonts import place_fonts
 from yolo_ema.engine.setup.ultralytics_settings import enable_loggers
+from yolo_ema.engine.training.cpu_group import several_on_cpu, use_own_cores
 from yolo_ema.engine.training.ddp_workers import report_to_starter, run_workers
 from yolo_ema.engine.training.drone_loss import attach_drone_loss
+from yolo_ema.engine.training.first_model import first_model
 from yolo_ema.engine.training.loading_workers import (
     clear_loading_errors,
     prepare_loader,
     workers_allowed,
 )
 from yolo_ema.engine.training.mixed_precision import check_bfloat16, cpu_bfloat16, own_amp_check
+from yolo_ema.engine.training.process_group import from_first, in_turn
 from yolo_ema.engine.training.run_record import (
     RECORD_NAME,
     RunRecord,
     facts_of_run,
+    processes_of,
     trim_epochs_table,
     write_data_yaml,
 )
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
 from yolo_ema.engine.training.setting_checks import (
     check_data_settings,
-    check_freeze,
-    check_same_classes,
     check_settings,
     clear_ultralytics_errors,
 )
@@ -98,6 +105,8 @@ class EmaTrainer(DetectionTrainer):
         workers = overrides.get("workers")
         with no_network_no_install(), guarded_torch_load(trust=self.run_settings.trust):
             super().__init__(cfg, overrides, _callbacks)
+        if RANK != -1:  # one of several, whose number Ultralytics takes from the device's word
+            self.world_size, self.ddp = WORLD_SIZE, False
         if not self._is_planned and hasattr(self.args, RUN_KEY):
             # A plain YOLO(…).train(trainer=EmaTrainer, resume=True) finds ours in the checkpoint,
             # which can't vouch for itself.
@@ -105,7 +114,7 @@ class EmaTrainer(DetectionTrainer):
             self.run_settings = dataclasses.replace(saved, trust=False, offline=True)
             check_settings(vars(self.args))
         if self.device.type == "cpu":
-            use_all_cores()
+            use_own_cores()
             keep_freed_memory(of_any_size=True)
             self.args.workers = workers or 0  # Ultralytics knows only 0 here
             if self.args.channels_last:
@@ -141,27 +150,7 @@ class EmaTrainer(DetectionTrainer):
         """
         if isinstance(self.model, nn.Module):
             return None
-        if self.resume:
-            return self._continued_model()
-        config, weights = self.model, None
-        if str(config).lower().endswith(".pt"):
-            weights = load_model(config, trust=self.run_settings.trust).model
-            config = weights.yaml
-        if self.args.pretrained is False:
-            weights = None
-        elif isinstance(self.args.pretrained, str | Path):
-            weights = load_model(self.args.pretrained, trust=self.run_settings.trust).model
-        self.model = self.get_model(config, weights)
-        check_freeze(self.args.freeze, self.model)
-        return None
-
-    def _continued_model(self) -> dict[str, Any]:
-        """Take the checkpoint's averaged model as it is: carried weights may have widened its head
-        beyond what its YAML says.
-        """
-        checkpoint = load_checkpoint(self.args.resume, trust=self.run_settings.trust)
-        check_same_classes(checkpoint["ema"].names, self.data)
-        self.model = copy.deepcopy(checkpoint["ema"]).float().requires_grad_(True)
+        self.model, checkpoint = from_first(lambda: first_model(self))
         return checkpoint
 
     def get_model(
@@ -205,7 +194,8 @@ class EmaTrainer(DetectionTrainer):
         self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train"
     ) -> Any:
         """Build the loader, safe to wait for."""
-        loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
+        with mock.patch.object(detect_train, "torch_distributed_zero_first", in_turn):
+            loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
         prepare_loader(loader, self.args.imgsz)
         return loader
 
@@ -247,13 +237,14 @@ class EmaTrainer(DetectionTrainer):
             super()._setup_train()
         attach_drone_loss(self.model, self.run_settings.drone)
         attach_drone_loss(self.ema.ema, self.run_settings.drone)
-        if RANK in {-1, 0}:
+        if RANK in {-1, 0} or (LOCAL_RANK == 0 and not (self.save_dir / "data.yaml").exists()):
             write_data_yaml(self.save_dir / "data.yaml", self.data)
+        if RANK in {-1, 0}:
             if self.resume:
                 trim_epochs_table(self.csv, self.start_epoch)
             if self.resume and self.record.content:
-                command = self.run_settings.command
-                self.record.resume(command=command, epoch=self.start_epoch + 1)
+                command, epoch = self.run_settings.command, self.start_epoch + 1
+                self.record.resume(command=command, epoch=epoch, processes=processes_of(self))
             else:
                 self.record.start(**facts_of_run(self))
         without_gain = self.start_epoch - self.stopper.best_epoch
@@ -284,9 +275,10 @@ class EmaTrainer(DetectionTrainer):
                     strip_checkpoint(Path(self.best), updates=updates)
         best = Path(self.best if self.best.exists() else self.last)  # save=False: perhaps no best
         LOGGER.info(f"\nValidating {best}...")
+        model = from_first(lambda: load_model(best, trust=self.run_settings.trust).model)
         self.validator.args.plots = self.args.plots
         self.validator.args.compile = False
-        self.metrics = self.validator(model=load_model(best, trust=self.run_settings.trust).model)
+        self.metrics = self.validator(model=model)
         self.metrics.pop("fitness", None)
         self.epoch += 1  # loggers get the best checkpoint's metrics one step after the last epoch's
         self.run_callbacks("on_fit_epoch_end")
@@ -313,6 +305,7 @@ class EmaTrainer(DetectionTrainer):
                     clear_loading_errors(),
                     clear_ultralytics_errors(),
                     cpu_bfloat16(),
+                    several_on_cpu(self),
                 ):
                     super().train()
                 return
@@ -323,6 +316,15 @@ class EmaTrainer(DetectionTrainer):
             finally:
                 ddp_cleanup(self, file)
                 unset_deterministic()
+
+    def _setup_ddp(self) -> None:
+        """Make the process group, where who started the processes has not made it."""
+        if dist.is_initialized():
+            return
+        if self.device.type == "cpu":
+            dist.init_process_group("gloo")
+        else:
+            super()._setup_ddp()
 
     def _do_train(self) -> None:
         """Train, or finish a run that was killed after its last epoch."""

@@ -218,8 +218,13 @@ def test_the_batch_fits_the_gpus_memory_and_counts_all_of_them(plan, gpus):
     gpus(3, 6)
     assert plan(preset="balanced", device="auto")["batch"] == 3 * small
     assert plan(preset="balanced", device="0", batch=5)["batch"] == 5
-    with pytest.raises(ConfigError, match="on 3 GPUs it counts the images of all together"):
+    with pytest.raises(ConfigError, match="by trial on one GPU only; 3 processes"):
         plan(device="auto", batch=-1)
+    with pytest.raises(ConfigError, match="all 3 processes .* take 6 or 9"):
+        plan(device="auto", batch=8)
+    with pytest.raises(ConfigError, match="all 3 processes .* take 3$"):
+        plan(device="auto", batch=2)
+    assert plan(device="auto", batch=9)["batch"] == 9
 
 
 def test_weights_are_looked_at_before_the_data_is_fetched(plan, tmp_path, monkeypatch):
