@@ -7,10 +7,11 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -21,7 +22,9 @@ __all__ = [
     "LARGEST_PIXELS",
     "ImageHeader",
     "ImageHeaderError",
+    "ImageMetadata",
     "content_wh",
+    "image_metadata",
     "image_orientation",
     "image_wh",
     "read_header",
@@ -33,6 +36,7 @@ memory.
 """
 
 _EXIF_ORIENTATION = 274
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _QUARTER_TURNED = frozenset({5, 6, 7, 8})
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "WEBP")
 """Those that the readers decode. Pillow knows more, such as ICO, which it decodes while it opens
@@ -69,6 +73,50 @@ class ImageHeader(NamedTuple):
         """Width and height in pixels as it is shown."""
         width, height = self.stored_wh
         return (height, width) if self.orientation in _QUARTER_TURNED else (width, height)
+
+
+class ImageMetadata(NamedTuple):
+    """What cameras write into images besides pixels.
+
+    Attributes:
+        stored_wh: width and height in pixels as stored.
+        xmp: the XMP packet, empty where there is none.
+        exif: EXIF's values by their numbers.
+        gps: those about the place.
+    """
+
+    stored_wh: tuple[int, int]
+    xmp: bytes
+    exif: dict[int, Any]
+    gps: dict[int, Any]
+
+
+def image_metadata(path: Path) -> ImageMetadata:
+    """Return the metadata of an image, without decoding it.
+
+    EXIF that is damaged counts as none.
+
+    Raises:
+        ImageHeaderError: the file is no image, or its header is damaged.
+    """
+    try:
+        with _any_size(), _pillow_open(path, formats=(*_formats(), "TIFF")) as image:
+            xmp = image.info.get("xmp", b"")
+            packet = xmp if isinstance(xmp, bytes) else str(xmp).encode()
+            return ImageMetadata(image.size, packet, *_exif_and_gps(image))
+    # what readers raise on damaged headers
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, ImportError) as error:
+        raise ImageHeaderError(f"has no header that can be read: {error}") from error
+
+
+def _exif_and_gps(image: Image.Image) -> tuple[dict[int, Any], dict[int, Any]]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of damaged EXIF
+            exif = image.getexif()
+            return {**exif, **exif.get_ifd(_EXIF_IFD)}, dict(exif.get_ifd(_GPS_IFD))
+    except Exception:  # Pillow raises almost anything on damaged EXIF
+        return {}, {}
 
 
 def image_wh(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]:
