@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from yolo_ema.engine.models.registration import model_yaml as model_yaml
     from yolo_ema.engine.models.registration import register as register
+    from yolo_ema.engine.training.ray_train import ray_train as ray_train
     from yolo_ema.engine.training.train import train as train
     from yolo_ema.errors import YoloEmaError as YoloEmaError
     from yolo_ema.evaluate.validation import validate as validate
@@ -88,6 +89,7 @@ _PUBLIC = {
     "VerifyOptions": "yolo_ema.options.verify",
     "export": "yolo_ema.deploy.publish",
     "prepare": "yolo_ema.visdrone.prepare",
+    "ray_train": "yolo_ema.engine.training.ray_train",
     "train": "yolo_ema.engine.training.train",
     "validate": "yolo_ema.evaluate.validation",
     "verify": "yolo_ema.deploy.verify",
@@ -141,6 +143,7 @@ __all__ = [
     "open_predictor",
     "open_sources",
     "prepare",
+    "ray_train",
     "read_annotations",
     "read_file_metadata",
     "register",
