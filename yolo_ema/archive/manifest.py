@@ -8,7 +8,7 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Manifest:
     """The jobs of an archive, as they lie in its folder; memory holds 16 bytes for each.
 
     Attributes:
-        left_out: what lies at the sources and is not read; known when the manifest is made.
+        left_out: what lay at the sources when the manifest was made, and is not read.
     """
 
     def __init__(self, storage: Storage, left_out: tuple[LeftOut, ...] = ()) -> None:
@@ -147,7 +147,8 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
     known = read_record(storage)
     if known is not None:
         _hold_against(known, record, storage.place)
-        return Manifest(storage)
+        left_out = (LeftOut(**one) for one in known.get("left_out", []))
+        return Manifest(storage, tuple(left_out))
     if next(storage.names(DETECTIONS), None) is not None:
         raise ConfigError(
             f"--out is {storage.place}, which holds {DETECTIONS}/ of something else; expected a "
@@ -161,6 +162,7 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
         with _out_is_named(storage.place):
             storage.put_file(lines, _JOBS)
             # Last, so that what it is the record of is there.
+            record["left_out"] = [asdict(one) for one in finder.left_out]
             storage.write(RECORD, (json.dumps(record, indent=2) + "\n").encode())
     return Manifest(storage, tuple(finder.left_out))
 
