@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,14 +50,26 @@ Convert = Callable[[FrameDetections, dict[str, float]], Any]
 
 
 def default_weights() -> Path:
-    """Return the shipped weights. Raises `WeightsNotFoundError` where none are shipped."""
+    """Return the shipped weights: the ``.pt``, or its ONNX file where torch is not installed.
+    Raises `WeightsNotFoundError` where they are not shipped.
+    """
     path = weights_dir() / DEFAULT_WEIGHTS
+    if not _torch_is_installed():
+        path = path.with_suffix(".onnx")
     if not path.is_file():
         raise WeightsNotFoundError(
-            f"no weights are given, and {DEFAULT_WEIGHTS} is not installed; train some with "
+            f"no weights are given, and {path.name} is not installed; train some with "
             f"'yolo-ema train', then name them with --weights"
         )
     return path
+
+
+def _torch_is_installed() -> bool:
+    """Look for torch without importing it."""
+    try:
+        return importlib.util.find_spec("torch") is not None
+    except ImportError:
+        return False
 
 
 class Detector:
@@ -97,7 +110,7 @@ class Detector:
 
         Args:
             weights: a ``.pt`` or an exported file, or the name of shipped ones; None takes the
-                shipped ones.
+                shipped ones, as ONNX where torch is not installed.
             config: all settings in one object, such as the options of ``yolo-ema detect``.
             **settings: fields of `DetectorConfig`, each as the option of ``yolo-ema detect`` with
                 that name:
@@ -120,6 +133,8 @@ class Detector:
                 device: ``auto``, ``cpu``, ``cuda`` or a GPU's number.
                 half: half precision, on a GPU.
                 max_pixels: refuse images with more pixels before decoding them.
+                vid_stride: in `stream`, take frames 0, N, 2N, … of a video or live source.
+                start, end: in `stream`, begin and end so many seconds into each video.
                 trust: load weights although they carry code.
 
                 ``conf``, ``iou``, ``max_det`` and ``classes`` can also be set later, and hold from

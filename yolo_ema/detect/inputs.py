@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,12 +15,21 @@ import numpy as np
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
+from yolo_ema.media.sources.frame_selection import FrameSelection
 from yolo_ema.media.sources.open_sources import NetworkOptions, open_sources
 from yolo_ema.media.sources.source import FrameReader, Source, SourceEvent
 from yolo_ema.media.sources.source_reader import SourceReader
 from yolo_ema.options.detector import DetectorConfig
 
-__all__ = ["FINEST_RATE", "Image", "Place", "frame_of", "open_events", "readable_frames"]
+__all__ = [
+    "FINEST_RATE",
+    "Image",
+    "Place",
+    "frame_of",
+    "open_events",
+    "readable_frames",
+    "selection_of",
+]
 
 Image = np.ndarray | str | Path
 Place = str | Path | int
@@ -71,6 +82,12 @@ def readable_frames(
             yield index, frame
 
 
+def selection_of(config: DetectorConfig) -> FrameSelection:
+    """Return which frames of videos are taken."""
+    end_s = math.inf if config.end is None else config.end
+    return FrameSelection(config.vid_stride, config.start, end_s)
+
+
 @contextlib.contextmanager
 def open_events(
     given: Place | Iterable[Place] | Iterable[np.ndarray],
@@ -87,7 +104,7 @@ def open_events(
     names, frames = _names_or_frames(given)
     rate = Fraction(fps).limit_denominator(FINEST_RATE)
     if frames is not None:
-        yield _ArraySource(frames, rate).events()
+        yield _ArraySource(frames, rate).events(selection_of(config))
         return
     sources = open_sources(
         names,
@@ -95,7 +112,10 @@ def open_events(
         network=NetworkOptions(every_frame=every_frame),
         sequence_rate=rate if config.tracks else None,
     )
-    with SourceReader(sources, every_frame=every_frame) as reader:
+    selection = selection_of(config)
+    if aside := selection.left_aside(sources):
+        warnings.warn(aside, stacklevel=6)  # at the caller of `stream`
+    with SourceReader(sources, every_frame=every_frame, selection=selection) as reader:
         yield reader
 
 
@@ -153,11 +173,11 @@ class _ArraySource(Source):
         """Return the frames."""
         return _ArrayReader(self._frames, self._frame_rate)
 
-    def events(self) -> Iterator[SourceEvent]:
+    def events(self, selection: FrameSelection) -> Iterator[SourceEvent]:
         """Yield the frames and the end as `SourceReader` does, but in this thread: a generator is
         run where it was made.
         """
-        reader = self.open()
+        reader = selection.open(self)
         for frame in reader:
             yield SourceEvent(self, frame, reader)
         yield SourceEvent(self, None, reader, ended=True)

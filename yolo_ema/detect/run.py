@@ -14,12 +14,11 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, NoReturn
 
 from yolo_ema.detect.detector import Detector
 from yolo_ema.detect.frame_loop import DetectedEvent, Remarks, loss_in
-from yolo_ema.detect.inputs import FINEST_RATE
+from yolo_ema.detect.inputs import FINEST_RATE, selection_of
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
@@ -34,6 +33,9 @@ from yolo_ema.media.sources.open_sources import (
 )
 from yolo_ema.media.sources.source_reader import SourceEvent, SourceReader
 from yolo_ema.options.detect import DetectOptions
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["detect", "fresh_folder"]
 
@@ -66,7 +68,10 @@ def detect(
     found = _find_sources(options) if sources is None else FoundSources(tuple(sources), ())
     sources = found.sources
     detector = detector or Detector(config=options)
-    reader = SourceReader(sources, every_frame=options.every_frame)
+    selection = selection_of(options)
+    if (aside := selection.left_aside(sources)) and not quiet:
+        _say(aside)
+    reader = SourceReader(sources, every_frame=options.every_frame, selection=selection)
     with (
         _out(options) as out,
         # outermost: closing the files is not to be cut short
@@ -180,19 +185,15 @@ class _Account:
         self._per_class: Counter[str] = Counter()
         self._tiling: dict[str, str] = {}
         self._remarks = Remarks()
-        self._progress = tqdm(
-            desc="detect",
-            total=None if any(source.is_video for source in sources) else len(sources),
-            unit="frame",
-            file=sys.stderr,
-            disable=quiet or not sys.stderr.isatty(),
-        )
+        total = None if any(source.is_video for source in sources) else len(sources)
+        self._bar = _progress_bar(total) if not quiet and sys.stderr.isatty() else None
 
     def __enter__(self) -> _Account:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def announced(self, events: Iterable[SourceEvent]) -> Iterator[SourceEvent]:
         """Pass events on; at a source's first frame start its clock, and at each new size say how
@@ -219,9 +220,10 @@ class _Account:
                 summary.reached_limit(detections.frame.index)
             names = detections.names
             self._per_class.update(names[int(class_id)] for class_id in detections.class_ids)
-            if event.reader and len(self._summaries) == 1:
-                self._progress.total = event.reader.frame_count
-            self._progress.update()
+            if self._bar is not None:
+                if event.reader and len(self._summaries) == 1:
+                    self._bar.total = event.reader.frame_count
+                self._bar.update()
         for remark in self._remarks.of(event):
             self._say(remark)
         if event.ended:
@@ -256,8 +258,16 @@ class _Account:
         )
 
     def _say(self, text: str) -> None:
-        if not self._quiet:
-            self._progress.write(f"yolo-ema: {printable(text)}", file=sys.stderr)
+        if self._bar is not None:
+            self._bar.write(f"yolo-ema: {printable(text)}", file=sys.stderr)
+        elif not self._quiet:
+            _say(text)
+
+
+def _progress_bar(total: int | None) -> tqdm[NoReturn]:
+    from tqdm import tqdm  # only here: it brings multiprocessing and the metadata of packages
+
+    return tqdm(desc="detect", total=total, unit="frame", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,8 @@ __all__ = ["INPUT", "TRACKERS", "TRACKING", "DetectorConfig"]
 
 TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
 INPUT, TRACKING = "input", "tracking and counting"
-_WHOLE_NUMBERS, _NUMBERS = ("max_det", "max_pixels"), ("conf", "iou", "overlap")
+_WHOLE_NUMBERS = ("max_det", "max_pixels", "vid_stride")
+_NUMBERS = ("conf", "iou", "overlap", "start")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +47,33 @@ class DetectorConfig(TileOptions):
     """
 
     max_pixels: int = max_pixels_option(INPUT)
+    vid_stride: int = option(
+        1,
+        metavar="N",
+        help="take every N-th frame of a video or live source: frames 0, N, 2N, …",
+        at_least=1,
+        group=INPUT,
+    )
+    start: float = option(
+        0.0,
+        metavar="SECONDS",
+        help="begin this far into each video",
+        at_least=0,
+        unit="seconds",
+        group=INPUT,
+    )
+    end: float | None = option(
+        None,
+        metavar="SECONDS",
+        help="end before the frame at this time of each video; default: its own end",
+        above=0,
+        unit="seconds",
+        group=INPUT,
+    )
     weights: Path | None = option(
         None,
-        help="a .pt or an exported file; default: the weights that come with the project",
+        help="a .pt or an exported file; default: the weights that come with the project, as ONNX "
+        "where torch is not installed",
         weights=True,
         group=MODEL,
     )
@@ -97,6 +122,12 @@ class DetectorConfig(TileOptions):
         if problems := list(self._wrong_types()):
             raise ConfigError("; ".join(problems))
         super().__post_init__()
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not fit together."""
+        yield from super().problems()
+        if self.end is not None and self.end <= self.start:
+            yield f"--end is {self.end:g} and --start {self.start:g}; expected a later end"
 
     def class_ids(self, names: Mapping[int, str]) -> list[int] | None:
         """Return the ids of every class that has one of the names in ``classes``; None for all.

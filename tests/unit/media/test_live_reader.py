@@ -13,6 +13,7 @@ from played_sources import QUICK, Played, endless, forever, image, source
 
 from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.media.sources import live_reader
+from yolo_ema.media.sources.frame_selection import FrameSelection
 from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import SourceEvent
 from yolo_ema.media.sources.source_reader import SourceReader
@@ -108,6 +109,16 @@ def test_the_newest_frame_is_taken_and_dropped_ones_are_counted():
         ] == [49]
         status = reader.status()[0]
     assert (status.frames_read, status.frames_dropped) == (50, 49)
+
+
+def test_every_third_frame_is_passed_on_with_its_own_number():
+    cam = source(Played([*map(image, range(8)), forever]))
+    selection = FrameSelection(3, start_s=100.0)
+    with SourceReader([cam], every_frame=True, selection=selection) as reader:
+        seen = events_until(
+            reader, lambda event: event.frame is not None and event.frame.index == 6
+        )
+    assert [one.frame.index for one in seen if one.frame] == [0, 3, 6]
 
 
 def test_every_frame_makes_the_source_wait():

@@ -36,6 +36,7 @@ class LiveReader(FrameReader):
 
     Attributes:
         queue: where its events arrive; `__iter__` takes the frames out of it.
+        stride: every so many frames that arrive one is passed on.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class LiveReader(FrameReader):
         """Prepare; the connection is made by `start`, or when the first frame is asked for."""
         self.source = source
         self.options = options
+        self.stride = 1
         self.queue = FrameQueue(newest_only=not options.every_frame)
         self._connect = connect
         self._attempt: ConnectionThread | None = None
@@ -229,13 +231,17 @@ class LiveReader(FrameReader):
             self.queue.newest_only = not (self.options.every_frame or finite)
             time_s = media_time_s if finite and media_time_s is not None else now - self._first_at
             self._last_at, self._last_time_s = now, max(time_s, self._last_time_s + 1e-6, 0.0)
-            self.frame_rate = attempt.connection.frame_rate
+            rate = attempt.connection.frame_rate
+            self.frame_rate = rate and rate / self.stride
             frame = Frame(image_bgr, self.source.name, count, self._last_time_s)
             stale = self._status.state == "stale" and self._stall.changed_at != now
             self._change(
                 frames_read=count + 1, **({} if stale else {"state": "live", "problem": ""})
             )
-        self.queue.put(SourceEvent(self.source, frame, self, problem=notice))
+        if count % self.stride == 0:
+            self.queue.put(SourceEvent(self.source, frame, self, problem=notice))
+        elif notice:
+            self._tell(notice)
         with self._lock:
             # While nobody took the frame, the source could deliver no other.
             self._stall.postpone(time.monotonic() - now)

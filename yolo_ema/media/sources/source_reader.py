@@ -16,6 +16,7 @@ import numpy as np
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.sources.frame_queue import FrameQueue
+from yolo_ema.media.sources.frame_selection import FrameSelection
 from yolo_ema.media.sources.live_reader import LiveReader
 from yolo_ema.media.sources.source import FrameReader, Source, SourceEvent, SourceStatus
 
@@ -24,6 +25,7 @@ __all__ = ["SourceEvent", "SourceReader", "SourceStatus"]
 _TICK_S = 0.1
 _LOOK_AHEAD_FRAMES = 4
 _LOOK_AHEAD_BYTES = 256 << 20
+_ALL = FrameSelection()
 
 
 class SourceReader:
@@ -41,17 +43,26 @@ class SourceReader:
         9
     """
 
-    def __init__(self, sources: Sequence[Source], *, every_frame: bool = False) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        every_frame: bool = False,
+        selection: FrameSelection = _ALL,
+    ) -> None:
         """Prepare; nothing is opened before the context is entered.
 
         Args:
             sources: see `open_sources`.
             every_frame: let cameras and streams wait rather than drop frames.
+            selection: which frames to take.
         """
         stored = [source for source in sources if not source.is_live]
-        self._lanes: list[_FileLane | _LiveLane] = [_FileLane(stored)] if stored else []
+        self._lanes: list[_FileLane | _LiveLane] = [_FileLane(stored, selection)] if stored else []
         live = [source for source in sources if source.is_live]
-        self._lanes += [_LiveLane(source, every_frame=every_frame) for source in live]
+        self._lanes += [
+            _LiveLane(source, every_frame=every_frame, stride=selection.stride) for source in live
+        ]
         self._arrived = threading.Event()
         self._stopping = False
         self._next = 0
@@ -122,13 +133,14 @@ class SourceReader:
 class _LiveLane:
     """A camera or stream."""
 
-    def __init__(self, source: Source, *, every_frame: bool) -> None:
+    def __init__(self, source: Source, *, every_frame: bool, stride: int) -> None:
         reader = source.open()
         if not isinstance(reader, LiveReader):
             raise TypeError(f"{source.name} is live but opens as {type(reader).__name__}")
         if every_frame:
             reader.options = replace(reader.options, every_frame=True)
             reader.queue.newest_only = False
+        reader.stride = stride
         self.reader = reader
         self.queue: FrameQueue = reader.queue
         self.wanted = False
@@ -163,11 +175,11 @@ class _LiveLane:
 class _FileLane:
     """Images and videos, one after the other, decoded by a thread a few frames ahead."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], selection: FrameSelection) -> None:
         self.queue = FrameQueue(newest_only=False, capacity=_LOOK_AHEAD_FRAMES)
         self.wanted = False
         self.over = False
-        self._sources = sources
+        self._sources, self._selection = sources, selection
         self._ahead = _FrameMemory()
         self._thread = threading.Thread(target=self._run, name="reads files", daemon=True)
         self._reading: FrameReader | None = None
@@ -231,7 +243,7 @@ class _FileLane:
                 return
             problem, reader = "", None
             try:
-                reader = self._reading = source.open()
+                reader = self._reading = self._selection.open(source)
                 self._read(source, reader)
             except SourceError as error:
                 problem = str(error)

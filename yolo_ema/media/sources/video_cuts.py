@@ -14,7 +14,7 @@ import av
 
 from yolo_ema.media.sources.lost_frames import LostFrames
 
-__all__ = ["CutVideo", "VideoSpan", "cut_video"]
+__all__ = ["CutVideo", "VideoSpan", "cut_video", "span_from"]
 
 _CONTAINERS = ("mov", "matroska")
 """Their packets carry presentation times, and a key frame can be found by its time."""
@@ -74,27 +74,61 @@ def cut_video(path: Path, segment_s: float) -> CutVideo:
         return CutVideo(())
 
 
+def span_from(path: Path, start_s: float) -> VideoSpan | None:
+    """Return the part of a video from its last key frame at or before ``start_s`` to its end.
+
+    The file is read up to there without decoding it, which tells the number of each frame. None
+    where it has to be decoded from its beginning: it cannot be cut, or the first key frame is the
+    one.
+    """
+    try:
+        with av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}) as video:
+            if not video.streams.video or _unfit(video):
+                return None
+            stream = video.streams.best("video")
+            keys, times, reason = _packets(video, stream, until_s=start_s)
+    except (av.FFmpegError, OSError):
+        return None
+    if reason or not keys:
+        return None
+    origin_s = float(times[0] * stream.time_base)
+    before = [(float(key.pts * stream.time_base) - origin_s, key) for key in sorted(keys)]
+    key_s, key = max((pair for pair in before if pair[0] <= start_s), default=before[0])
+    if key == before[0][1]:
+        return None
+    return VideoSpan(key_s, math.inf, bisect.bisect_left(times, key.pts), key.seek_ticks, origin_s)
+
+
 def _cut(video: Any, segment_s: float) -> CutVideo:
+    if reason := _unfit(video):
+        return CutVideo((), reason)
     stream = video.streams.best("video")
-    codec = stream.codec_context.codec.canonical_name
-    if not video.format.name.startswith(_CONTAINERS) or len(video.streams.video) > 1:
-        return CutVideo((), f"{video.format.name} with {len(video.streams.video)} video streams")
-    if codec not in _CODECS:
-        return CutVideo((), f"the codec {codec}")
     keys, times, reason = _packets(video, stream)
     if reason:
         return CutVideo((), reason)
     return CutVideo(_spans(keys, times, stream, segment_s))
 
 
-def _packets(video: Any, stream: Any) -> tuple[list[_Packet], list[int], str]:
+def _unfit(video: Any) -> str:
+    """Say why a container or codec cannot be cut; "" where it can."""
+    if not video.format.name.startswith(_CONTAINERS) or len(video.streams.video) > 1:
+        return f"{video.format.name} with {len(video.streams.video)} video streams"
+    codec = video.streams.best("video").codec_context.codec.canonical_name
+    return "" if codec in _CODECS else f"the codec {codec}"
+
+
+def _packets(
+    video: Any, stream: Any, *, until_s: float = math.inf
+) -> tuple[list[_Packet], list[int], str]:
     """Return the key frames in the order they are stored, the presentation times of all frames,
-    rising, and why the video cannot be cut.
+    rising, and why the video cannot be cut; as far as the second key frame behind ``until_s``: what
+    is shown before the first of them is stored before the second.
     """
     lost = LostFrames(video, stream)
     keys: list[_Packet] = []
     times: list[int] = []
     delays: set[int] = set()
+    whole = True
     for packet in video.demux(stream):
         lost.see(packet)
         if not packet.size or packet.is_discard:
@@ -108,13 +142,16 @@ def _packets(video: Any, stream: Any) -> tuple[list[_Packet], list[int], str]:
         if packet.is_keyframe:
             before = packet.pts if packet.dts is None else packet.dts  # indexes hold either
             keys.append(_Packet(packet.pts, min(packet.pts, before)))
+            if float((keys[max(-2, -len(keys))].pts - keys[0].pts) * stream.time_base) > until_s:
+                whole = False
+                break
         times.append(packet.pts)
         if packet.dts is not None:
             delays.add(packet.pts - packet.dts)
     in_order = sorted(times)
     if len(set(times)) < len(times) or (len(delays) == 1 and stream.codec_context.has_b_frames):
         return keys, in_order, "times that are not those of presentation"
-    if lost.in_holes or lost.at_end(len(times)):
+    if lost.in_holes or (whole and lost.at_end(len(times))):
         return keys, in_order, "damage"
     return keys, in_order, ""
 

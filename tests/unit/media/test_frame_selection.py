@@ -1,0 +1,153 @@
+"""A selection of frames is the whole run's frames, filtered: with number, time and pixels."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from yolo_ema.errors import SourceError
+from yolo_ema.media.frames import Frame
+from yolo_ema.media.sources.frame_selection import FrameSelection
+from yolo_ema.media.sources.image_sequence import as_sequences
+from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source_reader import SourceReader
+from yolo_ema.media.sources.video_cuts import cut_video, span_from
+
+RATE = Fraction(10)
+KINDS = {
+    "b-frames": ("clip.mp4", "libx264", {"bf": "3"}),
+    "open groups": ("clip.mkv", "libx264", {"bf": "2", "x264-params": "open-gop=1"}),
+    "no seeking": ("clip.ts", "libx264", {"bf": "2"}),
+    "one group": ("clip.avi", "mpeg4", {"g": "600"}),
+    "late": ("clip.mov", "libx264", {"bf": "2"}),
+}
+
+
+def record(path: Path, codec: str, options: dict[str, str], start: int) -> Path:
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.gop_size = 7
+        for number in range(50):
+            image = np.full((48, 64, 3), number * 5 % 256, np.uint8)
+            image[::3] = random.integers(0, 256, image[::3].shape)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = start + number, 1 / RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[Frame]]]:
+    folder = tmp_path_factory.mktemp("clips")
+    found = {}
+    for kind, (name, codec, options) in KINDS.items():
+        path = record(folder / name, codec, options, start=13 if kind == "late" else 0)
+        found[kind] = path, frames_of([str(path)], FrameSelection())
+        assert len(found[kind][1]) == 50
+    return found
+
+
+def frames_of(names: list[str], selection: FrameSelection) -> list[Frame]:
+    with SourceReader(open_sources(names), selection=selection) as reader:
+        events = list(reader)
+    problems = [event.problem for event in events if event.problem]
+    if problems:
+        raise SourceError("; ".join(problems))
+    return [event.frame for event in events if event.frame is not None]
+
+
+def alike(one: list[Frame], other: list[Frame]) -> bool:
+    return [(frame.index, frame.time_s) for frame in one] == [
+        (frame.index, frame.time_s) for frame in other
+    ] and all(np.array_equal(a.image_bgr, b.image_bgr) for a, b in zip(one, other, strict=True))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    stride=st.integers(1, 12),
+    start=st.one_of(st.floats(0, 5.2), st.integers(0, 50).map(lambda number: number / 10)),
+    length=st.one_of(st.just(math.inf), st.floats(0.05, 5)),
+)
+def test_the_frames_are_those_of_the_whole_run(
+    clips: dict[str, tuple[Path, list[Frame]]],
+    kind: str,
+    stride: int,
+    start: float,
+    length: float,
+) -> None:
+    path, whole = clips[kind]
+    end = start + length
+    expected = [
+        frame for frame in whole if start <= frame.time_s < end and frame.index % stride == 0
+    ]
+    selection = FrameSelection(stride, start, end)
+    if expected:
+        assert alike(frames_of([str(path)], selection), expected)
+    else:
+        with pytest.raises(SourceError, match="has no frame from"):
+            frames_of([str(path)], selection)
+
+
+def test_reading_begins_at_a_key_frame(clips: dict[str, tuple[Path, list[Frame]]]) -> None:
+    path, whole = clips["b-frames"]
+    span = span_from(path, 4.0)
+    assert span is not None
+    assert 2.5 < span.start_s <= 4.0
+    assert whole[span.first_frame].time_s == span.start_s
+    starts = [part.start_s for part in cut_video(path, 0.05).spans]
+    assert span.start_s == max(one for one in starts if one <= 4.0)
+    assert span_from(path, 0.05) is None  # the first key frame: read from the beginning
+    assert span_from(clips["no seeking"][0], 4.0) is None
+    assert span_from(path.with_name("missing.mp4"), 4.0) is None
+
+
+def test_rate_and_count_are_those_of_the_selection(
+    clips: dict[str, tuple[Path, list[Frame]]],
+) -> None:
+    path, _ = clips["b-frames"]
+    reader = FrameSelection(5, 1.0, 3.0).open(open_sources([str(path)])[0])
+    assert reader.frame_rate == 2
+    assert reader.frame_count == 4
+    assert len(list(reader)) == 4
+
+
+def test_images_are_taken_and_named(tmp_path: Path) -> None:
+    import cv2
+
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    selection = FrameSelection(2, 1.0)
+    images = open_sources([str(tmp_path)])
+    assert len(frames_of([str(tmp_path)], selection)) == 6
+    assert selection.left_aside(images).startswith("6 images are taken whatever")
+    [sequence] = as_sequences(images, Fraction(2))
+    assert [frame.index for frame in selection.open(sequence)] == [2, 4]
+    assert selection.left_aside([sequence]) == ""
+    live = open_sources(["rtsp://10.0.0.7/live"])
+    assert "rtsp://10.0.0.7/live" in selection.left_aside(live)
+    assert FrameSelection(2).left_aside(live) == ""
+
+
+def test_parts_of_a_video_may_be_empty(clips: dict[str, tuple[Path, list[Frame]]]) -> None:
+    from dataclasses import replace
+
+    path, whole = clips["b-frames"]
+    [source] = open_sources([str(path)])
+    selection = FrameSelection(3, 2.0, 4.0)
+    parts = [
+        frame
+        for span in cut_video(path, 1.0).spans
+        for frame in selection.open(replace(source, span=span))
+    ]
+    assert alike(parts, [frame for frame in whole if selection.holds(frame)])

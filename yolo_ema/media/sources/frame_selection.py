@@ -1,0 +1,150 @@
+"""Which frames of a video are taken: every N-th, and only between two times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from yolo_ema.errors import SourceError
+from yolo_ema.media.frames import Frame
+from yolo_ema.media.sources.source import FrameReader, Source
+from yolo_ema.media.sources.stored_source import StoredSource
+from yolo_ema.media.sources.video_cuts import span_from
+
+__all__ = ["FrameSelection"]
+
+
+@dataclass(frozen=True)
+class FrameSelection:
+    """The frames with start_s ≤ time < end_s whose number is a multiple of the stride.
+
+    Frames keep the number and the time that they have in the whole video, so that what is found in
+    them compares with what is found in all. Images are always taken; of live sources only the
+    stride counts.
+
+    Attributes:
+        stride: every so many frames one is taken: frames 0, N, 2N, …
+        start_s, end_s: seconds since the video's first frame.
+    """
+
+    stride: int = 1
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every frame is taken."""
+        return self == FrameSelection()
+
+    def holds(self, frame: Frame) -> bool:
+        """Say whether a frame is taken."""
+        in_time = self.start_s <= frame.time_s < self.end_s
+        return in_time and frame.index % self.stride == 0
+
+    def open(self, source: Source) -> FrameReader:
+        """Open a stored source for the frames that are taken. Reading begins at the last key frame
+        before the start where the file allows it.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        if self.is_all or not source.is_video:
+            return source.open()
+        whole = not isinstance(source, StoredSource) or source.span is None
+        if isinstance(source, StoredSource) and whole and self.start_s > 0:
+            source = replace(source, span=span_from(source.path, self.start_s))
+        return _SelectedFrames(source.open(), self, source.name if whole else "")
+
+    def left_aside(self, sources: Sequence[Source]) -> str:
+        """Say which sources the selection does not or not wholly apply to; "" where there are
+        none.
+        """
+        images = sum(not source.is_video for source in sources)
+        live = [source.name for source in sources if source.is_live]
+        said = []
+        if images and not self.is_all:
+            what = "1 image is" if images == 1 else f"{images} images are"
+            said.append(f"{what} taken whatever --vid-stride, --start and --end say")
+        if live and (self.start_s > 0 or self.end_s < math.inf):
+            said.append(f"--start and --end do not apply to live sources: {', '.join(live)}")
+        return "; ".join(said)
+
+
+class _SelectedFrames(FrameReader):
+    """The frames of another reader that are taken.
+
+    Args:
+        reader: all frames.
+        selection: which of them.
+        name: of the source, for the error where none is taken; "" where that is no error, as in
+            part of a video.
+    """
+
+    def __init__(self, reader: FrameReader, selection: FrameSelection, name: str) -> None:
+        self._reader, self._selection, self._name = reader, selection, name
+        rate, count = reader.frame_rate, reader.frame_count
+        self.frame_rate = rate and Fraction(rate) / selection.stride
+        self.frame_count = self._frames_of(count, rate) if count and rate else None
+
+    def _frames_of(self, count: int, rate: Fraction) -> int:
+        """Return about how many frames are taken."""
+        first = math.ceil(self._selection.start_s * rate)
+        last = min(count, math.ceil(min(self._selection.end_s, count / rate) * rate))
+        return max(0, math.ceil((last - first) / self._selection.stride))
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames.
+
+        Raises:
+            SourceError: the source has none of them; or reading fails.
+        """
+        taken, last_s = 0, 0.0
+        for frame in self._reader:
+            last_s = frame.time_s
+            if last_s >= self._selection.end_s:
+                break
+            if self._selection.holds(frame):
+                taken += 1
+                yield frame
+        self._reader.close()
+        if not taken and self._name:
+            until = "" if math.isinf(self._selection.end_s) else f" to {self._selection.end_s:g} s"
+            every = f" whose number is a multiple of {self._selection.stride}"
+            raise SourceError(
+                f"{self._name} has no frame from {self._selection.start_s:g} s{until}"
+                f"{every if self._selection.stride > 1 else ''}; the last one read is at "
+                f"{last_s:.2f} s"
+            )
+
+    def close(self) -> None:
+        self._reader.close()
+
+    @property
+    def damaged_packets(self) -> int:
+        return self._reader.damaged_packets
+
+    @property
+    def missing_frames(self) -> int:  # type: ignore[override]
+        return self._reader.missing_frames
+
+    @property
+    def frames_in_holes(self) -> int:  # type: ignore[override]
+        return self._reader.frames_in_holes
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        return self._reader.pixel_aspect
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._reader.notes
+
+    @property
+    def loss(self) -> str:
+        return self._reader.loss
+
+    @property
+    def frame_bytes(self) -> int:
+        return self._reader.frame_bytes
