@@ -35,7 +35,7 @@ __all__ = [
     "write_problem",
 ]
 
-RECORD, _JOBS = "archive.json", "manifest.jsonl"
+RECORD, _JOBS, _PROBE = "archive.json", "manifest.jsonl", ".writable"
 DETECTIONS, FILES, PROBLEMS = "detections", "files", "problems"
 _ATTEMPTS = 2
 
@@ -154,6 +154,9 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
             f"--out is {storage.place}, which holds {DETECTIONS}/ of something else; expected a "
             f"new or empty folder, or one of the same run"
         )
+    with _out_is_named(storage.place):  # before all sources are gone through
+        storage.write(_PROBE, b"")
+        storage.remove(_PROBE)
     finder = JobFinder(options)
     with tempfile.TemporaryDirectory(prefix="yolo-ema-manifest-") as folder:
         lines = Path(folder) / _JOBS

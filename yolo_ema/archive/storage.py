@@ -105,7 +105,8 @@ class LocalStorage(Storage):
 
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names of the files in a folder, without it; none where it is not there."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / folder) as entries:
+        nothing = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+        with nothing, os.scandir(self._folder / folder) as entries:
             yield from (entry.name for entry in entries if not entry.name.startswith("."))
 
     def write(self, name: str, content: bytes) -> None:

@@ -1,0 +1,121 @@
+"""From what the user names to jobs: all of it, once, in an order that stays."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import fsspec
+import pytest
+from archive_files import archive_options, draw, record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolo_ema.archive.finding import JobFinder
+from yolo_ema.archive.job import Job
+from yolo_ema.errors import ConfigError, SourceError
+from yolo_ema.media.sources.video_cuts import VideoSpan
+
+NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)
+SPANS = st.builds(
+    VideoSpan,
+    st.floats(0, 1e5),
+    st.floats(0, 1e5) | st.just(math.inf),
+    st.integers(0, 10**9),
+    st.integers(-(10**9), 10**12),
+    st.floats(-10, 10),
+)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=3), st.none() | SPANS, st.booleans())
+def test_a_line_of_the_manifest_is_the_job(
+    names: list[str], span: VideoSpan | None, is_sequence: bool
+) -> None:
+    job = Job(tuple(f"/archive/{name}" for name in names), span, is_sequence)
+    line = job.as_line()
+    assert Job.from_line(line) == job
+    assert line[8:24] == job.id
+    assert "\n" not in line
+
+
+def jobs_of(tmp_path: Path, *sources: object, **more: object) -> tuple[list[Job], list[str]]:
+    finder = JobFinder(archive_options(tmp_path, *sources, **more))
+    return list(finder.jobs()), list(map(str, finder.left_out))
+
+
+def test_videos_images_and_what_is_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "flights"
+    for name in ("a/1.jpg", "a/2.jpg", "a/10.jpg", "b/1.png"):
+        draw(root / name)
+    record(root / "a" / "clip.mp4")
+    (root / "log.csv").write_text("")
+    jobs, left_out = jobs_of(tmp_path, root, images_per_job=2)
+    short = [[file.removeprefix(f"{root}/") for file in job.files] for job in jobs]
+    assert short == [["a/clip.mp4"], ["a/1.jpg", "a/2.jpg"], ["a/10.jpg"], ["b/1.png"]]
+    assert left_out == [f"{root}: 1 left out: neither image nor video (1 .csv)"]
+
+
+def test_a_file_that_several_words_name_is_one_job(tmp_path: Path) -> None:
+    clip = record(tmp_path / "flights" / "clip.mp4")
+    (tmp_path / "list.txt").write_text(f"{clip}\n")
+    jobs, _ = jobs_of(tmp_path, clip, clip.parent, tmp_path / "list.txt", f"{clip.parent}/*.mp4")
+    assert [job.files for job in jobs] == [(str(clip),)]
+
+
+def test_long_videos_are_cut_unless_they_are_tracked(tmp_path: Path) -> None:
+    clip = record(tmp_path / "clip.mp4")
+    starts = [job.span.start_s for job in jobs_of(tmp_path, clip, segment=0.7)[0] if job.span]
+    assert starts == [0.0, 1.0, 1.5]
+    assert [job.span for job in jobs_of(tmp_path, clip, segment=0)[0]] == [None]
+    assert [job.span for job in jobs_of(tmp_path, clip)[0]] == [None]  # shorter than 600 s
+    assert archive_options(tmp_path, clip).segment_s(is_remote=False) == 600
+    for tracked in ({"track": True}, {"save": ("mot",)}):
+        assert archive_options(tmp_path, clip, **tracked).segment_s(is_remote=False) == 0
+        assert len(jobs_of(tmp_path, clip, segment=0.7, **tracked)[0]) == 3
+    joined = record(tmp_path / "joined.ts")
+    jobs, left_out = jobs_of(tmp_path, joined, segment=0.7)
+    assert [job.span for job in jobs] == [None]
+    assert "not cut: mpegts" in left_out[0]
+
+
+def test_tracked_images_of_a_folder_are_one_job(tmp_path: Path) -> None:
+    for number in (1, 2, 10):
+        draw(tmp_path / "flight" / f"{number}.jpg")
+    (job,), _ = jobs_of(tmp_path, tmp_path / "flight", track=True, images_per_job=2)
+    assert job.is_sequence
+    assert [Path(file).name for file in job.files] == ["1.jpg", "2.jpg", "10.jpg"]
+
+
+def test_addresses(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("a/clip.mp4", "a/1.jpg", "a/.hidden.jpg", "b/notes.txt"):
+        memory.pipe_file(f"/{tmp_path.name}/{name}", b"x")
+    root = f"memory://{tmp_path.name}"
+    jobs, left_out = jobs_of(tmp_path, root)
+    files = [job.files[0].partition(tmp_path.name)[2] for job in jobs]
+    assert files == ["/a/clip.mp4", "/a/1.jpg"]
+    assert [line.partition(": ")[2] for line in left_out] == [
+        "1 left out: hidden, or files of an operating system",
+        "1 left out: neither image nor video (1 .txt)",
+    ]
+    assert len(jobs_of(tmp_path, f"{root}/*/*.jpg")[0]) == 1
+    assert len(jobs_of(tmp_path, f"{root}/a/clip.mp4")[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "error", "message"),
+    [
+        ("flihgts", SourceError, "did you mean 'flights'"),
+        ("flights", SourceError, "no image and no video; it holds 1 .csv"),
+        ("flights/*.mp4", SourceError, "matches no image and no video"),
+        ("0", SourceError, "is not a file; an archive is made of videos and images"),
+        ("rtsp://10.0.0.1/live", ConfigError, "rtsp:// is no kind of address that fsspec reads"),
+        ("memory://nothing-here", SourceError, "nothing at memory://nothing-here"),
+    ],
+)
+def test_what_names_nothing(tmp_path: Path, monkeypatch, word, error, message) -> None:
+    (tmp_path / "flights").mkdir()
+    (tmp_path / "flights" / "log.csv").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message.replace("*", r"\*")):
+        jobs_of(tmp_path, word)

@@ -1,0 +1,104 @@
+"""A folder and an address have the same methods, and files appear whole."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from yolo_ema.archive.remote import RemoteStorage, fetch
+from yolo_ema.archive.storage import LocalStorage, Storage, open_storage
+from yolo_ema.errors import ConfigError, DiskFullError, MachineError, MissingPackageError
+
+
+@pytest.fixture(params=["folder", "memory", "renaming"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Storage:
+    if request.param == "folder":
+        return open_storage(str(tmp_path / "out"))
+    if request.param == "renaming":  # as on servers where a file grows in sight
+        monkeypatch.setattr("yolo_ema.archive.remote._WHOLE_AT_ONCE", frozenset())
+    return open_storage(f"memory://{tmp_path.name}-{request.param}/out")
+
+
+def test_files_come_and_go(storage: Storage, tmp_path: Path) -> None:
+    assert not storage.exists("detections/a.parquet")
+    assert list(storage.names("detections")) == []
+    with pytest.raises(FileNotFoundError):
+        storage.read("archive.json")
+    storage.write("detections/a.parquet", b"one")
+    storage.write("detections/a.parquet", b"two")
+    local = tmp_path / "local"
+    local.write_text("first\nsecond\n")
+    storage.put_file(local, "detections/b.parquet")
+    assert sorted(storage.names("detections")) == ["a.parquet", "b.parquet"]
+    assert storage.read("detections/a.parquet") == b"two"
+    assert list(storage.lines("detections/b.parquet")) == ["first\n", "second\n"]
+    assert storage.exists("detections/b.parquet")
+    storage.remove("detections/b.parquet")
+    storage.remove("detections/b.parquet")
+    assert list(storage.names("detections")) == ["a.parquet"]
+
+
+def test_a_folder_takes_the_place_of_what_was_there(storage: Storage, tmp_path: Path) -> None:
+    for names in (("a.txt", "deep/b.txt"), ("c.txt",)):
+        local = tmp_path / f"local {len(names)}"
+        for name in names:
+            (local / name).parent.mkdir(parents=True, exist_ok=True)
+            (local / name).write_text(name)
+        storage.put_folder(local, "files/1")
+        assert sorted(name for name in storage.names("files/1") if name != "deep") == sorted(
+            name for name in names if "/" not in name
+        )
+    assert storage.read("files/1/c.txt") == b"c.txt"
+    assert list(storage.names("files")) == ["1"]
+
+
+def test_a_folder_that_is_half_copied_is_not_there(tmp_path: Path, monkeypatch) -> None:
+    storage, local = LocalStorage(tmp_path / "out"), tmp_path / "local"
+    local.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (local / name).write_text(name)
+    copy = shutil.copyfile
+
+    def full(source: Path, target: Path) -> None:
+        if Path(source).name == "b.txt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(DiskFullError):
+        storage.put_folder(local, "files/1")
+    assert list((tmp_path / "out" / "files").iterdir()) == []
+    stale = tmp_path / "out" / "files" / ".1-0123.part"  # a killed process leaves it
+    stale.mkdir()
+    monkeypatch.undo()
+    storage.put_folder(local, "files/1")
+    assert [path.name for path in (tmp_path / "out" / "files").iterdir()] == ["1"]
+
+
+def test_what_cannot_be(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="which is a file; expected a folder"):
+        open_storage(str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="nonsense:// is no kind of address"):
+        open_storage("nonsense://bucket/out")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "yolo-ema\[cloud\]"'):
+        open_storage("gs://bucket/out")
+    with pytest.raises(FileNotFoundError):
+        fetch("memory://nowhere/a.mp4", tmp_path)
+
+    class Refusing(type(fsspec.filesystem("memory"))):
+        cachable = False
+
+        def pipe_file(self, *_: object, **__: object) -> None:
+            raise RuntimeError("no credentials")
+
+    storage = RemoteStorage("memory://bucket/out")
+    monkeypatch.setattr(storage, "_system", Refusing())
+    with pytest.raises(MachineError, match=r"memory://bucket/out/a: RuntimeError: no credentials"):
+        storage.write("a", b"")

@@ -1,0 +1,139 @@
+"""A worker: what it writes for a job, and what becomes of jobs that cannot be run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+from archive_files import PER_FRAME, archive_options, draw, record
+
+from yolo_ema.archive.finding import JobFinder
+from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Job, Outcome
+from yolo_ema.archive.worker import Worker
+from yolo_ema.errors import ConfigError, DiskFullError
+from yolo_ema.options.archive import ArchiveOptions
+
+
+def run_all(options: ArchiveOptions) -> tuple[list[Outcome], Path]:
+    worker = Worker(options)
+    return [worker.run(job) for job in JobFinder(options).jobs()], Path(options.out)
+
+
+def rows_of(out: Path) -> list[dict]:
+    rows = [row for file in out.glob("detections/*") for row in pq.read_table(file).to_pylist()]
+    return sorted(rows, key=lambda row: (row["source"], row["frame"], -row["score"]))
+
+
+@pytest.mark.parametrize("segment", [0.7, 0])
+def test_parts_of_a_video_are_the_video(tmp_path: Path, segment: float) -> None:
+    clip = record(tmp_path / "clip.mp4", frames=33)
+    outcomes, out = run_all(archive_options(tmp_path, clip, segment=segment))
+    assert {outcome.state for outcome in outcomes} == {DONE}
+    assert len(outcomes) == (1 if segment == 0 else 5)
+    rows = rows_of(out)
+    assert [row["frame"] for row in rows] == [n for n in range(33) for _ in range(PER_FRAME)]
+    assert [row["time_s"] for row in rows[::PER_FRAME]] == pytest.approx(
+        [number / 10 for number in range(33)]
+    )
+    assert {row["source"] for row in rows} == {str(clip)}
+    files = list(out.glob("detections/*"))
+    frames = [int(pq.read_metadata(file).metadata[b"yolo_ema.frames"]) for file in files]
+    assert sum(frames) == 33
+    assert sum(outcome.frames for outcome in outcomes) == 33
+    assert sum(outcome.objects for outcome in outcomes) == len(rows)
+    assert {path.name for path in out.iterdir()} == {"detections"}
+
+
+def test_the_other_formats_lie_beside(tmp_path: Path) -> None:
+    clip = record(tmp_path / "clip.mp4", frames=6)
+    (outcome,), out = run_all(archive_options(tmp_path, clip, save=("csv", "annotated", "mot")))
+    folder = out / "files" / outcome.id
+    assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "detections.csv", "mot"]
+    assert len((folder / "detections.csv").read_text().splitlines()) == 1 + 6 * PER_FRAME
+    tracks = {row["track_id"] for row in rows_of(out)}
+    assert len(tracks - {None}) == PER_FRAME
+
+
+def test_what_can_be_read_is_written_and_the_rest_is_named(tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.jpg"):
+        draw(tmp_path / "images" / name)
+    (tmp_path / "images" / "3.jpg").write_bytes(b"no image")
+    (outcome,), out = run_all(archive_options(tmp_path, tmp_path / "images"))
+    assert (outcome.state, outcome.frames, outcome.attempts) == (INCOMPLETE, 2, 1)
+    assert "3.jpg is not an image" in outcome.problem
+    assert len(rows_of(out)) == 2 * PER_FRAME
+    (row,) = out.glob("problems/*.json")
+    assert json.loads(row.read_text())["problem"] == outcome.problem
+    draw(tmp_path / "images" / "3.jpg")
+    worker = Worker(archive_options(tmp_path, tmp_path / "images"))
+    (job,) = JobFinder(archive_options(tmp_path, tmp_path / "images")).jobs()
+    assert worker.run(job, attempts=1).state == DONE
+    assert not list(out.glob("problems/*"))
+    assert len(rows_of(out)) == 3 * PER_FRAME
+
+
+def test_a_damaged_video(tmp_path: Path) -> None:
+    clip = record(tmp_path / "clip.mp4")
+    content = clip.read_bytes()
+    (tmp_path / "nothing.mp4").write_bytes(b"no video")
+    clip.write_bytes(content[: len(content) // 2])
+    outcomes, out = run_all(archive_options(tmp_path, clip, tmp_path / "nothing.mp4"))
+    assert [outcome.state for outcome in outcomes] == [FAILED, FAILED]
+    assert all("cannot be opened as video" in outcome.problem for outcome in outcomes)
+    assert not out.exists()
+    changed = Job((str(tmp_path / "gone.mp4"),))
+    assert "no video at" in Worker(archive_options(tmp_path, clip)).run(changed).problem
+
+
+def test_what_an_address_holds(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    root = f"memory://{tmp_path.name}"
+    memory.pipe_file(f"/{tmp_path.name}/in/clip.mp4", record(tmp_path / "clip.mp4").read_bytes())
+    for name in ("1.jpg", "2.jpg"):
+        memory.pipe_file(f"/{tmp_path.name}/in/{name}", draw(tmp_path / name).read_bytes())
+    options = archive_options(tmp_path, f"{root}/in", out=f"{root}/out", segment=1, save=("csv",))
+    outcomes, _ = run_all(options)
+    assert [outcome.state for outcome in outcomes] == [DONE] * 3
+    sources = set()
+    for outcome in outcomes:
+        with memory.open(f"/{tmp_path.name}/out/detections/{outcome.id}.parquet") as file:
+            sources |= set(pq.read_table(file)["source"].to_pylist())
+        assert memory.exists(f"/{tmp_path.name}/out/files/{outcome.id}/detections.csv")
+    assert sources == {
+        f"memory:///{tmp_path.name}/in/{name}" for name in ("clip.mp4", "1.jpg", "2.jpg")
+    }
+    memory.rm_file(f"/{tmp_path.name}/in/1.jpg")
+    images = next(job for job in JobFinder(options).jobs() if "2.jpg" in job.files[0])
+    lost = Job((images.files[0].replace("2.jpg", "1.jpg"), *images.files))
+    outcome = Worker(options).run(lost)
+    assert (outcome.state, outcome.frames) == (INCOMPLETE, 1)
+    assert "no file at memory:///" in outcome.problem
+
+
+@pytest.mark.parametrize("place", ["scratch", "out"])
+def test_a_full_disk_is_not_the_jobs_fault(tmp_path: Path, monkeypatch, place: str) -> None:
+    clip = record(tmp_path / "clip.mp4")
+    options = archive_options(tmp_path, clip)
+
+    def full(*_: object, **__: object) -> None:
+        raise DiskFullError("disk full while writing something")
+
+    where = {
+        "scratch": "yolo_ema.archive.worker.detect",
+        "out": "yolo_ema.archive.storage.LocalStorage.put_file",
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(where[place], full)
+        (outcome,), out = run_all(options)
+        assert outcome.state == UNDONE
+        assert "disk full" in outcome.problem
+        assert not list(out.rglob("*.parquet"))
+    assert run_all(options)[0][0].state == DONE
+
+
+def test_weights_that_do_not_fit_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="know no class 'bus'"):
+        Worker(archive_options(tmp_path, tmp_path, classes=("bus",)))
