@@ -186,7 +186,7 @@ def from_first(compute: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def in_turn(_local_rank: int | None = None) -> Iterator[None]:
+def in_turn(local_rank: int) -> Iterator[None]:
     """Let the first process do the block, then the first one of every other node, then the rest.
 
     What the first writes into a cache on a shared disk, all others find; a node with a cache of its
@@ -196,8 +196,7 @@ def in_turn(_local_rank: int | None = None) -> Iterator[None]:
     if not _are_several():
         yield
         return
-    is_first_of_node = os.environ.get("LOCAL_RANK", "0") == "0"
-    turn = 0 if dist.get_rank() == 0 else 1 if is_first_of_node else 2
+    turn = 0 if dist.get_rank() == 0 else 1 if local_rank == 0 else 2
     for now in range(3):
         if now == turn:
             yield
