@@ -1,0 +1,265 @@
+"""Coverage: which ground a flight has seen, from when to when, and how finely."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_ema.geo.camera import CameraIntrinsics
+from yolo_ema.geo.camera_heights import FlightGround
+from yolo_ema.geo.geodesic import LocalFrame
+from yolo_ema.geo.outlines import outlines
+from yolo_ema.geo.sightings import LocatedSource, view_of, views_of
+from yolo_ema.geo.surface_model import SurfaceModel
+from yolo_ema.geo.views import Views
+
+__all__ = ["COVERAGE_DEPRESSION_DEG", "GSD_BANDS_M", "CoverageArea", "coverage_of"]
+
+Array = NDArray[np.float64]
+
+COVERAGE_DEPRESSION_DEG = 10.0
+"""Ground seen at a smaller angle below the horizon does not count as covered."""
+
+GSD_BANDS_M = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, math.inf)
+"""Ground is grouped by its finest ground sampling distance between these, metres a pixel."""
+
+_EVERY_S = 0.5
+_LEAST_CELL_M = 1.0
+_MOST_CELLS = 250_000
+_MOST_CELLS_ON_MODEL = 40_000
+_STEPS_TO_GROUND = 24
+_CLEARANCE_M = 1.0
+
+
+@dataclass(frozen=True)
+class CoverageArea:
+    """Ground that one source, or all single images, have seen about equally finely.
+
+    Attributes:
+        sources: which.
+        gsd_from_m, gsd_to_m: its finest ground sampling distance lies between, metres a pixel.
+        first_s, last_s: from when to when, see `Sightings.moments_s`.
+        square_metres: its size.
+        polygons_deg: polygons of rings of longitude and latitude, outer ones counter-clockwise.
+    """
+
+    sources: tuple[str, ...]
+    gsd_from_m: float
+    gsd_to_m: float
+    first_s: float
+    last_s: float
+    square_metres: float
+    polygons_deg: list[list[list[tuple[float, float]]]]
+
+
+class _Shot(NamedTuple):
+    """A frame whose view is complete."""
+
+    views: Views
+    camera: CameraIntrinsics
+    moment_s: float
+
+
+def coverage_of(
+    sources: Sequence[LocatedSource], *, most_gsd_m: float
+) -> tuple[list[CoverageArea], float]:
+    """Return the ground that a flight has seen, and the width of the cells that it is made of.
+
+    Args:
+        sources: its videos and images; of a video two frames a second are taken.
+        most_gsd_m: ground counts where a pixel covers no more, in metres.
+    """
+    videos = [(source,) for source in sources if source.is_video]
+    stills = tuple(source for source in sources if not source.is_video)
+    groups = [*videos, *([stills] if stills else [])]
+    shots = [[shot for source in group for shot in _shots(source)] for group in groups]
+    every = [shot for of_group in shots for shot in of_group]
+    if not every:
+        return [], 0.0
+    grid = _Grid.around(every, most_gsd_m, sources[0].ground)
+    areas = []
+    for group, of_group in zip(groups, shots, strict=True):
+        seen = _Seen(grid)
+        for shot in of_group:
+            seen.add(shot, most_gsd_m)
+        areas += seen.areas(tuple(source.name for source in group))
+    return areas, grid.cell_m
+
+
+def _shots(source: LocatedSource) -> list[_Shot]:
+    found, last = [], -math.inf
+    for frame in source.frames:
+        if source.is_video and frame.time_s - last < _EVERY_S - 1e-6:
+            continue
+        usable = view_of(frame, source.ground)
+        if isinstance(usable, str):
+            continue
+        last = frame.time_s
+        found.append(_Shot(views_of([usable]), usable[2], frame.time_s + (source.start_s or 0.0)))
+    return found
+
+
+class _Grid:
+    """Square cells of ground around a flight."""
+
+    def __init__(
+        self, frame: LocalFrame, low_en: Array, shape: tuple[int, int], cell_m: float
+    ) -> None:
+        self.frame, self.low_en, self.shape, self.cell_m = frame, low_en, shape, cell_m
+        self.ground_m: Array | None = None
+        self.model: SurfaceModel | None = None
+
+    @classmethod
+    def around(cls, shots: Sequence[_Shot], most_gsd_m: float, ground: FlightGround) -> _Grid:
+        """Return a grid that holds all that the shots can see, of at most so many cells."""
+        latitudes = np.array([shot.views.latitude_deg[0] for shot in shots])
+        longitudes = np.array([shot.views.longitude_deg[0] for shot in shots])
+        frame = LocalFrame.around(latitudes, longitudes)
+        places = frame.to_metres(latitudes, longitudes)
+        model = ground.ground if isinstance(ground.ground, SurfaceModel) else None
+        lowest = float(np.nanmin(model.heights_m)) if model else 0.0
+        reach = np.array([_reach_m(shot, most_gsd_m, lowest) for shot in shots])[:, None]
+        low, high = (places - reach).min(axis=0), (places + reach).max(axis=0)
+        most = _MOST_CELLS_ON_MODEL if model else _MOST_CELLS
+        cell_m = max(_LEAST_CELL_M, math.sqrt(float(np.prod(high - low)) / most))
+        columns, rows = np.ceil((high - low) / cell_m).astype(int) + 1
+        grid = cls(frame, low, (int(rows), int(columns)), cell_m)
+        if model is not None:
+            grid.model = model
+            latitudes, longitudes = frame.to_degrees(grid.middles(slice(None), slice(None)))
+            heights = model.sample(*model.to_cells(longitudes, latitudes))
+            grid.ground_m = np.where(np.isfinite(heights), heights, np.nan)
+        return grid
+
+    def middles(self, rows: slice, columns: slice) -> Array:
+        """Return (h, w, 2): metres east and north of the cells' middles."""
+        east = self.low_en[0] + (np.arange(self.shape[1])[columns] + 0.5) * self.cell_m
+        north = self.low_en[1] + (np.arange(self.shape[0])[rows] + 0.5) * self.cell_m
+        return np.stack(np.meshgrid(east, north), axis=-1)
+
+
+def _reach_m(shot: _Shot, most_gsd_m: float, lowest_m: float) -> float:
+    """Return how far from below the camera ground can count."""
+    above = max(float(shot.views.height_m[0]) - lowest_m, 0.0)
+    by_angle = above / math.tan(math.radians(COVERAGE_DEPRESSION_DEG))
+    # In the corner of a wide frame a pixel is narrower than in its middle.
+    return min(by_angle, 1.5 * most_gsd_m * shot.camera.focal_px)
+
+
+class _Seen:
+    """What of a grid has been seen."""
+
+    def __init__(self, grid: _Grid) -> None:
+        self._grid = grid
+        self._gsd = np.full(grid.shape, np.inf)
+        self._first = np.full(grid.shape, np.inf)
+        self._last = np.full(grid.shape, -np.inf)
+
+    def add(self, shot: _Shot, most_gsd_m: float) -> None:
+        """Add what one frame sees."""
+        grid = self._grid
+        place = grid.frame.to_metres(shot.views.latitude_deg, shot.views.longitude_deg)[0]
+        lowest = 0.0 if grid.ground_m is None else float(np.nanmin(grid.ground_m, initial=np.inf))
+        reach = _reach_m(shot, most_gsd_m, lowest)
+        low = np.floor((place - reach - grid.low_en) / grid.cell_m).astype(int)
+        high = np.ceil((place + reach - grid.low_en) / grid.cell_m).astype(int)
+        rows = slice(max(low[1], 0), max(high[1], 0))
+        columns = slice(max(low[0], 0), max(high[0], 0))
+        middles = grid.middles(rows, columns)
+        ground = 0.0 if grid.ground_m is None else grid.ground_m[rows, columns]
+        drop = shot.views.height_m[0] - ground
+        offsets = np.concatenate(
+            [middles - place, np.broadcast_to(-drop, middles.shape[:2])[..., None]], axis=-1
+        )
+        gsd = _gsd_m(shot, offsets.reshape(-1, 3)).reshape(middles.shape[:2])
+        gsd[~(gsd <= most_gsd_m)] = np.inf
+        if grid.model is not None:
+            seen = np.isfinite(gsd)
+            gsd[seen] = np.where(
+                self._hidden(grid.model, shot, place, middles[seen], drop[seen]), np.inf, gsd[seen]
+            )
+        seen = np.isfinite(gsd)
+        part = (rows, columns)
+        self._gsd[part] = np.minimum(self._gsd[part], gsd)
+        self._first[part] = np.where(
+            seen, np.minimum(self._first[part], shot.moment_s), self._first[part]
+        )
+        self._last[part] = np.where(
+            seen, np.maximum(self._last[part], shot.moment_s), self._last[part]
+        )
+
+    def _hidden(
+        self, model: SurfaceModel, shot: _Shot, place: Array, middles: Array, drop: Array
+    ) -> NDArray[np.bool_]:
+        """Say which cells something higher hides from the camera."""
+        grid, hidden = self._grid, np.zeros(len(middles), bool)
+        for share in np.linspace(0, 1, _STEPS_TO_GROUND + 2)[1:-1]:
+            latitudes, longitudes = grid.frame.to_degrees(place + share * (middles - place))
+            heights = model.sample(*model.to_cells(longitudes, latitudes))
+            line = shot.views.height_m[0] - share * drop
+            hidden |= heights > line + _CLEARANCE_M * (1 if share < 0.9 else 3)
+        return hidden
+
+    def areas(self, names: tuple[str, ...]) -> list[CoverageArea]:
+        """Return what has been seen, by how finely."""
+        found = []
+        for low, high in itertools.pairwise(GSD_BANDS_M):
+            cells = (self._gsd > low) & (self._gsd <= high)
+            if not cells.any():
+                continue
+            found.append(
+                CoverageArea(
+                    names,
+                    low,
+                    min(high, float(self._gsd[cells].max())),
+                    float(self._first[cells].min()),
+                    float(self._last[cells].max()),
+                    float(cells.sum()) * self._grid.cell_m**2,
+                    [[self._in_degrees(ring) for ring in one] for one in outlines(cells)],
+                )
+            )
+        return found
+
+    def _in_degrees(self, ring: list[tuple[int, int]]) -> list[tuple[float, float]]:
+        metres = self._grid.low_en + np.array(ring, float) * self._grid.cell_m
+        latitudes, longitudes = self._grid.frame.to_degrees(metres)
+        return list(zip(longitudes.tolist(), latitudes.tolist(), strict=True))
+
+
+def _gsd_m(shot: _Shot, offsets: Array) -> Array:
+    """Return metres a pixel (n,), the mean of both directions, of ground at offsets (n, 3) from the
+    camera; NaN where the frame does not show it.
+    """
+    n = len(offsets)
+    axes = shot.views.axes[0]
+    seen = offsets @ axes.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rays = seen[:, :2] / np.where(seen[:, 2] > 1e-9, seen[:, 2], np.nan)[:, None]
+        wide = np.abs(rays).max(axis=1) > _widest(shot.camera)
+        pixels = shot.camera.to_pixels(rays)
+        inside = ((pixels >= 0) & (pixels <= (shot.camera.width_px, shot.camera.height_px))).all(
+            axis=1
+        )
+        distance = np.linalg.norm(offsets, axis=1)
+        sine = -offsets[:, 2] / distance
+        cosine = seen[:, 2] / distance
+        gsd = distance * np.sqrt(cosine**3 / sine) / shot.camera.focal_px
+        shown = inside & ~wide & (sine >= math.sin(math.radians(COVERAGE_DEPRESSION_DEG)))
+    return np.where(shown, gsd, np.full(n, np.nan))
+
+
+def _widest(camera: CameraIntrinsics) -> float:
+    """Return how far rays of the frame go, with room for distortion, which may fold what is beyond
+    back into the frame.
+    """
+    corners = np.array(
+        [[0, 0], [camera.width_px, 0], [0, camera.height_px], [camera.width_px, camera.height_px]]
+    )
+    rays = camera.to_rays(corners.astype(float))
+    return float(np.nanmax(np.abs(rays), initial=0.0)) * 1.02 or math.inf

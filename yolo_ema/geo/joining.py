@@ -1,0 +1,231 @@
+"""Which tracklets are one thing: seen again after the camera turned away, in another video of the
+flight, or in overlapping images.
+
+Two tracklets may be one thing where their classes allow it, no frame shows both, and a chi-square
+test at 99 % does not tell their positions apart, given what their errors share. Of several that
+may, the assignment with the smallest sum of test values counts, one to one. Places of a later pass
+are shifted against those of an earlier one by their poses' errors, all alike: the shift that
+brings most of them together is taken out first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from yolo_ema.geo.motion_fit import CHI2_99, Motion, motion_of
+from yolo_ema.geo.tracklets import Fixes, Tracklet, correlation
+
+__all__ = ["Thing", "join", "may_be_one"]
+
+Array = NDArray[np.float64]
+
+_ALIKE = (
+    {"pedestrian", "people", "person"},
+    {"car", "van"},
+    {"truck", "bus"},
+    {"tricycle", "awning-tricycle"},
+    {"bicycle", "motor", "motorcycle"},
+)
+_BATCH_S = 10.0
+_CONTINUES_WITHIN_S = 3.0
+_ACCELERATION = 1.5
+_LEAST_VOTES = 3
+_MOST_SHIFTS = 1500
+_LEFT_AFTER_SHIFT = 0.1
+_IMPOSSIBLE = 1e6
+
+
+def may_be_one(first: str, second: str) -> bool:
+    """Say whether detectors may take one object for the two classes."""
+    return first == second or any({first, second} <= alike for alike in _ALIKE)
+
+
+@dataclass
+class Thing:
+    """What tracklets have been joined to.
+
+    Attributes:
+        tracklets: in order of time.
+        fixes: all their positions.
+        motion: of its last tracklet.
+    """
+
+    tracklets: list[Tracklet]
+    fixes: Fixes
+    motion: Motion
+
+    def __post_init__(self) -> None:
+        self._summarise()
+
+    def _summarise(self) -> None:
+        """Keep the mean of the positions, and of what they are made of."""
+        fixes = self.fixes
+        weights = np.linalg.inv(fixes.covariances() + np.eye(2) * 1e-8)
+        weights = np.linalg.inv(weights.sum(axis=0)) @ weights
+        self.mean = np.einsum("nij,nj->i", weights, fixes.metres_en)
+        self.root = np.einsum("nij,njk->ik", weights, fixes.pose_roots)
+        self.box = fixes.combined_boxes(weights)
+        self.class_scores: Counter[str] = Counter()
+        for tracklet in self.tracklets:
+            self.class_scores.update(tracklet.class_scores)
+        self.class_name = self.class_scores.most_common(1)[0][0]
+
+    def add(self, other: Thing) -> None:
+        """Join another thing to this one, which began earlier."""
+        self.tracklets += other.tracklets
+        self.fixes = self.fixes.and_(other.fixes).thinned()
+        self.motion = other.motion if other.motion.is_moving is not None else self.motion
+        self._summarise()
+
+    def shares_frame(self, other: Thing) -> bool:
+        """Say whether one frame shows both."""
+        return any(
+            one.source == two.source and not one.frames.isdisjoint(two.frames)
+            for one in self.tracklets
+            for two in other.tracklets
+        )
+
+
+def join(tracklets: Sequence[Tracklet]) -> list[Thing]:
+    """Return the things that tracklets are of, in order of their first sighting."""
+    things: list[Thing] = []
+    for batch in _batches(tracklets):
+        new = [Thing([one], one.fixes, motion_of(one.fixes)) for one in batch]
+        taken = _assign(new, things)
+        fresh: list[Thing] = []
+        for number, thing in enumerate(new):
+            if number in taken:
+                things[taken[number]].add(thing)
+                continue
+            again = _assign([thing], fresh)
+            if again:
+                fresh[again[0]].add(thing)
+            else:
+                fresh.append(thing)
+        things += fresh
+    return things
+
+
+def _batches(tracklets: Sequence[Tracklet]) -> Iterator[list[Tracklet]]:
+    """Yield tracklets that begin in the same ten seconds of a source; those of single sightings by
+    frame.
+    """
+    batches: dict[tuple[int, float, int], list[Tracklet]] = {}
+    for one in tracklets:
+        start = float(one.fixes.moments_s[0])
+        frame = min(one.frames) if one.track_id < 0 else -1
+        batches.setdefault((one.source, start // _BATCH_S, frame), []).append(one)
+    for key in sorted(batches):
+        yield sorted(batches[key], key=lambda one: float(one.fixes.moments_s[0]))
+
+
+def _assign(new: Sequence[Thing], old: Sequence[Thing]) -> dict[int, int]:
+    """Return which of the old things each of the new ones is, where it is one."""
+    if not new or not old:
+        return {}
+    pairs = _Pairs(new, old)
+    costs = np.full((len(new), len(old)), _IMPOSSIBLE)
+    costs[pairs.new, pairs.old] = pairs.tests()
+    allowed = costs <= CHI2_99
+    for row, column in np.argwhere(allowed).tolist():
+        if new[row].shares_frame(old[column]):
+            allowed[row, column] = False
+    rows, columns = linear_sum_assignment(np.where(allowed, costs - CHI2_99, 0.0))
+    return {
+        int(row): int(column)
+        for row, column in zip(rows, columns, strict=True)
+        if allowed[row, column]
+    }
+
+
+class _Pairs:
+    """New and old things that are near and alike enough to be one.
+
+    Attributes:
+        new, old: (k,) their numbers.
+        off: (k, 2) metres from the old to the new.
+        own: (k, 2, 2) covariance of that by boxes.
+        shared: (k, 2, 2) by poses, which shift what was seen together alike.
+    """
+
+    def __init__(self, new: Sequence[Thing], old: Sequence[Thing]) -> None:
+        rows, columns, off, own, shared = [], [], [], [], []
+        old_mean = np.array([thing.mean for thing in old])
+        old_reach = np.array([_reach(thing) for thing in old])
+        for number, thing in enumerate(new):
+            near = np.hypot(*(old_mean - thing.mean).T) <= 3.5 * (
+                old_reach + _reach(thing)
+            ) + 50 * (np.array([bool(one.motion.is_moving) for one in old]))
+            for place in np.flatnonzero(near).tolist():
+                found = _difference(thing, old[place])
+                if found is not None and may_be_one(thing.class_name, old[place].class_name):
+                    rows.append(number)
+                    columns.append(place)
+                    off.append(found[0])
+                    own.append(found[1])
+                    shared.append(found[2])
+        self.new, self.old = np.array(rows, int), np.array(columns, int)
+        self.off = np.array(off).reshape(-1, 2)
+        self.own = np.array(own).reshape(-1, 2, 2) + np.eye(2) * 1e-6
+        self.shared = np.array(shared).reshape(-1, 2, 2)
+
+    def tests(self) -> Array:
+        """Return the test value (k,) of each pair, the common shift taken out."""
+        plain = _chi2(self.off, self.own + self.shared)
+        shifted = np.trace(self.shared, axis1=1, axis2=2) > np.trace(self.own, axis1=1, axis2=2)
+        shift = self._shift(plain, shifted)
+        if shift is None:
+            return plain
+        rest = _chi2(self.off - shift, self.own + _LEFT_AFTER_SHIFT * self.shared)
+        return np.where(shifted & (plain <= CHI2_99), rest, plain)
+
+    def _shift(self, plain: Array, shifted: NDArray[np.bool_]) -> Array | None:
+        """Return the shift (2,) that brings most of the new things to old ones; None for few."""
+        usable = np.flatnonzero(shifted & (plain <= CHI2_99))
+        if len(set(self.new[usable].tolist())) < _LEAST_VOTES:
+            return None
+        tight = np.linalg.inv(self.own[usable] + _LEFT_AFTER_SHIFT * self.shared[usable])
+        candidates = usable[np.argsort(plain[usable], kind="stable")][:_MOST_SHIFTS]
+        best: tuple[float, Array] | None = None
+        for candidate in candidates.tolist():
+            rest = self.off[usable] - self.off[candidate]
+            fits = np.einsum("ni,nij,nj->n", rest, tight, rest) <= CHI2_99
+            votes = len(set(self.new[usable[fits]].tolist()))
+            score = votes - plain[candidate] / (2 * CHI2_99)
+            if votes >= _LEAST_VOTES and (best is None or score > best[0]):
+                best = score, np.median(self.off[usable[fits]], axis=0)
+        return None if best is None else best[1]
+
+
+def _reach(thing: Thing) -> float:
+    return float(np.sqrt(np.trace(thing.box + thing.root @ thing.root.T)))
+
+
+def _chi2(off: Array, covariances: Array) -> Array:
+    return np.einsum("ni,nij,nj->n", off, np.linalg.inv(covariances), off)
+
+
+def _difference(new: Thing, old: Thing) -> tuple[Array, Array, Array] | None:
+    """Return how far a new thing lies from an old one (2,), and the covariances of that by boxes
+    and by poses; None where one moves too long ago.
+    """
+    same_clock = new.fixes.clocks[0] == old.fixes.clocks[-1]
+    gap_s = float(new.fixes.moments_s[0] - old.fixes.moments_s[-1]) if same_clock else np.inf
+    correlated = float(correlation(np.array(max(gap_s, 0.0))))
+    cross = new.root @ old.root.T
+    shared = new.root @ new.root.T + old.root @ old.root.T - correlated * (cross + cross.T)
+    if not (new.motion.is_moving or old.motion.is_moving):
+        return new.mean - old.mean, new.box + old.box, shared
+    line = old.motion.last
+    if line is None or new.motion.is_moving is False or not 0 < gap_s <= _CONTINUES_WITHIN_S:
+        return None
+    expected = line.end_m + line.metres_s * gap_s
+    strayed = (_ACCELERATION * gap_s**2 / 2) ** 2 * np.eye(2)
+    own = new.fixes.box_covariances[0] + old.box + line.covariance * gap_s**2 + strayed
+    return new.fixes.metres_en[0] - expected, own, np.zeros((2, 2))

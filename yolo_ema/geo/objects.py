@@ -1,0 +1,143 @@
+"""Objects, not boxes: each thing of a flight once, with its place, path and speed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_ema.geo.geodesic import LocalFrame
+from yolo_ema.geo.joining import Thing, join
+from yolo_ema.geo.motion_fit import Motion, motion_of
+from yolo_ema.geo.sightings import LocatedSource
+from yolo_ema.geo.tracklets import mean_fix, tracklets_of
+from yolo_ema.geo.uncertainty import Ellipse, ellipse_of
+
+__all__ = ["MapObject", "map_objects"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MapObject:
+    """One thing on the map.
+
+    Attributes:
+        number: from 1.
+        class_name: with the largest sum of scores.
+        class_scores: that sum by class.
+        latitude_deg, longitude_deg: where it stands; of a moving one where it was last.
+        covariance: (2, 2) of that, metres east and north.
+        motion: whether and how it moves.
+        path_deg: (m, 2) longitude and latitude of a moving one, in order of time; else empty.
+        path_moments_s: (m,) of the path.
+        sightings: how many.
+        tracklets: the source, number of the identity and how many sightings, for each time it was
+            seen.
+        moments_s: when it was seen first and last.
+        rows: by number of the source, the rows of its sightings.
+    """
+
+    number: int
+    class_name: str
+    class_scores: dict[str, float]
+    latitude_deg: float
+    longitude_deg: float
+    covariance: Array
+    motion: Motion
+    path_deg: Array
+    path_moments_s: Array
+    sightings: int
+    tracklets: tuple[tuple[str, int | None, int], ...]
+    moments_s: tuple[float, float]
+    rows: dict[int, NDArray[np.int64]]
+
+    @property
+    def ellipse(self) -> Ellipse:
+        """The 95 % error ellipse."""
+        return ellipse_of(self.covariance)
+
+
+def map_objects(sources: Sequence[LocatedSource], *, unique: bool = True) -> list[MapObject]:
+    """Return the objects that the placed sightings of a flight show.
+
+    Args:
+        sources: the videos and images of one flight.
+        unique: join what was seen again, see `joining`; otherwise each identity of each source is
+            one object.
+    """
+    placed = [source.sightings for source in sources if source.sightings.placed.any()]
+    if not placed:
+        return []
+    frame = LocalFrame.around(
+        np.concatenate([one.places.latitude_deg[one.placed] for one in placed]),
+        np.concatenate([one.places.longitude_deg[one.placed] for one in placed]),
+    )
+    tracklets = tracklets_of(sources, frame)
+    if unique:
+        things = join(tracklets)
+    else:
+        things = [Thing([one], one.fixes, motion_of(one.fixes)) for one in tracklets]
+    return [
+        _as_object(number, thing, sources, frame) for number, thing in enumerate(things, start=1)
+    ]
+
+
+def _as_object(
+    number: int, thing: Thing, sources: Sequence[LocatedSource], frame: LocalFrame
+) -> MapObject:
+    motion = _motion(thing)
+    path, path_moments = np.zeros((0, 2)), np.zeros(0)
+    if motion.is_moving and motion.last is not None:
+        metres, covariance = motion.last.end_m, motion.last.end_covariance
+        latitudes, longitudes = frame.to_degrees(thing.fixes.metres_en)
+        path, path_moments = np.column_stack([longitudes, latitudes]), thing.fixes.moments_s
+    else:
+        metres, covariance = mean_fix(thing.fixes)
+    latitude, longitude = frame.to_degrees(metres[None])
+    rows: dict[int, list[NDArray[np.int64]]] = {}
+    for one in thing.tracklets:
+        rows.setdefault(one.source, []).append(one.rows)
+    moments = np.concatenate(
+        [sources[one.source].sightings.moments_s[one.rows] for one in thing.tracklets]
+    )
+    return MapObject(
+        number=number,
+        class_name=thing.class_name,
+        class_scores=dict(thing.class_scores.most_common()),
+        latitude_deg=float(latitude[0]),
+        longitude_deg=float(longitude[0]),
+        covariance=covariance,
+        motion=motion,
+        path_deg=path,
+        path_moments_s=path_moments,
+        sightings=sum(len(one.rows) for one in thing.tracklets),
+        tracklets=_seen(thing, sources),
+        moments_s=(float(moments.min()), float(moments.max())),
+        rows={source: np.concatenate(parts) for source, parts in rows.items()},
+    )
+
+
+def _seen(
+    thing: Thing, sources: Sequence[LocatedSource]
+) -> tuple[tuple[str, int | None, int], ...]:
+    """Return source, identity and number of sightings for each time it was seen."""
+    counts: Counter[tuple[str, int | None]] = Counter()
+    for one in thing.tracklets:
+        identity = one.track_id if one.track_id >= 0 else None
+        counts[sources[one.source].name, identity] += len(one.rows)
+    return tuple((name, identity, count) for (name, identity), count in counts.items())
+
+
+def _motion(thing: Thing) -> Motion:
+    """Return how a thing moves that may have been seen several times."""
+    if len(thing.tracklets) == 1:
+        return thing.motion
+    if len(set(thing.fixes.clocks.tolist())) == 1:
+        motion = motion_of(thing.fixes)
+        return motion if motion.is_moving or not thing.motion.is_moving else thing.motion
+    # Found again in its place, on a clock that is not known.
+    return thing.motion if thing.motion.is_moving is not None else Motion(False, 0.0)
