@@ -121,7 +121,7 @@ class PoseTrack:
         poses: in strictly rising order of time; empty for stills.
         source: the reader that gave them.
         assumptions: what was assumed, left out or replaced, one sentence each.
-        stills: pose or reason of each image, by file name.
+        stills: pose or reason of each image, by path and by file name.
         lost: samples that were left out, in order of time.
         max_gap_s: no pose is made between samples that lie further apart.
         hold_s: how long before the first and after the last sample its pose is taken to hold, at
@@ -153,12 +153,29 @@ class PoseTrack:
         cameras = {pose.camera for pose in every}
         return cameras.pop() if len(cameras) == 1 else None
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Which of height, yaw, pitch and hfov no pose has: the user must give them."""
+        every = [*self.poses, *(one for one in self.stills.values() if isinstance(one, Pose))]
+        names = {
+            "height": ("height_takeoff_m", "altitude_m"),
+            "yaw": ("yaw_deg",),
+            "pitch": ("pitch_deg",),
+            "hfov": ("hfov_deg", "camera"),
+        }
+        return tuple(
+            word
+            for word, fields in names.items()
+            if all(getattr(pose, one) is None for pose in every for one in fields)
+        )
+
     def still(self, path: str | Path) -> Pose | NoPose:
-        """Return the pose of an image, found by its file name, or else by its name without suffix,
-        as OpenSfM writes it.
+        """Return the pose of an image, found by its path, its file name, or its name without
+        suffix, as OpenSfM writes it.
         """
         path = Path(path)
-        found = self.stills.get(path.name) or self.stills.get(path.stem)
+        keys = (str(path), path.name, path.stem)
+        found = next((self.stills[key] for key in keys if key in self.stills), None)
         detail = f"the telemetry does not name {path.name}"
         return found or NoPose("unknown_image", detail, self.source)
 

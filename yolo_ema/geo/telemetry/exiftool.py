@@ -1,0 +1,144 @@
+"""ExifTool's JSON, of stills and of videos whose tracks only ExifTool reads (``djmd``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.errors import TelemetryError
+from yolo_ema.geo.pose import LostSample
+from yolo_ema.geo.telemetry.dialects import EXIFTOOL_FIELDS
+from yolo_ema.geo.telemetry.reading import Reading, Sample, number, values_of
+
+__all__ = ["is_exiftool", "read_exiftool"]
+
+_DOCUMENT = re.compile(r"Doc\d+(?:-\d+)*", re.IGNORECASE)
+_DEGREES = re.compile(r"([-+]?[\d.]+)\s*deg\s*([\d.]+)'\s*([\d.]+)")
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
+_DATE = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?(?:Z|\+00:00)")
+_REFS = {"latitude_deg": ("gpslatituderef", "S"), "longitude_deg": ("gpslongituderef", "W")}
+
+
+def is_exiftool(content: Any) -> bool:
+    """Say whether the content of a JSON file is ExifTool's."""
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(isinstance(one, dict) and "SourceFile" in one for one in content)
+    )
+
+
+def read_exiftool(content: Any, source: Path | None = None) -> Reading:
+    """Read the objects of ``exiftool -ee -G3 -n -j``, one for each file.
+
+    Args:
+        content: what the JSON holds.
+        source: the video; where several are described, the one of its name counts.
+
+    Raises:
+        TelemetryError: none of them has positions, or the samples have no times.
+    """
+    reading = Reading("exiftool")
+    videos: dict[str, dict[str, dict[str, str]]] = {}
+    for one in content:
+        name = Path(str(one["SourceFile"]).replace("\\", "/")).name
+        documents = _documents(one)
+        main = documents.pop("", {})
+        if any(_has_place(record) for record in documents.values()):
+            videos[name] = documents
+        elif _has_place(main):
+            values = _values(main)
+            if "latitude_deg" in values and "longitude_deg" in values:
+                reading.stills[name] = Sample(0.0, values, "unknown", _utc(main))
+    wanted = source.name if source is not None else ""
+    if len(videos) > 1 and wanted not in videos:
+        raise TelemetryError(
+            f"it describes {len(videos)} videos, and none is called {wanted!r}", "other_clip"
+        )
+    if videos:
+        _read_video(videos[wanted] if wanted in videos else next(iter(videos.values())), reading)
+    if not reading.samples and not reading.stills:
+        raise TelemetryError(
+            "ExifTool found no positions; expected GPSLatitude and GPSLongitude, of a video with "
+            "the options -ee -G3",
+            "no_position",
+        )
+    return reading
+
+
+def _read_video(documents: Mapping[str, Mapping[str, str]], reading: Reading) -> None:
+    """Read the samples of a video, each of which ExifTool calls a document."""
+    time_s: float | None = None
+    for record in documents.values():
+        told = _seconds(record.get("sampletime", ""))
+        time_s = told if told is not None else time_s  # parts of a sample follow it
+        if not _has_place(record):
+            continue
+        if time_s is None:
+            raise TelemetryError(
+                "its samples have no SampleTime; expected ExifTool's output with -ee -G3",
+                "no_common_clock",
+            )
+        values = _values(record)
+        if "latitude_deg" in values and "longitude_deg" in values:
+            reading.samples.append(Sample(time_s, values, "unknown", _utc(record)))
+        else:
+            reading.lost.append(LostSample(time_s, "no_position"))
+
+
+def _documents(one: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the tags, in lower case and without their groups, of each document in a file."""
+    documents: dict[str, dict[str, str]] = {}
+    for key, value in one.items():
+        *groups, tag = key.split(":")
+        document = next((group for group in groups if _DOCUMENT.fullmatch(group)), "")
+        documents.setdefault(document, {}).setdefault(tag.lower(), str(value))
+    return documents
+
+
+def _has_place(record: Mapping[str, str]) -> bool:
+    return any(one.key in record for one in EXIFTOOL_FIELDS if one.to == "latitude_deg")
+
+
+def _values(record: Mapping[str, str]) -> dict[str, float]:
+    plain = {key: [_plain_degrees(text)] for key, text in record.items()}
+    values = values_of(EXIFTOOL_FIELDS, plain)
+    for name, (ref, negative) in _REFS.items():
+        if name in values and record.get(ref, "").upper().startswith(negative):
+            values[name] = -abs(values[name])
+    return values
+
+
+def _plain_degrees(text: str) -> str:
+    """Return ``47 deg 7' 24.44" S`` as a number; any other text as it is."""
+    found = _DEGREES.match(text.strip())
+    if found is None:
+        return text
+    degrees, minutes, seconds = (number(part) or 0.0 for part in found.groups())
+    value = abs(degrees) + minutes / 60 + seconds / 3600
+    south = degrees < 0 or text.strip().upper().endswith(("S", "W"))
+    return repr(-value if south else value)
+
+
+def _seconds(text: str) -> float | None:
+    """Return a time such as ``0.03``, ``0.03 s`` or ``0:01:02.5`` in seconds."""
+    found = _CLOCK.search(text)
+    if found is None:
+        return number(text)
+    hours, minutes, seconds = found.groups()
+    return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _utc(record: Mapping[str, str]) -> datetime | None:
+    found = _DATE.match(record.get("gpsdatetime", ""))
+    if found is None:
+        return None
+    *whole, part = found.groups()
+    try:
+        moment = datetime(*map(int, whole), tzinfo=timezone.utc)  # type: ignore[arg-type,misc]
+    except ValueError:
+        return None
+    return moment + timedelta(seconds=float(part or 0))

@@ -1,0 +1,44 @@
+"""JSON with telemetry: read with a limit, and numbers that are numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from yolo_ema.errors import TelemetryError
+from yolo_ema.io.text_files import decode_text
+
+__all__ = ["finite", "read_json"]
+
+_LARGEST = 1 << 30
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        TelemetryError: it is no JSON, or larger than any telemetry.
+    """
+    if path.stat().st_size > _LARGEST:
+        raise TelemetryError(f"it has more than {_LARGEST >> 20} MiB; no telemetry is so large")
+    try:
+        return json.loads(decode_text(path.read_bytes()))
+    except (ValueError, RecursionError) as error:
+        raise TelemetryError(f"it is no JSON: {error}") from error
+
+
+def finite(value: Any, what: str) -> float:
+    """Return a number that a file must have there.
+
+    Raises:
+        TelemetryError: it is none, or not finite.
+    """
+    try:
+        plain = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        plain = math.nan
+    if not math.isfinite(plain):
+        raise TelemetryError(f"{what} is {value!r}; expected a number")
+    return plain

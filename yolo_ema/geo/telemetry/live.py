@@ -1,0 +1,143 @@
+"""Where the camera of a live source is: MAVLink as it arrives."""
+
+from __future__ import annotations
+
+import copy
+import re
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+from yolo_ema.errors import ConfigError, MissingPackageError, TelemetryError
+from yolo_ema.geo.pose import MAX_GAP_S, NoPose, Pose, PoseTrack
+from yolo_ema.geo.telemetry.cleaning import cleaned
+from yolo_ema.geo.telemetry.completion import PoseMaker
+from yolo_ema.geo.telemetry.mavlink import MESSAGES, MavlinkStreams, samples_of
+from yolo_ema.options.telemetry import TelemetryOptions
+
+__all__ = ["LiveTelemetry", "is_live"]
+
+_ADDRESS = re.compile(r"(?:udp|udpin|udpout|udpbcast|tcp|tcpin):.+|/dev/tty\S+", re.IGNORECASE)
+_WAIT_S = 0.1
+_KEPT_S = 10.0
+
+
+def is_live(word: str) -> bool:
+    """Say whether an entry of ``--telemetry`` is an address, in pymavlink's notation."""
+    return _ADDRESS.fullmatch(word) is not None
+
+
+class LiveTelemetry:
+    """Listens to MAVLink in a thread of its own, and gives the newest pose.
+
+    ``--telemetry-offset`` is by how much the video lags behind the telemetry: the pose is that of
+    so long ago.
+
+    Args:
+        address: in pymavlink's notation, as ``udp:127.0.0.1:14550``, which listens there.
+        options: the user's word.
+        max_age_s: an older pose is none.
+
+    Raises:
+        ConfigError: the address is none that can be opened.
+        MissingPackageError: pymavlink is not installed.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        options: TelemetryOptions | None = None,
+        *,
+        max_age_s: float = MAX_GAP_S,
+    ) -> None:
+        self._options = options or TelemetryOptions()
+        self._maker = PoseMaker(self._options, "mavlink")
+        self._max_age_s = max_age_s
+        self._said: list[str] = []
+        self._streams = MavlinkStreams()
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._zero_s = time.time() - time.monotonic()
+        self._link = _connected(address)
+        self._thread = threading.Thread(target=self._listen, name="telemetry", daemon=True)
+        self._thread.start()
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was assumed so far, one sentence each."""
+        return (*self._said, *self._maker.assumptions)
+
+    def newest(self) -> Pose | NoPose:
+        """Return the newest pose, or why there is none. Its time counts from 1970."""
+        with self._lock:
+            streams = copy.deepcopy(self._streams)
+        now_s = self._now_s()
+        if not streams.positions and not streams.pictures:
+            return NoPose("no_position", "no position has arrived", "mavlink")
+        first_s = (streams.positions or streams.pictures)[0][0]
+        try:
+            reading = cleaned(samples_of(streams))
+        except TelemetryError as error:
+            return NoPose(error.reason, str(error), "mavlink")
+        self._said = reading.assumptions
+        wanted_s = now_s - (self._options.telemetry_offset or 0.0) - first_s
+        newest = reading.samples[-1]
+        age_s = wanted_s - newest.time_s
+        if age_s > self._max_age_s:
+            later = next((one.reason for one in reading.lost if one.time_s > newest.time_s), None)
+            detail = f"the newest position that can be used is {age_s:.1f} s old"
+            return NoPose(later or "stale", detail, "mavlink")
+        track = PoseTrack(self._maker.poses(reading.samples), "mavlink", lost=tuple(reading.lost))
+        return track.at(min(wanted_s, newest.time_s))
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._ended.set()
+        self._thread.join()
+        self._link.close()
+
+    def __enter__(self) -> LiveTelemetry:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _now_s(self) -> float:
+        """Return seconds since 1970 that never go back."""
+        return self._zero_s + time.monotonic()
+
+    def _listen(self) -> None:
+        while not self._ended.is_set():
+            try:
+                message = self._link.recv_match(type=list(MESSAGES), blocking=True, timeout=_WAIT_S)
+            except Exception:  # a radio's noise, a port that is gone for a while: the pose ages
+                self._ended.wait(_WAIT_S)
+                continue
+            if message is not None:
+                with self._lock:
+                    now_s = self._now_s()
+                    self._streams.take(message, now_s)
+                    kept_s = _KEPT_S + abs(self._options.telemetry_offset or 0.0)
+                    self._streams.forget(before_s=now_s - kept_s)
+
+
+def _connected(address: str) -> Any:
+    try:
+        from pymavlink import mavutil
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            "MAVLink needs pymavlink, which is not installed here; install it with: pip install "
+            '"yolo-ema[mavlink]"'
+        ) from error
+    try:
+        return mavutil.mavlink_connection(address)
+    except Exception as error:  # pymavlink raises what sockets and serial ports raise, and others
+        raise ConfigError(
+            f"--telemetry {address} cannot be opened: {error}; expected pymavlink's notation, as "
+            "in udp:127.0.0.1:14550"
+        ) from error

@@ -1,0 +1,138 @@
+"""What every reader of telemetry gives: samples with the quantities it found, by one set of names,
+and tables that say which field of a format is which quantity.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from yolo_ema.geo.camera import CameraIntrinsics
+from yolo_ema.geo.pose import LostSample
+
+__all__ = ["QUANTITIES", "Field", "Reading", "Sample", "number", "values_of"]
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+QUANTITIES: dict[str, tuple[float, float]] = {
+    "time_s": (-1e9, 1e9),
+    "latitude_deg": (-90, 90),
+    "longitude_deg": (-180, 360),
+    "height_takeoff_m": (-12_000, 50_000),
+    "altitude_m": (-12_000, 50_000),
+    "ground_altitude_m": (-12_000, 9_000),
+    "yaw_deg": (-360, 720),
+    "pitch_deg": (-360, 360),
+    "roll_deg": (-360, 360),
+    "hfov_deg": (1e-3, 179.9),
+    "focal_35mm": (1, 10_000),
+    "zoom": (0.1, 1000),
+    "sensor_aspect": (0.1, 10),
+}
+"""The quantities of a sample and the range outside which a value is no such quantity.
+``focal_35mm`` is in millimetres, ``zoom`` the factor of the digital zoom, ``sensor_aspect`` width
+by height of the sensor; these become a field of view.
+"""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a format and the quantity that it is: a row of a table.
+
+    Attributes:
+        key: its name in the file, in lower case.
+        to: a name of `QUANTITIES`.
+        scale, offset: the quantity is value x scale + offset.
+        at: which of several values it is, as in ``GPS(8.7, 47.1, 18)``.
+        read: makes the number from its text, where a factor does not.
+    """
+
+    key: str
+    to: str
+    scale: float = 1.0
+    offset: float = 0.0
+    at: int = 0
+    read: Callable[[str], float | None] | None = None
+
+    def value(self, texts: Sequence[str]) -> float | None:
+        """Return the quantity, or None where the text has none or it cannot be one."""
+        if self.at >= len(texts):
+            return None
+        found = (self.read or number)(texts[self.at])
+        if found is None:
+            return None
+        value = found * self.scale + self.offset
+        low, high = QUANTITIES[self.to]
+        return value if low <= value <= high else None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one row of telemetry tells, by the names of `QUANTITIES`.
+
+    Attributes:
+        time_s: on the clock of the reading.
+        values: the quantities found.
+        altitude_datum: as in `Pose`.
+        utc: the moment, where the telemetry tells it.
+        camera: the calibrated camera, where there is one.
+    """
+
+    time_s: float
+    values: Mapping[str, float]
+    altitude_datum: str = "unknown"
+    utc: datetime | None = None
+    camera: CameraIntrinsics | None = None
+
+
+@dataclass
+class Reading:
+    """What one source of telemetry gives.
+
+    Attributes:
+        source: the reader, as ``srt``.
+        samples: of a clip, in the order of the file.
+        stills: of images, by file name or path; those that tell nothing carry why, a code of
+            `REASONS`.
+        clock: ``video``: times count from the first frame; ``utc``: samples carry UTC, times count
+            from the first of them.
+        length_s: from the first frame to the end of the last sample, where the format says it.
+        assumptions: what was assumed, a sentence each.
+        lost: samples left out.
+        pictures: samples are of single pictures, in their order, not of a clip.
+    """
+
+    source: str
+    samples: list[Sample] = field(default_factory=list)
+    stills: dict[str, Sample | str] = field(default_factory=dict)
+    clock: str = "video"
+    length_s: float | None = None
+    hold_s: float | None = None
+    assumptions: list[str] = field(default_factory=list)
+    lost: list[LostSample] = field(default_factory=list)
+    pictures: list[Sample] = field(default_factory=list)
+
+
+def number(text: str) -> float | None:
+    """Return the first number in a text, such as ``+92.4``, ``48.70m`` or ``110.1°``; None where
+    there is none or it is not finite.
+    """
+    found = _NUMBER.search(text)
+    value = float(found[0]) if found else math.nan
+    return value if math.isfinite(value) else None
+
+
+def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Return the quantities of a record, keys in lower case; of rows for one quantity the first
+    that the record has wins.
+    """
+    values: dict[str, float] = {}
+    for one in fields:
+        if one.to not in values and one.key in record:
+            value = one.value(record[one.key])
+            if value is not None:
+                values[one.to] = value
+    return values
