@@ -56,6 +56,8 @@ def _commands(page: Path) -> Iterator[tuple[int, list[str], bool]]:
         words = shlex.split(command.strip().removeprefix("$ "), comments=True)
         while words and "=" in words[0]:  # environment variables
             words = words[1:]
+        if "torchrun" in words and "yolo_ema" in words:
+            words = ["yolo-ema", *words[words.index("yolo_ema") + 1 :]]
         if words and words[0] == "yolo-ema":
             yield line, words[1 : _end(words)], in_sentence
 

@@ -1,0 +1,289 @@
+"""Training on several nodes: torchrun's agents on the loopback interface, each a node of its own,
+over gloo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from tiny_dataset import draw_dataset
+
+import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
+
+# isort: split
+
+from yolo_ema.engine.weights.loading import load_checkpoint, load_model
+
+pytestmark = pytest.mark.slow
+
+_COMMAND = [
+    "train",
+    "--model",
+    "yolo11n-ema",
+    "--pretrained",
+    "none",
+    "--imgsz",
+    "32",
+    "--epochs",
+    "1",
+    "--batch",
+    "4",
+    "--device",
+    "cpu",
+    "--loggers",
+    "none",
+    "plots=false",
+]
+_ALIKE = ["mosaic=0", "hsv_h=0", "hsv_s=0", "hsv_v=0", "translate=0", "scale=0", "fliplr=0"]
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "YOLO_EMA_THREADS": "1"}
+_SECONDS = 540
+
+
+class Nodes:
+    """Agents of torchrun that meet at a port of this machine.
+
+    Args:
+        folder: where they run; each leaves its output in ``node0.out``, ``node0.err`` and so on.
+        arguments: of each agent.
+    """
+
+    def __init__(self, folder: Path, *arguments: list[str], more: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}"]
+        self.agents = []
+        for number, words in enumerate(arguments):
+            command = [sys.executable, "-m", "torch.distributed.run", *meet, *more, *words]
+            with (
+                self._file(number, "out").open("w") as out,
+                self._file(number, "err").open("w") as err,
+            ):
+                self.agents.append(
+                    subprocess.Popen(
+                        command, cwd=folder, stdout=out, stderr=err, env=os.environ | _ONE_THREAD
+                    )
+                )
+
+    def _file(self, number: int, stream: str) -> Path:
+        return self.folder / f"node{number}.{stream}"
+
+    def wait(self) -> list[int]:
+        """Return the agents' exit codes."""
+        return [agent.wait(_SECONDS) for agent in self.agents]
+
+    def said(self, number: int, stream: str) -> str:
+        return self._file(number, stream).read_text()
+
+
+def _two_nodes(folder: Path, *words: str, module: tuple[str, ...] = ("-m", "yolo_ema")) -> Nodes:
+    node = ["--nnodes", "2", "--nproc-per-node", "1", *module, *words]
+    return Nodes(folder, node, node)
+
+
+def _one_node(folder: Path, *words: str, more: tuple[str, ...] = ()) -> Nodes:
+    return Nodes(folder, ["--nproc-per-node", "2", "-m", "yolo_ema", *words], more=more)
+
+
+def _run(project: Path) -> Path:
+    """Return the folder of the only run of a project."""
+    (run,) = project.iterdir()
+    return run
+
+
+def _record(run: Path) -> dict:
+    return json.loads((run / "run.json").read_text())
+
+
+def _largest_difference(runs: list[Path]) -> float:
+    states = [load_model(run / "weights" / "last.pt").model.state_dict() for run in runs]
+    assert states[0].keys() == states[1].keys()
+    return max(float((states[0][name] - states[1][name]).abs().max()) for name in states[0])
+
+
+def test_two_nodes_train_what_one_node_of_two_processes_trains(tmp_path):
+    command = [*_COMMAND, "--data", str(draw_dataset(tmp_path / "tiny")), "--json"]
+    (one_folder := tmp_path / "one").mkdir()
+    (two_folder := tmp_path / "two").mkdir()
+    one = _one_node(one_folder, *command)
+    assert one.wait() == [0], one.said(0, "err")[-3000:]
+    two = _two_nodes(two_folder, *command)
+    assert two.wait() == [0, 0], two.said(0, "err")[-3000:] + two.said(1, "err")[-3000:]
+
+    runs = [_run(folder / "runs" / "train") for folder in (one_folder, two_folder)]
+    assert _largest_difference(runs) == 0.0
+    first, second = map(_record, runs)
+    for record in (first, second):
+        assert (record["status"], record["processes"]["count"]) == ("finished", 2)
+        assert record["settings"]["batch"] == 4
+    assert first["epochs"] == second["epochs"]
+    assert first["final"] == second["final"]
+    # One process says the result, once for all nodes.
+    (result,) = [text for number in (0, 1) if (text := two.said(number, "out").strip())]
+    assert json.loads(result)["best"] == str(runs[1] / "weights" / "best.pt")
+    assert json.loads(one.said(0, "out")) | {"best": "", "last": "", "record": ""} == json.loads(
+        result
+    ) | {"best": "", "last": "", "record": ""}
+
+
+def test_where_every_image_is_the_same_two_nodes_train_what_one_process_trains(
+    tmp_path, cold_yolo_ema_command
+):
+    """Statistics of batch normalization and sums of targets are each process's own, so that they
+    are those of the whole batch only where the processes' images are alike.
+    """
+    data = draw_dataset(tmp_path / "tiny", train=8, val=2)
+    for folder in ("images", "labels"):
+        first, *others = sorted((tmp_path / "tiny" / folder / "train").iterdir())
+        for other in others:
+            other.write_bytes(first.read_bytes())
+    (tmp_path / "tiny" / "ignored" / "train" / "000.txt").unlink()
+    command = [*_COMMAND, "--data", str(data), *_ALIKE]
+    nodes = _two_nodes(tmp_path, *command, "--project", "two")
+    assert nodes.wait() == [0, 0], nodes.said(0, "err")[-3000:]
+    # What another launcher has left in the shell means one process all the same.
+    leftovers = {"RANK": "1", "LOCAL_RANK": "1"} | _ONE_THREAD
+    alone = cold_yolo_ema_command(*command, "--project", "one", env=leftovers)
+    assert alone.returncode == 0, alone.stderr
+    assert "RANK=1, LOCAL_RANK=1 of another program's training is passed over" in alone.stderr
+    runs = [_run(tmp_path / "one"), _run(tmp_path / "two")]
+    assert [_record(run)["processes"]["count"] for run in runs] == [1, 2]
+    assert _largest_difference(runs) < 1e-3
+    for name in ("train/box_loss", "train/cls_loss", "val/cls_loss"):
+        alone_loss, together_loss = (_record(run)["epochs"][0][name] for run in runs)
+        np.testing.assert_allclose(alone_loss, together_loss, rtol=1e-3)
+
+
+def test_a_run_whose_worker_is_killed_is_started_again_and_goes_on(tmp_path):
+    data = draw_dataset(tmp_path / "tiny")
+    command = [*_COMMAND, "--data", str(data), "--epochs", "3", "--project", "runs"]
+    command.remove("1")
+    command.remove("--epochs")
+    node = _one_node(tmp_path, *command, more=("--max-restarts", "1"))
+    last = tmp_path / "runs" / "yolo11n-ema" / "weights" / "last.pt"
+    until = time.monotonic() + _SECONDS
+    while not last.exists():
+        assert node.agents[0].poll() is None, node.said(0, "err")[-3000:]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    workers = psutil.Process(node.agents[0].pid).children()
+    (second,) = [worker for worker in workers if worker.environ().get("RANK") == "1"]
+    second.kill()
+    assert node.wait() == [0], node.said(0, "err")[-3000:]
+    record = _record(_run(tmp_path / "runs"))
+    assert record["status"] == "finished"
+    assert [entry["epoch"] for entry in record["epochs"]] == [1, 2, 3]
+    assert len(record["resumed"]) == 1
+    assert load_checkpoint(last)["epoch"] == -1
+
+
+def test_the_failure_of_one_node_ends_all_with_its_reason(tmp_path):
+    data = draw_dataset(tmp_path / "tiny")
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import os, sys
+from yolo_ema import TrainOptions, YoloEmaError, train
+from yolo_ema.errors import SourceError
+
+def fail(trainer):
+    if os.environ["RANK"] == "1" and trainer.epoch == 1:
+        raise SourceError("the disk of node 1 is broken")
+
+options = TrainOptions(
+    data={str(data)!r}, model="yolo11n-ema", pretrained="none", imgsz=32, epochs=3, batch=4,
+    device="cpu", settings={{"plots": "false"}}, loggers=("none",),
+)
+try:
+    train(options, callbacks={{"on_train_batch_end": fail}})
+except YoloEmaError as error:
+    print(os.environ["RANK"], type(error).__name__, error, flush=True)
+    sys.exit(error.exit_code)
+""")
+    nodes = _two_nodes(tmp_path, module=(str(script),))
+    assert all(nodes.wait())
+    said = sorted(nodes.said(number, "out").strip() for number in (0, 1))
+    run = _run(tmp_path / "runs" / "train")
+    host = socket.gethostname()
+    reason = "the disk of node 1 is broken"
+    assert said[0].startswith(f"0 SourceError process 1 on {host}: {reason}; ")
+    assert "last.pt is whole, resume it: torchrun … -m yolo_ema train --resume " in said[0]
+    assert said[1] == f"1 SourceError {reason}"
+    assert _record(run)["status"] == "failed"
+    assert load_checkpoint(run / "weights" / "last.pt")["epoch"] == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK and MASTER_ADDR and MASTER_PORT is not set"),
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many' in the environment; expected a number"),
+    ],
+)
+def test_variables_of_a_launcher_that_make_no_sense_are_one_clear_error(
+    tmp_path, cold_yolo_ema_command, environment, message
+):
+    data = draw_dataset(tmp_path / "tiny")
+    done = cold_yolo_ema_command(*_COMMAND, "--data", data, env=environment)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ray_train_trains_on_two_workers(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    script = tmp_path / "driver.py"
+    data = draw_dataset(tmp_path / "tiny")
+    script.write_text(f"""
+import json, os
+import ray
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from yolo_ema import ray_train
+
+ray.init(num_cpus=2, log_to_driver=False)
+trainer = TorchTrainer(
+    ray_train,
+    train_loop_config={{
+        "data": {str(data)!r}, "model": "yolo11n-ema", "pretrained": "none", "imgsz": 32,
+        "epochs": 1, "batch": 4, "loggers": ["none"], "settings": {{"plots": "false"}},
+        "project": {str(tmp_path / "runs")!r},
+    }},
+    scaling_config=ScalingConfig(num_workers=2),
+    run_config=RunConfig(name="drones", storage_path={str(tmp_path / "results")!r}),
+)
+result = trainer.fit()
+print(json.dumps({{"metrics": result.metrics, "files": os.listdir(result.checkpoint.path)}}))
+""")
+    assert ray
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env=os.environ | _ONE_THREAD | {"RAY_USAGE_STATS_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    assert sorted(result["files"]) == ["best.pt", "run.json"]
+    assert set(result["metrics"]) >= {"precision", "recall", "mAP50", "mAP50-95"}
+    record = _record(_run(tmp_path / "runs"))
+    assert record["status"] == "finished"
+    assert record["processes"] == {"count": 2, "backend": "gloo", "run_id": "drones"}
+    assert record["command"] == "ray_train as drones"
+    assert torch.isfinite(
+        next(load_model(_run(tmp_path / "runs") / "weights" / "best.pt").model.parameters())
+    ).all()
