@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from yolo_ema.detect.frame_loop import DetectedEvent
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.live_page import LivePage
 from yolo_ema.media.sinks import Crops, FrameContext, Sink, open_sinks
 from yolo_ema.media.sources.source import SourceEvent, SourceStatus
 from yolo_ema.options.detect import DetectOptions
 from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
 from yolo_ema.tracking.trails import Trails
+
+if TYPE_CHECKING:
+    from yolo_ema.media.live_page import LivePage
 
 __all__ = ["DetectOutput"]
 
@@ -143,6 +145,8 @@ class DetectOutput:
         with contextlib.ExitStack() as opened:
             opened.callback(self.close)
             if options.serve is not None:
+                from yolo_ema.media.live_page import LivePage  # brings an HTTP server
+
                 token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
                 self._page = LivePage(options.serve, options.serve_host, token)
                 print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result

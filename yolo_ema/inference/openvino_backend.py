@@ -4,6 +4,7 @@ turns them to RGB in 0…1 by itself.
 
 from __future__ import annotations
 
+import importlib
 import platform
 import sys
 import threading
@@ -24,6 +25,7 @@ _MOST_SHAPES = 16
 second.
 """
 
+_CONVERTER = "openvino.tools.ovc"
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 _X86 = {"x86_64", "AMD64"}
 
@@ -41,10 +43,7 @@ class OpenVinoBackend(ExportedBackend):
     suffix = ".xml"
 
     def _open(self) -> None:
-        # With this package it sends word of its use unless the user has forbidden it.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        import openvino
-
+        openvino = _import_openvino()
         entries = yaml_entries(self.file)
         core = openvino.Core()
         model = core.read_model(model=str(self.file), weights=self.file.with_suffix(".bin"))
@@ -128,6 +127,28 @@ class OpenVinoBackend(ExportedBackend):
                     model.reshape(list(shape))
                 self._compiled[shape] = self._compile(model)
             return self._compiled[shape]
+
+
+def _import_openvino() -> Any:
+    """Import OpenVINO without telemetry, and its converter of models only when that is called: its
+    import takes half of the whole package's, and running a file needs none of it.
+    """
+    # With this package it sends word of its use unless the user has forbidden it.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    if "openvino" in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]
+    try:
+        openvino = importlib.import_module("openvino")
+    finally:
+        del sys.modules[_CONVERTER]
+
+    def convert_model(*args: Any, **kwargs: Any) -> Any:
+        return importlib.import_module(_CONVERTER).convert_model(*args, **kwargs)
+
+    if not hasattr(openvino, "convert_model"):
+        openvino.convert_model = convert_model  # type: ignore[attr-defined]
+    return openvino
 
 
 def _taking_bytes(model: Any) -> Any:

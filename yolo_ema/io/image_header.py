@@ -5,6 +5,7 @@ damaged images meet.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import threading
 import warnings
@@ -42,6 +43,8 @@ _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "WEBP
 """Those that the readers decode. Pillow knows more, such as ICO, which it decodes while it opens
 it.
 """
+_PLUGINS = ("AvifImagePlugin", "Jpeg2KImagePlugin", "WebPImagePlugin")
+"""Those of these formats that Pillow does not load at once."""
 _pillow_open = Image.open
 """Pillow's own: Ultralytics, once imported, wraps it, and would look for another package at every
 damaged image.
@@ -185,7 +188,10 @@ def _pillow_header(file: BinaryIO, max_pixels: int) -> ImageHeader:
 @lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
     """Return the formats of this Pillow; some builds lack AVIF, JPEG 2000 or WebP."""
-    Image.init()
+    Image.preinit()
+    for plugin in _PLUGINS:  # not Image.init(), which loads forty others, too
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"PIL.{plugin}")
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sources.addresses import Address
-from yolo_ema.media.sources.av_stream import AvConnection
 from yolo_ema.media.sources.connection import Connection
-from yolo_ema.media.sources.http_stream import HttpConnection
 from yolo_ema.media.sources.live_reader import LiveReader
 from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import LiveSource
@@ -49,5 +47,8 @@ class StreamSource(LiveSource):
         return LiveReader(self, self._connection, self.network)
 
     def _connection(self) -> Connection:
-        kind = HttpConnection if self.address.scheme in {"http", "https"} else AvConnection
-        return kind(self.address, self.network, max_pixels=self.max_pixels)
+        if self.address.scheme in {"http", "https"}:
+            from yolo_ema.media.sources.http_stream import HttpConnection as Kind  # brings ssl
+        else:
+            from yolo_ema.media.sources.av_stream import AvConnection as Kind
+        return Kind(self.address, self.network, max_pixels=self.max_pixels)
