@@ -35,6 +35,9 @@ code.
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 
+_ZIP_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Python expands the others whole, whatever size an entry declares."""
+
 _PIECE = 1 << 20
 
 _DAMAGE = (
@@ -177,6 +180,12 @@ def _zip_members(content: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
             )
         if info.flag_bits & 1:
             raise ArchiveError(f"{archive} is refused: {info.filename!r} is encrypted")
+        if info.compress_type not in _ZIP_COMPRESSIONS:
+            method = zipfile.compressor_names.get(info.compress_type, info.compress_type)
+            raise ArchiveError(
+                f"{archive} is refused: {info.filename!r} is compressed by {method}, which cannot "
+                f"be unpacked within bounds; pack it as zip programs do by default (deflate)"
+            )
         yield _Member(
             info.orig_filename,
             info.file_size,

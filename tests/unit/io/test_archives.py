@@ -161,6 +161,15 @@ def test_a_zip_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     _is_refused(archive, tmp_path, "damaged|refused")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compression_that_expands_without_a_bound_is_refused(tmp_path: Path, method: int) -> None:
+    """Python unpacks it whole, whatever size the entry declares."""
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w", method) as content:
+        content.writestr("images/a.jpg", os.urandom(1000))
+    _is_refused(archive, tmp_path, r"is compressed by (bzip2|lzma), .*deflate")
+
+
 def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
     _is_refused(_zip(tmp_path / "a.zip", {"a.txt": b"x", "A.TXT": b"y"}), tmp_path, "twice")
 

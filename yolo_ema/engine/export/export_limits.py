@@ -27,7 +27,6 @@ _ONE_IMAGE = frozenset({"ncnn"})
 """Formats whose maps have no batch axis."""
 
 _GPU = frozenset({"engine"})
-_CHANNELS = 3
 
 
 def check_detector(loaded: LoadedModel, weights: Path) -> None:
@@ -36,11 +35,6 @@ def check_detector(loaded: LoadedModel, weights: Path) -> None:
     if task != "detect" or not isinstance(head, Detect):
         raise WeightsError(
             f"{weights} is a model for {task!r} ({type(head).__name__}); expected a detector"
-        )
-    first = next((one for one in loaded.model.modules() if isinstance(one, nn.Conv2d)), None)
-    if first is not None and first.in_channels != _CHANNELS:
-        raise WeightsError(
-            f"{weights} takes images of {first.in_channels} channels; expected {_CHANNELS}"
         )
 
 

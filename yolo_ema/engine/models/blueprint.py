@@ -13,7 +13,7 @@ import copy
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 import torch
@@ -35,11 +35,13 @@ __all__ = ["checked_definition", "draw", "is_published", "probe", "read_definiti
 
 PROBE_PX = 256
 _MOST_ROWS = 500
+_USUAL_CLASSES = 1000
 _MOST_MODULES = 10_000
 _MOST_PARAMETERS = 2_000_000_000
 _MOST_VALUES = 1 << 28
 """Most values of one tensor while an image of `PROBE_PX` passes: 1 GiB in float32."""
 
+_MOST_OPERATIONS = 50_000
 _SCALE_LIMITS = (10.0, 10.0, 65_536.0)  # depth, width, most channels
 _BUILD_ERRORS = (
     ArithmeticError,
@@ -183,9 +185,12 @@ def is_published(definition: Mapping[str, Any]) -> bool:
     Such a model needs no drawing: its size is known to be that of a detector.
     """
     try:
-        found = find_definition(str(definition.get("yaml_file", "")))
+        # The name alone: where a checkpoint says that the file lay is no business of ours.
+        found = find_definition(PurePath(str(definition.get("yaml_file", ""))).stem)
         published = checked_definition(read_yaml(found.path), "")
     except (ModelError, YamlFileError):
+        return False
+    if definition["nc"] > _USUAL_CLASSES:
         return False
     same = ("backbone", "head", "scales", "depth_multiple", "width_multiple", "reg_max")
     return all(definition.get(key) == published.get(key) for key in same)
@@ -330,12 +335,21 @@ def _output(layer: nn.Module, inputs: Any, place: str) -> Any:
 
 
 class _SizeWatch(TorchDispatchMode):
-    """Refuses operations whose result would be huge, before any such memory is taken for real."""
+    """Refuses operations whose result would be huge, before any such memory is taken for real, and
+    more of them than a model has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one operator and hold its result to the limit."""
+        self._count += 1
+        if self._count > _MOST_OPERATIONS:
+            raise RuntimeError(f"more than {_MOST_OPERATIONS:,} operations for one image")
         result = func(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor) and result.numel() > _MOST_VALUES:
             raise RuntimeError(

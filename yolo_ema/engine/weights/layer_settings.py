@@ -56,19 +56,22 @@ class UncheckedModel(Exception):  # noqa: N818 - `loading` turns it into the err
 
 def check_attribute(
     module: nn.Module, saved: SavedObject, key: Any, value: Any, place: str
-) -> None:
+) -> bool:
     """Hold one attribute of the file's layer against the made one's, and take it over where it
     may differ.
+
+    Returns:
+        Whether it differs: the layer then needs a trial.
     """
     if key in ("_parameters", "_buffers", "_modules"):
-        return
+        return False
     if not isinstance(key, str):
         raise UncheckedModel(f"{place} has an attribute without a name")
     if "_hooks" in key and value:
         raise UncheckedModel(f"{place}: a layer carries hooks ({key[:50]})")
     if isinstance(value, BoundMethod):
         if key == "forward" and value.owner is saved and value.name in _FORWARDS:
-            return
+            return False
         raise UncheckedModel(
             f"{place}: a layer's attribute {key[:50]!r} is replaced by {value.name[:50]!r}"
         )
@@ -79,7 +82,7 @@ def check_attribute(
     made = vars(module).get(key)
     derived = _DERIVED | _DERIVED_IN_HEAD if isinstance(module, Detect) else _DERIVED
     if key.startswith("_") or key in derived or key not in vars(module) or _same(made, value):
-        return
+        return False
     is_torch = type(module).__module__.startswith("torch.nn.")
     may_differ = (
         key in _FREE if is_torch else key not in ("i", "f") and not isinstance(module, Detect)
@@ -89,6 +92,7 @@ def check_attribute(
             f"{place}.{key[:50]} is {str(value)[:50]!r} where its description makes {made!r}"
         )
     setattr(module, key, tuple(value) if isinstance(value, list) else value)
+    return True
 
 
 def _same(made: Any, value: Any) -> bool:

@@ -27,7 +27,8 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_ema.engine.models.blocks import HEADS
 from yolo_ema.engine.weights.model_rebuild import (
-    OtherTask,
+    IMAGE_CHANNELS,
+    OtherModel,
     UncheckedModel,
     rebuild_model,
     task_of_head,
@@ -45,6 +46,8 @@ __all__ = ["LoadedModel", "guarded_torch_load", "load_checkpoint", "load_model"]
 _torch_load = torch.load
 _MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch's format before its zip archive
 _MODELS = ("model", "ema")
+_USUAL_SIDE_PX = 640
+_LARGEST_SIDE_PX = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def load_model(path: str | Path, *, trust: bool = False) -> LoadedModel:
         model,
         dict(model.names),
         int(max(model.stride)),
-        _imgsz(train_args),
+        _imgsz(train_args, int(max(model.stride))),
         metadata,
         hashlib.sha256(content).hexdigest(),
     )
@@ -233,7 +236,7 @@ def _load(content: bytes, path: Path) -> Any:
         raise DamagedWeightsError(f"{path} {fault}") from fault
     except RefusedPickle as refused:
         raise _refusal(path, refused) from refused
-    except OtherTask as other:
+    except OtherModel as other:
         raise WeightsError(f"{path} {other}") from other
     except (UncheckedModel, NotPlain, ModelError) as refused:
         raise _unsafe(path, str(refused)) from refused
@@ -293,6 +296,9 @@ def _check_trusted(model: Any, path: Path) -> None:
         raise WeightsError(
             f"{path} is a model for {model.task!r} ({kinds[0]}); expected a detector"
         )
+    channels = (getattr(model, "yaml", None) or {}).get("channels", IMAGE_CHANNELS)
+    if channels != IMAGE_CHANNELS:
+        raise WeightsError(f"{path} takes images of {channels} channels; expected {IMAGE_CHANNELS}")
     names = getattr(model, "names", None)
     names = dict(enumerate(names)) if isinstance(names, list | tuple) else names
     if not isinstance(names, dict) or not names:
@@ -308,10 +314,15 @@ def _check_trusted(model: Any, path: Path) -> None:
             module.recompute_scale_factor = None  # saved by a torch before 1.11
 
 
-def _imgsz(train_args: dict[str, Any]) -> int:
-    size = train_args.get("imgsz", 640)
-    size = max(size) if isinstance(size, list | tuple) and size else size
-    return size if isinstance(size, int) and size >= 32 else 640
+def _imgsz(train_args: dict[str, Any], stride: int) -> int:
+    """Return the input side that a file states, up to a multiple of the stride; the usual one
+    where what it states is none.
+    """
+    size = train_args.get("imgsz")
+    sides = size if isinstance(size, list | tuple) and size else [size]
+    if not all(isinstance(side, int) and 32 <= side <= _LARGEST_SIDE_PX for side in sides):
+        return _USUAL_SIDE_PX
+    return -(-max(sides) // stride) * stride
 
 
 def _first_line(error: Exception) -> str:

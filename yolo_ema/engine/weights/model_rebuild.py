@@ -35,7 +35,7 @@ from yolo_ema.engine.weights.plain_values import (
     plain_value,
 )
 
-__all__ = ["OtherTask", "UncheckedModel", "rebuild_model", "task_of_head"]
+__all__ = ["IMAGE_CHANNELS", "OtherModel", "UncheckedModel", "rebuild_model", "task_of_head"]
 
 _TASKS = {
     "Segment": "segment",
@@ -49,8 +49,12 @@ _MODELS = ("DetectionModel", "YOLOv10DetectionModel")
 _RENAMED = {"Silence": "Identity"}  # YOLOv9
 
 
-class OtherTask(Exception):  # noqa: N818 - as above
-    """The model is for another task than detection; the message is a clause."""
+IMAGE_CHANNELS = 3
+"""Of the images that models are run on here."""
+
+
+class OtherModel(Exception):  # noqa: N818 - as above
+    """The model is for another task, or for other images; the message is a clause."""
 
 
 def rebuild_model(
@@ -63,7 +67,7 @@ def rebuild_model(
         tensor: makes a tensor of its note.
 
     Raises:
-        OtherTask: it is not a detector.
+        OtherModel: it is not a detector of colour images.
         UncheckedModel: it is not what its description makes, or carries more than data.
         NotPlain: its names or settings are not plain values.
         ModelError: its description is wrong.
@@ -83,11 +87,15 @@ def rebuild_model(
         raise UncheckedModel("its model has no description")
     description["nc"] = head_state.get("nc")
     definition = checked_definition(description, "its model description")
+    if definition["channels"] != IMAGE_CHANNELS:
+        raise OtherModel(
+            f"takes images of {definition['channels']} channels; expected {IMAGE_CHANNELS}"
+        )
     # On the meta device nothing takes memory, but torch imports its compiler for it, a second.
     device = "cpu" if is_published(definition) else "meta"
     with torch.random.fork_rng(devices=[]):  # first numbers, drawn to be replaced
         model = _unfilled(definition, device)
-    strides = () if device == "meta" else _strides(model, definition, device)
+    strides = () if device == "meta" else _strides(model.model, device)
     head: Any = model.model[-1]
     if getattr(head, "one2one_cv2", None) is not None:
         head.end2end = head_state.get("_end2end") is True
@@ -97,15 +105,11 @@ def rebuild_model(
     filler = _Filler(tensor)
     filler.fill(model.model, layers, "model")
     if device == "meta":
-        strides = _strides(model, definition, device)
+        strides = _strides(model.model, device)
     filler.assign()
-    if device == "cpu" and filler.resized:
-        probe(
-            copy.deepcopy(model.model).float(),
-            "its model",
-            channels=definition["channels"],
-            device=device,
-        )
+    if device == "cpu" and filler.differs:  # a trial, in which nothing takes memory
+        layers_alone = copy.deepcopy(model.model).to("meta").float()
+        strides = _strides(layers_alone, "meta")
     model.stride = head.stride = torch.tensor(strides, dtype=torch.float32, device="cpu")
     model.names = plain_names(plain_value(state.get("names")), definition["nc"])
     arguments = plain_value(state.get("args"))
@@ -121,7 +125,7 @@ def _check_task(saved: SavedObject, head: Any) -> None:
     if not kind.endswith("Model"):
         raise UncheckedModel(f"its model is a {kind[:50]}, not a model of Ultralytics")
     task = task_of_head(head_kind) or kind[:50]
-    raise OtherTask(f"is a model for {task!r} ({head_kind[:50]}); expected a detector")
+    raise OtherModel(f"is a model for {task!r} ({head_kind[:50]}); expected a detector")
 
 
 def task_of_head(kind: str) -> str | None:
@@ -129,8 +133,8 @@ def task_of_head(kind: str) -> str | None:
     return next((task for name, task in _TASKS.items() if kind.startswith(name)), None)
 
 
-def _strides(model: nn.Module, definition: dict[str, Any], device: str) -> tuple[int, ...]:
-    return probe(model.model, "its model", channels=definition["channels"], device=device)
+def _strides(layers: nn.Sequential, device: str) -> tuple[int, ...]:
+    return probe(layers, "its model", device=device)
 
 
 def _unfilled(definition: dict[str, Any], device: str) -> DetectionModel:
@@ -177,7 +181,7 @@ class _Filler:
         self._tensor = tensor
         self._tensors: list[tuple[dict[str, Any], str, SavedTensor, bool]] = []
         self._taken: set[int] = set()
-        self.resized = False
+        self.differs = False
         self._activations: dict[int, nn.Module] = {}
 
     def assign(self) -> None:
@@ -201,7 +205,7 @@ class _Filler:
                 f"{type(module).__name__}"
             )
         for key, value in state.items():
-            check_attribute(module, saved, key, value, place)
+            self.differs |= check_attribute(module, saved, key, value, place)
         for values, key in ((module._parameters, "_parameters"), (module._buffers, "_buffers")):  # noqa: SLF001
             self._note_tensors(
                 module, values, state.get(key, {}), is_parameter=key == "_parameters", place=place
@@ -266,7 +270,7 @@ class _Filler:
                         f"{place}.{name} is {note.size} where its description makes "
                         f"{tuple(made.shape)}"
                     )
-                self.resized = True
+                self.differs = True
                 shape = torch.empty(note.size, dtype=made.dtype, device="meta")
                 values[name] = nn.Parameter(shape, requires_grad=False) if is_parameter else shape
             if id(note) in self._taken:  # each would get memory of its own when it is made float32

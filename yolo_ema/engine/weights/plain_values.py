@@ -16,11 +16,28 @@ __all__ = ["NotPlain", "plain_names", "plain_value"]
 
 _MOST_DEPTH = 32
 _MOST_VALUES = 1_000_000
+_MOST_CHARACTERS = 64 << 20
+"""Of all texts together: one that is repeated costs a file two bytes each time."""
+
 _MOST_NAME_CHARACTERS = 1000
 
 
 class NotPlain(Exception):  # noqa: N818 - `loading` turns it into the error that the user sees
     """A value is an object, or more than any weights need; the message is a clause."""
+
+
+class _Budget:
+    """What the values of a file may come to, with everything counted as often as it stands there."""
+
+    def __init__(self) -> None:
+        self._values, self._characters = _MOST_VALUES, _MOST_CHARACTERS
+
+    def spend(self, item: Any, depth: int) -> None:
+        self._values -= 1
+        if isinstance(item, str | bytes | PurePath):
+            self._characters -= len(item if isinstance(item, str | bytes) else str(item))
+        if min(self._values, self._characters, _MOST_DEPTH - depth) < 0:
+            raise NotPlain("its values are nested or repeated beyond what weights need")
 
 
 def plain_value(value: Any, tensor: Callable[[SavedTensor], torch.Tensor] | None = None) -> Any:
@@ -33,13 +50,10 @@ def plain_value(value: Any, tensor: Callable[[SavedTensor], torch.Tensor] | None
     Raises:
         NotPlain: it holds an object, or comes to too many values by being repeated.
     """
-    budget = _MOST_VALUES
+    budget = _Budget()
 
     def copy(item: Any, depth: int) -> Any:
-        nonlocal budget
-        budget -= 1
-        if budget < 0 or depth > _MOST_DEPTH:
-            raise NotPlain("its values are nested or repeated beyond what weights need")
+        budget.spend(item, depth)
         if item is None or isinstance(item, bool | float | str | bytes | PurePath):
             return item
         if isinstance(item, int):
@@ -51,7 +65,7 @@ def plain_value(value: Any, tensor: Callable[[SavedTensor], torch.Tensor] | None
         if isinstance(item, list | tuple | set):
             return type(item)([copy(part, depth + 1) for part in item])
         if isinstance(item, dict):
-            return {key: copy(part, depth + 1) for key, part in item.items()}
+            return {copy(key, depth + 1): copy(part, depth + 1) for key, part in item.items()}
         if isinstance(item, SavedObject) and item.kind.endswith(".IterableSimpleNamespace"):
             attributes = copy(item.state or {}, depth + 1)
             if not all(isinstance(key, str) for key in attributes):

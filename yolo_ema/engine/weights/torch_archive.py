@@ -26,6 +26,8 @@ and weights hardly shrink where somebody packed them again.
 """
 
 _ALLOWANCE = 1 << 20
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others expand without a bound
+_PIECE = 1 << 20
 
 
 class ArchiveFault(Exception):  # noqa: N818 - `loading` turns it into the error that the user sees
@@ -65,6 +67,8 @@ class TorchArchive:
         self._root = roots[0]
         if twice := [name for name, count in names.items() if count > 1]:
             raise ArchiveFault(f"is damaged: its entry {twice[0][:100]!r} is there twice")
+        if any(entry.compress_type not in _COMPRESSIONS for entry in entries):
+            raise ArchiveFault("is refused: torch does not compress an archive in that way")
         packed = sum(entry.compress_size for entry in entries)
         unpacked = sum(entry.file_size for entry in entries)
         if packed > len(content) or unpacked > _MOST_EXPANSION * len(content) + _ALLOWANCE:
@@ -154,7 +158,9 @@ class TorchArchive:
 
     def _read(self, name: str) -> bytes:
         try:
-            return self._zip.read(self._root + name)
+            # Not `read` of all of it: that decompresses however much there is.
+            with self._zip.open(self._root + name) as entry:
+                content = b"".join(iter(lambda: entry.read(_PIECE), b""))
         except (
             zipfile.BadZipFile,
             EOFError,
@@ -165,6 +171,12 @@ class TorchArchive:
             zlib.error,
         ) as error:
             raise ArchiveFault(f"is damaged: {name[:100]}: {str(error)[:200]}") from error
+        size = self._zip.getinfo(self._root + name).file_size
+        if len(content) != size:
+            raise ArchiveFault(
+                f"is damaged: {name[:100]} has {len(content):,} bytes where it declares {size:,}"
+            )
+        return content
 
 
 def _is_one_to_one(saved: SavedTensor) -> bool:

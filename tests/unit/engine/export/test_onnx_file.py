@@ -129,10 +129,3 @@ def test_other_models_than_detectors_are_refused(tmp_path, build, definition, ta
         WeightsError, match=rf"other\.pt is a model for '{task}' \({head}\); expected a detector"
     ):
         check_detector(load_model(weights), weights)
-
-
-def test_a_detector_of_grey_images_is_refused(tmp_path):
-    model = tasks.DetectionModel("yolo11n.yaml", ch=1, verbose=False)
-    weights = save(model, tmp_path / "grey.pt")
-    with pytest.raises(WeightsError, match="takes images of 1 channels; expected 3"):
-        check_detector(load_model(weights), weights)
