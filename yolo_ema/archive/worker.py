@@ -120,8 +120,8 @@ def _outcome_of(job: Job, result: DetectResult, attempts: int) -> Outcome:
     problems = [source.problem for source in result.sources if source.problem]
     frames = sum(source.frames for source in result.sources)
     objects = sum(source.objects for source in result.sources)
-    if not frames:
-        return _failed(job, "; ".join(problems) or "it holds no frame", attempts)
+    if problems and not frames:
+        return _failed(job, "; ".join(problems), attempts)
     state = INCOMPLETE if problems else DONE
     failed = attempts + bool(problems)
     return Outcome(job.id, job.name, state, frames, objects, 0.0, "; ".join(problems), failed)

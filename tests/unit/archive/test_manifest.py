@@ -82,7 +82,7 @@ def test_another_runs_folder_is_left_alone(options: ArchiveOptions, tmp_path: Pa
     other = write_onnx(tmp_path / "other.onnx", answer=ROWS.T[None] * np.float32(0.5))
     for change, message in (
         ({"weights": other}, "other weights"),
-        ({"conf": 0.5, "tile": "64x64"}, "--conf was 0.25 and is 0.5; --tile was auto and is 64"),
+        ({"conf": 0.5, "tile": "64x64"}, "--conf was None and is 0.5; --tile was auto and is 64"),
         ({"source": (str(tmp_path),)}, f"the sources were {tmp_path / 'images'}"),
         ({"save": ("csv",)}, r"--save was \[\] and is \['csv'\]"),
     ):

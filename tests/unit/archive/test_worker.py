@@ -47,6 +47,14 @@ def test_parts_of_a_video_are_the_video(tmp_path: Path, segment: float) -> None:
     assert {path.name for path in out.iterdir()} == {"detections"}
 
 
+def test_every_nth_frame_of_the_parts_is_that_of_the_whole(tmp_path: Path) -> None:
+    clip = record(tmp_path / "clip.mp4", frames=33)
+    more = {"segment": 0.7, "vid_stride": 4, "start": 1.2}
+    outcomes, out = run_all(archive_options(tmp_path, clip, **more))
+    assert {outcome.state for outcome in outcomes} == {DONE}
+    assert [row["frame"] for row in rows_of(out)[::PER_FRAME]] == [12, 16, 20, 24, 28, 32]
+
+
 def test_the_other_formats_lie_beside(tmp_path: Path) -> None:
     clip = record(tmp_path / "clip.mp4", frames=6)
     (outcome,), out = run_all(archive_options(tmp_path, clip, save=("csv", "annotated", "mot")))
