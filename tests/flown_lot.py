@@ -56,7 +56,9 @@ def parking_lot(rows: int = 3, bays: int = 12, gap: float = 0.15, seed: int = 0)
     ]
 
 
-def camera_at(east_m: float, north_m: float, height_m: float, yaw_deg: float, pitch_deg: float) -> Camera:
+def camera_at(
+    east_m: float, north_m: float, height_m: float, yaw_deg: float, pitch_deg: float
+) -> Camera:
     """Return a camera at a place that looks in a direction clockwise from north."""
     distance = height_m / math.sin(math.radians(-pitch_deg))
     flat = distance * math.cos(math.radians(pitch_deg))
@@ -170,7 +172,7 @@ def off_by(
     """Return telemetry that is wrong by the same throughout."""
 
     def wrong(pose: Pose, time_s: float) -> Pose:
-        here = HOME.to_metres(pose.latitude_deg, pose.longitude_deg) + (east_m, north_m)
+        here = HOME.to_metres(pose.latitude_deg, pose.longitude_deg) + np.array([east_m, north_m])
         latitude, longitude = HOME.to_degrees(here)
         return replace(
             pose,

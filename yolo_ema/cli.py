@@ -81,6 +81,17 @@ VERBS = (
         ),
     ),
     Verb(
+        "locate",
+        "put what detect found on the map: objects, paths, speeds, each with its error ellipse",
+        "yolo_ema.options.locate:LocateOptions",
+        "yolo_ema.detect.locate:locate",
+        (
+            "locate detections.jsonl --telemetry flight.SRT --out objects.geojson",
+            "locate runs/detect/detections.jsonl --dem terrain.tif --out map.html map.gpkg",
+            "locate morning.jsonl noon.jsonl --camera mavic3 --pitch -60 --yaw 90 --out day.kml",
+        ),
+    ),
+    Verb(
         "export",
         "write weights in a format for deployment, proven to give the same boxes",
         "yolo_ema.options.export:ExportOptions",

@@ -210,7 +210,7 @@ class _Seen:
         """Return what has been seen, by how finely."""
         found = []
         for low, high in itertools.pairwise(GSD_BANDS_M):
-            cells = (self._gsd > low) & (self._gsd <= high)
+            cells = (self._gsd > low) & (self._gsd <= high) & np.isfinite(self._gsd)
             if not cells.any():
                 continue
             found.append(

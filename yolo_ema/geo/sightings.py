@@ -54,7 +54,7 @@ class FrameBoxes:
 
     Attributes:
         source: the video or image.
-        frame: its number, from 0.
+        frame: its number in the source, from 0.
         time_s: seconds since the source's start.
         image_wh: width and height, pixels.
         boxes_xyxy: (N, 4) pixels.
@@ -62,6 +62,7 @@ class FrameBoxes:
         scores: (N,).
         track_ids: (N,), −1 for objects without an identity.
         pose: of the camera, or why there is none.
+        picture: the image file, where the source is a folder of them.
     """
 
     source: str
@@ -73,6 +74,7 @@ class FrameBoxes:
     scores: Array
     track_ids: NDArray[np.int64]
     pose: Pose | NoPose
+    picture: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def locate_source(
     *,
     is_video: bool = True,
     heights_m: Mapping[str, float] = CLASS_HEIGHTS_M,
+    assumptions: Sequence[str] = (),
 ) -> LocatedSource:
     """Place all boxes of one source.
 
@@ -176,6 +179,7 @@ def locate_source(
         options: the ground, deviations and limits.
         is_video: whether they follow each other in time.
         heights_m: of objects by class, see `box_base`.
+        assumptions: what the poses assume.
 
     Raises:
         DataError: the surface model cannot be used.
@@ -220,7 +224,7 @@ def locate_source(
         ground,
         sigmas,
         is_video,
-        tuple(ground.assumptions),
+        (*assumptions, *ground.assumptions),
         start_s,
     )
 

@@ -1,0 +1,88 @@
+"""The poses of a flight's sources: each frame with where its camera was, or why nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from yolo_ema.detect.result_files import ResultSource
+from yolo_ema.geo.pose import NoPose, PoseTrack
+from yolo_ema.geo.sightings import FrameBoxes, LocatedSource, locate_source
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
+from yolo_ema.options.mapping import MapOptions
+
+__all__ = ["locate_flight"]
+
+
+def locate_flight(
+    sources: Sequence[ResultSource], options: MapOptions, places: Sequence[str] = ()
+) -> tuple[list[LocatedSource], dict[str, str]]:
+    """Return the sources with their sightings placed, and by source why it has no poses.
+
+    Args:
+        sources: of one flight.
+        options: telemetry, ground and limits.
+        places: where videos and images lie now, matched by file name.
+
+    Raises:
+        ConfigError: the telemetry asked for cannot be.
+        DataError: the surface model cannot be used.
+    """
+    now_at = {Path(place).name: place for place in places}
+    videos = [source for source in sources if source.is_video]
+    stills = [source for source in sources if not source.is_video]
+    located: list[LocatedSource] = []
+    problems: dict[str, str] = {}
+    names = [Path(source.name).stem for source in videos]
+    for source in videos:
+        own = replace(options, telemetry=_telemetry_of(source.name, names, options.telemetry))
+        track = _track_of(source, own, now_at)
+        located.append(_located(source, track, own, problems))
+    if stills:
+        paths = [now_at.get(Path(one.name).name, one.name) for one in stills]
+        images = open_telemetry(paths, options, images=True)
+        located += [_located(source, images, options, problems) for source in stills]
+    order = {source.name: number for number, source in enumerate(sources)}
+    return sorted(located, key=lambda one: order[one.name]), problems
+
+
+def _telemetry_of(name: str, names: Sequence[str], asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the entries of ``--telemetry`` for one of several videos: of files that bear the names
+    of videos, its own.
+    """
+    others = {other for other in names if other != Path(name).stem}
+    return tuple(word for word in asked if Path(word).stem not in others) or tuple(asked)
+
+
+def _track_of(
+    source: ResultSource, options: MapOptions, now_at: dict[str, str]
+) -> PoseTrack | tuple[NoPose, ...]:
+    if source.pictures:
+        folder = now_at.get(Path(source.name).name)
+        pictures = [
+            str(Path(folder) / Path(one).name) if folder else one for one in source.pictures
+        ]
+        return open_telemetry(pictures, options, images=True)
+    place = now_at.get(Path(source.name).name, source.name)
+    return open_telemetry(place, options, duration_s=source.duration_s, images=False)
+
+
+def _located(
+    source: ResultSource,
+    track: PoseTrack | tuple[NoPose, ...],
+    options: MapOptions,
+    problems: dict[str, str],
+) -> LocatedSource:
+    if not isinstance(track, PoseTrack):
+        problems[source.name] = "; ".join(map(str, track))
+        reason = track[-1] if len(track) == 1 else NoPose("not_found", problems[source.name])
+        frames = [replace(frame, pose=reason) for frame in source.frames]
+        return locate_source(frames, options, is_video=source.is_video)
+    frames = [_posed(source, frame, track) for frame in source.frames]
+    return locate_source(frames, options, is_video=source.is_video, assumptions=track.assumptions)
+
+
+def _posed(source: ResultSource, frame: FrameBoxes, track: PoseTrack) -> FrameBoxes:
+    pose = track.still(frame.picture or source.name) if track.stills else track.at(frame.time_s)
+    return replace(frame, pose=pose)

@@ -1,0 +1,1 @@
+"""A flight's map as files: GeoJSON, GeoPackage, KML, CSV, a page."""

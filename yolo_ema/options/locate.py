@@ -1,0 +1,84 @@
+"""Options of ``yolo-ema locate``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_ema.options.fields import option
+from yolo_ema.options.mapping import MAP, MapOptions
+from yolo_ema.options.telemetry import TELEMETRY
+
+__all__ = ["MAP_LAYERS", "MAP_SUFFIXES", "LocateOptions"]
+
+MAP_SUFFIXES = (".geojson", ".gpkg", ".kml", ".html", ".csv")
+MAP_LAYERS = ("objects", "paths", "sightings", "coverage")
+_INPUT, _OUTPUT = "input", "output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocateOptions(MapOptions):
+    """Which results of detection to put on the map, by which telemetry, and how."""
+
+    GROUPS = (_INPUT, TELEMETRY, MAP, _OUTPUT)
+
+    results: tuple[Path, ...] = option(
+        positional=True,
+        help="files that detect wrote for one flight: detections.jsonl, detections.csv, or MOT "
+        "files (.txt)",
+        group=_INPUT,
+    )
+    source: tuple[str, ...] = option(
+        (),
+        repeated=True,
+        metavar="FILE",
+        help="where a video or image lies now, if not where detect read it, to find telemetry "
+        "beside and inside it; matched by file name; may be repeated",
+        group=_INPUT,
+    )
+    frame_size: tuple[int, ...] = option(
+        (),
+        metavar="WIDTH,HEIGHT",
+        help="size of the frames in pixels, which MOT files do not tell",
+        group=_INPUT,
+    )
+    fps: float | None = option(
+        None,
+        metavar="RATE",
+        help="frame rate of MOT files, which they do not tell",
+        above=0,
+        unit="frames a second",
+        group=_INPUT,
+    )
+    out: tuple[Path, ...] = option(
+        (Path("objects.geojson"),),
+        metavar="FILE",
+        help="what to write: .geojson, .gpkg (GeoPackage), .kml, .html (a page), .csv (every "
+        "sighting); a file of that name is replaced",
+        group=_OUTPUT,
+    )
+    layers: tuple[str, ...] = option(
+        ("objects", "paths", "coverage"),
+        choices=MAP_LAYERS,
+        help="layers of GeoJSON and KML, separated by commas; a GeoPackage has all",
+        group=_OUTPUT,
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not fit together."""
+        yield from super().problems()
+        if not self.results:
+            yield "no file of results given; expected detections.jsonl, detections.csv or MOT files"
+        if not self.out:
+            yield "--out names no file"
+        for path in self.out:
+            if path.suffix.lower() not in MAP_SUFFIXES:
+                yield f"--out has {path}; expected a name that ends in {', '.join(MAP_SUFFIXES)}"
+            elif path.is_dir():
+                yield f"--out has {path}, which is a folder; expected a file"
+        if self.frame_size and (len(self.frame_size) != 2 or min(self.frame_size) < 1):
+            yield (
+                f"--frame-size is {','.join(map(str, self.frame_size))}; expected width,height in "
+                "pixels"
+            )
