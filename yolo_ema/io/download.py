@@ -238,7 +238,7 @@ def _read_state(target: Path) -> dict[str, Any]:
 
 
 def _validator(headers: Any) -> str | None:
-    """Return what identifies a version of the server's file; weak tags are no good for ranges."""
+    """Return what identifies a version of the server's file; weak tags do not serve for ranges."""
     tag = headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 

@@ -100,7 +100,7 @@ def image_metadata(path: Path) -> ImageMetadata:
     EXIF that is damaged counts as none.
 
     Raises:
-        ImageHeaderError: the file is no image, or its header is damaged.
+        ImageHeaderError: the file is not an image, or its header is damaged.
     """
     try:
         with _any_size(), _pillow_open(path, formats=(*_formats(), "TIFF")) as image:

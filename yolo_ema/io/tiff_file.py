@@ -164,7 +164,7 @@ def tiff_pages(file: BinaryIO) -> list[TiffPage]:
 
 
 def main_page(pages: list[TiffPage]) -> TiffPage:
-    """Return the page to read: the largest that is no thumbnail, of equal ones the first."""
+    """Return the page to read: the largest that is not a thumbnail, of equal ones the first."""
     whole = [page for page in pages if not page.is_reduced] or pages
     return max(whole, key=lambda page: page.wh[0] * page.wh[1])
 

@@ -72,8 +72,10 @@ def build_parser(verbs: Sequence[Verb], words: Sequence[str], version: str) -> _
     for verb in verbs:
         family, _, name = verb.words.rpartition(" ")
         if family not in families:
+            members = [one.words for one in verbs if one.words.startswith(f"{family} ")]
+            names = " or ".join(member.removeprefix(f"{family} ") for member in members)
             families[family] = top.add_parser(
-                family, help=f"{family}: see 'yolo-ema {family} --help'"
+                family, help=f"{names} {family}: see 'yolo-ema {family} --help'"
             ).add_subparsers(metavar="VERB", required=True)
         _add_verb(families[family], name, verb, is_called=called.startswith(verb.words))
     return parser
@@ -228,7 +230,7 @@ def _default_note(field: dataclasses.Field[Any]) -> str:
         return ""
     if isinstance(default, bool):
         return f" (default: {'on' if default else 'off'})"
-    return f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+    return f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"
 
 
 def _scalar_of(hint: Any) -> tuple[Any, bool]:

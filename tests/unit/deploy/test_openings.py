@@ -1,5 +1,5 @@
-"""For an export the weights are read once, and for its proof the file is opened once; trust in the
-one is no trust in the other.
+"""For an export the weights are read once, and for its proof the file is opened once; trusting the
+one does not mean trusting the other.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def scan_pattern(pattern: str, base: Path | None = None) -> FolderScan:
 
     Args:
         pattern: such as ``flight/**/*.jpg``.
-        base: the folder that it counts from, whose own name is no pattern; None for the current
+        base: the folder that it counts from, whose own name is not a pattern; None for the current
             one.
     """
     scan = FolderScan(pattern)

@@ -78,7 +78,7 @@ class _SelectedFrames(FrameReader):
     Args:
         reader: all frames.
         selection: which of them.
-        name: of the source, for the error where none is taken; "" where that is no error, as in
+        name: of the source, for the error where none is taken; "" where that is not an error, as in
             part of a video.
     """
 

@@ -81,7 +81,7 @@ def raw_outputs(model: DetectionModel, batch: dict) -> dict:
     assert isinstance(preds, dict)
     torch.manual_seed(3)
     for branch in branches(preds).values():
-        for name in ("boxes", "scores"):  # spread, so that assignment is no tie
+        for name in ("boxes", "scores"):  # spread, so that assignment has no ties
             branch[name] = branch[name] + torch.randn_like(branch[name])
     return preds
 

@@ -351,7 +351,7 @@ def test_missing_file_names_the_closest(tmp_path):
 FOREIGN = {
     "empty": (b"", "empty"),
     "html": (b"<!DOCTYPE html><html>not found</html>", "HTML page"),
-    "text": (b"hello, these are no weights\n" * 9, "text file"),
+    "text": (b"hello, these are not weights\n" * 9, "text file"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
     "safetensors": (struct.pack("<Q", 80) + b'{"a":{"dtype":"F32"' + b" " * 70, "safetensors"),
     "onnx": (b"\x08\x08\x12\x07pytorch\x1a\x05" + b"2.0.0" * 20, "ONNX model"),
