@@ -67,7 +67,7 @@ def join(
         launch, dist.PrefixStore(attempt, store), dist.PrefixStore(attempt, _connection())
     )
     try:
-        with failures.told():
+        with failures.sigterm_interrupts(), failures.told():
             own = facts()
             store.set(f"{attempt}/facts/{launch.rank}", json.dumps(own))
             if launch.is_first:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import distributed as dist
 
@@ -53,6 +56,8 @@ class SharedFailures:
         self.before_exit: Callable[[], None] = lambda: None
         self._launch, self._store, self._watched = launch, store, watched
         self._closed = threading.Event()
+        self._known: YoloEmaError | None = None
+        self._is_ending = False
         if watched is not None:
             threading.Thread(target=self._watch, name="failures of others", daemon=True).start()
 
@@ -72,7 +77,10 @@ class SharedFailures:
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:
-            if first := self._first_of_another(self._store):
+            if self._is_ending:  # an inner block has seen to it
+                raise
+            self._is_ending = True
+            if first := self._known or self._first_of_another(self._store):
                 if self._launch.local_rank:
                     raise SystemExit(first.exit_code) from error
                 raise first from error
@@ -96,6 +104,27 @@ class SharedFailures:
         }
         with contextlib.suppress(RuntimeError):  # the store may be what is gone
             self._store.compare_set(_KEY, "", json.dumps(content))
+            # What keeps the store may end with this process: let the others look before.
+            time.sleep(2 * _LOOK_SECONDS)
+
+    @contextlib.contextmanager
+    def sigterm_interrupts(self) -> Iterator[None]:
+        """Take SIGTERM, by which a launcher ends its processes, as an interruption, so that `told`
+        says why; where this process is ending already, ignore it.
+        """
+
+        def interrupt(_number: int, _frame: Any) -> None:
+            if not self._is_ending:
+                raise KeyboardInterrupt
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
     def _first_of_another(self, store: dist.Store | None) -> YoloEmaError | None:
         """Return the first failure, where it is not this process's own."""
@@ -115,7 +144,9 @@ class SharedFailures:
     def _watch(self) -> None:
         while not self._closed.wait(_LOOK_SECONDS):
             if failure := self._first_of_another(self._watched):
+                self._known = failure
                 self._end(failure)
+                return
 
     def _end(self, failure: YoloEmaError) -> None:
         """End this process, unless it notices by itself."""

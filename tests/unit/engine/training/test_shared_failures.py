@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import threading
 import pytest
 from torch import distributed as dist
 
-from yolo_ema.engine.training import process_group
+from yolo_ema.engine.training import process_group, shared_failures
 from yolo_ema.engine.training.launch import Launch
 from yolo_ema.engine.training.process_group import in_turn
 from yolo_ema.engine.training.shared_failures import SharedFailures
@@ -19,8 +20,9 @@ _GLOO = "[/pytorch/gloo/transport/tcp/pair.cc:553] Connection closed by peer [10
 
 
 @pytest.fixture
-def places():
+def places(monkeypatch):
     """Three processes' views on one store: two on a node, one on another."""
+    monkeypatch.setattr(shared_failures, "_LOOK_SECONDS", 0.0)
     store = dist.HashStore()
     return [
         SharedFailures(Launch(rank, local, 3), store, None)
@@ -41,10 +43,8 @@ def test_the_first_failure_is_the_failure_of_all(places):
     with pytest.raises(SystemExit) as silent:  # the first of its node says it
         _fail(places[1], KeyboardInterrupt())
     assert silent.value.code == DataError.exit_code
-    with pytest.raises(DataError, match=r"^a second one$"):
-        _fail(places[2], DataError("a second one"))
-    with pytest.raises(DataError, match="a row is wrong"):
-        _fail(places[0], MachineError("later"))
+    with pytest.raises(MachineError, match=r"^told already, and more$"):
+        _fail(places[0], MachineError("told already, and more"))  # of an outer block
 
 
 def test_what_is_no_error_of_ours_is_told_with_its_kind(places):
@@ -64,10 +64,15 @@ def test_a_process_that_is_gone_without_a_word_is_said_to_be(places):
 def test_an_interruption_alone_is_nobodys_failure(places):
     with pytest.raises(KeyboardInterrupt):
         _fail(places[0], KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        _fail(places[2], KeyboardInterrupt())
+    with places[2].sigterm_interrupts(), places[2].told(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(DataError, match="own"), places[2].sigterm_interrupts():
+        _fail(places[2], DataError("own"))
+    with places[2].sigterm_interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)  # it is ending already
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_notice_is_ended():
     """Its main thread is stuck, as inside NCCL."""
     program = """
