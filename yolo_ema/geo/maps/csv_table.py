@@ -1,0 +1,49 @@
+"""Every sighting with its place as a row of a CSV file, those without one too."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from yolo_ema.geo.flight_map import FlightMap
+from yolo_ema.geo.maps.features import features_of, header_of
+from yolo_ema.io.atomic_files import atomic_path, write_json
+
+__all__ = ["write_csv"]
+
+_STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_COLUMNS = (
+    *("source", "frame", "time_s", "utc", "object_id", "track_id", "class", "score"),
+    *("longitude_deg", "latitude_deg", "error_major_m", "error_minor_m", "error_azimuth_deg"),
+    *("gsd_m", "not_placed", "x1", "y1", "x2", "y2", "cut_by_border"),
+)
+
+
+def write_csv(path: Path, flight: FlightMap) -> None:
+    """Write the sightings; what CSV has no place for, counts and assumptions, goes into a file
+    beside it that ends in ``.about.json``.
+
+    Raises:
+        DiskFullError: there is no room; what was there before is intact.
+    """
+    with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for geometry, properties in features_of(flight, "sightings"):
+            longitude, latitude = geometry["coordinates"] if geometry else (None, None)
+            row = properties | {"longitude_deg": longitude, "latitude_deg": latitude}
+            writer.writerow([_cell(row[name]) for name in _COLUMNS])
+    write_json(path.with_suffix(".about.json"), header_of(flight))
+
+
+def _cell(value: object) -> object:
+    """Return a value as a cell; text that spreadsheets would run as a formula goes behind an
+    apostrophe.
+    """
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, str):
+        plain = value.replace("\r", " ")
+        return f"'{plain}" if value.startswith(_STARTS_A_FORMULA) else plain
+    return value
