@@ -171,10 +171,15 @@ def _opened(path: Path) -> Iterator[Any]:
 
     try:
         container = av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
-    except (OSError, ValueError) as error:  # PyAV's own errors are of these kinds
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise TelemetryError(f"it is no video that can be opened: {error}") from error
     with container:
-        yield container
+        try:
+            yield container
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if isinstance(error, TelemetryError):
+                raise
+            raise TelemetryError(f"the video is damaged: {error}") from error
 
 
 def _packets(container: Any, stream: Any) -> Iterator[_Packet]:
@@ -184,17 +189,14 @@ def _packets(container: Any, stream: Any) -> Iterator[_Packet]:
     if video is not None and video.start_time is not None:
         zero = float(video.start_time * video.time_base)
     newest = zero
-    try:
-        for packet in container.demux([one for one in (stream, video) if one is not None]):
-            stamp = None if packet.pts is None else float(packet.pts * packet.time_base)
-            if packet.stream is not stream:
-                newest = max(newest, newest if stamp is None else stamp)
-            elif packet.size:
-                time_s = (newest if stamp is None else stamp) - zero
-                duration_s = float((packet.duration or 0) * packet.time_base)
-                yield _Packet(bytes(packet), time_s, duration_s, stamp is not None)
-    except (OSError, ValueError) as error:
-        raise TelemetryError(f"its {stream.type} track is damaged: {error}") from error
+    for packet in container.demux([one for one in (stream, video) if one is not None]):
+        stamp = None if packet.pts is None else float(packet.pts * packet.time_base)
+        if packet.stream is not stream:
+            newest = max(newest, newest if stamp is None else stamp)
+        elif packet.size:
+            time_s = (newest if stamp is None else stamp) - zero
+            duration_s = float((packet.duration or 0) * packet.time_base)
+            yield _Packet(bytes(packet), time_s, duration_s, stamp is not None)
 
 
 def _text(content: bytes, *, prefixed: bool) -> str:

@@ -55,8 +55,9 @@ def read_reconstruction(content: Any) -> Reading:
             finite(reference.get(key), f"reference_lla.{key}")
             for key in ("latitude", "longitude", "altitude")
         )
-        cameras = {name: _camera(name, one) for name, one in part["cameras"].items()}
-        for name, shot in part["shots"].items():
+        shots, described = _named(part, "shots"), _named(part, "cameras")
+        cameras = {name: _camera(name, one) for name, one in described.items()}
+        for name, shot in shots.items():
             reading.stills[name] = _shot(name, shot, cameras, origin)
     if not reading.stills:
         raise TelemetryError("the reconstruction has no shots", "no_position")
@@ -64,6 +65,12 @@ def read_reconstruction(content: Any) -> Reading:
         "altitudes are in the reconstruction's own datum, that of the positions it was made with"
     )
     return reading
+
+
+def _named(part: Mapping[str, Any], key: str) -> dict[str, Any]:
+    if not isinstance(part.get(key), dict):
+        raise TelemetryError(f"{key} of the reconstruction are no object of names and values")
+    return part[key]
 
 
 def _shot(

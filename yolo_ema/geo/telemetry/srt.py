@@ -131,11 +131,12 @@ def _record(text: str) -> dict[str, list[str]]:
 def _dialect_of(records: Iterable[Mapping[str, Sequence[str]]]) -> SrtDialect | None:
     """Return the dialect of most subtitles that have one: single ones may be cut off."""
     found = Counter(
-        next((i for i, one in enumerate(SRT_DIALECTS) if one.needs <= record.keys()), None)
+        dialect
         for record in records
+        for dialect in [next((one for one in SRT_DIALECTS if one.needs <= record.keys()), None)]
+        if dialect is not None
     )
-    del found[None]
-    return SRT_DIALECTS[found.most_common(1)[0][0]] if found else None
+    return found.most_common(1)[0][0] if found else None
 
 
 def _pair_fields(
@@ -182,13 +183,10 @@ def _clock(text: str) -> datetime | None:
     found = _CLOCK.search(text)
     if found is None:
         return None
-    *whole, milliseconds = found.groups()
+    year, month, day, hour, minute, second = map(int, found.groups()[:6])
+    microsecond = int((found[7] or "0").ljust(3, "0")) * 1000
     try:
-        return datetime(
-            *map(int, whole),  # type: ignore[arg-type]
-            microsecond=int((milliseconds or "0").ljust(3, "0")) * 1000,
-            tzinfo=timezone.utc,
-        )
+        return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=timezone.utc)
     except ValueError:
         return None
 

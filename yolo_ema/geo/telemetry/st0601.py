@@ -105,11 +105,15 @@ class Packet:
 
     def _view(self) -> dict[str, float]:
         """Return the camera's angles: its own turn within the aircraft's."""
-        if not all(name in self.values for name in (*_TURNS, *_SENSOR_TURNS[:2])):
+        turns = [self.values.get(name) for name in (*_TURNS, *_SENSOR_TURNS)]
+        if turns[5] is None:
+            turns[5] = 0.0
+        told = [turn for turn in turns if turn is not None]
+        if len(told) < len(turns):
             return {}
-        roll = self.values.get(_SENSOR_TURNS[2], 0.0)
-        aircraft = rotation_of(*(self.values[name] for name in _TURNS))
-        sensor = rotation_of(*(self.values[name] for name in _SENSOR_TURNS[:2]), roll)
+        heading, pitch, roll, azimuth, elevation, sensor_roll = told
+        aircraft = rotation_of(heading, pitch, roll)
+        sensor = rotation_of(azimuth, elevation, sensor_roll)
         angles = yaw_pitch_roll_of(aircraft @ sensor)
         return dict(zip(("yaw_deg", "pitch_deg", "roll_deg"), angles, strict=True))
 

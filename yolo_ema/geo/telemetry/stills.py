@@ -66,7 +66,9 @@ def _by_xmp_and_exif(metadata: ImageMetadata, reading: Reading) -> Sample:
     record = xmp_of(metadata)
     values = values_of(XMP_FIELDS, record)
     if "latitude_deg" not in values or "longitude_deg" not in values:
-        values = {**values, **_exif_place(metadata.gps)}
+        for half in ("latitude_deg", "longitude_deg"):
+            values.pop(half, None)
+        values = {**_exif_place(metadata.gps), **values}
         _say(reading, "the place is EXIF's, which has no camera angles")
     values = {**_exif_view(metadata), **values}
     if any(key.startswith("camera:pitch") for key in record) and "pitch_deg" in values:
