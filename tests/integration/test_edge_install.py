@@ -111,6 +111,31 @@ def test_weights_of_torch_say_what_is_missing(place):
     )
 
 
+@pytest.mark.slow
+def test_the_default_weights_are_an_exported_file(place):
+    words = ["clip.mp4", "--save", "jsonl", "--tile", "off", "--out", "default"]
+    done = detect_alone(place, *words)
+    assert done.returncode == 0, done.stderr
+    assert "torch is not installed: detecting with the shipped yolo11n-ema-visdrone.onnx" in (
+        done.stderr
+    )
+    assert len((place / "default/detections.jsonl").read_text().splitlines()) == 12
+    code = (
+        "import sys; from edge_packages import OnlyEdgePackages\n"
+        "sys.meta_path.insert(0, OnlyEdgePackages([]))\n"
+        "from yolo_ema import Detector; print(Detector().weights.name)\n"
+    )
+    paths = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests")))
+    detector = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert detector.stdout == "yolo11n-ema-visdrone.onnx\n", detector.stderr
+
+
 def test_other_verbs_say_what_is_missing(place):
     command = [sys.executable, str(REPOSITORY / "tests/edge_packages.py"), "", "train"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=place)

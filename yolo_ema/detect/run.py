@@ -67,7 +67,10 @@ def detect(
     """
     found = _find_sources(options) if sources is None else FoundSources(tuple(sources), ())
     sources = found.sources
-    detector = detector or Detector(config=options)
+    if detector is None:
+        detector = Detector(config=options)
+        if options.weights is None and detector.weights.suffix != ".pt" and not quiet:
+            _say(f"torch is not installed: detecting with the shipped {detector.weights.name}")
     selection = selection_of(options)
     if (aside := selection.left_aside(sources)) and not quiet:
         _say(aside)
