@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_ema.boxes import box_areas
 from yolo_ema.tiling.grid import tile_grid
 
 __all__ = ["KEPT_SHARE", "cut_into_tiles"]
@@ -66,8 +67,8 @@ def _cut(
     seen, seen_regions = (
         np.clip(corners, np.tile(tile[:2], 2), np.tile(tile[2:], 2)) for corners in (boxes, regions)
     )
-    kept = _area(seen) >= KEPT_SHARE * (1 - _SLACK) * np.maximum(_area(boxes), _SLACK)
-    if not kept.any() and (_area(seen_regions) >= (1 - _SLACK) * _area(tile[None])).any():
+    kept = box_areas(seen) >= KEPT_SHARE * (1 - _SLACK) * np.maximum(box_areas(boxes), _SLACK)
+    if not kept.any() and (box_areas(seen_regions) >= (1 - _SLACK) * box_areas(tile[None])).any():
         return None
     ignored = np.concatenate((seen_regions, seen[~kept]))
     ignored = ignored[(ignored[:, 2:] - ignored[:, :2] > _SLIVER_PX).all(1)]
@@ -86,10 +87,6 @@ def _corners(shares_xywh: np.ndarray, size: np.ndarray) -> np.ndarray:
     boxes = shares_xywh.astype(np.float64) * size
     half = boxes[:, 2:] / 2
     return np.clip(np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1), 0, size)
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _shares(boxes: np.ndarray, tile: np.ndarray) -> np.ndarray:
