@@ -155,8 +155,8 @@ def test_where_every_image_is_the_same_two_nodes_train_what_one_process_trains(
     # What another launcher has left in the shell means one process all the same.
     leftovers = {"RANK": "1", "LOCAL_RANK": "1"} | _ONE_THREAD
     alone = cold_yolo_ema_command(*command, "--project", "one", env=leftovers)
-    assert alone.returncode == 0, alone.stderr
-    assert "RANK=1, LOCAL_RANK=1 of another program's training is passed over" in alone.stderr
+    assert alone.code == 0, alone.err
+    assert "RANK=1, LOCAL_RANK=1 of another program's training is passed over" in alone.err
     runs = [_run(tmp_path / "one"), _run(tmp_path / "two")]
     assert [_record(run)["processes"]["count"] for run in runs] == [1, 2]
     assert _largest_difference(runs) < 1e-3
@@ -235,9 +235,9 @@ def test_variables_of_a_launcher_that_make_no_sense_are_one_clear_error(
 ):
     data = draw_dataset(tmp_path / "tiny")
     done = cold_yolo_ema_command(*_COMMAND, "--data", data, env=environment)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -92,19 +92,19 @@ def check_same_start(facts: Sequence[dict[str, Any]]) -> None:
         MachineError: a version that results depend on, or the kind of device, differs; versions of
             other packages are only logged.
     """
-    if other := _difference(facts, lambda said: "cpu" if said["device"] == "cpu" else "GPU"):
+    if other := _difference(facts, ["cpu" if said["device"] == "cpu" else "GPU" for said in facts]):
         raise MachineError(
             f"the processes compute on different devices: {other}; --device cpu takes the CPU "
             f"everywhere"
         )
     for name in facts[0]["versions"]:
-        if other := _difference(facts, lambda said, name=name: said["versions"].get(name)):
+        if other := _difference(facts, [said["versions"].get(name) for said in facts]):
             message = f"the processes run different versions of {name}: {other}"
             if name in _MUST_BE_EQUAL:
                 raise MachineError(f"{message}; install the same on every node")
             LOGGER.warning(message)
     for name in facts[0]["options"]:
-        if other := _difference(facts, lambda said, name=name: said["options"].get(name)):
+        if other := _difference(facts, [said["options"].get(name) for said in facts]):
             flag = "the settings" if name == "settings" else f"--{name.replace('_', '-')}"
             raise ConfigError(
                 f"the processes were started with different commands: {flag} is {other}; expected "
@@ -162,13 +162,12 @@ def _shown(what: str, fingerprint: dict[str, Any]) -> str:
     )
 
 
-def _difference(facts: Sequence[dict[str, Any]], pick: Callable[[dict[str, Any]], Any]) -> str:
+def _difference(facts: Sequence[dict[str, Any]], values: Sequence[Any]) -> str:
     """Return in words where the first value differs from another; empty where all are equal."""
-    first = pick(facts[0])
-    for rank, said in enumerate(facts):
-        if (value := pick(said)) != first:
+    for rank, (said, value) in enumerate(zip(facts, values, strict=True)):
+        if value != values[0]:
             return (
-                f"{first} in process 0 ({facts[0]['host']}), {value} in process {rank} "
+                f"{values[0]} in process 0 ({facts[0]['host']}), {value} in process {rank} "
                 f"({said['host']})"
             )
     return ""
