@@ -38,11 +38,13 @@ class JobFinder:
     """Finds the jobs of an archive, folder by folder.
 
     Attributes:
-        left_out: what lies at the named places and is not read, or stays whole though it is long.
+        left_out: what lies at the named places and is not read.
+        not_cut: by reason, how many long videos are one job each, and the first of them.
     """
 
     def __init__(self, options: ArchiveOptions) -> None:
         self.left_out: list[LeftOut] = []
+        self.not_cut: dict[str, tuple[int, str]] = {}
         self._options = options
         self._seen: set[int] | None = set() if len(options.source) > 1 else None
 
@@ -61,7 +63,7 @@ class JobFinder:
                 for folder in sorted(images):
                     yield from self._image_jobs(images[folder])
 
-    def _files(self, word: str) -> list[str]:
+    def _files(self, word: str) -> Iterable[str]:
         """Return what a word names, as absolute paths or addresses."""
         if is_address(word) and not word.startswith("file://"):
             scan = _scan_address(word)
@@ -75,8 +77,8 @@ class JobFinder:
             held = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
             raise SourceError(f"{word} holds no image and no video{held}")
         if is_address(word):
-            return [str(file) for file in scan.files]
-        return [_absolute(file) for file in scan.files]
+            return map(str, scan.files)
+        return map(_absolute, scan.files)
 
     def _named(self, word: str) -> list[str]:
         """Return what a file, a pattern or a list names."""
@@ -110,7 +112,8 @@ class JobFinder:
                 video, cutting = waiting.popleft()
                 spans, reason = cutting.result()
                 if reason:
-                    self.left_out.append(LeftOut(video, 0, f"one job, not cut: {reason}"))
+                    count, first = self.not_cut.get(reason, (0, video))
+                    self.not_cut[reason] = (count + 1, first)
                 yield from (Job((video,), span) for span in spans or (None,))
 
     def _cut(self, file: str) -> CutVideo:

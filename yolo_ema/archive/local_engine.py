@@ -20,13 +20,15 @@ from yolo_ema.archive.job import FAILED, UNDONE, Order, Outcome
 from yolo_ema.archive.worker_process import as_order
 from yolo_ema.errors import MachineError
 from yolo_ema.io.devices import parse_device
-from yolo_ema.io.machine import usable_cores
+from yolo_ema.io.machine import available_memory_bytes, usable_cores
 from yolo_ema.options.archive import ArchiveOptions
 
 __all__ = ["run_locally", "visible_gpus", "worker_count"]
 
 _CHILD = (sys.executable, "-m", "yolo_ema.archive.worker_process")
 _GRACE_S = 10.0
+_WORKER_BYTES = 3 << 29
+"""1.5 GB: torch, weights, and a few decoded frames of 4K."""
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
@@ -53,9 +55,13 @@ def run_locally(options: ArchiveOptions, orders: Iterable[Order], count: int) ->
 
 
 def worker_count(options: ArchiveOptions, jobs: int) -> int:
-    """Return how many workers help: one for each GPU, or one for every ``--cores`` cores."""
+    """Return how many workers help: one for each GPU, or one for every ``--cores`` cores, as far
+    as memory goes; or what ``--workers`` says.
+    """
     gpus = visible_gpus() if parse_device(options.device).kind == "auto" else []
     most = len(gpus) or max(1, usable_cores() // options.cores)
+    if (free := available_memory_bytes()) is not None:
+        most = min(most, max(1, free // _WORKER_BYTES))
     if parse_device(options.device).kind in {"cuda", "mps"}:
         most = 1
     return max(1, min(options.workers or most, jobs))

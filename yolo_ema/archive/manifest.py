@@ -38,6 +38,7 @@ __all__ = [
 RECORD, _JOBS, _PROBE = "archive.json", "manifest.jsonl", ".writable"
 DETECTIONS, FILES, PROBLEMS = "detections", "files", "problems"
 _ATTEMPTS = 2
+_DEFAULT = "not given"
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,13 @@ class Manifest:
 
     Attributes:
         left_out: what lay at the sources when the manifest was made, and is not read.
+        not_cut: by reason, how many long videos are one job each, and the first of them.
     """
 
-    def __init__(self, storage: Storage, left_out: tuple[LeftOut, ...] = ()) -> None:
-        self.storage, self.left_out = storage, left_out
+    def __init__(self, storage: Storage, record: dict[str, Any]) -> None:
+        self.storage = storage
+        self.left_out = tuple(LeftOut(**one) for one in record.get("left_out", []))
+        self.not_cut: dict[str, tuple[int, str]] = record.get("not_cut", {})
 
     def pending(self, shard: tuple[int, int], *, retry_failed: bool) -> Pending:
         """Compare the jobs of a shard, ``(number, count)``, with what lies in the folder."""
@@ -147,8 +151,7 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
     known = read_record(storage)
     if known is not None:
         _hold_against(known, record, storage.place)
-        left_out = (LeftOut(**one) for one in known.get("left_out", []))
-        return Manifest(storage, tuple(left_out))
+        return Manifest(storage, known)
     if next(storage.names(DETECTIONS), None) is not None:
         raise ConfigError(
             f"--out is {storage.place}, which holds {DETECTIONS}/ of something else; expected a "
@@ -166,8 +169,9 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
             storage.put_file(lines, _JOBS)
             # Last, so that what it is the record of is there.
             record["left_out"] = [asdict(one) for one in finder.left_out]
+            record["not_cut"] = finder.not_cut
             storage.write(RECORD, (json.dumps(record, indent=2) + "\n").encode())
-    return Manifest(storage, tuple(finder.left_out))
+    return Manifest(storage, record)
 
 
 def read_record(storage: Storage) -> dict[str, Any] | None:
@@ -210,7 +214,8 @@ def _hold_against(known: dict[str, Any], record: dict[str, Any], place: str) -> 
         differs.append("other weights")
     before, now = known.get("settings", {}), record["settings"]
     differs += [
-        f"--{name.replace('_', '-')} was {before.get(name)} and is {now.get(name)}"
+        f"--{name.replace('_', '-')} was {before.get(name, _DEFAULT)} and is "
+        f"{now.get(name, _DEFAULT)}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]

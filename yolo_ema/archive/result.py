@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Outcome
-from yolo_ema.archive.manifest import Pending
+from yolo_ema.archive.manifest import Manifest, Pending
 from yolo_ema.errors import MachineError, SourceError
 from yolo_ema.media.sources.folder_scan import LeftOut
 from yolo_ema.text_table import text_table
@@ -36,6 +36,7 @@ class ArchiveResult:
         machine_problem: what ended the run early; "" if nothing did.
         interrupted: Ctrl-C or SIGTERM ended the run.
         left_out: what lies at the sources and is not read.
+        not_cut: by reason, how many long videos are one job each, and the first of them.
     """
 
     out: str
@@ -54,9 +55,10 @@ class ArchiveResult:
     machine_problem: str = ""
     interrupted: bool = False
     left_out: tuple[LeftOut, ...] = ()
+    not_cut: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @classmethod
-    def before(cls, out: str, pending: Pending, left_out: tuple[LeftOut, ...]) -> ArchiveResult:
+    def before(cls, out: str, pending: Pending, manifest: Manifest) -> ArchiveResult:
         """Return the result of a run that has not begun."""
         rows = list(pending.left_alone[:_MOST_ROWS])
         failed = sum(row["state"] == FAILED for row in pending.left_alone)
@@ -68,7 +70,8 @@ class ArchiveResult:
             left_alone=alone,
             to_do=to_do,
             rows=rows,
-            left_out=left_out,
+            left_out=manifest.left_out,
+            not_cut=manifest.not_cut,
         )
 
     def add(self, outcome: Outcome) -> None:
@@ -139,6 +142,10 @@ class ArchiveResult:
         lines += map(str, self.left_out[:_MOST_SHOWN])
         if len(self.left_out) > _MOST_SHOWN:
             lines.append(f"… and {len(self.left_out) - _MOST_SHOWN:,} more places")
+        lines += (
+            f"{count:,} long videos are one job each, not cut: {reason}; the first: {first}"
+            for reason, (count, first) in self.not_cut.items()
+        )
         if self.machine_problem:
             lines.append(f"ended early: {self.machine_problem}")
         if self.to_do:

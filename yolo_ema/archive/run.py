@@ -46,7 +46,7 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
     run = _engine(options)
     manifest = open_manifest(options, storage, weights)
     pending = manifest.pending(options.shard_of, retry_failed=options.retry_failed)
-    result = ArchiveResult.before(storage.place, pending, manifest.left_out)
+    result = ArchiveResult.before(storage.place, pending, manifest)
     count, began_at = len(pending.todo), time.perf_counter()
     if not count:
         return result

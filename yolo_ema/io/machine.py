@@ -10,9 +10,29 @@ from pathlib import Path
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["cache_dir", "processor_flags", "thread_count", "usable_cores"]
+__all__ = ["available_memory_bytes", "cache_dir", "processor_flags", "thread_count", "usable_cores"]
 
-_CPUINFO = Path("/proc/cpuinfo")
+_CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_memory_bytes() -> int | None:
+    """Return how much memory is free for programs, less where a container's limit says so; None
+    where the system does not tell.
+    """
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    free = None if found is None else int(found) * 1024
+    try:
+        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return free
+    left = max(0, limit - used)
+    return left if free is None else min(free, left)
 
 
 def cache_dir() -> Path:
@@ -59,7 +79,7 @@ def usable_cores() -> int:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        quota, period = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()
         return max(1, min(cores, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no such file, or "max": no quota
         return cores

@@ -131,12 +131,14 @@ class ArchiveOptions(DetectorConfig):
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return what the results depend on besides sources and weights, as plain values."""
-        values = dataclasses.asdict(self)
+        """Return what is not the default, and decides about the results besides sources and
+        weights, as plain values.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-            if name not in _NOT_RESULTS
+            for name, value in dataclasses.asdict(self).items()
+            if name not in _NOT_RESULTS and value != defaults[name]
         }
 
     def problems(self) -> Iterator[str]:

@@ -38,6 +38,16 @@ def test_a_line_of_the_manifest_is_the_job(
     assert "\n" not in line
 
 
+def test_long_videos_that_cannot_be_cut_are_counted_by_reason(tmp_path: Path) -> None:
+    for name in "ab":
+        record(tmp_path / "flights" / f"{name}.ts")
+    finder = JobFinder(archive_options(tmp_path, tmp_path / "flights", segment=0.7))
+    assert [job.span for job in finder.jobs()] == [None, None]
+    (reason,) = finder.not_cut
+    assert reason.startswith("mpegts")
+    assert finder.not_cut[reason] == (2, str(tmp_path / "flights" / "a.ts"))
+
+
 def jobs_of(tmp_path: Path, *sources: object, **more: object) -> tuple[list[Job], list[str]]:
     finder = JobFinder(archive_options(tmp_path, *sources, **more))
     return list(finder.jobs()), list(map(str, finder.left_out))
@@ -72,10 +82,6 @@ def test_long_videos_are_cut_unless_they_are_tracked(tmp_path: Path) -> None:
     for tracked in ({"track": True}, {"save": ("mot",)}):
         assert archive_options(tmp_path, clip, **tracked).segment_s(is_remote=False) == 0
         assert len(jobs_of(tmp_path, clip, segment=0.7, **tracked)[0]) == 3
-    joined = record(tmp_path / "joined.ts")
-    jobs, left_out = jobs_of(tmp_path, joined, segment=0.7)
-    assert [job.span for job in jobs] == [None]
-    assert "not cut: mpegts" in left_out[0]
 
 
 def test_tracked_images_of_a_folder_are_one_job(tmp_path: Path) -> None:

@@ -82,9 +82,12 @@ def test_another_runs_folder_is_left_alone(options: ArchiveOptions, tmp_path: Pa
     other = write_onnx(tmp_path / "other.onnx", answer=ROWS.T[None] * np.float32(0.5))
     for change, message in (
         ({"weights": other}, "other weights"),
-        ({"conf": 0.5, "tile": "64x64"}, "--conf was None and is 0.5; --tile was auto and is 64"),
+        (
+            {"conf": 0.5, "tile": "64x64"},
+            "--conf was not given and is 0.5; --tile was not given and is 64",
+        ),
         ({"source": (str(tmp_path),)}, f"the sources were {tmp_path / 'images'}"),
-        ({"save": ("csv",)}, r"--save was \[\] and is \['csv'\]"),
+        ({"save": ("csv",)}, r"--save was not given and is \['csv'\]"),
     ):
         with pytest.raises(ConfigError, match=f"belongs to another run: {message}"):
             opened(dataclasses.replace(options, **change))

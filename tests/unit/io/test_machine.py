@@ -69,3 +69,28 @@ def test_what_the_processor_can_do_is_what_linux_says(monkeypatch, tmp_path):
     assert machine.processor_flags() == {"fpu", "avx512f", "avx512_bf16"}
     (tmp_path / "cpuinfo").write_text("Features\t: fp asimd bf16\n")
     assert machine.processor_flags() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"meminfo": "MemTotal: 9 kB\nMemAvailable:   2000 kB\n"}, 2_048_000),
+        ({"meminfo": "MemAvailable: 2000 kB\n", "memory.max": "max\n"}, 2_048_000),
+        (
+            {
+                "meminfo": "MemAvailable: 2000 kB\n",
+                "memory.max": "900000\n",
+                "memory.current": "500000\n",
+            },
+            400_000,
+        ),
+        ({"memory.max": "500000\n", "memory.current": "600000\n"}, 0),
+    ],
+)
+def test_available_memory(tmp_path, monkeypatch, files, expected):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    assert machine.available_memory_bytes() == expected

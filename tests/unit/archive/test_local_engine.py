@@ -1,0 +1,68 @@
+"""How many workers a machine is given, and which GPU each has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from archive_files import archive_options
+
+from yolo_ema.archive import local_engine
+from yolo_ema.archive.local_engine import visible_gpus, worker_count
+from yolo_ema.options.archive import ArchiveOptions
+
+GB = 1 << 30
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Return a function that makes this machine another one."""
+
+    def make(cores: int, gpus: int, free: int | None, visible: str | None = None) -> None:
+        folder = tmp_path / f"{gpus} gpus"
+        for number in range(gpus):
+            (folder / f"0000:0{number}:00.0").mkdir(parents=True)
+        monkeypatch.setattr(local_engine, "_NVIDIA", folder)
+        monkeypatch.setattr(local_engine, "usable_cores", lambda: cores)
+        monkeypatch.setattr(local_engine, "available_memory_bytes", lambda: free)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    return make
+
+
+def options(tmp_path: Path, **more: object) -> ArchiveOptions:
+    return archive_options(tmp_path, "flights", **more)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "free", "more", "jobs", "count"),
+    [
+        (8, 0, 64 * GB, {}, 100, 8),
+        (8, 0, 64 * GB, {"cores": 3}, 100, 2),
+        (8, 0, 64 * GB, {}, 3, 3),
+        (8, 0, 5 * GB, {}, 100, 3),
+        (8, 0, GB // 2, {}, 100, 1),
+        (8, 0, None, {}, 100, 8),
+        (8, 0, 5 * GB, {"workers": 6}, 100, 6),
+        (32, 4, 512 * GB, {}, 100, 4),
+        (32, 4, 512 * GB, {"device": "cpu"}, 100, 32),
+        (32, 4, 512 * GB, {"device": "1"}, 100, 1),
+    ],
+)
+def test_workers(machine, tmp_path, cores, gpus, free, more, jobs, count) -> None:
+    machine(cores, gpus, free)
+    assert worker_count(options(tmp_path, **more), jobs) == count
+
+
+def test_each_worker_has_its_gpu_and_its_share_of_the_cores(machine, tmp_path, monkeypatch) -> None:
+    for name in ("YOLO_EMA_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    machine(12, 3, None, visible="0,2")
+    assert visible_gpus() == ["0", "2"]
+    made = [local_engine._environment(options(tmp_path), number, 2) for number in range(2)]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in made] == ["0", "2"]
+    assert {one["YOLO_EMA_THREADS"] for one in made} == {"6"}
+    machine(12, 3, None, visible="")
+    assert visible_gpus() == []
