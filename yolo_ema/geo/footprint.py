@@ -165,12 +165,7 @@ class _Seen:
         """Add what one frame sees."""
         grid = self._grid
         place = grid.frame.to_metres(shot.views.latitude_deg, shot.views.longitude_deg)[0]
-        lowest = 0.0 if grid.ground_m is None else float(np.nanmin(grid.ground_m, initial=np.inf))
-        reach = _reach_m(shot, most_gsd_m, lowest)
-        low = np.floor((place - reach - grid.low_en) / grid.cell_m).astype(int)
-        high = np.ceil((place + reach - grid.low_en) / grid.cell_m).astype(int)
-        rows = slice(max(low[1], 0), max(high[1], 0))
-        columns = slice(max(low[0], 0), max(high[0], 0))
+        rows, columns = self._window(shot, place, most_gsd_m)
         middles = grid.middles(rows, columns)
         ground = 0.0 if grid.ground_m is None else grid.ground_m[rows, columns]
         drop = shot.views.height_m[0] - ground
@@ -193,6 +188,18 @@ class _Seen:
         self._last[part] = np.where(
             seen, np.maximum(self._last[part], shot.moment_s), self._last[part]
         )
+
+    def _window(self, shot: _Shot, place: Array, most_gsd_m: float) -> tuple[slice, slice]:
+        """Return the rows and columns that hold all that a frame can see."""
+        grid = self._grid
+        lowest = 0.0 if grid.ground_m is None else float(np.nanmin(grid.ground_m, initial=np.inf))
+        reach = _reach_m(shot, most_gsd_m, lowest)
+        around = _border_on_ground(shot, float(shot.views.height_m[0]) - lowest, reach)
+        if grid.ground_m is not None:  # higher ground is seen nearer to the camera
+            around = np.vstack([around, np.zeros(2)])
+        low = np.floor((place + around.min(axis=0) - grid.low_en) / grid.cell_m).astype(int) - 1
+        high = np.ceil((place + around.max(axis=0) - grid.low_en) / grid.cell_m).astype(int) + 2
+        return slice(max(low[1], 0), max(high[1], 0)), slice(max(low[0], 0), max(high[0], 0))
 
     def _hidden(
         self, model: SurfaceModel, shot: _Shot, place: Array, middles: Array, drop: Array
@@ -252,6 +259,28 @@ def _gsd_m(shot: _Shot, offsets: Array) -> Array:
         gsd = distance * np.sqrt(cosine**3 / sine) / shot.camera.focal_px
         shown = inside & ~wide & (sine >= math.sin(math.radians(COVERAGE_DEPRESSION_DEG)))
     return np.where(shown, gsd, np.full(n, np.nan))
+
+
+def _border_on_ground(shot: _Shot, drop_m: float, reach_m: float) -> Array:
+    """Return (n, 2): metres east and north from the camera to where the frame's border lies on the
+    ground, at most so far.
+    """
+    camera, along = shot.camera, np.linspace(0, 1, 33)
+    unit = np.concatenate(
+        [
+            np.column_stack(side)
+            for edge in (along * 0, along * 0 + 1)
+            for side in ((along, edge), (edge, along))
+        ]
+    )
+    rays = camera.to_rays(unit * (camera.width_px, camera.height_px))
+    if not np.isfinite(rays).all():
+        return np.array([[-reach_m, -reach_m], [reach_m, reach_m]])
+    directions = np.column_stack([rays, np.ones(len(rays))]) @ shot.views.axes[0]
+    flat = np.maximum(np.hypot(directions[:, 0], directions[:, 1]), 1e-12)
+    falls = directions[:, 2] < 0
+    away = np.where(falls, drop_m * flat / np.where(falls, -directions[:, 2], 1), reach_m)
+    return directions[:, :2] / flat[:, None] * np.minimum(away, reach_m)[:, None]
 
 
 def _widest(camera: CameraIntrinsics) -> float:
