@@ -45,6 +45,18 @@ def scaled_convolution(number: int, factor: float = 1.01) -> Surgery:
     )
 
 
+def one_weight(number: int) -> Surgery:
+    """A single number in a convolution has lost its sign: its filter's largest."""
+
+    def change(weight: np.ndarray) -> np.ndarray:
+        changed = weight.copy()
+        largest = np.unravel_index(np.abs(changed).argmax(), changed.shape)
+        changed[largest] *= -1
+        return changed
+
+    return lambda model: with_weight(convolutions(model)[number], change, model)
+
+
 def first_convolution(change: Callable[[np.ndarray], np.ndarray]) -> Surgery:
     return lambda model: with_weight(convolutions(model)[0], change, model)
 
@@ -150,14 +162,22 @@ def swapped_classes(first: int, second: int, rows: int) -> Surgery:
     return change
 
 
-def moved_boxes(rows: int, *, factor: float = 1.0, shift_px: float = 0.0) -> Surgery:
-    """Box centers are scaled and shifted along y, as where the file's maker letterboxed
-    otherwise.
+def moved_boxes(
+    rows: int,
+    *,
+    factor: float = 1.0,
+    shift_px: float = 0.0,
+    start: int = 0,
+    stop: int | None = None,
+) -> Surgery:
+    """Box centers are scaled and shifted along y, as where the file's maker letterboxed otherwise;
+    or, of some proposals only, as from wrong anchors.
     """
 
     def change(model: onnx.ModelProto) -> None:
-        scale, shift = np.ones((1, rows, 1), np.float32), np.zeros((1, rows, 1), np.float32)
-        scale[0, 1], shift[0, 1] = factor, shift_px
+        count = model.graph.output[0].type.tensor_type.shape.dim[2].dim_value
+        scale, shift = (np.full((1, rows, count), value, np.float32) for value in (1, 0))
+        scale[0, 1, start:stop], shift[0, 1, start:stop] = factor, shift_px
         names = _constant(model, "scale", scale), _constant(model, "shift", shift)
         _after_output(
             model,

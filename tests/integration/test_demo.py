@@ -29,8 +29,6 @@ def test_the_whole_way(yolo_ema_command, tmp_path):
         40,
         "--epochs",
         6,
-        "--seed",
-        1,
         "--least-ap50",
         0,
         "--out",

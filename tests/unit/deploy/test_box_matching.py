@@ -10,15 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_ema.deploy.parity.box_matching import MIN_IOU, match_boxes, overlaps
-from yolo_ema.deploy.parity.comparison import Proposals, Tolerance, compare_image
+from yolo_ema.deploy.parity.comparison import Tolerance, compare_image
 
 TIGHT = Tolerance(px=0.05, score=0.001)
 ROW = np.array([[10, 10, 30, 30, 0.9, 1]], np.float32)
-
-
-def nothing_proposed() -> Proposals:
-    """Nobody proposed anything else: no difference is excused."""
-    return Proposals(np.empty((0, 14)), np.empty((0, 14)))
 
 
 def rows_of(
@@ -114,23 +109,20 @@ def test_every_box_is_in_one_place_of_the_matching(count, seed):
 
 def test_difference_is_measured_at_the_input():
     other = ROW + np.array([0, 2, 0, 0, -0.1, 0], np.float32)
-    found = compare_image("a", ROW, other, TIGHT, scale=0.5, proposals=nothing_proposed)
+    found = compare_image("a", ROW, other, TIGHT, scale=0.5)
     assert (found.boxes, found.box_px) == (1, 1.0)
     assert found.score == pytest.approx(0.1)
     assert found.score_share == pytest.approx(0.1 / 0.9)
 
 
 def test_box_of_another_class_or_place():
-    mismatch = compare_image(
-        "a", ROW, ROW + np.array([0, 0, 0, 0, 0, 1], np.float32), TIGHT, proposals=nothing_proposed
-    )
+    mismatch = compare_image("a", ROW, ROW + np.array([0, 0, 0, 0, 0, 1], np.float32), TIGHT)
     assert (mismatch.boxes, len(mismatch.class_mismatch), len(mismatch.missing)) == (0, 1, 0)
     elsewhere = compare_image(
         "a",
         ROW,
         ROW + np.array([50, 50, 50, 50, 0, 0], np.float32),
         TIGHT,
-        proposals=nothing_proposed,
     )
     assert (elsewhere.boxes, len(elsewhere.missing), len(elsewhere.spurious)) == (0, 1, 1)
 
@@ -159,7 +151,7 @@ def test_box_of_no_size_matches_itself(row):
 def test_what_is_no_number_agrees_with_nothing(column):
     other = ROW.copy()
     other[0, column] = np.nan
-    found = compare_image("a", ROW, other, TIGHT, proposals=nothing_proposed)
+    found = compare_image("a", ROW, other, TIGHT)
     assert len(found.missing) or not np.isfinite(found.box_px) or not np.isfinite(found.score)
 
 
@@ -168,34 +160,37 @@ def crowd(count: int = 20) -> np.ndarray:
     return np.array([[40 * i, 0, 40 * i + 20, 20, 0.8, 0] for i in range(count)], np.float64)
 
 
-def test_box_that_both_propose_is_nms_choice_and_counted():
+def test_differences_are_excused_all_together_or_not_at_all():
     ours = crowd()
-    theirs = ours[1:]
-    proposed = np.column_stack([ours[:, :4], ours[:, 4]])
-    found = compare_image("a", ours, theirs, TIGHT, proposals=lambda: Proposals(proposed, proposed))
-    assert (len(found.missing), found.ties, found.boxes) == (0, 1, 19)
+    theirs = ours[1:].copy()
+    theirs[0, :4] += 3
+    theirs[1, 5] = 2
+    plain = compare_image("a", ours, theirs, TIGHT, proven_tie=lambda: False)
+    assert (list(plain.missing), len(plain.class_mismatch), plain.box_px) == ([0], 1, 3)
+    assert (plain.ties, plain.boxes, plain.exact) == (0, 18, True)
+    tied = compare_image("a", ours, theirs, TIGHT, proven_tie=lambda: True)
+    assert (len(tied.missing), len(tied.spurious), len(tied.class_mismatch)) == (0, 0, 0)
+    assert (tied.ties, tied.boxes, tied.box_px, tied.exact) == (3, 17, 0, True)
 
 
-def test_box_that_the_file_does_not_propose_is_lost():
-    ours = crowd()
-    proposed = np.column_stack([ours[:, :4], ours[:, 4]])
-    weaker = proposed.copy()
-    weaker[0, 4] *= 0.99
-    found = compare_image("a", ours, ours[1:], TIGHT, proposals=lambda: Proposals(proposed, weaker))
-    assert list(found.missing) == [0]
+def test_boxes_that_agree_need_no_proof():
+    def never() -> bool:
+        raise AssertionError("there is nothing to excuse")
+
+    assert compare_image("a", crowd(), crowd(), TIGHT, proven_tie=never).boxes == 20
 
 
 def test_neighbour_excuses_only_what_the_tolerance_cannot():
-    """Without the proposals another box in its place is a likely tie; a box that drifted a little
+    """Where it is guessed, another box in its place is a likely tie; a box that drifted a little
     is none.
     """
     ours = np.vstack([crowd(), [[2, 0, 22, 20, 0.3, 0]]])
-    assert compare_image("a", ours, ours[:-1], TIGHT).ties == 1
+    assert compare_image("a", ours, ours[:-1], TIGHT, guess=True).ties == 1
     drifted = ours + np.array([0.2, 0, 0, 0, 0, 0])
-    assert compare_image("a", ours, drifted, TIGHT).box_px == pytest.approx(0.2)
+    assert compare_image("a", ours, drifted, TIGHT, guess=True).box_px == pytest.approx(0.2)
     few = ours.copy()
     few[0, 0] += 0.2
-    found = compare_image("a", ours, few, TIGHT)
+    found = compare_image("a", ours, few, TIGHT, guess=True)
     assert found.box_px == pytest.approx(0.2)
     assert found.ties == 0
 
@@ -204,27 +199,6 @@ def test_box_at_the_lowest_score_may_stand_alone():
     weak = np.vstack([crowd(), [[2000, 0, 2020, 20, 0.25, 0]]])
     assert len(compare_image("a", weak, weak[:-1], TIGHT, lowest=0.25).missing) == 0
     assert len(compare_image("a", weak, weak[:-1], TIGHT, lowest=0.2).missing) == 1
-
-
-def test_of_weights_that_score_alike_all_over_nms_may_choose_every_box_otherwise():
-    """Each box of the one lies a grid step beside that of the other, and both networks propose all
-    of them.
-    """
-    ours = np.array([[8 * i, 0, 8 * i + 120, 120, 0.1, 0] for i in range(0, 60, 10)], np.float64)
-    theirs = ours + np.array([8, 0, 8, 0, 0, 0])
-    proposed = np.vstack([ours[:, :5], theirs[:, :5]])
-    found = compare_image("a", ours, theirs, TIGHT, proposals=lambda: Proposals(proposed, proposed))
-    assert (found.boxes, found.ties) == (0, 6)
-    assert found.box_px == 0.0
-
-
-def test_boxes_that_nobody_proposes_are_all_lost():
-    ours = crowd(60)
-    proposed = np.column_stack([ours[:, :4], ours[:, 4]])
-    found = compare_image(
-        "a", ours, ours[:5], TIGHT, proposals=lambda: Proposals(proposed, proposed[:5])
-    )
-    assert len(found.missing) == 55
 
 
 @settings(max_examples=20, deadline=None)

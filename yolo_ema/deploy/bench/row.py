@@ -88,6 +88,7 @@ def box_agreement(
             EXACT,
             scale=min(input_hw[0] / size[0], input_hw[1] / size[1]),
             lowest=conf,
+            guess=True,
         )
         for first, second, size in zip(reference, other, sizes_hw, strict=True)
     ]

@@ -32,7 +32,7 @@ class Case:
     Attributes:
         figures: its row in the report.
         compared: image by image; empty where every proposal was compared.
-        exact: whether excuses were seen in the proposals, see `ImageComparison.exact`.
+        exact: whether its ties are proven, see `ImageComparison.exact`.
     """
 
     figures: CaseFigures
@@ -57,7 +57,7 @@ def plain_case(
     reference, lowest = _reference_rows(pair, images, wanted=2 * MIN_BOXES)
     batch = pair.setup.batch
     candidate = pair.candidate_rows(images, lowest, batch)
-    compared = pair.compare(images, reference, candidate, lowest, use_proposals=batch == 1)
+    compared = pair.compare(images, reference, candidate, lowest)
     return _case(f"batch {batch}", pair, compared, lowest), reference, lowest
 
 
@@ -90,18 +90,18 @@ def _every_proposal(pair: ModelPair, images: Sequence[ProofImage]) -> Case:
     px, score, share = 0.0, 0.0, 0.0
     for image in images:
         shown = image.bgr()
-        both = pair.proposals(shown)
-        if both.reference.shape != both.candidate.shape:
-            missing += abs(len(both.reference) - len(both.candidate)) or len(both.reference)
+        reference, candidate = pair.proposals(shown)
+        if reference.shape != candidate.shape:
+            missing += abs(len(reference) - len(candidate)) or len(reference)
             worst, largest = image.name, np.inf
             continue
-        boxes += len(both.reference)
+        boxes += len(reference)
         # NaN agrees with nothing: it counts as an infinite difference.
         apart = np.nan_to_num(
-            np.abs(both.reference.astype(np.float64) - both.candidate), nan=np.inf, posinf=np.inf
+            np.abs(reference.astype(np.float64) - candidate), nan=np.inf, posinf=np.inf
         )
         image_px = float(apart[:, :4].max(initial=0.0)) * pair.scale(shown.shape[:2])
-        image_share = float(as_shares(apart[:, 4:], both.reference[:, 4:]).max(initial=0.0))
+        image_share = float(as_shares(apart[:, 4:], reference[:, 4:]).max(initial=0.0))
         if (badness := _badness(pair, image_px, image_share)) > largest:
             worst, largest = image.name, badness
         px, share = max(px, image_px), max(share, image_share)
@@ -136,7 +136,7 @@ def _in_batches(
     group = [images[number] for number in numbers]
     candidate = pair.candidate_rows(group, lowest, batch)
     rows = [reference[number] for number in numbers]
-    compared = pair.compare(group, rows, candidate, lowest, use_proposals=False)
+    compared = pair.compare(group, rows, candidate, lowest)
     return _case(f"batch {batch}", pair, compared, lowest)
 
 
@@ -147,7 +147,7 @@ def _second_size(pair: ModelPair, images: Sequence[ProofImage], lowest: float) -
     pair = pair.at_size((lower, width) if lower != height else (height, width + stride))
     reference, candidate = pair.reference_rows(images, lowest), pair.candidate_rows(images, lowest)
     height, width = pair.imgsz_hw
-    compared = pair.compare(images, reference, candidate, lowest, use_proposals=True)
+    compared = pair.compare(images, reference, candidate, lowest)
     return _case(f"size {height}x{width}", pair, compared, lowest)
 
 
@@ -158,13 +158,12 @@ def _crowd(pair: ModelPair) -> Iterator[Case]:
     image, objects = crowded_image()
     reference, lowest = _reference_rows(pair, [image], wanted=MIN_CROWD_BOXES + 1)
     candidate = pair.candidate_rows([image], lowest, 1)
-    single = pair.setup.batch == 1
-    compared = pair.compare([image], reference, candidate, lowest, use_proposals=single)
+    compared = pair.compare([image], reference, candidate, lowest)
     yield _case(f"crowded, {objects} objects", pair, compared, lowest)
     height, width = image.bgr().shape[:2]
     tile = (int(width * _TILE_SHARE), int(height * _TILE_SHARE))
     ours, theirs = pair.tiled(image, tile, lowest)
-    compared = pair.compare([image], [ours], [theirs], lowest, use_proposals=single, tile_wh=tile)
+    compared = pair.compare([image], [ours], [theirs], lowest, tile_wh=tile)
     yield _case(f"tiles of {tile[0]}x{tile[1]}", pair, compared, lowest)
 
 

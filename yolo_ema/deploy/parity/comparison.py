@@ -1,5 +1,5 @@
 """How far the boxes of a file lie from those of its weights in one image, and which differences NMS
-made and not the file.
+and merging made and not the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from yolo_ema.deploy.parity.box_matching import Matching, match_boxes, overlaps
 
-__all__ = ["ImageComparison", "Proposals", "Tolerance", "as_shares", "compare_image"]
+__all__ = ["ImageComparison", "Tolerance", "as_shares", "compare_image"]
 
 _LEAST_SCORE = 0.01
 
@@ -25,9 +25,6 @@ _ANOTHER_IOU, _ANOTHER_PX = 0.95, 1.0
 """Boxes of a pair that overlap less, or lie farther apart, are two proposals of the network, not
 one that drifted.
 """
-
-_TRIED = 20
-"""If none of the first so many boxes was proposed, the others are not searched for."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +52,6 @@ def as_shares(differences: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Proposals:
-    """All that two networks propose for an image before NMS.
-
-    Each is (N, 4 + K): x1, y1, x2, y2 in pixels of the image, then K class scores.
-    """
-
-    reference: np.ndarray
-    candidate: np.ndarray
-
-
-@dataclass(frozen=True)
 class ImageComparison:
     """The comparison of one image.
 
@@ -78,14 +64,13 @@ class ImageComparison:
         px: (P,) for each pair the largest difference of a side, in pixels of the network's input.
         scores: (P,) for each pair the file's score less the weights'.
         shares: (P,) the same, absolute and relative to the score.
-        excused_pairs: (P,) which pairs are two proposals, of which NMS kept one here and the other
-            there.
+        excused_pairs: (P,) which pairs are beyond the tolerance because of a tie.
         excused: number of boxes that are alone, or have another class, for the same reason.
         missing: indices of the weights' boxes that the file does not give.
         spurious: indices of the file's boxes that the weights do not give.
         class_mismatch: (Q, 2) indices of boxes to which the file gives another class.
-        exact: whether the excuses were seen in the proposals; otherwise they are only likely, and
-            their number is limited.
+        exact: whether the ties are proven, see `replay`; otherwise they are only likely, and their
+            number is limited.
     """
 
     name: str
@@ -110,7 +95,7 @@ class ImageComparison:
 
     @property
     def ties(self) -> int:
-        """Number of boxes where NMS chose differently between equal proposals."""
+        """Number of boxes where NMS or merging decided differently between equal proposals."""
         return int(self.excused_pairs.sum()) + self.excused
 
     @property
@@ -137,14 +122,14 @@ def compare_image(
     *,
     scale: float = 1.0,
     lowest: float = 0.0,
-    proposals: Callable[[], Proposals] | None = None,
+    proven_tie: Callable[[], bool] = lambda: False,
+    guess: bool = False,
 ) -> ImageComparison:
     """Compare the boxes that two runtimes keep for an image.
 
     Two proposals that overlap by just NMS's threshold, or have nearly the same score, may be kept
-    here and dropped there although both networks propose the same. Such a box is excused: if the
-    other network proposes it within the tolerance, or, where ``proposals`` is None, if another box
-    of its class is in its place.
+    here and dropped there although both networks propose the same; so may two boxes that tiles
+    merge. Such a difference is a tie, and excused.
 
     Args:
         name: of the image.
@@ -153,7 +138,8 @@ def compare_image(
         tolerance: pairs beyond it need an excuse.
         scale: pixels of the network's input per pixel of the image.
         lowest: the lowest score that was asked for: a box that scores hardly more may be alone.
-        proposals: returns what both networks proposed; called only if boxes differ.
+        proven_tie: says whether ties alone explain all that differs; called only if boxes differ.
+        guess: where that is not proven, excuse a box if another one of its class is in its place.
     """
     matching = match_boxes(reference, candidate)
     first, second = reference[matching.pairs[:, 0]], candidate[matching.pairs[:, 1]]
@@ -168,20 +154,21 @@ def compare_image(
     spurious = matching.spurious[~(candidate[matching.spurious, 4] <= edge)]
     class_mismatch = matching.class_mismatch
     alone = len(matching.missing) + len(matching.spurious)
-    excused = alone - len(missing) - len(spurious)
+    excused, exact = alone - len(missing) - len(spurious), True
     excused_pairs = np.zeros(len(px), bool)
     if wrong.any() or len(missing) or len(spurious) or len(class_mismatch):
-        excuses: _Excuses = (
-            _Seen(reference, candidate, proposals(), tolerance, scale)
-            if proposals
-            else _Likely(reference, candidate, tolerance, scale)
-        )
-        excused_pairs[wrong] = excuses.pairs(matching.pairs[wrong])
-        of_missing, of_spurious = excuses.missing(missing), excuses.spurious(spurious)
-        of_mismatch = excuses.class_mismatch(class_mismatch)
-        excused += int(of_missing.sum() + of_spurious.sum() + of_mismatch.sum())
-        missing, spurious = missing[~of_missing], spurious[~of_spurious]
-        class_mismatch = class_mismatch[~of_mismatch]
+        if proven_tie():
+            excused_pairs = wrong
+            excused += len(missing) + len(spurious) + len(class_mismatch)
+            missing, spurious, class_mismatch = missing[:0], spurious[:0], class_mismatch[:0]
+        elif guess:
+            exact, likely = False, _Likely(reference, candidate, tolerance, scale)
+            excused_pairs[wrong] = likely.pairs(matching.pairs[wrong])
+            of_missing, of_spurious = likely.missing(missing), likely.spurious(spurious)
+            of_mismatch = likely.class_mismatch(class_mismatch)
+            excused += int(of_missing.sum() + of_spurious.sum() + of_mismatch.sum())
+            missing, spurious = missing[~of_missing], spurious[~of_spurious]
+            class_mismatch = class_mismatch[~of_mismatch]
     return ImageComparison(
         name,
         reference,
@@ -196,60 +183,14 @@ def compare_image(
         missing,
         spurious,
         class_mismatch,
-        exact=proposals is not None,
+        exact,
     )
 
 
-class _Seen:
-    """Excuses seen in what both networks proposed. Methods return a mask over their argument."""
-
-    def __init__(
-        self,
-        reference: np.ndarray,
-        candidate: np.ndarray,
-        proposals: Proposals,
-        tolerance: Tolerance,
-        scale: float,
-    ) -> None:
-        self._reference, self._candidate, self._proposals = reference, candidate, proposals
-        self._px, self._tolerance = tolerance.px / scale, tolerance
-
-    def missing(self, indices: np.ndarray) -> np.ndarray:
-        """Return which of these boxes of the weights the file proposes, too."""
-        return self._are_proposed(self._reference[indices], self._proposals.candidate)
-
-    def spurious(self, indices: np.ndarray) -> np.ndarray:
-        """Return which of these boxes of the file the weights propose, too."""
-        return self._are_proposed(self._candidate[indices], self._proposals.reference)
-
-    def pairs(self, pairs: np.ndarray) -> np.ndarray:
-        """Return of which pairs each box is proposed by the other side, too."""
-        return self.missing(pairs[:, 0]) & self.spurious(pairs[:, 1])
-
-    def class_mismatch(self, pairs: np.ndarray) -> np.ndarray:
-        """Return the same for a box under two classes with nearly the same score."""
-        return self.pairs(pairs)
-
-    def _are_proposed(self, rows: np.ndarray, proposals: np.ndarray) -> np.ndarray:
-        proposed = np.zeros(len(rows), dtype=bool)
-        for number, row in enumerate(rows):
-            proposed[number] = self._is_proposed(row, proposals)
-            if number == _TRIED and not proposed.any():
-                break
-        return proposed
-
-    def _is_proposed(self, row: np.ndarray, proposals: np.ndarray) -> bool:
-        near = np.abs(proposals[:, :4] - row[:4]).max(axis=1, initial=0.0) <= self._px
-        column = 4 + int(row[5])
-        if column >= proposals.shape[1]:  # a class that the other side does not have
-            return False
-        return bool(
-            (np.abs(proposals[near, column] - row[4]) <= self._tolerance.of_scores(row[4])).any()
-        )
-
-
 class _Likely:
-    """Excuses that are likely from what was kept, where the proposals cannot be seen."""
+    """Ties that are likely from the boxes that were kept. Methods return a mask over their
+    argument.
+    """
 
     def __init__(
         self, reference: np.ndarray, candidate: np.ndarray, tolerance: Tolerance, scale: float
@@ -276,9 +217,6 @@ class _Likely:
         scores = self._reference[pairs[:, 0], 4]
         apart = np.abs(scores - self._candidate[pairs[:, 1], 4])
         return apart <= self._tolerance.of_scores(scores)
-
-
-_Excuses = _Seen | _Likely
 
 
 def _has_neighbour(rows: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -195,8 +195,7 @@ def _dropped(
 def _missing_proposals(pair: ModelPair, images: Sequence[ProofImage]) -> str:
     if pair.reference.has_builtin_nms or pair.candidate.has_builtin_nms:
         return ""
-    both = pair.proposals(images[0].bgr())
-    ours, theirs = len(both.reference), len(both.candidate)
+    ours, theirs = map(len, pair.proposals(images[0].bgr()))
     return (
         f"; its network proposes {theirs} boxes per image before NMS, the weights' {ours}"
         if ours != theirs
@@ -294,7 +293,7 @@ def _levels(pair: ModelPair) -> dict[int, int]:
     """Return the number of proposals of each stride; empty if they cannot be told apart."""
     height, width = pair.imgsz_hw
     strides = [stride for stride in _STRIDES if stride <= pair.reference.stride]
-    count = len(pair.proposals(np.full((height, width, 3), 114, np.uint8)).reference)
+    count = len(pair.proposals(np.full((height, width, 3), 114, np.uint8))[0])
     for first in range(len(strides)):
         counts = {stride: (height // stride) * (width // stride) for stride in strides[first:]}
         if sum(counts.values()) == count:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from yolo_ema.deploy.parity.accuracy_drop import accuracy_faults, measure_accuracy_drop
@@ -31,6 +30,7 @@ from yolo_ema.deploy.parity.parity_report import (
     ParityReport,
 )
 from yolo_ema.deploy.parity.proof_images import ProofImage, drawn_images, user_images
+from yolo_ema.deploy.parity.replay import answer_of, answers_agree
 from yolo_ema.engine.export import artifact_metadata
 from yolo_ema.engine.export.artifact_files import size_of
 from yolo_ema.engine.setup.environment import use_all_cores
@@ -44,14 +44,7 @@ from yolo_ema.io.atomic_files import sha256_of
 __all__ = ["prove"]
 
 _LIKELY_TIES = 0.01
-"""Where the networks' proposals cannot be seen, NMS's choice may explain this share of the boxes, …
-"""
-
-_MORE_TIES = 3
-"""… or this many times the share that it was seen to explain on the images."""
-
-_ARBITRARY = 0.1
-"""Above this share, tiles are merged so arbitrarily that boxes may be alone, too."""
+"""Where NMS is built in and cannot be replayed, ties may explain this share of the boxes."""
 
 _TELLING_IMAGES = 3
 _PASSES = 70  # roughly, of a float file, for the progress bar
@@ -178,11 +171,7 @@ def _compare_boxes(pair: ModelPair, images: Sequence[ProofImage], findings: _Fin
     figures = replace(plain.figures, images=len(images))
     findings.cases.append(figures)
     findings.undecided += _too_little(figures, setup)
-    # Where weights score everything alike, NMS's choice is often arbitrary: as often elsewhere as
-    # it was seen to be here.
-    compared = max(1, figures.boxes + figures.ties)
-    ties = max(_LIKELY_TIES, _MORE_TIES * figures.ties / compared if plain.exact else 0.0)
-    faults = _box_faults(plain, setup, ties)
+    faults = _box_faults(plain, setup)
     if faults or figures.missing or figures.class_mismatch:
         causes = diagnose(pair, plain.compared, images)
         (findings.faults if setup.is_float else findings.notes).extend(causes)
@@ -190,7 +179,7 @@ def _compare_boxes(pair: ModelPair, images: Sequence[ProofImage], findings: _Fin
         findings.faults += faults
         findings.notes.append("the other cases were not run, since this one failed")
         return
-    if not _depend_on_the_image(pair, images, reference, lowest):
+    if not _depend_on_the_image(pair, images, lowest):
         findings.undecided.append(
             "the weights answer these images like an empty one, so a file that ignores its input "
             "would agree, too; take weights that have learned something, or other images"
@@ -198,7 +187,7 @@ def _compare_boxes(pair: ModelPair, images: Sequence[ProofImage], findings: _Fin
         return
     for case in other_cases(pair, images, reference[:-1], lowest):
         findings.cases.append(case.figures)
-        findings.faults += _box_faults(case, setup, ties)
+        findings.faults += _box_faults(case, setup)
         if case.figures.boxes == 0:
             findings.undecided.append(f"{case.figures.name}: there is no box to compare")
         if case.figures.name.startswith("crowded"):
@@ -221,43 +210,39 @@ def _too_little(plain: CaseFigures, setup: ParitySetup) -> Iterator[str]:
         )
 
 
-def _depend_on_the_image(
-    pair: ModelPair, images: Sequence[ProofImage], reference: Sequence[np.ndarray], lowest: float
-) -> bool:
-    """Return whether the weights' boxes depend on the image; if not, a file that ignores its input
-    is as good as any.
+def _depend_on_the_image(pair: ModelPair, images: Sequence[ProofImage], lowest: float) -> bool:
+    """Return whether what the weights say depends on the image; if not, a file that ignores its
+    input is as good as any.
 
     A file that answers all images alike and passes is within the tolerance of every answer of the
     weights, so those are within twice the tolerance of each other.
     """
-    tolerance = pair.setup.tolerance
+    tolerance, weights = pair.setup.tolerance, pair.reference
     twice = Tolerance(2 * tolerance.px, 2 * tolerance.score)
-    loose = replace(pair, setup=replace(pair.setup, tolerance=twice))
-    for image, rows in zip(images[:_TELLING_IMAGES], reference, strict=False):
-        empty = pair.reference_rows([empty_like(image)], lowest)
-        (result,) = loose.compare([image], [rows], empty, lowest, use_proposals=False)
-        alone = len(result.missing) + len(result.spurious) + len(result.class_mismatch)
-        if alone + result.ties or result.box_px > twice.px or result.score_share > twice.score:
-            return True
-    return False
+    return not all(
+        answers_agree(
+            answer_of(weights, image.bgr()),
+            answer_of(weights, empty_like(image).bgr()),
+            twice,
+            lowest,
+            selected=weights.has_builtin_nms,
+        )
+        for image in images[:_TELLING_IMAGES]
+    )
 
 
-def _box_faults(case: Case, setup: ParitySetup, ties: float) -> list[str]:
+def _box_faults(case: Case, setup: ParitySetup) -> list[str]:
     """Return what is wrong with a case of a float file, in one sentence; nothing for other files,
     whose drop in accuracy is measured.
 
     Args:
         case: what was compared.
         setup: what is allowed.
-        ties: the share of boxes that NMS's choice may explain where that is only likely.
     """
     if not setup.is_float:
         return []
     figures, tolerance = case.figures, setup.tolerance
-    allowed = max(1, ties * (figures.boxes + figures.ties))
-    alone = figures.missing + figures.spurious + figures.class_mismatch
-    if not case.exact and ties > _ARBITRARY and alone + figures.ties <= allowed:
-        figures = replace(figures, missing=0, spurious=0, class_mismatch=0)
+    likely = max(1, _LIKELY_TIES * (figures.boxes + figures.ties))
     parts = []
     if figures.missing:
         total = figures.boxes + figures.missing
@@ -275,7 +260,7 @@ def _box_faults(case: Case, setup: ParitySetup, ties: float) -> list[str]:
             f"scores differ by up to {figures.score:.3g}, and by {100 * figures.score_share:.3g} % "
             f"(at most {100 * tolerance.score:g} %)"
         )
-    if not case.exact and figures.ties > allowed:
+    if not case.exact and figures.ties > likely:
         parts.append(
             f"{figures.ties} boxes are in another's place, more than NMS's choice explains"
         )

@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from yolo_ema.deploy.parity.comparison import ImageComparison, Proposals, Tolerance, compare_image
+from yolo_ema.deploy.parity.comparison import ImageComparison, Tolerance, compare_image
 from yolo_ema.deploy.parity.proof_images import ProofImage
+from yolo_ema.deploy.parity.replay import Recorder, Replay, answers_agree
 from yolo_ema.engine.prediction.torch_predictor import TorchPredictor, open_predictor
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import MachineError, YoloEmaError
+from yolo_ema.inference.backend import Backend
 from yolo_ema.inference.backend_predictor import BackendPredictor
 from yolo_ema.inference.file_metadata import ArtifactMetadata
 from yolo_ema.inference.predictor import Predictor, PredictorConfig
@@ -33,6 +35,8 @@ SCORE_THRESHOLDS = (0.25, 0.1, 0.05, 0.01, 0.001, 0.0)
 """Boxes are compared from the first of these scores on that gives enough of them."""
 
 DEFAULT_CONF, DEFAULT_IOU = 0.25, 0.7
+
+_Predictor = TypeVar("_Predictor", bound=BackendPredictor)
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,14 @@ class ModelPair:
     def in_batches(self) -> ModelPair:
         """Return the pair with the images of a call in one forward pass through the file."""
         candidate = _variant(self.candidate)
-        backend: Any = copy.copy(candidate.backend)
-        backend.one_pass = True
-        candidate.backend = backend
+        candidate.backend = cast("Backend", _recorder(candidate).in_one_pass())
         return replace(self, candidate=candidate)
 
     def for_scoring(self, predictor: BackendPredictor, options: ValOptions) -> BackendPredictor:
-        """Return one of the two with the thresholds that ``val`` scores by."""
+        """Return one of the two with the thresholds that ``val`` scores by; a whole dataset is not
+        recorded.
+        """
+        _recorder(predictor).recording.stop()
         variant = _variant(predictor)
         variant.settings.conf, variant.settings.max_det = options.conf, options.max_det
         variant.settings.multi_label = True
@@ -172,7 +177,7 @@ class ModelPair:
         candidate: Sequence[np.ndarray],
         lowest: float,
         *,
-        use_proposals: bool,
+        guess: bool | None = None,
         tile_wh: tuple[int, int] | None = None,
     ) -> list[ImageComparison]:
         """Compare boxes image by image.
@@ -180,44 +185,76 @@ class ModelPair:
         Args:
             images: the images.
             reference: the weights' boxes; those below ``lowest`` are left out.
-            candidate: the file's.
+            candidate: the file's, of the last time that it saw the images.
             lowest: lowest score that counts.
-            use_proposals: whether what the networks propose before NMS tells which of them differs.
+            guess: whether ties that are not proven may be guessed; None: only if NMS is built in,
+                so that it cannot be replayed.
             tile_wh: the boxes come from tiles of this size: distances are measured in the input
                 that saw a tile.
         """
-        builtin = self.reference.has_builtin_nms or self.candidate.has_builtin_nms
+        if guess is None:
+            guess = self.reference.has_builtin_nms or self.candidate.has_builtin_nms
         compared = []
         for image, ours, theirs in zip(images, reference, candidate, strict=True):
             rows = ours[ours[:, 4] >= lowest], theirs[theirs[:, 4] >= lowest]
             # A list cut off at the maximum number of boxes ends at a score of its own.
             full = [float(kept[-1, 4]) for kept in rows if len(kept) >= self.setup.max_boxes]
-            shown = image.bgr()
-            proposals = (
-                partial(self.tiled_proposals, image, tile_wh)
-                if tile_wh
-                else partial(self.proposals, shown)
-            )
             compared.append(
                 compare_image(
                     image.name,
                     *rows,
                     self.setup.tolerance,
-                    scale=self.scale(tile_wh[::-1] if tile_wh else shown.shape[:2]),
+                    scale=self.scale(tile_wh[::-1] if tile_wh else image.bgr().shape[:2]),
                     lowest=max([lowest, *full]),
-                    proposals=proposals if use_proposals and not builtin else None,
+                    proven_tie=partial(self._is_tie, image, rows[1], lowest, tile_wh),
+                    guess=guess,
                 )
             )
         return compared
 
-    def proposals(self, image_bgr: np.ndarray) -> Proposals:
-        """Return what both networks propose for an image before NMS."""
+    def _is_tie(
+        self,
+        image: ProofImage,
+        candidate: np.ndarray,
+        lowest: float,
+        tile_wh: tuple[int, int] | None,
+    ) -> bool:
+        """Say whether the file's boxes of an image can differ from the weights' by ties alone, see
+        `replay`.
+        """
+        selected = self.candidate.has_builtin_nms
+        comparable = self.reference.names.keys() == self.candidate.names.keys()
+        if not comparable or self.reference.has_builtin_nms != selected:
+            return False
+        ours, theirs = (_recorder(one).recording for one in (self.reference, self.candidate))
+        weights, replay = _variant(self.reference), Replay(self.reference.backend, theirs)
+        weights.backend, weights.settings.conf = cast("Backend", replay), lowest
+        detect = self._in_tiles(weights, tile_wh) if tile_wh else weights
+        (rows,) = detect([image.bgr()])
+        return (
+            np.array_equal(rows[rows[:, 4] >= lowest], candidate)
+            and not replay.unknown
+            and all(
+                pixels in ours.answers
+                and answers_agree(
+                    ours.answers[pixels],
+                    theirs.answers[pixels],
+                    self.setup.tolerance,
+                    lowest,
+                    selected=selected,
+                )
+                for pixels in replay.shown
+            )
+        )
+
+    def proposals(self, image_bgr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what weights and file propose for an image before NMS, each (N, 4 + K): x1, y1,
+        x2, y2 in pixels of the image, then K class scores.
+        """
         reference = self.reference.proposals(image_bgr)
         candidate = _run(self.candidate.proposals, image_bgr)
         none = np.empty((0, 4 + len(self.reference.names)), np.float32)
-        return Proposals(
-            none if reference is None else reference, none if candidate is None else candidate
-        )
+        return none if reference is None else reference, none if candidate is None else candidate
 
     def tiled(
         self, image: ProofImage, tile_wh: tuple[int, int], lowest: float
@@ -226,27 +263,12 @@ class ModelPair:
         rows = []
         for predictor in (self.reference, self.candidate):
             predictor.settings.conf = lowest
-            limited = cast("Predictor", _Limited(predictor, self.setup.max_boxes))
-            rows.append(self._timed(TiledPredictor(limited, tile=tile_wh), [image.bgr()])[0])
+            rows.append(self._timed(self._in_tiles(predictor, tile_wh), [image.bgr()])[0])
         return rows[0], rows[1]
 
-    def tiled_proposals(self, image: ProofImage, tile_wh: tuple[int, int]) -> Proposals:
-        """Return what both networks propose for an image, in all its tiles and as a whole, before
-        NMS and merging.
-        """
-        shown = image.bgr()
-        height, width = shown.shape[:2]
-        tiles = TiledPredictor(self.reference, tile=tile_wh).plan((width, height)).tiles_xyxy
-        views = []
-        for x1, y1, x2, y2 in [(0, 0, width, height), *tiles.tolist()]:
-            view = self.proposals(np.ascontiguousarray(shown[y1:y2, x1:x2]))
-            for rows in (view.reference, view.candidate):
-                rows[:, :4] += (x1, y1, x1, y1)
-            views.append(view)
-        return Proposals(
-            np.concatenate([view.reference for view in views]),
-            np.concatenate([view.candidate for view in views]),
-        )
+    def _in_tiles(self, predictor: BackendPredictor, tile_wh: tuple[int, int]) -> TiledPredictor:
+        limited = cast("Predictor", _Limited(predictor, self.setup.max_boxes))
+        return TiledPredictor(limited, tile=tile_wh)
 
     def _timed(
         self, predictor: Callable[..., list[np.ndarray]], images: Sequence[np.ndarray]
@@ -285,16 +307,28 @@ def open_pair(setup: ParitySetup) -> ModelPair:
     config = replace(setup.config, imgsz=candidate.imgsz_hw, nms_free=setup.metadata.nms_free)
     # A copy, since opening fuses layers, and the export may go on with another format.
     loaded = replace(setup.loaded, model=copy.deepcopy(setup.loaded.model))
-    reference = TorchPredictor(setup.weights, config, loaded=loaded)
+    reference = _recorded(TorchPredictor(setup.weights, config, loaded=loaded))
     return ModelPair(setup, reference, candidate)
 
 
 def _open_candidate(setup: ParitySetup, **changes: Any) -> BackendPredictor:
     # Otherwise OpenVINO computes in bfloat16 where the processor can, and the file would be blamed.
     precision = "f32" if setup.is_float else "auto"
-    return open_predictor(
-        setup.artifact, setup.config, precision=precision, trust=setup.trust, **changes
+    return _recorded(
+        open_predictor(
+            setup.artifact, setup.config, precision=precision, trust=setup.trust, **changes
+        )
     )
+
+
+def _recorded(predictor: _Predictor) -> _Predictor:
+    """Return a predictor whose network's answers are recorded from now on."""
+    predictor.backend = cast("Backend", Recorder(predictor.backend))
+    return predictor
+
+
+def _recorder(predictor: BackendPredictor) -> Recorder:
+    return cast("Recorder", predictor.backend)
 
 
 def _variant(predictor: BackendPredictor) -> BackendPredictor:

@@ -81,7 +81,7 @@ class CaseFigures:
         missing: boxes of the weights that the file does not give.
         spurious: boxes of the file that the weights do not give.
         class_mismatch: boxes to which the file gives another class.
-        ties: boxes where NMS chose differently between equal proposals.
+        ties: boxes where NMS or merging decided differently between equal proposals.
         box_px: largest difference of a side, in pixels of the network's input.
         score: largest difference of a score, 0…1.
         score_share: largest relative difference of a score.
@@ -247,7 +247,7 @@ def _table(cases: tuple[CaseFigures, ...]) -> list[str]:
         "missing",
         "spurious",
         "other class",
-        "NMS ties",
+        "ties",
         "largest px",
         "largest score",
         "from score",
