@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext
 from yolo_ema.media.sinks.unique_paths import write_unique
-from yolo_ema.media.sinks.video_writer import VideoWriter
+
+if TYPE_CHECKING:
+    from yolo_ema.media.sinks.video_writer import VideoWriter
 
 __all__ = ["AnnotatedCopies"]
 
@@ -96,6 +99,8 @@ class AnnotatedCopies:
                 self.close()
 
     def _begin(self, context: FrameContext, image_wh: tuple[int, int], time_s: float) -> _Clip:
+        from yolo_ema.media.sinks.video_writer import VideoWriter  # brings PyAV
+
         self._begun += 1
         writer = VideoWriter(
             self._out / f"{context.stem}.mp4",

@@ -11,7 +11,6 @@ from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.source import FrameReader, Source
 from yolo_ema.media.sources.stored_source import StoredSource
-from yolo_ema.media.sources.video_cuts import span_from
 
 __all__ = ["FrameSelection"]
 
@@ -54,6 +53,8 @@ class FrameSelection:
             return source.open()
         whole = not isinstance(source, StoredSource) or source.span is None
         if isinstance(source, StoredSource) and whole and self.start_s > 0:
+            from yolo_ema.media.sources.video_cuts import span_from  # brings PyAV
+
             source = replace(source, span=span_from(source.path, self.start_s))
         return _SelectedFrames(source.open(), self, source.name if whole else "")
 

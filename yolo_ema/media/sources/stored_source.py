@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yolo_ema.constants import VIDEO_SUFFIXES
 from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, image_wh
 from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.media.sources.source import FrameReader, Source
-from yolo_ema.media.sources.video_cuts import VideoSpan
-from yolo_ema.media.sources.video_reader import VideoReader
+
+if TYPE_CHECKING:
+    from yolo_ema.media.sources.video_cuts import VideoSpan
+    from yolo_ema.media.sources.video_reader import VideoReader
 
 __all__ = ["PipeSource", "StoredSource"]
 
@@ -63,8 +66,8 @@ class StoredSource(Source):
     def open(self) -> FrameReader:
         """Open the file. Raises `SourceError` with the reason if it cannot be read."""
         if self.is_video:
-            reader = VideoReader(self.path, max_pixels=self.max_pixels, span=self.span)
-            return _VideoFrames(self.name, reader, self.span.first_frame if self.span else 0)
+            first_frame = self.span.first_frame if self.span else 0
+            return _VideoFrames(self.name, _video_reader(self, self.span), first_frame)
         return _ImageFrame(self)
 
 
@@ -106,7 +109,13 @@ class PipeSource(Source):
 
     def open(self) -> FrameReader:
         """Start to read. Raises `SourceError` if no video arrives."""
-        return _VideoFrames(self.name, VideoReader(self.path, max_pixels=self.max_pixels))
+        return _VideoFrames(self.name, _video_reader(self))
+
+
+def _video_reader(source: StoredSource | PipeSource, span: VideoSpan | None = None) -> VideoReader:
+    from yolo_ema.media.sources.video_reader import VideoReader  # brings PyAV, images do without
+
+    return VideoReader(source.path, max_pixels=source.max_pixels, span=span)
 
 
 class _ImageFrame(FrameReader):
