@@ -23,7 +23,7 @@ def available_memory_bytes() -> int | None:
     try:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
     except OSError:
-        return None
+        lines = []
     found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
     free = None if found is None else int(found) * 1024
     try:

@@ -21,7 +21,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def make(cores: int, gpus: int, free: int | None, visible: str | None = None) -> None:
         folder = tmp_path / f"{gpus} gpus"
         for number in range(gpus):
-            (folder / f"0000:0{number}:00.0").mkdir(parents=True)
+            (folder / f"0000:0{number}:00.0").mkdir(parents=True, exist_ok=True)
         monkeypatch.setattr(local_engine, "_NVIDIA", folder)
         monkeypatch.setattr(local_engine, "usable_cores", lambda: cores)
         monkeypatch.setattr(local_engine, "available_memory_bytes", lambda: free)
