@@ -36,6 +36,9 @@ def locate_flight(
     problems: dict[str, str] = {}
     names = [Path(source.name).stem for source in videos]
     for source in videos:
+        if source.has_poses:
+            located.append(locate_source(source.frames, options))
+            continue
         own = replace(options, telemetry=_telemetry_of(source.name, names, options.telemetry))
         track = _track_of(source, own, now_at)
         located.append(_located(source, track, own, problems))

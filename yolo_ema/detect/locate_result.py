@@ -12,7 +12,7 @@ from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.sightings import UNPLACED
 from yolo_ema.text_table import text_table
 
-__all__ = ["LocateResult", "map_lines"]
+__all__ = ["LocateResult", "map_json", "map_lines"]
 
 _MOST_ROWS = 20
 
@@ -42,13 +42,7 @@ class LocateResult:
         """Return the result as plain values."""
         return {
             "files": [str(path) for path in self.paths],
-            "sources": [_source(self.flight, number) for number in range(len(self.flight.sources))],
-            "objects": len(self.flight.objects),
-            "objects_per_class": self.flight.objects_per_class,
-            "sightings": self.flight.sightings,
-            "sightings_not_placed": self.flight.not_placed,
-            "coverage_m2": round(sum(area.square_metres for area in self.flight.coverage)),
-            "assumptions": list(self.flight.assumptions),
+            **map_json(self.flight),
             "problems": dict(self.problems),
             "remarks": list(self.remarks),
         }
@@ -62,14 +56,36 @@ class LocateResult:
         return "\n".join(lines)
 
 
+def map_json(flight: FlightMap) -> dict[str, Any]:
+    """Return what a map holds as plain values."""
+    return {
+        "sources": [
+            {
+                "source": source.name,
+                "frames": len(source.frames),
+                "sightings": len(source.sightings),
+                "placed": int(source.sightings.placed.sum()),
+                "not_placed": source.sightings.unplaced(),
+            }
+            for source in flight.sources
+        ],
+        "objects": len(flight.objects),
+        "objects_per_class": flight.objects_per_class,
+        "sightings": flight.sightings,
+        "sightings_not_placed": flight.not_placed,
+        "coverage_m2": round(sum(area.square_metres for area in flight.coverage)),
+        "assumptions": list(flight.assumptions),
+    }
+
+
 def map_lines(flight: FlightMap) -> list[str]:
     """Return a table of sources, counts of objects, what was not placed and what was assumed."""
     rows = [("frames", "sightings", "placed", "source")]
     for source in flight.sources[:_MOST_ROWS]:
         placed = int(source.sightings.placed.sum())
         rows.append((str(len(source.frames)), str(len(source.sightings)), str(placed), source.name))
-    lines = [f"{line}" for line in text_table([row[:3] for row in rows], left=0)]
-    lines = [f"{line}  {row[3]}" for line, row in zip(lines, rows, strict=True)]
+    table = text_table([row[:3] for row in rows], left=0)
+    lines = [f"{line}  {row[3]}" for line, row in zip(table, rows, strict=True)]
     if len(flight.sources) > _MOST_ROWS:
         lines.append(f"… and {len(flight.sources) - _MOST_ROWS} more")
     by_class = ", ".join(f"{count} {name}" for name, count in flight.objects_per_class.items())
@@ -83,14 +99,3 @@ def map_lines(flight: FlightMap) -> list[str]:
     lines.append("assumed:")
     lines += [f"  {sentence}" for sentence in flight.assumptions]
     return lines
-
-
-def _source(flight: FlightMap, number: int) -> dict[str, Any]:
-    source = flight.sources[number]
-    return {
-        "source": source.name,
-        "frames": len(source.frames),
-        "sightings": len(source.sightings),
-        "placed": int(source.sightings.placed.sum()),
-        "not_placed": source.sightings.unplaced(),
-    }

@@ -20,11 +20,12 @@ from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks import Crops, FrameContext, Sink, open_sinks
 from yolo_ema.media.sources.source import SourceEvent, SourceStatus
-from yolo_ema.options.detect import DetectOptions
+from yolo_ema.options.detect import MAP_KINDS, DetectOptions
 from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
 from yolo_ema.tracking.trails import Trails
 
 if TYPE_CHECKING:
+    from yolo_ema.detect.map_output import MapOutput
     from yolo_ema.media.live_page import LivePage
 
 __all__ = ["DetectOutput"]
@@ -101,6 +102,7 @@ class DetectOutput:
 
     Attributes:
         annotated_bgr: the last annotated frame, (H, W, 3) uint8, where a window wants it.
+        map: what will be put on the map, where that is asked for.
         problems: by source, why nothing was counted there: a line or zone outside its image.
     """
 
@@ -128,6 +130,7 @@ class DetectOutput:
             DiskFullError: there is no room.
         """
         self.annotated_bgr: np.ndarray | None = None
+        self.map: MapOutput | None = None
         self.problems: dict[str, str] = {}
         self._options, self._status, self._source_count = options, status, source_count
         lines, zones = enumerate(options.count_line, start=1), enumerate(options.zone, start=1)
@@ -151,6 +154,8 @@ class DetectOutput:
                 self._page = LivePage(options.serve, options.serve_host, token)
                 print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
             kinds = [kind for kind in dict.fromkeys(options.save) if kind != "none"]
+            maps = [kind for kind in kinds if kind in MAP_KINDS]
+            kinds = [kind for kind in kinds if kind not in MAP_KINDS]
             sinks = open_sinks(
                 kinds,
                 out,
@@ -161,6 +166,10 @@ class DetectOutput:
                 crop_limit=options.crop_limit,
             )
             self._sinks |= zip(kinds, sinks, strict=True)
+            if maps:
+                from yolo_ema.detect.map_output import MapOutput
+
+                self.map = MapOutput(out, maps, options)
             opened.pop_all()
         if self._page is not None:
             self._reporter.start()
@@ -191,6 +200,8 @@ class DetectOutput:
         )
         for sink in self._sinks.values():
             sink.write(detections, context)
+        if self.map is not None:
+            self.map.write(detections, context)
         if self._page is not None:
             self._page.publish(detections, self._draw(detections))
         if self._options.show:
@@ -250,7 +261,8 @@ class DetectOutput:
 
     def paths(self) -> dict[str, tuple[Path, ...]]:
         """Return what was written, by kind."""
-        return {kind: tuple(sink.paths) for kind, sink in self._sinks.items()}
+        paths = {kind: tuple(sink.paths) for kind, sink in self._sinks.items()}
+        return paths | (self.map.paths_by_kind if self.map is not None else {})
 
     def close(self) -> None:
         """Complete all files, each of them, even where one fails; end the page."""
@@ -260,5 +272,7 @@ class DetectOutput:
         with contextlib.ExitStack() as stack:
             if self._page is not None:
                 stack.callback(self._page.close)
+            if self.map is not None:  # last: what it needs is all there
+                stack.callback(self.map.close)
             for sink in self._sinks.values():
                 stack.callback(sink.close)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.sources.folder_scan import LeftOut
+
+if TYPE_CHECKING:
+    from yolo_ema.geo.flight_map import FlightMap
 
 __all__ = ["INTERRUPTED", "DetectResult", "SourceSummary"]
 
@@ -91,6 +94,7 @@ class DetectResult:
             then.
         crops_left_out: how many objects got no crop because ``--crop-limit`` was reached.
         left_out: what lies at the named places and was not read, with the reason.
+        flight: the map of what was found, where one was asked for.
     """
 
     out: Path
@@ -101,6 +105,7 @@ class DetectResult:
     interrupted: bool = False
     crops_left_out: int = 0
     left_out: tuple[LeftOut, ...] = ()
+    flight: FlightMap | None = None
 
     @property
     def exit_code(self) -> int:
@@ -124,7 +129,14 @@ class DetectResult:
             "interrupted": self.interrupted,
             "crops_left_out": self.crops_left_out,
             "left_out": [asdict(left_out) for left_out in self.left_out],
-        }
+        } | self._map_as_json()
+
+    def _map_as_json(self) -> dict[str, Any]:
+        if self.flight is None:
+            return {}
+        from yolo_ema.detect.locate_result import map_json
+
+        return {"map": map_json(self.flight)}
 
     def as_text(self) -> str:
         """Return a short table."""
@@ -149,6 +161,10 @@ class DetectResult:
         lines += map(str, self.left_out)
         if self.crops_left_out:
             lines.append(f"{self.crops_left_out} objects got no crop: raise --crop-limit")
+        if self.flight is not None:
+            from yolo_ema.detect.locate_result import map_lines
+
+            lines += ["", *map_lines(self.flight)]
         if self.interrupted:
             lines.append("interrupted: what is written is complete for the frames in the table")
         lines.append(f"written: {self.out}" if any(self.paths.values()) else "nothing was written")

@@ -21,9 +21,11 @@ from yolo_ema.geo.pose import NoPose
 from yolo_ema.geo.sightings import FrameBoxes
 from yolo_ema.media.sinks.csv_rows import COLUMNS
 
-__all__ = ["ResultSource", "read_results"]
+__all__ = ["NOT_LOOKED_UP", "ResultSource", "read_results"]
 
-_NOT_LOOKED_UP = NoPose("not_found")
+NOT_LOOKED_UP = NoPose("not_found")
+"""The pose of frames whose telemetry is yet to be found."""
+
 _MOT_CLASS = "object"
 
 
@@ -35,11 +37,13 @@ class ResultSource:
         name: as ``detect`` was given it.
         frames: with what was found in them, without poses.
         is_whole: whether frames without objects are among them.
+        has_poses: whether its frames have their poses already.
     """
 
     name: str
     frames: list[FrameBoxes] = field(default_factory=list)
     is_whole: bool = True
+    has_poses: bool = False
 
     @property
     def is_video(self) -> bool:
@@ -55,9 +59,10 @@ class ResultSource:
 
     @property
     def duration_s(self) -> float | None:
-        """How long the video is, where its frames tell."""
+        """How long the video is, where its frames tell: all of them, one after the other."""
         times = [frame.time_s for frame in self.frames]
-        if not self.is_whole or len(times) < 2:
+        numbers = [frame.frame for frame in self.frames]
+        if not self.is_whole or len(times) < 2 or numbers != list(range(len(numbers))):
             return None
         return times[-1] + float(np.median(np.diff(times)))
 
@@ -153,7 +158,7 @@ def _as_frame(rows: Sequence[_Row]) -> FrameBoxes:
         tuple(box.class_name for box in boxes),
         np.array([box.score for box in boxes], float),
         np.array([box.track_id for box in boxes], np.int64),
-        _NOT_LOOKED_UP,
+        NOT_LOOKED_UP,
         first.picture,
     )
 

@@ -250,6 +250,9 @@ class _Account:
             self._summaries[name].counts = counts
         for name, problem in output.problems.items():
             self._summaries[name].problem = self._summaries[name].problem or problem
+        for name, problem in (output.map.problems if output.map else {}).items():
+            no_map = f"{name} is not on the map: {problem}"
+            self._summaries[name].problem = self._summaries[name].problem or no_map
         return DetectResult(
             out,
             output.paths(),
@@ -258,6 +261,7 @@ class _Account:
             self._tiling,
             interrupted,
             output.crops_left_out,
+            flight=output.map.flight if output.map else None,
         )
 
     def _say(self, text: str) -> None:

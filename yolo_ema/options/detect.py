@@ -8,10 +8,12 @@ from pathlib import Path
 
 from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig
 from yolo_ema.options.fields import option
+from yolo_ema.options.mapping import MAP, MapOptions
 from yolo_ema.options.shared import MODEL
+from yolo_ema.options.telemetry import TELEMETRY
 from yolo_ema.options.tiles import TILES
 
-__all__ = ["RTSP_TRANSPORTS", "SAVED_KINDS", "DetectOptions"]
+__all__ = ["MAP_KINDS", "RTSP_TRANSPORTS", "SAVED_KINDS", "DetectOptions"]
 
 SAVED_KINDS = (
     "annotated",
@@ -26,16 +28,17 @@ SAVED_KINDS = (
     "visdrone-mot",
     "none",
 )
+MAP_KINDS = ("geojson", "gpkg", "kml", "html", "positions")
 RTSP_TRANSPORTS = ("tcp", "udp", "udp_multicast", "http")
 _NEED_TRACKS = {"mot", "visdrone-mot"}
 _OUTPUT, _PAGE, _NETWORK = "output", "live page", "network"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectOptions(DetectorConfig):
+class DetectOptions(DetectorConfig, MapOptions):
     """What to detect on, with which weights, how, and what to write."""
 
-    GROUPS = (INPUT, MODEL, TILES, TRACKING, _OUTPUT, _PAGE, _NETWORK)
+    GROUPS = (INPUT, MODEL, TILES, TRACKING, TELEMETRY, MAP, _OUTPUT, _PAGE, _NETWORK)
 
     source: tuple[str, ...] = option(
         positional=True,
@@ -96,8 +99,9 @@ class DetectOptions(DetectorConfig):
     )
     save: tuple[str, ...] = option(
         ("annotated", "jsonl"),
-        choices=SAVED_KINDS,
-        help="what to write, separated by commas",
+        choices=(*SAVED_KINDS, *MAP_KINDS),
+        help="what to write, separated by commas; geojson, gpkg, kml, html and positions (CSV) are "
+        "maps and need telemetry",
         group=_OUTPUT,
     )
     yolo_scores: bool = option(

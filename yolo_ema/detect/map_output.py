@@ -1,0 +1,127 @@
+"""``--save geojson,gpkg,kml,html,positions``: what a run detects, on the map once it has ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from yolo_ema.detect.flight_poses import locate_flight
+from yolo_ema.detect.result_files import NOT_LOOKED_UP, ResultSource
+from yolo_ema.errors import DataNotFoundError
+from yolo_ema.geo.flight_map import FlightMap, map_flight
+from yolo_ema.geo.maps.write_map import write_map
+from yolo_ema.geo.pose import NoPose, Pose
+from yolo_ema.geo.sightings import FrameBoxes
+from yolo_ema.geo.telemetry.live import LiveTelemetry, is_live
+from yolo_ema.media.frames import FrameDetections
+from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.unique_paths import numbered_paths
+from yolo_ema.options.mapping import MapOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MAP_FILES", "MapOutput"]
+
+MAP_FILES = {
+    "geojson": ("objects", ".geojson"),
+    "gpkg": ("objects", ".gpkg"),
+    "kml": ("objects", ".kml"),
+    "html": ("map", ".html"),
+    "positions": ("positions", ".csv"),
+}
+"""Name and suffix of each kind's file."""
+
+
+class MapOutput:
+    """Keeps the boxes of all frames until the run ends, then puts them on the map: all sources of a
+    run are one flight.
+
+    Attributes:
+        flight: the map, once closed; None where no source has telemetry.
+        problems: by source, why it has no telemetry.
+    """
+
+    def __init__(self, out: Path, kinds: Sequence[str], options: MapOptions) -> None:
+        """Start without frames.
+
+        Args:
+            out: the folder; no file in it is replaced.
+            kinds: of `MAP_FILES`.
+            options: telemetry, ground and limits.
+
+        Raises:
+            DataNotFoundError: the surface model is not there.
+            ConfigError: an address of live telemetry cannot be opened.
+        """
+        if options.dem is not None and not options.dem.is_file():
+            raise DataNotFoundError(f"there is no surface model {options.dem}")
+        self.flight: FlightMap | None = None
+        self.problems: Mapping[str, str] = {}
+        self._out, self._kinds, self._options = out, kinds, options
+        self._sources: dict[str, ResultSource] = {}
+        self._paths: dict[str, Path] = {}
+        address = next((word for word in options.telemetry if is_live(word)), None)
+        self._live = None if address is None else LiveTelemetry(address, options)
+        self._closed = False
+
+    @property
+    def paths_by_kind(self) -> dict[str, tuple[Path, ...]]:
+        """The files, once closed."""
+        return {kind: (path,) for kind, path in self._paths.items()}
+
+    def write(self, found: FrameDetections, context: FrameContext) -> None:
+        """Take the detections of one frame."""
+        frame = found.frame
+        source = self._sources.setdefault(frame.source, ResultSource(frame.source))
+        pose: Pose | NoPose = NOT_LOOKED_UP
+        if context.is_live and self._live is not None:
+            pose, source.has_poses = self._live.newest(), True
+        elif context.is_live:
+            pose, source.has_poses = NoPose("no_common_clock", "it is live"), True
+        track_ids = found.track_ids
+        source.frames.append(
+            FrameBoxes(
+                frame.source,
+                frame.index,
+                frame.time_s,
+                frame.image_wh,
+                np.asarray(found.boxes_xyxy, float).copy(),
+                tuple(found.names[int(class_id)] for class_id in found.class_ids),
+                np.asarray(found.scores, float).copy(),
+                np.full(len(found), -1) if track_ids is None else np.array(track_ids, np.int64),
+                pose,
+                context.image_path,
+            )
+        )
+
+    def end_source(self, name: str) -> None:
+        """Nothing is done before the run's end."""
+
+    def close(self) -> None:
+        """Write the map; a second call does nothing.
+
+        Raises:
+            DataError: the surface model cannot be used.
+            DiskFullError: there is no room.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.ExitStack() as stack:
+            if self._live is not None:
+                stack.callback(self._live.close)
+            sources = list(self._sources.values())
+            located, self.problems = locate_flight(sources, self._options)
+            if len(self.problems) == len(sources):
+                return
+            self.flight = map_flight(located, self._options)
+            for kind in self._kinds:
+                stem, suffix = MAP_FILES[kind]
+                names = numbered_paths(self._out, stem, suffix)
+                self._paths[kind] = next(path for path in names if not path.exists())
+                write_map(self._paths[kind], self.flight, tiles=self._options.map_tiles)
