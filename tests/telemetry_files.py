@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,7 @@ def write_video(
     data: str = "",
     packets: Iterable[tuple[float, float, bytes]] = (),
     container: str | None = None,
+    begin: datetime | None = None,
 ) -> Path:
     """Write two seconds of a small video, with a track of packets: seconds, duration, content."""
     from fractions import Fraction
@@ -203,6 +205,8 @@ def write_video(
     import av
 
     with av.open(str(path), "w", format=container) as output:
+        if begin is not None:
+            output.metadata["creation_time"] = begin.isoformat().replace("+00:00", "Z")
         video = output.add_stream("mpeg4" if container is None else "mpeg2video", rate=25)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         track = None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.pose import LostSample
-from yolo_ema.geo.telemetry.reading import Reading
+from yolo_ema.geo.telemetry.reading import Reading, utc_moment
 from yolo_ema.geo.telemetry.srt import Cue, read_cues
 from yolo_ema.geo.telemetry.st0601 import Packet, packets_in
 
@@ -21,6 +21,7 @@ _DJMD = (
     "it has a binary djmd track, which ExifTool reads: make its JSON with exiftool -ee -G3 -n -j "
     "VIDEO > VIDEO.json and give that file with --telemetry"
 )
+_FIRST_YEAR = 1990
 _DJMD_NAMES = ("djmd", "dji meta")
 
 
@@ -123,14 +124,9 @@ def creation_utc(path: Path) -> datetime | None:
             text = container.metadata.get("creation_time", "")
     except TelemetryError:
         return None
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        return None
+    moment = utc_moment(text)
     # Cameras without a clock write their zero, 1904 or 1970.
-    if moment.year < 1990:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return None if moment is None or moment.year < _FIRST_YEAR else moment
 
 
 def _take(

@@ -1,4 +1,4 @@
-"""JSON with telemetry: read with a limit, and numbers that are numbers."""
+"""JSON with telemetry, and numbers that are numbers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ from yolo_ema.io.text_files import decode_text
 
 __all__ = ["finite", "read_json"]
 
-_LARGEST = 1 << 30
-
 
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        TelemetryError: it is no JSON, or larger than any telemetry.
+        TelemetryError: it is no JSON.
     """
-    if path.stat().st_size > _LARGEST:
-        raise TelemetryError(f"it has more than {_LARGEST >> 20} MiB; no telemetry is so large")
     try:
         return json.loads(decode_text(path.read_bytes()))
     except (ValueError, RecursionError) as error:

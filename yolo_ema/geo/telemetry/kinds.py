@@ -20,6 +20,9 @@ from yolo_ema.io.text_files import decode_text
 __all__ = ["AUTO", "KINDS", "Kind", "read_file"]
 
 _HEAD = 1 << 16
+_LARGEST = 1 << 30
+_TABLES = frozenset({".csv", ".txt"})
+_TEXTS = _TABLES | {".srt", ".tlog", ".json"}
 
 
 @dataclass(frozen=True)
@@ -104,18 +107,21 @@ def read_file(path: Path, source: Path | None = None) -> Reading:
     suffix = path.suffix.lower()
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    if suffix == ".srt" or b" --> " in head:
-        return read_srt(path)
+    is_packets = head.startswith(UNIVERSAL_LABEL)
+    if suffix not in _TEXTS and not is_packets and b" --> " not in head:
+        return _read_video(path)
+    if path.stat().st_size > _LARGEST:
+        raise TelemetryError(f"it has more than {_LARGEST >> 20} MiB; no telemetry is so large")
+    if is_packets:
+        return read_klv_file(path)
     if suffix == ".tlog":
         return read_tlog(path)
     if suffix == ".json":
         return _read_json(path, source)
-    if suffix in {".csv", ".txt"}:
+    if suffix in _TABLES:
         lla_rpy = odm.is_lla_rpy(decode_text(head))
         return odm.read_lla_rpy(path) if lla_rpy else tables.read_csv_poses(path)
-    if head.startswith(UNIVERSAL_LABEL):
-        return read_klv_file(path)
-    return _read_video(path)
+    return read_srt(path)
 
 
 def _read_json(path: Path, source: Path | None) -> Reading:

@@ -8,13 +8,14 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.pose import LostSample
 
-__all__ = ["QUANTITIES", "Field", "Reading", "Sample", "number", "values_of"]
+__all__ = ["QUANTITIES", "Field", "Reading", "Sample", "number", "utc_moment", "values_of"]
 
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[-+]\d\d:?\d\d)?")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 QUANTITIES: dict[str, tuple[float, float]] = {
@@ -136,3 +137,19 @@ def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> d
             if value is not None:
                 values[one.to] = value
     return values
+
+
+def utc_moment(text: str) -> datetime | None:
+    """Return the moment that a text such as ``2026-05-17T08:28:30.25Z`` names, UTC where it names
+    no zone; None where it names none.
+    """
+    found = _MOMENT.fullmatch(text.strip())
+    if found is None:
+        return None
+    whole, part, zone = found.groups()
+    zone = "+00:00" if zone in {None, "Z"} else f"{zone[:3]}:{zone[-2:]}"
+    try:
+        moment = datetime.fromisoformat(f"{whole}.{(part or '').ljust(6, '0')[:6]}{zone}")
+        return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None

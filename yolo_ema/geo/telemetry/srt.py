@@ -17,7 +17,8 @@ from yolo_ema.io.text_files import decode_text
 
 __all__ = ["Cue", "read_cues", "read_srt"]
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+# Repeats are bounded: a file made to take long to search is searched in linear time, too.
+_NUMBER = r"[-+]?(?:\d{1,12}\.?\d{0,16}|\.\d{1,16})"
 _TIMES = re.compile(
     r"^\D{0,3}(\d{1,3}):(\d\d):(\d\d)[,.](\d{1,3})\s*-->\s*(\d{1,3}):(\d\d):(\d\d)[,.](\d{1,3})",
     re.MULTILINE,
@@ -27,11 +28,11 @@ _CLOCK = re.compile(
 )
 _MARKUP = re.compile(r"<[^<>]*>")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
-_IN_BRACKETS = re.compile(rf"([A-Za-z_][\w. ]*?)\s*:\s*({_NUMBER}(?:/\d+)?)")
-_CALL = re.compile(r"\b([A-Za-z][A-Za-z.]*)\s*\(([^()]*)\)")
+_IN_BRACKETS = re.compile(rf"([A-Za-z_][\w. ]{{0,40}}?)\s{{0,8}}:\s{{0,8}}({_NUMBER})")
+_CALL = re.compile(r"\b([A-Za-z][A-Za-z.]{0,20})\s{0,8}\(([^()]{0,200})\)")
 # What no sign follows may be cut off: the file may end there.
 _WORD = re.compile(
-    rf"\b([A-Za-z][A-Za-z.]*)[ :]\s*({_NUMBER}\s?(?:[mM](?![\w/])|[fF][tT])?)(?=[\s,])"
+    rf"\b([A-Za-z][A-Za-z.]{{0,20}})[ :]\s{{0,8}}({_NUMBER}\s?(?:[mM](?![\w/])|[fF][tT])?)(?=[\s,])"
 )
 _FEET = re.compile(r"\d\s?ft", re.IGNORECASE)
 _FOOT_M = 0.3048

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import TelemetryError, did_you_mean
 from yolo_ema.geo.telemetry.dialects import AUAIR_FIELDS
-from yolo_ema.geo.telemetry.reading import QUANTITIES, Reading, Sample, values_of
+from yolo_ema.geo.telemetry.reading import QUANTITIES, Reading, Sample, utc_moment, values_of
 from yolo_ema.io.text_files import decode_text, one_line
 
 __all__ = ["CSV_COLUMNS", "is_auair", "read_auair", "read_csv_poses"]
@@ -123,13 +123,12 @@ def _number(text: str, column: str, line: int) -> float:
 
 
 def _moment(text: str, line: int) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
+    moment = utc_moment(text)
+    if moment is None:
         raise TelemetryError(
             f"line {line}, column utc: {text!r}; expected a moment such as 2026-05-17T08:28:30.250Z"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        )
+    return moment
 
 
 def _count_from_first(reading: Reading) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timezone
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.pose import PoseTrack
 from yolo_ema.geo.rotations import rotation_of, rotation_of_quaternion, yaw_pitch_roll_of
 from yolo_ema.geo.telemetry import open_telemetry
+from yolo_ema.geo.telemetry.containers import _packets
 from yolo_ema.geo.telemetry.st0601 import packets_in, parse_packet
 from yolo_ema.options.telemetry import TelemetryOptions
 
@@ -133,3 +135,27 @@ def test_turns_agree_with_their_quaternion():
     assert yaw_pitch_roll_of(rotation) == pytest.approx((100, -40, 10))
     assert np.isnan(rotation_of_quaternion((0, 0, 0, 0))).all()
     assert yaw_pitch_roll_of(rotation_of(70, -90, 0)) == pytest.approx((70, -90, 0))
+
+
+class _Fake:
+    def __init__(self, **attributes) -> None:
+        self.__dict__.update(attributes)
+
+
+def test_packets_without_a_time_stamp_are_of_the_newest_frame():
+    """No muxer of PyAV writes such packets; recorders of radio links do."""
+    video = _Fake(start_time=9000, time_base=Fraction(1, 90_000))
+    data = _Fake()
+    base = Fraction(1, 90_000)
+
+    def packet(stream, pts, content=b"v"):
+        bytes_of = memoryview(content)
+        fake = _Fake(stream=stream, pts=pts, size=len(content), time_base=base, duration=0)
+        fake.__class__ = type("Packet", (_Fake,), {"__bytes__": lambda _self: bytes(bytes_of)})
+        return fake
+
+    sent = [packet(data, None, b"a"), packet(video, 9000), packet(video, 54_000)]
+    sent += [packet(video, 18_000), packet(data, None, b"b"), packet(data, 99_000, b"c")]
+    container = _Fake(streams=_Fake(video=[video]), demux=lambda _tracks: iter(sent))
+    found = [(one.content, one.time_s, one.timed) for one in _packets(container, data)]
+    assert found == [(b"a", 0.0, False), (b"b", 0.5, False), (b"c", 1.0, True)]

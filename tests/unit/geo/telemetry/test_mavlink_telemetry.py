@@ -6,7 +6,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from telemetry_files import US_2026, tlog, write_still
+from telemetry_files import US_2026, tlog, write_still, write_video
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
@@ -134,6 +134,18 @@ def test_a_video_begins_somewhere_in_a_log(tmp_path):
     assert reason.reason == "other_clip"
     (reason,) = opened(tmp_path, log, start_utc=None)
     assert reason.reason == "no_common_clock"
+
+
+def test_a_video_that_says_when_it_begins_finds_its_place_in_a_log(tmp_path):
+    video = write_video(tmp_path / "flight.mp4", begin=BEGIN + timedelta(seconds=8))
+    (tmp_path / "flight.tlog").write_bytes(
+        tlog([place(seconds / 5, height=seconds) for seconds in range(100)])
+    )
+    track = open_telemetry(video, duration_s=2)
+    assert isinstance(track, PoseTrack), track
+    assert track.source == "mavlink"
+    assert track.at(1).height_takeoff_m == pytest.approx(45)
+    assert any("as its file says" in one for one in track.assumptions)
 
 
 def test_damaged_packets_and_foreign_vehicles_are_named(tmp_path):

@@ -173,3 +173,12 @@ def test_a_subtitle_track_inside_a_video(tmp_path):
     assert [pose.pitch_deg for pose in track.poses] == [-41.0] * 4
     assert track.at(0.75).height_takeoff_m == pytest.approx(61.6)
     assert track.at(1.9).time_s == 1.9  # the last subtitle holds to its end
+
+
+@pytest.mark.parametrize(
+    "piece", ["[a ", "a(", "a.", "a 1", "[" + "a" * 9, "\n", " \n", "<", "1:1:", "0", "\n1\n "]
+)
+def test_a_file_made_to_take_long_ends(piece, tmp_path):
+    text = "GPS(8.7,47.1,18) BAROMETER:12\n" + piece * 30_000 + " " * 30_000 + "9" * 30_000
+    track = opened(written(tmp_path, srt([text] * 2)))
+    assert isinstance(track, PoseTrack)
