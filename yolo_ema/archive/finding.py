@@ -181,7 +181,7 @@ def _scan_address(word: str) -> FolderScan:
         if is_hidden(name.name):
             scan.hidden += 1
         elif is_media(Path(name)):
-            scan.files.append(system.unstrip_protocol(one))  # type: ignore[arg-type] # an address
+            scan.files.append(system.unstrip_protocol(one))
         else:
             scan.other_kinds[name.suffix.lower()] += 1
     return scan

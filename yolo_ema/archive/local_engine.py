@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -32,7 +32,9 @@ _WORKER_BYTES = 3 << 29
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
-def run_locally(options: ArchiveOptions, orders: Iterable[Order], count: int) -> Iterator[Outcome]:
+def run_locally(
+    options: ArchiveOptions, orders: Iterable[Order], count: int
+) -> Generator[Outcome, None, None]:
     """Yield the outcomes of jobs as they come.
 
     A job whose process dies is given to another one once. After an ``undone`` job nothing more is

@@ -86,17 +86,19 @@ class Manifest:
                 continue
             job_id = line[8:24]  # {"id": "…
             problem, is_done = problems.get(job_id), _holds(finished, int(job_id, 16))
-            # The row of an attempt that failed may outlive its success by a moment.
-            matters = problem is not None and (problem["state"] == INCOMPLETE) == is_done
-            if matters and not retry_failed and (is_done or problem["attempts"] >= _ATTEMPTS):
+            if problem is not None and (problem["state"] == INCOMPLETE) != is_done:
+                problem = None  # left behind by an attempt that failed before one succeeded
+            if problem is None:
+                if is_done:
+                    done += 1
+                else:
+                    todo.append(index)
+            elif not retry_failed and (is_done or problem["attempts"] >= _ATTEMPTS):
                 left_alone.append(problem)
                 done += is_done
-            elif is_done and not matters:
-                done += 1
             else:
                 todo.append(index)
-                if matters:
-                    attempts[job_id] = problem["attempts"]
+                attempts[job_id] = problem["attempts"]
         return Pending(np.array(todo, np.int64), attempts, done, tuple(left_alone))
 
     def orders(self, pending: Pending) -> Iterator[Order]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from yolo_ema.archive.job import FAILED, Order, Outcome
 from yolo_ema.archive.local_engine import run_locally
@@ -20,7 +20,7 @@ from yolo_ema.options.archive import ArchiveOptions
 
 __all__ = ["archive"]
 
-Engine = Callable[[ArchiveOptions, Iterable[Order], int], Iterator[Outcome]]
+Engine = Callable[[ArchiveOptions, Iterable[Order], int], Generator[Outcome, None, None]]
 
 
 def archive(options: ArchiveOptions) -> ArchiveResult:

@@ -52,9 +52,10 @@ def main() -> int:
 
 def _options(line: str) -> ArchiveOptions:
     values = json.loads(line)
-    return ArchiveOptions(
-        **{name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
-    )
+    fields: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in values.items()
+    }
+    return ArchiveOptions(**fields)
 
 
 def _end(_number: int, _frame: Any) -> NoReturn:
