@@ -117,10 +117,10 @@ def test_an_albumentations_step_that_cannot_be_built_is_left_out_silently():
     assert Albumentations(transforms=["no transform"]).transform is None
 
 
-def test_closing_the_mosaic_builds_the_pipeline_anew():
-    assert "self.transforms = self.build_transforms(hyp)" in inspect.getsource(
-        YOLODataset.close_mosaic
-    )
+def test_closing_the_mosaic_builds_the_pipeline_anew(plain, monkeypatch):
+    monkeypatch.setattr(plain, "build_transforms", lambda hyp: f"anew, mosaic {hyp.mosaic}")
+    plain.close_mosaic(hyp(mosaic=1.0))
+    assert plain.transforms == "anew, mosaic 0.0"
 
 
 def test_names_of_kept_images_are_set_once_after_the_labels_and_before_they_are_used():
@@ -136,14 +136,28 @@ def test_names_of_kept_images_are_set_once_after_the_labels_and_before_they_are_
     )
 
 
-def test_images_of_a_mosaic_are_read_through_the_dataset(plain):
-    assert "self.dataset.get_image_and_label(i)" in inspect.getsource(Mosaic.__mro__[1].get_params)
+def test_images_of_a_mosaic_are_read_through_the_dataset(plain, monkeypatch):
+    read, own = [], plain.get_image_and_label
+
+    def get_image_and_label(index):
+        read.append(index)
+        return own(index)
+
+    sample = own(0)
+    monkeypatch.setattr(plain, "get_image_and_label", get_image_and_label)
+    mixed = Mosaic(plain, imgsz=64, p=1.0).get_params(sample)["mix_labels"]
+    assert len(read) == len(mixed) == 3
 
 
-def test_images_lie_in_the_buffer_under_these_names():
-    source = inspect.getsource(BaseDataset.load_image)
-    assert "self.ims[i], self.im_hw0[i], self.im_hw[i] = im, (h0, w0), im.shape[:2]" in source
-    assert "if 1 < len(self.buffer) >= self.max_buffer_length" in source
+def test_images_lie_in_the_buffer_under_these_names(plain):
+    plain.max_buffer_length = 2
+    plain.load_image(0)
+    assert plain.ims[0].shape == (64, 64, 3)
+    assert (plain.im_hw0[0], plain.im_hw[0]) == ((40, 40), (64, 64))
+    assert plain.buffer == [0]
+    plain.load_image(1)
+    assert plain.buffer == [1]
+    assert (plain.ims[0], plain.im_hw0[0], plain.im_hw[0]) == (None, None, None)
 
 
 def test_its_own_dataset_unpickles_a_cache_beside_the_labels(plain, tmp_path):

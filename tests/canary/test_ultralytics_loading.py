@@ -163,10 +163,19 @@ def test_autobackend_takes_a_module_and_the_head_to_use():
     assert autobackend.AutoBackend._model_type("x.pt") == "pt"
 
 
-def test_prediction_takes_the_head_with_nms_unless_told():
-    assert "end2end=self.args.nms is False" in inspect.getsource(
-        predictor.BasePredictor.setup_model
-    )
+@pytest.mark.parametrize(("nms_setting", "end2end"), [(None, False), (True, False), (False, True)])
+def test_prediction_takes_the_head_with_nms_unless_told(monkeypatch, nms_setting, end2end):
+    asked: list[object] = []
+
+    def open_model(**settings: object) -> None:
+        asked.append(settings["end2end"])
+        raise InterruptedError
+
+    monkeypatch.setattr(predictor, "AutoBackend", open_model)
+    args = SimpleNamespace(**{**DEFAULT_CFG_DICT, "device": "cpu", "nms": nms_setting})
+    with pytest.raises(InterruptedError):
+        predictor.BasePredictor.setup_model(SimpleNamespace(args=args), "x.pt", verbose=False)
+    assert asked == [end2end]
 
 
 def test_prediction_shrinks_the_input_for_images_of_one_shape():

@@ -5,8 +5,12 @@ Ultralytics' trainer, one test per assumption.
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
+import torch
 
 import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
 
@@ -24,24 +28,66 @@ def _source(of) -> str:
     return inspect.getsource(of)
 
 
-def test_save_model_writes_every_checkpoint_with_write_bytes_of_its_path():
-    source = _source(BaseTrainer.save_model)
-    assert source.count(".write_bytes(serialized_ckpt)") == 3
-    assert "self.last.write_bytes" in source
-    assert "self.best.write_bytes" in source
-    assert '(self.wdir / f"epoch{self.epoch}.pt").write_bytes' in source
+class _Written(type(Path())):
+    """A path that keeps what is written to it by `write_bytes`."""
+
+    contents: ClassVar[dict[str, bytes]] = {}
+
+    def write_bytes(self, data) -> int:
+        self.contents[self.name] = data
+        return super().write_bytes(data)
 
 
-def test_save_model_removes_the_criterion_from_what_it_saves():
-    assert "ema.criterion = None" in _source(BaseTrainer.save_model)
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    """The folder into which Ultralytics' trainer has saved a small module after epoch 2."""
+    module = torch.nn.Linear(2, 1)
+    module.criterion = "ours"
+    trainer = SimpleNamespace(
+        model=module,
+        ema=SimpleNamespace(ema=module, updates=7),
+        optimizer=torch.optim.SGD(module.parameters(), lr=0.1),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        stopper=SimpleNamespace(best_fitness=0.5, best_epoch=2),
+        args=SimpleNamespace(data="a.yaml", lr0=0.1),
+        metrics={},
+        read_results_csv=dict,
+        wdir=_Written(tmp_path),
+        last=_Written(tmp_path / "last.pt"),
+        best=_Written(tmp_path / "best.pt"),
+        epoch=2,
+        save_period=2,
+        fitness=0.5,
+        best_fitness=0.5,
+    )
+    _Written.contents.clear()
+    BaseTrainer.save_model(trainer)
+    return tmp_path
 
 
-def test_checkpoints_hold_all_settings_under_train_args():
-    assert '"train_args": vars(self.args)' in _source(BaseTrainer.save_model)
+def _load(path: Path) -> dict:
+    return torch.load(path, weights_only=False)
 
 
-def test_strip_optimizer_writes_to_another_place_when_told():
-    assert "torch.save(combined, s or f)" in _source(torch_utils.strip_optimizer)
+def test_save_model_writes_every_checkpoint_with_write_bytes_of_its_path(saved):
+    assert sorted(_Written.contents) == ["best.pt", "epoch2.pt", "last.pt"]
+    for name, content in _Written.contents.items():
+        assert (saved / name).read_bytes() == content
+
+
+def test_save_model_removes_the_criterion_from_what_it_saves(saved):
+    assert _load(saved / "last.pt")["ema"].criterion is None
+
+
+def test_checkpoints_hold_all_settings_under_train_args(saved):
+    assert _load(saved / "last.pt")["train_args"] == {"data": "a.yaml", "lr0": 0.1}
+
+
+def test_strip_optimizer_writes_to_another_place_when_told(saved):
+    before = (saved / "last.pt").read_bytes()
+    torch_utils.strip_optimizer(saved / "last.pt", str(saved / "stripped.pt"))
+    assert (saved / "last.pt").read_bytes() == before
+    assert _load(saved / "stripped.pt")["optimizer"] is None
 
 
 def test_final_eval_strips_last_and_best_and_nothing_else_needs_doing():
@@ -133,8 +179,12 @@ def test_the_validator_hands_nms_what_ours_hands_it():
         assert part in source
 
 
-def test_max_det_is_raised_only_where_it_was_left_at_its_default():
-    assert "if args.max_det == DEFAULT_CFG.max_det" in _source(DetectionValidator._check_max_det)
+@pytest.mark.parametrize(("max_det", "raised"), [(300, 400), (350, 350)])
+def test_max_det_is_raised_only_where_it_was_left_at_its_default(max_det, raised):
+    args = SimpleNamespace(max_det=max_det)
+    crowded = SimpleNamespace(labels=[{"cls": torch.zeros(400, 1)}])
+    DetectionValidator._check_max_det(args, {"val": crowded})
+    assert args.max_det == raised
     assert DEFAULT_CFG_DICT["max_det"] == 300
 
 
