@@ -4,6 +4,7 @@ every assumption is said once.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 
@@ -115,20 +116,28 @@ class PoseMaker:
             return None
         aspect = known.sensor_aspect if known else values.get("sensor_aspect", _USUAL_ASPECT)
         zoom = values.get("zoom", 1.0)
-        whole = CameraIntrinsics.from_35mm(4000, 3000, focal, sensor_aspect=aspect).hfov_deg
-        hfov = 2 * math.degrees(math.atan(math.tan(math.radians(whole) / 2) / zoom))
-        by = f"{focal:g} mm in 35 mm equivalents, which go by the diagonal"
-        zoomed = "" if zoom == 1 else f", and a digital zoom of {zoom:g}"
-        self._say(
-            "hfov",
-            f"the frame is {hfov:.1f} degrees wide, by {by}, on a sensor {aspect:.3g} times as "
-            f"wide as high and as wide as the frame{zoomed}; modes that cut the sensor and "
-            "stabilisation see less: --hfov states it",
-        )
+        hfov = _hfov_by_focal_length(focal, aspect, zoom)
+        if "hfov" not in self._said:
+            self._say("hfov", _hfov_sentence(hfov, focal, aspect, zoom))
         return hfov
 
     def _say(self, about: str, sentence: str) -> None:
         self._said.setdefault(about, sentence)
+
+
+@functools.lru_cache(maxsize=256)
+def _hfov_by_focal_length(focal_35mm: float, sensor_aspect: float, zoom: float) -> float:
+    whole = CameraIntrinsics.from_35mm(4000, 3000, focal_35mm, sensor_aspect=sensor_aspect)
+    return 2 * math.degrees(math.atan(math.tan(math.radians(whole.hfov_deg) / 2) / zoom))
+
+
+def _hfov_sentence(hfov: float, focal_35mm: float, sensor_aspect: float, zoom: float) -> str:
+    zoomed = "" if zoom == 1 else f", and a digital zoom of {zoom:g}"
+    return (
+        f"the frame is {hfov:.1f} degrees wide, by {focal_35mm:g} mm in 35 mm equivalents, which "
+        f"go by the diagonal, on a sensor {sensor_aspect:.3g} times as wide as high and as wide as "
+        f"the frame{zoomed}; modes that cut the sensor and stabilisation see less: --hfov states it"
+    )
 
 
 def _wrapped(angle_deg: float) -> float:

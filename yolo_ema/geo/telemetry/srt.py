@@ -131,13 +131,12 @@ def _record(text: str) -> dict[str, list[str]]:
 
 def _dialect_of(records: Iterable[Mapping[str, Sequence[str]]]) -> SrtDialect | None:
     """Return the dialect of most subtitles that have one: single ones may be cut off."""
-    found = Counter(
-        dialect
+    places = (
+        next((place for place, one in enumerate(SRT_DIALECTS) if one.needs <= record.keys()), None)
         for record in records
-        for dialect in [next((one for one in SRT_DIALECTS if one.needs <= record.keys()), None)]
-        if dialect is not None
     )
-    return found.most_common(1)[0][0] if found else None
+    found = Counter(place for place in places if place is not None)
+    return SRT_DIALECTS[found.most_common(1)[0][0]] if found else None
 
 
 def _pair_fields(
