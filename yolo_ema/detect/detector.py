@@ -24,19 +24,16 @@ from yolo_ema.detect.frame_loop import (
     speed_of,
 )
 from yolo_ema.detect.inputs import Image, Place, frame_of, open_events, readable_frames
-from yolo_ema.detect.predictors import Opener, open_predictor
+from yolo_ema.detect.predictors import Opener, apply_settings, open_tiled
 from yolo_ema.errors import (
     PartialResultsError,
     SourceError,
     WeightsNotFoundError,
 )
-from yolo_ema.inference.predictor import input_size
-from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.io.resources import weights_dir
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sources.source import SourceEvent
 from yolo_ema.options.detector import DetectorConfig
-from yolo_ema.options.tiles import tile_size
 
 if TYPE_CHECKING:
     from yolo_ema.engine.prediction.results import Results
@@ -121,14 +118,18 @@ class Detector:
                 whole_frame: also run the whole frame, for objects larger than the overlap; None
                     for yes.
                 merge: how the boxes of the tiles are merged, see `yolo_ema.tiling.merge`.
+                augment: run images mirrored and enlarged as well.
                 track: give objects of a stream identities that last; see `stream`.
                 tracker: ``drone``, or a tracker of Ultralytics such as ``bytetrack``.
                 follow_camera: with ``track``, take the camera's own motion out before matching.
                 imgsz: input size in pixels, one number or (height, width); None takes the weights'
                     own, or what ``tile="auto"`` chooses.
-                conf: lowest score to keep, 0…1.
-                iou: overlap above which the weaker of two boxes of a class is dropped, 0…1.
+                conf: lowest score to keep, 0…1; None for what the weights recommend, or 0.25.
+                iou: overlap above which the weaker of two boxes of a class is dropped, 0…1; None
+                    for what the weights recommend, or 0.7.
                 max_det: maximum objects per image.
+                nms_groups, group_iou: of overlapping boxes of these classes, as in
+                    ``["car,van,truck,bus"]``, only the strongest stays, whatever its class.
                 classes: only these classes, by name; empty for all.
                 device: ``auto``, ``cpu``, ``cuda`` or a GPU's number.
                 half: half precision, on a GPU.
@@ -150,24 +151,7 @@ class Detector:
         config = config or DetectorConfig()
         self.config = config = replace(config, **settings) if settings else config
         self.weights = config.weights or default_weights()
-        predictor = open_predictor(
-            self.weights,
-            device=config.device,
-            imgsz=input_size(config.imgsz),
-            half=config.half,
-            conf=config.conf,
-            iou=config.iou,
-            max_det=config.max_det,
-            trust=config.trust,
-        )
-        predictor.settings.classes = config.class_ids(predictor.names)
-        self.predictor = TiledPredictor(
-            predictor,
-            tile=tile_size(config.tile) or config.tile,
-            overlap=config.overlap,
-            whole_frame=config.whole_frame,
-            merge=config.merge,
-        )
+        self.predictor = open_tiled(self.weights, config)
         self._opener = Opener()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -223,9 +207,8 @@ class Detector:
         self._change(classes=names)
 
     def _change(self, **values: Any) -> None:
-        config, settings = replace(self.config, **values), self.predictor.settings
-        settings.classes = config.class_ids(self.names)
-        settings.conf, settings.iou, settings.max_det = config.conf, config.iou, config.max_det
+        config = replace(self.config, **values)
+        apply_settings(self.predictor, config)
         self.config = config
 
     def plan(self, image_wh: tuple[int, int]) -> str:

@@ -13,10 +13,19 @@ from typing import Any
 
 from yolo_ema.errors import MachineError, MissingPackageError
 from yolo_ema.inference.exported import ExportedPredictor, runs_exported
-from yolo_ema.inference.predictor import Predictor, PredictorConfig
+from yolo_ema.inference.predictor import (
+    Predictor,
+    PredictorConfig,
+    PredictorSettings,
+    input_size,
+)
+from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.io.machine import thread_count
+from yolo_ema.options.class_names import nms_groups
+from yolo_ema.options.detector import DetectorConfig
+from yolo_ema.options.tiles import tile_size
 
-__all__ = ["Opener", "open_predictor", "torch_needed"]
+__all__ = ["Opener", "apply_settings", "open_predictor", "open_tiled", "torch_needed"]
 
 
 def open_predictor(
@@ -54,6 +63,42 @@ def open_predictor(
         _last_with_torch[0].check()
     _last_with_torch[:] = [Opener()]
     return torch_predictor.open_predictor(weights, config)
+
+
+def open_tiled(weights: Path, config: DetectorConfig) -> TiledPredictor:
+    """Open weights as a detector's configuration asks. Raises what `open_predictor` raises."""
+    predictor = open_predictor(
+        weights,
+        device=config.device,
+        imgsz=input_size(config.imgsz),
+        half=config.half,
+        trust=config.trust,
+    )
+    apply_settings(predictor, config)
+    return TiledPredictor(
+        predictor,
+        tile=tile_size(config.tile) or config.tile,
+        overlap=config.overlap,
+        whole_frame=config.whole_frame,
+        merge=config.merge,
+        augment=config.augment,
+    )
+
+
+def apply_settings(predictor: Predictor, config: DetectorConfig) -> None:
+    """Let a predictor's next call follow a configuration: thresholds that it leaves open are those
+    that the weights carry, for the plan that they recommend, or this project's.
+
+    Raises:
+        ConfigError: the weights do not know a class.
+    """
+    settings, own, figures = predictor.settings, PredictorSettings(), predictor.plan_figures
+    settings.classes = config.class_ids(predictor.names)
+    settings.nms_groups = nms_groups(config.nms_groups, predictor.names)
+    settings.max_det, settings.group_iou = config.max_det, config.group_iou
+    conf, iou = (figures.best.conf, figures.iou) if figures else (own.conf, own.iou)
+    settings.conf = conf if config.conf is None else config.conf
+    settings.iou = iou if config.iou is None else config.iou
 
 
 class Opener:

@@ -40,6 +40,7 @@ class ValResult:
             batch, which warms up, is left out where there are more.
         images_at_limit: images with the most detections that count: weaker ones were cut off.
         evidence: what was scored, for the report.
+        median_seconds: of all three stages, the median of the images.
         images_left_out: images that could not be scored, and why.
         run_record: the record of the run that the weights come from, where it lies beside them.
         saved_results: the folder of submission files, where they were asked for.
@@ -51,6 +52,7 @@ class ValResult:
     seconds_per_image: Mapping[str, float]
     images_at_limit: tuple[str, ...]
     evidence: Evidence
+    median_seconds: float = 0.0
     images_left_out: Mapping[Path, str] = field(default_factory=dict)
     run_record: Mapping[str, Any] | None = None
     saved_results: Path | None = None
@@ -62,6 +64,7 @@ class ValResult:
             **self.scorecard.as_json(),
             "weights": dict(self.weights),
             "seconds_per_image": dict(self.seconds_per_image),
+            "median_seconds_per_image": self.median_seconds,
             "images_at_limit": list(self.images_at_limit),
             "images_left_out": [
                 {"image": str(image), "reason": reason}

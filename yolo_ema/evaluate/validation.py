@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,20 @@ from yolo_ema.engine.data.dataset_lookup import local_data
 from yolo_ema.engine.data.label_files import label_row_length
 from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.engine.prediction.torch_predictor import open_predictor
-from yolo_ema.engine.training.run_record import RECORD_NAME, versions
+from yolo_ema.engine.training.run_record import RECORD_NAME
 from yolo_ema.errors import DataError, SourceError, YoloEmaError
 from yolo_ema.evaluate.class_map import distinct_names, map_classes
 from yolo_ema.evaluate.ground_truth import image_names, read_ground_truth
+from yolo_ema.evaluate.protocol_facts import protocol_facts, weights_facts
 from yolo_ema.evaluate.val_result import Evidence, ValResult
 from yolo_ema.inference.predictor import Predictor, input_size
 from yolo_ema.inference.tiled import TiledPredictor
-from yolo_ema.io.atomic_files import read_json, sha256_of
+from yolo_ema.io.atomic_files import read_json
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.metrics.score import unreadable_rows
 from yolo_ema.metrics.scorecard import make_scorecard, some_names
 from yolo_ema.metrics.visdrone_protocol import MAX_DETS
+from yolo_ema.options.class_names import nms_groups
 from yolo_ema.options.tiles import tile_size
 from yolo_ema.options.val import ValOptions
 from yolo_ema.visdrone.submission import rounded, write_submission
@@ -105,7 +108,13 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         evidence.detections,
         evidence.sizes_wh,
         class_names=class_names,
-        about=_about(predictor, data_yaml, options, found),
+        about=protocol_facts(
+            predictor,
+            options,
+            data_yaml=data_yaml,
+            ground_truth=found.origins,
+            sizes_wh=list(found.sizes_wh.values()),
+        ),
         warnings=warnings,
         left_out={
             "images": len(found.left_out),
@@ -114,10 +123,11 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
     )
     return ValResult(
         scorecard,
-        _weights_facts(predictor, class_names, classes),
+        weights_facts(predictor, class_names, classes),
         _mean_seconds(found.batches[1:] or found.batches),
         at_limit,
         evidence,
+        median_seconds=_median_seconds(found.batches[1:] or found.batches),
         images_left_out={image: str(error) for image, error in found.left_out.items()},
         run_record=_run_record(options.weights),
         saved_results=options.save_results,
@@ -140,7 +150,9 @@ def open_for_scoring(options: ValOptions) -> Predictor:
         rectangular=options.rectangular,
         trust=options.trust,
     )
-    if options.tile == "off":
+    predictor.settings.nms_groups = nms_groups(options.nms_groups, predictor.names)
+    predictor.settings.group_iou = options.group_iou
+    if options.tile == "off" and not options.augment:
         return predictor
     return TiledPredictor(
         predictor,
@@ -148,6 +160,7 @@ def open_for_scoring(options: ValOptions) -> Predictor:
         overlap=options.overlap,
         whole_frame=options.whole_frame,
         merge=options.merge,
+        augment=options.augment,
     )
 
 
@@ -228,6 +241,10 @@ def _mean_seconds(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, 
     return {stage: sum(seconds[stage] for _, seconds in batches) / count for stage in batches[0][1]}
 
 
+def _median_seconds(batches: Sequence[tuple[int, dict[str, float]]]) -> float:
+    return median(sum(seconds.values()) / images for images, seconds in batches)
+
+
 def _left_out_warnings(left_out: Mapping[Path, YoloEmaError], image_count: int) -> list[str]:
     if not left_out:
         return []
@@ -274,63 +291,6 @@ def _limit_warnings(
             f"number"
         )
     return warnings
-
-
-def _about(
-    predictor: Predictor, data_yaml: Path, options: ValOptions, found: _Detected
-) -> dict[str, Any]:
-    sizes_wh = list(found.sizes_wh.values())
-    return {
-        "split": options.split,
-        "data": str(data_yaml),
-        "ground_truth": dict(sorted(found.origins.items())),
-        "imgsz": list(predictor.imgsz_hw),
-        "rectangular": predictor.rectangular,
-        "conf": options.conf,
-        "iou": options.iou,
-        "max_det": predictor.max_det,
-        "multi_label": predictor.settings.multi_label,
-        "batch": options.batch if predictor.batched else 1,
-        "tiles": _tile_facts(predictor, options, sizes_wh)
-        if isinstance(predictor, TiledPredictor)
-        else None,
-        "order": "by falling score",
-        "versions": versions(),
-    }
-
-
-def _tile_facts(
-    predictor: TiledPredictor, options: ValOptions, sizes_wh: Sequence[tuple[int, int]]
-) -> dict[str, Any]:
-    """Return how the images went through the network."""
-    plans = [predictor.plan(size) for size in sizes_wh]
-    larger = Counter(
-        "{}x{}".format(*plan.input_hw) for plan in plans if plan.input_hw != predictor.imgsz_hw
-    )
-    return {
-        "tile": options.tile,
-        "overlap": options.overlap,
-        "merge": predictor.merge,
-        "whole_frame": options.whole_frame is not False,
-        "tiles_an_image": sum(len(plan.tiles_xyxy) for plan in plans) / len(plans),
-        "images_in_tiles": sum(len(plan.tiles_xyxy) > 0 for plan in plans),
-        "images_at_larger_input": dict(larger),
-    }
-
-
-def _weights_facts(
-    predictor: Predictor, class_names: Sequence[str], classes: Mapping[int, int]
-) -> dict[str, Any]:
-    path = predictor.weights
-    names = dict(zip(predictor.names, distinct_names(list(predictor.names.values())), strict=True))
-    return {
-        "path": str(path),
-        "format": predictor.format,
-        "sha256": sha256_of(path) if path.is_file() else None,
-        "classes": {
-            names[number]: class_names[class_id] for number, class_id in sorted(classes.items())
-        },
-    }
 
 
 def _run_record(weights: Path) -> dict[str, Any] | None:

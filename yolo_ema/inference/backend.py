@@ -14,6 +14,7 @@ from yolo_ema.errors import DamagedWeightsError
 from yolo_ema.inference.file_metadata import ArtifactMetadata, checked_metadata
 from yolo_ema.inference.predictor import PredictorConfig, PredictorSettings
 from yolo_ema.tiling.plan import ObjectSizes
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["Backend", "ExportedBackend"]
 
@@ -37,6 +38,7 @@ class Backend(Protocol):
         has_builtin_nms: it selects its boxes by itself.
         metadata: what an exported file says of itself; None for a ``.pt``.
         object_sizes: how large the objects were that it was trained on, where recorded.
+        plan_figures: what plans gained and cost with it, where recorded.
         stored, computed: precision of the weights, and of the computation as far as the runtime
             tells: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         threads: threads on the processor over all workers; None where the runtime does not tell,
@@ -61,6 +63,8 @@ class Backend(Protocol):
     def metadata(self) -> ArtifactMetadata | None: ...  # noqa: D102
     @property
     def object_sizes(self) -> ObjectSizes | None: ...  # noqa: D102
+    @property
+    def plan_figures(self) -> PlanFigures | None: ...  # noqa: D102
     @property
     def stored(self) -> str: ...  # noqa: D102
     @property
@@ -117,6 +121,7 @@ class ExportedBackend(ABC):
         self.dynamic = False
         self._open()
         self.object_sizes = self.metadata.object_sizes
+        self.plan_figures = self.metadata.plan_figures
         self.stride = self.metadata.stride or 32
         self.imgsz_hw = self.imgsz_hw or self.metadata.imgsz_hw
         # NMS inside a file is made for a number of images, even where their size is open.

@@ -20,6 +20,7 @@ from yolo_ema.inference.predictor import PredictorConfig, check_images
 from yolo_ema.inference.suppression import centers_to_corners, select_boxes, suppress
 from yolo_ema.inference.worker_pool import WorkerPool
 from yolo_ema.tiling.plan import ObjectSizes, SizeFixedBy
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["BackendPredictor"]
 
@@ -96,6 +97,11 @@ class BackendPredictor:
     def object_sizes(self) -> ObjectSizes | None:
         """How large the objects were that the weights were trained on, where recorded."""
         return self.backend.object_sizes
+
+    @property
+    def plan_figures(self) -> PlanFigures | None:
+        """What plans gained and cost with the weights, where recorded."""
+        return self.backend.plan_figures
 
     @property
     def max_det(self) -> int:

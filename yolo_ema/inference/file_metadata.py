@@ -20,6 +20,7 @@ from yolo_ema.errors import DamagedWeightsError, WeightsError
 from yolo_ema.inference.object_sizes import recorded_sizes
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.tiling.plan import ObjectSizes
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["ArtifactMetadata", "checked_metadata", "onnx_entries", "yaml_entries"]
 
@@ -60,6 +61,7 @@ class ArtifactMetadata:
         blocks: the version of each block of ours in it.
         weights_sha256: of the .pt that it was made from, in hexadecimal.
         object_sizes: how large the objects were that it was trained on.
+        plan_figures: what plans gained and cost with it, where it was measured.
         producer: what made it, with version.
         license: the terms it comes under.
     """
@@ -85,6 +87,7 @@ class ArtifactMetadata:
     blocks: dict[str, int] = field(default_factory=dict)
     weights_sha256: str | None = None
     object_sizes: ObjectSizes | None = None
+    plan_figures: PlanFigures | None = None
     producer: str | None = None
     license: str | None = None
 
@@ -124,6 +127,7 @@ class ArtifactMetadata:
             blocks=values["blocks"] if isinstance(values.get("blocks"), dict) else {},
             weights_sha256=_of(str, entries.get("weights_sha256")),
             object_sizes=recorded_sizes(values),
+            plan_figures=PlanFigures.of_entries(values),
             producer=_of(str, entries.get("producer")),
             license=_of(str, entries.get("license")),
         )

@@ -16,6 +16,7 @@ from yolo_ema.errors import ConfigError
 if TYPE_CHECKING:
     from yolo_ema.inference.file_metadata import ArtifactMetadata
     from yolo_ema.tiling.plan import ObjectSizes, SizeFixedBy
+    from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = [
     "PRECISIONS",
@@ -41,6 +42,9 @@ class PredictorSettings:
         classes: only these class ids; None for all.
         agnostic: let boxes of different classes suppress each other.
         multi_label: a box may carry several classes, as in Ultralytics' validation.
+        nms_groups: class ids of which only the strongest box stays, whatever its class, where
+            boxes overlap by more than ``group_iou``; none by default.
+        group_iou: see ``nms_groups``, 0…1.
 
     Examples:
         >>> from yolo_ema import TiledPredictor, open_predictor
@@ -57,6 +61,8 @@ class PredictorSettings:
     classes: Sequence[int] | None = None
     agnostic: bool = False
     multi_label: bool = False
+    nms_groups: Sequence[Sequence[int]] = ()
+    group_iou: float = 0.8
 
     def __post_init__(self) -> None:
         self.check()
@@ -65,7 +71,11 @@ class PredictorSettings:
         """Raise `ConfigError`, naming everything that is out of range."""
         problems = [
             f"{name} is {value}; expected 0 to 1"
-            for name, value in (("conf", self.conf), ("iou", self.iou))
+            for name, value in (
+                ("conf", self.conf),
+                ("iou", self.iou),
+                ("group_iou", self.group_iou),
+            )
             if not 0 <= value <= 1
         ]
         if self.max_det < 1:
@@ -164,6 +174,7 @@ class Predictor(Protocol):
             needs none.
         metadata: what an exported file says of itself; None for a ``.pt``.
         object_sizes: how large the objects were that the weights were trained on, where recorded.
+        plan_figures: what plans gained and cost with the weights, where recorded.
         max_det: maximum boxes per image: ``settings.max_det``, or fewer where an exported file
             holds fewer. A file that does not say how many it holds shows it with its first answer.
         seconds: what the last call took: ``preprocess``, ``inference``, ``postprocess``.
@@ -203,6 +214,8 @@ class Predictor(Protocol):
     def metadata(self) -> ArtifactMetadata | None: ...  # noqa: D102
     @property
     def object_sizes(self) -> ObjectSizes | None: ...  # noqa: D102
+    @property
+    def plan_figures(self) -> PlanFigures | None: ...  # noqa: D102
     @property
     def max_det(self) -> int: ...  # noqa: D102
 

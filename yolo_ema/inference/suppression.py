@@ -13,7 +13,7 @@ import numpy as np
 
 from yolo_ema.inference.predictor import PredictorSettings
 
-__all__ = ["centers_to_corners", "select_boxes", "suppress"]
+__all__ = ["centers_to_corners", "select_boxes", "suppress", "suppress_groups"]
 
 _MOST_CANDIDATES = 30_000
 _CLASS_OFFSET_PX = 7680
@@ -57,8 +57,31 @@ def suppress(
     place, class_ids, scores = place[order], class_ids[order], scores[order]
     boxes = centers_to_corners(candidates[:, :4])[place]
     offset = 0 if settings.agnostic else max(_CLASS_OFFSET_PX, *input_hw)
-    kept = _kept(boxes, class_ids, offset, settings.iou, max_det)[:max_det]
-    return np.column_stack((boxes, scores, class_ids.astype(np.float32)))[kept]
+    enough = _MOST_CANDIDATES if settings.nms_groups else max_det
+    kept = _kept(boxes, class_ids, offset, settings.iou, enough)
+    rows = np.column_stack((boxes, scores, class_ids.astype(np.float32)))[kept]
+    return suppress_groups(rows, settings)[:max_det]
+
+
+def suppress_groups(rows: np.ndarray, settings: PredictorSettings) -> np.ndarray:
+    """Return the boxes that stay when, of those of one group that overlap by more than
+    ``group_iou``, only the one of the highest score does: one vehicle is not car and van at once.
+
+    Args:
+        rows: (N, 6) float32 x1, y1, x2, y2, score, class id; boxes of one class have been through
+            NMS.
+        settings: the groups and their overlap.
+
+    Returns:
+        (M, 6) in their order.
+    """
+    for group in settings.nms_groups:
+        members = np.flatnonzero(np.isin(rows[:, 5], group))
+        members = members[np.argsort(-rows[members, 4], kind="stable")]
+        boxes = np.ascontiguousarray(rows[members, :4].T)
+        stays = _greedy(boxes, settings.group_iou, len(members))
+        rows = np.delete(rows, np.delete(members, stays), axis=0)
+    return rows
 
 
 def select_boxes(rows: np.ndarray, settings: PredictorSettings, max_det: int) -> np.ndarray:
@@ -75,7 +98,7 @@ def select_boxes(rows: np.ndarray, settings: PredictorSettings, max_det: int) ->
     wanted = rows[:, 4] > np.float32(settings.conf)
     if settings.classes is not None:
         wanted &= np.isin(rows[:, 5], settings.classes)
-    return rows[wanted, :6][:max_det]
+    return suppress_groups(rows[wanted, :6], settings)[:max_det]
 
 
 def centers_to_corners(boxes: np.ndarray) -> np.ndarray:

@@ -7,17 +7,21 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from yolo_ema.errors import ConfigError, DeviceMemoryError, did_you_mean
 from yolo_ema.inference.file_metadata import ArtifactMetadata
 from yolo_ema.inference.predictor import Predictor, PredictorSettings, check_images
+from yolo_ema.inference.suppression import suppress_groups
+from yolo_ema.inference.view import View
 from yolo_ema.options.tiles import MERGES
 from yolo_ema.tiling.merge import merge_views
 from yolo_ema.tiling.plan import ObjectSizes, SizeFixedBy, TilePlan, plan_tiles
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["TiledPredictor"]
 
@@ -25,25 +29,7 @@ _NO_LIMIT = 30_000  # as many boxes as NMS takes
 _CUT_MARGIN_PX = 2.0  # in the network's input
 _TURNS = 4  # tiles of a chunk for each worker: few wait at its end, and few are in memory
 _GPU_CHUNK_PIXELS = 32 * 640 * 640  # what goes through a GPU at once, at first
-
-
-Box = tuple[int, int, int, int]
-
-
-class _View(NamedTuple):
-    """A part of an image that goes through the network."""
-
-    image: int
-    xyxy: Box
-    max_det: int | None
-    input_hw: tuple[int, int]
-
-    def kind(self) -> tuple[int, int, bool, tuple[int, int]]:
-        """Return what views of one chunk have in common: height, width, whether they have the
-        predictor's own limit, and the input.
-        """
-        x1, y1, x2, y2 = self.xyxy
-        return y2 - y1, x2 - x1, self.max_det is None, self.input_hw
+_ENLARGED = 1.25  # the input of an image that is run once more; smaller ones lose small objects
 
 
 class TiledPredictor:
@@ -63,6 +49,8 @@ class TiledPredictor:
             whole in some tile. None for yes.
         merge: how the boxes of the tiles are merged, see `merge_views`.
         merge_iou: overlap above which the weaker of two boxes of different tiles is dropped, 0…1.
+        augment: run each view mirrored as well and, unless the file has a fixed size, at a larger
+            input; what is found is merged as that of tiles is.
         chunk: tiles per forward pass; None for what suits the device.
 
     Attributes:
@@ -93,6 +81,7 @@ class TiledPredictor:
     has_builtin_nms: bool
     metadata: ArtifactMetadata | None
     object_sizes: ObjectSizes | None
+    plan_figures: PlanFigures | None
 
     def __init__(
         self,
@@ -103,6 +92,7 @@ class TiledPredictor:
         whole_frame: bool | None = None,
         merge: str = "nms",
         merge_iou: float = 0.5,
+        augment: bool = False,
         chunk: int | None = None,
     ) -> None:
         """Wrap a predictor.
@@ -117,7 +107,7 @@ class TiledPredictor:
             )
         self.predictor = predictor
         self.tile, self.overlap, self.whole_frame = tile, overlap, whole_frame
-        self._merge, self.merge_iou = merge, merge_iou
+        self._merge, self.merge_iou, self.augment = merge, merge_iou, augment
         self.seconds: dict[str, float] = {}
         self.last_plans: tuple[TilePlan, ...] = ()
         self._one_at_a_time = threading.Lock()
@@ -148,7 +138,7 @@ class TiledPredictor:
         """Return how an image of this size goes through the network, and why; with ``imgsz_hw`` as
         if that input size had been asked for.
         """
-        return plan_tiles(
+        plan = plan_tiles(
             image_wh,
             imgsz_hw or self.imgsz_hw,
             tile=self.tile,
@@ -156,8 +146,14 @@ class TiledPredictor:
             whole_frame=self.whole_frame,
             stride=self.stride if self.rectangular else None,
             objects=self.object_sizes,
+            figures=self.plan_figures,
             size_fixed_by="imgsz" if imgsz_hw else self.size_fixed_by,
         )
+        if not self.augment:
+            return plan
+        only = ", the only size that the file takes" if self.size_fixed_by == "file" else ""
+        how = f"also mirrored{only}" if only else f"also mirrored, and {_ENLARGED} times as large"
+        return replace(plan, reason=f"{plan.reason}; {how}")
 
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
         """Return how many images of this size should share a call: several where workers run them
@@ -181,20 +177,22 @@ class TiledPredictor:
             sizes = [(image.shape[1], image.shape[0]) for image in images_bgr]
             self.last_plans = tuple(self.plan(size, imgsz_hw=imgsz_hw) for size in sizes)
             own_hw = imgsz_hw or self.imgsz_hw
-            if not any(len(plan.tiles_xyxy) or plan.input_hw != own_hw for plan in self.last_plans):
+            if not self.augment and not any(
+                len(plan.tiles_xyxy) or plan.input_hw != own_hw for plan in self.last_plans
+            ):
                 boxes = self.predictor(images_bgr, max_det=max_det, imgsz_hw=own_hw)
                 self.seconds = dict(self.predictor.seconds)
                 return boxes
             self.seconds = dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
-            boxes_in: list[dict[Box, np.ndarray]] = [{} for _ in sizes]
+            found: list[list[tuple[View, np.ndarray]]] = [[] for _ in sizes]
             for views in self._chunks(sizes, max_det):
                 for view, rows in zip(views, self._run(images_bgr, views), strict=True):
-                    boxes_in[view.image][view.xyxy] = rows
+                    found[view.image].append((view, rows))
             started = time.perf_counter()
             limit = max_det or self.settings.max_det
             merged = [
-                self._merged(boxes, plan, size, limit)
-                for boxes, plan, size in zip(boxes_in, self.last_plans, sizes, strict=True)
+                self._merged(of_image, plan, size, limit)
+                for of_image, plan, size in zip(found, self.last_plans, sizes, strict=True)
             ]
             self.seconds["postprocess"] += time.perf_counter() - started
             return merged
@@ -232,37 +230,56 @@ class TiledPredictor:
 
     def _chunks(
         self, sizes_wh: Sequence[tuple[int, int]], max_det: int | None
-    ) -> Iterator[list[_View]]:
+    ) -> Iterator[list[View]]:
         """Yield the views of all images, those of one shape together: they share one input
         shape.
         """
         views = []
-        for number, (plan, (width, height)) in enumerate(
-            zip(self.last_plans, sizes_wh, strict=True)
-        ):
-            limit = _NO_LIMIT if len(plan.tiles_xyxy) else max_det
-            boxes = [tuple(tile) for tile in plan.tiles_xyxy.tolist()]
-            boxes += [(0, 0, width, height)] * plan.whole_frame
-            views += [_View(number, xyxy, limit, plan.input_hw) for xyxy in boxes]
-        views.sort(key=_View.kind)
-        for _, alike in itertools.groupby(views, _View.kind):
+        for number, (plan, size) in enumerate(zip(self.last_plans, sizes_wh, strict=True)):
+            limit = _NO_LIMIT if len(plan.tiles_xyxy) or self.augment else max_det
+            views += self._views_of(number, plan, size, limit)
+        views.sort(key=View.kind)
+        for _, alike in itertools.groupby(views, View.kind):
             waiting = list(alike)
             while waiting:
                 # asked anew each time: a GPU may have turned out to be smaller
-                size = max(1, self._chunk // self._tiles_in(waiting[0].input_hw))
-                yield waiting[:size]
-                waiting = waiting[size:]
+                at_once = max(1, self._chunk // self._tiles_in(waiting[0].input_hw))
+                yield waiting[:at_once]
+                waiting = waiting[at_once:]
+
+    def views(self, image_wh: tuple[int, int]) -> list[View]:
+        """Return everything of an image of this size that goes through the network."""
+        return self._views_of(0, self.plan(image_wh), image_wh, None)
+
+    def _views_of(
+        self, number: int, plan: TilePlan, image_wh: tuple[int, int], max_det: int | None
+    ) -> list[View]:
+        boxes = [tuple(tile) for tile in plan.tiles_xyxy.tolist()]
+        boxes += [(0, 0, *image_wh)] * plan.whole_frame
+        return [
+            View(number, xyxy, max_det, input_hw, mirrored)
+            for xyxy in boxes
+            for input_hw, mirrored in self._variants(plan)
+        ]
+
+    def _variants(self, plan: TilePlan) -> list[tuple[tuple[int, int], bool]]:
+        """Return at which inputs each view runs, and whether mirrored."""
+        once = [(plan.input_hw, False)]
+        if not self.augment:
+            return once
+        height, width = (
+            math.ceil(side * _ENLARGED / self.stride) * self.stride for side in plan.input_hw
+        )
+        larger = [((height, width), False)] if self.size_fixed_by != "file" else []
+        return [*once, (plan.input_hw, True), *larger]
 
     def _tiles_in(self, input_hw: tuple[int, int]) -> int:
         """Return how many of the network's own inputs have the pixels of this one."""
         return math.ceil(math.prod(input_hw) / math.prod(self.imgsz_hw))
 
-    def _run(self, images_bgr: Sequence[np.ndarray], views: list[_View]) -> list[np.ndarray]:
+    def _run(self, images_bgr: Sequence[np.ndarray], views: list[View]) -> list[np.ndarray]:
         """Return the boxes in views of one shape, in pixels of their images."""
-        crops = [
-            images_bgr[view.image][view.xyxy[1] : view.xyxy[3], view.xyxy[0] : view.xyxy[2]]
-            for view in views
-        ]
+        crops = [view.pixels_of(images_bgr[view.image]) for view in views]
         try:
             boxes = self.predictor(crops, max_det=views[0].max_det, imgsz_hw=views[0].input_hw)
         except DeviceMemoryError:
@@ -273,34 +290,38 @@ class TiledPredictor:
             return self._run(images_bgr, views[:half]) + self._run(images_bgr, views[half:])
         for stage, seconds in self.predictor.seconds.items():
             self.seconds[stage] += seconds
-        return [
-            rows + np.array([*view.xyxy[:2], *view.xyxy[:2], 0, 0], np.float32)
-            for rows, view in zip(boxes, views, strict=True)
-        ]
+        return [view.to_image(rows) for rows, view in zip(boxes, views, strict=True)]
 
     def _merged(
         self,
-        boxes: dict[Box, np.ndarray],
+        found: Sequence[tuple[View, np.ndarray]],
         plan: TilePlan,
         image_wh: tuple[int, int],
         max_det: int,
     ) -> np.ndarray:
         """Return one image's boxes."""
-        frame = (0, 0, *image_wh)
-        if not len(plan.tiles_xyxy):
-            return boxes[frame]
-        if plan.whole_frame:
-            rows = boxes[frame]
-            boxes[frame] = rows[(rows[:, 2:4] - rows[:, :2] > plan.overlap_px).any(axis=1)]
-        tile_wh = plan.tiles_xyxy[0, 2:] - plan.tiles_xyxy[0, :2]
-        input_h, input_w = plan.input_hw
-        shrinking = max(1.0, tile_wh[0] / input_w, tile_wh[1] / input_h)
-        return merge_views(
-            list(boxes.values()),
-            np.array(list(boxes)),
+        if len(found) == 1:
+            return found[0][1]
+        frame, shrinking = (0, 0, *image_wh), 1.0
+        if len(plan.tiles_xyxy):
+            found = [
+                (view, _longer(rows, plan.overlap_px) if view.xyxy == frame else rows)
+                for view, rows in found
+            ]
+            tile_wh = plan.tiles_xyxy[0, 2:] - plan.tiles_xyxy[0, :2]
+            input_h, input_w = plan.input_hw
+            shrinking = max(1.0, tile_wh[0] / input_w, tile_wh[1] / input_h)
+        merged = merge_views(
+            [rows for _, rows in found],
+            np.array([view.xyxy for view, _ in found]),
             image_wh,
             method=self.merge,
             threshold=self.merge_iou,
             margin_px=_CUT_MARGIN_PX * shrinking,
-            max_det=max_det,
         )
+        return suppress_groups(merged, self.settings)[:max_det]
+
+
+def _longer(rows: np.ndarray, overlap_px: tuple[int, int]) -> np.ndarray:
+    """Return the boxes (N, 6) that are longer than the overlap, in width or height."""
+    return rows[(rows[:, 2:4] - rows[:, :2] > overlap_px).any(axis=1)]

@@ -10,7 +10,13 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.errors import ConfigError, did_you_mean
+from yolo_ema.errors import ConfigError
+from yolo_ema.options.class_names import (
+    group_iou_option,
+    group_problems,
+    ids_named,
+    nms_groups_option,
+)
 from yolo_ema.options.fields import flag_of, option
 from yolo_ema.options.shared import (
     MODEL,
@@ -29,7 +35,8 @@ __all__ = ["INPUT", "TRACKERS", "TRACKING", "DetectorConfig"]
 TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
 INPUT, TRACKING = "input", "tracking and counting"
 _WHOLE_NUMBERS = ("max_det", "max_pixels", "vid_stride")
-_NUMBERS = ("conf", "iou", "overlap", "start")
+_NUMBERS = ("conf", "iou", "group_iou", "overlap", "start")
+_MAY_BE_UNSET = ("conf", "iou")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +85,16 @@ class DetectorConfig(TileOptions):
         group=MODEL,
     )
     imgsz: tuple[int, ...] = imgsz_option()
-    conf: float = conf_option()
-    iou: float = iou_option()
+    conf: float | None = conf_option(None, more="; default: what the weights recommend, or 0.25")
+    iou: float | None = iou_option(
+        default=None, more="; default: what the weights recommend, or 0.7"
+    )
     max_det: int = max_det_option(help="most objects per frame; frames that reach it are named")
     classes: tuple[str, ...] = option(
         (), help="only these classes, by name, as in car,bus", group=MODEL
     )
+    nms_groups: tuple[str, ...] = nms_groups_option()
+    group_iou: float = group_iou_option()
     device: str = device_option(group=MODEL)
     half: bool = option(False, help="half precision, on a GPU", group=MODEL)
     trust: bool = trust_option("load a .pt even if it carries code", MODEL)
@@ -128,6 +139,7 @@ class DetectorConfig(TileOptions):
         yield from super().problems()
         if self.end is not None and self.end <= self.start:
             yield f"--end is {self.end:g} and --start {self.start:g}; expected a later end"
+        yield from group_problems(self.nms_groups)
 
     def class_ids(self, names: Mapping[int, str]) -> list[int] | None:
         """Return the ids of every class that has one of the names in ``classes``; None for all.
@@ -138,18 +150,7 @@ class DetectorConfig(TileOptions):
         Raises:
             ConfigError: the weights do not know a class.
         """
-        if not self.classes:
-            return None
-        ids: dict[str, list[int]] = {}
-        for class_id, name in names.items():
-            ids.setdefault(name, []).append(class_id)
-        unknown = [f"{name!r}{did_you_mean(name, ids)}" for name in self.classes if name not in ids]
-        if unknown:
-            raise ConfigError(
-                f"the weights know no class {', '.join(unknown)}; they know "
-                f"{', '.join(names.values())}"
-            )
-        return [class_id for name in dict.fromkeys(self.classes) for class_id in ids[name]]
+        return ids_named(self.classes, names) if self.classes else None
 
     def _wrong_types(self) -> Iterator[str]:
         """Yield what is not of its type, as only Python code can give it."""
@@ -159,6 +160,8 @@ class DetectorConfig(TileOptions):
         ):
             for name in names:
                 value = getattr(self, name)
+                if value is None and name in _MAY_BE_UNSET:
+                    continue
                 if isinstance(value, bool) or not isinstance(value, kinds):
                     yield f"{flag_of(name)} is {value!r}; expected {expected}"
         if not all(isinstance(side, int) for side in self.imgsz):

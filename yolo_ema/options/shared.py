@@ -27,16 +27,16 @@ def imgsz_option(group: str | None = MODEL, *, more: str = "") -> Any:
     return option((), help=text, image_size=True, group=group)
 
 
-def conf_option(default: float = 0.25, group: str | None = MODEL, *, more: str = "") -> Any:
+def conf_option(default: float | None = 0.25, group: str | None = MODEL, *, more: str = "") -> Any:
     """Return ``--conf``."""
     text = f"lowest score to keep, 0 to 1{more}"
     return option(default, help=text, at_least=0, at_most=1, group=group)
 
 
-def iou_option(group: str | None = MODEL, *, more: str = "") -> Any:
+def iou_option(group: str | None = MODEL, *, default: float | None = 0.7, more: str = "") -> Any:
     """Return ``--iou``."""
     text = f"NMS drops the weaker of two boxes of a class above this overlap (IoU), 0 to 1{more}"
-    return option(0.7, help=text, at_least=0, at_most=1, group=group)
+    return option(default, help=text, at_least=0, at_most=1, group=group)
 
 
 def max_det_option(default: int = 1000, group: str | None = MODEL, *, help: str) -> Any:  # noqa: A002

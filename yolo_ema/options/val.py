@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_ema.options.class_names import group_iou_option, group_problems, nms_groups_option
 from yolo_ema.options.fields import option
 from yolo_ema.options.shared import (
     MODEL,
@@ -72,6 +73,8 @@ class ValOptions(TileOptions):
     )
     conf: float = conf_option(0.001)
     iou: float = iou_option()
+    nms_groups: tuple[str, ...] = nms_groups_option()
+    group_iou: float = group_iou_option()
     max_det: int = max_det_option(
         500,
         help="most detections per image; the protocols use up to 500, fewer lowers the figures",
@@ -93,6 +96,18 @@ class ValOptions(TileOptions):
         "image at the input size",
         group=TILES,
     )
+    plans: bool = option(
+        False,
+        help="score whole images, at the weights' input and at larger ones, and tiles side by "
+        "side, with what each costs, and name the best",
+        group=TILES,
+    )
+    write: bool = option(
+        False,
+        help="with --plans, let the weights carry the figures: detect then takes the best plan "
+        "and its threshold by default",
+        group=TILES,
+    )
     save_results: Path | None = option(
         None,
         metavar="DIR",
@@ -109,6 +124,8 @@ class ValOptions(TileOptions):
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
         yield from super().problems()
+        yield from group_problems(self.nms_groups)
+        yield from self._problems_of_plans()
         for name, folder in (("--save-results", self.save_results), ("--report", self.report)):
             if folder is not None and folder.exists() and not folder.is_dir():
                 yield f"{name} is {folder}, which is a file; expected a folder"
@@ -119,3 +136,16 @@ class ValOptions(TileOptions):
                     f"--map has {pair!r}; expected a class of the weights, =, and a class of the "
                     "data, as in person=pedestrian"
                 )
+
+    def _problems_of_plans(self) -> Iterator[str]:
+        given = {
+            "--tile": self.tile != "off",
+            "--whole-frame": self.whole_frame is not None,
+            "--save-results": self.save_results is not None,
+            "--report": self.report is not None,
+        }
+        if self.plans and any(given.values()):
+            named = ", ".join(flag for flag, is_given in given.items() if is_given)
+            yield f"--plans scores whole images and tiles by itself; it does not go with {named}"
+        if self.write and not self.plans:
+            yield "--write is given without --plans; expected both"

@@ -12,6 +12,7 @@ import numpy as np
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.tiling.grid import tile_grid
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["ObjectSizes", "SizeFixedBy", "TilePlan", "plan_tiles"]
 
@@ -91,6 +92,7 @@ def plan_tiles(
     whole_frame: bool | None = None,
     stride: int | None = None,
     objects: ObjectSizes | None = None,
+    figures: PlanFigures | None = None,
     size_fixed_by: SizeFixedBy = "",
 ) -> TilePlan:
     """Decide how an image goes through the network.
@@ -102,6 +104,13 @@ def plan_tiles(
     times to that or objects stay large enough: fewer pixels than tiles, which overlap. Otherwise
     tiles as large as the network's input, so that each pixel of the image is a pixel of the input.
 
+    Where the weights carry figures, these decide in place of the two constants: the larger input is
+    the one of their best plan, frames may be shrunk to it as much as there, and there is none where
+    the best plan is in tiles.
+
+    An input that is not square is turned to an image that stands where it lies, if the network
+    takes any size.
+
     Args:
         image_wh: the image's width and height in pixels.
         input_hw: the height and width of the network's input in pixels.
@@ -112,6 +121,7 @@ def plan_tiles(
         stride: of a network that takes inputs of any multiple of it: ``auto`` then makes tiles no
             larger than their number needs. None where the input is always as large.
         objects: the sizes of the objects that the network was trained on, where they are known.
+        figures: what plans gained and cost with these weights, where it was measured.
         size_fixed_by: why the input can't be larger.
 
     Raises:
@@ -126,7 +136,12 @@ def plan_tiles(
         return _whole("tiles are off", input_hw)
     if tile == "auto":
         grows = whole_frame is not False and not size_fixed_by
-        judged = _judge(image_wh, input_hw, objects, stride if grows else None)
+        if stride and not size_fixed_by and _is_turned(image_wh, input_hw):
+            input_hw = input_hw[::-1]
+            input_wh = (input_hw[1], input_hw[0])
+        if whole_frame is False or size_fixed_by == "imgsz":
+            figures = None  # another plan was asked for than those that were measured
+        judged = _judge(image_wh, input_hw, objects, figures, stride if grows else None)
         if isinstance(judged, TilePlan):
             return judged
         tile_wh, why_tiles = input_wh, judged + _FIXED_BY[size_fixed_by]
@@ -143,6 +158,8 @@ def plan_tiles(
     if tile == "auto" and stride:
         tile_wh = _trimmed(image_wh, tile_wh, overlap_px, stride)
     tiles = tile_grid(image_wh, tile_wh, overlap_px)
+    if whole_frame is None and tile == "auto" and figures and figures.best.tiles:
+        whole_frame = figures.best.whole_frame
     with_whole = whole_frame is not False
     width, height = (tiles[0, 2:] - tiles[0, :2]).tolist()
     what = f"{len(tiles)} tiles of {width}x{height} pixels" + (
@@ -160,6 +177,7 @@ def _judge(
     image_wh: tuple[int, int],
     input_hw: tuple[int, int],
     objects: ObjectSizes | None,
+    figures: PlanFigures | None,
     grows_by: int | None,
 ) -> TilePlan | str:
     """Return the plan where ``auto`` takes the whole frame, or why it takes tiles. ``grows_by`` is
@@ -180,19 +198,33 @@ def _judge(
         )
     if _large_enough(objects, shrinking):
         return _whole(f"{why}, which is large enough", input_hw)
-    if grows_by:
-        scale = min(shrinking, LARGEST_INPUT)
-        height, width = (math.ceil(side * scale / grows_by) * grows_by for side in input_hw)
+    largest, accepted, by_figures = float(LARGEST_INPUT), ACCEPTED_SHRINKING, ""
+    if figures is not None:
+        best, by_figures = figures.best, ", as the figures of the weights recommend"
+        largest, accepted = best.input_scale, max(accepted, best.shrinking)
+        if best.tiles:
+            return why + by_figures
+    scale = min(shrinking, largest)
+    if grows_by or scale <= 1:
+        height, width = input_hw
+        if grows_by and scale > 1:
+            height, width = (math.ceil(side * scale / grows_by) * grows_by for side in input_hw)
         left = _shrinking(image_wh, (height, width))
-        if left <= ACCEPTED_SHRINKING or _large_enough(objects, left):
+        if left <= accepted or _large_enough(objects, left):
             how = f"shrunk {left:.1f} times" if left > 1 else "not shrunk"
-            return _whole(why, (height, width), f" at a larger input of {width}x{height}, {how}")
+            at = f" at a larger input of {width}x{height}, {how}" if scale > 1 else ""
+            return _whole(why + by_figures, (height, width), at)
     return why
 
 
 def _shrinking(image_wh: tuple[int, int], input_hw: tuple[int, int]) -> float:
     """Return how many times an image is shrunk to fit into an input; below 1 where it is not."""
     return max(image_wh[0] / input_hw[1], image_wh[1] / input_hw[0])
+
+
+def _is_turned(image_wh: tuple[int, int], input_hw: tuple[int, int]) -> bool:
+    """Say whether one of image and input is upright and the other lies."""
+    return (image_wh[0] - image_wh[1]) * (input_hw[1] - input_hw[0]) < 0
 
 
 def _large_enough(objects: ObjectSizes | None, shrinking: float) -> bool:

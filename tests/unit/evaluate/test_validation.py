@@ -57,6 +57,7 @@ def weights(tmp_path, monkeypatch):
         format="pt",
         imgsz_hw=(64, 96),
         rectangular=True,
+        stride=32,
         max_det=500,
         settings=PredictorSettings(multi_label=True),
         batched=True,

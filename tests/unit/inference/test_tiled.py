@@ -35,7 +35,7 @@ class Painted:
 
     stride, format, batched, rectangular, weights = 32, "pt", True, True, None
     device, workers, object_sizes, has_builtin_nms = "cpu", 1, None, False
-    size_fixed_by = "imgsz"
+    size_fixed_by, plan_figures = "imgsz", None
 
     def __init__(self, imgsz=64, max_det=1000):
         self.imgsz_hw, self.settings = (imgsz, imgsz), PredictorSettings(max_det=max_det)
@@ -508,3 +508,43 @@ def test_sizes_of_objects_go_into_a_checkpoint_and_come_back(tmp_path):
         recorded_sizes({"object_source_median_px": float("nan"), "object_input_tenth_px": 3.0})
         is None
     )
+
+
+def test_a_group_of_classes_counts_across_tiles():
+    image = painting((150, 60), [(50, 20, 62, 30)])
+    twice = TiledPredictor(Doubled(), tile=(64, 64), whole_frame=False)
+    assert sorted(twice([image])[0][:, 5]) == [0, 1]
+    twice.settings.nms_groups = [(0, 1)]
+    [kept] = twice([image])[0]
+    np.testing.assert_array_equal(kept[:4], (50, 20, 62, 30))
+
+
+class Doubled(Painted):
+    """Calls every object by two classes; which of them is the stronger depends on the view."""
+
+    def _found(self, image):
+        rows = super()._found(image)
+        rows = np.concatenate([rows, rows])
+        half = len(rows) // 2
+        rows[:half, 5], rows[half:, 5] = 0, 1
+        rows[half:, 4] -= 0.1 if image[:, : image.shape[1] // 2].any() else -0.1
+        return rows[np.argsort(-rows[:, 4], kind="stable")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(paintings(), st.sampled_from(("off", (64, 64), (100, 40))))
+def test_mirrored_and_enlarged_views_find_what_one_look_finds(image, tile):
+    network = Painted()
+    found = TiledPredictor(network, tile=tile, augment=True)([image])[0]
+    np.testing.assert_array_equal(found, Painted()([image])[0])
+    assert set(network.inputs_hw) == {(64, 64), (96, 96)}
+
+
+def test_a_file_with_a_fixed_size_is_mirrored_only_and_says_so():
+    network = Painted()
+    network.size_fixed_by = "file"
+    tiled = TiledPredictor(network, tile="off", augment=True)
+    tiled([painting((50, 50), [(3, 4, 20, 9)])])
+    assert set(network.inputs_hw) == {(64, 64)}
+    assert [len(batch) for batch in network.batches] in ([2], [1, 1])
+    assert tiled.plan((50, 50)).reason.endswith("also mirrored, the only size that the file takes")

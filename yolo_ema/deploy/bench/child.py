@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import YoloEmaError
+from yolo_ema.io.peak_memory import peak_memory_bytes
 
 __all__ = ["Runner", "main"]
 
@@ -176,22 +176,6 @@ class Runner:
         import torch
 
         return int(torch.cuda.max_memory_allocated(self.runtime.device))
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory that this process has held.
-
-    On Linux from the kernel's own count: `getrusage` starts with what the parent held there.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
 
 
 def _version(package: str) -> str:

@@ -34,6 +34,7 @@ from yolo_ema.engine.prediction.packed_convolution import Layer, packed
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.tiling.plan import ObjectSizes
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["TorchBackend"]
 
@@ -53,6 +54,7 @@ class TorchBackend:
             ones in place.
         loaded: what it was made of.
         object_sizes: how large the objects were that it was trained on, where recorded.
+        plan_figures: what plans gained and cost with it, where recorded.
     """
 
     dynamic = batched = True
@@ -71,6 +73,7 @@ class TorchBackend:
         self.names, self.imgsz_hw = dict(loaded.names), (loaded.imgsz, loaded.imgsz)
         self.stride = max(int(model.stride.max()), 32)
         self.object_sizes = object_sizes
+        self.plan_figures = PlanFigures.of_entries(loaded.metadata)
 
     @property
     def threads(self) -> int:

@@ -37,6 +37,7 @@ from yolo_ema.inference.object_sizes import recorded_sizes
 from yolo_ema.inference.predictor import PredictorConfig, PredictorSettings
 from yolo_ema.inference.worker_pool import WorkerPool
 from yolo_ema.io.malloc_tuning import keep_freed_memory
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["TorchPredictor", "open_predictor"]
 
@@ -137,6 +138,7 @@ def _model_backend(
             return TorchBackend(backend.model, loaded, sizes)
     adapter = AutoBackendAdapter(backend, device, config)
     adapter.names, adapter.object_sizes, adapter.metadata = dict(loaded.names), sizes, None
+    adapter.plan_figures = PlanFigures.of_entries(loaded.metadata)
     adapter.imgsz_hw, adapter.dynamic, adapter.batched = (loaded.imgsz,) * 2, True, True
     adapter.head = head
     return adapter
@@ -199,6 +201,7 @@ class AutoBackendAdapter:
         self.has_builtin_nms = bool(backend.end2end)
         self.metadata: ArtifactMetadata | None = ArtifactMetadata.from_entries(backend.metadata)
         self.object_sizes = self.metadata.object_sizes
+        self.plan_figures = self.metadata.plan_figures
         self.imgsz_hw = _pair(getattr(backend, "imgsz", None))
         self.dynamic = bool(backend.dynamic)
         # NMS inside a file is made for a number of images, even where their size is open.

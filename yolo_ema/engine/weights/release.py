@@ -26,6 +26,7 @@ _KEPT = (
     "train_metrics",
     "object_source_median_px",
     "object_input_tenth_px",
+    "plan_figures",
 )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from yolo_ema.constants import IGNORED
+from yolo_ema.evaluate.plan_comparison import PlanComparison, compare_plans
 from yolo_ema.evaluate.val_result import ValResult
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.io.atomic_files import write_text
@@ -43,14 +44,16 @@ _FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500")
 _PROGRESS = ("mAP50-95", "mAP50")
 
 
-def validate_and_report(options: ValOptions) -> ValResult:
+def validate_and_report(options: ValOptions) -> ValResult | PlanComparison:
     """Score weights on a dataset's split, and write ``report.html`` into ``options.report`` if that
-    is given.
+    is given; with ``options.plans`` score several plans.
 
     Raises:
         What `yolo_ema.evaluate.validation.validate` raises, and `DiskFullError` where the page does
         not fit.
     """
+    if options.plans:
+        return compare_plans(options)
     result = validate(options)
     if options.report is None:
         return result

@@ -1,0 +1,93 @@
+"""The plans side by side, with a real network: figures, cost, the best, and weights that carry
+them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from lively_weights import lively_model, save
+from tiny_dataset import draw_dataset
+
+from yolo_ema.detect.detector import Detector
+from yolo_ema.engine.export.artifact_metadata import own_entries
+from yolo_ema.engine.weights.loading import load_model
+from yolo_ema.errors import ConfigError
+from yolo_ema.evaluate.plan_comparison import compare_plans
+from yolo_ema.evaluate.validation import validate
+from yolo_ema.options.val import ValOptions
+from yolo_ema.tiling.plan_figures import PlanFigures
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(lively_model("tiny"), tmp_path_factory.mktemp("weights") / "lively.pt")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_dataset(tmp_path_factory.mktemp("data") / "tiny", train=1, val=2, side_px=160)
+
+
+def test_the_plans_are_those_of_val_and_the_weights_carry_them(
+    weights: Path, data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.pt"
+    shutil.copy(weights, own)
+    options = ValOptions(
+        weights=own,
+        data=str(data),
+        imgsz=(64,),
+        map=("class 3=square", "class 8=bar"),
+        device="cpu",
+        plans=True,
+        write=True,
+    )
+    compared = compare_plans(options)
+    found = json.loads(json.dumps(compared.as_json(), allow_nan=False))
+    by_name = {plan["plan"]: plan for plan in found["plans"]}
+    assert set(by_name) == {
+        "whole at 64x64",
+        "whole at 96x96",
+        "whole at 128x128",
+        "tiles of 64x64",
+        "tiles of 64x64 and whole",
+    }
+    assert by_name["whole at 128x128"]["megapixels"] == 128 * 128 / 1e6
+    both, alone = by_name["tiles of 64x64 and whole"], by_name["tiles of 64x64"]
+    assert both["megapixels"] - alone["megapixels"] == pytest.approx(64 * 64 / 1e6)
+    assert [plan["megapixels"] for plan in found["plans"]] == sorted(
+        plan["megapixels"] for plan in found["plans"]
+    )
+    once = validate(ValOptions(**{**vars(options), "imgsz": (96,), "plans": False, "write": False}))
+    assert by_name["whole at 96x96"]["official"] == once.as_json()["official"]
+    text = compared.as_text()
+    assert f"best: {found['best']}" in text
+    assert all(name in text for name in by_name)
+
+    carried = PlanFigures.of_entries(load_model(own).metadata)
+    assert carried == compared.figures
+    detector = Detector(own, device="cpu")
+    assert (detector.conf, detector.iou) == (carried.best.conf, 0.7)
+    detector.conf = 0.4
+    assert (detector.conf, detector.iou) == (0.4, 0.7)
+    assert Detector(own, device="cpu", conf=0.3).conf == 0.3
+    assert Detector(weights, device="cpu").conf == 0.25
+    entries = own_entries(load_model(own), precision="fp32", max_det=300, weights_sha256="0")
+    assert PlanFigures.of_entries(entries) == carried
+
+
+def test_options_that_contradict_are_refused(weights: Path) -> None:
+    with pytest.raises(ConfigError, match="does not go with --tile, --report"):
+        ValOptions(weights=weights, plans=True, tile="auto", report=Path("page"))
+    with pytest.raises(ConfigError, match="--write is given without --plans"):
+        ValOptions(weights=weights, write=True)
+    script = ValOptions(weights=weights.with_suffix(".torchscript"), plans=True, write=True)
+    script.weights.write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot carry figures"):
+        compare_plans(script)
