@@ -21,7 +21,7 @@ from yolo_ema.scenes.population import Population
 from yolo_ema.scenes.scene import Scene, annotate
 from yolo_ema.scenes.town import Town, build_town
 
-__all__ = ["MOTIONS", "draw_clip"]
+__all__ = ["MOTIONS", "clip_cameras", "draw_clip"]
 
 MOTIONS = ("pan", "turn", "climb")
 
@@ -77,8 +77,7 @@ def draw_clip(
             f"pace is {pace} and bridges is {bridges}; expected more than 0, and at least 0"
         )
     rng = np.random.default_rng([seed, 2])
-    flight = _plan(rng, image_wh, motions, range_m)
-    flight = flight.faster(pace)
+    flight = _plan(rng, image_wh, motions, range_m).faster(pace)
     seconds = frames / fps
     cameras = [flight.at(seconds * step / (_SAMPLES - 1)) for step in range(_SAMPLES)]
     corners = np.concatenate([camera.visible_ground() for camera in cameras])
@@ -100,6 +99,22 @@ def draw_clip(
             town, (*moved, *built), flight.at(now), look, np.random.default_rng([seed, 3, frame])
         )
         yield Scene(image, *annotate(moved, sights[: len(moved)]))
+
+
+def clip_cameras(
+    seed: int,
+    *,
+    frames: int = 90,
+    fps: float = 30.0,
+    image_wh: tuple[int, int] = (960, 540),
+    motions: Sequence[str] = MOTIONS,
+    range_m: tuple[float, float] = (48.0, 70.0),
+    pace: float = 1.0,
+) -> list[Camera]:
+    """Return the exact camera of each frame that `draw_clip` draws with the same arguments."""
+    _check(frames, fps, image_wh, 1, motions)
+    flight = _plan(np.random.default_rng([seed, 2]), image_wh, motions, range_m).faster(pace)
+    return [flight.at(frame / fps) for frame in range(frames)]
 
 
 def _check(
