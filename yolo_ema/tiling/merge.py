@@ -104,8 +104,7 @@ def merge_views(
     """
     if method not in MERGES:
         raise ConfigError(
-            f"there is no way to merge named {method!r}{did_you_mean(method, MERGES)}; there are "
-            f"{', '.join(MERGES)}"
+            f"merge is {method!r}; expected one of {', '.join(MERGES)}{did_you_mean(method, MERGES)}"
         )
     views = np.asarray(views_xyxy, dtype=np.float64).reshape(-1, 4)
     places = np.lexsort(

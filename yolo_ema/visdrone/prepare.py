@@ -235,7 +235,7 @@ def _refuse_foreign_files(
         raise ConfigError(
             f"{root} holds what 'data prepare' did not make: "
             f"{', '.join(map(str, foreign[:3]))}{more}; "
-            "nothing of it is touched: move it elsewhere, or give another --root"
+            "it is left untouched: move it elsewhere, or give another --root"
         )
 
 

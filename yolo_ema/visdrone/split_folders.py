@@ -137,6 +137,6 @@ def _split_folder(folder: Path, name: str, wanted: Sequence[str]) -> SplitFolder
         return SplitFolder(split, folder / "images", annotations)
     if split != WITHOUT_ANNOTATIONS:
         raise DataError(
-            f"{folder} has images but no folder annotations; expected one text file an image in it"
+            f"{folder} has images but no folder annotations; expected one text file per image in it"
         )
     return SplitFolder(split, folder / "images", None)

@@ -331,5 +331,5 @@ def _remove_unpacked(folder: Path) -> None:
     elif folder.exists():
         raise ConfigError(
             f"{folder} is in the way, and was not unpacked by this version of 'data prepare'; "
-            f"nothing of it is touched: move it elsewhere, or give another --root"
+            f"it is left untouched: move it elsewhere, or give another --root"
         )

@@ -62,7 +62,7 @@ def test_a_file_of_the_users_among_the_derived_ones_is_named_and_left(
     (source / "annotations" / "d.txt").write_text("")
     (source / "images" / "a.jpg").unlink()  # there is something to write and something to remove
     before = state_of(root)
-    with pytest.raises(ConfigError, match=f"did not make: .*{mine}; nothing of it is touched"):
+    with pytest.raises(ConfigError, match=f"did not make: .*{mine}; it is left untouched"):
         prepare_root(root, source)
     assert state_of(root) == before
     (root / mine).unlink()
@@ -97,7 +97,7 @@ def test_a_file_of_the_users_right_below_the_root_is_neither_replaced_nor_remove
     root.mkdir(exist_ok=True)
     (root / name).write_text("the user's own")
     before = state_of(root)
-    with pytest.raises(ConfigError, match=f"did not make: .*{name}; nothing of it is touched"):
+    with pytest.raises(ConfigError, match=f"did not make: .*{name}; it is left untouched"):
         prepare_root(root, source)
     assert state_of(root) == before
 
