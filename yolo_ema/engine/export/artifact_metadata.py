@@ -24,6 +24,7 @@ from yolo_ema.inference.letterbox import LETTERBOX_VALUE
 from yolo_ema.inference.object_sizes import entries_of, recorded_sizes
 from yolo_ema.io.atomic_files import atomic_path, write_text
 from yolo_ema.nn.ema import EfficientMultiScaleAttention
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["own_entries", "read_entries", "read_file_metadata", "write"]
 
@@ -46,7 +47,7 @@ def own_entries(
     """
     licence = loaded.metadata.get("license")
     modules = list(loaded.model.modules())
-    sizes = recorded_sizes(loaded.metadata)
+    sizes, figures = recorded_sizes(loaded.metadata), PlanFigures.of_entries(loaded.metadata)
     return {
         "max_det": max_det,
         "precision": precision,
@@ -63,6 +64,7 @@ def own_entries(
         "producer": f"yolo-ema {__version__}",
         **({"license": licence} if isinstance(licence, str) else {}),
         **(entries_of(sizes) if sizes else {}),
+        **(figures.as_entries() if figures else {}),
     }
 
 
