@@ -38,8 +38,8 @@ def picture(seed: int, wh: tuple[int, int] = (320, 192)) -> np.ndarray:
     return np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
 
 
-def tiny_model(classes: int = 10, *, nms_free: bool = False) -> nn.Module:
-    """Build a detector of seven layers with an EMA block: what a test needs that is not about
+def tiny_model(classes: int = 10, *, nms_free: bool = False, block: str = "EMA") -> nn.Module:
+    """Build a detector of seven layers with an attention block: what a test needs that is not about
     accuracy.
     """
     register()
@@ -47,7 +47,7 @@ def tiny_model(classes: int = 10, *, nms_free: bool = False) -> nn.Module:
         [-1, 1, "Conv", [16, 3, 2]],
         [-1, 1, "Conv", [32, 3, 2]],
         [-1, 1, "Conv", [32, 3, 2]],
-        [-1, 1, "EMA", ["c2"]],
+        [-1, 1, block, ["c2"]],
     ]
     head = [
         [-1, 1, "Conv", [64, 3, 2]],
@@ -65,13 +65,13 @@ def tiny_model(classes: int = 10, *, nms_free: bool = False) -> nn.Module:
     return tasks.DetectionModel(definition, ch=3, nc=classes, verbose=False)
 
 
-def lively_model(name: str, classes: int = 10, seed: int = 0) -> nn.Module:
+def lively_model(name: str, classes: int = 10, seed: int = 0, *, block: str = "EMA") -> nn.Module:
     """Build a model whose scores spread over 0…1 on such pictures: a shipped one, ``tiny``, or
-    ``tiny-nms-free``.
+    ``tiny-nms-free``; the tiny ones with any attention block.
     """
     torch.manual_seed(seed)
     model = (
-        tiny_model(classes, nms_free=name != "tiny")
+        tiny_model(classes, nms_free=name != "tiny", block=block)
         if name.startswith("tiny")
         else build_model(name, classes)
     )

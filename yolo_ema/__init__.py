@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from yolo_ema.media.sources.source_reader import SourceReader as SourceReader
     from yolo_ema.metrics.coco_figures import evaluate_coco as evaluate_coco
     from yolo_ema.metrics.visdrone_protocol import evaluate_official as evaluate_official
+    from yolo_ema.nn.attention.catalog import attention as attention
     from yolo_ema.nn.ema import EfficientMultiScaleAttention as EfficientMultiScaleAttention
     from yolo_ema.options.data import PrepareOptions as PrepareOptions
     from yolo_ema.options.detector import DetectorConfig as DetectorConfig
@@ -102,8 +103,9 @@ _PUBLIC = {
     "draw_clip": "yolo_ema.scenes.clip",
     "draw_scene": "yolo_ema.scenes.scene",
     "tile_grid": "yolo_ema.tiling.grid",
-    # The attention block and the models
+    # Attention blocks and models
     "EfficientMultiScaleAttention": "yolo_ema.nn.ema",
+    "attention": "yolo_ema.nn.attention.catalog",
     "model_yaml": "yolo_ema.engine.models.registration",
     "register": "yolo_ema.engine.models.registration",
     # Errors
@@ -133,6 +135,7 @@ __all__ = [
     "VerifyOptions",
     "YoloEmaError",
     "__version__",
+    "attention",
     "draw_clip",
     "draw_scene",
     "evaluate_coco",

@@ -11,7 +11,7 @@ __all__ = ["ModelsOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsOptions(Options):
-    """Which of the shipped models are listed."""
+    """Which of the shipped models are listed, and with which attention blocks."""
 
     names: tuple[str, ...] = option(
         (),
@@ -19,4 +19,10 @@ class ModelsOptions(Options):
         metavar="NAME",
         help="only models whose name matches: a name, a part of one, or a pattern such as "
         "yolo11?-ema",
+    )
+    attention: tuple[str, ...] = option(
+        (),
+        metavar="BLOCK",
+        help="list each model with these attention blocks in EMA's places, too, and without any: "
+        "names separated by commas, or all",
     )

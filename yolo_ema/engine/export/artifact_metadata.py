@@ -13,7 +13,6 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import yaml
-from torch import nn
 from ultralytics.nn.backends.base import BaseBackend
 
 from yolo_ema._version import __version__
@@ -23,15 +22,13 @@ from yolo_ema.inference.file_metadata import ArtifactMetadata, onnx_entries, yam
 from yolo_ema.inference.letterbox import LETTERBOX_VALUE
 from yolo_ema.inference.object_sizes import entries_of, recorded_sizes
 from yolo_ema.io.atomic_files import atomic_path, write_text
-from yolo_ema.nn.ema import EfficientMultiScaleAttention
+from yolo_ema.nn import BLOCKS
 from yolo_ema.tiling.plan_figures import PlanFigures
 
 __all__ = ["own_entries", "read_entries", "read_file_metadata", "write"]
 
-_BLOCKS: dict[str, tuple[type[nn.Module], int]] = {"EMA": (EfficientMultiScaleAttention, 1)}
-"""Blocks of ours by their names in model YAMLs, with a number that rises when a block's result for
-the same weights changes.
-"""
+_BLOCK_VERSIONS = dict.fromkeys(BLOCKS, 1)
+"""A number for each of our blocks that rises when its result for the same weights changes."""
 
 
 def own_entries(
@@ -57,8 +54,8 @@ def own_entries(
         "layout": "NCHW",
         "blocks": {
             name: version
-            for name, (kind, version) in _BLOCKS.items()
-            if any(isinstance(module, kind) for module in modules)
+            for name, version in _BLOCK_VERSIONS.items()
+            if any(isinstance(module, BLOCKS[name]) for module in modules)
         },
         "weights_sha256": weights_sha256,
         "producer": f"yolo-ema {__version__}",

@@ -19,6 +19,7 @@ import torch
 from ultralytics.nn import tasks
 
 from yolo_ema.errors import ModelError, did_you_mean
+from yolo_ema.nn import BLOCKS
 
 __all__ = [
     "ACTIVATIONS",
@@ -180,8 +181,8 @@ def checked_row(
             f"{where}: the arguments of {name} are {_shown(arguments)}; expected numbers up to "
             f"{_LARGEST_NUMBER:,}, true, false, c2, nc or an interpolation mode"
         )
-    if name == "EMA":
-        _check_ema(sources, arguments, where)
+    if name in BLOCKS:
+        _check_attention(name, sources, arguments, where)
     return [
         sources if isinstance(sources, int) else list(sources),
         int(repeats),
@@ -232,15 +233,15 @@ def _check_sources(sources: Any, index: int, where: str) -> None:
             )
 
 
-def _check_ema(sources: Any, arguments: Sequence[Any], where: str) -> None:
+def _check_attention(name: str, sources: Any, arguments: Sequence[Any], where: str) -> None:
     if not arguments:
         raise ModelError(
-            f"{where}: EMA has no arguments; expected the channels of the row above, [c2], or "
-            f"those and the number of groups, [c2, 8]"
+            f"{where}: {name} has no arguments; expected the channels of the row above, [c2], or "
+            f"those and its settings, as in EMA, [c2, 8]"
         )
     if "c2" in arguments and sources != -1:
         raise ModelError(
-            f"{where}: EMA reads from {sources!r} with channels c2; c2 is the width of the row "
+            f"{where}: {name} reads from {sources!r} with channels c2; c2 is the width of the row "
             f"above, so from must be -1, or the channels a number"
         )
 

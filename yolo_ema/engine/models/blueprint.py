@@ -29,7 +29,7 @@ from yolo_ema.engine.models.definition import find_definition
 from yolo_ema.engine.models.layer_graph import inputs_of
 from yolo_ema.errors import ModelError
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
-from yolo_ema.nn import EfficientMultiScaleAttention
+from yolo_ema.nn import BLOCKS
 
 __all__ = ["checked_definition", "draw", "is_published", "probe", "read_definition"]
 
@@ -187,8 +187,8 @@ def is_published(definition: Mapping[str, Any]) -> bool:
     try:
         # The name alone: where a checkpoint says that the file lay is no business of ours.
         found = find_definition(PurePath(str(definition.get("yaml_file", ""))).stem)
-        published = checked_definition(read_yaml(found.path), "")
-    except (ModelError, YamlFileError):
+        published = checked_definition(yaml.safe_load(found.text()), "")
+    except ModelError:
         return False
     if definition["nc"] > _USUAL_CLASSES:
         return False
@@ -325,7 +325,7 @@ def _output(layer: nn.Module, inputs: Any, place: str) -> Any:
     try:
         return layer(inputs)
     except _BUILD_ERRORS as error:
-        if isinstance(layer, EfficientMultiScaleAttention):
+        if isinstance(layer, tuple(BLOCKS.values())):
             hint = "write [c2], which stands for the channels of the row above"
             raise ModelError(f"{place}: {_first_line(error)}; {hint}") from error
         kind = type(layer).__name__

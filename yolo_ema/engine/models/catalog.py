@@ -16,12 +16,18 @@ from tqdm import tqdm
 from ultralytics.nn.tasks import yaml_model_load
 
 from yolo_ema.engine.models.blueprint import draw
-from yolo_ema.engine.models.definition import scaled_names, shipped_models
+from yolo_ema.engine.models.definition import (
+    model_names,
+    paper_models,
+    scaled_names,
+    shipped_models,
+)
 from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
 from yolo_ema.engine.models.published_weights import default_pretrained
 from yolo_ema.engine.models.registration import model_yaml
 from yolo_ema.errors import ModelError, did_you_mean
-from yolo_ema.nn import EfficientMultiScaleAttention
+from yolo_ema.nn import BLOCKS
+from yolo_ema.nn.attention.catalog import ATTENTIONS, attention
 from yolo_ema.options.models import ModelsOptions
 from yolo_ema.text_table import text_table
 
@@ -43,6 +49,8 @@ class ModelEntry:
             counted.
         strides: pixels of the input per cell, one for each level that the head reads.
         ema_blocks: number of EMA blocks.
+        attention: the attention block in its model YAML, by its name there; None for none.
+        attention_blocks: number of those.
         pretrained: the weights that training starts from.
     """
 
@@ -51,6 +59,8 @@ class ModelEntry:
     gflops: float
     strides: tuple[int, ...]
     ema_blocks: int
+    attention: str | None
+    attention_blocks: int
     pretrained: str | None
 
 
@@ -71,7 +81,7 @@ class ModelsResult:
             "starts from",
             "parameters",
             f"GFLOPs@{IMAGE_PX}",
-            "EMA blocks",
+            "attention blocks",
             "strides",
         )
         rows = [
@@ -80,7 +90,7 @@ class ModelsResult:
                 entry.pretrained or "-",
                 f"{entry.parameters:,}",
                 f"{entry.gflops:.1f}",
-                str(entry.ema_blocks),
+                f"{entry.attention_blocks} {entry.attention}" if entry.attention else "-",
                 " ".join(map(str, entry.strides)),
             )
             for entry in self.models
@@ -94,7 +104,7 @@ def list_models(options: ModelsOptions) -> ModelsResult:
     Raises:
         ModelError: a name matches none of them.
     """
-    names = _chosen(options.names)
+    names = _with_attentions(_chosen(options.names), options.attention)
     return ModelsResult(
         tuple(
             describe(name)
@@ -107,7 +117,8 @@ def _chosen(patterns: Sequence[str]) -> tuple[str, ...]:
     """Return the scaled names that match: a model's name means all its scales, else a pattern or a
     part of the name.
     """
-    families = {stem: scaled_names(stem, path) for stem, path in shipped_models().items()}
+    models = shipped_models() | (paper_models() if patterns else {})
+    families = {stem: scaled_names(stem, path) for stem, path in models.items()}
     names = tuple(name for scaled in families.values() for name in scaled)
     wanted: set[str] = set() if patterns else set(names)
     for pattern in patterns:
@@ -124,8 +135,27 @@ def _chosen(patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in wanted)
 
 
+def _with_attentions(names: Sequence[str], blocks: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, before each its plain counterpart and behind it its rivals, where blocks
+    are named.
+
+    Raises:
+        ModelError: no such block.
+    """
+    if not blocks:
+        return tuple(names)
+    chosen = [*ATTENTIONS] if "all" in blocks else [attention(block).name for block in blocks]
+    known = set(model_names())
+    listed = [
+        name.replace("-ema", variant, 1)
+        for name in names
+        for variant in ("", "-ema", *(f"-{block}" for block in chosen))
+    ]
+    return tuple(dict.fromkeys(name for name in listed if name in known))
+
+
 def describe(name: str) -> ModelEntry:
-    """Count a model's parameters, operations, strides and EMA blocks. ``name`` is as in
+    """Count a model's parameters, operations, strides and attention blocks. ``name`` is as in
     `model_yaml`.
     """
     layers, _ = draw(yaml_model_load(model_yaml(name)), name)
@@ -133,6 +163,7 @@ def describe(name: str) -> ModelEntry:
     parameters = sum(parameter.numel() for parameter in layers.parameters())
     _drop_batch_norms(layers)
     head = layers[-1]
+    kinds = [name for layer in layers for name, block in BLOCKS.items() if type(layer) is block]
     with torch.no_grad(), _OperationCounter() as counter:
         levels = inputs_of(head, run_layers(layers[:-1], image))
         head(levels)  # in training mode, as built: the raw maps, for which it needs no strides
@@ -141,21 +172,20 @@ def describe(name: str) -> ModelEntry:
         parameters=parameters,
         gflops=round(counter.operations / 1e9, 2),
         strides=tuple(IMAGE_PX // level.shape[-2] for level in levels),
-        ema_blocks=sum(
-            isinstance(module, EfficientMultiScaleAttention) for module in layers.modules()
-        ),
+        ema_blocks=kinds.count("EMA"),
+        attention=kinds[0] if kinds else None,
+        attention_blocks=len(kinds),
         pretrained=default_pretrained(name),
     )
 
 
 def _drop_batch_norms(layers: torch.nn.Module) -> None:
-    """Take out what counts nothing, since fusing removes it, and costs most of the time on the meta
-    device.
+    """Take out Ultralytics' ``bn``: it counts nothing, since fusing removes it, and costs most of the
+    time on the meta device.
     """
     for module in layers.modules():
-        for name, child in module.named_children():
-            if isinstance(child, torch.nn.BatchNorm2d):
-                setattr(module, name, torch.nn.Identity())
+        if isinstance(getattr(module, "bn", None), torch.nn.BatchNorm2d):
+            module.bn = torch.nn.Identity()
 
 
 class _OperationCounter(TorchDispatchMode):

@@ -2,7 +2,8 @@
 
 The scale (n, s, m, l, x) stands in the name, after ``yolo`` and its number, as Ultralytics reads
 it; the file holds all scales. Beside our own models their plain counterparts in Ultralytics
-(``yolo11s``, ``yolov8s-p2``) are known, for comparison.
+(``yolo11s``, ``yolov8s-p2``) are known, for comparison, and ours with another attention block in
+EMA's places, by its name in place of EMA's: ``yolo11s-cbam``, ``yolov8n-none-p2``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from ultralytics.utils import ROOT
 from yolo_ema.errors import ModelError, did_you_mean
 from yolo_ema.io.resources import models_dir
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
+from yolo_ema.nn.attention.catalog import ATTENTIONS, Attention
 
 __all__ = [
     "Definition",
     "find_definition",
     "is_known",
     "model_names",
+    "paper_models",
     "scaled_names",
     "shipped_models",
 ]
@@ -31,6 +34,7 @@ __all__ = [
 _SCALED = re.compile(r"(?P<head>.*?yolo(?:e-)?v?\d+)(?P<scale>[nslmx])(?P<tail>.*)")
 _NUMBERED = re.compile(r".*?yolo(?:e-)?v?\d+")
 _SUFFIXES = (".yaml", ".yml")
+_EMA_ROW = re.compile(r"EMA, \[c2, \d+\]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +46,22 @@ class Definition:
         scale: the scale's letter; empty where the file has no scales.
         stem: the file name, without suffix, that tells Ultralytics this scale.
         assumed: whether the name gave no scale, so that the file's first was taken.
+        attention: what stands in the places of the file's EMA blocks; None for what the file says.
     """
 
     path: Path
     scale: str
     stem: str
     assumed: bool = False
+    attention: Attention | None = None
+
+    def text(self) -> str:
+        """Return the model YAML, with the attention in EMA's places."""
+        content = self.path.read_text(encoding="utf-8-sig")
+        if self.attention is None:
+            return content
+        note = f"# {self.path.name} with {self.attention.title} in EMA's places.\n"
+        return note + _EMA_ROW.sub(self.attention.row, content)
 
 
 def shipped_models() -> dict[str, Path]:
@@ -58,6 +72,11 @@ def shipped_models() -> dict[str, Path]:
         path.stem: path
         for path in sorted(models_dir().glob("*.yaml"), key=lambda path: _order(path.stem))
     }
+
+
+def paper_models() -> dict[str, Path]:
+    """Return the EMA paper's own detectors: name without a scale's letter → YAML."""
+    return {path.stem: path for path in sorted((models_dir() / "paper").glob("*.yaml"))}
 
 
 def _order(stem: str) -> tuple[int, str]:
@@ -74,13 +93,22 @@ def scaled_names(stem: str, path: Path) -> tuple[str, ...]:
 
 def model_names() -> tuple[str, ...]:
     """Return every bare name that `find_definition` takes, with and without a scale's letter."""
-    return tuple(
-        name for stem, path in _known().items() for name in (stem, *scaled_names(stem, path))
-    )
+    paths = _known() | {stem: path for stem, (path, _) in _variants().items()}
+    return tuple(name for stem, path in paths.items() for name in (stem, *scaled_names(stem, path)))
+
+
+def _variants() -> dict[str, tuple[Path, Attention]]:
+    """Return our models with other attention blocks: ``yolo11-cbam-p2`` for ``yolo11-ema-p2``."""
+    return {
+        stem.replace("-ema", f"-{name}", 1): (path, ATTENTIONS[name])
+        for stem, path in (shipped_models() | paper_models()).items()
+        for name in ATTENTIONS
+        if name != "ema"
+    }
 
 
 def _known() -> dict[str, Path]:
-    ours = shipped_models()
+    ours = shipped_models() | paper_models()
     plain = {stem.replace("-ema", "") for stem in ours}
     theirs = {
         path.stem: path
@@ -135,11 +163,13 @@ def _find_file(path: Path) -> Definition | None:
 
 
 def _find_name(name: str) -> Definition:
-    known, scaled = _known(), _SCALED.fullmatch(name)
-    if name in known:
-        return _definition(known[name], name)
-    if scaled and (family := scaled["head"] + scaled["tail"]) in known:
-        return _definition(known[family], name)
+    known, variants, scaled = _known(), _variants(), _SCALED.fullmatch(name)
+    for stem in (name, scaled["head"] + scaled["tail"]) if scaled else (name,):
+        if stem in known:
+            return _definition(known[stem], name)
+        if stem in variants:
+            path, block = variants[stem]
+            return dataclasses.replace(_definition(path, name), attention=block)
     closest = (
         did_you_mean(name.lower(), model_names())
         or f"; known are {', '.join(known)}, with a scale's letter: yolo11s-ema"

@@ -1,4 +1,4 @@
-"""Makes the EMA block known to Ultralytics, and turns a model's name into a YAML and into a
+"""Makes the attention blocks known to Ultralytics, and turns a model's name into a YAML and into a
 model.
 """
 
@@ -19,19 +19,16 @@ from yolo_ema.engine.setup.child_processes import teach_child_processes
 from yolo_ema.errors import ConfigError, DiskFullError, MachineError
 from yolo_ema.io.atomic_files import write_bytes
 from yolo_ema.io.machine import cache_dir
-from yolo_ema.nn import EfficientMultiScaleAttention
+from yolo_ema.nn import BLOCKS
 
-__all__ = ["BLOCK_NAME", "build_model", "model_yaml", "register"]
+__all__ = ["build_model", "model_yaml", "register"]
 
 _LOG = logging.getLogger(__name__)
 
-BLOCK_NAME = "EMA"
-"""What the block is called in model YAMLs."""
-
 
 def register(*, child_processes: bool = False) -> None:
-    """Make the block ``EMA`` known to Ultralytics: its YAML parser, and its loading of weights with
-    an allow-list.
+    """Make the block ``EMA`` and its rivals known to Ultralytics: to its YAML parser, and to its
+    loading of weights with an allow-list.
 
     This is all that Ultralytics needs; calling it again changes nothing.
 
@@ -40,22 +37,21 @@ def register(*, child_processes: bool = False) -> None:
             ``model.tune()`` and of a training on several GPUs may not. Sets PYTHONPATH.
 
     Raises:
-        ConfigError: something else is already registered under that name.
+        ConfigError: something else is already registered under one of their names.
 
     Examples:
         >>> import yolo_ema
         >>> yolo_ema.register()  # now Ultralytics knows EMA in any model YAML
     """
-    current = getattr(tasks, BLOCK_NAME, EfficientMultiScaleAttention)
-    if current is not EfficientMultiScaleAttention:
-        raise ConfigError(
-            f"ultralytics.nn.tasks.{BLOCK_NAME} is already {current!r}; yolo-ema needs that name "
-            f"for EfficientMultiScaleAttention: "
-            "remove the other registration"
-        )
     # parse_model looks blocks up among its module's globals; there is no hook
-    tasks.EMA = EfficientMultiScaleAttention
-    torch.serialization.add_safe_globals([EfficientMultiScaleAttention])
+    for name, block in BLOCKS.items():
+        current = vars(tasks).setdefault(name, block)
+        if current is not block:
+            raise ConfigError(
+                f"ultralytics.nn.tasks.{name} is already {current!r}; yolo-ema needs that name for "
+                f"{block.__name__}: remove the other registration"
+            )
+    torch.serialization.add_safe_globals([*BLOCKS.values()])
     if child_processes:
         teach_child_processes()
 
@@ -95,7 +91,7 @@ def model_yaml(name: str | Path) -> Path:
     _check(definition)
     if definition.path.stem == definition.stem:
         return definition.path
-    content = definition.path.read_bytes()
+    content = definition.text().encode()
     copy = (
         cache_dir().absolute()
         / "models"

@@ -33,6 +33,7 @@ __all__ = [
 _LARGEST_KEY = 1 << 31  # larger ones can be chosen so that a dictionary takes hours
 
 CLASS_MODULES = (
+    "timm.layers.",
     "torch.nn.modules.",
     "ultralytics.nn.modules.",
     "ultralytics.nn.tasks.",

@@ -4,9 +4,9 @@ goes by index.
 Ultralytics matches ``model.<index>.…`` and shape, so one inserted EMA block shifts every later
 layer away from its weights. Here a layer of the target corresponds to the source's layer of the
 same kind, at the same stride, with the same number among those: the second C3k2 at stride 16 to the
-second C3k2 at stride 16. Inserted EMA blocks are a kind of their own and disturb nothing; in a P2
-model the way up to P3 and the strided convolutions on the way down find their counterparts in the
-plain model's neck, and only what the P2 level widens is new.
+second C3k2 at stride 16. Inserted attention blocks are a kind of their own and disturb nothing; in
+a P2 model the way up to P3 and the strided convolutions on the way down find their counterparts in
+the plain model's neck, and only what the P2 level widens is new.
 
 Detect's branches correspond by the stride of their level. Their inner width follows from the number
 of classes and from the finest level, so it differs between 80 and 10 classes and between plain and
@@ -28,7 +28,7 @@ from ultralytics.nn.modules.head import Detect
 
 from yolo_ema.engine.models.layer_graph import run_layers
 from yolo_ema.errors import TransferError
-from yolo_ema.nn import EfficientMultiScaleAttention
+from yolo_ema.nn import BLOCKS
 
 __all__ = ["MINIMUM_SHARE", "TransferReport", "corresponding_tensors", "transfer_weights"]
 
@@ -303,7 +303,7 @@ def _reason(source: list[nn.Module], target: list[nn.Module], pairs: list[_Pair]
     """Say why little fits: other kinds of layers, or the same kinds at other widths."""
     theirs, mine = ({type(layer).__name__ for layer in layers} for layers in (source, target))
     missing, surplus = (
-        sorted(mine - theirs - {EfficientMultiScaleAttention.__name__}),
+        sorted(mine - theirs - {block.__name__ for block in BLOCKS.values()}),
         sorted(theirs - mine),
     )
     if missing:

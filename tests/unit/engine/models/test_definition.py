@@ -9,6 +9,7 @@ import pytest
 from yolo_ema.engine.models.definition import (
     find_definition,
     model_names,
+    paper_models,
     scaled_names,
     shipped_models,
 )
@@ -138,3 +139,28 @@ def test_a_file_that_is_not_yaml(tmp_path):
         (tmp_path / "net.yaml").write_bytes(content)
         with pytest.raises(ModelError, match=r"net.yaml is not valid YAML"):
             find_definition(tmp_path / "net.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "scale", "block"),
+    [
+        ("yolo11n-cbam", "yolo11-ema", "n", "CBAM, [c2, 16]"),
+        ("yolo26s-eca-p2", "yolo26-ema-p2", "s", "ECA, [c2]"),
+        ("yolov8m-none", "yolov8-ema", "m", "nn.Identity, []"),
+        ("yolov5x-ema-no-cross-p2", "yolov5-ema-p2", "x", "EMAWithoutCrossSpatial, [c2, 8]"),
+        ("yolo11s-ema-g32", "yolo11-ema", "s", "EMA, [c2, 32]"),
+    ],
+)
+def test_a_rivals_name_means_its_block_in_emas_places(name, family, scale, block):
+    found = find_definition(name)
+    assert (found.path, found.scale) == (shipped_models()[family], scale)
+    original = found.path.read_text()
+    assert found.text().count(block) == original.count("EMA, [c2, 8]") > 0
+    assert "EMA, [c2, 8]" not in found.text()
+    assert len(found.text().splitlines()) == 1 + len(original.splitlines())
+
+
+@pytest.mark.parametrize("stem", paper_models())
+def test_the_papers_models_are_known_by_name(stem):
+    assert find_definition(stem.replace("yolov5", "yolov5x")).path == paper_models()[stem]
+    assert find_definition(stem.replace("-ema", "-cbam")).attention is not None

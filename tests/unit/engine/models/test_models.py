@@ -7,10 +7,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_ema.engine.models.definition import scaled_names, shipped_models
+from yolo_ema.engine.models.blueprint import draw
+from yolo_ema.engine.models.definition import paper_models, scaled_names, shipped_models
 from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
-from yolo_ema.engine.models.registration import build_model
+from yolo_ema.engine.models.registration import build_model, model_yaml
 from yolo_ema.nn import EfficientMultiScaleAttention
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,3 +113,38 @@ def test_the_numbers_in_the_comments_are_those_of_the_rows(stem):
         line for line in shipped_models()[stem].read_text().splitlines() if line.startswith("  - [")
     ]
     assert [int(line.split("] # ")[1].split()[0]) for line in rows] == list(range(len(rows)))
+
+
+def _levels(layers: nn.Sequential) -> list[str]:
+    return [type(layers[index]).__name__ for index in layers[-1].f]
+
+
+def test_the_papers_detectors_are_wired_as_intended_and_as_published():
+    ema, c3 = EfficientMultiScaleAttention.__name__, "C3"
+    coco = build_model("yolov5s-paper-coco-ema", 80).model
+    pooling = next(layer.i for layer in coco if type(layer).__name__ == "SPPF")
+    assert [layer.i for layer in coco if isinstance(layer, BLOCKS)] == [pooling - 1]
+    intended = build_model("yolov5n-paper-visdrone-ema")
+    published = build_model("yolov5n-paper-visdrone-ema-published")
+    for model in (intended, published):
+        assert model.stride.tolist() == [4, 8, 16, 32]
+        assert sum(isinstance(layer, BLOCKS) for layer in model.model) == 5
+    assert _levels(intended.model) == [ema, ema, ema, c3]
+    assert _levels(published.model) == [c3] * 4
+    assert [index + 1 for index in published.model[-1].f[:3]] == intended.model[-1].f[:3]
+
+
+def test_the_papers_blocks_have_the_parameters_that_their_code_has():
+    added = [
+        sum(parameter.numel() for parameter in layer.parameters())
+        for stem in paper_models()
+        if "visdrone" in stem
+        for layer in draw_paper(stem)
+        if isinstance(layer, BLOCKS)
+    ]
+    assert sum(added) == 2 * 10_510
+
+
+def draw_paper(stem: str) -> nn.Sequential:
+    name = stem.replace("yolov5", "yolov5x")
+    return draw(yaml_model_load(model_yaml(name)), name)[0]

@@ -17,14 +17,14 @@ _HERE = Path(__file__).resolve().parent
 _PARSER = "ultralytics.nn.tasks"
 
 
-class _RegistersBlock:
-    """Finds Ultralytics' model parser as usual, and registers the block once it is imported."""
+class _RegistersBlocks:
+    """Finds Ultralytics' model parser as usual, and registers the blocks once it is imported."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the parser's spec, with a loader that registers the block afterwards."""
+        """Return the parser's spec, with a loader that registers the blocks afterwards."""
         spec = importlib.machinery.PathFinder.find_spec(name, path) if name == _PARSER else None
         if spec is None or spec.loader is None:
             return None
@@ -35,10 +35,10 @@ class _RegistersBlock:
             run(parser)
             import torch
 
-            from yolo_ema.nn import EfficientMultiScaleAttention
+            from yolo_ema.nn import BLOCKS
 
-            parser.EMA = EfficientMultiScaleAttention
-            torch.serialization.add_safe_globals([EfficientMultiScaleAttention])
+            vars(parser).update(BLOCKS)
+            torch.serialization.add_safe_globals([*BLOCKS.values()])
 
         loader.exec_module = run_and_register
         return spec
@@ -52,5 +52,5 @@ def _run_the_next_sitecustomize() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-sys.meta_path.insert(0, _RegistersBlock)
+sys.meta_path.insert(0, _RegistersBlocks)
 _run_the_next_sitecustomize()
