@@ -104,7 +104,8 @@ def merge_views(
     """
     if method not in MERGES:
         raise ConfigError(
-            f"merge is {method!r}; expected one of {', '.join(MERGES)}{did_you_mean(method, MERGES)}"
+            f"merge is {method!r}; expected one of {', '.join(MERGES)}"
+            f"{did_you_mean(method, MERGES)}"
         )
     views = np.asarray(views_xyxy, dtype=np.float64).reshape(-1, 4)
     places = np.lexsort(
