@@ -165,16 +165,23 @@ def test_differences_are_excused_all_together_or_not_at_all():
     theirs = ours[1:].copy()
     theirs[0, :4] += 3
     theirs[1, 5] = 2
-    plain = compare_image("a", ours, theirs, TIGHT, proven_tie=lambda: False)
+    plain = compare_image("a", ours, theirs, TIGHT, proven_tie=lambda _: False)
     assert (list(plain.missing), len(plain.class_mismatch), plain.box_px) == ([0], 1, 3)
     assert (plain.ties, plain.boxes, plain.exact) == (0, 18, True)
-    tied = compare_image("a", ours, theirs, TIGHT, proven_tie=lambda: True)
+    tied = compare_image("a", ours, theirs, TIGHT, proven_tie=lambda _: True)
     assert (len(tied.missing), len(tied.spurious), len(tied.class_mismatch)) == (0, 0, 0)
     assert (tied.ties, tied.boxes, tied.box_px, tied.exact) == (3, 17, 0, True)
 
 
+@pytest.mark.parametrize(("lost", "asked"), [(1, 0.05), (2, 0.05), (3, 0.005)])
+def test_where_many_boxes_differ_proposals_must_agree_ten_times_better(lost, asked):
+    tolerances = []
+    compare_image("a", crowd(), crowd()[lost:], TIGHT, proven_tie=tolerances.append)
+    assert [one.px for one in tolerances] == [pytest.approx(asked)]
+
+
 def test_boxes_that_agree_need_no_proof():
-    def never() -> bool:
+    def never(_: Tolerance) -> bool:
         raise AssertionError("there is nothing to excuse")
 
     assert compare_image("a", crowd(), crowd(), TIGHT, proven_tie=never).boxes == 20

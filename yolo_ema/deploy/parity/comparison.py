@@ -27,6 +27,12 @@ one that drifted.
 """
 
 
+_FEW_TIES, _MANY_TIES_LIMIT = 0.1, 0.1
+"""If more than this share of an image's boxes differ, its boxes show little of the network: then
+proposals must agree within this part of the tolerance.
+"""
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """How far a counterpart may differ.
@@ -38,6 +44,10 @@ class Tolerance:
 
     px: float
     score: float
+
+    def share(self, factor: float) -> Tolerance:
+        """Return a part of it."""
+        return Tolerance(self.px * factor, self.score * factor)
 
     def of_scores(self, scores: np.ndarray | float) -> Any:
         """Return the largest difference allowed for each score."""
@@ -122,7 +132,7 @@ def compare_image(
     *,
     scale: float = 1.0,
     lowest: float = 0.0,
-    proven_tie: Callable[[], bool] = lambda: False,
+    proven_tie: Callable[[Tolerance], bool] = lambda _: False,
     guess: bool = False,
 ) -> ImageComparison:
     """Compare the boxes that two runtimes keep for an image.
@@ -138,7 +148,8 @@ def compare_image(
         tolerance: pairs beyond it need an excuse.
         scale: pixels of the network's input per pixel of the image.
         lowest: the lowest score that was asked for: a box that scores hardly more may be alone.
-        proven_tie: says whether ties alone explain all that differs; called only if boxes differ.
+        proven_tie: says whether ties alone explain all that differs, with proposals that agree
+            within a tolerance; called only if boxes differ.
         guess: where that is not proven, excuse a box if another one of its class is in its place.
     """
     matching = match_boxes(reference, candidate)
@@ -156,8 +167,10 @@ def compare_image(
     alone = len(matching.missing) + len(matching.spurious)
     excused, exact = alone - len(missing) - len(spurious), True
     excused_pairs = np.zeros(len(px), bool)
-    if wrong.any() or len(missing) or len(spurious) or len(class_mismatch):
-        if proven_tie():
+    different = int(wrong.sum()) + len(missing) + len(spurious) + len(class_mismatch)
+    if different:
+        few = different <= _FEW_TIES * max(len(reference), len(candidate))
+        if proven_tie(tolerance if few else tolerance.share(_MANY_TIES_LIMIT)):
             excused_pairs = wrong
             excused += len(missing) + len(spurious) + len(class_mismatch)
             missing, spurious, class_mismatch = missing[:0], spurious[:0], class_mismatch[:0]

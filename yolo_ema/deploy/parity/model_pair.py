@@ -218,6 +218,7 @@ class ModelPair:
         candidate: np.ndarray,
         lowest: float,
         tile_wh: tuple[int, int] | None,
+        tolerance: Tolerance,
     ) -> bool:
         """Say whether the file's boxes of an image can differ from the weights' by ties alone, see
         `replay`.
@@ -239,7 +240,7 @@ class ModelPair:
                 and answers_agree(
                     ours.answers[pixels],
                     theirs.answers[pixels],
-                    self.setup.tolerance,
+                    tolerance,
                     lowest,
                     selected=selected,
                 )

@@ -18,18 +18,17 @@ import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from yolo_ema.deploy.parity.box_matching import match_boxes
 from yolo_ema.deploy.parity.comparison import Tolerance, as_shares
 from yolo_ema.inference.backend import Backend
-from yolo_ema.inference.backend_predictor import BackendPredictor
 from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.inference.suppression import centers_to_corners
 
-__all__ = ["Recorder", "Recording", "Replay", "answer_of", "answers_agree"]
+__all__ = ["Recorder", "Recording", "Replay", "answers_agree"]
 
 
 @dataclass
@@ -133,15 +132,6 @@ class Replay:
         columns = 6 if self._backend.has_builtin_nms else 4 + len(self._backend.names)
         nothing = np.empty((0, columns), np.float32)
         return [self._answers.get(pixels, nothing) for pixels in inputs]
-
-
-def answer_of(predictor: BackendPredictor, image_bgr: np.ndarray) -> np.ndarray:
-    """Return what a predictor's network says about an image, see `Backend`."""
-    apart, recording = copy.copy(predictor), Recording()
-    apart.backend = cast("Backend", Recorder(predictor.backend, recording))
-    apart([image_bgr])
-    (answer,) = recording.answers.values()
-    return answer
 
 
 def answers_agree(
