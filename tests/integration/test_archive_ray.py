@@ -145,7 +145,7 @@ def test_a_node_whose_disk_is_full_costs_nothing(
     hold_all_is_there_once(options, outcomes)
 
 
-def test_a_job_that_kills_every_process_is_given_up(monkeypatch) -> None:
+def test_a_job_that_kills_every_process_is_given_up(tmp_path: Path, monkeypatch) -> None:
     begun = Counter()
 
     class Remote:
@@ -168,7 +168,7 @@ def test_a_job_that_kills_every_process_is_given_up(monkeypatch) -> None:
     monkeypatch.setattr(ray, "get", lambda value: value)
     job = Job(("/archive/poison.mp4",))
     batch = {"job": [job.as_line()], "attempts": [0]}
-    options = archive_options(Path("/nowhere"), "x", weights="x.onnx", engine="ray")
+    options = archive_options(tmp_path, "x", engine="ray")
     for _ in range(2):
         with pytest.raises(SystemExit):
             ray_engine._Actor(options, Ledger)(batch)
@@ -208,7 +208,8 @@ def test_an_address_that_does_not_answer(tmp_path: Path, cold_yolo_ema_command, 
             *("--address", address),
         )
     assert run.code == 6
-    assert f"no Ray cluster answers at {address}" in run.err.splitlines()[-1]
+    (line,) = (line for line in run.err.splitlines() if line.startswith("yolo-ema: "))
+    assert f"error: no Ray cluster answers at {address}" in line
     assert not run.out
 
 
