@@ -64,6 +64,7 @@ class Pose:
         altitude_datum: ``sea level``, ``ellipsoid`` or ``unknown``.
         ground_altitude_m: altitude of the ground in the middle of the view, in the same datum.
         camera: the calibrated camera, where the source has one.
+        position_step_m: the telemetry writes positions in steps of this size.
     """
 
     time_s: float
@@ -80,6 +81,7 @@ class Pose:
     altitude_datum: str = "unknown"
     ground_altitude_m: float | None = None
     camera: CameraIntrinsics | None = None
+    position_step_m: float = 0.0
 
 
 @dataclass(frozen=True)

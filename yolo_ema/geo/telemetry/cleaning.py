@@ -37,9 +37,11 @@ def cleaned(reading: Reading) -> Reading:
     told = len(reading.samples)
     samples, sentences = _in_order(reading.samples)
     lost = list(reading.lost)
-    for step in (_with_fix, _once, _without_jumps):
-        samples, left_out = step(samples)
-        lost += left_out
+    slack_m = max(_SLACK_M, 2 * reading.position_step_m)
+    samples, without_fix = _with_fix(samples)
+    samples, contradicting = _once(samples, slack_m)
+    samples, jumping = _without_jumps(samples, slack_m)
+    lost += [*without_fix, *contradicting, *jumping]
     lost.sort(key=lambda one: one.time_s)
     if not samples:
         reason = Counter(one.reason for one in lost).most_common(1)[0][0] if lost else "no_position"
@@ -85,12 +87,12 @@ def _with_fix(samples: Sequence[Sample]) -> tuple[list[Sample], list[LostSample]
     return kept, lost
 
 
-def _once(samples: Sequence[Sample]) -> tuple[list[Sample], list[LostSample]]:
+def _once(samples: Sequence[Sample], slack_m: float) -> tuple[list[Sample], list[LostSample]]:
     """Keep the last sample of each moment, and none where they contradict each other."""
     kept: list[Sample] = []
     lost: list[LostSample] = []
     for moment in _moments(samples):
-        if len(moment) > 1 and _steps_m(moment).max() > _SLACK_M:
+        if len(moment) > 1 and _steps_m(moment).max() > slack_m:
             lost += [LostSample(one.time_s, "contradiction") for one in moment]
         else:
             kept.append(moment[-1])
@@ -107,34 +109,36 @@ def _moments(samples: Sequence[Sample]) -> list[list[Sample]]:
     return moments
 
 
-def _without_jumps(samples: Sequence[Sample]) -> tuple[list[Sample], list[LostSample]]:
+def _without_jumps(
+    samples: Sequence[Sample], slack_m: float
+) -> tuple[list[Sample], list[LostSample]]:
     """Cut the samples at jumps, and keep the largest part and the parts that it can be reached
     from: those where the receiver was wrong for a while are left out.
     """
     if len(samples) < 2:
         return list(samples), []
     times = np.array([sample.time_s for sample in samples])
-    jumps = np.flatnonzero(~(_steps_m(samples) <= _SLACK_M + FASTEST_M_S * np.diff(times))) + 1
+    jumps = np.flatnonzero(~(_steps_m(samples) <= slack_m + FASTEST_M_S * np.diff(times))) + 1
     bounds = [0, *jumps.tolist(), len(samples)]
     parts = [list(samples[first:end]) for first, end in itertools.pairwise(bounds)]
     largest = max(range(len(parts)), key=lambda at: len(parts[at]))
     kept, lost = list(parts[largest]), []
     for part in parts[largest + 1 :]:
-        if _reaches(kept[-1], part[0]):
+        if _reaches(kept[-1], part[0], slack_m):
             kept += part
         else:
             lost += part
     for part in reversed(parts[:largest]):
-        if _reaches(part[-1], kept[0]):
+        if _reaches(part[-1], kept[0], slack_m):
             kept = part + kept
         else:
             lost += part
     return kept, [LostSample(sample.time_s, "jump") for sample in lost]
 
 
-def _reaches(before: Sample, after: Sample) -> bool:
+def _reaches(before: Sample, after: Sample, slack_m: float) -> bool:
     way_m = float(_steps_m([before, after])[0])
-    return way_m <= _SLACK_M + FASTEST_M_S * (after.time_s - before.time_s)
+    return way_m <= slack_m + FASTEST_M_S * (after.time_s - before.time_s)
 
 
 def _steps_m(samples: Sequence[Sample]) -> np.ndarray:

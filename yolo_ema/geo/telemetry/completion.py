@@ -34,6 +34,7 @@ class PoseMaker:
 
     Attributes:
         source: the reader, as it stands in poses.
+        position_step_m: the steps in which it writes positions, as they stand in poses.
         assumptions: what was assumed for the poses made so far.
 
     Raises:
@@ -41,7 +42,7 @@ class PoseMaker:
     """
 
     def __init__(self, options: TelemetryOptions, source: str) -> None:
-        self._options, self.source = options, source
+        self._options, self.source, self.position_step_m = options, source, 0.0
         self._known: KnownCamera | None = known_camera(options.camera) if options.camera else None
         self._said: dict[str, str] = {}  # by what it is about, so that each is said once
 
@@ -78,6 +79,7 @@ class PoseMaker:
             source=self.source,
             altitude_datum=sample.altitude_datum,
             camera=None if self._options.hfov else sample.camera,
+            position_step_m=self.position_step_m,
         )
 
     def _angle(self, name: str, values: Mapping[str, float]) -> float | None:

@@ -192,7 +192,7 @@ def read_lla_rpy(path: Path) -> Reading:
     Raises:
         TelemetryError: a line has too few words, or one that is no number.
     """
-    reading = Reading("odm", assumptions=["pitch is 0 straight down, as Pix4D defines it"])
+    reading = Reading("lla_rpy", assumptions=["pitch is 0 straight down, as Pix4D defines it"])
     lines = decode_text(path.read_bytes()).splitlines()
     for place, line in enumerate(lines[1:], 2):
         if not line.strip():

@@ -122,7 +122,7 @@ def _track(
     reading = without_future(
         on_video_clock(cleaned(reading), options.telemetry_offset, duration_s, start_utc)
     )
-    maker.source = reading.source
+    maker.source, maker.position_step_m = reading.source, reading.position_step_m
     poses = maker.poses(reading.samples)
     return PoseTrack(
         poses,

@@ -103,6 +103,7 @@ class Reading:
         length_s: from the first frame to the end of the last sample, where the format says it.
         assumptions: what was assumed, a sentence each.
         lost: samples left out.
+        position_step_m: positions are written in steps of this size.
         pictures: samples are of single pictures, in their order, not of a clip.
     """
 
@@ -112,6 +113,7 @@ class Reading:
     clock: str = "video"
     length_s: float | None = None
     hold_s: float | None = None
+    position_step_m: float = 0.0
     assumptions: list[str] = field(default_factory=list)
     lost: list[LostSample] = field(default_factory=list)
     pictures: list[Sample] = field(default_factory=list)

@@ -36,6 +36,8 @@ _WORD = re.compile(
 )
 _FEET = re.compile(r"\d\s?ft", re.IGNORECASE)
 _FOOT_M = 0.3048
+_DEGREE_M = 111_320.0
+_COARSE_M = 0.5
 _ORDERS = {"longitude, latitude": (1, 0), "latitude, longitude": (0, 1)}
 
 
@@ -88,6 +90,7 @@ def read_cues(cues: Sequence[Cue], source: str) -> Reading:
             written = any(one.key in record for one in fields if one.to == "latitude_deg")
             reading.lost.append(LostSample(time_s, "no_fix" if written else "no_position"))
     _say_scaled(fields, records, reading)
+    _say_coarse(fields, records, reading)
     ends = [cue.end_s for cue in cues if cue.end_s is not None]
     reading.length_s = max(ends, default=None)
     if cues[-1].end_s is not None and cues[-1].start_s is not None:
@@ -206,3 +209,23 @@ def _say_scaled(
         value = one.value([text]) if text else None
         if value is not None and value != number(text or ""):
             reading.assumptions.append(f"{one.key} {text} is {value:g} mm in 35 mm equivalents")
+
+
+def _say_coarse(
+    fields: Iterable[Field], records: Iterable[Mapping[str, Sequence[str]]], reading: Reading
+) -> None:
+    """Say in which steps positions stand, where these are as coarse as the receiver's own error."""
+    keys = {(one.key, one.at) for one in fields if one.to in {"latitude_deg", "longitude_deg"}}
+    texts = (
+        record[key][at].strip()
+        for record in records
+        for key, at in keys
+        if key in record and at < len(record[key])
+    )
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=9)
+    step_m = _DEGREE_M / 10**decimals
+    if step_m > _COARSE_M:
+        reading.position_step_m = step_m
+        reading.assumptions.append(
+            f"positions are written with {decimals} decimals, in steps of {step_m:.0f} m"
+        )

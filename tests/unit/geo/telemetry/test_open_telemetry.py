@@ -80,7 +80,9 @@ def test_a_place_that_jumps_is_left_out_and_one_that_jumps_for_good_too(tmp_path
 
 
 def test_height_that_jumps_is_left_out(tmp_path):
-    text = srt([f"GPS(8.1,47.1,12) BAROMETER:{height}" for height in (50, 51, 900, 53)], step_s=0.5)
+    text = srt(
+        [f"GPS(8.10000,47.10000,12) BAROMETER:{height}" for height in (50, 51, 900, 53)], step_s=0.5
+    )
     assert [pose.height_takeoff_m for pose in opened(tmp_path, text).poses] == [50, 51, 53]
 
 
@@ -172,3 +174,12 @@ def test_a_missing_package_is_a_reason_that_names_the_extra(tmp_path, monkeypatc
 def test_options_that_do_not_fit(wrong, words):
     with pytest.raises(ConfigError, match=words):
         TelemetryOptions(**wrong)
+
+
+def test_coarse_positions_are_said_and_carried_by_their_poses(tmp_path):
+    track = opened(tmp_path, rows(1, 2))
+    assert track.poses[0].position_step_m == pytest.approx(11.1, abs=0.1)
+    assert "positions are written with 4 decimals, in steps of 11 m" in track.assumptions
+    # With three decimals the next step is 111 m away and no jump.
+    text = srt([f"GPS(8.{one:03d},47.123,12) BAROMETER:1" for one in (1, 1, 2, 3, 3)], step_s=0.1)
+    assert len(opened(tmp_path, text).poses) == 5

@@ -98,6 +98,13 @@ def test_heights_and_focal_lengths_of_real_subtitles(geo):
         assert first(name).hfov_deg == pytest.approx(expected)
 
 
+def test_old_subtitles_write_positions_in_steps_of_eleven_metres(geo):
+    for name, step_m in (("mavic_mini.SRT", 11.1), ("mavic_pro.SRT", 11.1), ("air2s.srt", 0)):
+        track = opened(geo / "srt" / name)
+        assert track.poses[0].position_step_m == pytest.approx(step_m, abs=0.1)
+        assert any("in steps of 11 m" in one for one in track.assumptions) == (step_m > 0)
+
+
 def test_no_pose_where_a_real_receiver_had_no_fix(geo):
     track = opened(geo / "srt" / "mavic_pro_buggy.SRT")
     assert track.at(22.5).reason == "no_fix"
@@ -132,7 +139,7 @@ def test_real_stills_by_xmp_and_by_reconstruction(geo):
     given = open_telemetry(
         images, TelemetryOptions(telemetry=(str(geo / "odm" / "odm_lla_rpy.csv"),))
     )
-    assert (by_xmp.source, by_odm.source, given.source) == ("xmp", "odm", "odm")
+    assert (by_xmp.source, by_odm.source, given.source) == ("xmp", "odm", "lla_rpy")
     for path in images:
         xmp, odm, lla = (track.still(path) for track in (by_xmp, by_odm, given))
         # What OpenDroneMap was given is what XMP says, once both are in the same angles.

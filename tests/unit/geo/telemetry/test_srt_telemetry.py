@@ -120,7 +120,7 @@ def test_a_file_cut_anywhere_gives_only_whole_values(tmp_path):
 def test_a_file_without_times_counts_by_its_clock(tmp_path):
     text = "\n\n".join(
         f"{second}\n2017.08.05 14:11:5{second},393,525\n[latitude : -20.2] "
-        f"[longtitude : 149.{second}]"
+        f"[longtitude : 149.{second}00000]"
         for second in range(3)
     )
     track = opened(written(tmp_path, text))
