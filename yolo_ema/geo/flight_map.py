@@ -102,11 +102,13 @@ def _of_options(
     if options.unique:
         yield (
             "what is seen again is one object where class and position allow it: a chi-square test "
-            "at 99 %, one to one, and never two in one frame; moving things are followed for up to "
-            "3 s after they were lost"
+            "at 99 %, one to one, and never two in one frame (but as one box found twice); moving "
+            "things are followed for up to 3 s after they were lost"
         )
     else:
         yield "every identity of every video is an object of its own (--no-unique)"
+    if any((source.sightings.track_ids >= 0).any() for source in sources):
+        yield "of tracked videos, sightings with an identity alone make objects"
     if any(source.is_video and not (source.sightings.track_ids >= 0).any() for source in sources):
         yield "in videos without identities, two frames a second make objects"
     if any(source.is_video and source.start_s is None for source in sources) and len(sources) > 1:

@@ -1,11 +1,11 @@
 """Which tracklets are one thing: seen again after the camera turned away, in another video of the
 flight, or in overlapping images.
 
-Two tracklets may be one thing where their classes allow it, no frame shows both, and a chi-square
-test at 99 % does not tell their positions apart, given what their errors share. Of several that
-may, the assignment with the smallest sum of test values counts, one to one. Places of a later pass
-are shifted against those of an earlier one by their poses' errors, all alike: the shift that
-brings most of them together is taken out first.
+Two tracklets may be one thing where their classes allow it, no frame shows both (but as one box
+found twice, as a car and as a van), and a chi-square test at 99 % does not tell their positions
+apart, given what their errors share. Of several that may, the assignment with the smallest sum of
+test values counts, one to one. Places of a later pass are shifted against those of an earlier one
+by their poses' errors, all alike: the shift that brings most of them together is taken out first.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ Array = NDArray[np.float64]
 
 _ALIKE = (
     {"pedestrian", "people", "person"},
-    {"car", "van"},
-    {"truck", "bus"},
-    {"tricycle", "awning-tricycle"},
-    {"bicycle", "motor", "motorcycle"},
+    {"car", "van", "truck", "bus"},
+    {"bicycle", "motor", "motorcycle", "tricycle", "awning-tricycle"},
 )
 _BATCH_S = 10.0
 _CONTINUES_WITHIN_S = 3.0
@@ -39,6 +37,7 @@ _LEAST_VOTES = 3
 _MOST_SHIFTS = 1500
 _LEFT_AFTER_SHIFT = 0.1
 _IMPOSSIBLE = 1e6
+_ONE_BOX_IOU = 0.6
 
 
 def may_be_one(first: str, second: str) -> bool:
@@ -83,13 +82,30 @@ class Thing:
         self.motion = other.motion if other.motion.is_moving is not None else self.motion
         self._summarise()
 
-    def shares_frame(self, other: Thing) -> bool:
-        """Say whether one frame shows both."""
+    def seen_beside(self, other: Thing) -> bool:
+        """Say whether one frame shows both, as two boxes."""
         return any(
-            one.source == two.source and not one.frames.isdisjoint(two.frames)
+            _beside(one, two)
             for one in self.tracklets
             for two in other.tracklets
+            if one.source == two.source
         )
+
+
+def _beside(one: Tracklet, two: Tracklet) -> bool:
+    """Say whether frames show two things, and not in most of them one box found twice."""
+    shared = sorted(one.boxes.keys() & two.boxes.keys())
+    if not shared:
+        return False
+    first, second = (
+        np.array([boxes[frame] for frame in shared]) for boxes in (one.boxes, two.boxes)
+    )
+    sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
+    common = np.maximum(sides, 0).prod(axis=1)
+    areas = (first[:, 2:] - first[:, :2]).prod(axis=1) + (second[:, 2:] - second[:, :2]).prod(
+        axis=1
+    )
+    return bool(np.median(common / np.maximum(areas - common, 1e-9)) < _ONE_BOX_IOU)
 
 
 def join(tracklets: Sequence[Tracklet]) -> list[Thing]:
@@ -119,7 +135,7 @@ def _batches(tracklets: Sequence[Tracklet]) -> Iterator[list[Tracklet]]:
     batches: dict[tuple[int, float, int], list[Tracklet]] = {}
     for one in tracklets:
         start = float(one.fixes.moments_s[0])
-        frame = min(one.frames) if one.track_id < 0 else -1
+        frame = min(one.boxes) if one.track_id < 0 else -1
         batches.setdefault((one.source, start // _BATCH_S, frame), []).append(one)
     for key in sorted(batches):
         yield sorted(batches[key], key=lambda one: float(one.fixes.moments_s[0]))
@@ -134,7 +150,7 @@ def _assign(new: Sequence[Thing], old: Sequence[Thing]) -> dict[int, int]:
     costs[pairs.new, pairs.old] = pairs.tests()
     allowed = costs <= CHI2_99
     for row, column in np.argwhere(allowed).tolist():
-        if new[row].shares_frame(old[column]):
+        if new[row].seen_beside(old[column]):
             allowed[row, column] = False
     rows, columns = linear_sum_assignment(np.where(allowed, costs - CHI2_99, 0.0))
     return {

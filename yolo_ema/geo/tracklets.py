@@ -138,7 +138,7 @@ class Tracklet:
     Attributes:
         fixes: its positions, half a second apart.
         rows: (m,) its sightings in those of the source.
-        frames: the numbers of its frames.
+        boxes: (4,) pixels, by the number of the frame.
         class_scores: sum of scores by class.
         source: number of the source in the flight.
         track_id: −1 for a single sighting.
@@ -146,7 +146,7 @@ class Tracklet:
 
     fixes: Fixes
     rows: NDArray[np.int64]
-    frames: frozenset[int]
+    boxes: dict[int, Array]
     class_scores: Counter[str]
     source: int
     track_id: int
@@ -177,7 +177,10 @@ def _rows_of(source: LocatedSource) -> Iterator[NDArray[np.int64]]:
     """Yield the rows of each identity's placed sightings, in order of their first."""
     sightings = source.sightings
     usable = sightings.placed
-    if source.is_video and not (sightings.track_ids >= 0).any():
+    tracked = sightings.track_ids >= 0
+    if tracked.any():  # what a tracker has not confirmed is no object
+        usable = usable & tracked
+    elif source.is_video:
         usable = usable & np.isin(sightings.frames, _every_half_second(source))
     placed = np.flatnonzero(usable)
     groups: dict[tuple[str, int], list[int]] = {}
@@ -210,7 +213,7 @@ def _tracklet(
     return Tracklet(
         _fixes(source, index, number, rows[used], metres_en[used]),
         rows,
-        frozenset(sightings.frames[rows].tolist()),
+        dict(zip(sightings.frames[rows].tolist(), sightings.boxes_xyxy[rows], strict=True)),
         scores,
         index,
         int(sightings.track_ids[rows[0]]),
