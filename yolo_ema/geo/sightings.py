@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -150,8 +151,10 @@ class LocatedSource:
         return self.sightings.source
 
 
-def sigmas_for(kind: str, options: MapOptions) -> PoseSigmas:
-    """Return the deviations of a kind of telemetry, those that the user states in their place."""
+def sigmas_for(kind: str, options: MapOptions, step_m: float = 0.0) -> PoseSigmas:
+    """Return the deviations of a kind of telemetry that writes positions in steps of ``step_m``,
+    those that the user states in their place.
+    """
     stated = {
         "position_m": options.sigma_position,
         "height_m": options.sigma_height,
@@ -161,7 +164,10 @@ def sigmas_for(kind: str, options: MapOptions) -> PoseSigmas:
         "hfov_deg": options.sigma_hfov,
     }
     given = {name: value for name, value in stated.items() if value is not None}
-    return replace(SIGMAS.get(kind, PoseSigmas()), **given)
+    assumed = SIGMAS.get(kind, PoseSigmas())
+    # Values rounded to steps are off by the step over the root of twelve.
+    rounded = replace(assumed, position_m=math.hypot(assumed.position_m, step_m / math.sqrt(12)))
+    return replace(rounded, **given)
 
 
 def locate_source(
@@ -187,7 +193,11 @@ def locate_source(
     """
     poses = [frame.pose for frame in frames if isinstance(frame.pose, Pose)]
     ground = flight_ground(options, poses)
-    sigmas = sigmas_for(poses[0].source if poses else "", options)
+    sigmas = (
+        sigmas_for(poses[0].source, options, poses[0].position_step_m)
+        if poses
+        else sigmas_for("", options)
+    )
     reasons, used = _usable(frames, ground)
     counts = np.array([len(frame.scores) for frame in frames], int)
     rows = np.repeat(np.arange(len(frames)), counts)
