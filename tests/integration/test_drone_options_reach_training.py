@@ -57,7 +57,7 @@ def _set_up(folder, *words: str) -> EmaTrainer:
     stopped = []
 
     def stop(trainer: EmaTrainer) -> None:
-        with no_network_no_install(), guarded_torch_load(trust=False):
+        with no_network_no_install(), guarded_torch_load():
             trainer._setup_train()
         stopped.append(trainer)
         raise KeyboardInterrupt

@@ -60,14 +60,22 @@ def losses(anomalies: Iterable[Anomaly], what: str) -> dict[str, int]:
 
 def refuse_empty(split: str, content: SplitContent) -> None:
     """Raise `DataError` where no image of a split can be used, or none of its annotations is an
-    object: what would come of it looks like a dataset and teaches nothing.
+    object: what would come of it looks like a dataset and teaches nothing. Test splits are
+    published without annotations, and may have none.
     """
     if not content.images:
         raise DataError(
             f"{split}: none of its {content.images_found:,} images can be used"
             f"{_reasons(content.anomalies, 'image')}"
         )
-    if content.annotations_found and not any(len(one.classes) for one in content.images):
+    if any(len(one.classes) for one in content.images):
+        return
+    if not content.annotations_found and not split.startswith("test"):
+        raise DataError(
+            f"{split}: its {content.images_found:,} images have no annotations at all; expected "
+            f"labelled objects, or a name in --splits that begins with test for images to detect on"
+        )
+    if content.annotations_found:
         ignored = sum(len(one.ignored_xyxy) for one in content.images)
         crowd = (
             f"; {ignored:,} became ignored regions (iscrowd or ignore is set, or VisDrone's score "

@@ -100,6 +100,27 @@ def test_of_two_tracks_the_default_one_is_read(tmp_path):
     assert len(list(reader)) == 6
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "avi", "ts"])
+def test_of_two_tracks_without_a_default_the_larger_one_is_read(tmp_path, suffix):
+    path = tmp_path / f"two.{suffix}"
+    with av.open(str(path), "w") as container:
+        streams = []
+        for wh in ((48, 32), WH):
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = *wh, "yuv420p"
+            stream.disposition = 0
+            streams.append((stream, wh))
+        for number in range(6):
+            for stream, wh in streams:
+                frame = av.VideoFrame.from_ndarray(picture(number, wh), format="bgr24")
+                container.mux(stream.encode(frame))
+        for stream, _ in streams:
+            container.mux(stream.encode())
+    reader = VideoReader(path)
+    assert reader.image_wh == WH
+    assert len(list(reader)) == 6
+
+
 ONE = 1 << 16
 MATRICES = {  # a, b, c, d of x' = a·x + c·y, y' = b·x + d·y, and the corners as they are shown
     "as stored": (ONE, 0, 0, ONE, "rgyb"),

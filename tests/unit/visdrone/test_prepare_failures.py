@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from coco_files import coco_dataset, prepare_coco
 from PIL import Image
 from visdrone_files import ROWS, add_split, prepare_root, zipped
 
@@ -139,3 +140,13 @@ def test_images_whose_names_are_not_unicode_are_left_out(tmp_path: Path) -> None
     split = result.as_json()["splits"]["val"]
     assert (split["images"], split["images_left_out"]) == (3, {"bad-name": 1})
     assert "\\udcff.jpg" in (tmp_path / "root/anomalies.txt").read_text(encoding="utf-8")
+
+
+def test_a_split_without_one_annotation_is_not_ready(tmp_path):
+    """But for a test split, whose annotations are kept from the public."""
+    split = coco_dataset(tmp_path, [])
+    with pytest.raises(DataError, match="train: its 3 images have no annotations at all"):
+        prepare_coco(tmp_path / "root", split, names=("train",))
+    assert not (tmp_path / "root").exists()
+    result = prepare_coco(tmp_path / "root", split, names=("test-dev",))
+    assert result.data_yaml.is_file()

@@ -52,6 +52,23 @@ class RunSettings:
         }
         return {**vars(self), "drone": _with(drone, tuple, list), "loggers": list(self.loggers)}
 
+    def trusted(self, settings: Mapping[str, Any]) -> tuple[Path, ...]:
+        """Return the weights files that may hold code: none unless the user said so, and then those
+        that the user named, and the checkpoints of the run itself.
+
+        Args:
+            settings: the trainer's.
+        """
+        if not self.trust:
+            return ()
+        named = [settings.get(key) for key in ("model", "pretrained", "resume")]
+        weights = Path(settings.get("save_dir") or "") / "weights"
+        return (
+            *(Path(str(one)) for one in named if str(one).lower().endswith(".pt")),
+            weights / "last.pt",
+            weights / "best.pt",
+        )
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSettings:
         """Undo `as_dict`, checking all of it; unknown fields are passed over.

@@ -63,7 +63,7 @@ from yolo_ema.engine.training.setting_checks import (
     clear_ultralytics_errors,
 )
 from yolo_ema.engine.training.train_validator import TrainValidator
-from yolo_ema.engine.weights.checkpoints import AtomicPath, strip_checkpoint
+from yolo_ema.engine.weights.checkpoints import AtomicPath, strip_checkpoint, training_state_fits
 from yolo_ema.engine.weights.loading import guarded_torch_load, load_checkpoint, load_model
 from yolo_ema.engine.weights.transfer import TransferReport, transfer_weights
 from yolo_ema.inference.object_sizes import measured_sizes
@@ -103,7 +103,7 @@ class EmaTrainer(DetectionTrainer):
         place_fonts()
         self.loggers = enable_loggers(self.run_settings.loggers, offline=self.run_settings.offline)
         workers = overrides.get("workers")
-        with no_network_no_install(), guarded_torch_load(trust=self.run_settings.trust):
+        with no_network_no_install(), guarded_torch_load(self.run_settings.trusted(overrides)):
             super().__init__(cfg, overrides, _callbacks)
         if RANK != -1:  # one of several, whose number Ultralytics takes from the device's word
             self.world_size, self.ddp = WORLD_SIZE, False
@@ -200,17 +200,13 @@ class EmaTrainer(DetectionTrainer):
         return loader
 
     def set_model_attributes(self) -> None:
-        """Give the model its class names; on a CPU, lay its weights out as channels_last, which is
-        faster there.
-        """
+        """Give the model its class names; on a CPU lay it out as channels_last, faster there."""
         super().set_model_attributes()
         if self._is_channels_last_on_cpu:
             self.model = self.model.to(memory_format=torch.channels_last)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return the batch as the network takes it: float32 in 0…1, in the memory format of its
-        weights.
-        """
+        """Return the batch as the network takes it: float32 in 0…1, laid out as its weights are."""
         batch = super().preprocess_batch(batch)
         if self._is_channels_last_on_cpu:
             batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
@@ -230,9 +226,7 @@ class EmaTrainer(DetectionTrainer):
         )
 
     def _setup_train(self) -> None:
-        """Set up as Ultralytics does, then put this project's loss, record and data YAML in
-        place.
-        """
+        """Set up as Ultralytics does, then put our loss, record and data YAML in place."""
         with own_amp_check():
             super()._setup_train()
         attach_drone_loss(self.model, self.run_settings.drone)
@@ -268,9 +262,9 @@ class EmaTrainer(DetectionTrainer):
             self.save_model()
         with torch_distributed_zero_first(LOCAL_RANK):
             if RANK in {-1, 0}:
-                results = load_checkpoint(Path(self.last)).get("train_results")
-                labels = self.train_loader.dataset.labels
-                updates = {"train_results": results, **measured_sizes(labels, self.args.imgsz)}
+                last = load_checkpoint(Path(self.last), trust=self.run_settings.trust)
+                sizes = measured_sizes(self.train_loader.dataset.labels, self.args.imgsz)
+                updates = {"train_results": last.get("train_results"), **sizes}
                 if self.best.exists():
                     strip_checkpoint(Path(self.best), updates=updates)
         best = Path(self.best if self.best.exists() else self.last)  # save=False: perhaps no best
@@ -297,7 +291,10 @@ class EmaTrainer(DetectionTrainer):
             MachineError: a process on a GPU failed, or one that loads images.
             YoloEmaError: what a process on a GPU reported.
         """
-        with no_network_no_install(), guarded_torch_load(trust=self.run_settings.trust):
+        with (
+            no_network_no_install(),
+            guarded_torch_load(self.run_settings.trusted(vars(self.args))),
+        ):
             if not self.ddp:
                 with (
                     report_to_starter(),
@@ -341,11 +338,12 @@ class EmaTrainer(DetectionTrainer):
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         """Take over a checkpoint's state, also where no epoch is left."""
-        if ckpt is None or ckpt["epoch"] + 1 < self.epochs:
-            super().resume_training(ckpt)
-            return
-        self._load_checkpoint_state(ckpt)
-        self.start_epoch = ckpt["epoch"] + 1
+        with training_state_fits(Path(str(self.args.resume)), self.optimizer):
+            if ckpt is None or ckpt["epoch"] + 1 < self.epochs:
+                super().resume_training(ckpt)
+                return
+            self._load_checkpoint_state(ckpt)
+            self.start_epoch = ckpt["epoch"] + 1
 
 
 class _AllEpochsDone(Exception):  # noqa: N818 - nothing is wrong

@@ -10,11 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from yolo_ema.engine.weights.loading import load_checkpoint
-from yolo_ema.errors import ConfigError, UnsafeWeightsError, WeightsError, WeightsNotFoundError
+from yolo_ema.errors import (
+    ConfigError,
+    DamagedWeightsError,
+    UnsafeWeightsError,
+    WeightsError,
+    WeightsNotFoundError,
+    YoloEmaError,
+)
 from yolo_ema.io.atomic_files import atomic_path, write_bytes
 
 __all__ = [
@@ -23,6 +32,7 @@ __all__ = [
     "latest_checkpoint",
     "resumable_checkpoint",
     "strip_checkpoint",
+    "training_state_fits",
 ]
 
 
@@ -93,14 +103,15 @@ def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
     damaged: list[str] = []
     for path in checkpoints:
         try:
-            epoch = load_checkpoint(path, trust=trust).get("epoch", -1)
+            checkpoint = load_checkpoint(path, trust=trust)
+            _check_state(checkpoint, path)
         except UnsafeWeightsError:
             raise  # perhaps the very run that is meant; an older one would be a surprise
         except WeightsError as error:
             damaged.append(str(error))
             LOGGER.warning(f"passed over: {error}")
             continue
-        if epoch >= 0:
+        if _is_unfinished(checkpoint):
             return path
     finished = len(checkpoints) - len(damaged)
     runs = (
@@ -119,13 +130,75 @@ def resumable_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
 
     Raises:
         ConfigError: its run is finished, or it never was a run's checkpoint.
+        DamagedWeightsError: its training state is not one.
         WeightsError: it cannot be loaded, see `load_checkpoint`.
     """
     checkpoint = load_checkpoint(path, trust=trust)
-    train_args, epoch = checkpoint.get("train_args"), checkpoint.get("epoch", -1)
-    if not isinstance(train_args, dict) or checkpoint.get("ema") is None or epoch < 0:
+    _check_state(checkpoint, path)
+    if not _is_unfinished(checkpoint):
         raise ConfigError(
             f"{path} is not a checkpoint of an unfinished run: its training state was removed when "
             f"the run ended; to train on from its weights, start a new run with --model {path}"
         )
     return checkpoint
+
+
+_STATE: dict[str, tuple[Any, str]] = {
+    "epoch": (int, "a whole number"),
+    "best_fitness": (int | float, "a number"),
+    "updates": (int | float, "a number"),
+    "ema": (nn.Module, "a model"),
+    "optimizer": (dict, "an optimizer's state"),
+    "scaler": (dict, "a scaler's state"),
+    "stopper": (dict, "the state of early stopping"),
+}
+"""What a run writes of its state, where it writes it at all."""
+
+
+def _check_state(checkpoint: dict[str, Any], path: Path) -> None:
+    for key, (kind, expected) in _STATE.items():
+        value = checkpoint.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise DamagedWeightsError(
+                f"{path} is damaged: its {key} is a {type(value).__name__}; expected {expected}"
+            )
+    stopper = checkpoint.get("stopper") or {}
+    if not all(isinstance(value, int | float) for value in stopper.values()):
+        raise DamagedWeightsError(f"{path} is damaged: early stopping has a state without numbers")
+
+
+def _is_unfinished(checkpoint: dict[str, Any]) -> bool:
+    return (
+        isinstance(checkpoint.get("train_args"), dict)
+        and checkpoint.get("ema") is not None
+        and (-1 if checkpoint.get("epoch") is None else checkpoint["epoch"]) >= 0
+    )
+
+
+@contextlib.contextmanager
+def training_state_fits(path: Path, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Turn what torch says of a checkpoint's state that is loaded in the block into one clear
+    error, and hold the optimizer's numbers against its parameters.
+
+    Raises:
+        DamagedWeightsError: the state is not that of the checkpoint's model.
+    """
+    try:
+        yield
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                if (
+                    isinstance(value, torch.Tensor)
+                    and value.dim()
+                    and value.shape != parameter.shape
+                ):
+                    raise ValueError(f"{name} of the optimizer is {tuple(value.shape)}")  # noqa: TRY301
+        for group in optimizer.param_groups:
+            if not all(isinstance(group[name], int | float) for name in ("lr", "initial_lr")):
+                raise ValueError("a learning rate is no number")  # noqa: TRY301
+    except YoloEmaError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise DamagedWeightsError(
+            f"{path} is damaged: its training state does not fit its model ({str(e)[:200]})"
+        ) from e

@@ -15,7 +15,7 @@ import io
 import math
 import pickle
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def load_model(path: str | Path, *, trust: bool = False) -> LoadedModel:
 
 
 @contextlib.contextmanager
-def guarded_torch_load(*, trust: bool = False) -> Iterator[None]:
+def guarded_torch_load(trusted: Collection[Path] = ()) -> Iterator[None]:
     """Hold every `torch.load` of this process, Ultralytics' own included, to the rules of this
     module.
 
@@ -152,16 +152,16 @@ def guarded_torch_load(*, trust: bool = False) -> Iterator[None]:
     The trainer runs inside this block.
 
     Args:
-        trust: change nothing.
+        trusted: files that may hold code, as the user has said; no others.
     """
-    if trust:
-        yield
-        return
+    resolved = {path.resolve() for path in trusted}
 
     def load(f: Any, *_: Any, **__: Any) -> Any:
-        if not hasattr(f, "read"):
-            return _load(_read(Path(f)), Path(f))
-        return _load(f.read(), Path(getattr(f, "name", "a stream")))
+        if hasattr(f, "read"):
+            return _load(f.read(), Path(str(getattr(f, "name", "a stream"))))
+        path = Path(f)
+        read = _load_trusted if path.resolve() in resolved else _load
+        return read(_read(path), path)
 
     before = torch.load
     torch.load = load

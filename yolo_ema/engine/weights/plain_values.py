@@ -27,7 +27,7 @@ class NotPlain(Exception):  # noqa: N818 - `loading` turns it into the error tha
 
 
 class _Budget:
-    """What the values of a file may come to, with everything counted as often as it stands there."""
+    """What a file's values may come to, each counted as often as it stands there."""
 
     def __init__(self) -> None:
         self._values, self._characters = _MOST_VALUES, _MOST_CHARACTERS

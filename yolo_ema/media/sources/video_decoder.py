@@ -156,8 +156,8 @@ class VideoDecoder:
 
 
 def _main_stream(container: Any) -> Any:
-    """Return the video stream to read: no cover image, rather the default one, then FFmpeg's
-    choice, then the largest.
+    """Return the video stream to read, as ffmpeg does: no cover image, rather the default one, then
+    the largest, then the first choice of its library.
     """
     streams = list(container.streams.video)
     moving = [one for one in streams if not one.disposition & Disposition.attached_pic] or streams
@@ -167,8 +167,8 @@ def _main_stream(container: Any) -> Any:
         clips,
         key=lambda one: (
             bool(one.disposition & Disposition.default),
-            best is not None and one.index == best.index,
             one.width * one.height,
+            best is not None and one.index == best.index,
         ),
     )
 

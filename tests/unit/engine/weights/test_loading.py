@@ -488,12 +488,19 @@ def test_guard_lets_our_checkpoints_through(tmp_path, model):
     assert len(loaded.names) == 3
 
 
-def test_guard_trusts_when_told(tmp_path, monkeypatch):
+def test_guard_trusts_the_files_that_it_is_told(tmp_path, monkeypatch):
     monkeypatch.delenv(MARKER, raising=False)
     path = save(
         tmp_path / "mine.pt", Calls(eval, f"__import__('os').environ.__setitem__({MARKER!r}, '1')")
     )
-    with guarded_torch_load(trust=True):
+    other = tmp_path / "other.pt"
+    other.write_bytes(path.read_bytes())
+    with guarded_torch_load([path]):
+        with pytest.raises(UnsafeWeightsError):
+            torch.load(other, weights_only=False)
+        with other.open("rb") as file, pytest.raises(UnsafeWeightsError):
+            torch.load(file, weights_only=False)
+        assert MARKER not in os.environ
         torch.load(path, weights_only=False)
     assert os.environ[MARKER] == "1"
 
