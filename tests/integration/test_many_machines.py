@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -22,29 +23,25 @@ import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
 
 # isort: split
 
+from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 
 pytestmark = pytest.mark.slow
 
-_COMMAND = [
-    "train",
-    "--model",
-    "yolo11n-ema",
-    "--pretrained",
-    "none",
-    "--imgsz",
-    "32",
-    "--epochs",
-    "1",
-    "--batch",
-    "4",
-    "--device",
-    "cpu",
-    "--loggers",
-    "none",
+_SHORT = [
+    *("--imgsz", "64", "--epochs", "1", "--device", "cpu", "--loggers", "none"),
     "plots=false",
 ]
-_ALIKE = ["mosaic=0", "hsv_h=0", "hsv_s=0", "hsv_v=0", "translate=0", "scale=0", "fliplr=0"]
+_COMMAND = ["train", "--model", "yolo11n-ema", "--pretrained", "none", "--batch", "4", *_SHORT]
+_ALIKE = [
+    *("mosaic=0", "hsv_h=0", "hsv_s=0", "hsv_v=0", "translate=0", "scale=0", "fliplr=0"),
+]
+_LARGE_BOXES = """0 0.5 0.5 0.95 0.95
+1 0.45 0.45 0.8 0.8
+0 0.55 0.55 0.8 0.8
+1 0.5 0.5 0.6 0.9
+0 0.5 0.5 0.9 0.6
+"""
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "YOLO_EMA_THREADS": "1"}
 _SECONDS = 540
 
@@ -137,21 +134,36 @@ def test_two_nodes_train_what_one_node_of_two_processes_trains(tmp_path):
     ) | {"best": "", "last": "", "record": ""}
 
 
-def test_where_every_image_is_the_same_two_nodes_train_what_one_process_trains(
+def test_where_every_image_is_the_same_two_processes_train_what_one_trains(
     tmp_path, cold_yolo_ema_command
 ):
     """Statistics of batch normalization and sums of targets are each process's own, so that they
-    are those of the whole batch only where the processes' images are alike.
+    are those of the whole batch only where the processes' images are alike. Boxes are large, since
+    sums of targets count as 1 at least; random weights would depend on the process's number.
     """
-    data = draw_dataset(tmp_path / "tiny", train=8, val=2)
-    for folder in ("images", "labels"):
-        first, *others = sorted((tmp_path / "tiny" / folder / "train").iterdir())
+    data = str(draw_dataset(tmp_path / "tiny", train=16, val=8))
+    for split in ("train", "val"):
+        (tmp_path / "tiny" / "ignored" / split / "000.txt").unlink()
+        first, *others = sorted((tmp_path / "tiny" / "images" / split).iterdir())
         for other in others:
             other.write_bytes(first.read_bytes())
-    (tmp_path / "tiny" / "ignored" / "train" / "000.txt").unlink()
-    command = [*_COMMAND, "--data", str(data), *_ALIKE]
-    nodes = _two_nodes(tmp_path, *command, "--project", "two")
-    assert nodes.wait() == [0, 0], nodes.said(0, "err")[-3000:]
+        for labels in (tmp_path / "tiny" / "labels" / split).iterdir():
+            labels.write_text(_LARGE_BOXES)
+    weights = build_model("yolo11n-ema", 2).half()
+    torch.save({"epoch": -1, "ema": weights, "train_args": {}}, tmp_path / "first.pt")
+    command = [
+        "train",
+        "--model",
+        "first.pt",
+        "--data",
+        str(data),
+        "--batch",
+        "8",
+        *_SHORT,
+        *_ALIKE,
+    ]
+    node = _one_node(tmp_path, *command, "--project", "two")
+    assert node.wait() == [0], node.said(0, "err")[-3000:]
     # What another launcher has left in the shell means one process all the same.
     leftovers = {"RANK": "1", "LOCAL_RANK": "1"} | _ONE_THREAD
     alone = cold_yolo_ema_command(*command, "--project", "one", env=leftovers)
@@ -159,17 +171,19 @@ def test_where_every_image_is_the_same_two_nodes_train_what_one_process_trains(
     assert "RANK=1, LOCAL_RANK=1 of another program's training is passed over" in alone.err
     runs = [_run(tmp_path / "one"), _run(tmp_path / "two")]
     assert [_record(run)["processes"]["count"] for run in runs] == [1, 2]
-    assert _largest_difference(runs) < 1e-3
-    for name in ("train/box_loss", "train/cls_loss", "val/cls_loss"):
-        alone_loss, together_loss = (_record(run)["epochs"][0][name] for run in runs)
-        np.testing.assert_allclose(alone_loss, together_loss, rtol=1e-3)
+    for name in ("box", "cls", "dfl"):
+        losses = [_record(run)["epochs"][0][f"train/{name}_loss"] for run in runs]
+        assert losses[0] > 1
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+    one, two = (load_model(run / "weights" / "last.pt").model.state_dict() for run in runs)
+    for name, expected in one.items():  # stored in half precision
+        torch.testing.assert_close(two[name], expected, rtol=2e-3, atol=2e-4)
 
 
 def test_a_run_whose_worker_is_killed_is_started_again_and_goes_on(tmp_path):
     data = draw_dataset(tmp_path / "tiny")
-    command = [*_COMMAND, "--data", str(data), "--epochs", "3", "--project", "runs"]
-    command.remove("1")
-    command.remove("--epochs")
+    command = [*_COMMAND, "--data", str(data), "--project", "runs"]
+    command[command.index("--epochs") + 1] = "3"
     node = _one_node(tmp_path, *command, more=("--max-restarts", "1"))
     last = tmp_path / "runs" / "yolo11n-ema" / "weights" / "last.pt"
     until = time.monotonic() + _SECONDS
@@ -212,13 +226,15 @@ except YoloEmaError as error:
 """)
     nodes = _two_nodes(tmp_path, module=(str(script),))
     assert all(nodes.wait())
-    said = sorted(nodes.said(number, "out").strip() for number in (0, 1))
+    said = "".join(nodes.said(number, stream) for number in (0, 1) for stream in ("out", "err"))
     run = _run(tmp_path / "runs" / "train")
-    host = socket.gethostname()
     reason = "the disk of node 1 is broken"
-    assert said[0].startswith(f"0 SourceError process 1 on {host}: {reason}; ")
-    assert "last.pt is whole, resume it: torchrun … -m yolo_ema train --resume " in said[0]
-    assert said[1] == f"1 SourceError {reason}"
+    assert f"1 SourceError {reason}\n" in said
+    # Said by the script, or where its process was still stuck after some seconds, in its place.
+    message = rf"(0 SourceError|error:) process 1 on {socket.gethostname()}: {reason}; (.*)"
+    ((_, resumption),) = re.findall(message, said)
+    last = run / "weights" / "last.pt"
+    assert resumption == f"{last} is whole, resume it: torchrun … -m yolo_ema train --resume {last}"
     assert _record(run)["status"] == "failed"
     assert load_checkpoint(run / "weights" / "last.pt")["epoch"] == 0
 

@@ -47,13 +47,14 @@ class SharedFailures:
         watched: another connection to it, for the thread.
 
     Attributes:
-        before_exit: called where the thread has to end this process, which is stuck.
+        before_exit: called where the thread has to end this process, which is stuck; returns what
+            its message says besides.
     """
 
     def __init__(
         self, launch: Launch, store: dist.Store | None, watched: dist.Store | None
     ) -> None:
-        self.before_exit: Callable[[], None] = lambda: None
+        self.before_exit: Callable[[], str] = str
         self._launch, self._store, self._watched = launch, store, watched
         self._closed = threading.Event()
         self._known: YoloEmaError | None = None
@@ -153,10 +154,12 @@ class SharedFailures:
         backend = dist.get_backend() if dist.is_initialized() else "gloo"
         if self._closed.wait(_GRACE_SECONDS.get(backend, 0.0)):
             return
+        besides = ""
         with contextlib.suppress(Exception):  # whatever it was, the process has to end
-            self.before_exit()
+            besides = self.before_exit()
         if not self._launch.local_rank:
-            print(f"yolo-ema: error: {printable(str(failure))}", file=sys.stderr, flush=True)  # noqa: T201
+            message = printable(f"{failure}{besides}")
+            print(f"yolo-ema: error: {message}", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(failure.exit_code)
 
 

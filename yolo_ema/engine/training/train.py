@@ -187,14 +187,18 @@ def _run(
     folder = Path(overrides["save_dir"])
     last = folder / "weights" / "last.pt"
     is_new = not overrides.get("resume") and not overrides.get("exist_ok")
+    trust = overrides[RUN_KEY]["trust"]
+
+    def end() -> str:
+        _record_end(last, "failed")
+        return _how_to_resume(last, trust=trust, several=True)
+
     with contextlib.ExitStack() as stack:
         if launch is None or launch.is_first:
             stack.enter_context(open_run_folder(folder, is_new=is_new))
-            stack.enter_context(
-                _ending_well(last, trust=overrides[RUN_KEY]["trust"], several=launch is not None)
-            )
-        if failures is not None:
-            failures.before_exit = lambda: _record_end(last, "failed")
+            stack.enter_context(_ending_well(last, trust=trust, several=launch is not None))
+        if launch and failures:
+            failures.before_exit = end if launch.is_first else str
             stack.enter_context(failures.told())
         trainer = EmaTrainer(overrides=overrides)
         for moment, callback in (callbacks or {}).items():

@@ -84,7 +84,7 @@ from yolo_ema.errors import DataError
 shared_failures._GRACE_SECONDS["gloo"] = 0.1
 store = dist.HashStore()
 stuck = shared_failures.SharedFailures(Launch(0, 0, 2), store, store)
-stuck.before_exit = lambda: print("recorded", flush=True)
+stuck.before_exit = lambda: print("recorded", flush=True) or "; resume it"
 try:
     with shared_failures.SharedFailures(Launch(1, 0, 2), store, None).told():
         raise DataError("a row is wrong")
@@ -97,7 +97,7 @@ except DataError:
     assert done.returncode == DataError.exit_code
     assert done.stdout == "recorded\n"
     host = socket.gethostname()
-    assert f"yolo-ema: error: process 1 on {host}: a row is wrong\n" in done.stderr
+    assert f"yolo-ema: error: process 1 on {host}: a row is wrong; resume it\n" in done.stderr
 
 
 @pytest.fixture
