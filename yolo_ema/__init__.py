@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from yolo_ema.engine.training.train import train as train
     from yolo_ema.errors import YoloEmaError as YoloEmaError
     from yolo_ema.evaluate.validation import validate as validate
+    from yolo_ema.geo.pose import Pose as Pose
+    from yolo_ema.geo.pose import PoseTrack as PoseTrack
+    from yolo_ema.geo.telemetry.live import LiveTelemetry as LiveTelemetry
+    from yolo_ema.geo.telemetry.open_telemetry import open_telemetry as open_telemetry
     from yolo_ema.inference.predictor import (
         Predictor as Predictor,
     )
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from yolo_ema.options.data import PrepareOptions as PrepareOptions
     from yolo_ema.options.detector import DetectorConfig as DetectorConfig
     from yolo_ema.options.export import ExportOptions as ExportOptions
+    from yolo_ema.options.telemetry import TelemetryOptions as TelemetryOptions
     from yolo_ema.options.train import TrainOptions as TrainOptions
     from yolo_ema.options.val import ValOptions as ValOptions
     from yolo_ema.options.verify import VerifyOptions as VerifyOptions
@@ -82,6 +87,12 @@ _PUBLIC = {
     "Counter": "yolo_ema.tracking.counting",
     "SmallObjectSettings": "yolo_ema.tracking.small_object_tracker",
     "Tracker": "yolo_ema.detect.tracker",
+    # Where the camera was
+    "LiveTelemetry": "yolo_ema.geo.telemetry.live",
+    "Pose": "yolo_ema.geo.pose",
+    "PoseTrack": "yolo_ema.geo.pose",
+    "TelemetryOptions": "yolo_ema.options.telemetry",
+    "open_telemetry": "yolo_ema.geo.telemetry.open_telemetry",
     # What the commands do
     "ExportOptions": "yolo_ema.options.export",
     "PrepareOptions": "yolo_ema.options.data",
@@ -121,13 +132,17 @@ __all__ = [
     "ExportOptions",
     "Frame",
     "FrameDetections",
+    "LiveTelemetry",
     "NetworkOptions",
+    "Pose",
+    "PoseTrack",
     "Predictor",
     "PredictorConfig",
     "PredictorSettings",
     "PrepareOptions",
     "SmallObjectSettings",
     "SourceReader",
+    "TelemetryOptions",
     "TiledPredictor",
     "Tracker",
     "TrainOptions",
@@ -145,6 +160,7 @@ __all__ = [
     "model_yaml",
     "open_predictor",
     "open_sources",
+    "open_telemetry",
     "prepare",
     "ray_train",
     "read_annotations",

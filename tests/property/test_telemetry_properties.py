@@ -13,7 +13,7 @@ from telemetry_files import SRT_WRITERS, Flown, klv_packet, srt, tlog, xmp
 from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.geodesic import geodesic_inverse
 from yolo_ema.geo.pose import REASONS, Pose, PoseTrack
-from yolo_ema.geo.telemetry import open_telemetry
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.geo.telemetry.st0601 import packets_in
 from yolo_ema.geo.telemetry.xmp import xmp_values
 from yolo_ema.options.telemetry import TelemetryOptions

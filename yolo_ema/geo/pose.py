@@ -65,6 +65,12 @@ class Pose:
         ground_altitude_m: altitude of the ground in the middle of the view, in the same datum.
         camera: the calibrated camera, where the source has one.
         position_step_m: the telemetry writes positions in steps of this size.
+
+    Examples:
+        >>> from yolo_ema import Pose
+        >>> pose = Pose(0.0, 47.1234, 8.7654, height_takeoff_m=60.0, yaw_deg=92.4, pitch_deg=-41.0)
+        >>> pose.hfov_deg is None
+        True
     """
 
     time_s: float

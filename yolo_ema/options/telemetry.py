@@ -21,6 +21,11 @@ class TelemetryOptions(Options):
 
     What is given here replaces what the telemetry says; each such replacement is named in the
     result.
+
+    Examples:
+        >>> from yolo_ema import TelemetryOptions
+        >>> TelemetryOptions(telemetry=("srt", "auto"), pitch=-60.0).pitch
+        -60.0
     """
 
     GROUPS: ClassVar[tuple[str, ...]] = (TELEMETRY,)

@@ -42,6 +42,12 @@ class LiveTelemetry:
     Raises:
         ConfigError: the address is none that can be opened.
         MissingPackageError: pymavlink is not installed.
+
+    Examples:
+        >>> from yolo_ema import LiveTelemetry
+        >>> with LiveTelemetry("udp:127.0.0.1:0") as live:
+        ...     live.newest().reason
+        'no_position'
     """
 
     def __init__(

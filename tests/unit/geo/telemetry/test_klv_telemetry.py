@@ -11,8 +11,8 @@ from telemetry_files import US_2026, klv_packet, write_video
 from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.pose import PoseTrack
 from yolo_ema.geo.rotations import rotation_of, rotation_of_quaternion, yaw_pitch_roll_of
-from yolo_ema.geo.telemetry import open_telemetry
 from yolo_ema.geo.telemetry.containers import _packets
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.geo.telemetry.st0601 import packets_in, parse_packet
 from yolo_ema.options.telemetry import TelemetryOptions
 

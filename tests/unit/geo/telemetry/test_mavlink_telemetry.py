@@ -10,7 +10,8 @@ from telemetry_files import US_2026, tlog, write_still, write_video
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
-from yolo_ema.geo.telemetry import LiveTelemetry, open_telemetry
+from yolo_ema.geo.telemetry.live import LiveTelemetry
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.options.telemetry import TelemetryOptions
 
 messages = pytest.importorskip("pymavlink.dialects.v20.ardupilotmega")

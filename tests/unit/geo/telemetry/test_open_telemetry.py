@@ -8,7 +8,7 @@ from telemetry_files import srt, timecode, tlog, write_video
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.geo.pose import NoPose, PoseTrack
-from yolo_ema.geo.telemetry import open_telemetry
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.options.telemetry import TelemetryOptions
 
 ROW = "GPS(8.{:04d},47.1234,12) BAROMETER:{}.0"

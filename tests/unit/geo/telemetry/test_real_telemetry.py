@@ -12,7 +12,7 @@ from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.geodesic import geodesic_inverse
 from yolo_ema.geo.pose import Pose, PoseTrack
-from yolo_ema.geo.telemetry import open_telemetry
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.geo.telemetry.st0601 import parse_packet
 from yolo_ema.options.telemetry import TelemetryOptions
 

@@ -7,8 +7,8 @@ from telemetry_files import SRT_WRITERS, Flown, srt, write_video
 
 from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
-from yolo_ema.geo.telemetry import open_telemetry
 from yolo_ema.geo.telemetry.dialects import focal_length_mm, zoom_factor
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.geo.telemetry.srt import read_srt
 from yolo_ema.options.telemetry import TelemetryOptions
 

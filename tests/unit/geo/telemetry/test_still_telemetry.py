@@ -7,7 +7,7 @@ from telemetry_files import DJI, write_still, xmp
 
 from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.pose import NoPose, Pose
-from yolo_ema.geo.telemetry import open_telemetry
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.geo.telemetry.xmp import xmp_values
 from yolo_ema.options.telemetry import TelemetryOptions
 

@@ -12,7 +12,7 @@ import pytest
 from pyproj import Transformer
 
 from yolo_ema.geo.pose import NoPose, PoseTrack
-from yolo_ema.geo.telemetry import open_telemetry
+from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.options.telemetry import TelemetryOptions
 
 IMAGES = [Path("images/a.jpg"), Path("images/b.jpg")]
