@@ -220,9 +220,9 @@ def test_the_batch_fits_the_gpus_memory_and_counts_all_of_them(plan, gpus):
     assert plan(preset="balanced", device="0", batch=5)["batch"] == 5
     with pytest.raises(ConfigError, match="by trial on one GPU only; 3 processes"):
         plan(device="auto", batch=-1)
-    with pytest.raises(ConfigError, match="all 3 processes .* take 6 or 9"):
+    with pytest.raises(ConfigError, match=r"all 3 processes .* take 6 or 9"):
         plan(device="auto", batch=8)
-    with pytest.raises(ConfigError, match="all 3 processes .* take 3$"):
+    with pytest.raises(ConfigError, match=r"all 3 processes .* take 3$"):
         plan(device="auto", batch=2)
     assert plan(device="auto", batch=9)["batch"] == 9
 
