@@ -11,6 +11,7 @@ import warnings
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import pytest
 from lively_weights import lively_model, picture, save
 
@@ -102,3 +103,32 @@ Detector(sys.argv[1]).detect(np.zeros((192, 320, 3), np.uint8))
     last = done.stderr.strip().splitlines()[-1]
     assert "MissingPackageError" in last
     assert "Detector.detections" in last
+
+
+def test_an_image_takes_nothing_that_only_other_work_needs(onnx_file, tmp_path):
+    """Each of these would add to the time until the first boxes."""
+    assert cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    code = """
+from yolo_ema.cli import main
+assert main(sys.argv[1:]) == 0
+needless = ("av", "tqdm", "ssl", "http", "multiprocessing", "matplotlib", "scipy", "PIL.PdfParser")
+print(*(name for name in needless if name in sys.modules))
+"""
+    words = ("detect", tmp_path / "a.png", "--weights", onnx_file, "--out", tmp_path / "boxes")
+    done = run(code, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == ""
+    assert {path.name for path in (tmp_path / "boxes").iterdir()} == {"a.png", "detections.jsonl"}
+
+
+def test_openvino_is_imported_without_its_converter_which_works_when_called(onnx_file):
+    pytest.importorskip("openvino")
+    code = """
+from yolo_ema.inference.openvino_backend import _import_openvino
+openvino = _import_openvino()
+print("openvino.tools.ovc" in sys.modules)
+print(len(openvino.convert_model(sys.argv[1]).inputs))
+"""
+    done = run(code, onnx_file)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["False", "1"]

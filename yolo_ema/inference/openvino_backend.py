@@ -64,7 +64,7 @@ class OpenVinoBackend(ExportedBackend):
         )
         self._model = _taking_bytes(model) if self._takes_bytes else model
         # Another device than the CPU is OpenVINO's to choose, unless the CPU is asked for.
-        more = core.available_devices != ["CPU"] and self._config.device.strip().lower() == "auto"
+        more = self._config.device.strip().lower() == "auto" and core.available_devices != ["CPU"]
         device = "AUTO" if more else "CPU"
         self._compile = partial(
             core.compile_model, device_name=device, config=self._settings(device)
