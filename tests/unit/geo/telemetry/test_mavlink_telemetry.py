@@ -183,7 +183,10 @@ class Sender:
 
     def send(self, *sent) -> None:
         for _, message in sent:
-            self._socket.sendto(bytes(message.pack(self._link)), self._address)
+            self.send_bytes(bytes(message.pack(self._link)))
+
+    def send_bytes(self, content: bytes) -> None:
+        self._socket.sendto(content, self._address)
 
     def close(self) -> None:
         self._socket.close()
@@ -202,6 +205,7 @@ def test_live_poses_arrive_age_and_return(port):
     options = TelemetryOptions(hfov=60)
     with LiveTelemetry(f"udp:127.0.0.1:{port}", options, max_age_s=0.5) as live:
         assert live.newest().reason == "no_position"
+        sender.send_bytes(bytes(range(256)) * 4 + b"\xfd\xff\xfe")
         sender.send(attitude(0, 90), mount(0, 12, -41), place(0, height=50))
         pose = awaited(live, lambda found: isinstance(found, Pose))
         assert (pose.height_takeoff_m, pose.pitch_deg, pose.hfov_deg) == (50, -41, 60)

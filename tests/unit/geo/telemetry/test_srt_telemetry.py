@@ -156,17 +156,18 @@ def test_binary_rubbish_is_an_error(tmp_path):
         read_srt(path)
 
 
-def test_a_subtitle_track_inside_a_video(tmp_path):
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "mov_text"), ("mkv", "subrip")])
+def test_a_subtitle_track_inside_a_video(suffix, codec, tmp_path):
     import av
 
     if not hasattr(av.container.OutputContainer, "add_mux_stream"):
         pytest.skip("this PyAV cannot write subtitle tracks")
     write, _ = SRT_WRITERS["rel_alt with gimbal"]
     texts = [write(flown).encode() for flown in FLIGHT]
-    packets = [
-        (place * 0.5, 0.5, len(text).to_bytes(2, "big") + text) for place, text in enumerate(texts)
-    ]
-    video = write_video(tmp_path / "flight.mp4", data="mov_text", packets=packets)
+    if codec == "mov_text":
+        texts = [len(text).to_bytes(2, "big") + text for text in texts]
+    packets = [(place * 0.5, 0.5, text) for place, text in enumerate(texts)]
+    video = write_video(tmp_path / f"flight.{suffix}", data=codec, packets=packets)
     track = open_telemetry(video, duration_s=2.0)
     assert isinstance(track, PoseTrack), track
     assert track.source == "subtitles"
