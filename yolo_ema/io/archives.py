@@ -181,7 +181,8 @@ def _zip_members(content: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
         if info.flag_bits & 1:
             raise ArchiveError(f"{archive} is refused: {info.filename!r} is encrypted")
         if info.compress_type not in _ZIP_COMPRESSIONS:
-            method = zipfile.compressor_names.get(info.compress_type, info.compress_type)
+            methods = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "lzma"}
+            method = methods.get(info.compress_type, f"method {info.compress_type}")
             raise ArchiveError(
                 f"{archive} is refused: {info.filename!r} is compressed by {method}, which cannot "
                 f"be unpacked within bounds; pack it as zip programs do by default (deflate)"
