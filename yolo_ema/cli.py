@@ -44,7 +44,7 @@ VERBS = (
         "val",
         "score weights on a dataset: VisDrone's official protocol and COCO's",
         "yolo_ema.options.val:ValOptions",
-        "yolo_ema.report.validation_page.html_page:validate_and_report",
+        "yolo_ema.report.validation_page.html_page:val",
         (
             "val --weights best.pt --data visdrone",
             "val --weights best.onnx --data visdrone --split test-dev --report report/",

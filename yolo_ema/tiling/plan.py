@@ -200,7 +200,7 @@ def _judge(
         return _whole(f"{why}, which is large enough", input_hw)
     largest, accepted, by_figures = float(LARGEST_INPUT), ACCEPTED_SHRINKING, ""
     if figures is not None:
-        best, by_figures = figures.best, ", as the figures of the weights recommend"
+        best, by_figures = figures.best, "; the figures that the weights carry recommend it"
         largest, accepted = best.input_scale, max(accepted, best.shrinking)
         if best.tiles:
             return why + by_figures

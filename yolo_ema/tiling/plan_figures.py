@@ -72,8 +72,8 @@ class PlanFigures:
         found = entries.get(_KEY)
         try:
             content = json.loads(found) if isinstance(found, str) else found
-            rows = content["rows"]
-            if not isinstance(rows, list) or not 0 < len(rows) <= _MOST_ROWS:
+            rows = content["rows"] if isinstance(content, Mapping) else None
+            if content is None or not isinstance(rows, list) or not 0 < len(rows) <= _MOST_ROWS:
                 return None
             return cls(tuple(_row(row) for row in rows), _number(content["iou"], 0, 1))
         except (ValueError, TypeError, LookupError, RecursionError):

@@ -61,7 +61,8 @@ def test_every_output_has_the_frames_that_were_taken(
         "1 image is taken whatever --vid-stride, --start and --end say" in capsys.readouterr().err
     )
     assert [source["frames"] for source in result["sources"]] == [len(TAKEN), 1]
-    rows = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").open()]
+    text = (tmp_path / "out" / "detections.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
     of_clip = [row for row in rows if row["source"] == str(clip)]
     assert [row["frame"] for row in of_clip] == TAKEN
     assert [row["time_s"] for row in of_clip] == pytest.approx([one / RATE for one in TAKEN])

@@ -79,7 +79,7 @@ def test_auto_takes_the_input_of_the_best_plan() -> None:
     assert (
         (measured.input_hw, len(measured.tiles_xyxy)) == (by_rule.input_hw, 0) == ((1280,) * 2, 0)
     )
-    assert measured.reason.endswith("as the figures of the weights recommend")
+    assert measured.reason.endswith("the figures that the weights carry recommend it")
     smaller = plan_tiles((1360, 765), INPUT, stride=32, figures=figures(OWN, LARGER))
     assert smaller.input_hw == (960, 960)
 

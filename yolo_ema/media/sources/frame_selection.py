@@ -91,8 +91,8 @@ class _SelectedFrames(FrameReader):
 
     def _frames_of(self, count: int, rate: Fraction) -> int:
         """Return about how many frames are taken."""
-        first = math.ceil(self._selection.start_s * rate)
-        last = min(count, math.ceil(min(self._selection.end_s, count / rate) * rate))
+        first = math.ceil(self._selection.start_s * float(rate))
+        last = math.ceil(min(self._selection.end_s * float(rate), count))
         return max(0, math.ceil((last - first) / self._selection.stride))
 
     def __iter__(self) -> Iterator[Frame]:

@@ -32,7 +32,7 @@ from yolo_ema.report.validation_page.line_chart import (
     precision_recall_chart,
 )
 
-__all__ = ["MOST_EXAMPLES", "REPORT_NAME", "validate_and_report", "validation_page"]
+__all__ = ["MOST_EXAMPLES", "REPORT_NAME", "val", "validate_and_report", "validation_page"]
 
 REPORT_NAME = "report.html"
 
@@ -44,16 +44,21 @@ _FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100", "AR500")
 _PROGRESS = ("mAP50-95", "mAP50")
 
 
-def validate_and_report(options: ValOptions) -> ValResult | PlanComparison:
+def val(options: ValOptions) -> ValResult | PlanComparison:
+    """Do what the ``val`` verb does: `validate_and_report`, or `compare_plans` where plans are
+    asked for. Raises what these raise.
+    """
+    return compare_plans(options) if options.plans else validate_and_report(options)
+
+
+def validate_and_report(options: ValOptions) -> ValResult:
     """Score weights on a dataset's split, and write ``report.html`` into ``options.report`` if that
-    is given; with ``options.plans`` score several plans.
+    is given.
 
     Raises:
         What `yolo_ema.evaluate.validation.validate` raises, and `DiskFullError` where the page does
         not fit.
     """
-    if options.plans:
-        return compare_plans(options)
     result = validate(options)
     if options.report is None:
         return result
