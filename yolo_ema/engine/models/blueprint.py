@@ -19,13 +19,12 @@ from typing import Any, NoReturn
 import torch
 import yaml
 from torch import nn
-from torch.nn.modules import module as torch_modules
-from torch.utils._python_dispatch import TorchDispatchMode
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import parse_model
 
 from yolo_ema.engine.models.blocks import MOST_CLASSES, checked_activation, checked_row
 from yolo_ema.engine.models.definition import find_definition
+from yolo_ema.engine.models.growth_limits import PROBE_PX, SizeWatch, bounded
 from yolo_ema.engine.models.layer_graph import inputs_of
 from yolo_ema.errors import ModelError
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
@@ -33,15 +32,8 @@ from yolo_ema.nn import BLOCKS
 
 __all__ = ["checked_definition", "draw", "is_published", "probe", "read_definition"]
 
-PROBE_PX = 256
 _MOST_ROWS = 500
 _USUAL_CLASSES = 1000
-_MOST_MODULES = 10_000
-_MOST_PARAMETERS = 2_000_000_000
-_MOST_VALUES = 1 << 28
-"""Most values of one tensor while an image of `PROBE_PX` passes: 1 GiB in float32."""
-
-_MOST_OPERATIONS = 50_000
 _SCALE_LIMITS = (10.0, 10.0, 65_536.0)  # depth, width, most channels
 _BUILD_ERRORS = (
     ArithmeticError,
@@ -210,7 +202,7 @@ def draw(
     Raises:
         ModelError: Ultralytics cannot build it, or it is too large.
     """
-    with _parsing, torch.device(device), _bounded(where), _default_activation_kept():
+    with _parsing, torch.device(device), bounded(where), _default_activation_kept():
         try:
             layers, save = parse_model(
                 copy.deepcopy(definition), ch=definition.get("channels", 3), verbose=False
@@ -249,35 +241,6 @@ def _default_activation_kept() -> Iterator[None]:
         Conv.default_act = before
 
 
-@contextlib.contextmanager
-def _bounded(where: str) -> Iterator[None]:
-    """Stop a model that grows beyond any detector while it is made."""
-    thread, modules, parameters = threading.get_ident(), 0, 0
-
-    def count_module(*_: Any) -> None:
-        nonlocal modules
-        modules += threading.get_ident() == thread
-        if modules > _MOST_MODULES:
-            raise ModelError(f"{where}: the model has more than {_MOST_MODULES:,} parts")
-
-    def count_parameter(_: nn.Module, __: str, parameter: nn.Parameter | None) -> None:
-        nonlocal parameters
-        if parameter is not None and threading.get_ident() == thread:
-            parameters += parameter.numel()
-        if parameters > _MOST_PARAMETERS:
-            raise ModelError(f"{where}: the model has more than {_MOST_PARAMETERS:,} parameters")
-
-    hooks = (
-        torch_modules.register_module_module_registration_hook(count_module),
-        torch_modules.register_module_parameter_registration_hook(count_parameter),
-    )
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def probe(
     layers: nn.Sequential,
     where: str,
@@ -304,7 +267,7 @@ def probe(
     head: Any = layers[-1]
     head.training = True  # raw maps, for which it needs no strides
     outputs: list[torch.Tensor] = []
-    watch = _SizeWatch() if device == "meta" else contextlib.nullcontext()
+    watch = SizeWatch() if device == "meta" else contextlib.nullcontext()
     with torch.no_grad(), torch.device(device), watch:
         image = torch.zeros(1, channels, image_px, image_px)
         for index, layer in enumerate(layers):
@@ -332,30 +295,6 @@ def _output(layer: nn.Module, inputs: Any, place: str) -> Any:
         raise ModelError(
             f"{place}: {kind} does not take what it reads: {_first_line(error)}"
         ) from error
-
-
-class _SizeWatch(TorchDispatchMode):
-    """Refuses operations whose result would be huge, before any such memory is taken for real, and
-    more of them than a model has.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._count = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run one operator and hold its result to the limit."""
-        self._count += 1
-        if self._count > _MOST_OPERATIONS:
-            raise RuntimeError(f"more than {_MOST_OPERATIONS:,} operations for one image")
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor) and result.numel() > _MOST_VALUES:
-            raise RuntimeError(
-                f"a map of {result.numel():,} values of one image of {PROBE_PX}x{PROBE_PX} pixels"
-            )
-        return result
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from lively_weights import tiny_model
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_ema.engine.models import blueprint
+from yolo_ema.engine.models import blueprint, growth_limits
 from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 from yolo_ema.engine.weights.pickle_records import SavedObject
@@ -58,7 +58,7 @@ def test_settings_with_which_a_layer_cannot_run_are_refused(tmp_path, published,
 
 
 def test_a_trial_is_bounded_in_its_operations(monkeypatch):
-    monkeypatch.setattr(blueprint, "_MOST_OPERATIONS", 5)
+    monkeypatch.setattr(growth_limits, "_MOST_OPERATIONS", 5)
     with pytest.raises(ModelError, match="more than 5 operations for one image"):
         blueprint.probe(tiny_model(3).model.to("meta"), "it")
 
