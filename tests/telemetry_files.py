@@ -187,7 +187,12 @@ def write_still(
         exif[0x8825] = dict(gps)
     if focal:
         exif[0x8769] = {0xA405: focal}
-    image.save(path, exif=exif, xmp=packet) if packet else image.save(path, exif=exif)
+    image.save(path, exif=exif)
+    if packet:  # as the standard has it: a segment APP1 that begins with this name
+        segment = b"http://ns.adobe.com/xap/1.0/\0" + packet
+        head = b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big")
+        content = path.read_bytes()
+        path.write_bytes(content[:2] + head + segment + content[2:])
     return path
 
 

@@ -37,7 +37,8 @@ memory.
 """
 
 _EXIF_ORIENTATION = 274
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_EXIF_IFD, _GPS_IFD, _XMP_TAG = 0x8769, 0x8825, 700
+_XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 _QUARTER_TURNED = frozenset({5, 6, 7, 8})
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "WEBP")
 """Those that the readers decode. Pillow knows more, such as ICO, which it decodes while it opens
@@ -104,12 +105,19 @@ def image_metadata(path: Path) -> ImageMetadata:
     """
     try:
         with _any_size(), _pillow_open(path, formats=(*_formats(), "TIFF")) as image:
-            xmp = image.info.get("xmp", b"")
-            packet = xmp if isinstance(xmp, bytes) else str(xmp).encode()
-            return ImageMetadata(image.size, packet, *_exif_and_gps(image))
+            exif, gps = _exif_and_gps(image)
+            return ImageMetadata(image.size, _xmp_packet(image, exif), exif, gps)
     # what readers raise on damaged headers
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, ImportError) as error:
         raise ImageHeaderError(f"has no header that can be read: {error}") from error
+
+
+def _xmp_packet(image: Image.Image, exif: dict[int, Any]) -> bytes:
+    """Return the XMP packet from where a version of Pillow keeps it."""
+    segments = [content for _, content in getattr(image, "applist", ())]
+    in_jpeg = (one[len(_XMP_MARK) :] for one in segments if one.startswith(_XMP_MARK))
+    xmp = image.info.get("xmp") or exif.get(_XMP_TAG) or next(in_jpeg, b"")
+    return xmp if isinstance(xmp, bytes) else str(xmp).encode()
 
 
 def _exif_and_gps(image: Image.Image) -> tuple[dict[int, Any], dict[int, Any]]:

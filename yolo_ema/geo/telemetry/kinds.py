@@ -54,8 +54,8 @@ class Kind:
         looked = list(self._places(sources[0], images=images))
         found = next((path for path in looked if path.is_file()), None)
         if found is None:
-            where = ", ".join(map(str, looked)) or "nowhere: it is not of such a source"
-            raise TelemetryError(f"looked for {where}", "not_found")
+            where = f"there is none of {', '.join(map(str, looked))}"
+            raise TelemetryError(where if looked else "it is not of such a source", "not_found")
         return read_file(found, sources[0])
 
     def _places(self, source: Path, *, images: bool) -> Iterator[Path]:
