@@ -35,6 +35,8 @@ _SHORT = [
 _COMMAND = ["train", "--model", "yolo11n-ema", "--pretrained", "none", "--batch", "4", *_SHORT]
 _ALIKE = [
     *("mosaic=0", "hsv_h=0", "hsv_s=0", "hsv_v=0", "translate=0", "scale=0", "fliplr=0"),
+    # AdamW would make a whole step of the noise where a gradient is nearly zero.
+    *("optimizer=SGD", "lr0=0.01"),
 ]
 _LARGE_BOXES = """0 0.5 0.5 0.95 0.95
 1 0.45 0.45 0.8 0.8
@@ -176,8 +178,10 @@ def test_where_every_image_is_the_same_two_processes_train_what_one_trains(
         assert losses[0] > 1
         np.testing.assert_allclose(*losses, rtol=1e-4)
     one, two = (load_model(run / "weights" / "last.pt").model.state_dict() for run in runs)
-    for name, expected in one.items():  # stored in half precision
-        torch.testing.assert_close(two[name], expected, rtol=2e-3, atol=2e-4)
+    for name, expected in one.items():
+        # Half precision; running variances are corrected for the count of each process's values.
+        rtol = 2e-2 if name.endswith("running_var") else 2e-3
+        torch.testing.assert_close(two[name], expected, rtol=rtol, atol=2e-4)
 
 
 def test_a_run_whose_worker_is_killed_is_started_again_and_goes_on(tmp_path):
