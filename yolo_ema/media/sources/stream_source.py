@@ -47,8 +47,11 @@ class StreamSource(LiveSource):
         return LiveReader(self, self._connection, self.network)
 
     def _connection(self) -> Connection:
+        # Imported here: they bring PyAV and ssl, which images do without.
         if self.address.scheme in {"http", "https"}:
-            from yolo_ema.media.sources.http_stream import HttpConnection as Kind  # brings ssl
-        else:
-            from yolo_ema.media.sources.av_stream import AvConnection as Kind
-        return Kind(self.address, self.network, max_pixels=self.max_pixels)
+            from yolo_ema.media.sources.http_stream import HttpConnection
+
+            return HttpConnection(self.address, self.network, max_pixels=self.max_pixels)
+        from yolo_ema.media.sources.av_stream import AvConnection
+
+        return AvConnection(self.address, self.network, max_pixels=self.max_pixels)
