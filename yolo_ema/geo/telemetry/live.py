@@ -19,6 +19,7 @@ from yolo_ema.options.telemetry import TelemetryOptions
 __all__ = ["LiveTelemetry", "is_live"]
 
 _ADDRESS = re.compile(r"(?:udp|udpin|udpout|udpbcast|tcp|tcpin):.+|/dev/tty\S+", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"\w+:[^:\s]+:\d{1,5}", re.ASCII)
 _WAIT_S = 0.1
 _KEPT_S = 10.0
 
@@ -140,10 +141,11 @@ def _connected(address: str) -> Any:
             "MAVLink needs pymavlink, which is not installed here; install it with: pip install "
             '"yolo-ema[mavlink]"'
         ) from error
+    expected = "expected pymavlink's notation, as in udp:127.0.0.1:14550"
+    if ":" in address and not _HOST_AND_PORT.fullmatch(address):
+        raise ConfigError(f"--telemetry {address} has no host and port; {expected}")
     try:
         return mavutil.mavlink_connection(address)
-    except Exception as error:  # pymavlink raises what sockets and serial ports raise, and others
-        raise ConfigError(
-            f"--telemetry {address} cannot be opened: {error}; expected pymavlink's notation, as "
-            "in udp:127.0.0.1:14550"
-        ) from error
+    # pymavlink raises what sockets and serial ports raise, and others; old versions exit
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"--telemetry {address} cannot be opened: {error}; {expected}") from error

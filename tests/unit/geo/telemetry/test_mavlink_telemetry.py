@@ -222,7 +222,9 @@ def test_live_poses_arrive_age_and_return(port):
 
 
 def test_a_live_address_that_cannot_be_opened():
-    with pytest.raises(ConfigError, match="pymavlink's notation"):
+    with pytest.raises(ConfigError, match="no host and port"):
         LiveTelemetry("udp:127.0.0.1")
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        LiveTelemetry("/dev/ttyNOT_THERE")
     (reason,) = open_telemetry("clip.mp4", TelemetryOptions(telemetry=("udp:127.0.0.1:14550",)))
     assert "live" in str(reason)
