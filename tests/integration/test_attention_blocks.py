@@ -27,14 +27,14 @@ def test_weights_load_safely_detect_and_pass_the_proof(block, tmp_path, yolo_ema
     image = tmp_path / "image.png"
     cv2.imwrite(str(image), picture(0))
     done = yolo_ema_command("detect", image, "--weights", weights, "--imgsz", "192,320", "--json")
-    assert done.code == 0, done.stderr
+    assert done.code == 0, done.err
     dynamic = ["--dynamic"] if RIVALS.index(block) % 2 else []
     file = tmp_path / "tiny.onnx"
     done = yolo_ema_command(
         *("export", "--weights", weights, "--format", "onnx", "--imgsz", "192,320"),
         *("--out", file, *dynamic),
     )
-    assert done.code == 0, done.stderr
+    assert done.code == 0, done.err
     assert file.is_file()
 
 
@@ -47,7 +47,7 @@ def test_a_rival_is_trained_by_its_name_from_weights_with_ema(tmp_path, yolo_ema
         *("--imgsz", 64, "--epochs", 1, "--batch", 2, "--workers", 0, "--device", "cpu"),
         *("--project", tmp_path / "runs", "--name", "cbam"),
     )
-    assert done.code == 0, done.stderr
+    assert done.code == 0, done.err
     loaded = load_model(tmp_path / "runs" / "cbam" / "weights" / "best.pt")
     kinds = [type(layer).__name__ for layer in loaded.model.model]
     assert (kinds.count("CBAM"), kinds.count("EfficientMultiScaleAttention")) == (5, 0)
@@ -57,12 +57,12 @@ def test_a_rival_is_trained_by_its_name_from_weights_with_ema(tmp_path, yolo_ema
 def test_an_unknown_block_in_a_models_name(name, yolo_ema_command):
     done = yolo_ema_command("models", name)
     assert done.code == 2
-    assert "no shipped model matches" in done.stderr
+    assert "no shipped model matches" in done.err
 
 
 def test_models_beside_their_rivals(yolo_ema_command):
     done = yolo_ema_command("models", "yolo11n-ema", "--attention", "none,eca", "--json")
-    assert done.code == 0, done.stderr
+    assert done.code == 0, done.err
     listed = [entry for entry in done.json["models"] if not entry["name"].endswith("-p2")]
     assert [(entry["name"], entry["attention"], entry["attention_blocks"]) for entry in listed] == [
         ("yolo11n", None, 0),
@@ -72,5 +72,5 @@ def test_models_beside_their_rivals(yolo_ema_command):
     ]
     wrong = yolo_ema_command("models", "yolo11n-ema", "--attention", "cbma")
     assert wrong.code == 2
-    assert "did you mean 'cbam'" in wrong.stderr
+    assert "did you mean 'cbam'" in wrong.err
     assert set(ATTENTIONS) >= {"se", "cbam", "bam", "eca", "ca", "sa", "nam", "triplet", "gam"}

@@ -120,19 +120,21 @@ def _chosen(patterns: Sequence[str]) -> tuple[str, ...]:
     models = shipped_models() | (paper_models() if patterns else {})
     families = {stem: scaled_names(stem, path) for stem, path in models.items()}
     names = tuple(name for scaled in families.values() for name in scaled)
-    wanted: set[str] = set() if patterns else set(names)
+    known = model_names() if patterns else ()
+    wanted = [] if patterns else [*names]
     for pattern in patterns:
         matching = (
             families.get(pattern)
             or fnmatch.filter(names, pattern)
             or [name for name in names if pattern in name]
+            or [name for name in known if name == pattern]
         )
         if not matching:
             raise ModelError(
-                f"no shipped model matches {pattern!r}{did_you_mean(pattern, (*families, *names))}"
+                f"no shipped model matches {pattern!r}{did_you_mean(pattern, (*families, *known))}"
             )
-        wanted.update(matching)
-    return tuple(name for name in names if name in wanted)
+        wanted += matching
+    return (*(name for name in names if name in wanted), *(n for n in wanted if n not in names))
 
 
 def _with_attentions(names: Sequence[str], blocks: Sequence[str]) -> tuple[str, ...]:
