@@ -212,20 +212,17 @@ def _say_scaled(
 
 
 def _say_coarse(
-    fields: Iterable[Field], records: Iterable[Mapping[str, Sequence[str]]], reading: Reading
+    fields: Iterable[Field], records: Sequence[Mapping[str, Sequence[str]]], reading: Reading
 ) -> None:
     """Say in which steps positions stand, where these are as coarse as the receiver's own error."""
-    keys = {(one.key, one.at) for one in fields if one.to in {"latitude_deg", "longitude_deg"}}
-    texts = (
-        record[key][at].strip()
+    steps = [
+        one.scale / 10 ** len(record[one.key][one.at].strip().partition(".")[2])
+        for one in fields
+        if one.to in {"latitude_deg", "longitude_deg"}
         for record in records
-        for key, at in keys
-        if key in record and at < len(record[key])
-    )
-    decimals = max((len(text.partition(".")[2]) for text in texts), default=9)
-    step_m = _DEGREE_M / 10**decimals
+        if one.at < len(record.get(one.key, ()))
+    ]
+    step_m = _DEGREE_M * min(steps, default=0.0)
     if step_m > _COARSE_M:
         reading.position_step_m = step_m
-        reading.assumptions.append(
-            f"positions are written with {decimals} decimals, in steps of {step_m:.0f} m"
-        )
+        reading.assumptions.append(f"positions are written in steps of {step_m:.0f} m")

@@ -179,7 +179,7 @@ def test_options_that_do_not_fit(wrong, words):
 def test_coarse_positions_are_said_and_carried_by_their_poses(tmp_path):
     track = opened(tmp_path, rows(1, 2))
     assert track.poses[0].position_step_m == pytest.approx(11.1, abs=0.1)
-    assert "positions are written with 4 decimals, in steps of 11 m" in track.assumptions
+    assert "positions are written in steps of 11 m" in track.assumptions
     # With three decimals the next step is 111 m away and no jump.
     text = srt([f"GPS(8.{one:03d},47.123,12) BAROMETER:1" for one in (1, 1, 2, 3, 3)], step_s=0.1)
     assert len(opened(tmp_path, text).poses) == 5

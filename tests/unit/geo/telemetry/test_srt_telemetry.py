@@ -7,8 +7,14 @@ from telemetry_files import SRT_WRITERS, Flown, srt, write_video
 
 from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
-from yolo_ema.geo.telemetry.dialects import focal_length_mm, zoom_factor
+from yolo_ema.geo.telemetry.dialects import (
+    SRT_DIALECTS,
+    SrtDialect,
+    focal_length_mm,
+    zoom_factor,
+)
 from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
+from yolo_ema.geo.telemetry.reading import Field
 from yolo_ema.geo.telemetry.srt import read_srt
 from yolo_ema.options.telemetry import TelemetryOptions
 
@@ -64,6 +70,27 @@ def test_the_order_of_latitude_and_longitude_is_said_and_follows_large_values(tm
     assert any("by values beyond 90 degrees" in one for one in turned.assumptions)
     (reason,) = opened(written(tmp_path, srt(["GPS(139.9,116.4,18) BAROMETER:9"] * 2)))
     assert reason.reason == "unreadable"
+
+
+def test_a_new_drone_is_a_row_of_a_table(tmp_path, monkeypatch):
+    """Other names, another order, other units and another zero of the pitch, without code."""
+    row = SrtDialect(
+        "made up",
+        frozenset({"pos()"}),
+        (
+            Field("pos()", "longitude_deg", scale=1e-7, at=0),
+            Field("pos()", "latitude_deg", scale=1e-7, at=1),
+            Field("up", "height_takeoff_m", scale=0.01),
+            Field("tilt", "pitch_deg", scale=-1, offset=-90),
+        ),
+    )
+    monkeypatch.setattr("yolo_ema.geo.telemetry.srt.SRT_DIALECTS", (*SRT_DIALECTS, row))
+    track = opened(written(tmp_path, srt(["POS(87654321, 471234567) UP:6010, [tilt : -30]"] * 2)))
+    pose = track.poses[0]
+    assert (pose.latitude_deg, pose.longitude_deg) == pytest.approx((47.1234567, 8.7654321))
+    assert (pose.height_takeoff_m, pose.pitch_deg) == pytest.approx((60.1, -60))
+    assert pose.position_step_m == 0
+    assert "subtitles read as made up" in track.assumptions
 
 
 def test_feet_are_metres(tmp_path):
