@@ -36,6 +36,7 @@ _WORD = re.compile(
 )
 _FEET = re.compile(r"\d\s?ft", re.IGNORECASE)
 _FOOT_M = 0.3048
+_PLACE = frozenset({"latitude_deg", "longitude_deg"})
 _DEGREE_M = 111_320.0
 _COARSE_M = 0.5
 _ORDERS = {"longitude, latitude": (1, 0), "latitude, longitude": (0, 1)}
@@ -87,7 +88,11 @@ def read_cues(cues: Sequence[Cue], source: str) -> Reading:
         if "latitude_deg" in values and "longitude_deg" in values:
             reading.samples.append(Sample(time_s, values, _datum(dialect)))
         else:
-            written = any(one.key in record for one in fields if one.to == "latitude_deg")
+            written = any(
+                one.key in record and one.value(record[one.key]) is None
+                for one in fields
+                if one.to in _PLACE
+            )
             reading.lost.append(LostSample(time_s, "no_fix" if written else "no_position"))
     _say_scaled(fields, records, reading)
     _say_coarse(fields, records, reading)
@@ -218,7 +223,7 @@ def _say_coarse(
     steps = [
         one.scale / 10 ** len(record[one.key][one.at].strip().partition(".")[2])
         for one in fields
-        if one.to in {"latitude_deg", "longitude_deg"}
+        if one.to in _PLACE
         for record in records
         if one.at < len(record.get(one.key, ()))
     ]

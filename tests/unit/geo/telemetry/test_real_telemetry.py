@@ -108,6 +108,8 @@ def test_old_subtitles_write_positions_in_steps_of_eleven_metres(geo):
 def test_no_pose_where_a_real_receiver_had_no_fix(geo):
     track = opened(geo / "srt" / "mavic_pro_buggy.SRT")
     assert track.at(22.5).reason == "no_fix"
+    cut_off = opened(geo / "srt" / "broken_incomplete2.SRT")
+    assert [one.reason for one in cut_off.lost] == ["no_position", "no_position"]
     assert isinstance(track.at(13.5), Pose)
 
 
