@@ -182,8 +182,8 @@ def describe(name: str) -> ModelEntry:
 
 
 def _drop_batch_norms(layers: torch.nn.Module) -> None:
-    """Take out Ultralytics' ``bn``: it counts nothing, since fusing removes it, and costs most of the
-    time on the meta device.
+    """Take out Ultralytics' ``bn``: fusing removes it, so it counts nothing, and on the meta device
+    it costs most of the time.
     """
     for module in layers.modules():
         if isinstance(getattr(module, "bn", None), torch.nn.BatchNorm2d):
