@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,8 @@ def enable_loggers(chosen: Iterable[str] = (), *, offline: bool = False) -> tupl
     if not wanted:
         theirs = {**SETTINGS.defaults, **user_settings()}
         wanted = {name for name in LOGGERS if theirs.get(name) is True}
+        if "ray.tune" not in sys.modules:  # no trial of Ray Tune's: its logger would only warn
+            wanted.discard("raytune")
     on = tuple(
         name for name in LOGGERS if name in wanted and not (offline and name in _ONLINE_LOGGERS)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -120,8 +121,11 @@ class _Settings(dict):
         raise AssertionError("the settings file would be written")
 
 
-def test_without_settings_of_their_own_ultralytics_defaults_hold(theirs):
+def test_without_settings_of_their_own_ultralytics_defaults_hold(theirs, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ray.tune", raising=False)
     assert user_settings() == {}
+    assert enable_loggers() == ("mlflow", "comet", "clearml", "dvc")
+    monkeypatch.setitem(sys.modules, "ray.tune", None)  # as in a trial of Ray Tune's
     assert enable_loggers() == ("mlflow", "comet", "clearml", "dvc", "raytune")
 
 
