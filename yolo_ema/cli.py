@@ -184,6 +184,17 @@ VERBS = (
         "yolo_ema.report.demo:demo",
         ("demo", "demo --out demo --seed 1 --json"),
     ),
+    Verb(
+        "doctor",
+        "say what this installation and machine can do, and prove a GPU",
+        "yolo_ema.options.doctor:DoctorOptions",
+        "yolo_ema.doctor.examination:doctor",
+        (
+            "doctor                                         # what a bug report needs",
+            "doctor --gpu --out gpu                         # a page and a JSON, in minutes",
+            "doctor --gpu --device cpu                      # the same checks in miniature",
+        ),
+    ),
 )
 
 

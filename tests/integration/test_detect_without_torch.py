@@ -124,8 +124,8 @@ print(*(name for name in needless if name in sys.modules))
 def test_openvino_is_imported_without_its_converter_which_works_when_called(onnx_file):
     pytest.importorskip("openvino")
     code = """
-from yolo_ema.inference.openvino_backend import _import_openvino
-openvino = _import_openvino()
+from yolo_ema.inference.openvino_backend import import_openvino
+openvino = import_openvino()
 print("openvino.tools.ovc" in sys.modules)
 print(len(openvino.convert_model(sys.argv[1]).inputs))
 """

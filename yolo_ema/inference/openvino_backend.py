@@ -18,7 +18,7 @@ from yolo_ema.inference.backend import ExportedBackend
 from yolo_ema.inference.file_metadata import yaml_entries
 from yolo_ema.io.machine import processor_flags
 
-__all__ = ["OpenVinoBackend"]
+__all__ = ["OpenVinoBackend", "automatic_precision", "import_openvino"]
 
 _MOST_SHAPES = 16
 """Of a file that is compiled for each shape, so many are kept; a compilation takes about a
@@ -43,7 +43,7 @@ class OpenVinoBackend(ExportedBackend):
     suffix = ".xml"
 
     def _open(self) -> None:
-        openvino = _import_openvino()
+        openvino = import_openvino()
         entries = yaml_entries(self.file)
         core = openvino.Core()
         model = core.read_model(model=str(self.file), weights=self.file.with_suffix(".bin"))
@@ -82,14 +82,9 @@ class OpenVinoBackend(ExportedBackend):
             settings["PERFORMANCE_HINT"] = "LATENCY"
         else:
             settings["NUM_STREAMS"] = self._workers
-        if self._config.precision != "auto":
-            settings["INFERENCE_PRECISION_HINT"] = self._config.precision
-        elif platform.machine().lower() in {"aarch64", "arm64"}:  # as Ultralytics has it there
-            settings |= {"EXECUTION_MODE_HINT": "ACCURACY", "INFERENCE_PRECISION_HINT": "f32"}
-        elif device == "CPU" and (flags := processor_flags()) and "amx_bf16" not in flags:
-            # With AVX512-BF16 alone it would choose bf16, which is slower than f32 and less exact.
-            settings["INFERENCE_PRECISION_HINT"] = "f32"
-        return settings
+        if self._config.precision == "auto":
+            return settings | automatic_precision(device)
+        return settings | {"INFERENCE_PRECISION_HINT": self._config.precision}
 
     def _told_precision(self) -> str | None:
         """Return the precision that OpenVINO has chosen or was given."""
@@ -129,7 +124,17 @@ class OpenVinoBackend(ExportedBackend):
             return self._compiled[shape]
 
 
-def _import_openvino() -> Any:
+def automatic_precision(device: str) -> dict[str, str]:
+    """Return OpenVINO's settings where nobody asks for a precision; empty where it chooses well."""
+    if platform.machine().lower() in {"aarch64", "arm64"}:  # as Ultralytics has it there
+        return {"EXECUTION_MODE_HINT": "ACCURACY", "INFERENCE_PRECISION_HINT": "f32"}
+    if device == "CPU" and (flags := processor_flags()) and "amx_bf16" not in flags:
+        # With AVX512-BF16 alone it would choose bf16, which is slower than f32 and less exact.
+        return {"INFERENCE_PRECISION_HINT": "f32"}
+    return {}
+
+
+def import_openvino() -> Any:
     """Import OpenVINO without telemetry, and its converter of models only when that is called: its
     import takes half of the whole package's, and running a file needs none of it.
     """

@@ -1,0 +1,164 @@
+"""What is installed, and what is missing for which feature: read from the packages' metadata,
+without importing any.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from yolo_ema._version import __version__
+from yolo_ema.doctor.row import Row
+
+__all__ = ["features", "versions"]
+
+_NAME = "yolo-ema"
+
+_PACKAGES = (
+    ("torch",),
+    ("torchvision",),
+    ("ultralytics",),
+    ("numpy",),
+    ("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
+    ("av",),
+    ("pillow",),
+    ("simplejpeg",),
+    ("lap",),
+    ("albumentations",),
+    ("onnx",),
+    ("onnxruntime", "onnxruntime-gpu"),
+    ("openvino",),
+    ("ncnn",),
+    ("nncf",),
+    ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+    ("timm",),
+    ("pyproj",),
+    ("rasterio",),
+    ("pymavlink",),
+    ("ray",),
+    ("pyarrow",),
+    ("fsspec",),
+)
+"""Packages whose versions matter, each with the other names that bring the same."""
+
+_BRINGS = {
+    "": "training, .pt weights, validation",
+    "onnx": "detect with and export to ONNX",
+    "openvino": "detect with and export to OpenVINO",
+    "ncnn": "detect with and export to ncnn",
+    "attention": "other attention blocks, for comparison",
+    "geo": "exact map projections, terrain in files",
+    "mavlink": "telemetry of MAVLink, from logs and live",
+    "int8": "int8 files",
+    "deploy": "every runtime for CPUs",
+    "parquet": "Parquet files, archive",
+    "cloud": "archives in object stores",
+    "ray": "archives and training on Ray",
+}
+_FOR_DEVELOPERS = {"dev", "docs"}
+_INSTALL_AGAIN = "pip install -e . again: what the package asks for has changed since"
+
+
+def versions() -> list[Row]:
+    """Return a row for each package, None for one that is not installed."""
+    return [
+        Row(_NAME, __version__),
+        Row("Python", f"{platform.python_version()} ({platform.python_implementation()})"),
+        Row("system", f"{platform.system()} {platform.release()}, {_distribution()}"),
+        *(_installed(names) for names in _PACKAGES),
+    ]
+
+
+def _installed(names: tuple[str, ...]) -> Row:
+    for name in names:
+        if (found := _version(name)) is not None:
+            return Row(name, found)
+    return Row(names[0])
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _distribution() -> str:
+    try:
+        name = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        name = ""
+    libc = " ".join(platform.libc_ver())
+    return f"{name or sys.platform}, {platform.machine()}, {libc}".rstrip(", ")
+
+
+def features() -> list[Row]:
+    """Return a row for each extra of this package: whether all it asks for is installed, and the
+    command that brings what is not.
+
+    Raises:
+        PackageNotFoundError: this package is not installed, but run from its source.
+    """
+    asked = _requirements()
+    rows = [
+        _feature(extra, sorted(set(_all_of(extra, asked))))
+        for extra in asked
+        if extra not in _FOR_DEVELOPERS
+    ]
+    unknown = [extra for extra in _BRINGS if extra not in asked]
+    return rows + [
+        Row(f"[{extra}]", _BRINGS[extra], "the installed version does not know it", _INSTALL_AGAIN)
+        for extra in unknown
+    ]
+
+
+def _requirements() -> dict[str, list[str]]:
+    """Return the requirements of each extra, as text; of "", those of the package itself."""
+    from packaging.requirements import Requirement
+
+    asked: dict[str, list[str]] = {"": []}
+    for line in requires(_NAME) or ():
+        one = Requirement(line)
+        marker = str(one.marker or "")
+        extra = marker.partition("extra ==")[2].strip().split(" ")[0].strip("'\"")
+        plain = f"{one.name}[{','.join(sorted(one.extras))}]" if one.extras else one.name
+        asked.setdefault(extra, []).append(f"{plain}{one.specifier}")
+    return asked
+
+
+def _all_of(extra: str, asked: dict[str, list[str]]) -> Iterator[str]:
+    """Yield an extra's requirements, and those of the extras that it takes in."""
+    from packaging.requirements import Requirement
+
+    for line in asked.get(extra, ()):
+        one = Requirement(line)
+        if one.name == _NAME:
+            for other in one.extras:
+                yield from _all_of(other, asked)
+        else:
+            yield line
+
+
+def _feature(extra: str, wanted: list[str]) -> Row:
+    from packaging.requirements import Requirement
+
+    missing = []
+    for line in wanted:
+        one = Requirement(line)
+        have = _version(one.name) or _version_of_stand_in(one.name)
+        if have is None:
+            missing.append(one.name)
+        elif not one.specifier.contains(have, prereleases=True):
+            missing.append(f"{one.name}{one.specifier} (here: {have})")
+    name, brings = f"[{extra}]" if extra else _NAME, _BRINGS.get(extra, "")
+    if not missing:
+        return Row(name, f"{brings}: ready" if brings else "ready")
+    command = f'pip install "{_NAME}{name if extra else ""}"'
+    return Row(name, brings, f"missing: {', '.join(missing)}", command)
+
+
+def _version_of_stand_in(name: str) -> str | None:
+    others = next((names for names in _PACKAGES if name in names), ())
+    return next((found for other in others if (found := _version(other)) is not None), None)

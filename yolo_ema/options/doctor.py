@@ -1,0 +1,83 @@
+"""Options of ``yolo-ema doctor``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_ema.io.devices import parse_device
+from yolo_ema.options.fields import Options, option
+
+__all__ = ["GPU_CHECKS", "DoctorOptions"]
+
+GPU_CHECKS = (
+    "ema-float32",
+    "ema-float16",
+    "ema-bfloat16",
+    "ema-compiled",
+    "deterministic",
+    "half-boxes",
+    "tiles",
+    "video",
+    "ddp",
+    "train-fast",
+    "train-balanced",
+    "train-accurate",
+    "resume",
+    "export",
+)
+"""What ``--gpu`` checks, in this order: the quick ones first."""
+
+_GPU = "with --gpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(Options):
+    """Whether to describe the machine alone, or also to prove a GPU."""
+
+    GROUPS = (_GPU,)
+
+    gpu: bool = option(False, help="check that a GPU computes what it should, in minutes")
+    device: str | None = option(
+        None,
+        help="auto (the first GPU), cuda, or a GPU number; cpu runs the same checks in miniature, "
+        "which proves the checks and no GPU; default: auto",
+        group=_GPU,
+    )
+    out: Path | None = option(
+        None,
+        metavar="DIR",
+        help="folder for doctor.html and doctor.json; default: a new one, runs/doctor",
+        group=_GPU,
+    )
+    budget: float | None = option(
+        None,
+        metavar="MINUTES",
+        help="for all checks together; those that no longer fit are named as not run; default: 8",
+        above=0,
+        unit="minutes",
+        group=_GPU,
+    )
+    only: tuple[str, ...] = option((), choices=GPU_CHECKS, help="checks to run", group=_GPU)
+
+    @property
+    def budget_s(self) -> float:
+        """Seconds that all checks together may take."""
+        return 60 * (8.0 if self.budget is None else self.budget)
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The checks to run, in their order."""
+        return tuple(name for name in GPU_CHECKS if not self.only or name in self.only)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not fit together."""
+        given = {"--device": self.device, "--out": self.out, "--budget": self.budget}
+        given |= {"--only": self.only or None}
+        if names := [name for name, value in given.items() if value is not None and not self.gpu]:
+            yield f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} for --gpu; add it"
+        if self.device is not None and parse_device(self.device).kind == "mps":
+            yield "--device is 'mps'; the checks are for NVIDIA GPUs, or for cpu in miniature"
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            yield f"--out is {self.out}, which is a file; expected a folder"
