@@ -18,7 +18,7 @@ from yolo_ema.boxes import box_areas, box_iou
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.tiles import MERGES
 
-__all__ = ["COVERED_SHARE", "JOINED_IOU", "merge_views"]
+__all__ = ["COVERED_SHARE", "JOINED_IOU", "clusters", "merge_views"]
 
 COVERED_SHARE = 0.7
 """Share of a cut box's area that must lie inside another view's box for that one to cover it."""
@@ -117,6 +117,17 @@ def merge_views(
         boxes = dataclasses.replace(boxes, groups=np.zeros(len(boxes)))
     merged = _merged(_parts_joined(boxes, views), threshold, method).take(slice(max_det))
     return np.column_stack((merged.xyxy, merged.scores, merged.classes)).astype(np.float32)
+
+
+def clusters(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """Return (N,) for each box (N, 4) the number of the first one that it hangs together with by
+    boxes that overlap.
+    """
+    count = len(boxes_xyxy)
+    alike, apart = np.zeros(count), np.arange(count)
+    boxes = _Boxes(boxes_xyxy.astype(np.float64), alike, alike, alike, apart, alike > 0)
+    first, second, _ = _overlaps(boxes)
+    return _leaders(count, first, second)
 
 
 def _gathered(
