@@ -31,6 +31,7 @@ from yolo_ema.engine.weights.layer_settings import (
 from yolo_ema.engine.weights.pickle_records import SavedObject, SavedTensor
 from yolo_ema.engine.weights.plain_values import (
     described,
+    is_number,
     plain_names,
     plain_value,
 )
@@ -47,6 +48,8 @@ _TASKS = {
 }
 _MODELS = ("DetectionModel", "YOLOv10DetectionModel")
 _RENAMED = {"Silence": "Identity"}  # YOLOv9
+_USUAL_WIDTH = 1024
+"""Most channels of a layer that is tried with real numbers: it takes little memory."""
 
 
 IMAGE_CHANNELS = 3
@@ -107,9 +110,8 @@ def rebuild_model(
     if device == "meta":
         strides = _strides(model.model, device)
     filler.assign()
-    if device == "cpu" and filler.differs:  # a trial, in which nothing takes memory
-        layers_alone = copy.deepcopy(model.model).to("meta").float()
-        strides = _strides(layers_alone, "meta")
+    if device == "cpu" and filler.trial:
+        strides = _strides(copy.deepcopy(model.model).to(filler.trial).float(), filler.trial)
     model.stride = head.stride = torch.tensor(strides, dtype=torch.float32, device="cpu")
     model.names = plain_names(plain_value(state.get("names")), definition["nc"])
     arguments = plain_value(state.get("args"))
@@ -175,13 +177,19 @@ def _children(state: dict[Any, Any], place: str) -> dict[str, SavedObject]:
 
 
 class _Filler:
-    """Carries a file's numbers and settings over to layers without numbers."""
+    """Carries a file's numbers and settings over to layers without numbers.
+
+    Attributes:
+        trial: the device on which layers that differ from their description want to be tried: the
+            CPU where they have other widths alone, as a head that took over wider weights has;
+            meta, where nothing takes memory, for whatever else; empty where none differs.
+    """
 
     def __init__(self, tensor: Callable[[SavedTensor], torch.Tensor]) -> None:
         self._tensor = tensor
         self._tensors: list[tuple[dict[str, Any], str, SavedTensor, bool]] = []
         self._taken: set[int] = set()
-        self.differs = False
+        self.trial = ""
         self._activations: dict[int, nn.Module] = {}
 
     def assign(self) -> None:
@@ -205,7 +213,8 @@ class _Filler:
                 f"{type(module).__name__}"
             )
         for key, value in state.items():
-            self.differs |= check_attribute(module, saved, key, value, place)
+            if check_attribute(module, saved, key, value, place):
+                self._wants_trial(module, vars(module)[key])
         for values, key in ((module._parameters, "_parameters"), (module._buffers, "_buffers")):  # noqa: SLF001
             self._note_tensors(
                 module, values, state.get(key, {}), is_parameter=key == "_parameters", place=place
@@ -223,6 +232,10 @@ class _Filler:
             if type(child).__name__ in ACTIVATIONS and not list(child.children()):
                 child = module._modules[name] = self._activation(child, children[name])  # noqa: SLF001
             self.fill(child, children[name], f"{place}.{name}")
+
+    def _wants_trial(self, module: nn.Module, value: Any) -> None:
+        is_width = isinstance(module, RESIZABLE) and is_number(value) and value <= _USUAL_WIDTH
+        self.trial = "cpu" if is_width and self.trial != "meta" else "meta"
 
     def _activation(self, made: nn.Module, saved: Any) -> nn.Module:
         """Return the file's activation: convolutions share one, which must not be the one that all
@@ -270,7 +283,7 @@ class _Filler:
                         f"{place}.{name} is {note.size} where its description makes "
                         f"{tuple(made.shape)}"
                     )
-                self.differs = True
+                self._wants_trial(module, max(note.size, default=0))
                 shape = torch.empty(note.size, dtype=made.dtype, device="meta")
                 values[name] = nn.Parameter(shape, requires_grad=False) if is_parameter else shape
             if id(note) in self._taken:  # each would get memory of its own when it is made float32
