@@ -10,7 +10,7 @@ from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.maps.features import features_of, header_of
 from yolo_ema.io.atomic_files import atomic_path, write_json
 
-__all__ = ["write_csv"]
+__all__ = ["cell_of", "write_csv"]
 
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = (
@@ -33,11 +33,11 @@ def write_csv(path: Path, flight: FlightMap) -> None:
         for geometry, properties in features_of(flight, "sightings"):
             longitude, latitude = geometry["coordinates"] if geometry else (None, None)
             row = properties | {"longitude_deg": longitude, "latitude_deg": latitude}
-            writer.writerow([_cell(row[name]) for name in _COLUMNS])
+            writer.writerow([cell_of(row[name]) for name in _COLUMNS])
     write_json(path.with_suffix(".about.json"), header_of(flight))
 
 
-def _cell(value: object) -> object:
+def cell_of(value: object) -> object:
     """Return a value as a cell; text that spreadsheets would run as a formula goes behind an
     apostrophe.
     """

@@ -4,6 +4,7 @@ table ``about`` with counts and assumptions.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import struct
@@ -17,11 +18,18 @@ from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.maps.features import LAYERS, Feature, features_of, header_of
 from yolo_ema.io.atomic_files import atomic_path
 
-__all__ = ["write_geopackage"]
+__all__ = [
+    "WGS84",
+    "blob_of",
+    "new_geopackage",
+    "register_layer",
+    "write_about",
+    "write_geopackage",
+]
 
 _APPLICATION_ID = 0x47504B47  # "GPKG"
 _USER_VERSION = 10300
-_WGS84 = 4326
+WGS84 = 4326
 _KINDS = {
     "objects": "POINT",
     "paths": "MULTILINESTRING",
@@ -52,7 +60,7 @@ _WGS84_WKT = (
     'AUTHORITY["EPSG","4326"]]'
 )
 _SYSTEMS = (
-    ("WGS 84", _WGS84, "EPSG", _WGS84, _WGS84_WKT, "longitude and latitude in degrees"),
+    ("WGS 84", WGS84, "EPSG", WGS84, _WGS84_WKT, "longitude and latitude in degrees"),
     ("Undefined Cartesian SRS", -1, "NONE", -1, "undefined", "undefined Cartesian"),
     ("Undefined geographic SRS", 0, "NONE", 0, "undefined", "undefined geographic"),
 )
@@ -107,11 +115,31 @@ def write_geopackage(path: Path, flight: FlightMap) -> None:
     Raises:
         DiskFullError: there is no room; what was there before is intact.
     """
+    with new_geopackage(path) as connection:
+        for layer in LAYERS:
+            _write_layer(connection, layer, features_of(flight, layer))
+        write_about(connection, _about(flight))
+
+
+@contextlib.contextmanager
+def new_geopackage(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection to an empty GeoPackage that replaces ``path`` if the block succeeds.
+
+    Raises:
+        DiskFullError: there is no room; what was there before is intact.
+    """
     with atomic_path(path) as beside:
         beside.unlink()  # SQLite makes its file itself
         connection = sqlite3.connect(beside)
         try:
-            _write(connection, flight)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_USER_VERSION}")
+            connection.executescript(_SCHEMA)
+            connection.executemany(
+                "INSERT INTO gpkg_spatial_ref_sys VALUES (?,?,?,?,?,?)", _SYSTEMS
+            )
+            yield connection
+            connection.commit()
         except sqlite3.OperationalError as error:
             if "full" not in str(error):
                 raise
@@ -122,13 +150,8 @@ def write_geopackage(path: Path, flight: FlightMap) -> None:
             connection.close()
 
 
-def _write(connection: sqlite3.Connection, flight: FlightMap) -> None:
-    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {_USER_VERSION}")
-    connection.executescript(_SCHEMA)
-    connection.executemany("INSERT INTO gpkg_spatial_ref_sys VALUES (?,?,?,?,?,?)", _SYSTEMS)
-    for layer in LAYERS:
-        _write_layer(connection, layer, features_of(flight, layer))
+def write_about(connection: sqlite3.Connection, rows: Iterable[tuple[str, str]]) -> None:
+    """Write the table ``about``: names and values."""
     connection.execute(
         "CREATE TABLE about (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, name TEXT, value TEXT)"
     )
@@ -136,8 +159,7 @@ def _write(connection: sqlite3.Connection, flight: FlightMap) -> None:
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, description) "
         "VALUES ('about', 'attributes', 'about', 'counts and assumptions')"
     )
-    connection.executemany("INSERT INTO about (name, value) VALUES (?,?)", _about(flight))
-    connection.commit()
+    connection.executemany("INSERT INTO about (name, value) VALUES (?,?)", rows)
 
 
 def _about(flight: FlightMap) -> Iterator[tuple[str, str]]:
@@ -161,27 +183,35 @@ def _write_layer(connection: sqlite3.Connection, layer: str, features: Iterable[
     for geometry, properties in features:
         blob = None
         if geometry is not None:
-            blob, box = _blob(geometry, _KINDS[layer])
+            blob, box = blob_of(geometry, _KINDS[layer])
             boxes.append(box)
         values = [_value(properties[name], kind) for name, kind in columns]
         connection.execute(insert, (blob, *values))
-    _register(connection, layer, boxes)
-
-
-def _register(connection: sqlite3.Connection, layer: str, boxes: Sequence[Box]) -> None:
-    """Enter a layer into the tables of contents."""
     extent: tuple[float | None, ...] = (None,) * 4
     if boxes:
         west, south, east, north = zip(*boxes, strict=True)
         extent = (min(west), min(south), max(east), max(north))
+    register_layer(connection, layer, _KINDS[layer], extent)
+
+
+def register_layer(
+    connection: sqlite3.Connection,
+    layer: str,
+    kind: str,
+    extent: Sequence[float | None],
+    system: int = WGS84,
+) -> None:
+    """Enter a layer into the tables of contents: its kind of geometry, its extent (least x and y,
+    largest x and y; None without features) and the number of its reference system.
+    """
     connection.execute(
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, min_x, min_y, max_x, max_y, "
         "srs_id) VALUES (?, 'features', ?, ?, ?, ?, ?, ?)",
-        (layer, layer, *extent, _WGS84),
+        (layer, layer, *extent, system),
     )
     connection.execute(
         "INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', ?, ?, 0, 0)",
-        (layer, _KINDS[layer], _WGS84),
+        (layer, kind, system),
     )
 
 
@@ -194,7 +224,7 @@ def _value(value: Any, kind: str) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
 
 
-def _blob(geometry: dict[str, Any], kind: str) -> tuple[bytes, Box]:
+def blob_of(geometry: dict[str, Any], kind: str, system: int = WGS84) -> tuple[bytes, Box]:
     """Return a geometry in GeoPackage's form, and its extent: west, south, east, north."""
     name, coordinates = geometry["type"], geometry["coordinates"]
     if kind.startswith("MULTI") and not name.startswith("Multi"):
@@ -203,7 +233,7 @@ def _blob(geometry: dict[str, Any], kind: str) -> tuple[bytes, Box]:
     west, south = (min(point[axis] for point in points) for axis in (0, 1))
     east, north = (max(point[axis] for point in points) for axis in (0, 1))
     has_envelope = 0 if kind == "POINT" else 1
-    header = b"GP" + struct.pack("<BBi", 0, 1 | has_envelope << 1, _WGS84)
+    header = b"GP" + struct.pack("<BBi", 0, 1 | has_envelope << 1, system)
     if has_envelope:
         header += struct.pack("<4d", west, east, south, north)
     return header + _wkb(name, coordinates), (west, south, east, north)

@@ -1,0 +1,56 @@
+"""Options about GeoTIFFs and other aerial images that are read window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from yolo_ema.options.fields import Options, option
+
+__all__ = ["ORTHOMOSAIC", "OrthomosaicOptions"]
+
+ORTHOMOSAIC = "orthomosaics"
+"""Heading of what concerns GeoTIFFs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrthomosaicOptions(Options):
+    """Which TIFFs are read window by window, and how their values become 8-bit colours."""
+
+    GROUPS: ClassVar[tuple[str, ...]] = (ORTHOMOSAIC,)
+
+    georeference: bool = option(
+        True,
+        help="read a TIFF that has a georeference window by window and give polygons in its "
+        "projection; without, it is an image like any other",
+        group=ORTHOMOSAIC,
+    )
+    bands: tuple[int, ...] = option(
+        (),
+        metavar="R,G,B",
+        help="bands of a GeoTIFF to take for red, green and blue, or a single one for grey, "
+        "counted from 1; default: by the colours that the file names, else its first three",
+        group=ORTHOMOSAIC,
+    )
+    stretch: tuple[float, ...] = option(
+        (),
+        metavar="LOW,HIGH",
+        help="values of a GeoTIFF that become black and white; default: 8-bit values as they are, "
+        "of others the 2nd and 98th percentile of the whole file",
+        group=ORTHOMOSAIC,
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not fit together."""
+        yield from super().problems()
+        if self.bands and (len(self.bands) not in {1, 3} or min(self.bands) < 1):
+            yield (
+                f"--bands is {','.join(map(str, self.bands))}; expected three bands for red, green "
+                f"and blue, or one for grey, counted from 1, as in 3,2,1"
+            )
+        if self.stretch and (len(self.stretch) != 2 or not self.stretch[0] < self.stretch[1]):
+            yield (
+                f"--stretch is {','.join(f'{value:g}' for value in self.stretch)}; expected the "
+                f"value that becomes black and a larger one that becomes white, as in 0,4000"
+            )
