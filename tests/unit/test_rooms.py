@@ -18,7 +18,7 @@ import tomllib
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "yolo_ema"
 MOST_LINES = 350
-WITH_TORCH = {"nn", "engine", "evaluate", "deploy", "studies", "doctor"}
+WITH_TORCH = {"nn", "engine", "evaluate", "classify", "deploy", "studies", "doctor"}
 
 
 def members(folder: Path) -> set[str]:

@@ -1,0 +1,1 @@
+"""Image classifiers with attention: the paper's other experiments, CIFAR and ImageNet."""
