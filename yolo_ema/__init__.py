@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yolo_ema.deploy.publish import export as export
     from yolo_ema.deploy.verify import verify as verify
     from yolo_ema.detect.detector import Detector as Detector
+    from yolo_ema.detect.locate import locate as locate
     from yolo_ema.detect.predictors import open_predictor as open_predictor
     from yolo_ema.detect.tracker import Tracker as Tracker
     from yolo_ema.engine.export.artifact_metadata import (
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from yolo_ema.engine.training.train import train as train
     from yolo_ema.errors import YoloEmaError as YoloEmaError
     from yolo_ema.evaluate.validation import validate as validate
+    from yolo_ema.geo.camera import CameraIntrinsics as CameraIntrinsics
     from yolo_ema.geo.pose import Pose as Pose
     from yolo_ema.geo.pose import PoseTrack as PoseTrack
     from yolo_ema.geo.telemetry.live import LiveTelemetry as LiveTelemetry
     from yolo_ema.geo.telemetry.open_telemetry import open_telemetry as open_telemetry
+    from yolo_ema.geo.uncertainty import PoseSigmas as PoseSigmas
     from yolo_ema.inference.predictor import (
         Predictor as Predictor,
     )
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from yolo_ema.options.data import PrepareOptions as PrepareOptions
     from yolo_ema.options.detector import DetectorConfig as DetectorConfig
     from yolo_ema.options.export import ExportOptions as ExportOptions
+    from yolo_ema.options.locate import LocateOptions as LocateOptions
     from yolo_ema.options.telemetry import TelemetryOptions as TelemetryOptions
     from yolo_ema.options.train import TrainOptions as TrainOptions
     from yolo_ema.options.val import ValOptions as ValOptions
@@ -88,10 +92,14 @@ _PUBLIC = {
     "SmallObjectSettings": "yolo_ema.tracking.small_object_tracker",
     "Tracker": "yolo_ema.detect.tracker",
     # Where the camera was
+    "CameraIntrinsics": "yolo_ema.geo.camera",
     "LiveTelemetry": "yolo_ema.geo.telemetry.live",
+    "LocateOptions": "yolo_ema.options.locate",
     "Pose": "yolo_ema.geo.pose",
+    "PoseSigmas": "yolo_ema.geo.uncertainty",
     "PoseTrack": "yolo_ema.geo.pose",
     "TelemetryOptions": "yolo_ema.options.telemetry",
+    "locate": "yolo_ema.detect.locate",
     "open_telemetry": "yolo_ema.geo.telemetry.open_telemetry",
     # What the commands do
     "ExportOptions": "yolo_ema.options.export",
@@ -125,6 +133,7 @@ _PUBLIC = {
 
 __all__ = [
     "VISDRONE_CLASSES",
+    "CameraIntrinsics",
     "Counter",
     "Detector",
     "DetectorConfig",
@@ -133,8 +142,10 @@ __all__ = [
     "Frame",
     "FrameDetections",
     "LiveTelemetry",
+    "LocateOptions",
     "NetworkOptions",
     "Pose",
+    "PoseSigmas",
     "PoseTrack",
     "Predictor",
     "PredictorConfig",
@@ -157,6 +168,7 @@ __all__ = [
     "evaluate_official",
     "export",
     "find_sources",
+    "locate",
     "model_yaml",
     "open_predictor",
     "open_sources",

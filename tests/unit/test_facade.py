@@ -78,6 +78,14 @@ def place(tmp_path_factory) -> Path:
             video.write(scene.image_bgr)
     for suffix in ("pt", "onnx"):
         shutil.copy(weights_dir() / f"yolo11n-ema-visdrone.{suffix}", folder / f"best.{suffix}")
+    (folder / "detections.jsonl").write_text(
+        '{"source": "seen.mp4", "frame": 0, "time_s": 0.0, "width": 1920, "height": 1080, '
+        '"detections": [{"class": "car", "score": 0.9, "box_xyxy": [940, 520, 990, 560]}]}\n'
+    )
+    (folder / "poses.csv").write_text(
+        "time_s,latitude_deg,longitude_deg,height_takeoff_m,yaw_deg,pitch_deg,hfov_deg\n"
+        "0,47.1234,8.7654,60,92,-60,64\n"
+    )
     (folder / "a.txt").write_text("10,20,30,15,1,4,0,0\n")
     write_dataset(folder / "scenes", train=8, val=4, image_wh=(320, 192))
     return folder

@@ -30,9 +30,7 @@ def locate(options: LocateOptions) -> LocateResult:
 
     Examples:
         >>> from yolo_ema import LocateOptions, locate
-        >>> result = locate(
-        ...     LocateOptions(results=["detections.jsonl"], telemetry=["flight.SRT"], hfov=60)
-        ... )
+        >>> result = locate(LocateOptions(results=["detections.jsonl"], telemetry=["poses.csv"]))
         >>> result.flight.objects_per_class
         {'car': 1}
     """
