@@ -168,7 +168,7 @@ class CameraIntrinsics:
 
     def ray_derivative(self, rays_xy: Array) -> Array:
         """Return (N, 2, 2): how rays (N, 2) change with their pixels, a pixel."""
-        return np.linalg.inv(_steady(self._derivative(rays_xy) * self.focal_px))
+        return np.asarray(np.linalg.inv(_steady(self._derivative(rays_xy) * self.focal_px)), float)
 
     def _distorted(self, rays_xy: Array) -> Array:
         k1, k2, p1, p2, k3 = self.brown

@@ -133,7 +133,7 @@ class LocalFrame:
         """
         longitudes = np.radians(longitude_deg)
         middle = math.degrees(math.atan2(np.sin(longitudes).mean(), np.cos(longitudes).mean()))
-        return cls(float(np.mean(latitude_deg)), middle)
+        return cls(float(np.mean(np.asarray(latitude_deg, float))), middle)
 
     def to_metres(self, latitude_deg: ArrayLike, longitude_deg: ArrayLike) -> Array:
         """Return (N, 2): metres east and north."""

@@ -10,7 +10,6 @@ by their poses' errors, all alike: the shift that brings most of them together i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -70,10 +69,12 @@ class Thing:
         self.mean = np.einsum("nij,nj->i", weights, fixes.metres_en)
         self.root = np.einsum("nij,njk->ik", weights, fixes.pose_roots)
         self.box = fixes.combined_boxes(weights)
-        self.class_scores: Counter[str] = Counter()
+        scores: dict[str, float] = {}
         for tracklet in self.tracklets:
-            self.class_scores.update(tracklet.class_scores)
-        self.class_name = self.class_scores.most_common(1)[0][0]
+            for name, score in tracklet.class_scores.items():
+                scores[name] = scores.get(name, 0.0) + score
+        self.class_scores = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
+        self.class_name = next(iter(self.class_scores))
 
     def add(self, other: Thing) -> None:
         """Join another thing to this one, which began earlier."""

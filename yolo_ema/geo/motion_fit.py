@@ -85,7 +85,7 @@ def fit_velocity(fixes: Fixes) -> Velocity:
     covariance = fixes.combined(parts[:, None, None] * np.eye(2))
     at_end = weights + parts * times[-1]
     end_covariance = fixes.combined(at_end[:, None, None] * np.eye(2))
-    freedom = 2 * len(fixes) - 4
+    freedom = 2.0 * len(fixes) - 4
     own = np.trace(fixes.box_covariances, axis1=1, axis2=2) / 2
     excess = float(((residuals**2).sum(axis=1) / np.maximum(own, 1e-6)).sum())
     if freedom > 0 and excess > freedom:
@@ -94,9 +94,7 @@ def fit_velocity(fixes: Fixes) -> Velocity:
         end_covariance = end_covariance + at_end @ at_end * scatter
     else:
         freedom = np.inf
-    return Velocity(
-        metres_s, covariance, middle + times[-1] * metres_s, end_covariance, float(freedom)
-    )
+    return Velocity(metres_s, covariance, middle + times[-1] * metres_s, end_covariance, freedom)
 
 
 @dataclass(frozen=True)

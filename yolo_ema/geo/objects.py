@@ -107,7 +107,7 @@ def _as_object(
     return MapObject(
         number=number,
         class_name=thing.class_name,
-        class_scores=dict(thing.class_scores.most_common()),
+        class_scores=thing.class_scores,
         latitude_deg=float(latitude[0]),
         longitude_deg=float(longitude[0]),
         covariance=covariance,

@@ -329,9 +329,9 @@ def _spread(places: Placed, known: NDArray[np.bool_], reasons: NDArray[np.str_])
 
 
 def _at_border(boxes: Array, image_wh: Array) -> NDArray[np.bool_]:
-    return ((boxes[:, :2] <= _BORDER_PX).any(axis=1)) | (
-        (boxes[:, 2:] >= image_wh.reshape(-1, 2) - _BORDER_PX).any(axis=1)
-    )
+    low = boxes[:, :2] <= _BORDER_PX
+    high = boxes[:, 2:] >= image_wh.reshape(-1, 2) - _BORDER_PX
+    return np.asarray((low | high).any(axis=1))
 
 
 def _start_s(frames: Sequence[FrameBoxes]) -> float | None:

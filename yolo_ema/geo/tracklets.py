@@ -7,12 +7,11 @@ a box half is the same throughout a tracklet, and half changes from one position
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from yolo_ema.geo.geodesic import LocalFrame
 from yolo_ema.geo.sightings import LocatedSource
@@ -65,7 +64,7 @@ class Fixes:
         names = self.__dataclass_fields__
         return Fixes(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in names))
 
-    def averaged(self, bins: Array) -> Fixes:
+    def averaged(self, bins: ArrayLike) -> Fixes:
         """Return one position for each number in ``bins`` (n,), as sure as those it is made of."""
         _, first, place = np.unique(bins, return_index=True, return_inverse=True)
         counts = np.bincount(place)
@@ -147,14 +146,9 @@ class Tracklet:
     fixes: Fixes
     rows: NDArray[np.int64]
     boxes: dict[int, Array]
-    class_scores: Counter[str]
+    class_scores: dict[str, float]
     source: int
     track_id: int
-
-    @property
-    def class_name(self) -> str:
-        """The class with the largest sum of scores."""
-        return self.class_scores.most_common(1)[0][0]
 
 
 def tracklets_of(sources: Sequence[LocatedSource], frame: LocalFrame) -> list[Tracklet]:
@@ -205,9 +199,11 @@ def _every_half_second(source: LocatedSource) -> list[int]:
 def _tracklet(
     source: LocatedSource, index: int, number: int, rows: NDArray[np.int64], metres_en: Array
 ) -> Tracklet:
-    sightings, scores = source.sightings, Counter[str]()
+    sightings = source.sightings
+    scores: dict[str, float] = {}
     for row in rows.tolist():
-        scores[sightings.class_names[row]] += float(sightings.scores[row])
+        name = sightings.class_names[row]
+        scores[name] = scores.get(name, 0.0) + float(sightings.scores[row])
     whole = ~sightings.at_border[rows]
     used = whole if whole.any() else np.ones(len(rows), bool)
     return Tracklet(

@@ -88,7 +88,7 @@ class Ellipse(NamedTuple):
 
 def ellipse_of(covariances: Array) -> Ellipse:
     """Return the 95 % ellipses of covariances (…, 2, 2) of metres east and north."""
-    known = np.isfinite(covariances).all(axis=(-2, -1))
+    known = np.asarray(np.isfinite(covariances).all(axis=(-2, -1)))
     values, vectors = np.linalg.eigh(np.where(known[..., None, None], covariances, np.eye(2)))
     axes = np.sqrt(np.maximum(values, 0) * CHI2_95)
     east, north = vectors[..., 0, 1], vectors[..., 1, 1]
