@@ -57,8 +57,14 @@ def read_reconstruction(content: Any) -> Reading:
         )
         shots, described = _named(part, "shots"), _named(part, "cameras")
         cameras = {name: _camera(name, one) for name, one in described.items()}
+        to_true = _from_grid(shots, origin)
+        if to_true is not None:
+            reading.assumptions.append(
+                "the reconstruction's axes are those of its UTM zone, as its shots' GPS positions "
+                "show, and are turned to true north"
+            )
         for name, shot in shots.items():
-            reading.stills[name] = _shot(name, shot, cameras, origin)
+            reading.stills[name] = _shot(name, shot, cameras, origin, to_true)
     if not reading.stills:
         raise TelemetryError("the reconstruction has no shots", "no_position")
     reading.assumptions.append(
@@ -73,13 +79,44 @@ def _named(part: Mapping[str, Any], key: str) -> dict[str, Any]:
     return part[key]
 
 
+def _from_grid(shots: Mapping[str, Any], origin: Sequence[float]) -> Array | None:
+    """Return the turn (3, 3) from grid to true north where the axes are those of the UTM zone, as
+    OpenDroneMap leaves them, and not east and north of the reference: the shots' positions by GPS,
+    which are, fit better after it.
+    """
+    latitude, away = math.radians(origin[0]), math.radians((origin[1] + 180) % 6 - 3)
+    turn = math.atan(math.tan(away) * math.sin(latitude))
+    cos, sin = math.cos(turn), math.sin(turn)
+    to_true = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    off: list[tuple[float, float]] = []
+    for name, shot in shots.items():
+        if not isinstance(shot, dict) or shot.get("gps_position") is None:
+            continue
+        rotation = _rotation(_three(shot.get("rotation"), f"rotation of shot {name}"))
+        centre = -rotation.T @ _three(shot.get("translation"), f"translation of shot {name}")
+        gps = np.array(_three(shot["gps_position"], f"gps_position of shot {name}"))
+        off.append(
+            (float(np.hypot(*(centre - gps)[:2])), float(np.hypot(*(to_true @ centre - gps)[:2])))
+        )
+    if not off:
+        return None
+    as_it_is, turned = np.median(off, axis=0)
+    return to_true if turned < 0.5 * as_it_is else None
+
+
 def _shot(
-    name: str, shot: Any, cameras: Mapping[str, CameraIntrinsics], origin: tuple[float, ...]
+    name: str,
+    shot: Any,
+    cameras: Mapping[str, CameraIntrinsics],
+    origin: tuple[float, ...],
+    to_true: Array | None,
 ) -> Sample:
     if not isinstance(shot, dict):
         raise TelemetryError(f"shot {name} is no object of keys and values")
     rotation = _rotation(_three(shot.get("rotation"), f"rotation of shot {name}"))
     translation = np.array(_three(shot.get("translation"), f"translation of shot {name}"))
+    if to_true is not None:
+        rotation = rotation @ to_true.T
     latitude, longitude, altitude = _to_degrees(-rotation.T @ translation, origin)
     right, down, forward = rotation @ np.array([[0, 1, 0], [1, 0, 0], [0, 0, -1]])
     yaw, pitch, roll = yaw_pitch_roll_of(np.column_stack([forward, right, down]))
