@@ -54,7 +54,7 @@ VERBS = (
         "detect",
         "find objects in images, videos, cameras and network streams",
         "yolo_ema.options.detect:DetectOptions",
-        "yolo_ema.detect.run:detect",
+        "yolo_ema.detect.verb:detect_any",
         (
             "detect flight.mp4 --weights best.pt",
             "detect photos/ --weights best.onnx --tile 640x640 --save coco,annotated --out boxes",
@@ -64,6 +64,7 @@ VERBS = (
                 "annotated,visdrone-mot"
             ),
             "detect rtsp://10.0.0.7/live 0 --weights best.pt --serve 8080 --save jsonl",
+            "detect ortho.tif --weights best.pt --out boxes    # GeoTIFF: polygons on the map",
         ),
     ),
     Verb(
@@ -169,6 +170,24 @@ VERBS = (
             "ablate experiments/full/placement.yaml --only none:0 both:0",
             "ablate experiments/placement.yaml --report-only --markdown docs/experiments.md",
         ),
+    ),
+    Verb(
+        "classify train",
+        "train an image classifier with an attention block by a recipe of the paper",
+        "yolo_ema.options.classify:ClassifyTrainOptions",
+        "yolo_ema.classify.training:train",
+        (
+            "classify train --data cifar100 --attention ema-g32",
+            "classify train --data photos/ --model resnet18-cifar --imgsz 64 --epochs 20",
+            "classify train --resume runs/classify/resnet50-cifar-ema-g32/last.pt",
+        ),
+    ),
+    Verb(
+        "classify val",
+        "score a classifier: top-1 and top-5",
+        "yolo_ema.options.classify:ClassifyValOptions",
+        "yolo_ema.classify.validation:val",
+        ("classify val --weights best.pt", "classify val --weights best.pt --data photos/ --json"),
     ),
     Verb(
         "models",

@@ -1,0 +1,156 @@
+"""Checkpoints of classifiers: tensors and plain values alone, so that loading one runs no code."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from yolo_ema.classify.models import Architecture, build_classifier
+from yolo_ema.classify.recipes import Recipe
+from yolo_ema.errors import (
+    ConfigError,
+    DamagedWeightsError,
+    ModelError,
+    WeightsError,
+    WeightsNotFoundError,
+)
+from yolo_ema.io.atomic_files import atomic_path
+
+__all__ = ["Classifier", "load_checkpoint", "load_classifier", "recipe_of", "save_checkpoint"]
+
+_FORMAT = "yolo-ema classifier 1"
+_EXPECTED = (
+    "expected a checkpoint of yolo-ema classify train; a detector's weights go to yolo-ema val, "
+    "detect and export"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A trained classifier.
+
+    Attributes:
+        network: (B, 3, H, W) in, scores (B, K) out; in eval mode, on the CPU.
+        architecture: what it is made of.
+        recipe: how it was trained, and with it the input's size, mean and standard deviation.
+        epoch: epochs that it was trained for.
+        metrics: what it scored then.
+    """
+
+    network: nn.Module
+    architecture: Architecture
+    recipe: Recipe
+    epoch: int
+    metrics: dict[str, float]
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    architecture: Architecture,
+    recipe: Recipe,
+    weights: dict[str, torch.Tensor],
+    epoch: int,
+    metrics: dict[str, float],
+    resume: dict[str, Any] | None,
+) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: the file.
+        architecture: what the network is made of.
+        recipe: how it is trained.
+        weights: the state dict that was scored: the moving average where there is one.
+        epoch: epochs done.
+        metrics: of this epoch.
+        resume: what a training goes on from; None in a file for use alone.
+    """
+    content = {
+        "format": _FORMAT,
+        "task": "classify",
+        "architecture": {
+            **dataclasses.asdict(architecture),
+            "attention_arguments": list(architecture.attention_arguments),
+            "classes": list(architecture.classes),
+        },
+        "recipe": recipe.as_plain(),
+        "weights": weights,
+        "epoch": epoch,
+        "metrics": metrics,
+        "resume": resume,
+    }
+    with atomic_path(path) as beside:
+        torch.save(content, beside)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's content, tensors on the CPU; code that a file carries is never run.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        DamagedWeightsError: it is truncated or no file of torch's.
+        WeightsError: it is no classifier of this project's.
+    """
+    if not path.is_file():
+        raise WeightsNotFoundError(f"there is no weights file {path}; {_EXPECTED}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is no classifier: it holds more than tensors and plain values; {_EXPECTED}"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DamagedWeightsError(f"{path} is damaged or not a weights file: {reason}") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise WeightsError(f"{path} is no classifier; {_EXPECTED}")
+    return content
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Return the classifier that a checkpoint holds.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        DamagedWeightsError: it is truncated, or its tensors do not fit its description.
+        WeightsError: it is no classifier of this project's.
+        MissingPackageError: timm is not installed.
+    """
+    content = load_checkpoint(path)
+    try:
+        described = content["architecture"]
+        architecture = Architecture(
+            **{
+                **described,
+                "attention_arguments": tuple(described["attention_arguments"]),
+                "classes": tuple(described["classes"]),
+            }
+        )
+        recipe = recipe_of(content)
+        network = build_classifier(architecture, seed=0)
+        network.load_state_dict(content["weights"])
+        return Classifier(
+            network.eval(), architecture, recipe, int(content["epoch"]), dict(content["metrics"])
+        )
+    except (KeyError, TypeError, AttributeError, RuntimeError, ConfigError, ModelError) as error:
+        if getattr(error, "exit_code", 0) == 6:
+            raise  # the machine's fault, not the file's
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DamagedWeightsError(
+            f"{path} is damaged: its tensors do not fit its description ({reason})"
+        ) from error
+
+
+def recipe_of(content: dict[str, Any]) -> Recipe:
+    """Return the recipe in a checkpoint's content."""
+    return Recipe(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in content["recipe"].items()
+        }
+    )

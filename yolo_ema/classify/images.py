@@ -1,0 +1,226 @@
+"""The images that classifiers learn from and are scored on: a folder for each class, or CIFAR."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from yolo_ema.classify.cifar import CIFAR, cifar_of_folder, read_archive, read_folder
+from yolo_ema.classify.models import timm_module
+from yolo_ema.classify.recipes import Recipe
+from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
+from yolo_ema.errors import DataError, DataNotFoundError
+
+__all__ = ["ClassImages", "open_images", "read_rgb", "transform_for"]
+
+_LAYOUT = "expected train/CLASS/IMAGE and val/CLASS/IMAGE"
+
+
+@dataclasses.dataclass(eq=False)
+class ClassImages(Dataset[tuple[Tensor, int]]):
+    """Images with a class each.
+
+    Attributes:
+        classes: names by class id.
+        images: paths, or an array (N, H, W, 3) of bytes in RGB.
+        labels: class id of each image.
+        left_out: files that are no images, by path.
+        transform: from a Pillow image to a network's input (3, H, W).
+        seed, epoch: what an image's random changes depend on, beside its index, so that they are
+            the same for any number of loading processes; None for a transform without chance.
+    """
+
+    classes: tuple[str, ...]
+    images: Sequence[Path] | np.ndarray
+    labels: Sequence[int]
+    left_out: tuple[str, ...] = ()
+    transform: Callable[[Image.Image], Tensor] | None = None
+    seed: int | None = None
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if self.transform is None:
+            raise ValueError("the images have no transform yet")
+        one = self.images[index]
+        image = Image.fromarray(one) if isinstance(one, np.ndarray) else read_rgb(one)
+        if self.seed is None:
+            return self.transform(image), self.labels[index]
+        with _seeded(self.seed, self.epoch, index):
+            return self.transform(image), self.labels[index]
+
+    def facts(self) -> dict[str, Any]:
+        """Return count, classes, and a hash by which the record tells these images again."""
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        digest.update(bytes(str(list(self.labels)), "ascii"))
+        for one in self.images:
+            digest.update(
+                one.tobytes()
+                if isinstance(one, np.ndarray)
+                else f"{one.parent.name}/{one.name} {one.stat().st_size}".encode()
+            )
+        return {
+            "images": len(self),
+            "classes": len(self.classes),
+            "sha256": digest.hexdigest(),
+            "left_out": list(self.left_out),
+        }
+
+
+@contextlib.contextmanager
+def _seeded(*numbers: int) -> Iterator[None]:
+    """Have the transforms' random numbers depend on ``numbers`` alone, and torch's go on after the
+    block as if nothing had been drawn.
+    """
+    before = torch.get_rng_state()
+    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what timm's transforms draw from
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """Return an image of 8 bits in RGB. Raises `DataError` where it cannot be read."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return image.convert("RGB")
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise DataError(
+            f"the image {path} cannot be read: {error}; mend it or take it out"
+        ) from error
+
+
+def open_images(data: str, split: str, *, root: Path, offline: bool) -> ClassImages:
+    """Return a split of a dataset, without a transform.
+
+    Args:
+        data: ``cifar10``, ``cifar100``, or a folder of classes or of CIFAR's binary files.
+        split: ``train`` or ``val``.
+        root: where CIFAR's archives are fetched to.
+        offline: forbid that.
+
+    Raises:
+        DataNotFoundError: there is no such folder.
+        DataError: a class has no images, ``val`` has other classes than ``train``, or CIFAR's files
+            are broken.
+        OfflineError: it would have to be fetched.
+    """
+    if data in CIFAR:
+        return ClassImages(*read_archive(data, root, split, offline=offline))
+    folder = Path(data)
+    if not folder.is_dir():
+        raise DataNotFoundError(
+            f"there is no folder {data}; {_LAYOUT}, or one of {', '.join(CIFAR)}, which are fetched"
+        )
+    if (form := cifar_of_folder(folder)) is not None:
+        return ClassImages(*read_folder(folder, form, split))
+    return _folder_of_classes(folder, split)
+
+
+def _folder_of_classes(folder: Path, split: str) -> ClassImages:
+    classes = _class_names(folder / "train")
+    if split != "train":
+        _check_same_classes(folder, split, classes)
+    paths: list[Path] = []
+    labels: list[int] = []
+    left_out: list[str] = []
+    for label, name in enumerate(classes):
+        files = [
+            path
+            for path in sorted((folder / split / name).rglob("*"))
+            if path.is_file() and not is_hidden(path.name)
+        ]
+        found = [path for path in files if path.suffix.lower() in DATASET_IMAGE_SUFFIXES]
+        if not found:
+            raise DataError(
+                f"the class folder {folder / split / name} has no image; put some there, or take "
+                f"the class out of train and val"
+            )
+        left_out += [str(path.relative_to(folder)) for path in sorted({*files} - {*found})]
+        paths += found
+        labels += [label] * len(found)
+    return ClassImages(classes, paths, labels, tuple(left_out))
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        raise DataNotFoundError(f"there is no folder {folder}; {_LAYOUT}")
+    names = sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)
+    )
+    if len(names) < 2:
+        raise DataError(f"{folder} has {len(names)} class folders; expected two or more: {_LAYOUT}")
+    return tuple(names)
+
+
+def _check_same_classes(folder: Path, split: str, classes: Sequence[str]) -> None:
+    found = _class_names(folder / split)
+    for has, lacks, these, those in (
+        (split, "train", found, classes),
+        ("train", split, classes, found),
+    ):
+        if only := sorted({*these} - {*those}):
+            raise DataError(
+                f"{folder}: {has} has {len(only)} classes that {lacks} lacks: "
+                f"{', '.join(only[:5])}{', …' if len(only) > 5 else ''}; both must have the same"
+            )
+
+
+def transform_for(recipe: Recipe, *, is_training: bool) -> Callable[[Image.Image], Tensor]:
+    """Return what makes an image the input of a network: (3, H, W), normalised.
+
+    Where the recipe augments as for ImageNet, that is timm's transform; otherwise images are
+    resized to the input, and for training padded by an eighth, cropped at random and flipped.
+    """
+    normalised = {"mean": recipe.mean, "std": recipe.std}
+    if recipe.rand_augment or recipe.crop_share < 1:
+        create = timm_module("timm.data").create_transform
+        made: Callable[[Image.Image], Tensor] = create(
+            recipe.imgsz,
+            is_training=is_training,
+            auto_augment=recipe.rand_augment or None,
+            re_prob=recipe.erasing,
+            re_mode="pixel",
+            interpolation="random" if is_training else "bicubic",
+            crop_pct=recipe.crop_share,
+            **normalised,
+        )
+        return made
+    from torchvision import transforms
+
+    side = recipe.imgsz
+    changes = [transforms.RandomCrop(side, padding=side // 8), transforms.RandomHorizontalFlip()]
+    composed: Callable[[Image.Image], Tensor] = transforms.Compose(
+        [
+            transforms.Resize((side, side)),
+            *(changes if is_training else []),
+            transforms.ToTensor(),
+            transforms.Normalize(**normalised),
+        ]
+    )
+    return composed
