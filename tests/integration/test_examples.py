@@ -205,7 +205,7 @@ def test_an_example_names_a_picture_that_cannot_be_read(place, exported):
 
 def test_the_readme_names_every_example():
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SCRIPTS.values())
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SCRIPTS.values(), "map_a_flight.py"}
     assert all(f"]({script})" in text for script in SCRIPTS.values())
 
 
@@ -218,3 +218,23 @@ def test_without_arguments_the_usage_is_shown(script):
     assert done.returncode == 1
     assert f"Usage: python {script}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_drawn_flight_becomes_a_map(tmp_path):
+    # Fewer and smaller frames than the script draws, and weights that need no torch.
+    code = (
+        "import pathlib, runpy, sys; import yolo_ema.cli; from yolo_ema.io.resources import "
+        "weights_dir; "
+        f"run = runpy.run_path({str(EXAMPLES / 'map_a_flight.py')!r})['run']; "
+        "more = ['--weights', str(weights_dir() / 'yolo11n-ema-visdrone.onnx')]; "
+        "run.__globals__.update(FRAMES=3, IMAGE_WH=(480, 270), main=lambda words: "
+        "yolo_ema.cli.main([*words, *more])); "
+        "sys.exit(run(pathlib.Path('flight')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "flight" / "map" / "objects.gpkg").exists()
+    assert json.loads((tmp_path / "flight" / "map" / "objects.geojson").read_text())["features"]
