@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import tempfile
 from array import array
@@ -232,9 +231,4 @@ def _hold_against(known: dict[str, Any], record: dict[str, Any], place: str) -> 
 
 def weights_digest(weights: Path) -> str:
     """Return the SHA-256 of a weights file, or of all files of an exported folder."""
-    if weights.is_file():
-        return sha256_of(weights)
-    parts = hashlib.sha256()
-    for file in sorted(path for path in weights.rglob("*") if path.is_file()):
-        parts.update(f"{file.relative_to(weights).as_posix()}\0{sha256_of(file)}\0".encode())
-    return parts.hexdigest()
+    return sha256_of(weights)

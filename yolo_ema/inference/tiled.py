@@ -23,9 +23,11 @@ from yolo_ema.tiling.merge import merge_views
 from yolo_ema.tiling.plan import ObjectSizes, SizeFixedBy, TilePlan, plan_tiles
 from yolo_ema.tiling.plan_figures import PlanFigures
 
-__all__ = ["TiledPredictor"]
+__all__ = ["NO_LIMIT", "TiledPredictor", "cut_margin_px"]
 
-_NO_LIMIT = 30_000  # as many boxes as NMS takes
+NO_LIMIT = 30_000
+"""Boxes of a tile: as many as NMS takes."""
+
 _CUT_MARGIN_PX = 2.0  # in the network's input
 _TURNS = 4  # tiles of a chunk for each worker: few wait at its end, and few are in memory
 _GPU_CHUNK_PIXELS = 32 * 640 * 640  # what goes through a GPU at once, at first
@@ -102,8 +104,8 @@ class TiledPredictor:
         """
         if merge not in MERGES:
             raise ConfigError(
-                f"there is no way to merge named {merge!r}{did_you_mean(merge, MERGES)}; there are "
-                f"{', '.join(MERGES)}"
+                f"merge is {merge!r}; expected one of {', '.join(MERGES)}"
+                f"{did_you_mean(merge, MERGES)}"
             )
         self.predictor = predictor
         self.tile, self.overlap, self.whole_frame = tile, overlap, whole_frame
@@ -191,7 +193,7 @@ class TiledPredictor:
             started = time.perf_counter()
             limit = max_det or self.settings.max_det
             merged = [
-                self._merged(of_image, plan, size, limit)
+                self.merged(of_image, plan, size, limit)
                 for of_image, plan, size in zip(found, self.last_plans, sizes, strict=True)
             ]
             self.seconds["postprocess"] += time.perf_counter() - started
@@ -236,7 +238,7 @@ class TiledPredictor:
         """
         views = []
         for number, (plan, size) in enumerate(zip(self.last_plans, sizes_wh, strict=True)):
-            limit = _NO_LIMIT if len(plan.tiles_xyxy) or self.augment else max_det
+            limit = NO_LIMIT if len(plan.tiles_xyxy) or self.augment else max_det
             views += self._views_of(number, plan, size, limit)
         views.sort(key=View.kind)
         for _, alike in itertools.groupby(views, View.kind):
@@ -292,34 +294,40 @@ class TiledPredictor:
             self.seconds[stage] += seconds
         return [view.to_image(rows) for rows, view in zip(boxes, views, strict=True)]
 
-    def _merged(
+    def merged(
         self,
         found: Sequence[tuple[View, np.ndarray]],
         plan: TilePlan,
         image_wh: tuple[int, int],
-        max_det: int,
+        max_det: int | None,
     ) -> np.ndarray:
-        """Return one image's boxes."""
+        """Return one image's boxes (M, 6) from those of its views, in pixels of the image."""
         if len(found) == 1:
             return found[0][1]
-        frame, shrinking = (0, 0, *image_wh), 1.0
+        frame = (0, 0, *image_wh)
         if len(plan.tiles_xyxy):
             found = [
                 (view, _longer(rows, plan.overlap_px) if view.xyxy == frame else rows)
                 for view, rows in found
             ]
-            tile_wh = plan.tiles_xyxy[0, 2:] - plan.tiles_xyxy[0, :2]
-            input_h, input_w = plan.input_hw
-            shrinking = max(1.0, tile_wh[0] / input_w, tile_wh[1] / input_h)
         merged = merge_views(
             [rows for _, rows in found],
             np.array([view.xyxy for view, _ in found]),
             image_wh,
             method=self.merge,
             threshold=self.merge_iou,
-            margin_px=_CUT_MARGIN_PX * shrinking,
+            margin_px=cut_margin_px(plan),
         )
         return suppress_groups(merged, self.settings)[:max_det]
+
+
+def cut_margin_px(plan: TilePlan) -> float:
+    """Return how close to a tile's border a box is cut by it, in pixels of the image."""
+    if not len(plan.tiles_xyxy):
+        return _CUT_MARGIN_PX
+    tile_wh = plan.tiles_xyxy[0, 2:] - plan.tiles_xyxy[0, :2]
+    input_h, input_w = plan.input_hw
+    return _CUT_MARGIN_PX * max(1.0, tile_wh[0] / input_w, tile_wh[1] / input_h)
 
 
 def _longer(rows: np.ndarray, overlap_px: tuple[int, int]) -> np.ndarray:

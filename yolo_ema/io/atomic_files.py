@@ -120,8 +120,14 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal, reading it in pieces."""
+    """Return the SHA-256 of a file's bytes in hexadecimal, reading it in pieces; of a folder, that
+    of its files' names and digests.
+    """
     digest = hashlib.sha256()
+    if Path(path).is_dir():
+        for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\0".encode())
+        return digest.hexdigest()
     with Path(path).open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)

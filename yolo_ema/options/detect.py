@@ -9,6 +9,7 @@ from pathlib import Path
 from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig
 from yolo_ema.options.fields import option
 from yolo_ema.options.mapping import MAP, MapOptions
+from yolo_ema.options.orthomosaic import ORTHOMOSAIC, OrthomosaicOptions
 from yolo_ema.options.shared import MODEL
 from yolo_ema.options.telemetry import TELEMETRY
 from yolo_ema.options.tiles import TILES
@@ -35,10 +36,10 @@ _OUTPUT, _PAGE, _NETWORK = "output", "live page", "network"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectOptions(DetectorConfig, MapOptions):
+class DetectOptions(DetectorConfig, MapOptions, OrthomosaicOptions):
     """What to detect on, with which weights, how, and what to write."""
 
-    GROUPS = (INPUT, MODEL, TILES, TRACKING, TELEMETRY, MAP, _OUTPUT, _PAGE, _NETWORK)
+    GROUPS = (INPUT, MODEL, TILES, TRACKING, TELEMETRY, MAP, ORTHOMOSAIC, _OUTPUT, _PAGE, _NETWORK)
 
     source: tuple[str, ...] = option(
         positional=True,

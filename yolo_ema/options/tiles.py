@@ -56,6 +56,7 @@ class TileOptions(Options):
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with ``--tile``."""
+        yield from super().problems()
         size = tile_size(self.tile)
         if size is None and self.tile not in {"auto", "off"}:
             yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,9 @@ class OrthomosaicReader:
         self._files.__enter__()
         try:
             try:
-                self._raster = rasterio.open(path, driver="GTiff")
+                with warnings.catch_warnings():  # without a georeference it is said in `remarks`
+                    warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                    self._raster = rasterio.open(path, driver="GTiff")
             except self._errors as error:
                 raise SourceError(f"{path} cannot be read: {_one_line(error)}") from error
             self._cache(rasterio, rows)
