@@ -285,3 +285,54 @@ def test_a_truncated_file_fails_in_the_result_of_detect_and_gives_what_is_there(
     assert result.exit_code == 5
     assert (result.as_json()["sources"][0]["missing_frames"]) == 41
     assert (result.as_json()["sources"][0]["damaged"]) == 1
+
+
+def loss_of(path: Path) -> tuple[int, str]:
+    (source,) = open_sources([str(path)])
+    reader = source.open()
+    return len(list(reader)), reader.loss
+
+
+_TS_PACKET = 188
+
+
+@pytest.fixture
+def transport_stream(tmp_path) -> bytes:
+    """Every frame fills some of its packets."""
+    return record(tmp_path / "whole.ts").read_bytes()
+
+
+@pytest.mark.parametrize("at", [20, 60, 100])
+def test_frames_lost_in_a_hole_of_a_transport_stream_are_counted(tmp_path, transport_stream, at):
+    """Packets are missing, as where a radio link failed: no decoder sees that frames are gone."""
+    path = tmp_path / "x.ts"
+    path.write_bytes(
+        transport_stream[: _TS_PACKET * at] + transport_stream[_TS_PACKET * (at + 12) :]
+    )
+    frames, loss = loss_of(path)
+    assert 0 < frames < 60
+    (lost,) = re.findall(r"about (\d+) frames? (?:was|were) lost in damaged parts", loss)
+    assert frames + int(lost) == pytest.approx(60, abs=1)
+
+
+def test_joined_segments_whose_numbers_start_again_lost_nothing(tmp_path, transport_stream):
+    content, counters = bytearray(transport_stream), {}
+    for at in range(len(content) // _TS_PACKET // 2 * _TS_PACKET, len(content), _TS_PACKET):
+        number = (content[at + 1] & 0x1F) << 8 | content[at + 2]
+        if content[at + 3] & 0x10:
+            counters[number] = (counters.get(number, 6) + 1) % 16
+            content[at + 3] = content[at + 3] & 0xF0 | counters[number]
+    for name, joined in (("segments", bytes(content)), ("twice", transport_stream * 2)):
+        path = tmp_path / f"{name}.ts"
+        path.write_bytes(joined)
+        assert loss_of(path) == (60 * len(joined) // len(content), "")
+
+
+@pytest.mark.parametrize("spoilt", [bytes(200), b"\xff" * 200])
+def test_a_damaged_jpeg_in_a_video_is_skipped_and_counted(tmp_path, spoilt):
+    path = record(tmp_path / "x.avi", codec="mjpeg")
+    content = bytearray(path.read_bytes())
+    scan = content.index(b"\xff\xda", len(content) // 2) + 40
+    content[scan : scan + len(spoilt)] = spoilt
+    path.write_bytes(content)
+    assert loss_of(path) == (59, "1 damaged packet was skipped")

@@ -8,13 +8,15 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from yolo_ema.media.sources.presentation_times import stated_rate
+from yolo_ema.media.sources.presentation_times import JOIN_S, stated_rate
 
 __all__ = ["LostFrames"]
 
 _STATES_ITS_DURATION = ("mov", "avi", "matroska", "flv")
 """Containers whose header tells how long they should be; others are measured by what is there."""
 _SKIPS_SILENTLY = "matroska"
+_NUMBERS_ITS_PIECES = "mpegts"
+"""Its demuxer marks the packet at which a number is missing."""
 _SMALLEST_HOLE_BYTES = 256
 _TIMES_SETTLE_WITHIN = 50
 """Packets behind a hole may carry wrong times at first."""
@@ -26,8 +28,9 @@ class LostFrames:
 
     Attributes:
         in_holes: about how many frames lay in damaged parts that the container skipped, so far:
-            where bytes of the file belong to no packet, and time jumps there or soon after. A
-            recorder that paused leaves no such bytes.
+            where bytes of the file belong to no packet, or the numbering of its pieces breaks,
+            and time jumps there or soon after. A recorder that paused leaves neither; segments
+            that were joined break the numbering alone.
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
@@ -36,6 +39,7 @@ class LostFrames:
         self._container, self._stream = container, stream
         self._step_s = float(1 / (stated_rate(stream) or Fraction(25)))
         self._may_skip = container.format.name.startswith(_SKIPS_SILENTLY)
+        self._may_mark = container.format.name == _NUMBERS_ITS_PIECES
         self._end_s, self._packets = 0.0, 0
         self._end_bytes: int | None = None
         self._usual_bytes = 0.0
@@ -51,8 +55,10 @@ class LostFrames:
             self._packets += 1
         if self._may_skip and packet.size and packet.pos is not None and packet.pos >= 0:
             self._see_hole(packet)
-            if is_ours and packet.dts is not None:
-                self._see_jump(packet)
+        if is_ours and packet.size and packet.dts is not None:
+            if self._may_mark and packet.is_corrupt:
+                self._packets_since_hole = 0
+            self._see_jump(packet)
 
     def _see_hole(self, packet: Any) -> None:
         unread = packet.pos - self._end_bytes if self._end_bytes is not None else 0
@@ -65,7 +71,8 @@ class LostFrames:
         self._packets_since_hole += 1
         before_s, self._decoded_s = self._decoded_s, float(packet.dts * packet.time_base)
         steps = (self._decoded_s - before_s) / self._step_s if before_s is not None else 0.0
-        if steps > 1.5 and self._packets_since_hole < _TIMES_SETTLE_WITHIN:
+        is_join = self._may_mark and steps * self._step_s > JOIN_S
+        if steps > 1.5 and not is_join and self._packets_since_hole < _TIMES_SETTLE_WITHIN:
             self.in_holes += round(steps) - 1
 
     def at_end(self, frames: int) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["PresentationTimes", "stated_rate"]
+__all__ = ["JOIN_S", "PresentationTimes", "stated_rate"]
 
 _HIGHEST_RATE = 1000
-_JOIN_S = 10.0
+JOIN_S = 10.0
 """In formats whose recordings may be joined end to end, a longer jump of the clock is a join."""
 _JITTER_FRAMES = 8
 
@@ -75,7 +75,7 @@ class PresentationTimes:
         elif -_JITTER_FRAMES * self._step_s <= raw_s - before_s <= 0:  # out of order, or twice
             self._last_s += 1e-6
             return self._last_s
-        elif raw_s < before_s or (self._joined and raw_s - before_s > _JOIN_S):
+        elif raw_s < before_s or (self._joined and raw_s - before_s > JOIN_S):
             self._offset_s = self._last_s + self._step_s - raw_s
         self._raw_s = raw_s
         due_s = raw_s + self._offset_s

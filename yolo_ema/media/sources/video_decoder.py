@@ -68,7 +68,9 @@ class VideoDecoder:
         self.pixel_aspect: Fraction | None = None
         self._name, self._max_pixels, self._keep_damaged = name, max_pixels, keep_damaged
         self._check_size(self.stream.width, self.stream.height)
-        self.stream.codec_context.options = {"max_pixels": str(max_pixels)}
+        # Of a damaged JPEG, FFmpeg would otherwise give what it could guess, and say nothing.
+        strict = {"err_detect": "explode"} if self.stream.codec_context.name == "mjpeg" else {}
+        self.stream.codec_context.options = {"max_pixels": str(max_pixels), **strict}
         # Threads that decode a frame each hold frames back, and lose them at damage.
         self.stream.thread_type = "SLICE"
         if self.stream.codec_context.name == "libdav1d":
