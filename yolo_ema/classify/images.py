@@ -22,6 +22,7 @@ from yolo_ema.classify.models import timm_module
 from yolo_ema.classify.recipes import Recipe
 from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
 from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.io.image_header import pillow_open
 
 __all__ = ["ClassImages", "open_images", "read_rgb", "transform_for"]
 
@@ -100,7 +101,7 @@ def _seeded(*numbers: int) -> Iterator[None]:
 def read_rgb(path: Path) -> Image.Image:
     """Return an image of 8 bits in RGB. Raises `DataError` where it cannot be read."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), pillow_open(path) as image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return image.convert("RGB")
     except (

@@ -28,6 +28,7 @@ __all__ = [
     "image_metadata",
     "image_orientation",
     "image_wh",
+    "pillow_open",
     "read_header",
 ]
 
@@ -46,7 +47,7 @@ it.
 """
 _PLUGINS = ("AvifImagePlugin", "Jpeg2KImagePlugin", "WebPImagePlugin")
 """Those of these formats that Pillow does not load at once."""
-_pillow_open = Image.open
+pillow_open = Image.open
 """Pillow's own: Ultralytics, once imported, wraps it, and would look for another package at every
 damaged image.
 """
@@ -104,7 +105,7 @@ def image_metadata(path: Path) -> ImageMetadata:
         ImageHeaderError: the file is not an image, or its header is damaged.
     """
     try:
-        with _any_size(), _pillow_open(path, formats=(*_formats(), "TIFF")) as image:
+        with _any_size(), pillow_open(path, formats=(*_formats(), "TIFF")) as image:
             exif, gps = _exif_and_gps(image)
             return ImageMetadata(image.size, _xmp_packet(image, exif), exif, gps)
     # what readers raise on damaged headers
@@ -188,7 +189,7 @@ def read_header(file: BinaryIO, *, max_pixels: int = LARGEST_PIXELS) -> ImageHea
 
 
 def _pillow_header(file: BinaryIO, max_pixels: int) -> ImageHeader:
-    with _any_size(), _pillow_open(file, formats=_formats()) as image:
+    with _any_size(), pillow_open(file, formats=_formats()) as image:
         _check_size(image.size, max_pixels)
         return ImageHeader(image.size, _orientation(image) or 1, image.format or "")
 
