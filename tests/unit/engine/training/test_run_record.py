@@ -34,12 +34,13 @@ def test_a_run_is_recorded_from_start_to_end(tmp_path):
 
 def test_a_resumed_run_drops_the_epochs_that_it_does_again(tmp_path):
     record = RunRecord(tmp_path / "run.json")
-    record.start(command="first")
+    record.start(command="first", processes={"count": 1})
     for epoch in (1, 2, 3):
         record.add_epoch(epoch, {"loss": epoch})
     record.finish("interrupted")
     again = RunRecord(tmp_path / "run.json")
-    again.resume(command="second", epoch=3)
+    again.resume(command="second", epoch=3, processes={"count": 2})
+    assert again.content["processes"] == {"count": 2}
     again.add_epoch(3, {"loss": 30})
     content = json.loads((tmp_path / "run.json").read_text())
     assert [one["loss"] for one in content["epochs"]] == [1, 2, 30]
