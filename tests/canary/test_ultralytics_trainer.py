@@ -101,6 +101,12 @@ def test_the_amp_check_is_looked_up_in_the_trainer_module():
     assert trainer_module.check_amp is checks.check_amp
 
 
+def test_a_run_by_time_counts_its_warmup_right_after_it_estimates_its_epochs():
+    source = _source(BaseTrainer._do_train)
+    _, rest = source.split("self.epochs = self.args.epochs = math.ceil(")
+    assert rest.index("self._get_warmup_iterations(") < rest.index("self._setup_scheduler()")
+
+
 def test_setup_model_is_called_once_and_gives_the_checkpoint_to_resume_from():
     source = _source(BaseTrainer._setup_train)
     assert "ckpt = self.setup_model()" in source
@@ -218,6 +224,7 @@ def test_fonts_are_looked_for_in_the_settings_folder_before_any_download(monkeyp
         "build_dataset",
         "get_validator",
         "_setup_train",
+        "_get_warmup_iterations",
         "save_metrics",
         "final_eval",
     ],

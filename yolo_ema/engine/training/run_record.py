@@ -28,9 +28,8 @@ from yolo_ema.io.atomic_files import read_json, write_json, write_text
 __all__ = [
     "RECORD_NAME",
     "RunRecord",
-    "facts_of_run",
+    "begin_records",
     "hardware",
-    "processes_of",
     "source_commit",
     "trim_epochs_table",
     "versions",
@@ -80,7 +79,7 @@ class RunRecord:
         Args:
             command: that resumes it.
             epoch: where.
-            processes: see `processes_of`.
+            processes: how many train, and how they talk to each other.
         """
         self.content["epochs"] = [
             entry for entry in self.content.get("epochs", []) if entry["epoch"] < epoch
@@ -113,12 +112,25 @@ class RunRecord:
         write_json(self.path, self.content)
 
 
-def facts_of_run(trainer: Any) -> dict[str, Any]:
-    """Return what the record says of a run that starts; a test split that cannot be read is logged,
-    since training does not need it.
+def begin_records(trainer: Any) -> None:
+    """Begin a run's record, or continue it and the table of its epochs where the run is resumed.
 
     Args:
         trainer: an `EmaTrainer`, set up.
+    """
+    record, epochs = trainer.record, trainer.start_epoch
+    if trainer.resume:
+        trim_epochs_table(trainer.csv, epochs)
+    if trainer.resume and record.content:
+        command, processes = trainer.run_settings.command, _processes_of(trainer)
+        record.resume(command=command, epoch=epochs + 1, processes=processes)
+    else:
+        record.start(**_facts_of_run(trainer))
+
+
+def _facts_of_run(trainer: Any) -> dict[str, Any]:
+    """Return what the record says of a run that starts; a test split that cannot be read is logged,
+    since training does not need it.
     """
     args, run_settings = trainer.args, trainer.run_settings
     fingerprint = data_fingerprint(args.data)
@@ -130,7 +142,7 @@ def facts_of_run(trainer: Any) -> dict[str, Any]:
     datasets = {"train": trainer.train_loader.dataset, "val": trainer.test_loader.dataset}
     return {
         "command": run_settings.command,
-        "processes": processes_of(trainer),
+        "processes": _processes_of(trainer),
         "model": str(args.model),
         "seed": args.seed,
         "settings": {key: value for key, value in vars(args).items() if key != RUN_KEY},
@@ -146,7 +158,7 @@ def facts_of_run(trainer: Any) -> dict[str, Any]:
     }
 
 
-def processes_of(trainer: Any) -> dict[str, Any]:
+def _processes_of(trainer: Any) -> dict[str, Any]:
     """Return how many processes train, how they talk to each other, and their launcher's name for
     the whole.
     """

@@ -51,9 +51,7 @@ from yolo_ema.engine.training.process_group import from_first, in_turn
 from yolo_ema.engine.training.run_record import (
     RECORD_NAME,
     RunRecord,
-    facts_of_run,
-    processes_of,
-    trim_epochs_table,
+    begin_records,
     write_data_yaml,
 )
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
@@ -234,17 +232,19 @@ class EmaTrainer(DetectionTrainer):
         if RANK in {-1, 0} or (LOCAL_RANK == 0 and not (self.save_dir / "data.yaml").exists()):
             write_data_yaml(self.save_dir / "data.yaml", self.data)
         if RANK in {-1, 0}:
-            if self.resume:
-                trim_epochs_table(self.csv, self.start_epoch)
-            if self.resume and self.record.content:
-                command, epoch = self.run_settings.command, self.start_epoch + 1
-                self.record.resume(command=command, epoch=epoch, processes=processes_of(self))
-            else:
-                self.record.start(**facts_of_run(self))
+            begin_records(self)
         without_gain = self.start_epoch - self.stopper.best_epoch
         stopped_early = self.stopper.best_epoch and without_gain >= self.stopper.patience
         if self.resume and (self.start_epoch >= self.epochs or (self.args.val and stopped_early)):
             raise _AllEpochsDone
+
+    def _get_warmup_iterations(self, num_batches: int) -> int:
+        """Count them. A run by time has just estimated its epochs anew: of several processes the
+        first one's estimate counts, or their learning rates would differ.
+        """
+        if self.args.time:
+            self.epochs = self.args.epochs = from_first(lambda: self.epochs)
+        return int(super()._get_warmup_iterations(num_batches))
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """Append the epoch's metrics to ``results.csv`` and to the run record."""
