@@ -250,6 +250,62 @@ except YoloEmaError as error:
         ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many' in the environment; expected a number"),
     ],
 )
+def test_a_run_by_time_has_the_same_schedule_in_all_processes(tmp_path):
+    """The clock of the second process runs three times as fast, so that it alone would plan for a
+    third of the epochs.
+    """
+    data = draw_dataset(tmp_path / "tiny")
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import json, os, time
+from pathlib import Path
+from yolo_ema import TrainOptions, train
+
+rank, real = os.environ["RANK"], time.time
+if rank == "1":
+    time.time = lambda: 3 * real()
+plans = []
+
+def note(trainer):
+    rates = [group["lr"] for group in trainer.optimizer.param_groups]
+    plans.append([trainer.epochs, trainer._get_warmup_iterations(100), rates])
+
+options = TrainOptions(
+    data={str(data)!r}, model="yolo11n", pretrained="none", imgsz=32, epochs=50, batch=4,
+    device="cpu", settings={{"plots": "false", "time": "0.002"}}, loggers=("none",),
+)
+train(options, callbacks={{"on_train_epoch_end": note}})
+Path(f"plans{{rank}}.json").write_text(json.dumps(plans))
+""")
+    node = Nodes(tmp_path, ["--nproc-per-node", "2", str(script)])
+    assert node.wait() == [0], node.said(0, "err")[-3000:]
+    first, second = (json.loads((tmp_path / f"plans{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert len(first) > 1
+    assert first[0][0] == 50
+    assert first[1][0] != 50
+
+
+@pytest.mark.parametrize("verb", ["demo", "ablate"])
+def test_verbs_that_train_in_one_process_refuse_a_launcher_before_they_begin(
+    tmp_path, cold_yolo_ema_command, verb
+):
+    words = ["demo", "--out", "out"]
+    if verb == "ablate":
+        spec = "name: tiny\nquestion: q?\ndata: tiny\nseeds: [3]\nbudget: {epochs: 1}\n"
+        arms = "arms: {none: {}, ema: {model: yolo11n-ema}}\nbaseline: none\n"
+        train = "pretrained: none\ntrain: {model: yolo11n}\nevaluate: {imgsz: [64]}\n"
+        (tmp_path / "tiny.yaml").write_text(spec + train + arms)
+        words = ["ablate", "tiny.yaml", "--device", "cpu"]
+    before = {*tmp_path.rglob("*")}
+    done = cold_yolo_ema_command(*words, env={"RANK": "0", "WORLD_SIZE": "2"})
+    assert done.code == 2, done.err
+    assert "RANK=0, WORLD_SIZE=2 in the environment" in done.err
+    assert f"yolo-ema {verb} runs in one, started without torchrun: env -u RANK" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert {*tmp_path.rglob("*")} == before
+
+
 def test_variables_of_a_launcher_that_make_no_sense_are_one_clear_error(
     tmp_path, cold_yolo_ema_command, environment, message
 ):

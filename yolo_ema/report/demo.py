@@ -22,6 +22,7 @@ from yolo_ema.deploy.parity.parity_report import MIN_IMAGES
 from yolo_ema.deploy.publish import ExportResult, export
 from yolo_ema.detect.result import DetectResult
 from yolo_ema.detect.run import detect, fresh_folder
+from yolo_ema.engine.training.launch import require_one_process
 from yolo_ema.engine.training.train import TrainResult, train
 from yolo_ema.errors import CheckFailedError
 from yolo_ema.evaluate.val_result import Evidence, ValResult
@@ -149,9 +150,11 @@ def demo(options: DemoOptions) -> DemoResult:
     Raises:
         CheckFailedError: too little was learned, or the exported file's boxes differ from those of
             the weights.
+        ConfigError: a launcher has started several processes.
         MissingPackageError: the packages for ONNX are not installed.
         DiskFullError: the disk is full.
     """
+    require_one_process("demo")
     # A folder of its own: what an earlier run drew or made must not mix with this one.
     options, clock = dataclasses.replace(options, out=fresh_folder(options.out)), _Clock()
     out = options.out

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.engine.training.launch import require_one_process
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.io.atomic_files import write_json, write_text
 from yolo_ema.options.ablate import AblateOptions, run_name
@@ -64,7 +65,8 @@ def ablate(options: AblateOptions) -> AblateResult | Progress:
     """Run a study, list what is left of it, or report its records.
 
     Raises:
-        ConfigError: the study's file is wrong; everything wrong is named.
+        ConfigError: the study's file is wrong, where everything wrong is named; or a launcher has
+            started several processes to make its runs.
         DataError: the data is missing, or records don't belong together.
         WeightsError: the first weights are missing.
         OfflineError: a download would be needed.
@@ -88,6 +90,7 @@ def ablate(options: AblateOptions) -> AblateResult | Progress:
 
 
 def _run(study: Study, records: Records, options: AblateOptions, folder: Path) -> list[Failure]:
+    require_one_process("ablate")
     chosen = _chosen(study, options.only)
     left = [run for run in chosen if not records.is_done(*run)]
     if not left:

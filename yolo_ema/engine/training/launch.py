@@ -13,11 +13,12 @@ from collections.abc import Mapping
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["Launch", "check_variables", "launch_of"]
+__all__ = ["Launch", "check_variables", "launch_of", "require_one_process"]
 
 _LOG = logging.getLogger(__name__)
 
 _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+_RANKS = ("RANK", "LOCAL_RANK")
 _MEETING_POINT = ("MASTER_ADDR", "MASTER_PORT")
 _UNSET = "env " + " ".join(f"-u {name}" for name in (*_NUMBERS, *_MEETING_POINT))
 
@@ -60,12 +61,10 @@ def launch_of(environment: Mapping[str, str], *, has_group: bool = False) -> Lau
     Raises:
         ConfigError: a variable is not a number, or they do not belong together.
     """
-    check_variables(environment)
-    number = {name: int(environment[name]) for name in _NUMBERS if name in environment}
+    number, shown = _numbers(environment)
     world_size = number.get("WORLD_SIZE", 1)
-    ranks = {name: number[name] for name in ("RANK", "LOCAL_RANK") if name in number}
-    shown = ", ".join(f"{name}={value}" for name, value in number.items())
-    if world_size < 2 or not ranks:
+    ranks = {name: number[name] for name in _RANKS if name in number}
+    if not _says_several(number):
         if world_size > 1 or any(ranks.values()):
             _LOG.warning("%s of another program's training is passed over: one process", shown)
         return None
@@ -89,6 +88,36 @@ def launch_of(environment: Mapping[str, str], *, has_group: bool = False) -> Lau
     )
 
 
+def require_one_process(verb: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse to be one of several processes that a launcher has started: of the verbs ``train``
+    alone shares its work among them, any other would do all of it in each.
+
+    Args:
+        verb: that is run, ``demo``.
+        environment: the variables that torchrun documents.
+
+    Raises:
+        ConfigError: a launcher has started several, or a variable is not a number.
+    """
+    number, shown = _numbers(environment)
+    if _says_several(number):
+        raise ConfigError(
+            f"{shown} in the environment says that several processes train together; yolo-ema "
+            f"{verb} runs in one, started without torchrun: {_UNSET} yolo-ema {verb} …"
+        )
+
+
+def _numbers(environment: Mapping[str, str]) -> tuple[dict[str, int], str]:
+    """Return the variables that are numbers, and how a message shows them."""
+    check_variables(environment)
+    number = {name: int(environment[name]) for name in _NUMBERS if name in environment}
+    return number, ", ".join(f"{name}={value}" for name, value in number.items())
+
+
+def _says_several(number: Mapping[str, int]) -> bool:
+    return number.get("WORLD_SIZE", 1) > 1 and any(name in number for name in _RANKS)
+
+
 def check_variables(environment: Mapping[str, str] = os.environ) -> None:
     """Check that the variables of a launcher are numbers, where they are set.
 
@@ -100,5 +129,5 @@ def check_variables(environment: Mapping[str, str] = os.environ) -> None:
         if value is not None and not (value.isascii() and value.isdecimal()):
             raise ConfigError(
                 f"{name} is {value!r} in the environment; expected a number, as torchrun sets it. "
-                f"To train in one process: {_UNSET} yolo-ema train …"
+                f"To run in one process: {_UNSET} yolo-ema …"
             )

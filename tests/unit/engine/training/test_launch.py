@@ -4,7 +4,12 @@ import logging
 
 import pytest
 
-from yolo_ema.engine.training.launch import Launch, check_variables, launch_of
+from yolo_ema.engine.training.launch import (
+    Launch,
+    check_variables,
+    launch_of,
+    require_one_process,
+)
 from yolo_ema.errors import ConfigError
 
 _TORCHRUN = {
@@ -68,3 +73,19 @@ def test_ranks_beyond_their_number_contradict(name, value):
 def test_what_is_not_a_number_is_refused(value):
     with pytest.raises(ConfigError, match=r"WORLD_SIZE is .*expected a number"):
         check_variables({"WORLD_SIZE": value})
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [_TORCHRUN, {"WORLD_SIZE": "2", "RANK": "0"}, {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}],
+)
+def test_what_trains_in_one_process_is_refused_among_several(environment):
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE=\d.*yolo-ema demo runs in one.*env -u RANK"):
+        require_one_process("demo", environment)
+
+
+@pytest.mark.parametrize(
+    "environment", [{}, {"RANK": "3"}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "16"}]
+)
+def test_one_process_is_one_with_leftovers_too(environment):
+    require_one_process("demo", environment)
