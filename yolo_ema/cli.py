@@ -190,6 +190,13 @@ VERBS = (
         ("classify val --weights best.pt", "classify val --weights best.pt --data photos/ --json"),
     ),
     Verb(
+        "classify export",
+        "write a classifier as ONNX, proven to give the same answers",
+        "yolo_ema.options.classify:ClassifyExportOptions",
+        "yolo_ema.classify.exporting:export",
+        ("classify export --weights best.pt --images photos/val",),
+    ),
+    Verb(
         "models",
         "list the shipped models",
         "yolo_ema.options.models:ModelsOptions",

@@ -107,6 +107,11 @@ def load_model(path: str | Path, *, trust: bool = False) -> LoadedModel:
     checkpoint = _checkpoint(content, path, trust=trust)
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, nn.Module):
+        if checkpoint.get("task") == "classify":
+            raise WeightsError(
+                f"{path} is a classifier; expected a detector: score and export it by yolo-ema "
+                f"classify val and classify export"
+            )
         holds = ", ".join(sorted(str(key)[:50] for key in checkpoint)[:8]) or "nothing"
         raise DamagedWeightsError(
             f"{path} holds no model, only: {holds}; a state dict alone does not say which model it "
