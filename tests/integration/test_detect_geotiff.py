@@ -402,7 +402,7 @@ def test_a_killed_run_goes_on_where_it_was(detect, onnx_file, tmp_path):
     command = [sys.executable, "-c", RUN, "detect", path, "--weights", onnx_file, *tiled]
     process = subprocess.Popen([*map(str, command), "--out", str(tmp_path / "out")], stderr=-3)
     journal = tmp_path / "out/o.windows.journal"
-    while not journal.exists() or journal.stat().st_size < 60_000:
+    while not journal.exists() or journal.stat().st_size < 24_000:
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
@@ -428,7 +428,7 @@ def test_sixty_thousand_pixels_square_take_less_than_1500_mb(onnx_file, tmp_path
         driver="GTiff",
         width=side,
         height=side,
-        count=3,
+        count=1,
         dtype="uint8",
         crs=UTM,
         transform=PLACE,
@@ -440,10 +440,21 @@ def test_sixty_thousand_pixels_square_take_less_than_1500_mb(onnx_file, tmp_path
         SPARSE_OK="TRUE",
         BIGTIFF="YES",
     ) as file:
-        content = np.maximum(rgb_of(picture(3, (600, 500))), 1)
+        content = np.maximum(rgb_of(picture(3, (600, 500)))[:1], 1)
         file.write(content, window=rasterio.windows.Window(31_000, 45_000, 600, 500))
     command = [sys.executable, "-c", RUN, "detect", path, "--weights", onnx_file, "--json"]
-    words = ["--tile", "1024x1024", "--conf", CONF, "--out", tmp_path / "out", "--save", "jsonl"]
+    words = [
+        "--tile",
+        "2048x2048",
+        "--overlap",
+        "0.1",
+        "--conf",
+        CONF,
+        "--out",
+        tmp_path / "out",
+        "--save",
+        "jsonl",
+    ]
     result = subprocess.run(
         [*map(str, command), *map(str, words)],
         capture_output=True,
@@ -457,5 +468,5 @@ def test_sixty_thousand_pixels_square_take_less_than_1500_mb(onnx_file, tmp_path
     assert 1 <= found["windows"]["detected"] <= 4
     assert found["objects"] > 0
     assert int(result.stderr.split()[-1]) < 1_500_000  # kilobytes
-    boxes = rows_in(tmp_path / "out/big.jsonl")[:, :4]
-    assert (boxes[:, 0] < 31_700).any()
+    boxes = rows_in(tmp_path / "out/big.jsonl")
+    assert ((boxes[:, 0] < 31_600) & (boxes[:, 2] > 31_000) & (boxes[:, 3] > 45_000)).any()
