@@ -5,13 +5,8 @@ random weights.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +16,7 @@ import pytest
 import torch
 from lively_weights import picture
 from misbehaving_servers import HttpServer, never_answers, plays
+from running_detect import RunningDetect
 
 from yolo_ema import Detector
 from yolo_ema.errors import SourceError
@@ -260,50 +256,6 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
     assert not (tmp_path / "out" / "detections.jsonl").exists()
 
 
-class _Running:
-    """A ``yolo-ema detect`` that runs beside the test."""
-
-    def __init__(self, folder: Path, *words: object) -> None:
-        self._errors = (folder / "stderr.txt").open("w+")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "yolo_ema", "detect", *map(str, words), "--json"],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            # An interruption sent to this process alone; a shell's background jobs ignore it
-            # otherwise.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-            env={**os.environ, "OMP_NUM_THREADS": "1", "YOLO_EMA_THREADS": "1"},
-        )
-        self._stderr = folder / "stderr.txt"
-
-    def __enter__(self) -> _Running:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
-
-    @property
-    def err(self) -> str:
-        return self._stderr.read_text()
-
-    def wait_until(self, true: Callable[[], bool]) -> None:
-        until = time.monotonic() + 240
-        while not true():
-            assert self._process.poll() is None, self.err
-            assert time.monotonic() < until, self.err
-            time.sleep(0.05)
-
-    def end(self, number: int) -> tuple[int, dict]:
-        self._process.send_signal(number)
-        out, _ = self._process.communicate(timeout=240)
-        return self._process.returncode, json.loads(out) if out else {}
-
-
 def _line_count(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
@@ -324,7 +276,7 @@ def test_a_signal_ends_a_video_with_complete_outputs(weights, tmp_path, number):
         "--save",
         "annotated,jsonl,coco",
     )
-    with _Running(tmp_path, *words) as running:
+    with RunningDetect(tmp_path, *words) as running:
         running.wait_until(lambda: _line_count(jsonl) > 3)
         code, result = running.end(number)
     assert code == 130, running.err
@@ -343,21 +295,13 @@ def test_live_sources_are_served_on_a_page_and_ended_by_the_user_without_an_erro
 ):
     with HttpServer(plays()) as server, HttpServer(never_answers) as silent:
         addresses = (server.url(userinfo="me:secret@"), silent.url())
-        with _Running(
+        with RunningDetect(
             tmp_path, *addresses, "--weights", weights, "--out", "out", "--conf", CONF, "--serve", 0
         ) as running:
             running.wait_until(
-                lambda: (
-                    "http://127.0.0.1:" in running.err
-                    and _line_count(tmp_path / "out" / "detections.jsonl") > 3
-                )
+                lambda: running.page and _line_count(tmp_path / "out" / "detections.jsonl") > 3
             )
-            page = next(
-                word
-                for word in running.err.split()
-                if word.startswith("http://127.0.0.1:") and "live" not in word
-            )
-            with urllib.request.urlopen(page.rstrip(",.;"), timeout=20) as answer:
+            with urllib.request.urlopen(running.page, timeout=20) as answer:
                 assert answer.status == 200
             code, result = running.end(signal.SIGINT)
     live, hung = result["sources"]

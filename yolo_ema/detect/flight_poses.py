@@ -6,13 +6,39 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from yolo_ema.detect.result_files import ResultSource
-from yolo_ema.geo.pose import NoPose, PoseTrack
+from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
 from yolo_ema.geo.sightings import FrameBoxes, LocatedSource, locate_source
 from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
+from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.mapping import MapOptions
 
-__all__ = ["locate_flight"]
+__all__ = ["frame_boxes", "locate_flight"]
+
+
+def frame_boxes(found: FrameDetections, pose: Pose | NoPose, picture: str = "") -> FrameBoxes:
+    """Return what was detected in a frame, without its image, with the pose of its camera.
+
+    Args:
+        found: detections.
+        pose: where the camera was, or why nobody knows.
+        picture: the image file, where the source is a folder of them.
+    """
+    frame, track_ids = found.frame, found.track_ids
+    return FrameBoxes(
+        frame.source,
+        frame.index,
+        frame.time_s,
+        frame.image_wh,
+        np.asarray(found.boxes_xyxy, float).copy(),
+        tuple(found.names[int(class_id)] for class_id in found.class_ids),
+        np.asarray(found.scores, float).copy(),
+        np.full(len(found), -1) if track_ids is None else np.array(track_ids, np.int64),
+        pose,
+        picture,
+    )
 
 
 def locate_flight(

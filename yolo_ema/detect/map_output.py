@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from yolo_ema.detect.flight_poses import locate_flight
+from yolo_ema.detect.flight_poses import frame_boxes, locate_flight
 from yolo_ema.detect.result_files import NOT_LOOKED_UP, ResultSource
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.geo.flight_map import FlightMap, map_flight
 from yolo_ema.geo.maps.write_map import write_map
 from yolo_ema.geo.pose import NoPose, Pose
-from yolo_ema.geo.sightings import FrameBoxes
-from yolo_ema.geo.telemetry.live import LiveTelemetry, is_live
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext
 from yolo_ema.media.sinks.unique_paths import numbered_paths
@@ -56,7 +51,6 @@ class MapOutput:
 
         Raises:
             DataNotFoundError: the surface model is not there.
-            ConfigError: an address of live telemetry cannot be opened.
         """
         if options.dem is not None and not options.dem.is_file():
             raise DataNotFoundError(f"there is no surface model {options.dem}")
@@ -65,8 +59,6 @@ class MapOutput:
         self._out, self._kinds, self._options = out, kinds, options
         self._sources: dict[str, ResultSource] = {}
         self._paths: dict[str, Path] = {}
-        address = next((word for word in options.telemetry if is_live(word)), None)
-        self._live = None if address is None else LiveTelemetry(address, options)
         self._closed = False
 
     @property
@@ -74,30 +66,20 @@ class MapOutput:
         """The files, once closed."""
         return {kind: (path,) for kind, path in self._paths.items()}
 
-    def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Take the detections of one frame."""
+    def write(
+        self,
+        found: FrameDetections,
+        context: FrameContext,
+        live_pose: Pose | NoPose | None = None,
+    ) -> None:
+        """Take the detections of one frame, and where a live source's camera was."""
         frame = found.frame
         source = self._sources.setdefault(frame.source, ResultSource(frame.source))
         pose: Pose | NoPose = NOT_LOOKED_UP
-        if context.is_live and self._live is not None:
-            pose, source.has_poses = self._live.newest(), True
-        elif context.is_live:
-            pose, source.has_poses = NoPose("no_common_clock", "it is live"), True
-        track_ids = found.track_ids
-        source.frames.append(
-            FrameBoxes(
-                frame.source,
-                frame.index,
-                frame.time_s,
-                frame.image_wh,
-                np.asarray(found.boxes_xyxy, float).copy(),
-                tuple(found.names[int(class_id)] for class_id in found.class_ids),
-                np.asarray(found.scores, float).copy(),
-                np.full(len(found), -1) if track_ids is None else np.array(track_ids, np.int64),
-                pose,
-                context.image_path,
-            )
-        )
+        if context.is_live:
+            pose = live_pose or NoPose("no_common_clock", "it is live")
+            source.has_poses = True
+        source.frames.append(frame_boxes(found, pose, context.image_path))
 
     def end_source(self, name: str) -> None:
         """Nothing is done before the run's end."""
@@ -112,16 +94,13 @@ class MapOutput:
         if self._closed:
             return
         self._closed = True
-        with contextlib.ExitStack() as stack:
-            if self._live is not None:
-                stack.callback(self._live.close)
-            sources = list(self._sources.values())
-            located, self.problems = locate_flight(sources, self._options)
-            if len(self.problems) == len(sources):
-                return
-            self.flight = map_flight(located, self._options)
-            for kind in self._kinds:
-                stem, suffix = MAP_FILES[kind]
-                names = numbered_paths(self._out, stem, suffix)
-                self._paths[kind] = next(path for path in names if not path.exists())
-                write_map(self._paths[kind], self.flight, tiles=self._options.map_tiles)
+        sources = list(self._sources.values())
+        located, self.problems = locate_flight(sources, self._options)
+        if len(self.problems) == len(sources):
+            return
+        self.flight = map_flight(located, self._options)
+        for kind in self._kinds:
+            stem, suffix = MAP_FILES[kind]
+            names = numbered_paths(self._out, stem, suffix)
+            self._paths[kind] = next(path for path in names if not path.exists())
+            write_map(self._paths[kind], self.flight, tiles=self._options.map_tiles)

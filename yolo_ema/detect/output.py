@@ -25,6 +25,7 @@ from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
 from yolo_ema.tracking.trails import Trails
 
 if TYPE_CHECKING:
+    from yolo_ema.detect.live_places import LivePlaces, LocatedFrame
     from yolo_ema.detect.map_output import MapOutput
     from yolo_ema.media.live_page import LivePage
 
@@ -126,7 +127,8 @@ class DetectOutput:
 
         Raises:
             ConfigError: a line or zone that cannot be read; a format that cannot hold the classes;
-                a page whose address needs a token, or whose port is taken.
+                a page whose address needs a token, or whose port is taken; an address of live
+                telemetry that cannot be opened.
             DiskFullError: there is no room.
         """
         self.annotated_bgr: np.ndarray | None = None
@@ -141,6 +143,7 @@ class DetectOutput:
         self._states: dict[str, SourceState] = {}
         self._drawn: tuple[FrameDetections, np.ndarray] | None = None
         self._page: LivePage | None = None
+        self._places: LivePlaces | None = None
         self._totals: dict[str, dict[str, int]] = {}
         self._closing = threading.Event()
         self._reporter = threading.Thread(target=self._report, name="page status", daemon=True)
@@ -170,6 +173,10 @@ class DetectOutput:
                 from yolo_ema.detect.map_output import MapOutput
 
                 self.map = MapOutput(out, maps, options)
+            if options.telemetry:
+                from yolo_ema.detect.live_places import LivePlaces
+
+                self._places = LivePlaces.listening(options)
             opened.pop_all()
         if self._page is not None:
             self._reporter.start()
@@ -187,6 +194,10 @@ class DetectOutput:
         self, event: SourceEvent, detections: FrameDetections, homography: np.ndarray | None
     ) -> None:
         name = event.source.name
+        located: LocatedFrame | None = None
+        if self._places is not None and event.source.is_live:
+            located = self._places.locate(detections)
+            detections = located.detections
         if self._options.tracks and event.source.is_video and name not in self.problems:
             self._track(name, detections, homography)
         reader, image = event.reader, event.source.image_of(detections.frame.index)
@@ -201,9 +212,9 @@ class DetectOutput:
         for sink in self._sinks.values():
             sink.write(detections, context)
         if self.map is not None:
-            self.map.write(detections, context)
+            self.map.write(detections, context, located and located.pose)
         if self._page is not None:
-            self._page.publish(detections, self._draw(detections))
+            self._page.publish(detections, self._draw(detections), located and located.on_map())
         if self._options.show:
             self.annotated_bgr = self._draw(detections)
 
@@ -276,3 +287,5 @@ class DetectOutput:
                 stack.callback(self.map.close)
             for sink in self._sinks.values():
                 stack.callback(sink.close)
+            if self._places is not None:
+                stack.callback(self._places.close)

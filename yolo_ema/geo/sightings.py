@@ -177,6 +177,7 @@ def locate_source(
     is_video: bool = True,
     heights_m: Mapping[str, float] = CLASS_HEIGHTS_M,
     assumptions: Sequence[str] = (),
+    ground: FlightGround | None = None,
 ) -> LocatedSource:
     """Place all boxes of one source.
 
@@ -186,13 +187,14 @@ def locate_source(
         is_video: whether they follow each other in time.
         heights_m: of objects by class, see `box_base`.
         assumptions: what the poses assume.
+        ground: opened already, instead of that of the options.
 
     Raises:
         DataError: the surface model cannot be used.
         ConfigError: the calibrated camera is for frames of another shape.
     """
     poses = [frame.pose for frame in frames if isinstance(frame.pose, Pose)]
-    ground = flight_ground(options, poses)
+    ground = ground or flight_ground(options, poses)
     sigmas = (
         sigmas_for(poses[0].source, options, poses[0].position_step_m)
         if poses

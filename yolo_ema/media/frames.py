@@ -19,6 +19,8 @@ class Frame:
         source: the path or address as the user gave it.
         index: 0-based number of the frame in its source; 0 for an image.
         time_s: seconds since the source's start; 0.0 for an image.
+        received_s: when a live source's frame arrived, on `time.monotonic`'s clock; None for what
+            is recorded.
 
     Examples:
         >>> import cv2
@@ -31,6 +33,7 @@ class Frame:
     source: str
     index: int
     time_s: float
+    received_s: float | None = None
 
     @property
     def image_wh(self) -> tuple[int, int]:
@@ -47,6 +50,9 @@ class FrameDetections:
         scores: (N,) float in 0…1.
         class_ids: (N,) int.
         track_ids: (N,) int, −1 for objects without an identity; None if nothing is tracked.
+        places: (N, 3) float, longitude and latitude in degrees on WGS 84, and the longer half axis
+            of the 95 % error ellipse in metres; NaN for objects without a place; None if nobody
+            asked for places while frames arrive.
 
     Examples:
         >>> from yolo_ema import Detector
@@ -61,13 +67,14 @@ class FrameDetections:
     class_ids: np.ndarray
     names: dict[int, str]
     track_ids: np.ndarray | None = field(default=None)
+    places: np.ndarray | None = field(default=None)
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def as_json(self) -> dict[str, Any]:
         """Return one line of ``detections.jsonl``: coordinates to a hundredth of a pixel, scores to
-        five digits.
+        five digits; places to seven, about a centimetre, where they are known.
         """
         width, height = self.frame.image_wh
         return {
@@ -76,10 +83,11 @@ class FrameDetections:
             "time_s": round(self.frame.time_s, 6),
             "width": width,
             "height": height,
-            "detections": [self._detection(row) for row in range(len(self))],
+            "detections": [self.object_as_json(row) for row in range(len(self))],
         }
 
-    def _detection(self, row: int) -> dict[str, Any]:
+    def object_as_json(self, row: int) -> dict[str, Any]:
+        """Return one of the ``detections`` of `as_json`."""
         class_id = int(self.class_ids[row])
         detection = {
             "class_id": class_id,
@@ -90,4 +98,11 @@ class FrameDetections:
         if self.track_ids is not None:
             track_id = int(self.track_ids[row])
             detection["track_id"] = track_id if track_id >= 0 else None
+        if self.places is not None and np.isfinite(self.places[row]).all():
+            longitude, latitude, error_m = map(float, self.places[row])
+            detection |= {
+                "longitude": round(longitude, 7),
+                "latitude": round(latitude, 7),
+                "position_error_m": round(error_m, 2),
+            }
         return detection

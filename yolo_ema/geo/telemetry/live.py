@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import threading
 import time
@@ -30,7 +29,7 @@ def is_live(word: str) -> bool:
 
 
 class LiveTelemetry:
-    """Listens to MAVLink in a thread of its own, and gives the newest pose.
+    """Listens to MAVLink in a thread of its own, and gives the pose of a moment, or the newest.
 
     ``--telemetry-offset`` is by how much the video lags behind the telemetry: the pose is that of
     so long ago.
@@ -38,7 +37,7 @@ class LiveTelemetry:
     Args:
         address: in pymavlink's notation, as ``udp:127.0.0.1:14550``, which listens there.
         options: the user's word.
-        max_age_s: an older pose is none.
+        max_age_s: a pose older than that, at the moment asked for, is none.
 
     Raises:
         ConfigError: the address is none that can be opened.
@@ -59,8 +58,8 @@ class LiveTelemetry:
         max_age_s: float = MAX_GAP_S,
     ) -> None:
         self._options = options or TelemetryOptions()
+        self.max_age_s = max_age_s
         self._maker = PoseMaker(self._options, "mavlink")
-        self._max_age_s = max_age_s
         self._said: list[str] = []
         self._streams = MavlinkStreams()
         self._lock, self._ended = threading.Lock(), threading.Event()
@@ -75,10 +74,17 @@ class LiveTelemetry:
         return (*self._said, *self._maker.assumptions)
 
     def newest(self) -> Pose | NoPose:
-        """Return the newest pose, or why there is none. Its time counts from 1970."""
+        """Return the newest pose, or why there is none. Its moment is its ``utc``."""
+        return self.at(time.monotonic())
+
+    def at(self, monotonic_s: float) -> Pose | NoPose:
+        """Return the pose of a moment of the last ten seconds, or why there is none.
+
+        Args:
+            monotonic_s: on `time.monotonic`'s clock, as `Frame.received_s`.
+        """
         with self._lock:
-            streams = copy.deepcopy(self._streams)
-        now_s = self._now_s()
+            streams = self._streams.copy()
         if not streams.positions and not streams.pictures:
             return NoPose("no_position", "no position has arrived", "mavlink")
         first_s = (streams.positions or streams.pictures)[0][0]
@@ -87,15 +93,21 @@ class LiveTelemetry:
         except TelemetryError as error:
             return NoPose(error.reason, str(error), "mavlink")
         self._said = reading.assumptions
-        wanted_s = now_s - (self._options.telemetry_offset or 0.0) - first_s
+        wanted_s = self._zero_s + monotonic_s - (self._options.telemetry_offset or 0.0) - first_s
         newest = reading.samples[-1]
         age_s = wanted_s - newest.time_s
-        if age_s > self._max_age_s:
+        if age_s > self.max_age_s:
             later = next((one.reason for one in reading.lost if one.time_s > newest.time_s), None)
             detail = f"the newest position that can be used is {age_s:.1f} s old"
             return NoPose(later or "stale", detail, "mavlink")
         track = PoseTrack(self._maker.poses(reading.samples), "mavlink", lost=tuple(reading.lost))
         return track.at(min(wanted_s, newest.time_s))
+
+    def age_s(self, pose: Pose, monotonic_s: float) -> float:
+        """Return by how many seconds a pose of `at` is older than the moment it was asked for."""
+        then_s = pose.utc.timestamp() if pose.utc else self._zero_s
+        wanted_s = self._zero_s + monotonic_s - (self._options.telemetry_offset or 0.0)
+        return max(0.0, wanted_s - then_s)
 
     def close(self) -> None:
         """Stop listening."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,12 @@ class MavlinkStreams:
             self.others.add(system)
             return
         getattr(self, read)(message, time_s)
+
+    def copy(self) -> MavlinkStreams:
+        """Return streams of the same messages, to which nothing is added."""
+        held = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        lists = {name: list(kept) for name, kept in held.items() if isinstance(kept, list)}
+        return replace(self, **lists, others=set(self.others))
 
     def forget(self, before_s: float) -> None:
         """Drop what is older, but for the newest field of view."""

@@ -51,11 +51,21 @@ class LivePage:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._server.server_port}/"
 
-    def publish(self, found: FrameDetections, image_bgr: np.ndarray) -> None:
-        """Show a frame: its detections, and the image in which they are drawn, (H, W, 3) uint8,
-        which must not be changed afterwards.
+    def publish(
+        self,
+        found: FrameDetections,
+        image_bgr: np.ndarray,
+        on_map: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Show a frame.
+
+        Args:
+            found: its detections.
+            image_bgr: the image in which they are drawn, (H, W, 3) uint8, which must not be changed
+                afterwards.
+            on_map: the camera, the view and the objects on the ground, see `LocatedFrame.on_map`.
         """
-        self._live_state.publish(found, image_bgr)
+        self._live_state.publish(found, image_bgr, on_map)
 
     def publish_status(self, statuses: Sequence[Mapping[str, Any]]) -> None:
         """Show how the sources are doing.

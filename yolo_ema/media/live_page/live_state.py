@@ -54,8 +54,15 @@ class LiveState:
         self._revision = self._numbers = 0
         self.ended = False
 
-    def publish(self, found: FrameDetections, image_bgr: np.ndarray) -> None:
-        """Take a source's newest image; nothing is encoded until a viewer asks."""
+    def publish(
+        self,
+        found: FrameDetections,
+        image_bgr: np.ndarray,
+        on_map: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take a source's newest image, and what it shows on the map; nothing is encoded until a
+        viewer asks.
+        """
         class_ids, counts = np.unique(found.class_ids, return_counts=True)
         classes = [
             {"name": found.names[class_id], "count": count, "colour": _hex(class_id)}
@@ -68,6 +75,8 @@ class LiveState:
             "objects": len(found),
             "classes": classes,
         }
+        if on_map is not None:
+            facts["map"] = on_map
         with self._news:
             channel = self._channels.pop(found.frame.source, None) or self._new_channel(
                 found.frame.source

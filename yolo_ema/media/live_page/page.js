@@ -73,6 +73,7 @@ function show(source, ended) {
     put(node.children[0], counts[place][0]);
     put(node.children[1], number(counts[place][1]));
   });
+  showMap(card.find(".map"), source);
 }
 
 async function fetchPicture(card) {

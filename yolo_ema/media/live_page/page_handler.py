@@ -69,7 +69,11 @@ class PageHandler(BaseHTTPRequestHandler):
                 "text/plain",
                 b"This page answers only to requests that come from itself.\n",
             )
-        elif address.path in {"/page.css", "/page.js"}:  # no secrets, and the login needs them
+        elif address.path in {
+            "/page.css",
+            "/page.js",
+            "/live_map.js",
+        }:  # no secrets; the login needs the first
             self._send_part(address.path[1:])
         elif "token" in query:
             self._enter(query["token"])

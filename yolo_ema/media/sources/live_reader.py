@@ -233,7 +233,9 @@ class LiveReader(FrameReader):
             self._last_at, self._last_time_s = now, max(time_s, self._last_time_s + 1e-6, 0.0)
             rate = attempt.connection.frame_rate
             self.frame_rate = rate and rate / self.stride
-            frame = Frame(image_bgr, self.source.name, count, self._last_time_s)
+            # A recording behind an address was not taken when it arrived.
+            received_s = None if finite else now
+            frame = Frame(image_bgr, self.source.name, count, self._last_time_s, received_s)
             stale = self._status.state == "stale" and self._stall.changed_at != now
             self._change(
                 frames_read=count + 1, **({} if stale else {"state": "live", "problem": ""})
