@@ -223,7 +223,8 @@ class _Run:
 
         def merge(found: list[np.ndarray], views: np.ndarray) -> np.ndarray:
             own = [
-                View(0, tuple(map(int, view)), None, grid.plan.input_hw) for view in views.tolist()
+                View(0, (int(x1), int(y1), int(x2), int(y2)), None, grid.plan.input_hw)
+                for x1, y1, x2, y2 in views.tolist()
             ]
             return self._tiled.merged(
                 list(zip(own, found, strict=True)), grid.plan, reader.image_wh, None
