@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def asked(packages: Sequence[str]) -> dict[str, list[Row]]:
 
 def _ask(package: str) -> list[Row]:
     title = _PROBES[package][0]
-    if find_spec(package) is None:
+    if _spec(package) is None:
         return [Row(title, problem=f"the package {package} is not installed")]
     try:
         answer = subprocess.run(  # noqa: S603 - this interpreter and this module
@@ -136,9 +137,17 @@ def _ask(package: str) -> list[Row]:
     return [Row(**row) for row in json.loads(answer.stdout.splitlines()[-1])]
 
 
+def _spec(package: str) -> ModuleSpec | None:
+    """Return where a package lies; None where it does not, or cannot be imported."""
+    try:
+        return find_spec(package)
+    except (ImportError, ValueError):
+        return None
+
+
 def torch_build() -> list[Row]:
     """Return what torch is built for, read from its own file without importing it."""
-    spec = find_spec("torch")
+    spec = _spec("torch")
     if spec is None or spec.origin is None:
         return [Row("torch", problem="not installed: .pt weights, training and --gpu need it")]
     text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")

@@ -52,6 +52,7 @@ _BRINGS = {
     "geo": "exact map projections, terrain in files",
     "mavlink": "telemetry of MAVLink, from logs and live",
     "int8": "int8 files",
+    "classify": "weights that classify, for comparison",
     "deploy": "every runtime for CPUs",
     "parquet": "Parquet files, archive",
     "cloud": "archives in object stores",

@@ -49,7 +49,7 @@ def prove_gpu(options: DoctorOptions) -> GpuResult:
     """
     started = time.monotonic()
     torch = _imported()
-    folder = _folder(options.out)
+    folder, machine = _folder(options.out), examine().as_json()
     with scratch_folder("doctor") as scratch:
         place, device = _place(torch, options.device or "auto", scratch)
         outcomes = run_checks(
@@ -61,7 +61,7 @@ def prove_gpu(options: DoctorOptions) -> GpuResult:
         device=device,
         is_gpu=place.is_gpu,
         outcomes=tuple(outcomes),
-        machine=examine().as_json(),
+        machine=machine,
         budget_s=options.budget_s,
         seconds=time.monotonic() - started,
         folder=folder,
