@@ -241,7 +241,8 @@ class _Training:
         """Write last.pt, and best.pt where this epoch is the best."""
         resume = {
             "seed": self.plan.seed,
-            "network": self.network.state_dict(),
+            # without an average these are the weights, which stand in a file once
+            "network": None if self._average is None else self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "best": self.best,
@@ -260,7 +261,7 @@ class _Training:
     def _load(self, content: dict[str, Any]) -> None:
         saved = content["resume"]
         try:
-            self.network.load_state_dict(saved["network"])
+            self.network.load_state_dict(saved["network"] or content["weights"])
             if self._average is not None:
                 self._average.module.load_state_dict(content["weights"])
             self._optimizer.load_state_dict(saved["optimizer"])
