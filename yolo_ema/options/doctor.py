@@ -73,9 +73,13 @@ class DoctorOptions(Options):
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
-        given = {"--device": self.device, "--out": self.out, "--budget": self.budget}
-        given |= {"--only": self.only or None}
-        if names := [name for name, value in given.items() if value is not None and not self.gpu]:
+        given = {
+            "--device": self.device is not None,
+            "--out": self.out is not None,
+            "--budget": self.budget is not None,
+            "--only": bool(self.only),
+        }
+        if names := [name for name, is_given in given.items() if is_given and not self.gpu]:
             yield f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} for --gpu; add it"
         if self.device is not None and parse_device(self.device).kind == "mps":
             yield "--device is 'mps'; the checks are for NVIDIA GPUs, or for cpu in miniature"

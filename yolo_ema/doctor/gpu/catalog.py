@@ -52,7 +52,7 @@ def _precision(dtype: str, limit: str) -> Check:
 def _preset(name: str) -> Check:
     return Check(
         f"training steps of the preset {name}",
-        "every loss is finite, half precision is on, and the batch that the estimate promises fits",
+        "every loss is finite; on a GPU half precision is on and the batch of the estimate fits",
         f"{_HERE}.training_checks:preset_steps",
         name,
         120.0,
@@ -85,7 +85,7 @@ CHECKS = {
         f"{_HERE}.detection_checks:tiles",
     ),
     "video": Check(
-        "detection in a 1080p video, to an annotated mp4",
+        "detection in a video, 1080p on a GPU, to an annotated mp4",
         "every frame is in the mp4, in its size",
         f"{_HERE}.detection_checks:video",
         limit_s=90.0,
@@ -105,7 +105,7 @@ CHECKS = {
         limit_s=180.0,
     ),
     "export": Check(
-        "an export to TensorRT, with its proof",
+        "an export to TensorRT (TorchScript on the CPU), with its proof",
         "the file gives the boxes of its weights (docs/verification.md)",
         f"{_HERE}.detection_checks:export",
         limit_s=240.0,

@@ -47,7 +47,7 @@ def preset_steps(place: Place, name: str) -> Finding:
         model = re.sub(r"11[sm]", "11n", model)  # in miniature all are of the smallest scale
     cost = training_cost(model, imgsz)
     memory_gb = _memory_gb(place)
-    batch = fitting_batch(preset.batch, cost, memory_gb) if place.is_gpu else _TINY_BATCH
+    batch = _TINY_BATCH if memory_gb is None else fitting_batch(preset.batch, cost, memory_gb)
     steps = _Steps(place)
     train(
         TrainOptions(
