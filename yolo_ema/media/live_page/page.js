@@ -17,6 +17,7 @@ function cardOf(name) {
   card.find("img").alt = `newest frame of ${name}`;
   card.find(".picture").addEventListener("click", () => { node.classList.toggle("large"); card.shown = 0; });
   new IntersectionObserver((seen) => { card.visible = seen.at(-1).isIntersecting; }, { rootMargin: "200px" }).observe(node);
+  new ResizeObserver(() => { if (card.source) showMap(card.find(".map"), card.source); }).observe(card.find("canvas"));
   document.getElementById("sources").append(node);
   cards.set(name, card);
   return card;
