@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,9 +78,7 @@ def georeference_of(raster: Any) -> Georeference:
     points, points_crs = raster.gcps
     if transform.is_identity and len(points) >= 3:
         transform, crs = from_gcps(points), points_crs or crs
-        off = max(
-            math.dist(~transform * (point.x, point.y), (point.col, point.row)) for point in points
-        )
+        off = _farthest_px(np.array(transform[:6], float).reshape(2, 3), points)
         remarks.append(
             f"its {len(points)} ground control points are taken as one affine transform; the "
             f"farthest is {off:.1f} pixels off"
@@ -99,6 +96,14 @@ def georeference_of(raster: Any) -> Georeference:
         remarks.append("so polygons are in pixels" if transform.is_identity else _NO_PROJECTION)
         return Georeference(matrix, None, None, None, None, tuple(remarks))
     return _projected(matrix, crs, remarks)
+
+
+def _farthest_px(matrix: Array, points: Sequence[Any]) -> float:
+    """Return by how many pixels the point lies off that fits worst."""
+    xy = np.array([(point.x, point.y) for point in points])
+    pixels = np.linalg.solve(matrix[:, :2], (xy - matrix[:, 2]).T).T
+    meant = np.array([(point.col, point.row) for point in points])
+    return float(np.linalg.norm(pixels - meant, axis=1).max())
 
 
 _NO_PROJECTION = (
