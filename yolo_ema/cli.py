@@ -32,10 +32,7 @@ VERBS = (
         "yolo_ema.options.train:TrainOptions",
         "yolo_ema.engine.training.train:train",
         (
-            (
-                "train                                          # VisDrone, fetched if absent, "
-                "balanced preset"
-            ),
+            "train                         # VisDrone, fetched if absent, balanced preset",
             "train --data my.yaml --model yolo11n-ema --epochs 50 optimizer=AdamW lr0=0.002",
             "train --resume runs/train/yolo11s-ema/weights/last.pt",
         ),
@@ -59,10 +56,7 @@ VERBS = (
             "detect flight.mp4 --weights best.pt",
             "detect photos/ --weights best.onnx --tile 640x640 --save coco,annotated --out boxes",
             "detect flight.mp4 --weights best.pt --track --count-line gate=0.1,0.5,0.9,0.5",
-            (
-                "detect sequences/uav0000013 --weights best.pt --track --fps 30 --save "
-                "annotated,visdrone-mot"
-            ),
+            "detect uav0000013/ --weights best.pt --track --fps 30 --save visdrone-mot",
             "detect rtsp://10.0.0.7/live 0 --weights best.pt --serve 8080 --save jsonl",
             "detect ortho.tif --weights best.pt --out boxes    # GeoTIFF: polygons on the map",
         ),
@@ -120,19 +114,9 @@ VERBS = (
         "yolo_ema.options.bench:BenchOptions",
         "yolo_ema.deploy.bench.run:bench",
         (
-            (
-                "bench --weights best.pt                        # .pt, ONNX, OpenVINO, "
-                "TorchScript, "
-                "ncnn"
-            ),
-            (
-                "bench --weights best.pt --artifact best.onnx best_openvino_model --images photos/ "
-                "--json"
-            ),
-            (
-                "bench --weights best.pt --format onnx,openvino --quantize int8 --data visdrone "
-                "--imgsz 384,640"
-            ),
+            "bench --weights best.pt       # .pt, ONNX, OpenVINO, TorchScript, ncnn",
+            "bench --weights best.pt --artifact best.onnx best_openvino_model --json",
+            "bench --weights best.pt --format onnx,openvino --quantize int8 --data visdrone",
         ),
     ),
     Verb(
