@@ -27,20 +27,20 @@ BASES = ("auto", "bottom", "centre")
 
 CLASS_HEIGHTS_M: dict[str, float] = {
     "pedestrian": 1.7,
-    "people": 1.5,
+    "people": 1.7,
     "person": 1.7,
     "bicycle": 1.1,
-    "car": 1.3,
+    "car": 1.1,
     "van": 1.9,
-    "truck": 2.8,
-    "tricycle": 1.4,
-    "awning-tricycle": 1.7,
-    "bus": 3.0,
-    "motor": 1.1,
-    "motorcycle": 1.1,
+    "truck": 3.0,
+    "tricycle": 1.2,
+    "awning-tricycle": 2.0,
+    "bus": 2.9,
+    "motor": 0.9,
+    "motorcycle": 0.9,
 }
-"""Heights of objects in metres by class: those that shape a box, so that a car counts to the middle
-of its cabin.
+"""Heights of objects in metres by class: those that shape a box. A car's bonnet and boot are lower
+than its roof, so that it counts for less; someone who sits counts from the ground up.
 """
 
 _HEIGHT_DEVIATION = 0.25

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 _DIAGONAL_35MM = math.hypot(36.0, 24.0)
 _ROUNDS = 25
 _CLOSE_ENOUGH = 1e-12
+_STEPS_TO_FOLD = 48
 _SAME_SHAPE = 0.005
 _NO_DISTORTION = (0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -162,8 +163,7 @@ class CameraIntrinsics:
                 if np.nanmax(np.abs(step), initial=0.0) < _CLOSE_ENOUGH:
                     break
             missed = np.abs(self._distorted(rays) - seen).max(axis=1) > 1e-9
-            folded = (rays**2).sum(axis=1) >= self._farthest_r2()
-            rays[missed | folded | ~np.isfinite(rays).all(axis=1)] = np.nan
+            rays[missed | ~self._unfolded(rays)] = np.nan
         return rays
 
     def ray_derivative(self, rays_xy: Array) -> Array:
@@ -183,12 +183,13 @@ class CameraIntrinsics:
             axis=-1,
         )
 
-    def _farthest_r2(self) -> float:
-        """Return the squared radius from which on the distortion folds the image back on itself."""
-        k1, k2, _, _, k3 = self.brown
-        roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0])
-        real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
-        return float(real.min(initial=np.inf))
+    def _unfolded(self, rays: Array) -> NDArray[np.bool_]:
+        """Return for rays (N, 2) whether the distortion keeps its sense all the way to them from
+        the optical axis: beyond where it does not, it folds the image back on itself.
+        """
+        steps = np.linspace(0, 1, _STEPS_TO_FOLD + 1)[1:, None, None] * rays  # (S, N, 2)
+        senses = np.linalg.det(self._derivative(steps.reshape(-1, 2)))
+        return np.asarray((senses.reshape(len(steps), -1) > 0).all(axis=0))
 
     def _derivative(self, rays_xy: Array) -> Array:
         """Return (N, 2, 2): how the distorted direction changes with the direction."""

@@ -26,6 +26,7 @@ _KNOTS = 9
 _HALVINGS = 40
 _STEEPEST = 1.0
 _SLOPE_OVER_M = 2.0
+_LOWEST_M, _HIGHEST_M = -1000.0, 9000.0
 _UNITS = {"", "m", "metre", "meter", "metres", "meters"}
 
 
@@ -86,7 +87,15 @@ class SurfaceModel:
             )
         if (raster.units[0] or "").lower() not in _UNITS:
             raise DataError(f"the heights of {path} are in {raster.units[0]}; expected metres")
-        transformer = pyproj.Transformer.from_crs("EPSG:4326", raster.crs.to_wkt(), always_xy=True)
+        try:
+            transformer = pyproj.Transformer.from_crs(
+                "EPSG:4326", raster.crs.to_wkt(), always_xy=True
+            )
+        except pyproj.exceptions.ProjError as error:
+            raise DataError(
+                f"the projection of the surface model {path} is not one of the earth: "
+                f"{raster.crs.to_wkt()[:60]}…; expected one with an EPSG code or the like"
+            ) from error
         window = _window_around(path, raster, transformer, places, above_m)
         heights = raster.read(1, window=window, masked=True).astype(float)
         heights = heights * raster.scales[0] + raster.offsets[0]
@@ -97,7 +106,9 @@ class SurfaceModel:
             columns, rows = _applied(inverse, np.asarray(x), np.asarray(y))
             return columns - 0.5, rows - 0.5
 
-        heights = np.where(np.isfinite(heights.filled(np.nan)), heights.filled(np.nan), np.nan)
+        heights = heights.filled(np.nan)
+        # Holes are often filled with -9999 or -32768 that no header declares.
+        heights = np.where((heights >= _LOWEST_M) & (heights <= _HIGHEST_M), heights, np.nan)
         if not np.isfinite(heights).any():
             raise DataError(f"the surface model {path} has no heights where the cameras are")
         cell_m = _cell_m(to_cells, float(np.mean(places[0])), float(np.mean(places[1])))

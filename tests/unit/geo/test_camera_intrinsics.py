@@ -30,6 +30,15 @@ def test_where_the_distortion_folds_there_is_no_ray():
     assert np.isfinite(CAMERA.to_rays(np.array([[0.0, 0.0]]))).all()
 
 
+def test_tangential_distortion_folds_too():
+    camera = CameraIntrinsics(
+        1000, 1000, 800.0, 500.0, 500.0, (-0.466, -0.0096, 0.0054, 0.019, 0.0665)
+    )
+    seen = np.array([[-0.3337, -0.5102]]) * 800 + 500
+    assert np.isnan(camera.to_rays(seen)).all()
+    assert np.isfinite(camera.to_rays(np.array([[500.0, 500.0], [400.0, 350.0]]))).all()
+
+
 @pytest.mark.parametrize(("aspect", "hfov_deg"), [((4000, 3000), 71.6), ((3600, 2400), 73.7)])
 def test_equivalents_of_35_mm_go_by_the_diagonal(aspect, hfov_deg):
     assert CameraIntrinsics.from_35mm(*aspect, 24).hfov_deg == pytest.approx(hfov_deg, abs=0.05)

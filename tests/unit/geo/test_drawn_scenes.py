@@ -39,7 +39,7 @@ def _located(rows: np.ndarray, camera, image_wh):
 
 @pytest.mark.slow
 def test_things_lie_within_30_cm_of_where_they_were_put():
-    off = []
+    off: dict[str, list[float]] = {}
     for seed in range(6):
         stage = set_stage(seed, image_wh=(1920, 1080), objects=60, crowd=False)
         _, sights = paint(
@@ -58,11 +58,14 @@ def test_things_lie_within_30_cm_of_where_they_were_put():
         rows = np.array([(*sight.box_ltwh, 1, actor.body.category, 0, 0) for actor, sight in whole])
         metres, _ = _located(rows, stage.camera, (1920, 1080))
         truth = np.array([actor.position[:2] for actor, _ in whole])
-        off += np.hypot(*(metres - truth).T).tolist()
-    assert len(off) > 150
-    assert np.median(off) < 0.15
-    assert np.quantile(off, 0.9) < 0.3
-    assert max(off) < 0.7  # a truck's cab is lower than its load
+        for (actor, _), metre in zip(whole, np.hypot(*(metres - truth).T).tolist(), strict=True):
+            off.setdefault(VISDRONE_CLASSES[actor.body.category - 1], []).append(metre)
+    assert sum(map(len, off.values())) > 150
+    assert len(off["car"]) > 30
+    # A box does not tell the middle of a long vehicle that stands askew, higher at one end.
+    most = {name: 0.6 if name in {"van", "truck", "bus"} else 0.3 for name in off}
+    assert {name: max(far) for name, far in off.items() if max(far) > most[name]} == {}
+    assert np.median(np.concatenate(list(off.values()))) < 0.15
 
 
 def test_cameras_of_a_clip_are_those_it_is_drawn_with():

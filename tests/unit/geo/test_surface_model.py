@@ -201,3 +201,19 @@ def test_unusable_rasters_are_refused(tmp_path):
     far = write(tmp_path / "far.tif", flat)
     with pytest.raises(DataError, match="does not cover the place"):
         SurfaceModel.open(far, np.array([46.0]), np.array([8.0]), above_m=100)
+
+
+@pytest.mark.parametrize("filler", [-9999.0, -32768.0, 3.4e38, np.inf])
+def test_holes_whose_filler_is_not_declared_are_holes(tmp_path, filler):
+    heights = hills(*grid())
+    heights[200:300, 200:400] = filler
+    model = opened(write(tmp_path / "holes.tif", heights, nodata=None))
+    found, _ = located(model, np.array([[600.0, 400.0]]), views(1))
+    assert found.reasons[0] == "surface_nodata"
+    assert np.isnan(found.latitude_deg[0])
+
+
+def test_a_projection_that_is_not_of_the_earth_is_refused(tmp_path):
+    path = write(tmp_path / "site.tif", hills(*grid(20)), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(DataError, match="not one of the earth"):
+        opened(path)
