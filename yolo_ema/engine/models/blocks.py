@@ -21,6 +21,10 @@ from ultralytics.nn import tasks
 from yolo_ema.errors import ModelError, did_you_mean
 from yolo_ema.nn import BLOCKS
 
+# `yolo_ema.nn` tells Ultralytics' parser its blocks where that is imported first; here both are.
+for _name, _block in BLOCKS.items():
+    vars(tasks).setdefault(_name, _block)
+
 __all__ = [
     "ACTIVATIONS",
     "HEADS",
