@@ -212,9 +212,11 @@ class DetectOutput:
         for sink in self._sinks.values():
             sink.write(detections, context)
         if self.map is not None:
-            self.map.write(detections, context, located and located.pose)
+            self.map.write(detections, context, located.pose if located else None)
         if self._page is not None:
-            self._page.publish(detections, self._draw(detections), located and located.on_map())
+            self._page.publish(
+                detections, self._draw(detections), located.on_map() if located else None
+            )
         if self._options.show:
             self.annotated_bgr = self._draw(detections)
 

@@ -92,9 +92,16 @@ class MavlinkStreams:
 
     def copy(self) -> MavlinkStreams:
         """Return streams of the same messages, to which nothing is added."""
-        held = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        lists = {name: list(kept) for name, kept in held.items() if isinstance(kept, list)}
-        return replace(self, **lists, others=set(self.others))
+        return replace(
+            self,
+            positions=list(self.positions),
+            headings=list(self.headings),
+            gimbal=list(self.gimbal),
+            mount=list(self.mount),
+            pictures=list(self.pictures),
+            views=list(self.views),
+            others=set(self.others),
+        )
 
     def forget(self, before_s: float) -> None:
         """Drop what is older, but for the newest field of view."""
