@@ -36,6 +36,8 @@ class Proof:
         images: number of inputs.
         are_drawn: whether they are noise, for want of images.
         max_difference: largest difference of a probability.
+        max_score_difference: largest difference of a score, in parts of the largest score: it shows
+            what probabilities near 0 and 1 hide.
         limit: the largest that is allowed.
         ties: inputs whose first class differs, because two classes are nearer than the limit.
     """
@@ -43,6 +45,7 @@ class Proof:
     images: int
     are_drawn: bool
     max_difference: float
+    max_score_difference: float
     limit: float
     ties: int
 
@@ -73,7 +76,8 @@ class ClassifyExportResult:
                 f"{self.file}: SHA-256 {self.sha256}",
                 f"proven on {proof.images} {what}: the first class is the same{ties}",
                 (
-                    f"probabilities differ by {proof.max_difference:.1e} at most, allowed are "
+                    f"probabilities differ by {proof.max_difference:.1e} at most, scores by "
+                    f"{proof.max_score_difference:.1e} of the largest; allowed are "
                     f"{proof.limit:.1e}"
                 ),
             ]
@@ -191,26 +195,34 @@ def _prove(
     ours, theirs = [], []
     with torch.inference_mode():
         for batch in inputs.split(_BATCH):
-            ours.append(classifier.network(batch).softmax(1).numpy())
-            scores = session.run(["scores"], {"images": batch.numpy()})[0]
-            theirs.append(torch.from_numpy(scores).softmax(1).numpy())
+            ours.append(classifier.network(batch).numpy())
+            theirs.append(session.run(["scores"], {"images": batch.numpy()})[0])
     return _compared(
         np.concatenate(ours), np.concatenate(theirs), options.max_difference, not options.images
     )
 
 
 def _compared(ours: np.ndarray, theirs: np.ndarray, limit: float, are_drawn: bool) -> Proof:
-    """Hold probabilities (N, K) of weights and file against each other."""
-    difference = float(np.abs(ours - theirs).max())
+    """Hold scores (N, K) of weights and file against each other."""
+    largest = max(float(np.abs(ours).max()), np.finfo(np.float32).tiny)
+    in_scores = float(np.abs(ours - theirs).max()) / largest
+    likely, theirs_likely = _probabilities(ours), _probabilities(theirs)
+    difference = float(np.abs(likely - theirs_likely).max())
     first, second = ours.argmax(1), theirs.argmax(1)
     rows = np.arange(len(ours))
     other = first != second
-    is_tie = np.abs(ours[rows, first] - ours[rows, second]) <= limit
+    is_tie = np.abs(likely[rows, first] - likely[rows, second]) <= limit
     wrong = int((other & ~is_tie).sum())
-    if not difference <= limit or wrong:
+    if not (difference <= limit and in_scores <= limit) or wrong:
         raise CheckFailedError(
             f"the exported file is refused and not kept: its probabilities differ by "
-            f"{difference:.1e} (allowed: {limit:.1e}), and {wrong} of {len(ours)} inputs have "
-            f"another first class"
+            f"{difference:.1e}, its scores by {in_scores:.1e} of the largest (allowed: "
+            f"{limit:.1e}), and {wrong} of {len(ours)} inputs have another first class"
         )
-    return Proof(len(ours), are_drawn, difference, limit, int(other.sum()))
+    return Proof(len(ours), are_drawn, difference, in_scores, limit, int(other.sum()))
+
+
+def _probabilities(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(1, keepdims=True))
+    found: np.ndarray = powers / powers.sum(1, keepdims=True)
+    return found

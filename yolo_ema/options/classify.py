@@ -181,5 +181,9 @@ class ClassifyExportOptions(Options):
         64, help="images at most; larger sets are sampled evenly", at_least=1, group=_PROOF
     )
     max_difference: float = option(
-        1e-3, help="largest allowed difference of a probability", above=0, at_most=0.1, group=_PROOF
+        1e-3,
+        help="largest allowed difference of a probability, and of a score in parts of the largest",
+        above=0,
+        at_most=0.1,
+        group=_PROOF,
     )

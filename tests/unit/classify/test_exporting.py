@@ -68,14 +68,21 @@ def test_a_file_with_other_answers_is_not_kept(weights, monkeypatch):
 
 
 def test_a_tie_is_told_from_a_difference():
-    ours = np.array([[0.4, 0.4005, 0.1995], [0.1, 0.2, 0.7]])
-    near = np.array([[0.4005, 0.4, 0.1995], [0.1, 0.2, 0.7]])
+    ours = np.log([[0.4, 0.4005, 0.1995], [0.1, 0.2, 0.7]])
+    near = np.log([[0.4005, 0.4, 0.1995], [0.1, 0.2, 0.7]])
     proof = exporting._compared(ours, near, 1e-3, False)
     assert (proof.ties, proof.max_difference) == (1, pytest.approx(5e-4))
+    assert proof.max_score_difference == pytest.approx(np.log(0.4005 / 0.4) / -np.log(0.1))
     with pytest.raises(CheckFailedError, match="1 of 2 inputs"):
-        exporting._compared(ours, ours[:, ::-1], 1.0e-4, False)
+        exporting._compared(ours, ours[:, ::-1], 1e-4, False)
     with pytest.raises(CheckFailedError):
         exporting._compared(ours, ours * np.nan, 1e-3, False)
+
+
+def test_scores_are_held_against_each_other_where_probabilities_say_nothing():
+    ours = np.array([[900.0, 0.0, -300.0]])
+    with pytest.raises(CheckFailedError, match=r"differ by 0\.0e\+00, its scores by 1\.1e-01"):
+        exporting._compared(ours, ours + np.array([0.0, 100.0, 0.0]), 1e-3, False)
 
 
 def test_images_that_are_not_there_are_said(weights, tmp_path):
