@@ -148,9 +148,8 @@ def load_classifier(path: Path) -> Classifier:
 
 def recipe_of(content: dict[str, Any]) -> Recipe:
     """Return the recipe in a checkpoint's content."""
-    return Recipe(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in content["recipe"].items()
-        }
-    )
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content["recipe"].items()
+    }
+    return Recipe(**fields)

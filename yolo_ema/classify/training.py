@@ -180,7 +180,9 @@ class _Training:
             self._images, recipe.batch, options.workers, device, shuffled_by=self._order
         )
         self._val_loader = loader_of(images["val"], recipe.batch, options.workers, device)
-        self.epochs_done, self.metrics, self.best = 0, {}, {}
+        self.epochs_done = 0
+        self.metrics: dict[str, float] = {}
+        self.best: dict[str, float] = {}
         if plan.resumed is not None:
             self._load(plan.resumed)
 
