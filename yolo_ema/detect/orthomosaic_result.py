@@ -149,7 +149,7 @@ class OrthomosaicResult:
 
     def as_text(self) -> str:
         """Return a short table."""
-        rows = [("windows", "detected", "no data", "unreadable", "objects")]
+        rows: list[tuple[str, ...]] = [("windows", "detected", "no data", "unreadable", "objects")]
         rows += [
             tuple(
                 str(number)

@@ -125,8 +125,8 @@ def sha256_of(path: Path) -> str:
     """
     digest = hashlib.sha256()
     if Path(path).is_dir():
-        for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\0".encode())
+        for inner in sorted(inner for inner in Path(path).rglob("*") if inner.is_file()):
+            digest.update(f"{inner.relative_to(path).as_posix()}\0{sha256_of(inner)}\0".encode())
         return digest.hexdigest()
     with Path(path).open("rb") as file:
         while piece := file.read(1 << 20):
