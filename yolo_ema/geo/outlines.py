@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["outlines"]
+__all__ = ["loops_of", "outlines"]
 
 Ring = list[tuple[int, int]]
+Corner = TypeVar("Corner", bound=Hashable)
 
 
 def outlines(cells: NDArray[np.bool_]) -> list[list[Ring]]:
@@ -21,13 +25,33 @@ def outlines(cells: NDArray[np.bool_]) -> list[list[Ring]]:
         Closed rings of corners (x, y), the outer ones counter-clockwise, holes clockwise. Cells
         that touch at a corner alone belong to different polygons.
     """
-    rings = _rings(cells)
+    rings = [loop for ring in _rings(cells) for loop in loops_of(ring)]
     outer = [ring for ring in rings if _area(ring) > 0]
     polygons = [[ring] for ring in outer]
     for hole in (ring for ring in rings if _area(ring) < 0):
         holders = [number for number, ring in enumerate(outer) if _holds(ring, _point_inside(hole))]
         polygons[min(holders, key=lambda number: _area(outer[number]))].append(hole)
     return polygons
+
+
+def loops_of(ring: list[Corner]) -> list[list[Corner]]:
+    """Return a closed ring cut where it comes back to a corner, as what a polygon's rings may not:
+    a ring that encloses a hole in passing becomes an outer ring and a hole.
+    """
+    loops: list[list[Corner]] = []
+    way: list[Corner] = []
+    at: dict[Corner, int] = {}
+    for corner in ring:
+        if corner in at:
+            start = at[corner]
+            loops.append([*way[start:], corner])
+            for left in way[start + 1 :]:
+                del at[left]
+            del way[start + 1 :]
+        else:
+            at[corner] = len(way)
+            way.append(corner)
+    return loops
 
 
 def _rings(cells: NDArray[np.bool_]) -> list[Ring]:

@@ -192,3 +192,37 @@ def test_coverage_of_a_view_straight_down_is_its_frame_on_the_ground():
     assert sum(one.square_metres for one in flight.coverage) == pytest.approx(expected, rel=0.05)
     fine = map_flight([locate_source(frames, options)], MapOptions(coverage_gsd=0.01))
     assert fine.coverage == ()
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_coverage_of_any_outline_is_cut_into_valid_polygons(seed):
+    shapely = pytest.importorskip("shapely")
+    cells = np.random.default_rng(seed).random((9, 9)) < 0.65
+    # The cut runs askew through cells, through their corners, or along their edges.
+    shear, start = (0.0, 4.0) if seed % 3 == 0 else (0.1, 3.0 + 0.3 * (seed % 5))
+    for rings in outlines(cells):
+        corners = [corner for ring in rings for corner in ring[:-1]]
+        if len(corners) > len(set(corners)):
+            continue  # rings that touch each other may be cut apart at more than one corner
+        polygon = [
+            [[(180 + 1e-5 * (x - start + shear * y) + 180) % 360 - 180, 1e-5 * y] for x, y in ring]
+            for ring in rings
+        ]
+        polygon = [[[round(x, 7), round(y, 7)] for x, y in ring] for ring in polygon]
+        cut = shapely.geometry.shape(cut_polygons([polygon]))
+        flat = [[[x % 360, y] for x, y in ring] for ring in polygon]
+        assert cut.area == pytest.approx(shapely.Polygon(flat[0], flat[1:]).area, rel=0.02)
+        assert cut.bounds[0] >= -180
+        for part in getattr(cut, "geoms", [cut]):
+            assert part.is_valid, shapely.is_valid_reason(part)
+            assert part.bounds[2] - part.bounds[0] < 1
+            assert part.exterior.is_ccw
+            assert not any(hole.is_ccw for hole in part.interiors)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_outlines_are_valid_polygons_also_where_cells_touch_at_corners(seed):
+    shapely = pytest.importorskip("shapely")
+    cells = np.random.default_rng(seed).random((9, 9)) < 0.65
+    for outer, *holes in outlines(cells):
+        assert shapely.Polygon(outer, holes).is_valid
