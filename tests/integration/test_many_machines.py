@@ -281,9 +281,11 @@ def test_verbs_that_train_in_one_process_refuse_a_launcher_before_they_begin(
     words = ["demo", "--out", "out"]
     if verb == "ablate":
         spec = "name: tiny\nquestion: q?\ndata: tiny\nseeds: [3]\nbudget: {epochs: 1}\n"
-        arms = "arms: {none: {}, ema: {model: yolo11n-ema}}\nbaseline: none\n"
-        train = "pretrained: none\ntrain: {model: yolo11n}\nevaluate: {imgsz: [64]}\n"
-        (tmp_path / "tiny.yaml").write_text(spec + train + arms)
+        arms = (
+            "arms: {none: {}, ema: {model: yolo11n-ema}}\nbaseline: none\nevaluate: {imgsz: [64]}\n"
+        )
+        runs = "pretrained: none\ntrain: {model: yolo11n, imgsz: 64, batch: 6}\n"
+        (tmp_path / "tiny.yaml").write_text(spec + runs + arms)
         words = ["ablate", "tiny.yaml", "--device", "cpu"]
     before = {*tmp_path.rglob("*")}
     done = cold_yolo_ema_command(*words, env={"RANK": "0", "WORLD_SIZE": "2"})
