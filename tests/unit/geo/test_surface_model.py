@@ -10,10 +10,13 @@ import pytest
 
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.geo.camera import CameraIntrinsics
+from yolo_ema.geo.camera_heights import flight_ground
 from yolo_ema.geo.placing import place_pixels
+from yolo_ema.geo.pose import Pose
 from yolo_ema.geo.surface_model import SurfaceModel
 from yolo_ema.geo.uncertainty import PoseSigmas
 from yolo_ema.geo.views import Views
+from yolo_ema.options.telemetry import TelemetryOptions
 
 pyproj = pytest.importorskip("pyproj")
 rasterio = pytest.importorskip("rasterio")
@@ -217,3 +220,13 @@ def test_a_projection_that_is_not_of_the_earth_is_refused(tmp_path):
     path = write(tmp_path / "site.tif", hills(*grid(20)), crs='LOCAL_CS["site",UNIT["metre",1]]')
     with pytest.raises(DataError, match="not one of the earth"):
         opened(path)
+
+
+@pytest.mark.parametrize(("height_m", "says"), [(60.0, True), (2.0, False)])
+def test_a_clip_that_begins_in_the_air_says_what_its_take_off_is_taken_for(
+    tmp_path, height_m, says
+):
+    path = write(tmp_path / "hills.tif", hills(*grid()))
+    pose = Pose(0.0, LATITUDE, LONGITUDE, height_takeoff_m=height_m)
+    sentences = flight_ground(TelemetryOptions(dem=path), [pose]).assumptions
+    assert any("begins 60 m above its take-off" in one for one in sentences) == says
