@@ -163,6 +163,7 @@ def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema
         "whole_frame": True,
         "tiles_an_image": 6.0,
         "images_in_tiles": 4,
+        "augmented": False,
         "images_at_larger_input": {},
     }
     assert alone.json["protocol"]["tiles"]["tiles_an_image"] == 3 * 4
