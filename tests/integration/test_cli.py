@@ -63,13 +63,13 @@ def test_what_the_system_refuses_is_no_fault_of_ours(monkeypatch, capsys):
     def refuse(_options):
         raise FileExistsError(17, "File exists", "boxes")
 
-    monkeypatch.setattr("yolo_ema.detect.run.detect", refuse)
+    monkeypatch.setattr("yolo_ema.detect.verb.detect_any", refuse)
     assert main(["detect", "x.jpg"]) == 6
     assert capsys.readouterr().err == "yolo-ema: error: boxes: File exists\n"
 
 
 def test_a_fault_of_ours_is_said_to_be_one(monkeypatch, capsys):
-    monkeypatch.setattr("yolo_ema.detect.run.detect", lambda _options: 1 // 0)
+    monkeypatch.setattr("yolo_ema.detect.verb.detect_any", lambda _options: 1 // 0)
     assert main(["detect", "x.jpg"]) == 1
     assert "unexpected ZeroDivisionError" in capsys.readouterr().err
 
@@ -126,7 +126,9 @@ class _Result:
 
 
 def test_what_a_name_brings_along_does_not_command_the_terminal(monkeypatch, capsys):
-    monkeypatch.setattr("yolo_ema.detect.run.detect", lambda _: _Result("a\x1b[2Jb\u202ec\nd\te"))
+    monkeypatch.setattr(
+        "yolo_ema.detect.verb.detect_any", lambda _: _Result("a\x1b[2Jb\u202ec\nd\te")
+    )
     assert main(["detect", "x.jpg"]) == 0
     assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\nd\te\n"
 
@@ -137,7 +139,7 @@ class Result:
     as_text = lambda self: "caf\\u00e9 \\u2713"
     as_json = lambda self: {}
 real = cli.resolve
-cli.resolve = lambda name: (lambda options: Result()) if "run:" in name else real(name)
+cli.resolve = lambda name: (lambda options: Result()) if "verb:" in name else real(name)
 sys.exit(cli.main(["detect", "x.jpg"]))
 """
 

@@ -49,7 +49,9 @@ def merge_by_rows(
 
 
 def _settled(xyxy: np.ndarray, views: np.ndarray, next_y1: float, margin_px: float) -> np.ndarray:
-    """Return (N,) which boxes hang together with none that reaches below ``next_y1``."""
+    """Return (N,) which boxes hang together with none that reaches below ``next_y1``, and with none
+    that may grow around a part to come.
+    """
     cut = (np.abs(xyxy - views) <= margin_px).any(axis=1)
     labels = clusters(xyxy)
     while True:
@@ -61,7 +63,9 @@ def _settled(xyxy: np.ndarray, views: np.ndarray, next_y1: float, margin_px: flo
         labels = wider
     bottoms = np.full(len(xyxy), -np.inf)
     np.maximum.at(bottoms, labels, hulls[:, 3])
-    return bottoms[labels] <= next_y1
+    bottom = bottoms[labels]
+    growing = cut & (bottom > next_y1)  # to any width, but not upwards
+    return bottom <= hulls[growing, 1].min(initial=next_y1)
 
 
 def _hulls(xyxy: np.ndarray, labels: np.ndarray, cut: np.ndarray) -> np.ndarray:

@@ -39,14 +39,17 @@ def test_the_same_root_layout_as_visdrone(tmp_path: Path) -> None:
     assert "official" not in result.as_text()
     assert prepare(options).up_to_date
     content = json.loads(val[0].read_text())
-    content["annotations"] = []
+    content["annotations"] *= 2
+    content["annotations"][1] = content["annotations"][1] | {"id": 99, "bbox": [40, 0, 20, 20]}
     val[0].write_text(json.dumps(content))
-    assert prepare(options).record.splits["val"].boxes_per_class == (0, 0)
+    assert prepare(options).record.splits["val"].boxes_per_class == (2, 0)
 
 
 def test_two_sets_of_classes_do_not_mix_in_one_root(tmp_path: Path) -> None:
-    first = coco_dataset(tmp_path / "one", [])
-    other = coco_dataset(tmp_path / "two", [], categories=[{"id": 1, "name": "kite"}])
+    first = coco_dataset(tmp_path / "one", [box(1, [0, 0, 20, 20])])
+    other = coco_dataset(
+        tmp_path / "two", [box(1, [0, 0, 20, 20])], categories=[{"id": 7, "name": "kite"}]
+    )
 
     def made(pair: tuple[Path, Path], split: str):
         return prepare(

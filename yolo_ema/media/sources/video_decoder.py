@@ -157,9 +157,13 @@ class VideoDecoder:
             )
 
 
+_IMAGE_CODECS = frozenset(["bmp", "gif", "mjpeg", "png", "tiff", "webp"])
+
+
 def _main_stream(container: Any) -> Any:
     """Return the video stream to read, as ffmpeg does: no cover image, rather the default one, then
-    the largest, then the first choice of its library.
+    one that is no series of images (covers in Matroska are not marked as such), then the largest,
+    then the first choice of its library.
     """
     streams = list(container.streams.video)
     moving = [one for one in streams if not one.disposition & Disposition.attached_pic] or streams
@@ -169,6 +173,7 @@ def _main_stream(container: Any) -> Any:
         clips,
         key=lambda one: (
             bool(one.disposition & Disposition.default),
+            one.codec_context.name not in _IMAGE_CODECS,
             one.width * one.height,
             best is not None and one.index == best.index,
         ),

@@ -92,7 +92,7 @@ def test_the_command(yolo_ema_command):
         "from",
         "parameters",
         "GFLOPs@640",
-        "EMA",
+        "attention",
         "blocks",
         "strides",
     ]
