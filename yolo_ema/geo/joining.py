@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import lap
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from yolo_ema.geo.motion_fit import CHI2_99, Motion, motion_of
 from yolo_ema.geo.tracklets import Fixes, Tracklet, correlation
@@ -153,11 +153,11 @@ def _assign(new: Sequence[Thing], old: Sequence[Thing]) -> dict[int, int]:
     for row, column in np.argwhere(allowed).tolist():
         if new[row].seen_beside(old[column]):
             allowed[row, column] = False
-    rows, columns = linear_sum_assignment(np.where(allowed, costs - CHI2_99, 0.0))
+    _, columns, _ = lap.lapjv(np.where(allowed, costs, CHI2_99), extend_cost=True)
     return {
-        int(row): int(column)
-        for row, column in zip(rows, columns, strict=True)
-        if allowed[row, column]
+        row: int(column)
+        for row, column in enumerate(columns)
+        if column >= 0 and allowed[row, column]
     }
 
 
