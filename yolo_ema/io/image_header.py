@@ -47,9 +47,9 @@ it.
 """
 _PLUGINS = ("AvifImagePlugin", "Jpeg2KImagePlugin", "WebPImagePlugin")
 """Those of these formats that Pillow does not load at once."""
-pillow_open = Image.open
-"""Pillow's own: Ultralytics, once imported, wraps it, and would look for another package at every
-damaged image.
+pillow_open = Image.open.__globals__.get("_image_open", Image.open)
+"""Pillow's own: Ultralytics, which may be imported already, wraps it (and calls it by that name),
+and would look for another package at every damaged image.
 """
 _pillow_limit = threading.Lock()
 
