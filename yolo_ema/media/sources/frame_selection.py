@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
-from yolo_ema.media.sources.source import FrameReader, Source
+from yolo_ema.media.sources.source import ForwardingReader, FrameReader, Source
 from yolo_ema.media.sources.stored_source import StoredSource
 
 __all__ = ["FrameSelection"]
@@ -73,7 +73,7 @@ class FrameSelection:
         return "; ".join(said)
 
 
-class _SelectedFrames(FrameReader):
+class _SelectedFrames(ForwardingReader):
     """The frames of another reader that are taken.
 
     Args:
@@ -118,29 +118,6 @@ class _SelectedFrames(FrameReader):
                 f"{every if self._selection.stride > 1 else ''}; the last one read is at "
                 f"{last_s:.2f} s"
             )
-
-    def close(self) -> None:
-        self._reader.close()
-
-    @property
-    def damaged_packets(self) -> int:
-        return self._reader.damaged_packets
-
-    @property
-    def missing_frames(self) -> int:  # type: ignore[override]
-        return self._reader.missing_frames
-
-    @property
-    def frames_in_holes(self) -> int:  # type: ignore[override]
-        return self._reader.frames_in_holes
-
-    @property
-    def pixel_aspect(self) -> Fraction | None:
-        return self._reader.pixel_aspect
-
-    @property
-    def notes(self) -> Sequence[str]:
-        return self._reader.notes
 
     @property
     def loss(self) -> str:

@@ -6,11 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
 
-__all__ = ["FrameReader", "LiveSource", "Source", "SourceEvent", "SourceStatus", "UnreadableSource"]
+__all__ = [
+    "ForwardingReader",
+    "FrameReader",
+    "LiveSource",
+    "Source",
+    "SourceEvent",
+    "SourceStatus",
+    "UnreadableSource",
+]
 
 
 class FrameReader(ABC):
@@ -72,6 +81,43 @@ class FrameReader(ABC):
                 f"about {holes} {_plural(holes, 'frame')} lost in damaged parts of the file"
             )
         return "; ".join(lost)
+
+
+class ForwardingReader(FrameReader):
+    """Frames of a reader below, which knows what was lost of them."""
+
+    _reader: Any
+
+    def close(self) -> None:
+        """End the reader below."""
+        self._reader.close()
+
+    @property
+    def damaged_packets(self) -> int:
+        """As of the reader below."""
+        return int(self._reader.damaged_packets)
+
+    @property
+    def missing_frames(self) -> int:  # type: ignore[override]
+        """As of the reader below."""
+        return int(self._reader.missing_frames)
+
+    @property
+    def frames_in_holes(self) -> int:  # type: ignore[override]
+        """As of the reader below."""
+        return int(self._reader.frames_in_holes)
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        """As of the reader below."""
+        aspect: Fraction | None = self._reader.pixel_aspect
+        return aspect
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """As of the reader below."""
+        notes: Sequence[str] = self._reader.notes
+        return notes
 
 
 def _plural(count: int, noun: str) -> str:

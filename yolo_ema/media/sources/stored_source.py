@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from yolo_ema.constants import VIDEO_SUFFIXES
 from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, image_wh
 from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.image_reader import read_image
-from yolo_ema.media.sources.source import FrameReader, Source
+from yolo_ema.media.sources.source import ForwardingReader, FrameReader, Source
 
 if TYPE_CHECKING:
     from yolo_ema.media.sources.video_cuts import VideoSpan
@@ -147,33 +146,13 @@ class _ImageFrame(FrameReader):
         self._closed = True
 
 
-class _VideoFrames(FrameReader):
+class _VideoFrames(ForwardingReader):
     def __init__(self, name: str, reader: VideoReader, first_frame: int = 0) -> None:
         self._name = name
         self._reader = reader
         self._first_frame = first_frame
         self.frame_rate = reader.frame_rate
         self.frame_count = reader.frame_count
-
-    @property
-    def damaged_packets(self) -> int:
-        return self._reader.damaged_packets
-
-    @property
-    def missing_frames(self) -> int:  # type: ignore[override]
-        return self._reader.missing_frames
-
-    @property
-    def frames_in_holes(self) -> int:  # type: ignore[override]
-        return self._reader.frames_in_holes
-
-    @property
-    def pixel_aspect(self) -> Fraction | None:
-        return self._reader.pixel_aspect
-
-    @property
-    def notes(self) -> Sequence[str]:
-        return self._reader.notes
 
     @property
     def frame_bytes(self) -> int:
@@ -184,6 +163,3 @@ class _VideoFrames(FrameReader):
     def __iter__(self) -> Iterator[Frame]:
         for index, (image_bgr, time_s) in enumerate(self._reader, self._first_frame):
             yield Frame(image_bgr, self._name, index, time_s)
-
-    def close(self) -> None:
-        self._reader.close()
