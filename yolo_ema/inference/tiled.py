@@ -6,7 +6,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,13 +187,27 @@ class TiledPredictor:
                 return boxes
             self.seconds = dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
             found: list[list[tuple[View, np.ndarray]]] = [[] for _ in sizes]
-            for views in self._chunks(sizes, max_det):
-                for view, rows in zip(views, self._run(images_bgr, views), strict=True):
-                    found[view.image].append((view, rows))
+            waiting = self._views_by_shape(sizes, max_det)
+            while waiting:
+                views = waiting[0][: self._fitting(waiting[0])]
+                crops = [view.pixels_of(images_bgr[view.image]) for view in views]
+                input_hw, limit = views[0].input_hw, views[0].max_det
+                try:
+                    boxes = self.predictor(crops, max_det=limit, imgsz_hw=input_hw)
+                except DeviceMemoryError:
+                    if len(views) == 1:
+                        raise
+                    self._chunk = len(views) // 2 * self._tiles_in(input_hw)
+                    continue
+                for view, rows in zip(views, boxes, strict=True):
+                    found[view.image].append((view, view.to_image(rows)))
+                for stage, seconds in self.predictor.seconds.items():
+                    self.seconds[stage] += seconds
+                waiting[:1] = [rest] if (rest := waiting[0][len(views) :]) else []
             started = time.perf_counter()
-            limit = max_det or self.settings.max_det
+            most = max_det or self.settings.max_det
             merged = [
-                self.merged(of_image, plan, size, limit)
+                self.merged(of_image, plan, size, most)
                 for of_image, plan, size in zip(found, self.last_plans, sizes, strict=True)
             ]
             self.seconds["postprocess"] += time.perf_counter() - started
@@ -230,10 +244,14 @@ class TiledPredictor:
             return 1
         return max(1, _GPU_CHUNK_PIXELS // (height * width))
 
-    def _chunks(
+    def _fitting(self, views: Sequence[View]) -> int:
+        """Return how many views of one shape go through the network at once."""
+        return max(1, self._chunk // self._tiles_in(views[0].input_hw))
+
+    def _views_by_shape(
         self, sizes_wh: Sequence[tuple[int, int]], max_det: int | None
-    ) -> Iterator[list[View]]:
-        """Yield the views of all images, those of one shape together: they share one input
+    ) -> list[list[View]]:
+        """Return the views of all images, those of one shape together: they share one input
         shape.
         """
         views = []
@@ -241,13 +259,7 @@ class TiledPredictor:
             limit = NO_LIMIT if len(plan.tiles_xyxy) or self.augment else max_det
             views += self._views_of(number, plan, size, limit)
         views.sort(key=View.kind)
-        for _, alike in itertools.groupby(views, View.kind):
-            waiting = list(alike)
-            while waiting:
-                # asked anew each time: a GPU may have turned out to be smaller
-                at_once = max(1, self._chunk // self._tiles_in(waiting[0].input_hw))
-                yield waiting[:at_once]
-                waiting = waiting[at_once:]
+        return [list(alike) for _, alike in itertools.groupby(views, View.kind)]
 
     def views(self, image_wh: tuple[int, int]) -> list[View]:
         """Return everything of an image of this size that goes through the network."""
@@ -278,21 +290,6 @@ class TiledPredictor:
     def _tiles_in(self, input_hw: tuple[int, int]) -> int:
         """Return how many of the network's own inputs have the pixels of this one."""
         return math.ceil(math.prod(input_hw) / math.prod(self.imgsz_hw))
-
-    def _run(self, images_bgr: Sequence[np.ndarray], views: list[View]) -> list[np.ndarray]:
-        """Return the boxes in views of one shape, in pixels of their images."""
-        crops = [view.pixels_of(images_bgr[view.image]) for view in views]
-        try:
-            boxes = self.predictor(crops, max_det=views[0].max_det, imgsz_hw=views[0].input_hw)
-        except DeviceMemoryError:
-            if len(views) == 1:
-                raise
-            half = len(views) // 2
-            self._chunk = half * self._tiles_in(views[0].input_hw)
-            return self._run(images_bgr, views[:half]) + self._run(images_bgr, views[half:])
-        for stage, seconds in self.predictor.seconds.items():
-            self.seconds[stage] += seconds
-        return [view.to_image(rows) for rows, view in zip(boxes, views, strict=True)]
 
     def merged(
         self,

@@ -21,8 +21,7 @@ from yolo_ema.media.sources.source import SourceEvent
 from yolo_ema.options.detect import DetectOptions
 
 PACKAGE = str(Path(yolo_ema.__file__).parent)
-MOST_CALLS = {"off": 6, "160x128": 7}
-"""By the tiles; in tiles one more places the boxes of a tile in the image."""
+MOST_CALLS = 6
 
 
 @pytest.fixture(scope="module")
@@ -140,4 +139,4 @@ def test_few_calls_lie_between_the_verb_and_the_network(weights, tmp_path, monke
     for way in ways:
         assert way[0] == "detect"
         assert way[-1] == network
-        assert len(way) - 1 <= MOST_CALLS[tile], " -> ".join(way)
+        assert len(way) - 1 <= MOST_CALLS, " -> ".join(way)
