@@ -16,9 +16,9 @@ __all__ = ["FlightMap", "map_flight"]
 
 _UNITS = {"m": "m", "deg": "°"}
 _BASES = {
-    "auto": "a box stands straight below the point where the line of view through its middle is at "
-    "half the height of its class; for classes of unknown height, at its lower edge in flat views "
-    "and its middle from straight above",
+    "auto": "a box stands in the middle of an upright body, as high as its class, that touches its "
+    "four edges; for classes of unknown height, at its lower edge in flat views and its middle "
+    "from straight above",
     "bottom": "a box stands at the middle of its lower edge",
     "centre": "a box stands at its middle",
 }
@@ -92,7 +92,8 @@ def _of_options(
     yield _BASES[options.base]
     yield (
         f"the point of a box has a standard deviation of {options.sigma_box:g} pixels in each "
-        "direction, and the height of its class one of 25 %"
+        "direction, the height of its class one of 25 %, and the middle of its body one of 8 % of its "
+        "reach"
     )
     yield "refraction and the curvature of the earth within a line of view are left out"
     yield (

@@ -203,20 +203,23 @@ class _Pairs:
         return np.where(shifted & (plain <= CHI2_99), rest, plain)
 
     def _shift(self, plain: Array, shifted: NDArray[np.bool_]) -> Array | None:
-        """Return the shift (2,) that brings most of the new things to old ones; None for few."""
+        """Return the shift (2,) that leaves the least between new things and the old ones nearest
+        to them; None where it brings fewer than three together.
+        """
         usable = np.flatnonzero(shifted & (plain <= CHI2_99))
-        if len(set(self.new[usable].tolist())) < _LEAST_VOTES:
-            return None
+        _, new = np.unique(self.new[usable], return_inverse=True)
+        off = self.off[usable]
         tight = np.linalg.inv(self.own[usable] + _LEFT_AFTER_SHIFT * self.shared[usable])
-        candidates = usable[np.argsort(plain[usable], kind="stable")][:_MOST_SHIFTS]
         best: tuple[float, Array] | None = None
-        for candidate in candidates.tolist():
-            rest = self.off[usable] - self.off[candidate]
-            fits = np.einsum("ni,nij,nj->n", rest, tight, rest) <= CHI2_99
-            votes = len(set(self.new[usable[fits]].tolist()))
-            score = votes - plain[candidate] / (2 * CHI2_99)
-            if votes >= _LEAST_VOTES and (best is None or score > best[0]):
-                best = score, np.median(self.off[usable[fits]], axis=0)
+        for candidate in np.argsort(plain[usable], kind="stable")[:_MOST_SHIFTS].tolist():
+            rest = off - off[candidate]
+            tests = np.einsum("ni,nij,nj->n", rest, tight, rest)
+            least = np.full(int(new.max()) + 1, CHI2_99)
+            np.minimum.at(least, new, tests)
+            cost = float(least.sum() + plain[usable[candidate]])
+            if (least < CHI2_99).sum() >= _LEAST_VOTES and (best is None or cost < best[0]):
+                nearest = (tests == least[new]) & (tests < CHI2_99)
+                best = cost, np.median(off[nearest], axis=0)
         return None if best is None else best[1]
 
 

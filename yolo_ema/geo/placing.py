@@ -62,7 +62,7 @@ def place_boxes(
     ground: Ground,
     *,
     sigmas: PoseSigmas,
-    heights_m: Array,
+    spans_m: Array,
     base: str = "auto",
     box_sigma_px: float = 2.0,
     max_error_m: float = MAX_ERROR_M,
@@ -75,7 +75,7 @@ def place_boxes(
         cameras: of the same frames, n.
         ground: what the objects stand on.
         sigmas: deviations of the poses.
-        heights_m: (n,) of the objects, NaN where unknown; see `box_base`.
+        spans_m: (n, 2) heights of the objects, NaN where unknown; see `box_base`.
         base: ``auto``, ``bottom`` or ``centre``.
         box_sigma_px: standard deviation of a box's base, pixels.
         max_error_m: longest half axis of an ellipse up to which something is placed.
@@ -86,7 +86,7 @@ def place_boxes(
         views,
         Lenses(cameras),
         ground,
-        heights_m=np.asarray(heights_m, float),
+        spans_m=np.asarray(spans_m, float),
         base=base,
         box_sigma_px=box_sigma_px,
     )

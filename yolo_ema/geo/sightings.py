@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_ema.geo.box_base import CLASS_HEIGHTS_M
+from yolo_ema.geo.box_base import CLASS_SPANS_M
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.camera_heights import FlightGround, flight_ground
 from yolo_ema.geo.ground import REASONS as GROUND_REASONS
@@ -47,6 +47,7 @@ UNPLACED: dict[str, str] = {
 """Why a sighting has no place: codes, as they stand in results, and what they mean."""
 
 _BORDER_PX = 2.0
+_UNKNOWN = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def locate_source(
     options: MapOptions,
     *,
     is_video: bool = True,
-    heights_m: Mapping[str, float] = CLASS_HEIGHTS_M,
+    spans_m: Mapping[str, tuple[float, float]] = CLASS_SPANS_M,
     assumptions: Sequence[str] = (),
     ground: FlightGround | None = None,
 ) -> LocatedSource:
@@ -185,7 +186,7 @@ def locate_source(
         frames: its frames in order, with their poses.
         options: the ground, deviations and limits.
         is_video: whether they follow each other in time.
-        heights_m: of objects by class, see `box_base`.
+        spans_m: heights of objects by class, see `box_base`.
         assumptions: what the poses assume.
         ground: opened already, instead of that of the options.
 
@@ -212,7 +213,9 @@ def locate_source(
         [used[row][2] for row in rows[known]],
         ground.ground,
         sigmas=sigmas,
-        heights_m=np.array([heights_m.get(name, np.nan) for name in class_names])[known],
+        spans_m=np.array([spans_m.get(name, _UNKNOWN) for name in class_names]).reshape(-1, 2)[
+            known
+        ],
         base=options.base,
         box_sigma_px=options.sigma_box,
         max_error_m=options.max_error,

@@ -211,22 +211,54 @@ def _values(pose: Views) -> dict[str, float]:
     return {name: float(getattr(pose, name)[0]) for name in pose.__dataclass_fields__}
 
 
-@pytest.mark.parametrize("pitch_deg", [-90, -75, -60, -45, -30])
-@pytest.mark.parametrize("size_m", [(4.5, 1.8, 1.3), (1.8, 4.5, 1.3), (0.5, 0.5, 1.3)])
-@pytest.mark.parametrize("roll_deg", [0, 12])
-def test_a_box_stands_below_the_middle_of_its_object(pitch_deg, size_m, roll_deg):
+def _off(size_m, pitch_deg: float, roll_deg: float = 0, east_m: float = 7, camera=CAMERA) -> float:
+    """Return by how many metres the box of a block is placed beside the block's middle."""
     pose = views(pitch_deg=pitch_deg, roll_deg=roll_deg, height_m=60)
-    at_en = (7.0, 60 / np.tan(np.radians(-pitch_deg)) + 5.0)
+    at_en = (east_m, 60 / np.tan(np.radians(-pitch_deg)) + 5.0)
     found = place_boxes(
-        [_box_of(size_m, at_en, pose)],
+        [_box_of(size_m, at_en, pose, camera)],
         pose,
-        [CAMERA],
-        LevelGround(),
+        [camera],
+        LEVEL,
         sigmas=PoseSigmas(),
-        heights_m=np.array([1.3]),
+        spans_m=[(0.0, size_m[2])],
     )
     here = FRAME.to_metres(found.latitude_deg, found.longitude_deg)[0]
-    assert np.hypot(*(here - at_en)) < 0.3
+    return float(np.hypot(*(here - at_en)))
+
+
+@pytest.mark.parametrize("pitch_deg", [-90, -75, -60, -45, -30])
+def test_a_box_stands_below_the_middle_of_its_object_however_long(pitch_deg):
+    for size_m in [(4.5, 1.8, 1.3), (1.8, 4.5, 1.3), (0.5, 0.5, 1.3), (2.5, 12, 3), (12, 2.5, 3)]:
+        assert _off(size_m, pitch_deg, east_m=0) < 0.005, size_m
+        assert _off(size_m, pitch_deg, camera=LENS) < 0.12, size_m
+        assert _off(size_m, pitch_deg, roll_deg=12) < 0.15, size_m  # askew in the image
+
+
+def test_a_box_that_floats_stands_below_where_it_floats():
+    pose = views(pitch_deg=-40, height_m=60)
+    low = np.array(_box_of((0.6, 0.6, 1.0), (2.0, 70.0), pose))
+    high = np.array(_box_of((0.6, 0.6, 1.6), (2.0, 70.0), pose))
+    box = [*high[:2], high[2], _box_of((0.6, 0.6, 0.6), (2.0, 70.0), pose)[1]]
+    assert low[1] < box[3] < low[3]  # its lower edge is off the ground
+    found = place_boxes([box], pose, [CAMERA], LEVEL, sigmas=PoseSigmas(), spans_m=[(0.6, 1.6)])
+    here = FRAME.to_metres(found.latitude_deg, found.longitude_deg)[0]
+    assert np.hypot(*(here - (2.0, 70.0))) < 0.35
+
+
+def test_boxes_that_no_object_could_have_are_placed_at_the_lower_edge_or_not_at_all():
+    pose = views(3, pitch_deg=-20, height_m=10)
+    boxes = [
+        [900, -3000, 1000, 700],  # up over the horizon, higher than a car can be
+        [900, 700, 900, 700],  # without a size
+        [900, -900, 1000, -800],  # wholly above the horizon
+    ]
+    found = place_boxes(
+        boxes, pose, [CAMERA] * 3, LEVEL, sigmas=PoseSigmas(), spans_m=[(0.0, 1.1)] * 3
+    )
+    assert found.reasons.tolist() == ["", "", "above_horizon"]
+    np.testing.assert_allclose(found.pixels_xy[0], (950, 700))
+    assert np.abs(found.pixels_xy[1] - (900, 700)).max() < 1
 
 
 def _base_of(pitch_deg: float, height_m: float, **settings) -> np.ndarray:
@@ -236,7 +268,7 @@ def _base_of(pitch_deg: float, height_m: float, **settings) -> np.ndarray:
         [CAMERA],
         LevelGround(),
         sigmas=PoseSigmas(),
-        heights_m=np.array([height_m]),
+        spans_m=[(0.0, height_m)],
         **settings,
     )
     return found.pixels_xy[0]
