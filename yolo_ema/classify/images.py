@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,10 @@ from yolo_ema.io.image_header import pillow_open
 
 __all__ = ["ClassImages", "open_images", "read_rgb", "transform_for"]
 
-_LAYOUT = "expected train/CLASS/IMAGE and val/CLASS/IMAGE"
+_LAYOUT = "expected train/CLASS/IMAGE and val/CLASS/IMAGE (or test)"
+
+_KEPT_BYTES = 256e6
+"""Images of one size that take no more than this are read once and kept in memory."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -63,6 +67,26 @@ class ClassImages(Dataset[tuple[Tensor, int]]):
             return self.transform(image), self.labels[index]
         with _seeded(self.seed, self.epoch, index):
             return self.transform(image), self.labels[index]
+
+    def keep_in_memory(self) -> None:
+        """Read all images now if they are small, of one size and files of their own: decoding them
+        anew in each epoch would take longer than to learn from them.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        if isinstance(self.images, np.ndarray) or not self.images:
+            return
+        shape = np.asarray(read_rgb(self.images[0])).shape
+        if len(self) * math.prod(shape) > _KEPT_BYTES:
+            return
+        kept = np.empty((len(self), *shape), np.uint8)
+        for index, path in enumerate(self.images):
+            pixels = np.asarray(read_rgb(path))
+            if pixels.shape != shape:
+                return
+            kept[index] = pixels
+        self.images = kept
 
     def facts(self) -> dict[str, Any]:
         """Return count, classes, and a hash by which the record tells these images again."""
@@ -121,7 +145,7 @@ def open_images(data: str, split: str, *, root: Path, offline: bool) -> ClassIma
 
     Args:
         data: ``cifar10``, ``cifar100``, or a folder of classes or of CIFAR's binary files.
-        split: ``train`` or ``val``.
+        split: ``train`` or ``val``; a folder without ``val`` has ``test`` in its place.
         root: where CIFAR's archives are fetched to.
         offline: forbid that.
 
@@ -145,6 +169,8 @@ def open_images(data: str, split: str, *, root: Path, offline: bool) -> ClassIma
 
 def _folder_of_classes(folder: Path, split: str) -> ClassImages:
     classes = _class_names(folder / "train")
+    if split == "val" and not (folder / "val").is_dir() and (folder / "test").is_dir():
+        split = "test"
     if split != "train":
         _check_same_classes(folder, split, classes)
     paths: list[Path] = []
@@ -160,7 +186,7 @@ def _folder_of_classes(folder: Path, split: str) -> ClassImages:
         if not found:
             raise DataError(
                 f"the class folder {folder / split / name} has no image; put some there, or take "
-                f"the class out of train and val"
+                f"the class out of all splits"
             )
         left_out += [str(path.relative_to(folder)) for path in sorted({*files} - {*found})]
         paths += found

@@ -94,6 +94,16 @@ RECIPES: dict[str, Recipe] = dict(
             _CIFAR100_RESNET50,
             dataclasses.replace(_CIFAR100_RESNET50, model="resnet101-cifar"),
             dataclasses.replace(_CIFAR100_RESNET50, model="resnet18-cifar", data="cifar10"),
+            dataclasses.replace(
+                _CIFAR100_RESNET50,
+                model="resnet8-tiny",
+                data="cifar10",
+                epochs=40,
+                schedule="cosine",
+                milestones=(),
+                decay_rate=1.0,
+                warmup_epochs=2,
+            ),
             # The authors name neither optimizer, smoothing nor erasing's probability: the first two
             # are timm's defaults, the third is the usual one for networks of this size.
             Recipe(

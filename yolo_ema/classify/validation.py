@@ -188,7 +188,8 @@ def batches(
     try:
         for inputs, labels in loader:
             yield (
-                inputs.to(device, non_blocking=True),
+                # most convolutions are quicker so, on a processor, too
+                inputs.to(device, non_blocking=True, memory_format=torch.channels_last),
                 torch.as_tensor(labels).to(device, non_blocking=True),
             )
     except DataError as error:  # of a loading process, the message has its traceback, too

@@ -35,7 +35,9 @@ class AblateOptions(Options):
         help="the study's dataset on this machine, as in train; default: its name in the spec",
     )
     pretrained: str | None = option(
-        None, help="its initial weights on this machine; default: their name in the spec"
+        None,
+        help="its initial weights on this machine; default: their name in the spec (classifiers "
+        "have none)",
     )
     only: tuple[str, ...] = option(
         (), metavar="ARM:SEED", help="run only these, to spread a study over machines"

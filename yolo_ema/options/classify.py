@@ -24,6 +24,7 @@ RECIPE_NAMES = (
     "cifar100-resnet50",
     "cifar100-resnet101",
     "cifar10-resnet18",
+    "cifar10-resnet8",
     "imagenet-mobilenetv2",
 )
 
@@ -31,7 +32,7 @@ _NETWORK_AND_DATA, _SCHEDULE, _RUN, _PROOF = "network and data", "schedule", "ru
 
 _DATA_HELP = (
     "cifar10 or cifar100 (fetched if absent), or a folder: train/CLASS/IMAGE and "
-    "val/CLASS/IMAGE, or CIFAR's binary files"
+    "val/CLASS/IMAGE (or test), or CIFAR's binary files"
 )
 
 
@@ -68,8 +69,8 @@ class ClassifyTrainOptions(Options):
     data_root: Path = _data_root_option()
     model: str | None = option(
         None,
-        help="resnet18-cifar, resnet50-cifar, resnet101-cifar or mobilenetv2; default: the "
-        "recipe's",
+        help="resnet8-tiny, resnet18-cifar, resnet50-cifar, resnet101-cifar or mobilenetv2; "
+        "default: the recipe's",
         group=_NETWORK_AND_DATA,
     )
     attention: str | None = option(

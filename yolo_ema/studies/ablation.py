@@ -118,9 +118,12 @@ def _chosen(study: Study, only: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _write(comparison: Comparison, out: Path, markdown: Path | None) -> list[Path]:
-    if not comparison.records.runs:
-        return []
     text = table(comparison)
+    if not comparison.records.runs:  # a page may show what others have published
+        if not (markdown and comparison.study.published):
+            return []
+        renew_section(markdown, comparison.study.name, text)
+        return [markdown]
     write_text(out / "table.md", text + "\n")
     write_json(out / "figures.json", comparison.as_json())
     files = [out / "table.md", out / "figures.json", *draw_plots(comparison, out)]

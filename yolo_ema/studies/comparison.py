@@ -13,9 +13,9 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from yolo_ema.studies.record_format import PRIMARY_NAMES, figure
+from yolo_ema.studies.record_format import FIGURE_NAMES, figure
 from yolo_ema.studies.records import Records
-from yolo_ema.studies.spec import Arm, Evaluation, Study
+from yolo_ema.studies.spec import Arm, Setting, Study
 
 __all__ = [
     "CONFIDENCE",
@@ -114,7 +114,7 @@ class Row:
     """
 
     arm: Arm
-    at: Evaluation
+    at: Setting
     values: Mapping[int, float]
     spread: Spread | None
     to_baseline: Paired | None
@@ -159,7 +159,7 @@ class Comparison:
         """Return the study."""
         return self.records.study
 
-    def row(self, arm: str, at: Evaluation) -> Row:
+    def row(self, arm: str, at: Setting) -> Row:
         """Return the row of an arm at a setting; both must be the study's."""
         return next(row for row in self.rows if row.arm.name == arm and row.at == at)
 
@@ -203,7 +203,7 @@ def compare(records: Records) -> Comparison:
                 name: statistics.fmean(known.values())
                 if (known := _values(records, arm.name, at, name))
                 else None
-                for name in PRIMARY_NAMES
+                for name in FIGURE_NAMES[study.task]
             }
             rows.append(
                 Row(
@@ -220,7 +220,7 @@ def compare(records: Records) -> Comparison:
     return Comparison(records, tuple(rows))
 
 
-def _values(records: Records, arm: str, at: Evaluation, name: str) -> dict[int, float]:
+def _values(records: Records, arm: str, at: Setting, name: str) -> dict[int, float]:
     """Return seed → figure, of the runs that have one."""
     values = {}
     for seed in records.study.seeds:
@@ -235,7 +235,7 @@ def _paired(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | 
     return paired([mine[seed] for seed in both], [theirs[seed] for seed in both]) if both else None
 
 
-def _milliseconds(timed: Runs, arm: str, at: Evaluation) -> Spread | None:
+def _milliseconds(timed: Runs, arm: str, at: Setting) -> Spread | None:
     times = [
         record["evaluations"][at.key]["ms_per_image"]
         for (name, _), record in timed.items()

@@ -12,17 +12,18 @@ from yolo_ema.engine.weights.pretrained import resolve_pretrained
 from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.options.ablate import AblateOptions
+from yolo_ema.studies.classify_arms import find_classes
 from yolo_ema.studies.records import data_facts, record_path, run_id
-from yolo_ema.studies.spec import Arm, Study
+from yolo_ema.studies.spec import Arm, Study, Task
 
 __all__ = ["Job", "Place", "find_place", "weights_of"]
 
 
-def weights_of(folder: Path) -> Path:
+def weights_of(folder: Path, task: Task) -> Path:
     """Return the weights that a run is measured with: those of its last epoch, so that nothing is
     chosen on the images that are measured.
     """
-    return folder / "weights" / "last.pt"
+    return folder / "last.pt" if task == "classify" else folder / "weights" / "last.pt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Place:
     """Where a study finds its data and first weights on this machine, and puts runs and records.
 
     Attributes:
-        data_yaml: the dataset.
+        dataset: the detectors' YAML, or the classifiers' folder or name.
         data: what records say about it.
         pretrained: the first weights, or None for random ones.
         pretrained_sha256: their digest.
@@ -40,7 +41,7 @@ class Place:
         offline: forbid all downloads.
     """
 
-    data_yaml: Path
+    dataset: str
     data: dict[str, Any]
     pretrained: Path | None
     pretrained_sha256: str | None
@@ -54,15 +55,15 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
     """Find a study's data and first weights.
 
     Raises:
+        ConfigError: an attention block does not fit a classifier, or first weights are given for
+            one.
         DataError: the dataset is missing, or wrong.
         WeightsError: the first weights are missing.
         OfflineError: a download would be needed, and is forbidden.
     """
     try:
-        data_yaml = resolve_data(
-            options.data or study.data, offline=options.offline, splits=("train", "val")
-        ).absolute()
-        split_images(data_yaml, study.split)  # else the study fails when it measures, hours later
+        find = find_classes if study.task == "classify" else _detection_set
+        dataset, fingerprint = find(study, options)
     except DataError as error:
         hint = (
             ""
@@ -85,8 +86,8 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
             )
             raise WeightsNotFoundError(f"{error}{hint}") from error
     return Place(
-        data_yaml,
-        data_facts(study.data, data_fingerprint(data_yaml)),
+        dataset,
+        data_facts(study.data, fingerprint),
         weights,
         sha256_of(weights) if weights else None,
         options.runs.absolute() / study.name,
@@ -94,6 +95,15 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
         options.device,
         options.offline,
     )
+
+
+def _detection_set(study: Study, options: AblateOptions) -> tuple[str, dict[str, Any]]:
+    """Return a detectors' dataset and its fingerprint."""
+    found = resolve_data(
+        options.data or study.data, offline=options.offline, splits=("train", "val")
+    ).absolute()
+    split_images(found, study.split)  # else the study fails when it measures, hours later
+    return str(found), data_fingerprint(found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +114,13 @@ class Job:
         folder: of the training, with ``weights/`` and ``run.json``.
         record: the file that the run's record goes to.
         head: the record's first entries: study, arm, seed, settings, data, first weights.
-        train: the values of `TrainOptions`.
+        train: the values of `TrainOptions` or `ClassifyTrainOptions`.
         budget: `Budget`'s values.
         baseline_model: the model whose start this one's is compared with.
-        evaluations: `Evaluation`'s values, one entry each.
+        evaluations: `Setting`'s values, one entry each.
         data, device: the data that is measured on, and where.
+        task: of the study.
+        baseline_train: the settings of a classifiers' baseline.
     """
 
     folder: str
@@ -120,22 +132,26 @@ class Job:
     evaluations: list[dict[str, Any]]
     data: str
     device: str
+    task: Task = "detect"
+    baseline_train: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, study: Study, arm: Arm, seed: int, place: Place) -> Job:
         """Return the job of a run."""
-        name = run_id(arm.name, seed)
+        name, baseline = run_id(arm.name, seed), study.arm(study.baseline)
+        is_detector = study.task == "detect"
         train = study.train_options(
             arm,
             seed,
-            data=str(place.data_yaml),
-            pretrained=str(place.pretrained or "none"),
+            data=place.dataset,
             project=str(place.runs),
             name=name,
             device=place.device,
             offline=place.offline,
+            **({"pretrained": str(place.pretrained or "none")} if is_detector else {}),
         )
         head = {
+            **({} if is_detector else {"task": study.task}),
             "study": study.name,
             "arm": arm.name,
             "seed": seed,
@@ -143,7 +159,7 @@ class Job:
             "settings": study.settings(arm),
             "data": place.data,
             "pretrained": {"name": study.pretrained, "sha256": place.pretrained_sha256},
-            "baseline_model_sha256": study.arm(study.baseline).model_sha256,
+            "baseline_model_sha256": baseline.model_sha256,
         }
         return cls(
             folder=str(place.runs / name),
@@ -151,11 +167,18 @@ class Job:
             head=head,
             train=train,
             budget=arm.budget.model_dump(),
-            baseline_model=study.arm(study.baseline).model,
+            baseline_model=baseline.model,
             evaluations=[at.model_dump() for at in study.evaluations],
-            data=str(place.data_yaml),
+            data=place.dataset,
             device=place.device,
+            task=study.task,
+            baseline_train={} if is_detector else dict(baseline.train),
         )
+
+    @property
+    def weights(self) -> Path:
+        """Return the weights that are measured, see `weights_of`."""
+        return weights_of(Path(self.folder), self.task)
 
     @property
     def file(self) -> Path:
@@ -189,6 +212,33 @@ class Job:
                     "folder with --runs"
                 )
         write_json(self.file, dataclasses.asdict(self))
+
+    def require_weights(self) -> None:
+        """Raise `WeightsNotFoundError` if the run has a record and its weights are gone; training
+        again would give others.
+        """
+        if Path(self.record).is_file() and not self.weights.is_file():
+            raise WeightsNotFoundError(
+                f"{self.record} lacks settings that the study needs, and the weights that it was "
+                f"made with are not at {self.weights}; put them there, say with --runs where they "
+                f"are, or move the record away to make the run again"
+            )
+
+    def begun_record(self) -> dict[str, Any] | None:
+        """Return the record as far as it is; None if there is none. Raises `DataError` if it is of
+        other weights.
+        """
+        path = Path(self.record)
+        if not path.is_file():
+            return None
+        record: dict[str, Any] = read_json(path)
+        if record["weights_sha256"] != (found := sha256_of(self.weights)):
+            raise DataError(
+                f"{path} was measured with other weights than {self.weights} (SHA-256 "
+                f"{record['weights_sha256']}, and {found}); figures of two trainings don't mix: "
+                f"move one of the two away"
+            )
+        return record
 
     @classmethod
     def read(cls, path: Path) -> Job:

@@ -19,6 +19,11 @@ __all__ = ["draw_plots"]
 
 _GREY = "#555555"
 _MARKS = "osD^vP"
+_CURVE = {
+    "detect": ("AP (Ultralytics)", 100, "AP in training (Ultralytics' own), percent"),
+    "classify": ("top-1", 1, "top-1 in training, percent"),
+}
+"""By task, the curve's name in records, its factor to percent, and its axis."""
 
 
 def draw_plots(
@@ -135,13 +140,14 @@ def _differences(axes: Axes, comparison: Comparison) -> None:
 
 
 def _curves(axes: Axes, comparison: Comparison) -> None:
-    """Draw the validation's AP epoch by epoch: a line per run, a colour per arm."""
+    """Draw the validation's figure epoch by epoch: a line per run, a colour per arm."""
+    key, scale, said = _CURVE[comparison.study.task]
     for index, arm in enumerate(comparison.study.arms):
         label: str | None = arm.name
         for (name, _), record in comparison.records.runs.items():
-            curve = record["curve"]["AP (Ultralytics)"]
+            curve = record["curve"][key]
             if name == arm.name and None not in curve:
-                values = [100 * value for value in curve]
+                values = [scale * value for value in curve]
                 axes.plot(
                     range(1, len(values) + 1),
                     values,
@@ -152,7 +158,7 @@ def _curves(axes: Axes, comparison: Comparison) -> None:
                 label = None
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("AP in training (Ultralytics' own), percent")
+    axes.set_ylabel(said)
     axes.set_title("Learning curves, one line a run", loc="left", fontsize=11)
     axes.legend(frameon=False)
 

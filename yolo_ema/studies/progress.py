@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.engine.training.run_record import RECORD_NAME
 from yolo_ema.io.atomic_files import read_json
 from yolo_ema.studies.jobs import weights_of
 from yolo_ema.studies.records import Records, run_id
-from yolo_ema.studies.spec import Study
+from yolo_ema.studies.spec import Study, Task
 
 __all__ = ["Progress", "RunState", "progress_of"]
 
@@ -93,7 +94,7 @@ def progress_of(study: Study, records: Records, runs: Path) -> Progress:
         records: its records.
         runs: the folder of its trainings, with their clocks.
     """
-    clocks = {run: _epochs(runs, *run) for run in study.runs}
+    clocks = {run: _epochs(study.task, runs, *run) for run in study.runs}
     paces = {
         arm.name: _pace([clocks[arm.name, seed] for seed in study.seeds]) for arm in study.arms
     }
@@ -105,7 +106,7 @@ def progress_of(study: Study, records: Records, runs: Path) -> Progress:
             _run_state(
                 records,
                 run,
-                has_weights=weights_of(runs / run_id(*run)).is_file(),
+                has_weights=weights_of(runs / run_id(*run), study.task).is_file(),
                 epochs=clocks[run],
                 pace=paces[run[0]] or usual,
             )
@@ -137,7 +138,12 @@ def _run_state(
     return RunState(*run, "training" if epochs else "left", len(epochs), left)
 
 
-def _epochs(runs: Path, arm: str, seed: int) -> list[dict[str, float]]:
+def _epochs(task: Task, runs: Path, arm: str, seed: int) -> list[dict[str, float]]:
+    """Return the times of a run's epochs, as far as it has come."""
+    if task == "classify":
+        file = runs / run_id(arm, seed) / RECORD_NAME
+        done = read_json(file)["epochs"] if file.is_file() else []
+        return [{"train_wall": epoch["seconds"]} for epoch in done]
     clock = runs / f"{run_id(arm, seed)}.clock.json"
     epochs: list[dict[str, float]] = read_json(clock)["epochs"] if clock.is_file() else []
     return epochs

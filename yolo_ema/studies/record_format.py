@@ -7,26 +7,32 @@ from typing import Any, Literal
 
 import pydantic
 
-__all__ = ["PRIMARY", "PRIMARY_NAMES", "figure", "record_problems"]
-
-PRIMARY = "official AP"
+__all__ = ["FIGURE_NAMES", "figure", "record_problems"]
 
 _PLACES = {
-    "official AP": ("official", "AP"),
-    "official AP50": ("official", "AP50"),
-    "official AR500": ("official", "AR500"),
-    "COCO AP": ("coco", "AP"),
-    "COCO AP50": ("coco", "AP50"),
-    "COCO AP small": ("coco", "AP_small"),
+    "detect": {
+        "official AP": ("official", "AP"),
+        "official AP50": ("official", "AP50"),
+        "official AR500": ("official", "AR500"),
+        "COCO AP": ("coco", "AP"),
+        "COCO AP50": ("coco", "AP50"),
+        "COCO AP small": ("coco", "AP_small"),
+    },
+    "classify": {
+        "top-1": ("classification", "top1"),
+        "top-5": ("classification", "top5"),
+    },
 }
 
-PRIMARY_NAMES = tuple(_PLACES)
-"""The figures that a study compares, by their names in tables."""
+FIGURE_NAMES = {task: tuple(places) for task, places in _PLACES.items()}
+"""By task, the figures that a study compares, by their names in tables; the first is the usual
+one.
+"""
 
 
 def figure(evaluation: Mapping[str, Any], name: str) -> float | None:
     """Return a figure in percent; None where it is undefined, as AP is without objects."""
-    protocol, key = _PLACES[name]
+    protocol, key = next(places[name] for places in _PLACES.values() if name in places)
     value: float | None = evaluation[protocol][key]
     return value
 
@@ -76,17 +82,36 @@ class _Coco(_Shape):
     AP_small: float | None
 
 
+class _Classification(_Shape):
+    top1: float
+    top5: float | None
+
+
 class _Curve(_Shape):
     __pydantic_extra__: dict[str, list[float | None]]
+
+
+class _DetectCurve(_Curve):
     ap: list[float | None] = pydantic.Field(alias="AP (Ultralytics)")
+
+
+class _ClassifyCurve(_Curve):
+    top1: list[float | None] = pydantic.Field(alias="top-1")
 
 
 class _Evaluation(_Shape):
     settings: dict[str, Any]
     commit: str | None
+    ms_per_image: _Milliseconds
+
+
+class _DetectEvaluation(_Evaluation):
     official: _Official
     coco: _Coco
-    ms_per_image: _Milliseconds
+
+
+class _ClassifyEvaluation(_Evaluation):
+    classification: _Classification
 
 
 class _Record(_Shape):
@@ -103,16 +128,28 @@ class _Record(_Shape):
     hardware: dict[str, Any]
     weights_sha256: str
     training: _Training
-    curve: _Curve
-    evaluations: dict[str, _Evaluation]
+
+
+class _DetectRecord(_Record):
+    curve: _DetectCurve
+    evaluations: dict[str, _DetectEvaluation]
+
+
+class _ClassifyRecord(_Record):
+    task: Literal["classify"]
+    parameters: int
+    operations: int
+    curve: _ClassifyCurve
+    evaluations: dict[str, _ClassifyEvaluation]
 
 
 def record_problems(content: object) -> list[str]:
     """Return what keeps a JSON file's content from being a run's record, each with its place; empty
     where it is one.
     """
+    is_classifier = isinstance(content, dict) and content.get("task") == "classify"
     try:
-        _Record.model_validate(content)
+        (_ClassifyRecord if is_classifier else _DetectRecord).model_validate(content)
     except pydantic.ValidationError as error:
         return [
             # The class's name says nothing to whoever reads the file.

@@ -12,7 +12,7 @@ from typing import Any
 from yolo_ema.errors import DataError, did_you_mean
 from yolo_ema.io.atomic_files import read_json
 from yolo_ema.studies.record_format import record_problems
-from yolo_ema.studies.spec import Arm, Evaluation, Study
+from yolo_ema.studies.spec import Arm, Setting, Study
 
 __all__ = ["Records", "data_facts", "read_record", "record_path", "run_id"]
 
@@ -66,7 +66,7 @@ class Records:
                 runs |= {(arm.name, seed): record} if record else {}
         return cls(study, runs)
 
-    def missing(self, arm: str, seed: int) -> tuple[Evaluation, ...]:
+    def missing(self, arm: str, seed: int) -> tuple[Setting, ...]:
         """Return what the run still has to be measured at: everything if it has no record."""
         record = self.runs.get((arm, seed))
         known = record["evaluations"] if record else {}
@@ -80,7 +80,7 @@ class Records:
         """Say whether the run is trained and measured."""
         return (arm, seed) in self.runs and not self.missing(arm, seed)
 
-    def evaluation(self, arm: str, seed: int, at: Evaluation) -> Mapping[str, Any] | None:
+    def evaluation(self, arm: str, seed: int, at: Setting) -> Mapping[str, Any] | None:
         """Return a run's figures at a setting; None if it is not measured there yet."""
         if (arm, seed) not in self.runs or at in self.missing(arm, seed):
             return None

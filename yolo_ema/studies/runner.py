@@ -145,13 +145,14 @@ def _run_stage(stage: str, file: str) -> int:
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
     try:
         # Late, since they bring torch and Ultralytics.
+        from yolo_ema.studies import classify_stages, stages
         from yolo_ema.studies.jobs import Job
-        from yolo_ema.studies.stages import measure_run, train_run
 
         job = Job.read(Path(file))
+        room = classify_stages if job.task == "classify" else stages
         lock = job.beside(".lock")
         with locked(lock, lambda: _refuse(lock)):
-            {"train": train_run, "measure": measure_run}[stage](job)
+            {"train": room.train_run, "measure": room.measure_run}[stage](job)
     except YoloEmaError as error:
         print(f"{_ERROR}{error}", file=sys.stderr)  # noqa: T201
         return error.exit_code

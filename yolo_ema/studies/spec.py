@@ -7,11 +7,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
 from yolo_ema.errors import ConfigError, did_you_mean
+from yolo_ema.options.classify import ClassifyValOptions
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.val import ValOptions
 
@@ -22,12 +23,18 @@ __all__ = [
     "Arm",
     "Budget",
     "Checked",
+    "ClassifyEvaluation",
     "Evaluation",
+    "Published",
+    "Setting",
     "Study",
+    "Task",
     "Text",
     "content_sha256",
     "split_settings",
 ]
+
+Task = Literal["detect", "classify"]
 
 SPLITS = ("train", "val", "test")
 
@@ -108,6 +115,44 @@ class Evaluation(Checked):
         return ValOptions(weights=weights, data=data, device=device, **values)
 
 
+class ClassifyEvaluation(Checked):
+    """How trained classifiers are measured: at the size that all were trained with."""
+
+    imgsz: int
+    split: str = "val"
+
+    tile: ClassVar[str] = "off"
+
+    @property
+    def key(self) -> str:
+        """Return its name in tables and records."""
+        return str(self.imgsz)
+
+    def options(self, weights: Path, data: str, device: str) -> ClassifyValOptions:
+        """Return the options of ``classify val``."""
+        return ClassifyValOptions(weights=weights, data=data, split=self.split, device=device)
+
+
+Setting = Evaluation | ClassifyEvaluation
+"""What an arm is measured at, by the study's task."""
+
+
+class Published(Checked):
+    """Figures that others have published, for a column of their own.
+
+    Attributes:
+        source: whose they are, and in which terms.
+        budget: what they were made with.
+        figures: arm → what its cell says.
+    """
+
+    source: Text
+    budget: Text
+    figures: dict[str, Text] = pydantic.Field(
+        description="text by arm, in quotes where YAML reads a number, as in {none: '77.26'}"
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Arm:
     """One of the variants compared.
@@ -117,8 +162,8 @@ class Arm:
         train: its settings: the study's, with what the arm changes.
         changed: what the arm changes.
         model: the model's name, or the path of its YAML.
-        model_sha256: of the model YAML's content, so that another model of the same name is
-            noticed.
+        model_sha256: of the model YAML's content, or of what a classifier is made of, so that
+            another model of the same name is noticed.
         budget: how long it trains.
     """
 
@@ -143,8 +188,10 @@ class Study:
     pretrained: str
     arms: tuple[Arm, ...]
     baseline: str
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[Setting, ...]
     primary: str
+    task: Task = "detect"
+    published: Published | None = None
 
     @property
     def runs(self) -> list[tuple[str, int]]:
@@ -192,7 +239,10 @@ class Study:
         return content_sha256(self.settings(arm))
 
     def train_options(self, arm: Arm, seed: int, **place: Any) -> dict[str, Any]:
-        """Return the values of `TrainOptions` for a run."""
+        """Return the values of `TrainOptions`, or of `ClassifyTrainOptions`, for a run."""
+        if self.task == "classify":
+            given = {key: value for key, value in arm.train.items() if key != "recipe"}
+            return {**given, "epochs": arm.budget.epochs, "seed": seed, **place}
         flags, settings = split_settings(arm.train)
         return {
             **flags,

@@ -19,13 +19,12 @@ from yolo_ema.engine.training.training_budget import TrainingBudget
 from yolo_ema.engine.weights.checkpoints import strip_checkpoint
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 from yolo_ema.engine.weights.paired_start import PairedStart
-from yolo_ema.errors import DataError, WeightsNotFoundError
 from yolo_ema.evaluate.validation import open_for_scoring, validate
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.options.train import TrainOptions
 from yolo_ema.options.val import ValOptions
-from yolo_ema.studies.jobs import Job, weights_of
+from yolo_ema.studies.jobs import Job
 from yolo_ema.studies.spec import Evaluation
 
 __all__ = ["measure_run", "train_run"]
@@ -49,13 +48,8 @@ def train_run(job: Job) -> None:
             again would give others.
         YoloEmaError: as `yolo_ema.engine.training.train.train`.
     """
-    folder, last = Path(job.folder), weights_of(Path(job.folder))
-    if Path(job.record).is_file() and not last.is_file():
-        raise WeightsNotFoundError(
-            f"{job.record} lacks settings that the study needs, and the weights that it was made "
-            f"with are not at {last}; put them there, say with --runs where they are, or move the "
-            f"record away to make the run again"
-        )
+    folder, last = Path(job.folder), job.weights
+    job.require_weights()
     clock = TrainingBudget(
         job.beside(".clock.json"), budget_seconds=job.budget["seconds"], clock=job.budget["clock"]
     )
@@ -101,14 +95,8 @@ def measure_run(job: Job) -> None:
         DataError: the record belongs to other weights.
         YoloEmaError: as `yolo_ema.evaluate.validation.validate`.
     """
-    path, weights = Path(job.record), weights_of(Path(job.folder))
-    record = read_json(path) if path.is_file() else _new_record(job, weights)
-    if record["weights_sha256"] != (found := sha256_of(weights)):
-        raise DataError(
-            f"{path} was measured with other weights than {weights} (SHA-256 "
-            f"{record['weights_sha256']}, and {found}); figures of two trainings don't mix: move "
-            f"one of the two away"
-        )
+    path, weights = Path(job.record), job.weights
+    record = job.begun_record() or _new_record(job, weights)
     for values in job.evaluations:
         setting = Evaluation(**values)
         if record["evaluations"].get(setting.key, {}).get("settings") == values:

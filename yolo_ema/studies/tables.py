@@ -10,11 +10,19 @@ from pathlib import Path
 from yolo_ema.errors import DataError
 from yolo_ema.io.atomic_files import write_text
 from yolo_ema.studies.comparison import Comparison, Paired, Row, Runs, Spread, timed_runs
-from yolo_ema.studies.spec import Evaluation
+from yolo_ema.studies.spec import Setting, Study
 
 __all__ = ["marks", "renew_section", "table"]
 
 _NONE = "–"
+
+_OTHERS = {
+    "detect": {"AP50": "official AP50", "COCO AP": "COCO AP", "COCO small": "COCO AP small"},
+    "classify": {"top-5": "top-5"},
+}
+"""By task, columns of further figures."""
+
+_SIZE = ["parameters", "MFLOPs"]
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -45,16 +53,38 @@ def table(comparison: Comparison) -> str:
     """Return what the records show: the table, a sentence for each arm, and what the figures rest
     on.
     """
+    study, published = comparison.study, comparison.study.published
+    source = f" Published: {published.source}." if published else ""
     if not comparison.records.runs:
-        return f"No run of the study {comparison.study.name} has ended yet."
+        nothing = f"No run of the study {study.name} has ended yet."
+        if not published:
+            return nothing
+        nothing += f" Budget of a run: {study.budget_text}; {len(study.seeds)} seeds."
+        return "\n".join([*_published_alone(comparison), "", nothing + source])
     lines = [
         *_figures(comparison),
         "",
         *(f"- {sentence}" for sentence in _sentences(comparison)),
         "",
-        _facts(comparison),
+        _facts(comparison) + source,
     ]
     return "\n".join(lines)
+
+
+def _published_alone(comparison: Comparison) -> list[str]:
+    """Return a table of others' figures, where the study has none of its own yet."""
+    study = comparison.study
+    head = ["arm", f"{study.primary} here", *_published_head(study)]
+    rows = [[arm.name, "not run", *_published_cell(study, arm.name)] for arm in study.arms]
+    return [_line(head), _line(["---", *["---:"] * (len(head) - 1)]), *map(_line, rows)]
+
+
+def _published_head(study: Study) -> list[str]:
+    return [f"published ({study.published.budget})"] if study.published else []
+
+
+def _published_cell(study: Study, arm: str) -> list[str]:
+    return [study.published.figures.get(arm, _NONE)] if study.published else []
 
 
 def _figures(comparison: Comparison) -> list[str]:
@@ -71,8 +101,11 @@ def _figures(comparison: Comparison) -> list[str]:
         f"difference to {study.baseline} [95 % interval]",
         *([f"to {study.evaluations[0].key} [95 %]"] if several else []),
     ]
-    head += ["AP50", "COCO AP", "COCO small", "ms an image"]
-    rows = [_cells(row, several=several) for row in comparison.rows]
+    head += [*_OTHERS[study.task], *(_SIZE if study.task == "classify" else [])]
+    head += ["ms an image", *_published_head(study)]
+    rows = [
+        [*_cells(row, comparison), *_published_cell(study, row.arm.name)] for row in comparison.rows
+    ]
     words = 2 if several else 1
     rule = ["---"] * words + ["---:"] * (len(head) - words)
     return [_line(head), _line(rule), *map(_line, rows)]
@@ -82,28 +115,40 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(row: Row, *, several: bool) -> list[str]:
+def _cells(row: Row, comparison: Comparison) -> list[str]:
+    study = comparison.study
+    several, is_classifier = len(study.evaluations) > 1, study.task == "classify"
     cells = [row.arm.name, *([_setting(row.at)] if several else []), str(len(row.values))]
     if row.spread is None:
-        return cells + [_NONE] * (8 if several else 7)
+        empty = 4 + several + len(_OTHERS[study.task]) + (len(_SIZE) if is_classifier else 0)
+        return cells + [_NONE] * empty
     deviation = _NONE if row.spread.deviation is None else f"{row.spread.deviation:.2f}"
     cells += [
         f"{row.spread.mean:.2f} ± {deviation}",
         f"{row.spread.least:.2f} to {row.spread.most:.2f}",
     ]
     cells += [_difference(row.to_baseline), *([_difference(row.to_first)] if several else [])]
-    cells += [_number(row.means[name]) for name in ("official AP50", "COCO AP", "COCO AP small")]
+    cells += [_number(row.means[name]) for name in _OTHERS[study.task].values()]
+    if is_classifier:
+        cells += _size(comparison.records.runs, row.arm.name)
     return [*cells, _milliseconds(row.milliseconds)]
+
+
+def _size(runs: Runs, arm: str) -> list[str]:
+    """Return parameters and operations, which are the same for all seeds."""
+    record = next(record for (name, _), record in runs.items() if name == arm)
+    return [f"{record['parameters']:,}", f"{record['operations'] / 1e6:.2f}"]
 
 
 def _milliseconds(times: Spread | None) -> str:
     if times is None:
         return _NONE
-    deviation = _NONE if times.deviation is None else f"{times.deviation:.0f}"
-    return f"{times.mean:.0f} ± {deviation}"
+    digits = 0 if times.mean >= 10 else 2
+    deviation = _NONE if times.deviation is None else f"{times.deviation:.{digits}f}"
+    return f"{times.mean:.{digits}f} ± {deviation}"
 
 
-def _setting(at: Evaluation) -> str:
+def _setting(at: Setting) -> str:
     return f"{at.imgsz}" if at.tile == "off" else f"{at.imgsz}, tiles {at.tile}"
 
 

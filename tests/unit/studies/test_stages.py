@@ -11,7 +11,7 @@ from study_files import made_up_record, small_study, write_record
 
 from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
 from yolo_ema.io.atomic_files import sha256_of
-from yolo_ema.studies.jobs import Job, Place, weights_of
+from yolo_ema.studies.jobs import Job, Place
 from yolo_ema.studies.stages import measure_run, train_run
 
 
@@ -21,7 +21,7 @@ def job(tmp_path) -> Job:
     study = small_study(tmp_path)
     records = tmp_path / "records" / "small"
     write_record(records, made_up_record(study, "ema", 0, {"64": 5.0}))
-    place = Place(tmp_path / "drawn.yaml", {}, None, None, tmp_path / "runs", records, "cpu", True)
+    place = Place(str(tmp_path / "drawn.yaml"), {}, None, None, tmp_path / "runs", records, "cpu", True)
     place.runs.mkdir()
     return Job.of(study, study.arm("ema"), 0, place)
 
@@ -35,7 +35,7 @@ def test_a_record_is_not_gone_on_with_where_its_weights_are_gone(job, tmp_path):
 
 
 def test_a_record_does_not_take_figures_of_other_weights(job, tmp_path):
-    weights = weights_of(tmp_path / "runs" / "ema-seed0")
+    weights = job.weights
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"of another training")
     before = (tmp_path / "records" / "small" / "ema-seed0.json").read_text()
