@@ -6,6 +6,8 @@ import json
 from fractions import Fraction
 
 import pytest
+from PIL import Image
+from telemetry_files import xmp
 
 from yolo_ema.io.resources import weights_dir
 from yolo_ema.media.sinks.video_writer import VideoWriter
@@ -55,3 +57,41 @@ def test_without_telemetry_detections_are_kept_and_the_map_is_missed(yolo_ema_co
     done = yolo_ema_command(*WORDS, "--save", "geojson", "--dem", "no.tif")
     assert done.code == 3
     assert "there is no surface model no.tif" in done.err
+
+
+@pytest.mark.slow
+def test_locate_makes_the_same_map_of_the_results_to_the_last_digit(yolo_ema_command, tmp_path):
+    """Of a clip whose frames come irregularly, with subtitles, and of stills with XMP."""
+    times = [0.0, 0.1, 0.4, 0.5, 1.1, 1.2, 1.9, 2.0]
+    scenes = list(draw_clip(3, frames=len(times), fps=4, image_wh=(320, 240), objects=20))
+    with VideoWriter(
+        tmp_path / "flight.mp4", frame_rate=Fraction(10), image_wh=(320, 240)
+    ) as writer:
+        for scene, time_s in zip(scenes, times, strict=True):
+            writer.write(scene.image_bgr, time_s)
+    cues = [
+        f"{number + 1}\n00:00:0{number / 4:.3f} --> 00:00:0{number / 4 + 0.25:.3f}\n[focal_len: 24]"
+        f" [latitude: {47.1234 + number * 3e-6:.6f}] [longitude: 8.765432] [rel_alt: 42.000 "
+        f"abs_alt: 450.000] [gb_yaw: {number * 2}.0 gb_pitch: -60.0 gb_roll: 0.0]\n"
+        for number in range(9)
+    ]
+    (tmp_path / "flight.SRT").write_text("\n".join(cues))
+    (tmp_path / "stills").mkdir()
+    for number, scene in enumerate(scenes[:3]):
+        packet = xmp(
+            f'drone-dji:GpsLatitude="47.1234{number}" drone-dji:GpsLongitude="8.765432" '
+            'drone-dji:GimbalPitchDegree="-60.0" drone-dji:GimbalYawDegree="+92.4" '
+            'drone-dji:GimbalRollDegree="+0.50" drone-dji:RelativeAltitude="+42.10"'
+        )
+        image = Image.fromarray(scene.image_bgr[..., ::-1])
+        image.save(tmp_path / "stills" / f"{number}.jpg", quality=92, xmp=packet)
+    how = ("--hfov", "53", "--telemetry", "auto")
+    words = ("detect", "flight.mp4", "stills", *WORDS[2:], "--track", *how)
+    done = yolo_ema_command(*words, "--save", "jsonl,geojson,positions")
+    assert done.code == 0, done.err
+    assert [one["source"] for one in done.json["map"]["sources"]] == ["flight.mp4", "stills"]
+    assert min(one["placed"] for one in done.json["map"]["sources"]) > 10
+    again = yolo_ema_command("locate", "out/detections.jsonl", *how, "--out", "o.geojson", "p.csv")
+    assert again.code == 0, again.err
+    for first, second in (("objects.geojson", "o.geojson"), ("positions.csv", "p.csv")):
+        assert (tmp_path / "out" / first).read_text() == (tmp_path / second).read_text()

@@ -19,23 +19,25 @@ __all__ = ["frame_boxes", "locate_flight"]
 
 
 def frame_boxes(found: FrameDetections, pose: Pose | NoPose, picture: str = "") -> FrameBoxes:
-    """Return what was detected in a frame, without its image, with the pose of its camera.
+    """Return what was detected in a frame, without its image, with the pose of its camera: to the
+    digits that files of results have, so that ``locate`` makes the same map of these.
 
     Args:
         found: detections.
         pose: where the camera was, or why nobody knows.
         picture: the image file, where the source is a folder of them.
     """
-    frame, track_ids = found.frame, found.track_ids
+    line = found.as_json()
+    objects = line["detections"]
     return FrameBoxes(
-        frame.source,
-        frame.index,
-        frame.time_s,
-        frame.image_wh,
-        np.asarray(found.boxes_xyxy, float).copy(),
-        tuple(found.names[int(class_id)] for class_id in found.class_ids),
-        np.asarray(found.scores, float).copy(),
-        np.full(len(found), -1) if track_ids is None else np.array(track_ids, np.int64),
+        found.frame.source,
+        found.frame.index,
+        line["time_s"],
+        found.frame.image_wh,
+        np.array([one["box_xyxy"] for one in objects], float).reshape(-1, 4),
+        tuple(one["class"] for one in objects),
+        np.array([one["score"] for one in objects], float),
+        np.full(len(found), -1) if found.track_ids is None else found.track_ids.astype(np.int64),
         pose,
         picture,
     )
