@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,10 +110,10 @@ def _located(
         reason = track[-1] if len(track) == 1 else NoPose("not_found", problems[source.name])
         frames = [replace(frame, pose=reason) for frame in source.frames]
         return locate_source(frames, options, is_video=source.is_video)
-    frames = [_posed(source, frame, track) for frame in source.frames]
+    poses: Iterable[Pose | NoPose]
+    if track.stills:
+        poses = (track.still(frame.picture or source.name) for frame in source.frames)
+    else:
+        poses = track.at_each(frame.time_s for frame in source.frames)
+    frames = [replace(frame, pose=pose) for frame, pose in zip(source.frames, poses, strict=True)]
     return locate_source(frames, options, is_video=source.is_video, assumptions=track.assumptions)
-
-
-def _posed(source: ResultSource, frame: FrameBoxes, track: PoseTrack) -> FrameBoxes:
-    pose = track.still(frame.picture or source.name) if track.stills else track.at(frame.time_s)
-    return replace(frame, pose=pose)

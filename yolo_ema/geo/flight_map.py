@@ -92,8 +92,8 @@ def _of_options(
     yield _BASES[options.base]
     yield (
         f"the point of a box has a standard deviation of {options.sigma_box:g} pixels in each "
-        "direction, the height of its class one of 25 %, and the middle of its body one of 8 % of its "
-        "reach"
+        "direction, the height of its class one of 25 %, and the middle of its body one of 8 % of "
+        "its reach"
     )
     yield "refraction and the curvature of the earth within a line of view are left out"
     yield (

@@ -86,8 +86,8 @@ def coverage_of(
     areas = []
     for group, of_group in zip(groups, shots, strict=True):
         seen = _Seen(grid)
-        for shot in of_group:
-            seen.add(shot, most_gsd_m)
+        for shot, place in zip(of_group, _places(of_group, grid.frame), strict=True):
+            seen.add(shot, place, most_gsd_m)
         areas += seen.areas(tuple(source.name for source in group))
     return areas, grid.cell_m
 
@@ -105,6 +105,16 @@ def _shots(source: LocatedSource) -> list[_Shot]:
     return found
 
 
+def _latitudes_longitudes(shots: Sequence[_Shot]) -> Array:
+    pairs = [(shot.views.latitude_deg[0], shot.views.longitude_deg[0]) for shot in shots]
+    return np.array(pairs).reshape(-1, 2).T
+
+
+def _places(shots: Sequence[_Shot], frame: LocalFrame) -> Array:
+    """Return (n, 2): metres east and north of where shots were taken."""
+    return frame.to_metres(*_latitudes_longitudes(shots))
+
+
 class _Grid:
     """Square cells of ground around a flight."""
 
@@ -118,10 +128,8 @@ class _Grid:
     @classmethod
     def around(cls, shots: Sequence[_Shot], most_gsd_m: float, ground: FlightGround) -> _Grid:
         """Return a grid that holds all that the shots can see, of at most so many cells."""
-        latitudes = np.array([shot.views.latitude_deg[0] for shot in shots])
-        longitudes = np.array([shot.views.longitude_deg[0] for shot in shots])
-        frame = LocalFrame.around(latitudes, longitudes)
-        places = frame.to_metres(latitudes, longitudes)
+        frame = LocalFrame.around(*_latitudes_longitudes(shots))
+        places = _places(shots, frame)
         model = ground.ground if isinstance(ground.ground, SurfaceModel) else None
         lowest = float(np.nanmin(model.heights_m)) if model else 0.0
         reach = np.array([_reach_m(shot, most_gsd_m, lowest) for shot in shots])[:, None]
@@ -161,10 +169,9 @@ class _Seen:
         self._first = np.full(grid.shape, np.inf)
         self._last = np.full(grid.shape, -np.inf)
 
-    def add(self, shot: _Shot, most_gsd_m: float) -> None:
-        """Add what one frame sees."""
+    def add(self, shot: _Shot, place: Array, most_gsd_m: float) -> None:
+        """Add what one frame sees from a place (2,), metres in the grid's frame."""
         grid = self._grid
-        place = grid.frame.to_metres(shot.views.latitude_deg, shot.views.longitude_deg)[0]
         rows, columns = self._window(shot, place, most_gsd_m)
         middles = grid.middles(rows, columns)
         ground = 0.0 if grid.ground_m is None else grid.ground_m[rows, columns]

@@ -69,6 +69,7 @@ class Thing:
         self.mean = np.einsum("nij,nj->i", weights, fixes.metres_en)
         self.root = np.einsum("nij,njk->ik", weights, fixes.pose_roots)
         self.box = fixes.combined_boxes(weights)
+        self.reach = float(np.sqrt(np.trace(self.box + self.root @ self.root.T)))
         scores: dict[str, float] = {}
         for tracklet in self.tracklets:
             for name, score in tracklet.class_scores.items():
@@ -174,11 +175,11 @@ class _Pairs:
     def __init__(self, new: Sequence[Thing], old: Sequence[Thing]) -> None:
         rows, columns, off, own, shared = [], [], [], [], []
         old_mean = np.array([thing.mean for thing in old])
-        old_reach = np.array([_reach(thing) for thing in old])
+        old_reach = np.array([thing.reach for thing in old])
         for number, thing in enumerate(new):
-            near = np.hypot(*(old_mean - thing.mean).T) <= 3.5 * (
-                old_reach + _reach(thing)
-            ) + 50 * (np.array([bool(one.motion.is_moving) for one in old]))
+            near = np.hypot(*(old_mean - thing.mean).T) <= 3.5 * (old_reach + thing.reach) + 50 * (
+                np.array([bool(one.motion.is_moving) for one in old])
+            )
             for place in np.flatnonzero(near).tolist():
                 found = _difference(thing, old[place])
                 if found is not None and may_be_one(thing.class_name, old[place].class_name):
@@ -221,10 +222,6 @@ class _Pairs:
                 nearest = (tests == least[new]) & (tests < CHI2_99)
                 best = cost, np.median(off[nearest], axis=0)
         return None if best is None else best[1]
-
-
-def _reach(thing: Thing) -> float:
-    return float(np.sqrt(np.trace(thing.box + thing.root @ thing.root.T)))
 
 
 def _chi2(off: Array, covariances: Array) -> Array:

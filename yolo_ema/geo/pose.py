@@ -5,13 +5,15 @@ from __future__ import annotations
 import bisect
 import functools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+
 from yolo_ema.geo.camera import CameraIntrinsics
-from yolo_ema.geo.geodesic import geodesic_forward, geodesic_inverse, wrapped_deg
+from yolo_ema.geo.geodesic import geodesic_forward, geodesic_inverse
 
 __all__ = ["MAX_GAP_S", "REASONS", "LostSample", "NoPose", "Pose", "PoseTrack"]
 
@@ -44,6 +46,7 @@ REASONS = {
 _CLOSE_S = 1e-6
 _FARTHEST_TURN_DEG = 120.0
 _ANGLES = ("yaw_deg", "pitch_deg", "roll_deg")
+_MIXED = ("height_takeoff_m", "altitude_m", "ground_altitude_m", "hfov_deg", *_ANGLES)
 
 
 @dataclass(frozen=True)
@@ -193,21 +196,31 @@ class PoseTrack:
         Between samples the position is interpolated along the geodesic, angles on their shortest
         arc, everything else linearly. What one of the two samples lacks the pose lacks.
         """
+        return self.at_each([time_s])[0]
+
+    def at_each(self, times_s: Iterable[float]) -> list[Pose | NoPose]:
+        """Return the poses at several moments, see `at`."""
+        found = [self._around(time_s) for time_s in times_s]
+        between = iter(_between([one for one in found if isinstance(one, tuple)]))
+        return [next(between) if isinstance(one, tuple) else one for one in found]
+
+    def _around(self, time_s: float) -> Pose | NoPose | tuple[Pose, Pose, float]:
+        """Return the pose at a moment, or the two that it lies between, and the moment."""
         after = bisect.bisect_left(self._times_s, time_s - _CLOSE_S)
         if after < len(self.poses) and abs(self._times_s[after] - time_s) <= _CLOSE_S:
             return self.poses[after]
-        if 0 < after < len(self.poses):
-            before, behind = self.poses[after - 1], self.poses[after]
-            if behind.time_s - before.time_s > self.max_gap_s + _CLOSE_S:
-                return self._gap(before, behind)
-            if _turned_too_far(before, behind):
-                detail = (
-                    f"the camera turned by more than {_FARTHEST_TURN_DEG:g} degrees from "
-                    f"{before.time_s:.3f} to {behind.time_s:.3f} s"
-                )
-                return NoPose("turn", detail, self.source)
-            return _between(before, behind, time_s)
-        return self._outside(time_s)
+        if not 0 < after < len(self.poses):
+            return self._outside(time_s)
+        before, behind = self.poses[after - 1], self.poses[after]
+        if behind.time_s - before.time_s > self.max_gap_s + _CLOSE_S:
+            return self._gap(before, behind)
+        if _turned_too_far(before, behind):
+            detail = (
+                f"the camera turned by more than {_FARTHEST_TURN_DEG:g} degrees from "
+                f"{before.time_s:.3f} to {behind.time_s:.3f} s"
+            )
+            return NoPose("turn", detail, self.source)
+        return before, behind, time_s
 
     @functools.cached_property
     def _times_s(self) -> list[float]:
@@ -254,43 +267,52 @@ class PoseTrack:
         return NoPose(reason or code, detail, self.source)
 
 
+def _wrapped(angle_deg: float) -> float:
+    return (angle_deg + 180) % 360 - 180
+
+
 def _turned_too_far(before: Pose, behind: Pose) -> bool:
     pairs = ((getattr(before, name), getattr(behind, name)) for name in _ANGLES)
     return any(
-        abs(float(wrapped_deg(second - first))) > _FARTHEST_TURN_DEG
+        abs(_wrapped(second - first)) > _FARTHEST_TURN_DEG
         for first, second in pairs
         if first is not None and second is not None
     )
 
 
-def _between(before: Pose, behind: Pose, time_s: float) -> Pose:
-    share = (time_s - before.time_s) / (behind.time_s - before.time_s)
-    azimuth, distance = geodesic_inverse(
-        before.latitude_deg, before.longitude_deg, behind.latitude_deg, behind.longitude_deg
-    )
-    latitude, longitude = geodesic_forward(
-        before.latitude_deg, before.longitude_deg, azimuth, distance * share
-    )
+def _between(pairs: Sequence[tuple[Pose, Pose, float]]) -> list[Pose]:
+    """Return the pose at a moment between each two."""
+    if not pairs:
+        return []
+    shares = [(time_s - a.time_s) / (b.time_s - a.time_s) for a, b, time_s in pairs]
+    ends = np.array(
+        [(a.latitude_deg, a.longitude_deg, b.latitude_deg, b.longitude_deg) for a, b, _ in pairs]
+    ).T
+    azimuths, distances = geodesic_inverse(*ends)
+    places = geodesic_forward(*ends[:2], azimuths, distances * shares)
+    rows = zip(pairs, shares, *(column.tolist() for column in places), strict=True)
+    return [
+        _mixed(before, behind, time_s, share, latitude, longitude)
+        for (before, behind, time_s), share, latitude, longitude in rows
+    ]
+
+
+def _mixed(before: Pose, behind: Pose, time_s: float, share: float, *place_deg: float) -> Pose:
+    """Return the pose of a place between two others, everything else by its share of the way."""
 
     def mixed(name: str) -> float | None:
         first, second = getattr(before, name), getattr(behind, name)
         if first is None or second is None:
             return None
         if name in _ANGLES:
-            return float(wrapped_deg(first + share * float(wrapped_deg(second - first))))
+            return float(_wrapped(first + share * _wrapped(second - first)))
         return float(first + share * (second - first))
 
     return replace(
         before if share < 0.5 else behind,
         time_s=time_s,
-        latitude_deg=float(latitude),
-        longitude_deg=float(longitude),
-        height_takeoff_m=mixed("height_takeoff_m"),
-        altitude_m=mixed("altitude_m"),
-        ground_altitude_m=mixed("ground_altitude_m"),
-        yaw_deg=mixed("yaw_deg"),
-        pitch_deg=mixed("pitch_deg"),
-        roll_deg=mixed("roll_deg"),
-        hfov_deg=mixed("hfov_deg"),
+        latitude_deg=place_deg[0],
+        longitude_deg=place_deg[1],
         utc=before.utc and before.utc + timedelta(seconds=time_s - before.time_s),
+        **{name: mixed(name) for name in _MIXED},
     )

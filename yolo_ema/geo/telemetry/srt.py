@@ -123,9 +123,8 @@ def _record(text: str) -> dict[str, list[str]]:
     """Return the numbers of a subtitle, as they stand, by their names."""
     text = _MARKUP.sub(" ", text)
     record: dict[str, list[str]] = {}
-    for content in _BRACKETS.findall(text):
-        for key, value in _IN_BRACKETS.findall(content):
-            record.setdefault(key.strip().lower(), [value])
+    for key, value in _IN_BRACKETS.findall("]".join(_BRACKETS.findall(text))):
+        record.setdefault(key.strip().lower(), [value])
     rest = _BRACKETS.sub(" ", text)
     for key, content in _CALL.findall(rest):
         record.setdefault(f"{key.lower()}()", content.split(","))
