@@ -198,6 +198,20 @@ def test_other_data_and_other_settings_are_refused(place, yolo_ema_command):
     assert "say with --data where it lies on this machine" in done.err
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_are_refused_before_the_first_run(
+    place, yolo_ema_command, channels
+):
+    (whole,) = (place / "data" / "tiny").glob("*.yaml")
+    grey = place / "grey.yaml"
+    grey.write_text(f"{whole.read_text()}\nchannels: {channels}\n")
+    words = ("--data", "grey.yaml", *WORDS[4:], "--runs", "grey")
+    done = yolo_ema_command(*WORDS[:2], *words, cwd=place)
+    assert done.code == 3
+    assert f"images have {channels} channels; models of 3 are trained" in done.err
+    assert not (place / "grey").exists()
+
+
 @pytest.mark.slow
 def test_runs_that_fail_don_t_end_the_rest(tmp_path):
     jobs = []
@@ -231,18 +245,26 @@ def test_runs_that_fail_don_t_end_the_rest(tmp_path):
         assert "(exit code 2)" in one.said
 
 
-@pytest.mark.parametrize("spec", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_tables_in_the_documentation_are_those_of_the_records(spec, tmp_path):
-    """After new records: ``yolo-ema ablate SPEC --report-only --markdown docs/experiments.md``."""
+SHOWN = {"experiments": "experiments.md", "paper": "paper-tables.md"}
+"""The page in docs/ with the tables of the studies in a folder."""
+
+
+@pytest.mark.parametrize(
+    "spec",
+    sorted([*EXPERIMENTS.glob("*.yaml"), *EXPERIMENTS.glob("paper/*.yaml")]),
+    ids=lambda path: path.stem,
+)
+def test_the_tables_in_the_documentation_are_those_of_the_records(spec):
+    """After new records: ``yolo-ema ablate SPEC --report-only --markdown docs/PAGE``."""
     from yolo_ema.studies.comparison import compare
     from yolo_ema.studies.records import Records
     from yolo_ema.studies.tables import marks
 
     study = read_study(spec)
     begin, end = marks(study.name)
-    page = (REPOSITORY / "docs" / "experiments.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / SHOWN[spec.parent.name]).read_text(encoding="utf-8")
     shown = page.partition(begin)[2].partition(end)[0].strip()
-    assert shown == table(compare(Records.read(study, EXPERIMENTS / "records" / study.name)))
+    assert shown == table(compare(Records.read(study, study.records_folder)))
 
 
 def test_the_repositorys_records_tell_nothing_of_the_machine_that_made_them():

@@ -73,7 +73,7 @@ def ablate(options: AblateOptions) -> AblateResult | Progress:
         DiskFullError: the disk is full.
     """
     study = read_study(options.spec)
-    folder = options.records or options.spec.parent / "records" / study.name
+    folder = options.records or study.records_folder
     records = Records.read(study, folder)
     runs = options.runs / study.name
     if options.list:
@@ -119,11 +119,10 @@ def _chosen(study: Study, only: Sequence[str]) -> list[tuple[str, int]]:
 
 def _write(comparison: Comparison, out: Path, markdown: Path | None) -> list[Path]:
     text = table(comparison)
-    if not comparison.records.runs:  # a page may show what others have published
-        if not (markdown and comparison.study.published):
-            return []
-        renew_section(markdown, comparison.study.name, text)
-        return [markdown]
+    if not comparison.records.runs:
+        if markdown:
+            renew_section(markdown, comparison.study.name, text)
+        return [markdown] if markdown else []
     write_text(out / "table.md", text + "\n")
     write_json(out / "figures.json", comparison.as_json())
     files = [out / "table.md", out / "figures.json", *draw_plots(comparison, out)]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+import torch
 
 from yolo_ema.classify.images import open_images
-from yolo_ema.classify.models import MODELS, Architecture, operation_count
+from yolo_ema.classify.models import MODELS, Architecture, build_classifier
 from yolo_ema.classify.recipes import recipe_for
 from yolo_ema.errors import ConfigError, ModelError, did_you_mean
 from yolo_ema.nn.attention.catalog import attention
@@ -120,13 +121,24 @@ def find_classes(study: Study, options: AblateOptions) -> tuple[str, dict[str, A
         for split in ("train", "val")
     }
     classes = images["train"].classes
-    for arm in study.arms:
-        operation_count(architecture_of(arm.train, classes), arm.train["recipe"]["imgsz"])
+    problems = [problem for arm in study.arms if (problem := _misfit(arm, classes))]
+    if problems:
+        raise ConfigError(f"{study.path}: {'; '.join(problems)}")
     facts = {split: one.facts() for split, one in images.items()}
     splits = {
         split: {key: one[key] for key in ("images", "sha256")} for split, one in facts.items()
     }
     return dataset, {"names": classes, "splits": splits}
+
+
+def _misfit(arm: Arm, classes: tuple[str, ...]) -> str | None:
+    """Return why an arm's attention does not fit its network; None where it does."""
+    try:
+        with torch.device("meta"):
+            build_classifier(architecture_of(arm.train, classes), seed=0)
+    except ConfigError as error:
+        return f"the arm {arm.name!r}: {error}"
+    return None
 
 
 def architecture_of(train: Mapping[str, Any], classes: tuple[str, ...]) -> Architecture:

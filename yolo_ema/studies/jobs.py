@@ -6,8 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.engine.data.data_yaml import read_data
 from yolo_ema.engine.data.dataset_lookup import resolve_data
 from yolo_ema.engine.data.split_files import data_fingerprint, split_images
+from yolo_ema.engine.training.setting_checks import check_data_settings
 from yolo_ema.engine.weights.pretrained import resolve_pretrained
 from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
@@ -102,7 +104,9 @@ def _detection_set(study: Study, options: AblateOptions) -> tuple[str, dict[str,
     found = resolve_data(
         options.data or study.data, offline=options.offline, splits=("train", "val")
     ).absolute()
-    split_images(found, study.split)  # else the study fails when it measures, hours later
+    # Else each run fails when it starts, or hours later, when it is measured.
+    check_data_settings({"split": study.split}, read_data(found))
+    split_images(found, study.split)
     return str(found), data_fingerprint(found)
 
 

@@ -177,7 +177,14 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A study as its file describes it."""
+    """A study as its file describes it.
+
+    Attributes:
+        path: the file.
+        records: relative to it, the folder of the records of this study and of those whose runs may
+            stand for its own, each in a folder of its name.
+        published: figures of others to show beside its own.
+    """
 
     path: Path
     name: str
@@ -191,7 +198,13 @@ class Study:
     evaluations: tuple[Setting, ...]
     primary: str
     task: Task = "detect"
+    records: str = "records"
     published: Published | None = None
+
+    @property
+    def records_folder(self) -> Path:
+        """Return the folder of its records."""
+        return self.path.parent / self.records / self.name
 
     @property
     def runs(self) -> list[tuple[str, int]]:

@@ -48,6 +48,7 @@ class _StudyFile(Checked):
     split: Literal[SPLITS] = pydantic.Field(  # type: ignore[valid-type]
         "val", description=f"one of {', '.join(SPLITS)}"
     )
+    records: Text = "records"
     seeds: Annotated[
         list[Annotated[int, pydantic.Field(ge=0, le=_MOST_SEED)]], pydantic.Field(min_length=1)
     ] = pydantic.Field(
@@ -124,7 +125,10 @@ def read_study(path: Path) -> Study:
         primary=primary,
         published=published,
         **file.model_dump(
-            include={"name", "task", "question", "data", "split", "pretrained", "baseline"}
+            include={
+                *("name", "task", "question", "data", "split", "records", "pretrained"),
+                "baseline",
+            }
         ),
     )
 

@@ -53,14 +53,14 @@ def table(comparison: Comparison) -> str:
     """Return what the records show: the table, a sentence for each arm, and what the figures rest
     on.
     """
-    study, published = comparison.study, comparison.study.published
-    source = f" Published: {published.source}." if published else ""
+    study = comparison.study
+    source = f" Published: {study.published.source}." if study.published else ""
     if not comparison.records.runs:
-        nothing = f"No run of the study {study.name} has ended yet."
-        if not published:
-            return nothing
-        nothing += f" Budget of a run: {study.budget_text}; {len(study.seeds)} seeds."
-        return "\n".join([*_published_alone(comparison), "", nothing + source])
+        said = (
+            f"No run of the study {study.name} has ended yet. Budget of a run: "
+            f"{study.budget_text}; seeds {', '.join(map(str, study.seeds))}.{source}"
+        )
+        return "\n".join([*_without_runs(study), "", said])
     lines = [
         *_figures(comparison),
         "",
@@ -71,9 +71,8 @@ def table(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _published_alone(comparison: Comparison) -> list[str]:
-    """Return a table of others' figures, where the study has none of its own yet."""
-    study = comparison.study
+def _without_runs(study: Study) -> list[str]:
+    """Return a table of the arms, with others' figures where the study has them."""
     head = ["arm", f"{study.primary} here", *_published_head(study)]
     rows = [[arm.name, "not run", *_published_cell(study, arm.name)] for arm in study.arms]
     return [_line(head), _line(["---", *["---:"] * (len(head) - 1)]), *map(_line, rows)]

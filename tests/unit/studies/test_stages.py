@@ -21,7 +21,9 @@ def job(tmp_path) -> Job:
     study = small_study(tmp_path)
     records = tmp_path / "records" / "small"
     write_record(records, made_up_record(study, "ema", 0, {"64": 5.0}))
-    place = Place(str(tmp_path / "drawn.yaml"), {}, None, None, tmp_path / "runs", records, "cpu", True)
+    place = Place(
+        str(tmp_path / "drawn.yaml"), {}, None, None, tmp_path / "runs", records, "cpu", True
+    )
     place.runs.mkdir()
     return Job.of(study, study.arm("ema"), 0, place)
 
