@@ -77,14 +77,20 @@ def _with_fix(samples: Sequence[Sample]) -> tuple[list[Sample], list[LostSample]
     """Leave out latitude 0 at longitude 0, which receivers write without a fix."""
     kept, lost = [], []
     for sample in samples:
-        place = [sample.values.get(name) for name in ("latitude_deg", "longitude_deg")]
-        if None in place:
-            lost.append(LostSample(sample.time_s, "no_position"))
-        elif max(abs(part or 0.0) for part in place) < _NO_FIX_DEG:
-            lost.append(LostSample(sample.time_s, "no_fix"))
+        why = without_place(sample)
+        if why:
+            lost.append(LostSample(sample.time_s, why))
         else:
             kept.append(sample)
     return kept, lost
+
+
+def without_place(sample: Sample) -> str:
+    """Return the code of `REASONS` why a sample tells no place, "" where it does."""
+    place = [sample.values.get(name) for name in ("latitude_deg", "longitude_deg")]
+    if None in place:
+        return "no_position"
+    return "no_fix" if max(abs(part or 0.0) for part in place) < _NO_FIX_DEG else ""
 
 
 def _once(samples: Sequence[Sample], slack_m: float) -> tuple[list[Sample], list[LostSample]]:

@@ -16,7 +16,6 @@ from yolo_ema.geo.telemetry.reading import Reading, Sample, number, values_of
 __all__ = ["is_exiftool", "read_exiftool"]
 
 _DOCUMENT = re.compile(r"Doc\d+(?:-\d+)*", re.IGNORECASE)
-_DEGREES = re.compile(r"([-+]?[\d.]+)\s*deg\s*([\d.]+)'\s*([\d.]+)")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
 _DATE = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?(?:Z|\+00:00)")
 _REFS = {"latitude_deg": ("gpslatituderef", "S"), "longitude_deg": ("gpslongituderef", "W")}
@@ -104,23 +103,11 @@ def _has_place(record: Mapping[str, str]) -> bool:
 
 
 def _values(record: Mapping[str, str]) -> dict[str, float]:
-    plain = {key: [_plain_degrees(text)] for key, text in record.items()}
-    values = values_of(EXIFTOOL_FIELDS, plain)
+    values = values_of(EXIFTOOL_FIELDS, {key: [text] for key, text in record.items()})
     for name, (ref, negative) in _REFS.items():
         if name in values and record.get(ref, "").upper().startswith(negative):
             values[name] = -abs(values[name])
     return values
-
-
-def _plain_degrees(text: str) -> str:
-    """Return ``47 deg 7' 24.44" S`` as a number; any other text as it is."""
-    found = _DEGREES.match(text.strip())
-    if found is None:
-        return text
-    degrees, minutes, seconds = (number(part) or 0.0 for part in found.groups())
-    value = abs(degrees) + minutes / 60 + seconds / 3600
-    south = degrees < 0 or text.strip().upper().endswith(("S", "W"))
-    return repr(-value if south else value)
 
 
 def _seconds(text: str) -> float | None:

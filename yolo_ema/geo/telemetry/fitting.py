@@ -13,6 +13,9 @@ __all__ = ["on_video_clock", "without_future"]
 
 _LEAST_APART_S = 2.0
 _SHARE_APART = 0.02
+_SAID_FROM_S = 0.5
+_A_FRAME_S = 0.1
+_SAME_RATE = 1e-4
 _AHEAD = timedelta(days=2)
 
 
@@ -31,7 +34,7 @@ def on_video_clock(
         TelemetryError: they do not belong together by their lengths or times, or nothing says
             where in the telemetry the video begins.
     """
-    shift_s, sentences = offset_s or 0.0, []
+    shift_s, stretch, sentences = offset_s or 0.0, 1.0, []
     if offset_s is not None:
         sentences.append(f"{offset_s:g} s are added to the telemetry's times, as given")
     elif reading.clock != "video":
@@ -41,10 +44,12 @@ def on_video_clock(
         )
     elif duration_s is not None and reading.length_s is not None:
         _check_length(reading.length_s, duration_s)
+        stretch, said = _stretched(reading, reading.length_s, duration_s)
+        sentences += [said] if said else []
     shifted = replace(
         reading,
-        samples=[replace(one, time_s=one.time_s + shift_s) for one in reading.samples],
-        lost=[LostSample(one.time_s + shift_s, one.reason) for one in reading.lost],
+        samples=[replace(one, time_s=one.time_s * stretch + shift_s) for one in reading.samples],
+        lost=[LostSample(one.time_s * stretch + shift_s, one.reason) for one in reading.lost],
         assumptions=[*reading.assumptions, *sentences],
     )
     if duration_s is not None and shifted.samples:
@@ -93,6 +98,29 @@ def _check_length(length_s: float, duration_s: float) -> None:
         f"{abs(apart_s):.1f} s {word}, so one of them was cut or they are of different clips; "
         "--telemetry-offset 0 says that both begin together",
         reason,
+    )
+
+
+def _stretched(reading: Reading, length_s: float, duration_s: float) -> tuple[float, str]:
+    """Return the factor on the telemetry's times, and what to say of lengths that differ.
+
+    NTSC's rates, as 29.97, are a thousandth below those that are written as whole numbers, and some
+    telemetry counts these.
+    """
+    apart_s = abs(length_s - duration_s)
+    a_sample_a_frame = reading.hold_s is not None and reading.hold_s < _A_FRAME_S
+    for factor in (1.001, 1 / 1.001):
+        fits = abs(length_s * factor - duration_s) <= _SAME_RATE * duration_s
+        if fits and a_sample_a_frame and apart_s > _A_FRAME_S:
+            return factor, (
+                f"the telemetry's times are stretched by {factor:.4f}: it counts a frame rate such "
+                "as 30 where the video has 29.97, or the reverse"
+            )
+    if apart_s <= _SAID_FROM_S:
+        return 1.0, ""
+    return 1.0, (
+        f"the telemetry covers {length_s:.1f} s and the video {duration_s:.1f} s; they are taken "
+        "to begin together"
     )
 
 

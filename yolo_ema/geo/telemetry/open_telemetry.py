@@ -10,7 +10,7 @@ from pathlib import Path
 
 from yolo_ema.errors import ConfigError, MissingPackageError, TelemetryError, did_you_mean
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
-from yolo_ema.geo.telemetry.cleaning import cleaned
+from yolo_ema.geo.telemetry.cleaning import cleaned, without_place
 from yolo_ema.geo.telemetry.completion import PoseMaker
 from yolo_ema.geo.telemetry.containers import creation_utc
 from yolo_ema.geo.telemetry.fitting import on_video_clock, without_future
@@ -159,8 +159,9 @@ def _still_track(reading: Reading, paths: Sequence[Path], maker: PoseMaker) -> P
 def _still(one: Sample | str, maker: PoseMaker) -> Pose | NoPose:
     if isinstance(one, str):
         return NoPose(one, source=maker.source)
-    if not {"latitude_deg", "longitude_deg"} <= one.values.keys():
-        return NoPose("no_position", source=maker.source)
+    why = without_place(one)
+    if why:
+        return NoPose(why, source=maker.source)
     return maker.pose(replace(one, time_s=0.0))
 
 

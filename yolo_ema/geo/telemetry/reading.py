@@ -13,10 +13,28 @@ from datetime import datetime, timezone
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.pose import LostSample
 
-__all__ = ["QUANTITIES", "Field", "Reading", "Sample", "number", "utc_moment", "values_of"]
+__all__ = [
+    "QUANTITIES",
+    "Field",
+    "Reading",
+    "Sample",
+    "degrees",
+    "number",
+    "utc_moment",
+    "values_of",
+]
 
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[-+]\d\d:?\d\d)?")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d+|\.)?|\.\d+)(?:[eE][-+]?\d+)?")
+_PLAIN = re.compile(r"[-+]?(?:\d{1,12}(?:\.\d*|,\d{3,})?|\.\d+)(?:[eE][-+]?\d{1,3})?")
+_PART = r"(\d{1,2}(?:\.\d*)?)"
+_SEXAGESIMAL = re.compile(
+    rf"([-+]?\d{{1,3}})(?:\.0*)?\s*(?:°|deg|d|,|\s)\s*{_PART}\s*(?:['′m]|min|,|\s|$)\s*"
+    rf"(?:{_PART}\s*(?:\"|″|''|s|sec)?)?\s*"
+)
+_SIDE = re.compile(
+    r"^([NSEW])\s*(?=[-+\d.])|(?<=[\d.\"'′″°sg\s])([NSEW])[a-z]{0,4}$", re.IGNORECASE
+)
 
 QUANTITIES: dict[str, tuple[float, float]] = {
     "time_s": (-1e9, 1e9),
@@ -37,6 +55,9 @@ QUANTITIES: dict[str, tuple[float, float]] = {
 ``focal_35mm`` is in millimetres, ``zoom`` the factor of the digital zoom, ``sensor_aspect`` width
 by height of the sensor; these become a field of view.
 """
+
+
+_PLACE = frozenset({"latitude_deg", "longitude_deg"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +83,8 @@ class Field:
         """Return the quantity, or None where the text has none or it cannot be one."""
         if self.at >= len(texts):
             return None
-        found = (self.read or number)(texts[self.at])
+        read = self.read or (degrees if self.to in _PLACE else number)
+        found = read(texts[self.at])
         if found is None:
             return None
         value = found * self.scale + self.offset
@@ -120,12 +142,39 @@ class Reading:
 
 
 def number(text: str) -> float | None:
-    """Return the first number in a text, such as ``+92.4``, ``48.70m`` or ``110.1°``; None where
-    there is none or it is not finite.
+    """Return the first number in a text, such as ``+92.4``, ``48.70m``, ``60,1`` or ``110.1°``;
+    None where there is none or it is not finite.
     """
     found = _NUMBER.search(text)
-    value = float(found[0]) if found else math.nan
+    value = float(found[0].replace(",", ".")) if found else math.nan
     return value if math.isfinite(value) else None
+
+
+def degrees(text: str) -> float | None:
+    """Return the latitude or longitude that a text states as a whole, such as ``47.1234``,
+    ``-8,7654``, ``47.12 N``, ``47 deg 7' 24.44" S`` or ``[47, 7, 24.44]``; None for any other.
+    """
+    text = text.strip().strip("[]()' ")
+    side = _SIDE.search(text)
+    if side is not None:
+        text = (text[: side.start()] + text[side.end() :]).strip()
+    text = text.removesuffix("deg").removesuffix("°").strip()
+    parts = _SEXAGESIMAL.fullmatch(text)
+    if _PLAIN.fullmatch(text):
+        value = float(text.replace(",", "."))
+    elif parts is not None:
+        minutes, seconds = float(parts[2]), float(parts[3] or 0)
+        if max(minutes, seconds) >= 60:
+            return None
+        value = math.copysign(abs(int(parts[1])) + minutes / 60 + seconds / 3600, _sign(parts[1]))
+    else:
+        return None
+    negative = side is not None and (side[1] or side[2]).upper() in {"S", "W"}
+    return -abs(value) if negative else value
+
+
+def _sign(text: str) -> float:
+    return -1.0 if text.startswith("-") else 1.0
 
 
 def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> dict[str, float]:

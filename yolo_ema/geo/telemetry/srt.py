@@ -18,21 +18,24 @@ from yolo_ema.io.text_files import decode_text
 __all__ = ["Cue", "read_cues", "read_srt"]
 
 # Repeats are bounded: a file made to take long to search is searched in linear time, too.
-_NUMBER = r"[-+]?(?:\d{1,12}\.?\d{0,16}|\.\d{1,16})"
-_TIMES = re.compile(
-    r"^\D{0,3}(\d{1,3}):(\d\d):(\d\d)[,.](\d{1,3})\s*-->\s*(\d{1,3}):(\d\d):(\d\d)[,.](\d{1,3})",
-    re.MULTILINE,
-)
+_NUMBER = r"[-+]?(?:\d{1,12}(?:[.,]\d{1,16}|\.)?|\.\d{1,16})(?:[eE][-+]?\d{1,3})?"
+_MOMENT = r"(?:(\d{1,3}):)?(\d\d):(\d\d)(?:[,.](\d{1,3}))?"
+_TIMES = re.compile(rf"^\D{{0,3}}{_MOMENT}\s*-->\s*{_MOMENT}(?![\d:])", re.MULTILINE)
 _CLOCK = re.compile(
     r"(\d{4})[-.](\d{1,2})[-.](\d{1,2}) (\d{1,2}):(\d\d):(\d\d)(?:[.,](\d{1,3}))?", re.ASCII
 )
 _MARKUP = re.compile(r"<[^<>]*>")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
-_IN_BRACKETS = re.compile(rf"([A-Za-z_][\w. ]{{0,40}}?)\s{{0,8}}:\s{{0,8}}({_NUMBER})")
+# What follows a number and may say minutes or a hemisphere.
+_REST = r"(?:\s?(?:°|deg|[NSEW]\b)[^:\[\]]{0,24})?"
+_IN_BRACKETS = re.compile(
+    rf"([A-Za-z_][\w. ]{{0,40}}?)\s{{0,8}}:\s{{0,8}}({_NUMBER}{_REST})(?![.,\d]*\d)"
+)
 _CALL = re.compile(r"\b([A-Za-z][A-Za-z.]{0,20})\s{0,8}\(([^()]{0,200})\)")
 # What no sign follows may be cut off: the file may end there.
 _WORD = re.compile(
-    rf"\b([A-Za-z][A-Za-z.]{{0,20}})[ :]\s{{0,8}}({_NUMBER}\s?(?:[mM](?![\w/])|[fF][tT])?)(?=[\s,])"
+    rf"\b([A-Za-z][A-Za-z._]{{0,20}})[ :]\s{{0,8}}"
+    rf"({_NUMBER}\s?(?:[mM](?![\w/])|[fF][tT])?)(?=[\s,])"
 )
 _FEET = re.compile(r"\d\s?ft", re.IGNORECASE)
 _FOOT_M = 0.3048
@@ -105,7 +108,8 @@ def read_cues(cues: Sequence[Cue], source: str) -> Reading:
 
 def _cues(text: str) -> Iterator[Cue]:
     """Split a file; what stands after the last whole line with times is the last one's text."""
-    marks = list(_TIMES.finditer(text))
+    found = _TIMES.finditer(text)
+    marks = [mark for mark in found if (mark[1] is None) == (mark[5] is None)]  # none cut off
     if not marks:
         yield from (Cue(block) for block in re.split(r"\n\s*\n", text) if block.strip())
         return
@@ -114,17 +118,17 @@ def _cues(text: str) -> Iterator[Cue]:
         yield Cue(text[mark.end() : following.start() if following else None], start_s, end_s)
 
 
-def _seconds(parts: Sequence[str]) -> float:
-    hours, minutes, seconds = (int(part) for part in parts[:3])
-    return hours * 3600 + minutes * 60 + seconds + int(parts[3].ljust(3, "0")) / 1000
+def _seconds(parts: Sequence[str | None]) -> float:
+    hours, minutes, seconds = (int(part or 0) for part in parts[:3])
+    return hours * 3600 + minutes * 60 + seconds + int((parts[3] or "0").ljust(3, "0")) / 1000
 
 
 def _record(text: str) -> dict[str, list[str]]:
     """Return the numbers of a subtitle, as they stand, by their names."""
-    text = _MARKUP.sub(" ", text)
+    text = _MARKUP.sub(" ", text).replace("\u2212", "-")
     record: dict[str, list[str]] = {}
     for key, value in _IN_BRACKETS.findall("]".join(_BRACKETS.findall(text))):
-        record.setdefault(key.strip().lower(), [value])
+        record.setdefault(key.strip().lower(), [value.replace(",", ".")])
     rest = _BRACKETS.sub(" ", text)
     for key, content in _CALL.findall(rest):
         record.setdefault(f"{key.lower()}()", content.split(","))

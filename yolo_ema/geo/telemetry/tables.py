@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Sequence
 from datetime import datetime
@@ -41,7 +42,8 @@ def read_csv_poses(path: Path) -> Reading:
     Raises:
         TelemetryError: a column is missing, or a cell is wrong: the message names line and column.
     """
-    rows = csv.reader(_lines(path), delimiter=_delimiter(path), strict=True)
+    delimiter = _delimiter(path)
+    rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     try:
         header = [one_line(name).lower() for name in next(rows)]
         key = _key_column(header)
@@ -51,6 +53,11 @@ def read_csv_poses(path: Path) -> Reading:
             hint = did_you_mean(other[0], CSV_COLUMNS)
             reading.assumptions.append(f"columns left out: {', '.join(other)}{hint}")
         for row in rows:
+            if delimiter != ",":  # a comma is a decimal point then
+                row = [
+                    cell if name == "image" else cell.replace(",", ".")
+                    for cell, name in itertools.zip_longest(row, header[: len(row)], fillvalue="")
+                ]
             if any(cell.strip() for cell in row):
                 _take(reading, key, header, row, rows.line_num)
     except csv.Error as error:

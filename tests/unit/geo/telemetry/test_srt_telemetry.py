@@ -210,3 +210,67 @@ def test_a_file_made_to_take_long_ends(piece, tmp_path):
     text = "GPS(8.7,47.1,18) BAROMETER:12\n" + piece * 30_000 + " " * 30_000 + "9" * 30_000
     track = opened(written(tmp_path, srt([text] * 2)))
     assert isinstance(track, PoseTrack)
+
+
+BODY = (
+    "[latitude: 47.123456] [longitude: -8.765432] [rel_alt: 60.100 abs_alt: 561.200] "
+    "[gb_yaw: 92.4 gb_pitch: -41.0 gb_roll: 0.0]"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (BODY.replace(".", ","), (47.123456, -8.765432, 60.1, -41)),
+        (BODY.upper(), (47.123456, -8.765432, 60.1, -41)),
+        (BODY.replace("-", "\u2212"), (47.123456, -8.765432, 60.1, -41)),
+        (f'<font size="36">DiffTime : 33ms<br>{BODY}', (47.123456, -8.765432, 60.1, -41)),
+        (BODY.replace("-8.765432", "8.765432 W"), (47.123456, -8.765432, 60.1, -41)),
+        (BODY.replace("-8.765432", "8.765432E"), (47.123456, 8.765432, 60.1, -41)),
+        (
+            "[latitude: 47 deg 7' 24.5\" S] [longitude: 8°45'3.0\"E] [rel_alt: 60.1 abs_alt: 9]",
+            (-47.1234722, 8.7508333, 60.1, None),
+        ),
+        (
+            "latitude: 47.123456, longitude: -8.765432, rel_alt: 60.1\n",
+            (47.123456, -8.765432, 60.1, None),
+        ),
+    ],
+)
+def test_numbers_and_places_in_other_writing(tmp_path, body, place):
+    pose = opened(written(tmp_path, srt([body] * 3))).at(0)
+    assert isinstance(pose, Pose)
+    assert (pose.latitude_deg, pose.longitude_deg) == pytest.approx(place[:2], abs=1e-6)
+    assert (pose.height_takeoff_m, pose.pitch_deg) == place[2:]
+
+
+@pytest.mark.parametrize("place", ["47 deg 75' 3\" N", "47.5 deg 7' N", "nan", "47,1,2,3"])
+def test_a_place_that_is_none_is_no_place(tmp_path, place):
+    text = srt([BODY.replace("47.123456", place)] * 3)
+    assert not isinstance(opened(written(tmp_path, text)), PoseTrack)
+
+
+def test_times_without_milliseconds_or_hours(tmp_path):
+    for times in ("00:00:01 --> 00:00:02", "00:01.000 --> 00:02.000", "00:00:01.0-->00:00:02.0"):
+        text = f"1\n00:00:00,000 --> 00:00:01,000\n{BODY}\n\n2\n{times}\n{BODY}\n"
+        assert [pose.time_s for pose in opened(written(tmp_path, text)).poses] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("counted", "factor", "says"),
+    [
+        (29.97, 1.001, "stretched by 1.0010"),
+        (30 * 1.001, 1 / 1.001, "stretched by 0.9990"),
+        (30 / 1.003, 1, "the telemetry covers 180.0 s and the video"),
+        (30, 1, ""),
+    ],
+)
+def test_subtitles_that_count_another_frame_rate_follow_the_frames(tmp_path, counted, factor, says):
+    """Three minutes of ten cues a second: the video's frames take as long as they do."""
+    path = written(tmp_path, srt([BODY] * 5400, step_s=1 / 30))
+    duration_s = 180 * 30 / (30 / 1.001 if counted == 29.97 else counted)
+    track = open_telemetry("a.mp4", TelemetryOptions(telemetry=(str(path),)), duration_s=duration_s)
+    assert track.poses[-1].time_s == pytest.approx(5399 / 30 * factor, abs=1e-3)
+    said = [one for one in track.assumptions if "stretched" in one or "begin together" in one]
+    assert len(said) == bool(says)
+    assert says in "".join(said)

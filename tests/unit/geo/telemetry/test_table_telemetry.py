@@ -39,6 +39,45 @@ def test_a_table_of_poses(tmp_path):
     assert "columns left out: note" in track.assumptions
 
 
+def test_a_table_of_a_spreadsheet_that_writes_decimal_commas(tmp_path):
+    text = "time_s;latitude_deg;longitude_deg;yaw_deg\n0,0;47,1234;8,7;-4,5\n0,5;47,1235;8,7;5,5\n"
+    track = opened(written(tmp_path / "poses.csv", text))
+    assert track.at(0.25).latitude_deg == pytest.approx(47.12345)
+    assert track.at(0.25).yaw_deg == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "refs"),
+    [
+        ("47 deg 7' 24.44\" S", "8 deg 45' 3.00\" W", {}),
+        ("47°7'24.44\"S", "8°45'3.0\"W", {}),
+        ([47, 7, 24.44], [8, 45, 3], {"GPSLatitudeRef": "S", "GPSLongitudeRef": "W"}),
+        ("47 7 24.44", "8 45 3", {"GPSLatitudeRef": "South", "GPSLongitudeRef": "West"}),
+        ("-47.12345556", -8.7508333, {}),
+        (["-47.12345556"], "8.7508333 W", {}),
+    ],
+)
+def test_exiftool_writes_places_in_many_ways(tmp_path, latitude, longitude, refs):
+    one = {"SourceFile": "a.jpg", "GPSLatitude": latitude, "GPSLongitude": longitude} | refs
+    pose = opened(written(tmp_path / "e.json", [one]), IMAGES).still(IMAGES[0])
+    assert (pose.latitude_deg, pose.longitude_deg) == pytest.approx((-47.1234556, -8.7508333))
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "reason"),
+    [
+        (0, 0, "no_fix"),
+        ("47 deg 70' 3\" N", 8.7, "no_position"),
+        ({"value": 47.1}, 8.7, "no_position"),
+        (None, None, "no_position"),
+    ],
+)
+def test_stills_without_a_place_are_nowhere(tmp_path, latitude, longitude, reason):
+    one = {"SourceFile": "a.jpg", "GPSLatitude": latitude, "GPSLongitude": longitude}
+    (found,) = opened(written(tmp_path / "e.json", [one]), IMAGES)
+    assert found.reason == reason
+
+
 def test_a_table_by_utc_and_one_by_image(tmp_path):
     by_utc = written(
         tmp_path / "a.csv",
