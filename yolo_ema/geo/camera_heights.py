@@ -16,6 +16,8 @@ __all__ = ["FlightGround", "flight_ground"]
 
 _AT_TAKEOFF_M = 5.0
 _USUAL_ABOVE_M = 150.0
+_OTHER_ZERO_M = 120.0
+"""Sea level and the ellipsoid lie up to 106 m apart."""
 
 
 @dataclass
@@ -100,6 +102,13 @@ def _on_model(model: SurfaceModel, poses: Sequence[Pose]) -> FlightGround:
         f"the point of take-off is taken to lie below the first position, at {takeoff_m:.1f} m in "
         "the surface model"
     )
+    if first.altitude_m is not None:
+        told_m = first.altitude_m - first.height_takeoff_m
+        if abs(told_m - takeoff_m) > _OTHER_ZERO_M:
+            said.append(
+                f"by the telemetry's altitude the take-off lies at {told_m:.0f} m: it and the "
+                "surface model have unlike zeros, or the model's heights are not metres"
+            )
     if not begins_low:
         said.append(
             f"the clip begins {first.height_takeoff_m:.0f} m above its take-off, which may lie "

@@ -85,9 +85,8 @@ class SurfaceModel:
                 f"the surface model {path} names no projection, so that its place is unknown; "
                 "expected a raster with one, as gdal_edit.py -a_srs EPSG:… gives it"
             )
-        if (raster.units[0] or "").lower() not in _UNITS:
-            raise DataError(f"the heights of {path} are in {raster.units[0]}; expected metres")
         try:
+            _refuse_feet(path, raster.units[0] or "", pyproj.CRS(raster.crs.to_wkt()))
             transformer = pyproj.Transformer.from_crs(
                 "EPSG:4326", raster.crs.to_wkt(), always_xy=True
             )
@@ -283,6 +282,22 @@ def _window_around(
             f"{path}; expected at most {_MOST_CELLS}: make a coarser one, as with gdalwarp -tr"
         )
     return Window(left, top, right - left, bottom - top)
+
+
+def _refuse_feet(path: Path, unit: str, crs: Any) -> None:
+    """Raise `DataError` where heights are not in metres, or likely not: where nobody says it, and
+    the projection itself counts in feet.
+    """
+    up = next((axis for axis in crs.axis_info if axis.direction == "up"), None)
+    over = crs.axis_info[0].unit_name if crs.axis_info else ""
+    told = unit or (up.unit_name if up else "")
+    if told and told.lower() not in _UNITS:
+        raise DataError(f"the heights of {path} are in {told}; expected metres")
+    if not told and "foot" in over.lower():
+        raise DataError(
+            f"the projection of the surface model {path} is in {over}, and the file does not say "
+            "in what its heights are; expected metres: if they are, gdal_edit.py -units m says so"
+        )
 
 
 def _applied(matrix: Any, x: Array, y: Array) -> tuple[Array, Array]:

@@ -230,3 +230,27 @@ def test_a_clip_that_begins_in_the_air_says_what_its_take_off_is_taken_for(
     pose = Pose(0.0, LATITUDE, LONGITUDE, height_takeoff_m=height_m)
     sentences = flight_ground(TelemetryOptions(dem=path), [pose]).assumptions
     assert any("begins 60 m above its take-off" in one for one in sentences) == says
+
+
+@pytest.mark.parametrize(
+    ("crs", "says"),
+    [
+        ("EPSG:32632+6360", "are in US survey foot; expected metres"),
+        ("EPSG:2263", "the file does not say in what its heights are"),
+    ],
+)
+def test_heights_in_feet_are_refused(tmp_path, crs, says):
+    with pytest.raises(DataError, match=says):
+        opened(write(tmp_path / "feet.tif", hills(*grid(20)), crs=crs))
+    with rasterio.open(tmp_path / "feet.tif", "r+") as file:
+        file.units = ["ft"]
+    with pytest.raises(DataError, match="are in ft; expected metres"):
+        opened(tmp_path / "feet.tif")
+
+
+@pytest.mark.parametrize(("altitude_m", "says"), [(500.0, False), (1700.0, True)])
+def test_an_altitude_far_from_the_surface_models_is_said(tmp_path, altitude_m, says):
+    path = write(tmp_path / "hills.tif", hills(*grid()))
+    pose = Pose(0.0, LATITUDE, LONGITUDE, height_takeoff_m=2.0, altitude_m=altitude_m)
+    sentences = flight_ground(TelemetryOptions(dem=path), [pose]).assumptions
+    assert any("the model's heights are not metres" in one for one in sentences) == says
