@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import sqlite3
 import struct
@@ -222,6 +223,24 @@ def test_the_default_stretch_is_of_the_whole_file_and_is_said(detect, onnx_file,
     bgr = np.ascontiguousarray(shown.astype(np.uint8)[::-1].transpose(1, 2, 0))
     np.testing.assert_allclose(rows_in(tmp_path / "out/o.jsonl"), at_once(onnx_file, bgr), atol=0.3)
     assert any(f"values from {low:g} to {high:g}" in remark for remark in found["remarks"])
+
+
+def test_overviews_serve_the_stretch_and_never_the_windows(detect, onnx_file, tmp_path):
+    image = picture(3, WH)
+    expected = at_once(onnx_file, image)
+    coded = [rgb_of(image), rgb_of(image).astype(np.uint16) * 37 + 500]
+    for number, values in enumerate(coded):
+        path = write_tiff(tmp_path / f"o{number}.tif", values)
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews([2, 4, 8], rasterio.enums.Resampling.average)
+            overview = file.read(out_shape=(3, WH[1] // 2, WH[0] // 2))
+        found = detect(path, *(["--stretch", "500,9935"] if number else []))
+        rows = rows_in(tmp_path / f"out/o{number}.jsonl")
+        np.testing.assert_allclose(rows, expected, atol=0.02)
+    found = detect(path, out="by-itself")
+    said = next(one for one in found["remarks"] if "are shown as 0 to 255" in one)
+    low, high = (float(word) for word in re.findall(r"[\d.]+", said)[:2])
+    assert (low, high) == pytest.approx(np.percentile(overview, (2, 98)), rel=0.1)
 
 
 @pytest.mark.parametrize("how", ["nodata", "alpha", "nan"])

@@ -150,6 +150,36 @@ def test_a_surface_model_that_is_not_there_is_said_at_once(tmp_path):
     assert LivePlaces.listening(MapOptions(telemetry=("auto",))) is None
 
 
+def test_on_a_surface_model_the_first_pose_is_the_take_off_and_the_ground_is_read_anew(tmp_path):
+    """The take-off lies in a pit 20 m deep; a kilometre on the model ends."""
+    pyproj, rasterio = pytest.importorskip("pyproj"), pytest.importorskip("rasterio")
+    to_utm = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32632", always_xy=True)
+    east, north = to_utm.transform(POSE.longitude_deg, POSE.latitude_deg)
+    heights = np.full((400, 1000), 420, np.float32)
+    heights[195:205, 195:205] = 400
+    with rasterio.open(
+        tmp_path / "dem.tif", "w", driver="GTiff", width=1000, height=400, count=1,
+        dtype="float32", crs="EPSG:32632",
+        transform=rasterio.transform.from_origin(east - 200, north + 200, 1, 1),
+    ) as file:  # fmt: skip
+        file.write(heights, 1)
+
+    def moved(metres: float, height_m: float) -> Pose:
+        longitude, latitude = to_utm.transform(east + metres, north, direction="INVERSE")
+        place = {"latitude_deg": latitude, "longitude_deg": longitude}
+        return Pose(**{**vars(POSE), "height_takeoff_m": height_m, **place})
+
+    flown = [moved(0, 1), moved(0, 50), moved(450, 50), moved(900, 50)]
+    places = LivePlaces(Told(*flown), MapOptions(base="centre", dem=tmp_path / "dem.tif"))
+    box = (310, 170, 330, 190)
+    for pose, above_m in zip(flown, (1, 30, 30), strict=False):  # first the floor of the pit
+        longitude, latitude, _ = places.locate(found(box)).detections.places[0]
+        away = geodesic_inverse(pose.latitude_deg, pose.longitude_deg, latitude, longitude)[1]
+        assert away == pytest.approx(above_m / math.tan(math.radians(40)), abs=0.1)
+    beyond = places.locate(found(box)).on_map()
+    assert [one["reason"] for one in beyond["unplaced"]] == ["outside_surface_model"]
+
+
 def test_poses_between_two_packets_are_those_of_the_moment():
     messages = pytest.importorskip("pymavlink.dialects.v20.ardupilotmega")
     from yolo_ema.geo.telemetry.live import LiveTelemetry
