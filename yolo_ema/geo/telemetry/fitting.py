@@ -46,12 +46,14 @@ def on_video_clock(
         _check_length(reading.length_s, duration_s)
         stretch, said = _stretched(reading, reading.length_s, duration_s)
         sentences += [said] if said else []
-    shifted = replace(
-        reading,
-        samples=[replace(one, time_s=one.time_s * stretch + shift_s) for one in reading.samples],
-        lost=[LostSample(one.time_s * stretch + shift_s, one.reason) for one in reading.lost],
-        assumptions=[*reading.assumptions, *sentences],
-    )
+    shifted = replace(reading, assumptions=[*reading.assumptions, *sentences])
+    if (shift_s, stretch) != (0, 1):
+        shifted.samples = [
+            replace(one, time_s=one.time_s * stretch + shift_s) for one in reading.samples
+        ]
+        shifted.lost = [
+            LostSample(one.time_s * stretch + shift_s, one.reason) for one in reading.lost
+        ]
     if duration_s is not None and shifted.samples:
         _check_overlap(shifted, duration_s)
     return shifted

@@ -83,13 +83,13 @@ def read_cues(cues: Sequence[Cue], source: str) -> Reading:
     fields = dialect.fields
     if dialect.pair_order:
         fields = (*_pair_fields(dialect, records, reading), *fields)
-    times = _times_s(cues, reading)
+    times, datum = _times_s(cues, reading), _datum(dialect)
     for record, time_s in zip(records, times, strict=True):
         values = values_of(fields, record)
         if time_s is None:
             continue
         if "latitude_deg" in values and "longitude_deg" in values:
-            reading.samples.append(Sample(time_s, values, _datum(dialect)))
+            reading.samples.append(Sample(time_s, values, datum))
         else:
             written = any(
                 one.key in record and one.value(record[one.key]) is None
