@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,4 +116,18 @@ def _located(
     else:
         poses = track.at_each(frame.time_s for frame in source.frames)
     frames = [replace(frame, pose=pose) for frame, pose in zip(source.frames, poses, strict=True)]
-    return locate_source(frames, options, is_video=source.is_video, assumptions=track.assumptions)
+    lacks = [f"the telemetry does not tell the {what}: give {how}" for what, how in _lacks(track)]
+    return locate_source(
+        frames, options, is_video=source.is_video, assumptions=[*track.assumptions, *lacks]
+    )
+
+
+def _lacks(track: PoseTrack) -> Iterator[tuple[str, str]]:
+    """Yield what no pose has, and how the user gives it."""
+    for name, what, how in (
+        ("yaw", "camera's direction", "--yaw"),
+        ("pitch", "camera's pitch", "--pitch"),
+        ("hfov", "field of view", "--hfov or --camera"),
+    ):
+        if name in track.missing:
+            yield what, how

@@ -16,8 +16,7 @@ __all__ = ["FlightGround", "flight_ground"]
 
 _AT_TAKEOFF_M = 5.0
 _USUAL_ABOVE_M = 150.0
-_OTHER_ZERO_M = 120.0
-"""Sea level and the ellipsoid lie up to 106 m apart."""
+_ANOTHER_ZERO_M = 25.0
 
 
 @dataclass
@@ -27,12 +26,14 @@ class FlightGround:
     Attributes:
         ground: a plane or a surface model.
         assumptions: what was assumed of heights, each once.
+        doubt_m: a deviation of heights that comes on top of the telemetry's own.
     """
 
     ground: Ground
     _stated_m: float | None = None
     _takeoff_m: float | None = None
     assumptions: list[str] = field(default_factory=list)
+    doubt_m: float = 0.0
 
     def height_of(self, pose: Pose) -> float | None:
         """Return the camera's height in the heights of the ground, None where none is known."""
@@ -85,15 +86,16 @@ def _on_model(model: SurfaceModel, poses: Sequence[Pose]) -> FlightGround:
     """
     first = poses[0]
     said = [f"the ground is the surface model {model.path.name} in {model.projection}"]
+    takeoff_m = _takeoff_below(first, model)
+    doubt_m, doubted = _height_doubt(first, takeoff_m)
     begins_low = first.height_takeoff_m is not None and first.height_takeoff_m <= _AT_TAKEOFF_M
-    if first.altitude_m is not None and not begins_low:
+    if first.altitude_m is not None and not (begins_low and takeoff_m is not None):
         said.append(
             "altitudes of the telemetry and heights of the surface model are taken to have the "
             f"same zero (the telemetry's: {first.altitude_datum})"
         )
-        return FlightGround(model, None, None, said)
-    takeoff_m = model.height_at(first.latitude_deg, first.longitude_deg)
-    if first.height_takeoff_m is None or not np.isfinite(takeoff_m):
+        return FlightGround(model, None, None, [*said, *doubted], doubt_m)
+    if takeoff_m is None or first.height_takeoff_m is None:
         said.append(
             "the surface model has no height at the first position, and there is no altitude"
         )
@@ -102,13 +104,6 @@ def _on_model(model: SurfaceModel, poses: Sequence[Pose]) -> FlightGround:
         f"the point of take-off is taken to lie below the first position, at {takeoff_m:.1f} m in "
         "the surface model"
     )
-    if first.altitude_m is not None:
-        told_m = first.altitude_m - first.height_takeoff_m
-        if abs(told_m - takeoff_m) > _OTHER_ZERO_M:
-            said.append(
-                f"by the telemetry's altitude the take-off lies at {told_m:.0f} m: it and the "
-                "surface model have unlike zeros, or the model's heights are not metres"
-            )
     if not begins_low:
         said.append(
             f"the clip begins {first.height_takeoff_m:.0f} m above its take-off, which may lie "
@@ -116,3 +111,32 @@ def _on_model(model: SurfaceModel, poses: Sequence[Pose]) -> FlightGround:
             "degrees below the horizon and by 2.7 m at 20"
         )
     return FlightGround(model, None, takeoff_m, said)
+
+
+def _takeoff_below(first: Pose, model: SurfaceModel) -> float | None:
+    """Return the model's height below the first position of telemetry that knows heights above the
+    take-off.
+    """
+    if first.height_takeoff_m is None:
+        return None
+    height_m = model.height_at(first.latitude_deg, first.longitude_deg)
+    return height_m if np.isfinite(height_m) else None
+
+
+def _height_doubt(first: Pose, takeoff_m: float | None) -> tuple[float, list[str]]:
+    """Return the deviation of heights that follows from altitudes which contradict heights above
+    the take-off, and what to say of it.
+    """
+    if takeoff_m is None or first.altitude_m is None or first.height_takeoff_m is None:
+        return 0.0, []
+    above_m = first.altitude_m - takeoff_m
+    apart_m = above_m - first.height_takeoff_m
+    if abs(apart_m) <= _ANOTHER_ZERO_M:
+        return 0.0, []
+    said = (
+        f"by its altitude the first position lies {above_m:.0f} m above the surface model, and "
+        f"{first.height_takeoff_m:.0f} m above the take-off: unless that lies elsewhere, altitudes "
+        "and model have unlike zeros, as sea level and the ellipsoid, or unlike units; half the "
+        "difference counts as a deviation of the heights, unless --sigma-height states it"
+    )
+    return abs(apart_m) / 2, [said]

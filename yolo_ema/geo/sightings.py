@@ -201,6 +201,8 @@ def locate_source(
         if poses
         else sigmas_for("", options)
     )
+    if options.sigma_height is None:
+        sigmas = replace(sigmas, height_m=math.hypot(sigmas.height_m, ground.doubt_m))
     reasons, used = _usable(frames, ground)
     counts = np.array([len(frame.scores) for frame in frames], int)
     rows = np.repeat(np.arange(len(frames)), counts)

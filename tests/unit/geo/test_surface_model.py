@@ -13,9 +13,11 @@ from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.camera_heights import flight_ground
 from yolo_ema.geo.placing import place_pixels
 from yolo_ema.geo.pose import Pose
+from yolo_ema.geo.sightings import FrameBoxes, locate_source
 from yolo_ema.geo.surface_model import SurfaceModel
 from yolo_ema.geo.uncertainty import PoseSigmas
 from yolo_ema.geo.views import Views
+from yolo_ema.options.mapping import MapOptions
 from yolo_ema.options.telemetry import TelemetryOptions
 
 pyproj = pytest.importorskip("pyproj")
@@ -248,9 +250,21 @@ def test_heights_in_feet_are_refused(tmp_path, crs, says):
         opened(tmp_path / "feet.tif")
 
 
-@pytest.mark.parametrize(("altitude_m", "says"), [(500.0, False), (1700.0, True)])
-def test_an_altitude_far_from_the_surface_models_is_said(tmp_path, altitude_m, says):
-    path = write(tmp_path / "hills.tif", hills(*grid()))
-    pose = Pose(0.0, LATITUDE, LONGITUDE, height_takeoff_m=2.0, altitude_m=altitude_m)
-    sentences = flight_ground(TelemetryOptions(dem=path), [pose]).assumptions
-    assert any("the model's heights are not metres" in one for one in sentences) == says
+@pytest.mark.parametrize(("altitude_m", "doubt_m"), [(475.0, 0), (515.0, 20), (1700.0, 612.5)])
+def test_altitudes_that_contradict_heights_above_the_take_off_widen_the_ellipse(
+    tmp_path, altitude_m, doubt_m
+):
+    path = write(tmp_path / "flat.tif", np.full((600, 600), 415.0))
+    pose = Pose(
+        0.0, LATITUDE, LONGITUDE, 60.0, altitude_m, yaw_deg=0, pitch_deg=-80, hfov_deg=60
+    )  # fmt: skip
+    found = flight_ground(TelemetryOptions(dem=path), [pose])
+    assert found.doubt_m == pytest.approx(doubt_m)
+    assert any("unlike zeros" in one for one in found.assumptions) == bool(doubt_m)
+    box = np.array([[590.0, 390.0, 610.0, 410.0]])
+    frame = FrameBoxes(
+        "a.jpg", 0, 0.0, (1200, 800), box, ("car",), np.ones(1), np.full(1, -1), pose
+    )
+    for stated, height_m in ((None, np.hypot(2, doubt_m)), (3.0, 3.0)):
+        options = MapOptions(dem=path, sigma_height=stated)
+        assert locate_source([frame], options).sigmas.height_m == pytest.approx(height_m)
