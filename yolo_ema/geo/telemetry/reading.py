@@ -164,7 +164,7 @@ def degrees(text: str) -> float | None:
         value = float(text.replace(",", "."))
     elif parts is not None:
         minutes, seconds = float(parts[2]), float(parts[3] or 0)
-        if max(minutes, seconds) >= 60:
+        if max(minutes, seconds) > 60:
             return None
         value = math.copysign(abs(int(parts[1])) + minutes / 60 + seconds / 3600, _sign(parts[1]))
     else:

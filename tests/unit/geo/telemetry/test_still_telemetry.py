@@ -103,6 +103,9 @@ def test_exif_alone_has_the_place_and_a_true_direction(tmp_path):
     assert (pose.altitude_m, pose.altitude_datum) == (561.2, "sea level")
     assert (pose.yaw_deg, pose.pitch_deg) == (92, None)
     assert pose.utc.isoformat() == "2026-05-17T08:28:30.500000+00:00"
+    wrong = write_still(tmp_path / "c.jpg", gps=GPS | {2: (47.0, 77.0, 24.6)})
+    (reason,) = open_telemetry(wrong, TelemetryOptions(telemetry=("exif",)))
+    assert reason.reason == "no_position"
     magnetic = write_still(tmp_path / "b.jpg", gps=GPS | {16: "M"})
     assert open_telemetry(magnetic).still(magnetic).yaw_deg is None
 
