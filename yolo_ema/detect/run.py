@@ -31,6 +31,7 @@ from yolo_ema.media.sources.open_sources import (
     Source,
     find_sources,
 )
+from yolo_ema.media.sources.source import UnreadableSource
 from yolo_ema.media.sources.source_reader import SourceEvent, SourceReader
 from yolo_ema.options.detect import DetectOptions
 
@@ -126,7 +127,11 @@ def _say_how_images_are_tracked(sources: Sequence[Source], options: DetectOption
     and which images cannot be tracked.
     """
     sequences = [source.name for source in sources if isinstance(source, ImageSequence)]
-    single = [source.name for source in sources if not source.is_video]
+    single = [
+        source.name
+        for source in sources
+        if not source.is_video and not isinstance(source, UnreadableSource)
+    ]
     if sequences and not options.track:
         _say(
             f"tracking: the images in {_some(sequences)} are frames of a sequence, "

@@ -25,6 +25,8 @@ _GREY, _RGB, _SENSOR, _LINEAR_RAW = 1, 2, 32803, 34892
 _REDUCED_OR_MASK = 0b101
 _COMPRESSIONS = {34925: "LZMA", 50000: "ZSTD", 50001: "WebP", 34887: "LERC", 52546: "JPEG XL"}
 _COMPRESSIONS |= dict.fromkeys((33003, 33005, 34712), "JPEG 2000")
+_DECODED_BITS = frozenset({1, 2, 4, 8, 16})
+_NOT_UNSIGNED = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,9 @@ class TiffPage:
             return "it holds raw sensor data; develop it to JPEG or TIFF first"
         if name := _COMPRESSIONS.get(self._one(_COMPRESSION, 1)):
             return f"{name} compression is not supported; convert it with {_gdal('COMPRESS=LZW')}"
-        bits, formats = max(self.values.get(_BITS, (1,))), set(self.values.get(_FORMAT, (1,)))
-        if 3 in formats:
-            return f"{bits}-bit floating-point values are not supported; convert it to 8 or 16 bits"
-        if bits > 16 or 2 in formats:
-            kind = "signed" if 2 in formats else "unsigned"
+        bits, numbers = max(self.values.get(_BITS, (1,))), max(self.values.get(_FORMAT, (1,)))
+        if bits not in _DECODED_BITS or numbers in _NOT_UNSIGNED:
+            kind = _NOT_UNSIGNED.get(numbers, "unsigned")
             return f"{bits}-bit {kind} values are not supported; convert it to 8 or 16 bits"
         if self.bands not in {1, 3, 4} and not (self.is_planar and self._one(_PHOTOMETRIC) == _RGB):
             return (

@@ -150,6 +150,8 @@ def test_of_five_bands_with_colours_the_first_three_are_read_where_each_lies_alo
         ({"t259": (34887,)}, RGB, "LERC compression is not supported"),
         ({"t339": (3, 3, 3), "t258": (32, 32, 32)}, RGB, "32-bit floating-point"),
         ({"t339": (2, 2, 2)}, RGB, "8-bit signed"),
+        ({"t339": (6, 6, 6), "t258": (64, 64, 64)}, RGB, "64-bit complex"),
+        ({"t258": (12, 12, 12)}, RGB, "12-bit unsigned"),
         ({"t258": (32, 32, 32)}, RGB, "32-bit unsigned"),
         ({"t262": (32803,)}, NIR, "raw sensor data"),
     ],

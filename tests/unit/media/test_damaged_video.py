@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import misbehaving_servers as servers
 import numpy as np
 import pytest
@@ -89,6 +90,31 @@ def test_damage_in_the_middle_is_counted_and_the_rest_is_read(tmp_path):
     assert reader.damaged_packets >= 1
     assert servers.number_of(images[0]) == 0
     assert servers.number_of(images[-1]) == 59
+
+
+def test_a_gif_that_is_cut_or_damaged_counts_the_frames_it_loses(tmp_path):
+    frames = [servers.numbered(number, (96, 64)) for number in range(6)]
+    assert cv2.imwritemulti(str(tmp_path / "x.gif"), frames)
+    content = (tmp_path / "x.gif").read_bytes()
+    starts = [found.start() for found in re.finditer(rb"!\xf9\x04.{4}\0,", content, re.DOTALL)]
+    assert len(starts) == 6
+
+    def lost_of(changed: bytes) -> tuple[int, int, list[str]]:
+        (tmp_path / "y.gif").write_bytes(changed)
+        reader = VideoReader(tmp_path / "y.gif")
+        return len(list(reader)), reader.damaged_packets, reader.notes
+
+    assert lost_of(content) == (6, 0, [])
+    assert lost_of(content + b"appended") == (6, 0, [])
+    assert lost_of(content[: starts[4] - 20]) == (4, 1, [])
+    broken = bytearray(content)
+    broken[starts[2] + 18 : starts[3]] = bytes(starts[3] - starts[2] - 18)
+    decoded, damaged, _ = lost_of(bytes(broken))
+    assert decoded in {2, 3}
+    assert damaged == 4  # the third is torn, three more are lost
+    assert lost_of(content[: starts[4]])[2] == [
+        "the GIF has no end mark: frames behind the last one may be missing"
+    ]
 
 
 def test_a_damaged_video_reports_through_its_feed(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -51,10 +52,10 @@ def test_a_list_names_sources_in_its_order(folder, name):
 
 
 def test_what_is_wrong_in_a_list_is_named_with_its_line(folder):
-    (folder / "list.txt").write_text("a.jpg\nc.jpg\n")
+    (folder / "list.txt").write_text("c.jpg\n")
     with pytest.raises(
         SourceError,
-        match=r"list\.txt, line 2: no file or folder at .*c\.jpg; did you mean 'a\.jpg'",
+        match=r"list\.txt, line 1: no file or folder at .*c\.jpg; did you mean 'a\.jpg'",
     ):
         open_sources([str(folder / "list.txt")])
     (folder / "list.txt").write_text("rtsp://u:geheim@cam:port/x\n")
@@ -152,6 +153,32 @@ def test_what_is_not_there_is_named(mixed_folder, name, reason):
 def test_an_empty_folder_is_an_error(tmp_path):
     with pytest.raises(SourceError, match="holds no image"):
         open_sources([str(tmp_path)])
+
+
+def test_a_name_that_cannot_be_used_fails_alone(mixed_folder):
+    (mixed_folder / "empty").mkdir()
+    (mixed_folder / "list.txt").write_text("b.jpg\nnix.jpg\n")
+    (mixed_folder / "none.txt").write_text("# nothing\n")
+    reasons = {
+        "empty": "holds no image and no video",
+        "*.gif": "matches no image",
+        "nix.mp4": "no file or folder",
+        "notes.md": "neither an image nor a video",
+        "none.txt": "names no source",
+        "list.txt": r"list\.txt, line 2: no file or folder at .*nix\.jpg",
+    }
+    names = [str(mixed_folder / name) for name in reasons]
+    failing = []
+    for source in open_sources([names[0], str(mixed_folder / "b.jpg"), *names[1:]]):
+        try:
+            assert len(list(source.open())) == 1
+        except SourceError as error:
+            failing.append(str(error))
+    assert len(failing) == len(reasons)
+    for reason, problem in zip(reasons.values(), failing, strict=True):
+        assert re.search(reason, problem)
+    with pytest.raises(SourceError, match=r"empty holds no .*; the pattern .* matches no"):
+        open_sources(names[:2])
 
 
 def test_frames_carry_source_index_and_time(mixed_folder):

@@ -8,10 +8,11 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from yolo_ema.constants import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from yolo_ema.errors import SourceError, did_you_mean
@@ -105,10 +106,12 @@ def find_sources(
         sequence_rate: frames per second at which the images of each folder are the frames of one
             sequence, in natural order; None if every image is a source of its own.
 
+    A name that cannot be used - its path does not exist, the pattern matches nothing, the folder
+    holds neither image nor video, the file is of another kind, the address makes no sense - becomes
+    a source that fails with the reason when it is opened, so that the others are read.
+
     Raises:
-        SourceError: a path does not exist, a pattern matches nothing, a folder holds neither image
-            nor video, a file is of another kind, or an address cannot be used. The message repeats
-            no secret.
+        SourceError: none of the names can be used. The message repeats no secret.
 
     Examples:
         >>> from yolo_ema import find_sources
@@ -119,6 +122,8 @@ def find_sources(
     finder = _Finder(max_pixels, network)
     for specification in specifications:
         finder.add(specification)
+    if not finder.found_any and finder.problems:
+        raise SourceError("; ".join(finder.problems))
     sources = with_output_names(list(finder.sources))
     if sequence_rate is not None:
         sources = with_output_names(as_sequences(sources, sequence_rate))
@@ -131,17 +136,34 @@ class _Finder:
     def __init__(self, max_pixels: int, network: NetworkOptions) -> None:
         self.sources: dict[Source, None] = {}
         self.left_out: list[LeftOut] = []
+        self.problems: list[str] = []
         self._max_pixels, self._network = max_pixels, network
         self._real_paths: set[str] = set()
         self._shown_alike: Counter[str] = Counter()
+
+    @property
+    def found_any(self) -> bool:
+        """Whether anything was found that may be readable."""
+        return any(not isinstance(source, UnreadableSource) for source in self.sources)
 
     def add(self, specification: str) -> None:
         path = Path(specification)
         is_list = path.suffix.lower() in LIST_SUFFIXES and not is_address(specification)
         if is_list and os.path.isfile(path):  # noqa: PTH113 - says no to impossible names
-            self._add_list(path)
+            self._try(self._add_list, path)
         else:
-            self._add_one(specification)
+            self._try(self._add_one, specification)
+
+    def _try(
+        self, add: Callable[..., None], named: str | Path, *more: Any, place: str = ""
+    ) -> None:
+        """Add what is named, or the reason why it cannot be used."""
+        try:
+            add(named, *more)
+        except SourceError as error:
+            problem = f"{place}{error}"
+            self.problems.append(problem)
+            self._add_source(UnreadableSource(str(named), problem))
 
     def _add_list(self, path: Path) -> None:
         try:
@@ -154,10 +176,7 @@ class _Finder:
             if not named:
                 continue
             empty = False
-            try:
-                self._add_one(named, path.parent)
-            except SourceError as error:
-                raise SourceError(f"{path}, line {number}: {error}") from error
+            self._try(self._add_one, named, path.parent, place=f"{path}, line {number}: ")
         if empty:
             raise SourceError(f"the list {path} names no source; expected one per line")
 

@@ -17,6 +17,7 @@ from av.filter import Graph
 from av.stream import Disposition
 
 from yolo_ema.errors import SourceRefusedError
+from yolo_ema.media.sources.gif_packets import GifPackets
 from yolo_ema.media.sources.presentation_times import PresentationTimes
 
 __all__ = ["VideoDecoder"]
@@ -81,6 +82,7 @@ class VideoDecoder:
             origin_s=origin_s,
         )
         self._deinterlacer: _Deinterlacer | None = None
+        self._gif = GifPackets() if self.stream.codec_context.name == "gif" else None
 
     def decode(self, packet: Any) -> Iterator[tuple[np.ndarray, float]]:
         """Yield the frames that a packet completes, (H, W, 3) uint8 BGR, and their times in
@@ -92,13 +94,15 @@ class VideoDecoder:
         if not packet.size:  # stands for a repeated frame; to a decoder it would be the end
             return
         self._times.see(packet)
+        torn = self._gif.damaged_frames(bytes(packet)) if self._gif is not None else 0
         try:
             frames = packet.decode()
         except av.FFmpegError:
             # The decoder refuses frames above its limit in the same way as damaged ones.
             self._check_size(self.stream.codec_context.width, self.stream.codec_context.height)
-            self.damaged += 1
+            self.damaged += max(torn, 1)
             return
+        self.damaged += torn
         yield from self._ready(frames)
 
     def flush(self) -> Iterator[tuple[np.ndarray, float]]:
@@ -107,6 +111,8 @@ class VideoDecoder:
             yield from self._ready(self.stream.decode(None))
         except av.FFmpegError:
             self.damaged += 1
+        if self._gif is not None and not self._gif.ended:
+            self.notes.append("the GIF has no end mark: frames behind the last one may be missing")
         if self._deinterlacer is not None:
             yield from map(self._finished, self._deinterlacer.flush())
 
