@@ -11,6 +11,7 @@ from lively_weights import lively_model, picture, save
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("bench")
     save(lively_model("tiny"), place / "tiny.pt")
+    (place / "empty.pt").write_bytes(b"")
     for number in range(2):
         cv2.imwrite(str(place / f"{number}.png"), picture(number))
     return place
@@ -115,22 +116,11 @@ def test_a_program_is_not_run_unasked_and_the_table_says_so(folder, yolo_ema_com
 
 @pytest.mark.slow
 def test_where_nothing_runs_the_exit_code_says_so(folder, yolo_ema_command):
-    (folder / "empty.pt").write_bytes(b"")
     done = yolo_ema_command(
-        *(
-            "bench",
-            "--weights",
-            "empty.pt",
-            "--artifact",
-            "gone.onnx",
-            "--images",
-            "0.png",
-            "--rounds",
-            "1",
-        ),
+        *("bench", "--weights", "tiny.pt", "--artifact", "gone.onnx", "--images", "0.png"),
+        *("--rounds", "1", "--device", "cuda:63"),
         cwd=folder,
     )
-    (folder / "empty.pt").unlink()
     assert done.code == 6
     assert "Nothing ran here" in done.out
 
@@ -141,6 +131,7 @@ def test_where_nothing_runs_the_exit_code_says_so(folder, yolo_ema_command):
     [
         (("--weights", "tinny.pt"), 4, "did you mean 'tiny.pt'"),
         (("--weights", "0.png"), 2, "expected a .pt"),
+        (("--weights", "empty.pt", "--format", "onnx"), 4, "empty.pt is empty"),
         (("--weights", "tiny.pt", "--images", "nowhere.png"), 3, "there is nothing at"),
         (("--weights", "tiny.pt", "--format", "onyx"), 2, "onnx"),
     ],

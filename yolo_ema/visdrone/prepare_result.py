@@ -107,12 +107,13 @@ class PrepareResult:
         figures.append(("anomalies", [len(one.anomalies) for one in records]))
         rows = [[title, *(f"{number:,}" for number in row)] for title, row in figures]
         done = "nothing to do: " if self.up_to_date else ""
+        without = f", without {' and '.join(self.failures)}" if self.failures else ""
         return "\n".join(
             [
                 *text_table([["", *self.splits], *rows]),
                 "",
                 *self.findings(),
-                f"{done}{self.data_yaml} is ready ({self.seconds:.1f} s)",
+                f"{done}{self.data_yaml} is ready{without} ({self.seconds:.1f} s)",
             ]
         )
 

@@ -1,7 +1,7 @@
 """The process of one runtime: it loads nothing else, and answers each line of its standard input
 with a line of JSON.
 
-    {"do": "machine"}              describes the machine
+    {"do": "machine", …}           describes the machine, and says if the weights are refused
     {"do": "open", "weights": …}   loads the runtime and the images, and warms up
     {"do": "time", …}              runs on each image once, and returns the times
     {"do": "boxes"}                returns the boxes of all images
@@ -23,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.errors import YoloEmaError
+from yolo_ema.errors import WeightsError, YoloEmaError
 from yolo_ema.io.peak_memory import peak_memory_bytes
 
 __all__ = ["Runner", "main"]
@@ -64,11 +64,19 @@ class Runner:
         }
         return orders[order.pop("do")](**order)
 
-    def machine(self) -> dict[str, Any]:
-        """Return the hardware, and the versions of the packages."""
+    def machine(self, *, weights: str, trust: bool) -> dict[str, Any]:
+        """Return the hardware, the versions of the packages, and why the weights are refused, ""
+        if they are not.
+        """
         from yolo_ema.engine.training.run_record import hardware, versions
+        from yolo_ema.engine.weights.loading import load_model
 
-        return {"hardware": hardware(), "versions": versions()}
+        refused = ""
+        try:
+            load_model(weights, trust=trust)
+        except WeightsError as error:
+            refused = str(error)
+        return {"hardware": hardware(), "versions": versions(), "refused": refused}
 
     def open(
         self, *, weights: str, images: Sequence[str], imgsz: Sequence[int] | None, **settings: Any

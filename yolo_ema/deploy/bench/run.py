@@ -24,7 +24,7 @@ from yolo_ema.deploy.bench.result import BenchResult
 from yolo_ema.deploy.bench.row import BenchRow, Round, box_agreement
 from yolo_ema.deploy.parity.proof_images import sampled_files
 from yolo_ema.engine.export.artifact_files import size_of
-from yolo_ema.errors import ConfigError, MachineError, did_you_mean
+from yolo_ema.errors import ConfigError, MachineError, WeightsError, did_you_mean
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.io.resources import missing_weights
 from yolo_ema.io.scratch_folders import scratch_folder
@@ -67,7 +67,7 @@ def bench(options: BenchOptions) -> BenchResult:
     """Measure every runtime that is asked for.
 
     Raises:
-        WeightsNotFoundError: there is no such weights file.
+        WeightsError: there is no such weights file, or it is refused.
         DataNotFoundError: there are no images to run on.
         ConfigError: the weights are not a .pt.
     """
@@ -123,11 +123,14 @@ class _Bench:
         )
 
     def _machine(self) -> dict[str, Any]:
-        with self._process() as process:
-            try:
-                return process.ask("machine")
-            except MachineError:  # it then shows in the rows
-                return {}
+        """Describe the machine. Raises `WeightsError` for weights that no runtime can run."""
+        weights, machine = str(self._options.weights), {"refused": ""}
+        # What else fails shows in the rows.
+        with self._process() as process, contextlib.suppress(MachineError):
+            machine = process.ask("machine", weights=weights, trust=self._options.trust)
+        if machine["refused"]:
+            raise WeightsError(machine["refused"])
+        return machine
 
     def _contenders(self, gpus: Sequence[Any]) -> Iterator[_Contender]:
         """Yield the .pt on each device, each format in each precision, exported here, and the files
