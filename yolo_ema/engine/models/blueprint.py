@@ -23,7 +23,7 @@ from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import parse_model
 
 from yolo_ema.engine.models.blocks import MOST_CLASSES, checked_activation, checked_row
-from yolo_ema.engine.models.definition import find_definition
+from yolo_ema.engine.models.definition import named_definition
 from yolo_ema.engine.models.growth_limits import PROBE_PX, SizeWatch, bounded
 from yolo_ema.engine.models.layer_graph import inputs_of
 from yolo_ema.errors import ModelError
@@ -178,11 +178,11 @@ def is_published(definition: Mapping[str, Any]) -> bool:
     """
     try:
         # The name alone: where a checkpoint says that the file lay is no business of ours.
-        found = find_definition(PurePath(str(definition.get("yaml_file", ""))).stem)
-        published = checked_definition(yaml.safe_load(found.text()), "")
+        found = named_definition(PurePath(str(definition.get("yaml_file", ""))).stem)
+        published = checked_definition(yaml.safe_load(found.text()), "") if found else None
     except ModelError:
         return False
-    if definition["nc"] > _USUAL_CLASSES:
+    if published is None or definition["nc"] > _USUAL_CLASSES:
         return False
     same = ("backbone", "head", "scales", "depth_multiple", "width_multiple", "reg_max")
     return all(definition.get(key) == published.get(key) for key in same)

@@ -9,6 +9,7 @@ EMA's places, by its name in place of EMA's: ``yolo11s-cbam``, ``yolov8n-none-p2
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
@@ -24,6 +25,7 @@ __all__ = [
     "find_definition",
     "is_known",
     "model_names",
+    "named_definition",
     "paper_models",
     "scaled_names",
     "shipped_models",
@@ -151,7 +153,14 @@ def find_definition(name: str | Path) -> Definition:
             else "; the path of a model YAML ends in .yaml"
         )
         raise ModelError(f"no model YAML at {path.absolute()}{hint}")
-    return _find_name(path.stem if is_yaml else str(name))
+    stem = path.stem if is_yaml else str(name)
+    if found := named_definition(stem):
+        return found
+    closest = (
+        did_you_mean(stem.lower(), model_names())
+        or f"; known are {', '.join(_known())}, with a scale's letter: yolo11s-ema"
+    )
+    raise ModelError(f"no model is named {stem!r}{closest}")
 
 
 def _find_file(path: Path) -> Definition | None:
@@ -162,7 +171,12 @@ def _find_file(path: Path) -> Definition | None:
     return _definition(family, path.stem) if family.is_file() else None
 
 
-def _find_name(name: str) -> Definition:
+def named_definition(name: str) -> Definition | None:
+    """Return the model of a bare name; None where there is none.
+
+    Raises:
+        ModelError: it has no such scale.
+    """
     known, variants, scaled = _known(), _variants(), _SCALED.fullmatch(name)
     for stem in (name, scaled["head"] + scaled["tail"]) if scaled else (name,):
         if stem in known:
@@ -170,11 +184,7 @@ def _find_name(name: str) -> Definition:
         if stem in variants:
             path, block = variants[stem]
             return dataclasses.replace(_definition(path, name), attention=block)
-    closest = (
-        did_you_mean(name.lower(), model_names())
-        or f"; known are {', '.join(known)}, with a scale's letter: yolo11s-ema"
-    )
-    raise ModelError(f"no model is named {name!r}{closest}")
+    return None
 
 
 def _definition(path: Path, stem: str) -> Definition:
@@ -197,6 +207,11 @@ def _with_scale(stem: str, scale: str) -> str:
 
 
 def _scales(path: Path) -> tuple[str, ...]:
+    return _scales_at(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)  # a file stands behind a dozen names
+def _scales_at(path: Path, _changed_ns: int) -> tuple[str, ...]:
     try:
         content = read_yaml(path)
     except YamlFileError as error:
