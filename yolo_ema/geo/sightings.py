@@ -247,11 +247,8 @@ def locate_source(
 
 
 def _joined(parts: Sequence[NDArray], shape: tuple[int, ...]) -> Array:
-    return (
-        np.concatenate([np.asarray(part, float).reshape(-1, *shape[1:]) for part in parts])
-        if (parts)
-        else np.zeros(shape)
-    )
+    arrays = [np.asarray(part, float).reshape(-1, *shape[1:]) for part in parts]
+    return np.concatenate([np.zeros(shape), *arrays])
 
 
 Usable = tuple[Pose, float, CameraIntrinsics]
