@@ -84,14 +84,15 @@ def bases_of(
     if base != "auto":
         return Bases(bottom if base == "bottom" else middle, noise)
     hits = ground.hits(views, views.directions(lenses.to_rays(bottom)))
-    known = np.isfinite(spans_m).all(axis=1)
+    known = np.asarray(np.isfinite(spans_m).all(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
         away, doubts = _by_edges(boxes, views, lenses, spans_m, hits.drop_m)
         below = _oblique(views.directions(lenses.to_rays(middle)))[:, None] * (bottom - middle)
         away = np.where(known[:, None], away, below)
         doubts[~known] = HEIGHT_DEVIATION * below[~known, None] * [[1], [0], [0]]
     # No ground was met, or the box looks over it: what follows says why.
-    usable = (hits.reasons == "") & np.isfinite(away).all(axis=1) & np.isfinite(doubts).all((1, 2))
+    finite = np.isfinite(away).all(axis=1) & np.isfinite(doubts).all(axis=(1, 2))
+    usable = np.asarray((hits.reasons == "") & finite)
     away[~usable], doubts[~usable] = (bottom - middle)[~usable], 0
     doubts = np.clip(doubts, -half[:, None], half[:, None])
     return Bases(middle + away, noise + np.einsum("nki,nkj->nij", doubts, doubts))

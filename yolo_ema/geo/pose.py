@@ -46,7 +46,6 @@ REASONS = {
 _CLOSE_S = 1e-6
 _FARTHEST_TURN_DEG = 120.0
 _ANGLES = ("yaw_deg", "pitch_deg", "roll_deg")
-_MIXED = ("height_takeoff_m", "altitude_m", "ground_altitude_m", "hfov_deg", *_ANGLES)
 
 
 @dataclass(frozen=True)
@@ -288,8 +287,9 @@ def _between(pairs: Sequence[tuple[Pose, Pose, float]]) -> list[Pose]:
     ends = np.array(
         [(a.latitude_deg, a.longitude_deg, b.latitude_deg, b.longitude_deg) for a, b, _ in pairs]
     ).T
-    azimuths, distances = geodesic_inverse(*ends)
-    places = geodesic_forward(*ends[:2], azimuths, distances * shares)
+    latitudes, longitudes, *behind_deg = ends
+    azimuths, distances = geodesic_inverse(latitudes, longitudes, *behind_deg)
+    places = geodesic_forward(latitudes, longitudes, azimuths, distances * shares)
     rows = zip(pairs, shares, *(column.tolist() for column in places), strict=True)
     return [
         _mixed(before, behind, time_s, share, latitude, longitude)
@@ -314,5 +314,11 @@ def _mixed(before: Pose, behind: Pose, time_s: float, share: float, *place_deg: 
         latitude_deg=place_deg[0],
         longitude_deg=place_deg[1],
         utc=before.utc and before.utc + timedelta(seconds=time_s - before.time_s),
-        **{name: mixed(name) for name in _MIXED},
+        height_takeoff_m=mixed("height_takeoff_m"),
+        altitude_m=mixed("altitude_m"),
+        ground_altitude_m=mixed("ground_altitude_m"),
+        yaw_deg=mixed("yaw_deg"),
+        pitch_deg=mixed("pitch_deg"),
+        roll_deg=mixed("roll_deg"),
+        hfov_deg=mixed("hfov_deg"),
     )

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from flown_lot import HOME, camera_at, pose_of
+from flown_lot import HOME, camera_at, off_by, pose_of
 
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.geo.objects import map_objects
 from yolo_ema.geo.sightings import FrameBoxes, locate_source
-from yolo_ema.geo.uncertainty import CHI2_95
+from yolo_ema.geo.uncertainty import CHI2_95, PoseSigmas
 from yolo_ema.options.mapping import MapOptions
 from yolo_ema.scenes.actors import Actor
 from yolo_ema.scenes.camera import Camera
@@ -123,6 +123,35 @@ def test_objects_of_a_scene_that_is_flown_over_lie_within_30_cm():
     most = {name: 0.45 if name in {"truck", "bus"} else 0.3 for name in off}
     assert {name: max(far) for name, far in off.items() if max(far) > most[name]} == {}
     assert np.mean(inside) > 0.95
+
+
+def test_ellipses_hold_95_percent_of_what_noisy_poses_place():
+    """Boxes of all classes, and errors in all that a pose tells, as large as is assumed."""
+    rng, sigmas, inside = np.random.default_rng(0), PoseSigmas(), []
+    for seed in range(20):
+        stage = set_stage(seed, image_wh=IMAGE_WH, objects=60, crowd=False)
+        actors = _numbered(stage.actors)
+        boxes = _boxes(actors, stage.camera)
+        exact = _frame(boxes, actors, stage.camera)
+        truth = np.array([_middle(actors[number]) for number in boxes])
+        for _ in range(15):
+            wrong = off_by(
+                east_m=rng.normal(0, sigmas.position_m),
+                north_m=rng.normal(0, sigmas.position_m),
+                height_m=rng.normal(0, sigmas.height_m),
+                yaw_deg=rng.normal(0, sigmas.yaw_deg),
+                pitch_deg=rng.normal(0, sigmas.pitch_deg),
+                roll_deg=rng.normal(0, sigmas.roll_deg),
+            )(exact.pose, 0.0)
+            hfov_deg = wrong.hfov_deg + rng.normal(0, sigmas.hfov_deg)
+            noisy = exact.boxes_xyxy + rng.normal(0, 2, exact.boxes_xyxy.shape)
+            frame = replace(exact, pose=replace(wrong, hfov_deg=hfov_deg), boxes_xyxy=noisy)
+            places = locate_source([frame], MapOptions(), is_video=False).sightings.places
+            off = _metres(places) - truth
+            tests = np.einsum("ni,nij,nj->n", off, np.linalg.inv(places.covariances), off)
+            inside += (tests <= CHI2_95).tolist()
+    assert len(inside) > 10_000
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
 
 
 @pytest.mark.slow
