@@ -8,7 +8,7 @@ import codecs
 import re
 from pathlib import Path
 
-__all__ = ["decode_text", "one_line", "printable", "shown_path"]
+__all__ = ["decode_text", "encoding_of", "one_line", "printable", "shown_path"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -22,22 +22,30 @@ _MARKS = (  # the longer ones first: UTF-16's is the beginning of UTF-32's
 
 
 def decode_text(content: bytes) -> str:
-    """Return the text of a file that does not say how it is encoded.
-
-    A byte order mark is obeyed. Without one, text whose every other byte is mostly zero is UTF-16;
-    anything else is UTF-8, or Latin-1 where it cannot be. What fits no encoding is replaced, so
-    that rows can be judged one by one.
+    """Return the text of a file that does not say how it is encoded: as `encoding_of` finds it, or
+    Latin-1 where it cannot be that. What fits no encoding is replaced, so that rows can be judged
+    one by one.
     """
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            return content.decode(encoding, errors="replace")
-    zeros = [content[half::2].count(0) for half in (0, 1)]
-    if max(zeros) > 0.4 * (len(content) / 2) > 0 and min(zeros) < 0.1 * max(zeros):
-        return content.decode("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le", errors="replace")
+    encoding = encoding_of(content)
+    if encoding != "utf-8":
+        return content.decode(encoding, errors="replace")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+def encoding_of(content: bytes) -> str:
+    """Return the encoding that a byte order mark states; without one, text whose every other byte
+    is mostly zero is UTF-16, and anything else UTF-8.
+    """
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return encoding
+    zeros = [content[half::2].count(0) for half in (0, 1)]
+    if max(zeros) > 0.4 * (len(content) / 2) > 0 and min(zeros) < 0.1 * max(zeros):
+        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    return "utf-8"
 
 
 def one_line(text: str) -> str:

@@ -81,7 +81,7 @@ def read_label_file(
     Ultralytics. Polygons are kept where every row is one.
 
     Args:
-        file: UTF-8 text, or UTF-16 with a byte-order mark.
+        file: text in UTF-8 or UTF-16.
         class_count: classes are 0 to ``class_count - 1``; None accepts every class.
         problems: where wrong rows are named.
         notes: where repeated rows are named.

@@ -6,7 +6,6 @@ ignored regions likewise under ``ignored``.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import hashlib
 import os
@@ -19,6 +18,7 @@ from ultralytics.data.utils import IMG_FORMATS
 from yolo_ema.engine.data.data_yaml import SPLIT_ALIASES, SPLITS, path_exists, read_data
 from yolo_ema.errors import DataError, DataNotFoundError, did_you_mean
 from yolo_ema.io.atomic_files import sha256_of
+from yolo_ema.io.text_files import encoding_of
 
 __all__ = [
     "data_fingerprint",
@@ -29,8 +29,6 @@ __all__ = [
     "region_files",
     "split_images",
 ]
-
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def split_images(data_yaml: str | Path, split: str) -> list[Path]:
@@ -138,14 +136,14 @@ def _listed(file: Path) -> Iterator[Path]:
 
 
 def decoded_text(file: Path) -> str:
-    """Return a text file's content: UTF-8, or UTF-16 where it starts with a byte-order mark.
+    """Return a text file's content, as `encoding_of` finds it encoded.
 
     Raises:
-        UnicodeDecodeError: it is neither.
+        UnicodeDecodeError: it is not.
         OSError: it cannot be read.
     """
     content = file.read_bytes()
-    return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
+    return content.decode(encoding_of(content))
 
 
 def _check_utf8(file: Path) -> None:

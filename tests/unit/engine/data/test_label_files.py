@@ -128,8 +128,8 @@ def test_decimal_commas_are_not_guessed_at(tmp_path):
         read(tmp_path / "a.txt", "0 0,1 0,1 0,2 0,2\n")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
-def test_utf16_is_read_by_its_mark(tmp_path, encoding):
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-32"])
+def test_utf16_is_read_with_a_mark_and_without(tmp_path, encoding):
     (tmp_path / "a.txt").write_bytes("0 0.5 0.5 0.25 0.25\r\n".encode(encoding))
     labels = read_label_file(tmp_path / "a.txt", class_count=1, problems=[], notes=[])
     assert labels.rows.tolist() == [[0, 0.5, 0.5, 0.25, 0.25]]

@@ -152,7 +152,7 @@ def test_hidden_files_and_those_of_operating_systems_are_passed_over(tmp_path):
     assert [image.name for image in images_in([tmp_path / "images"])] == ["a.jpg"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le-bom"])
 def test_lists_may_be_utf8_or_utf16(tmp_path, encoding):
     text = "./\u00e4.jpg\r\n./b.jpg\r\n"
     content = (
