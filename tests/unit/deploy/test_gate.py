@@ -248,6 +248,19 @@ def test_weights_that_ignore_their_input_prove_nothing(made, gate_pictures, tmp_
     assert any("answer these images like an empty one" in reason for reason in report.reasons)
 
 
+def test_a_file_that_ignores_its_input_passes_with_no_weights(made, gate_pictures, tmp_path):
+    import torch
+
+    model = lively_model("tiny")
+    with torch.no_grad():
+        model.model[0].conv.weight.mul_(1e-6)  # images differ by ties alone
+    faint = save(model, tmp_path / "faint.pt")
+    blind = faults.spoilt(made(faint), tmp_path / "blind.onnx", faults.ignores_its_input)
+    report = prove(blind, faint, load_model(faint), images=[gate_pictures])
+    assert report.status == NOT_PROVEN
+    assert any("exactly the same scores for every image" in reason for reason in report.reasons)
+
+
 @pytest.mark.slow
 def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(
     made, gate_pictures, tmp_path

@@ -179,10 +179,10 @@ def _compare_boxes(pair: ModelPair, images: Sequence[ProofImage], findings: _Fin
         findings.faults += faults
         findings.notes.append("the other cases were not run, since this one failed")
         return
-    if not _depend_on_the_image(pair, images, reference, lowest):
+    if why := _proves_nothing(pair, plain, images, reference, lowest):
         findings.undecided.append(
-            "the weights answer these images like an empty one, so a file that ignores its input "
-            "would agree, too; take weights that have learned something, or other images"
+            f"{why}, so a file that ignores its input would agree, too; take weights that have "
+            f"learned something, or other images"
         )
         return
     for case in other_cases(pair, images, reference[:-1], lowest):
@@ -208,6 +208,24 @@ def _too_little(plain: CaseFigures, setup: ParitySetup) -> Iterator[str]:
             f"{MIN_BOXES}: name images that show more with --images"
             f"{', or export with a lower --conf, or without --nms' if built_in else ''}"
         )
+
+
+def _proves_nothing(
+    pair: ModelPair,
+    plain: Case,
+    images: Sequence[ProofImage],
+    reference: Sequence[np.ndarray],
+    lowest: float,
+) -> str:
+    """Return why agreement does not show that the file looks at its input, as a clause; "" if it
+    does.
+    """
+    if not _depend_on_the_image(pair, images, reference, lowest):
+        return "the weights answer these images like an empty one"
+    first, *others = (image.candidate[:, 4] for image in plain.compared)
+    if all(np.array_equal(first, scores) for scores in others):
+        return "the file gives exactly the same scores for every image, and the weights nearly so"
+    return ""
 
 
 def _depend_on_the_image(
