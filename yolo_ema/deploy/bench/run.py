@@ -124,12 +124,11 @@ class _Bench:
 
     def _machine(self) -> dict[str, Any]:
         """Describe the machine. Raises `WeightsError` for weights that no runtime can run."""
-        weights, machine = str(self._options.weights), {"refused": ""}
-        # What else fails shows in the rows.
+        order, machine = {"weights": str(self._options.weights), "trust": self._options.trust}, {}
         with self._process() as process, contextlib.suppress(MachineError):
-            machine = process.ask("machine", weights=weights, trust=self._options.trust)
-        if machine["refused"]:
-            raise WeightsError(machine["refused"])
+            machine = process.ask("machine", **order)
+        if refused := machine.get("refused"):
+            raise WeightsError(refused)
         return machine
 
     def _contenders(self, gpus: Sequence[Any]) -> Iterator[_Contender]:
