@@ -21,14 +21,11 @@ from yolo_ema.studies.spec_checks import checked
 
 __all__ = ["architecture_of", "find_classes", "read_arm", "setting_problems"]
 
-_ELSEWHERE = {
-    "seed": "seeds",
-    "epochs": "budget",
-    "data": "data",
-    "preset": "train",
-    "imgsz": "train",
-}
-"""Settings that an arm cannot have, since all share them, and where they stand."""
+_ELSEWHERE = {"seed": "seeds", "epochs": "budget", "data": "data"}
+"""Settings that all arms share, and where they stand."""
+
+_SHARED = ("preset", "imgsz")
+"""Settings of ``train`` that no arm can change."""
 
 
 class _Settings(Checked):
@@ -47,15 +44,11 @@ class _Settings(Checked):
 
 def setting_problems(settings: Mapping[Any, Any], where: str) -> Iterator[str]:
     """Yield what is wrong with settings of ``train`` or of an arm; ``where`` begins a message."""
-    shared = {
-        key: place
-        for key, place in _ELSEWHERE.items()
-        if key in settings and not (place == "train" and where.startswith("train"))
-    }
-    for key, place in shared.items():
-        yield f"{where}{key!r} is the same for all arms and belongs to the study's {place}"
+    for key, place in _ELSEWHERE.items():
+        if key in settings:
+            yield f"{where}{key!r} is the same for all arms and belongs to the study's {place}"
     problems: list[str] = []
-    wanted = {str(key): value for key, value in settings.items() if key not in shared}
+    wanted = {str(key): value for key, value in settings.items() if key not in _ELSEWHERE}
     checked(_Settings, wanted, where, problems, noun="training setting")
     yield from problems
 
@@ -75,6 +68,11 @@ def read_arm(
     Its settings hold the whole recipe, so that a record tells by which one its run was made.
     """
     place = f"the arm {name!r}: "
+    problems += [
+        f"{place}{key!r} is the same for all arms and belongs to the study's train"
+        for key in _SHARED
+        if key in changed
+    ]
     if budget.epochs is None:
         problems.append(f"{place}a classifier's budget is a number of epochs, as in {{epochs: 40}}")
         return None

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from yolo_ema.classify.models import Architecture, build_classifier, parameter_count
+from yolo_ema.classify.models import (
+    Architecture,
+    build_classifier,
+    operation_count,
+    parameter_count,
+)
 from yolo_ema.errors import ConfigError, ModelError
 
 pytest.importorskip("timm")
@@ -46,6 +51,30 @@ def test_parameters_on_cifar100_are_the_papers(model, attention, arguments, mill
 def test_parameters_of_mobilenetv2_are_the_papers():
     assert parameters("mobilenetv2", "ema", 32, classes=1000) == 3_549_272
     assert parameters("mobilenetv2", classes=1000) == 3_504_872
+
+
+def test_the_tiny_resnet_is_what_its_description_says():
+    stem, first = 3 * 16 * 9 + 2 * 16, 2 * 16 * 16 * 9 + 4 * 16
+    stages = [
+        9 * narrow * wide + 9 * wide * wide + narrow * wide + 6 * wide
+        for narrow, wide in ((16, 32), (32, 64))
+    ]
+    expected = stem + first + sum(stages) + 64 * 10 + 10
+    assert parameters("resnet8-tiny", "none", classes=10) == expected == 78_042
+    network = build_classifier(architecture("resnet8-tiny", "eca"), seed=0).eval()
+    assert network.forward_features(torch.rand(1, 3, 32, 32)).shape == (1, 64, 4, 4)
+    assert sum(not isinstance(block.se, torch.nn.Identity) for block in places(network)) == 3
+
+
+def places(network: torch.nn.Module) -> list[torch.nn.Module]:
+    return [block for block in network.modules() if getattr(block, "se", None) is not None]
+
+
+def test_operations_are_those_of_the_convolutions():
+    # stem and stage 1 on 16×16 pixels, stages 2 and 3 on 8×8 and 4×4, and the last layer
+    products = (3 * 16 * 9 + 2 * 16 * 16 * 9) * 256 + (16 * 32 * 9 + 32 * 32 * 9 + 16 * 32) * 64
+    products += (32 * 64 * 9 + 64 * 64 * 9 + 32 * 64) * 16 + 64 * 10
+    assert operation_count(architecture("resnet8-tiny"), 32) == 2 * products
 
 
 def test_mobilenetv2_has_attention_in_the_13_blocks_above_144_planes():

@@ -75,6 +75,30 @@ def _after(run, state: torch.Tensor) -> torch.Tensor:
     return torch.get_rng_state()
 
 
+def test_test_stands_in_for_val_where_there_is_none(classes_folder):
+    before = opened(classes_folder, "val")
+    (classes_folder / "val").rename(classes_folder / "test")
+    after = opened(classes_folder, "val")
+    assert [path.name for path in after.images] == [path.name for path in before.images]
+    assert {path.parts[-3] for path in after.images} == {"test"}
+    (classes_folder / "val").mkdir()  # then it is val that counts, and is wrong
+    with pytest.raises(DataError, match="0 class folders"):
+        opened(classes_folder, "val")
+
+
+def test_small_images_of_one_size_are_kept_and_are_the_same(classes_folder):
+    images = opened(classes_folder)
+    images.transform, images.seed = transform_for(RECIPES["cifar10-resnet8"], is_training=True), 1
+    read = torch.stack([images[index][0] for index in range(len(images))])
+    images.keep_in_memory()
+    assert isinstance(images.images, np.ndarray)
+    assert torch.equal(read, torch.stack([images[index][0] for index in range(len(images))]))
+    Image.new("RGB", (40, 32)).save(classes_folder / "train" / "mid" / "0.png")
+    mixed = opened(classes_folder)
+    mixed.keep_in_memory()
+    assert not isinstance(mixed.images, np.ndarray)
+
+
 def _empty(folder: Path) -> None:
     for path in (folder / "val" / "mid").iterdir():
         path.unlink()
