@@ -27,6 +27,7 @@ __all__ = [
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[-+]\d\d:?\d\d)?")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d+|\.)?|\.\d+)(?:[eE][-+]?\d+)?")
 _PLAIN = re.compile(r"[-+]?(?:\d{1,12}(?:\.\d*|,\d{3,})?|\.\d+)(?:[eE][-+]?\d{1,3})?")
+_LONGEST_PLACE = 60
 _PART = r"(\d{1,2}(?:\.\d*)?)"
 _SEXAGESIMAL = re.compile(
     rf"([-+]?\d{{1,3}})(?:\.0*)?\s*(?:°|deg|d|,|\s)\s*{_PART}\s*(?:['′m]|min|,|\s|$)\s*"
@@ -155,6 +156,8 @@ def degrees(text: str) -> float | None:
     ``-8,7654``, ``47.12 N``, ``47 deg 7' 24.44" S`` or ``[47, 7, 24.44]``; None for any other.
     """
     text = text.strip().strip("[]()' ")
+    if len(text) > _LONGEST_PLACE:  # a text made to take long to search is not searched
+        return None
     side = _SIDE.search(text)
     if side is not None:
         text = (text[: side.start()] + text[side.end() :]).strip()

@@ -29,7 +29,7 @@ _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 # What follows a number and may say minutes or a hemisphere.
 _REST = r"(?:\s?(?:°|deg|[NSEW]\b)[^:\[\]]{0,24})?"
 _IN_BRACKETS = re.compile(
-    rf"([A-Za-z_][\w. ]{{0,40}}?)\s{{0,8}}:\s{{0,8}}({_NUMBER}{_REST})(?![.,\d]*\d)"
+    rf"([A-Za-z_][\w. ]{{0,40}}?)\s{{0,8}}:\s{{0,8}}({_NUMBER}{_REST})(?![.,\d]{{0,40}}\d)"
 )
 _CALL = re.compile(r"\b([A-Za-z][A-Za-z.]{0,20})\s{0,8}\(([^()]{0,200})\)")
 # What no sign follows may be cut off: the file may end there.
