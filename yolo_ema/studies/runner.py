@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import signal
 import subprocess
@@ -25,7 +26,13 @@ from yolo_ema.io.atomic_files import locked
 if TYPE_CHECKING:
     from yolo_ema.studies.jobs import Job
 
-__all__ = ["Failure", "run_jobs"]
+__all__ = ["STAGES", "Failure", "run_jobs"]
+
+STAGES = {
+    "detect": "yolo_ema.studies.stages",
+    "classify": "yolo_ema.studies.classify_stages",
+}
+"""By task, the module of a run's stages; they bring torch and Ultralytics or timm."""
 
 _STAGES = ("train", "measure")
 _POLL_SECONDS = 0.2
@@ -145,14 +152,13 @@ def _run_stage(stage: str, file: str) -> int:
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
     try:
         # Late, since they bring torch and Ultralytics.
-        from yolo_ema.studies import classify_stages, stages
         from yolo_ema.studies.jobs import Job
 
         job = Job.read(Path(file))
-        room = classify_stages if job.task == "classify" else stages
+        stages = importlib.import_module(STAGES[job.task])
         lock = job.beside(".lock")
         with locked(lock, lambda: _refuse(lock)):
-            {"train": room.train_run, "measure": room.measure_run}[stage](job)
+            {"train": stages.train_run, "measure": stages.measure_run}[stage](job)
     except YoloEmaError as error:
         print(f"{_ERROR}{error}", file=sys.stderr)  # noqa: T201
         return error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from yolo_ema.studies import classify_stages
 from yolo_ema.studies.ablation import ablate
 from yolo_ema.studies.classify_arms import architecture_of, find_classes
 from yolo_ema.studies.jobs import Job, Place, find_place
+from yolo_ema.studies.runner import STAGES
 from yolo_ema.studies.spec import Study
 from yolo_ema.studies.tables import marks
 
@@ -88,8 +90,9 @@ def test_a_whole_study_starts_equal_goes_on_and_is_reported(shades, tmp_path, mo
     study = small_study(tmp_path, SPEC)
     jobs = [Job.read(job.file) for job in _jobs(study, shades, tmp_path)]
 
-    def stop(*_):
-        raise KeyboardInterrupt
+    def stop(_path, record):
+        if len(record.content["epochs"]) == 2:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "_write_table", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -97,11 +100,13 @@ def test_a_whole_study_starts_equal_goes_on_and_is_reported(shades, tmp_path, mo
     monkeypatch.undo()
     monkeypatch.setenv("YOLO_EMA_THREADS", "1")
     for job in jobs:
+        assert importlib.import_module(STAGES[job.task]) is classify_stages
         classify_stages.train_run(job)
         classify_stages.train_run(job)  # what is trained is left alone
         classify_stages.measure_run(job)
     none, ema, _ = (json.loads(Path(job.record).read_text()) for job in jobs)
     assert str(tmp_path) not in json.dumps(none)
+    assert none["training"]["resumed_at_epochs"] == [2]
     assert none["start"]["own"] == 0
     assert ema["start"]["equal_to_baseline"] == none["start"]["of"]
     assert ema["start"]["own"] > 0
