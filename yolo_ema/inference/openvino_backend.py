@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import importlib
 import platform
+import re
 import sys
 import threading
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ second.
 """
 
 _CONVERTER = "openvino.tools.ovc"
+_CONSTANT = re.compile(rb' offset="([0-9]{1,15})" size="([0-9]{1,15})"')
+_PADDING_BYTES = 64
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 _X86 = {"x86_64", "AMD64"}
 
@@ -46,6 +50,7 @@ class OpenVinoBackend(ExportedBackend):
         openvino = import_openvino()
         entries = yaml_entries(self.file)
         core = openvino.Core()
+        _check_constants(self.file)
         model = core.read_model(model=str(self.file), weights=self.file.with_suffix(".bin"))
         shape, output = model.input().get_partial_shape(), model.output(0).get_partial_shape()
         self.dynamic = shape.is_dynamic
@@ -154,6 +159,18 @@ def import_openvino() -> Any:
     if not hasattr(openvino, "convert_model"):
         openvino.convert_model = convert_model  # type: ignore[attr-defined]
     return openvino
+
+
+def _check_constants(file: Path) -> None:
+    """Raise `ValueError` where the ``.bin`` goes beyond the network's last constant, and so belongs
+    to another one. A shorter one OpenVINO refuses by itself.
+    """
+    ends = [int(start) + int(size) for start, size in _CONSTANT.findall(file.read_bytes())]
+    size = file.with_suffix(".bin").stat().st_size
+    if ends and size > max(ends) + _PADDING_BYTES:
+        raise ValueError(
+            f"its .bin has {size} bytes, its .xml needs {max(ends)}: they are not of one network"
+        )
 
 
 def _taking_bytes(model: Any) -> Any:

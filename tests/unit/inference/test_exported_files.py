@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from yolo_ema.engine.export.exporting import Artifact, export_artifact
 from yolo_ema.engine.prediction.torch_predictor import open_predictor
 from yolo_ema.engine.setup.environment import quiet_ultralytics
 from yolo_ema.engine.weights.loading import LoadedModel, load_model
+from yolo_ema.errors import DamagedWeightsError
 from yolo_ema.inference.exported import ExportedPredictor
 from yolo_ema.inference.file_metadata import ArtifactMetadata
 from yolo_ema.inference.predictor import Predictor
@@ -131,6 +133,14 @@ def test_several_images_to_a_file_of_one_are_boxes_of_each(weights, made, name):
         open_predictor(made[name].path, precision="f32", **CPU),
         images,
     )
+
+
+def test_constants_of_another_network_are_refused(made, tmp_path):
+    folder = shutil.copytree(made["openvino"].path, tmp_path / "x_openvino_model")
+    (constants,) = folder.glob("*.bin")
+    constants.write_bytes(constants.read_bytes() + bytes(1000))
+    with pytest.raises(DamagedWeightsError, match="they are not of one network"):
+        open_predictor(folder, **CPU)
 
 
 @pytest.mark.slow
