@@ -99,6 +99,31 @@ def test_small_images_of_one_size_are_kept_and_are_the_same(classes_folder):
     assert not isinstance(mixed.images, np.ndarray)
 
 
+@pytest.mark.parametrize("side", [32, 40, 24])
+@pytest.mark.parametrize("is_training", [True, False])
+def test_the_plain_transform_is_torchvisions_to_the_last_bit(side, is_training):
+    transforms = pytest.importorskip("torchvision.transforms")
+    recipe = dataclasses.replace(RECIPES["cifar100-resnet50"], imgsz=side)
+    change = [transforms.RandomCrop(side, padding=side // 8), transforms.RandomHorizontalFlip()]
+    theirs = transforms.Compose(
+        [
+            transforms.Resize((side, side)),
+            *(change if is_training else []),
+            transforms.ToTensor(),
+            transforms.Normalize(recipe.mean, recipe.std),
+        ]
+    )
+    ours = transform_for(recipe, is_training=is_training)
+    numbers = np.random.default_rng(0)
+    for seed in range(8):
+        image = Image.fromarray(numbers.integers(0, 256, (32, 36, 3), np.uint8))
+        torch.manual_seed(seed)
+        expected, state = theirs(image), torch.get_rng_state()
+        torch.manual_seed(seed)
+        assert torch.equal(ours(image), expected)
+        assert torch.equal(torch.get_rng_state(), state)
+
+
 def _empty(folder: Path) -> None:
     for path in (folder / "val" / "mid").iterdir():
         path.unlink()
