@@ -20,8 +20,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 _CHANGES_WITH_EVERY_TEST = "PYTEST_CURRENT_TEST"
 
@@ -155,12 +157,28 @@ def _serve(connection: socket.socket) -> int:
         child = os.fork()
         if child == 0:
             connection.close()
-            return _run_here(request, streams)
+            _run_and_end(request, streams)
         for stream in streams:
             os.close(stream)
         connection.sendall(child.to_bytes(4, "little"))
         _, status = os.waitpid(child, 0)
         connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "little", signed=True))
+
+
+def _run_and_end(request: dict, streams: list[int]) -> NoReturn:
+    """Run in a fork and end it at once: libraries that wait at exit for threads, which stayed in
+    the server, would wait for ever.
+    """
+    code = 1
+    try:
+        code = _run_here(request, streams)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # as the interpreter does
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
 
 
 def _run_here(request: dict, streams: list[int]) -> int:
