@@ -146,7 +146,11 @@ def _make_paths(options: Options) -> None:
     """Take text for paths, as Python code gives it."""
     for name in _path_fields(type(options)):
         value = getattr(options, name)
-        if isinstance(value, list | tuple):
+        several = isinstance(value, list | tuple)
+        for one in value if several else (value,):
+            if one is not None and not isinstance(one, str | Path):
+                raise ConfigError(f"{flag_of(name)} is {one!r}; expected a path")
+        if several:
             object.__setattr__(options, name, tuple(map(Path, value)))
         elif isinstance(value, str):
             object.__setattr__(options, name, Path(value))

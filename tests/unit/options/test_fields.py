@@ -212,6 +212,12 @@ def test_verify_allows_what_export_allows():
     assert export == verify
 
 
+@pytest.mark.parametrize("wrong", [5, b"out", ["a", 5]])
+def test_what_is_no_path_is_named(wrong):
+    with pytest.raises(ConfigError, match=r"--out is .*; expected a path"):
+        Example(source=("x",), out=wrong)
+
+
 def test_python_code_gives_paths_as_text():
     found = WithWeights(weights="own.pt", artifact=["a.onnx", Path("b.onnx")])
     assert found.weights == Path("own.pt")
