@@ -37,6 +37,15 @@ if __name__ == "__main__":
         default=Setting(640),
         help="the setting that the card recommends",
     )
+    parser.add_argument(
+        "--average-with",
+        type=Path,
+        metavar="WEIGHTS",
+        help="average the run's weights with this .pt, as with what it was fine-tuned from",
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="share of that file, 0 to 1 (default: 0.5)"
+    )
     parser.add_argument("--hours", type=float, help="how long the training took, in hours")
     parser.add_argument("--note", default="", help="what was done besides the recorded command")
     parser.add_argument(
@@ -52,5 +61,6 @@ if __name__ == "__main__":
             settings=given.settings,
             recommended=given.recommended,
             notes=notes,
+            average_with=(given.average_with, given.share) if given.average_with else None,
         )
     write_tables(given.out.with_suffix(".json"))

@@ -20,10 +20,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 
 _CHANGES_WITH_EVERY_TEST = "PYTEST_CURRENT_TEST"
 
@@ -135,7 +133,8 @@ def _load_everything() -> None:
     for name in (
         *("ultralytics", "ultralytics.models.yolo.detect", "ultralytics.nn.autobackend"),
         *("ultralytics.engine.exporter", "torch._dynamo", "torch.onnx", "torchvision", "timm"),
-        *("onnx", "onnxruntime", "onnxslim", "openvino", "thop", "PIL.Image", "pandas"),
+        # Not ONNX Runtime: it starts a thread, for which a fork would wait at its end for ever.
+        *("onnx", "onnxslim", "openvino", "thop", "PIL.Image"),
     ):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -157,28 +156,12 @@ def _serve(connection: socket.socket) -> int:
         child = os.fork()
         if child == 0:
             connection.close()
-            _run_and_end(request, streams)
+            return _run_here(request, streams)
         for stream in streams:
             os.close(stream)
         connection.sendall(child.to_bytes(4, "little"))
         _, status = os.waitpid(child, 0)
         connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "little", signed=True))
-
-
-def _run_and_end(request: dict, streams: list[int]) -> NoReturn:
-    """Run in a fork and end it at once: libraries that wait at exit for threads, which stayed in
-    the server, would wait for ever.
-    """
-    code = 1
-    try:
-        code = _run_here(request, streams)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:  # as the interpreter does
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code & 0xFF)
 
 
 def _run_here(request: dict, streams: list[int]) -> int:

@@ -63,6 +63,10 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
         "96@64x64",
         "--note",
         "on drawn squares",
+        "--average-with",
+        "runs/train/one/weights/best.pt",
+        "--share",
+        "0.25",
     )
     command = [
         sys.executable,
@@ -81,6 +85,12 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     assert card["sha256"] == sha256_of(weights)
     assert card["exported"] == {"one.onnx": sha256_of(weights.with_suffix(".onnx"))}
+    averaged = sha256_of(tmp_path / "runs/train/one/weights/best.pt")
+    assert card["training"]["averaged_with"] == {
+        "file": "best.pt",
+        "sha256": averaged,
+        "share": 0.25,
+    }
     assert card["classes"] == list(NAMES)
     assert (card["training"]["seed"], card["training"]["epochs"], card["training"]["hours"]) == (
         5,
@@ -92,6 +102,7 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     page = weights.with_suffix(".md").read_text(encoding="utf-8")
     assert page.startswith("# one\n")
     assert f"`{card['sha256']}`" in page
+    assert f"| averaged with | `best.pt`, SHA-256 `{averaged}`, whose share is 25% |" in page
     assert "| besides | on drawn squares |" in page
     assert "By class at 96, tiles 64x64" in page
     assert "| hours |" not in page

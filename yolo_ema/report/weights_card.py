@@ -35,6 +35,7 @@ LICENCE = (
 )
 BEGIN, END = "<!-- figures: made by scripts/weights_card.py -->", "<!-- end of figures -->"
 _EXPORTED = (".onnx", ".torchscript")
+_AVERAGED = "`{file}`, SHA-256 `{sha256}`, whose share is {share:.0%}"
 _FIGURES = ("AP", "AP50", "AP75", "AR500")
 
 
@@ -73,6 +74,7 @@ def make_card(
     settings: Sequence[Setting],
     recommended: Setting,
     notes: Mapping[str, Any],
+    average_with: tuple[Path, float] | None = None,
 ) -> dict[str, Any]:
     """Publish a run's last weights as ``out`` (a ``.pt``), score them, and write and return their
     card as JSON.
@@ -85,11 +87,12 @@ def make_card(
         recommended: the one that the card recommends.
         notes: further facts for the card: hours (None if unknown), and note, what was done besides
             the recorded command.
+        average_with: a file to average the run's weights with, and its share, 0 to 1.
 
     Raises:
-        ConfigError: the recommended setting is not among those scored.
+        ConfigError: the recommended setting is not among those scored, or a share out of range.
         DataError: the run has no record.
-        WeightsError: its weights cannot be loaded.
+        WeightsError: its weights or the other file cannot be loaded, or do not fit each other.
     """
     if recommended not in settings:
         raise ConfigError(
@@ -97,10 +100,14 @@ def make_card(
         )
     record = _record(run)
     sizes = _object_sizes(resolve_data(data), record["settings"]["imgsz"])
-    release_weights(run / "weights" / "last.pt", out, licence=LICENCE, facts=sizes)
-    return score_card(
-        out, _facts(record, out, notes), data=data, settings=settings, recommended=recommended
-    )
+    facts = _facts(record, out, notes)
+    if average_with is not None:
+        file, share = average_with
+        averaged = {"file": file.name, "sha256": sha256_of(file), "share": share}
+        facts["training"]["averaged_with"] = averaged
+    last = run / "weights" / "last.pt"
+    release_weights(last, out, licence=LICENCE, facts=sizes, average_with=average_with)
+    return score_card(out, facts, data=data, settings=settings, recommended=recommended)
 
 
 def score_card(
@@ -224,6 +231,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
     first = card["figures"][0]
     training, hardware = card["training"], card["training"]["hardware"]
     gpus = ", ".join(one["name"] for one in hardware["gpus"])
+    averaged = training.get("averaged_with")
     facts = [
         ("file", f"`{card['file']}`, {card['bytes'] / 1e6:.2f} MB, half precision"),
         ("SHA-256", f"`{card['sha256']}`"),
@@ -237,6 +245,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
             f"{hardware['processor']}, {hardware['cores']} virtual cores, {gpus or 'no GPU'}",
         ),
         *([("besides", training["note"])] if training["note"] else []),
+        *([("averaged with", _AVERAGED.format(**averaged))] if averaged else []),
         ("carried over", f"{training['transferred_tensors']} tensors"),
         (
             "versions",

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from yolo_ema.engine.weights.averaging import average_into
 from yolo_ema.engine.weights.loading import load_checkpoint
 from yolo_ema.errors import DamagedWeightsError
 from yolo_ema.io.atomic_files import write_bytes
@@ -31,7 +32,12 @@ _KEPT = (
 
 
 def release_weights(
-    checkpoint: Path, out: Path, *, licence: str, facts: Mapping[str, float] | None = None
+    checkpoint: Path,
+    out: Path,
+    *,
+    licence: str,
+    facts: Mapping[str, float] | None = None,
+    average_with: tuple[Path, float] | None = None,
 ) -> None:
     """Write a checkpoint of a run, finished or not, as a file for detection, export and further
     training.
@@ -42,9 +48,12 @@ def release_weights(
         licence: the terms, which the file carries as ``license``.
         facts: entries to set besides, as those of `object_sizes.measured_sizes` where the run
             recorded none.
+        average_with: a file to average the weights with, and its share, 0 to 1; see `average_into`.
 
     Raises:
-        WeightsError: the checkpoint is missing, damaged, or carries code.
+        ConfigError: ``share`` is out of range.
+        WeightsError: the checkpoint or the other file is missing, damaged, carries code, or they
+            are not of one model.
         DamagedWeightsError: it holds no model.
         DiskFullError: there is no room; what was there before is intact.
     """
@@ -53,6 +62,8 @@ def release_weights(
     if not isinstance(model, nn.Module):
         raise DamagedWeightsError(f"{checkpoint} holds no model")
     train_args = without_folders(content.get("train_args") or {})
+    if average_with is not None:
+        average_into(model.float(), *average_with)
     model = model.half().eval()
     model.args = {key: value for key, value in train_args.items() if key in DEFAULT_CFG_DICT}
     model.criterion = None
