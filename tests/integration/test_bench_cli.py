@@ -85,6 +85,7 @@ def test_runtimes_take_turns_and_faults_are_rows_of_their_own(folder, yolo_ema_c
         "0.png",
         "1.png",
         "damaged.onnx",
+        "empty.pt",
         "tiny.pt",
     ]  # nothing is left
 
