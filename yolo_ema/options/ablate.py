@@ -61,7 +61,7 @@ class AblateOptions(Options):
     records: Path | None = option(
         None,
         metavar="DIR",
-        help="folder for the study's records; default: records/NAME beside the spec, or where it says",
+        help="folder for the study's records; default: what it says, or records/NAME beside it",
     )
     out: Path | None = option(
         None,
