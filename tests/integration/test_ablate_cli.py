@@ -205,7 +205,7 @@ def test_images_of_other_channels_are_refused_before_the_first_run(
     (whole,) = (place / "data" / "tiny").glob("*.yaml")
     grey = place / "grey.yaml"
     grey.write_text(f"{whole.read_text()}\nchannels: {channels}\n")
-    words = ("--data", "grey.yaml", *WORDS[4:], "--runs", "grey")
+    words = ("--data", "grey.yaml", *WORDS[4:], "--runs", "grey", "--records", "none-yet")
     done = yolo_ema_command(*WORDS[:2], *words, cwd=place)
     assert done.code == 3
     assert f"images have {channels} channels; models of 3 are trained" in done.err

@@ -46,8 +46,8 @@ def release_weights(
         checkpoint: the run's ``last.pt`` or ``best.pt``.
         out: the file to write; of the paths in the training settings only the last part stays.
         licence: the terms, which the file carries as ``license``.
-        facts: entries to set besides, as those of `object_sizes.measured_sizes` where the run
-            recorded none.
+        facts: entries for what the run recorded none of, as those of
+            `object_sizes.measured_sizes`.
         average_with: a file to average the weights with, and its share, 0 to 1; see `average_into`.
 
     Raises:
@@ -73,8 +73,8 @@ def release_weights(
     for parameter in model.parameters():
         parameter.requires_grad = False
     released = {
-        **{key: content[key] for key in _KEPT if key in content},
         **(facts or {}),
+        **{key: content[key] for key in _KEPT if content.get(key) is not None},
         "license": licence,
         "epoch": -1,
         "model": model,
