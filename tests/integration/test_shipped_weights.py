@@ -20,7 +20,12 @@ from yolo_ema.scenes.scene import draw_scene
 REPOSITORY = Path(__file__).resolve().parents[2]
 CARDS = sorted((REPOSITORY / "weights").glob("*.json"))
 FILES = sorted(
-    path for path in (REPOSITORY / "weights").iterdir() if path.suffix in {".pt", ".onnx"}
+    path
+    for path in (REPOSITORY / "weights").rglob("*")
+    if path.suffix in {".pt", ".onnx", ".xml", ".bin"}
+)
+RUN = [path for path in FILES if path.suffix in {".pt", ".onnx"}] + sorted(
+    (REPOSITORY / "weights").glob("*_openvino_model")
 )
 LARGEST_BYTES = 8_000_000
 
@@ -53,7 +58,17 @@ def test_every_file_has_a_card_and_its_hash():
     for card_file in CARDS:
         card = json.loads(card_file.read_text(encoding="utf-8"))
         described |= {card["file"]: card["sha256"]} | card.get("exported", {})
-    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES} == described
+    assert {
+        path.relative_to(REPOSITORY / "weights").as_posix(): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
+        for path in FILES
+    } == described
+
+
+def test_the_int8_file_is_small():
+    (folder,) = (REPOSITORY / "weights").glob("*-int8_openvino_model")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 6_000_000
 
 
 def test_it_is_small_half_precision_and_knows_visdrone(card_file, card):
@@ -92,7 +107,7 @@ def test_the_page_holds_the_figures_of_the_card_and_its_terms(card_file, card):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "weights", [None, *FILES], ids=lambda path: path.name if path else "none given"
+    "weights", [None, *RUN], ids=lambda path: path.name if path else "none given"
 )
 def test_detect_finds_drawn_cars(yolo_ema_command, tmp_path, weights):
     import cv2

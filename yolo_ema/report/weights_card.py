@@ -34,7 +34,7 @@ LICENCE = (
     "The code that made and runs them: AGPL-3.0."
 )
 BEGIN, END = "<!-- figures: made by scripts/weights_card.py -->", "<!-- end of figures -->"
-_EXPORTED = (".onnx", ".torchscript")
+_EXPORTED = (".onnx", ".torchscript", ".xml", ".bin")
 _AVERAGED = "`{file}`, SHA-256 `{sha256}`, whose share is {share:.0%}"
 _FIGURES = ("AP", "AP50", "AP75", "AR500")
 
@@ -120,7 +120,8 @@ def score_card(
 ) -> dict[str, Any]:
     """Score published weights at each setting, and write and return the card's JSON beside them.
 
-    It also holds the SHA-256 of exported files of the same name beside the weights.
+    It also holds the SHA-256 of exported files and folders beside the weights whose names begin as
+    theirs.
     """
     figures = [_figures(weights, data, setting) for setting in settings]
     card = {
@@ -130,12 +131,17 @@ def score_card(
         "hardware_of_figures": run_record.hardware(),
     }
     exported = sorted(
-        path for path in weights.parent.glob(f"{weights.stem}.*") if path.suffix in _EXPORTED
+        path
+        for path in weights.parent.rglob("*")
+        if path.relative_to(weights.parent).parts[0].startswith(weights.stem)
+        and path.suffix in _EXPORTED
     )
     card |= {
         "recommended": recommended.text,
         "figures": figures,
-        "exported": {path.name: sha256_of(path) for path in exported},
+        "exported": {
+            path.relative_to(weights.parent).as_posix(): sha256_of(path) for path in exported
+        },
     }
     write_json(weights.with_suffix(".json"), card)
     return card

@@ -83,9 +83,9 @@ def test_the_input_size_that_a_file_states_is_one(tmp_path, published, stated, t
 
 def test_a_file_does_not_have_a_yaml_read_that_lies_where_it_says(tmp_path, monkeypatch):
     asked = []
-    find_definition = blueprint.find_definition
+    named_definition = blueprint.named_definition
     monkeypatch.setattr(
-        blueprint, "find_definition", lambda name: asked.append(name) or find_definition(name)
+        blueprint, "named_definition", lambda name: asked.append(name) or named_definition(name)
     )
     secret = tmp_path / "yolo11n-ema.yaml"
     secret.write_text("password: 1\n")
