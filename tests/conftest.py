@@ -33,6 +33,8 @@ atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 os.environ["YOLO_EMA_CACHE"] = _cache
 os.environ["MPLBACKEND"] = "Agg"
 
+from yolo_ema.inference.signal_stack import signal_stack_kept  # noqa: E402 - after the environment
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("YOLO_EMA_SHARED", REPOSITORY.parent / "shared"))
 
@@ -64,6 +66,15 @@ def _sigchld_is_left_alone() -> Iterator[None]:
     if handling is not None and handling._SIGCHLD_handler_set:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         handling._SIGCHLD_handler_set = False
+
+
+@pytest.fixture(autouse=True)
+def _signal_stack_is_left_alone() -> Iterator[None]:
+    """For the tests that have OpenVINO compile a network themselves, see `signal_stack_kept`: the
+    next test that handles a signal would end its process.
+    """
+    with signal_stack_kept():
+        yield
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import numpy as np
 
 from yolo_ema.inference.backend import ExportedBackend
 from yolo_ema.inference.file_metadata import yaml_entries
+from yolo_ema.inference.signal_stack import signal_stack_kept
 from yolo_ema.io.machine import processor_flags
 
 __all__ = ["OpenVinoBackend", "automatic_precision", "import_openvino"]
@@ -46,6 +47,7 @@ class OpenVinoBackend(ExportedBackend):
 
     suffix = ".xml"
 
+    @signal_stack_kept()
     def _open(self) -> None:
         openvino = import_openvino()
         entries = yaml_entries(self.file)
@@ -114,6 +116,7 @@ class OpenVinoBackend(ExportedBackend):
             own["of"], own["request"] = compiled, compiled.create_infer_request()
         return np.array(own["request"].infer({0: batch}, share_inputs=True, share_outputs=True)[0])
 
+    @signal_stack_kept()
     def _compiled_for(self, shape: tuple[int, ...]) -> Any:
         """Return the network compiled for an input shape; of an empty one, for all that the file
         takes.

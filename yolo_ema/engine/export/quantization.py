@@ -25,6 +25,7 @@ from ultralytics.data.augment import LetterBox
 from yolo_ema.engine.export.onnx_file import make_valid
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError, MissingPackageError
+from yolo_ema.inference.signal_stack import signal_stack_kept
 from yolo_ema.media.sources.image_reader import read_image
 
 __all__ = [
@@ -301,7 +302,7 @@ def _quantize_openvino(
         for name in float_nodes(operations, keep_float)
         if kinds[name] not in {"Constant", "Parameter", "Result"}
     ]
-    with contextlib.redirect_stdout(sys.stderr), _quiet(nncf):
+    with contextlib.redirect_stdout(sys.stderr), _quiet(nncf), signal_stack_kept():
         made = nncf.quantize(
             model,
             nncf.Dataset(range(len(inputs)), inputs.__getitem__),
