@@ -55,6 +55,10 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     weights = tmp_path / "given" / "one.pt"
     weights.parent.mkdir()
     weights.with_suffix(".onnx").write_bytes(b"its exported form")
+    network = weights.with_name("one-int8_openvino_model") / "one-int8.bin"
+    network.parent.mkdir()
+    network.write_bytes(b"its numbers")
+    weights.with_name("one-p2.onnx").write_bytes(b"of other weights")
     settings = (
         "--settings",
         "64",
@@ -84,7 +88,10 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     assert card["sha256"] == sha256_of(weights)
-    assert card["exported"] == {"one.onnx": sha256_of(weights.with_suffix(".onnx"))}
+    assert card["exported"] == {
+        "one.onnx": sha256_of(weights.with_suffix(".onnx")),
+        "one-int8_openvino_model/one-int8.bin": sha256_of(network),
+    }
     averaged = sha256_of(tmp_path / "runs/train/one/weights/best.pt")
     assert card["training"]["averaged_with"] == {
         "file": "best.pt",

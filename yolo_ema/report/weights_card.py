@@ -120,8 +120,7 @@ def score_card(
 ) -> dict[str, Any]:
     """Score published weights at each setting, and write and return the card's JSON beside them.
 
-    It also holds the SHA-256 of exported files and folders beside the weights whose names begin as
-    theirs.
+    It also holds the SHA-256 of the exported files and OpenVINO folders beside them.
     """
     figures = [_figures(weights, data, setting) for setting in settings]
     card = {
@@ -130,12 +129,13 @@ def score_card(
         "bytes": weights.stat().st_size,
         "hardware_of_figures": run_record.hardware(),
     }
-    exported = sorted(
+    beside = (
         path
-        for path in weights.parent.rglob("*")
-        if path.relative_to(weights.parent).parts[0].startswith(weights.stem)
-        and path.suffix in _EXPORTED
+        for precision in ("", "-fp16", "-int8")  # as export names them
+        for pattern in (".*", "_openvino_model/*")
+        for path in weights.parent.glob(f"{weights.stem}{precision}{pattern}")
     )
+    exported = sorted(path for path in beside if path.suffix in _EXPORTED)
     card |= {
         "recommended": recommended.text,
         "figures": figures,
