@@ -38,12 +38,7 @@ def run_locally(
     """Yield the outcomes of jobs as they come.
 
     A job whose process dies is given to another one once. After an ``undone`` job nothing more is
-    begun: its cause is this machine's.
-
-    Args:
-        options: what every worker does.
-        orders: the jobs; taken as they are needed.
-        count: how many there are.
+    begun: its cause is this machine's. Orders are taken as they are needed; there are ``count``.
 
     Raises:
         WeightsError: the weights cannot be used.

@@ -38,12 +38,8 @@ def run_on_ray(
     """Yield the outcomes of jobs as they come.
 
     A job whose actor or node dies is given to another one once. Jobs that are ``undone``, since
-    their node has a fault, are given out again at the end, for as long as some of them end.
-
-    Args:
-        options: what every actor does.
-        orders: the jobs; taken as they are needed.
-        count: how many there are.
+    their node has a fault, are given out again at the end, for as long as some of them end. Orders
+    are taken as they are needed; there are ``count``.
 
     Raises:
         MissingPackageError: Ray is not installed.

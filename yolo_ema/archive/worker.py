@@ -48,9 +48,7 @@ class Worker:
         """Run a job. Whatever is wrong with it is in its outcome; what is in the way of every job
         makes it ``undone``, without a trace.
 
-        Args:
-            job: what to run.
-            attempts: how often it has failed before.
+        ``attempts`` is how often the job has failed before.
         """
         began_at, outcome = time.perf_counter(), Outcome(job.id, job.name, FAILED)
         try:

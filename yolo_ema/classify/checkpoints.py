@@ -61,14 +61,8 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint atomically.
 
-    Args:
-        path: the file.
-        architecture: what the network is made of.
-        recipe: how it is trained.
-        weights: the state dict that was scored: the moving average where there is one.
-        epoch: epochs done.
-        metrics: of this epoch.
-        resume: what a training goes on from; None in a file for use alone.
+    ``weights`` is the state dict that was scored, the moving average where there is one; ``resume``
+    is what a training continues from, None in a file for use alone.
     """
     content = {
         "format": _FORMAT,

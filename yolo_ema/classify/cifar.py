@@ -98,13 +98,8 @@ def read_folder(folder: Path, form: CifarFiles, split: str) -> Content:
 
 
 def read_archive(name: str, root: Path, split: str, *, offline: bool) -> Content:
-    """Return a split out of the archive below ``root``, which is fetched first if it is absent.
-
-    Args:
-        name: ``cifar10`` or ``cifar100``.
-        root: the archive is ``root/NAME/ARCHIVE``.
-        split: ``train`` or ``val``.
-        offline: refuse to fetch.
+    """Return a split of ``cifar10`` or ``cifar100`` from the archive ``root/NAME/ARCHIVE``, which
+    is fetched first if it is absent and ``offline`` does not forbid it.
 
     Raises:
         OfflineError: it would have to be fetched.

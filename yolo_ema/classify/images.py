@@ -141,13 +141,11 @@ def read_rgb(path: Path) -> Image.Image:
 
 
 def open_images(data: str, split: str, *, root: Path, offline: bool) -> ClassImages:
-    """Return a split of a dataset, without a transform.
+    """Return a split of ``cifar10``, ``cifar100``, or a folder of classes or of CIFAR's binary
+    files, without a transform.
 
-    Args:
-        data: ``cifar10``, ``cifar100``, or a folder of classes or of CIFAR's binary files.
-        split: ``train`` or ``val``; a folder without ``val`` has ``test`` in its place.
-        root: where CIFAR's archives are fetched to.
-        offline: forbid that.
+    A folder without ``val`` has ``test`` in its place. CIFAR's archives are fetched to ``root``,
+    unless ``offline`` forbids it.
 
     Raises:
         DataNotFoundError: there is no such folder.

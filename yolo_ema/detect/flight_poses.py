@@ -21,11 +21,6 @@ __all__ = ["frame_boxes", "locate_flight"]
 def frame_boxes(found: FrameDetections, pose: Pose | NoPose, picture: str = "") -> FrameBoxes:
     """Return what was detected in a frame, without its image, with the pose of its camera: to the
     digits that files of results have, so that ``locate`` makes the same map of these.
-
-    Args:
-        found: detections.
-        pose: where the camera was, or why nobody knows.
-        picture: the image file, where the source is a folder of them.
     """
     line = found.as_json()
     objects = line["detections"]
@@ -48,10 +43,7 @@ def locate_flight(
 ) -> tuple[list[LocatedSource], dict[str, str]]:
     """Return the sources with their sightings placed, and by source why it has no poses.
 
-    Args:
-        sources: of one flight.
-        options: telemetry, ground and limits.
-        places: where videos and images lie now, matched by file name.
+    Videos and images are looked for in ``places``, by file name.
 
     Raises:
         ConfigError: the telemetry asked for cannot be.

@@ -57,12 +57,8 @@ def detect_events(
 ) -> Iterator[DetectedEvent]:
     """Yield each event, in order, with what is detected in its frame.
 
-    Args:
-        predictor: the network.
-        config: whether and how to track.
-        events: what sources bring. Frames of one size that follow each other go through the network
-            together where it runs several side by side; a frame of a live source waits for no
-            other.
+    Frames of one size that follow each other go through the network together where it runs several
+    side by side; a frame of a live source waits for no other.
     """
     trackers: dict[str, Tracker] = {}
     for batch in _batches(predictor, events):

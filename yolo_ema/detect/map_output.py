@@ -42,12 +42,7 @@ class MapOutput:
     """
 
     def __init__(self, out: Path, kinds: Sequence[str], options: MapOptions) -> None:
-        """Start without frames.
-
-        Args:
-            out: the folder; no file in it is replaced.
-            kinds: of `MAP_FILES`.
-            options: telemetry, ground and limits.
+        """Start without frames; no file in ``out`` is replaced.
 
         Raises:
             DataNotFoundError: the surface model is not there.

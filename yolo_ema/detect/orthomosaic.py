@@ -48,11 +48,6 @@ def detect_orthomosaics(
     Beside the files stands a journal of windows until they are complete: a run that was killed
     goes on there when it is started again with the same ``--out``.
 
-    Args:
-        options: with what, how, and what to write.
-        paths: the files.
-        quiet: nothing to stderr, no progress bar.
-
     Raises:
         SourceError: the only file cannot be read, or holds no data.
         WeightsError: the weights cannot be used.

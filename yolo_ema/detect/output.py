@@ -116,14 +116,7 @@ class DetectOutput:
         *,
         source_count: int = 1,
     ) -> None:
-        """Open the sinks and the page.
-
-        Args:
-            options: what is asked for.
-            out: the folder for files.
-            names: the classes that may be found.
-            status: says how each source is doing; called from another thread.
-            source_count: of several sources one may be too small for a line or zone.
+        """Open the sinks and the page; ``status`` is called from another thread.
 
         Raises:
             ConfigError: a line or zone that cannot be read; a format that cannot hold the classes;

@@ -34,10 +34,7 @@ def open_predictor(
     """Open weights of any format, as `yolo_ema.engine.prediction.torch_predictor.open_predictor`,
     without torch where the file does not need it.
 
-    Args:
-        weights: a ``.pt`` or an exported file or folder.
-        config: how; its defaults where None.
-        fields: of the `PredictorConfig`, in place of those in ``config``.
+    ``fields`` take the place of those in ``config``.
 
     Raises:
         WeightsError: the weights are missing, damaged, foreign, or carry code.

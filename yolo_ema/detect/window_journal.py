@@ -52,11 +52,8 @@ class WindowJournal:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        """Open a run's journal, or begin one.
-
-        Args:
-            path: the file.
-            settings: all that boxes depend on, as plain values.
+        """Open a run's journal, or begin one; ``settings`` are all that boxes depend on, as plain
+        values.
 
         Raises:
             ConfigError: the file belongs to a run with other settings, to one that is going on, or

@@ -172,8 +172,7 @@ def compare_plans(options: ValOptions) -> PlanComparison:
     A file with a fixed input has no larger ones. Plans are run by rising input, each with weights
     that are opened anew, so that its memory can be told.
 
-    Args:
-        options: ``plans`` is set; with ``write`` the weights carry the figures afterwards.
+    ``options.plans`` is set; with ``write`` the weights carry the figures afterwards.
 
     Raises:
         ConfigError: ``write``, and the format holds no figures.

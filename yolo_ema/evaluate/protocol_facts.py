@@ -27,15 +27,7 @@ def protocol_facts(
     ground_truth: Mapping[str, int],
     sizes_wh: Sequence[tuple[int, int]],
 ) -> dict[str, Any]:
-    """Return what has to be named beside every figure.
-
-    Args:
-        predictor: the weights.
-        options: what was asked for.
-        data_yaml: the dataset.
-        ground_truth: how many images each kind of ground truth comes from.
-        sizes_wh: width and height of each image that was scored, in pixels.
-    """
+    """Return what has to be named beside every figure."""
     return {
         "split": options.split,
         "data": str(data_yaml),

@@ -47,9 +47,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
     An image that cannot be read, or whose ground truth cannot, is left out and named, as training
     leaves it out.
 
-    Args:
-        options: which weights, on what, and how.
-        predictor: the weights, if they are open already; it has the options' thresholds.
+    ``predictor`` is the weights, if they are open already, with the options' thresholds.
 
     Raises:
         DataError: the dataset or its split is wrong or missing, or no image has labels; with

@@ -29,11 +29,7 @@ _SIGNATURES = (
 
 
 def kind_of(head: bytes) -> str:
-    """Return what a file is, as a phrase with its article.
-
-    Args:
-        head: its first bytes, 512 or more where it has them.
-    """
+    """Return what a file is by its first 512 bytes, as a phrase with its article."""
     for offset, signature, kind in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return kind

@@ -23,9 +23,8 @@ _NEW_S = 60.0
 def scratch_folder(purpose: str) -> Iterator[Path]:
     """Yield an empty folder in the system's temporary folder that is removed at the end.
 
-    Args:
-        purpose: a word that becomes part of its name; folders of the same purpose that belong to no
-            living process are removed first.
+    Folders of the same purpose, a word in their names, that belong to no living process are removed
+    first.
 
     Raises:
         OSError: it cannot be made.

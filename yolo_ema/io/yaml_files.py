@@ -63,9 +63,7 @@ def _expanded_size(node: yaml.Node, known: dict[int, int | None]) -> int:
 
     Keys given twice and nodes that contain themselves are refused.
 
-    Args:
-        node: the node.
-        known: sizes of the nodes seen so far, by id; None while a node is being added up.
+    ``known`` has the sizes of the nodes seen so far, by id; None while a node is being added up.
     """
     if isinstance(node, yaml.ScalarNode):
         return len(node.value) + 1

@@ -40,18 +40,8 @@ MOST_NUMBERED = 254
 def paint(
     town: Town, actors: Sequence[Actor], camera: Camera, look: Look, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], list[Sight | None]]:
-    """Paint an image.
-
-    Args:
-        town: what does not move.
-        actors: what does; at most `MOST_NUMBERED` with an identity.
-        camera: where it is seen from.
-        look: the light.
-        rng: for the sensor's noise.
-
-    Returns:
-        The image (H, W, 3), blue green red, and what it shows of each actor: None for
-        those outside.
+    """Paint an image (H, W, 3), blue green red, and return it with what it shows of each actor,
+    None for those outside; at most `MOST_NUMBERED` actors have an identity.
     """
     fine = replace(camera, image_wh=(camera.image_wh[0] * FINE, camera.image_wh[1] * FINE))
     canvas = _Canvas(fine, look)

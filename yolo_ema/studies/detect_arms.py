@@ -63,13 +63,8 @@ def read_arm(
 ) -> Arm | None:
     """Return an arm, or None where something is wrong, which ``problems`` then names.
 
-    Args:
-        name: its name.
-        train: its settings, the study's among them.
-        changed: those that it changes.
-        folder: what its model's path is relative to.
-        problems: what is wrong.
-        budget: how long it trains.
+    ``train`` holds the study's settings with ``changed``; the model's path is relative to
+    ``folder``.
     """
     missing = [key for key in ("model", "imgsz", "batch") if key not in train]
     if missing:

@@ -29,12 +29,8 @@ _CURVE = {
 def draw_plots(
     comparison: Comparison, folder: Path, *, only: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write a study's plots as PNG files and return their paths.
-
-    Args:
-        comparison: the figures.
-        folder: where to write them.
-        only: names of the files to write; None for all that the figures allow.
+    """Write a study's plots as PNG files, all that the figures allow or those named ``only``, and
+    return their paths.
 
     Raises:
         DiskFullError: the disk is full.

@@ -87,12 +87,7 @@ def _state(run: RunState) -> str:
 
 
 def progress_of(study: Study, records: Records, runs: Path) -> Progress:
-    """Return how far a study has come.
-
-    Args:
-        study: the study.
-        records: its records.
-        runs: the folder of its trainings, with their clocks.
+    """Return how far a study has come; ``runs`` is the folder of its trainings, with their clocks.
     """
     clocks = {run: _epochs(study.task, runs, *run) for run in study.runs}
     paces = {

@@ -101,9 +101,6 @@ def _reasons(anomalies: Sequence[Anomaly], what: str) -> str:
 def common_names(names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Return the classes of a dataset: those of the first split that has every class of the others.
 
-    Args:
-        names: the classes of each split, the one whose order counts first.
-
     Raises:
         DataError: no split has every class, so that nobody can say how they are numbered.
     """

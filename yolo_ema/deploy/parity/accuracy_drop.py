@@ -40,15 +40,10 @@ def measure_accuracy_drop(pair: ModelPair, data: str) -> AccuracyDrop:
 def accuracy_faults(
     drop: AccuracyDrop, limits: GateLimits, precision: str | None
 ) -> tuple[list[str], list[str]]:
-    """Hold what a file loses to the limits.
+    """Hold what a file loses to the limits, and return what is wrong with the file, and why the
+    figures prove nothing, a sentence each.
 
-    Args:
-        drop: what was measured.
-        limits: how much it may lose.
-        precision: of the file: fp16 or int8; None or fp32 for a float file.
-
-    Returns:
-        What is wrong with the file, and why the figures prove nothing, a sentence each.
+    ``precision`` is fp16 or int8; None or fp32 for a float file.
     """
     faults, undecided = [], []
     for name, before, lost, limit in (

@@ -64,14 +64,7 @@ def plain_case(
 def other_cases(
     pair: ModelPair, images: Sequence[ProofImage], reference: Sequence[np.ndarray], lowest: float
 ) -> Iterator[Case]:
-    """Run all other cases, see the module.
-
-    Args:
-        pair: weights and file.
-        images: the images.
-        reference: the weights' boxes of each.
-        lowest: lowest score that counts.
-    """
+    """Run all other cases, see the module."""
     few = images[:_FEW_IMAGES]
     if not (pair.reference.has_builtin_nms or pair.candidate.has_builtin_nms):
         yield _every_proposal(pair, few)

@@ -53,13 +53,7 @@ _INPUTS: tuple[tuple[Callable[[np.ndarray], np.ndarray], str], ...] = (
 def diagnose(
     pair: ModelPair, compared: Sequence[ImageComparison], images: Sequence[ProofImage]
 ) -> list[str]:
-    """Return sentences that name the fault; empty if none of the known ones fits.
-
-    Args:
-        pair: weights and file.
-        compared: what the plain case found.
-        images: its images.
-    """
+    """Return sentences that name the fault; empty if none of the known ones fits."""
     if input_fault := _input_fault(pair, compared, images):
         return [input_fault]
     return (

@@ -252,10 +252,6 @@ def _depend_on_the_image(
 def _box_faults(case: Case, setup: ParitySetup) -> list[str]:
     """Return what is wrong with a case of a float file, in one sentence; nothing for other files,
     whose drop in accuracy is measured.
-
-    Args:
-        case: what was compared.
-        setup: what is allowed.
     """
     if not setup.is_float:
         return []

@@ -29,12 +29,7 @@ class MetadataCheck:
 
 
 def check_metadata(metadata: ArtifactMetadata, loaded: LoadedModel) -> MetadataCheck:
-    """Compare what a file says of itself with its weights.
-
-    Args:
-        metadata: what the file says.
-        loaded: the weights.
-    """
+    """Compare what a file says of itself with its weights."""
     faults, notes = _name_faults(metadata.names, loaded.names), []
     if metadata.stride is not None and metadata.stride != loaded.stride:
         faults.append(

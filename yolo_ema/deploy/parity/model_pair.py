@@ -114,10 +114,8 @@ class ModelPair:
         return self.candidate.imgsz_hw
 
     def scale(self, shown_hw: Sequence[int]) -> float:
-        """Return how many pixels of the input a pixel of an image or tile is.
-
-        Args:
-            shown_hw: height and width of the image or tile in pixels.
+        """Return how many pixels of the input a pixel of an image or tile of ``shown_hw`` pixels
+        is.
         """
         return min(side / own for side, own in zip(self.imgsz_hw, shown_hw, strict=True))
 

@@ -53,10 +53,6 @@ class ProofImage:
 def sampled_files(places: Sequence[Path], maximum: int) -> list[Path]:
     """Return the named images and those in named folders; larger sets are sampled evenly.
 
-    Args:
-        places: images and folders of images.
-        maximum: number of files to return at most.
-
     Raises:
         DataNotFoundError: a place is missing, or there is no image.
     """

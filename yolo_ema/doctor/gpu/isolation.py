@@ -34,11 +34,8 @@ def run_isolated(
 ) -> Outcome:
     """Run a check and return how it ended, whatever it does.
 
-    Args:
-        name: of the check.
-        check: what to run.
-        folder: an existing folder for its log and its answer; the check runs in it.
-        limit_s: seconds after which it is ended, with all that it started.
+    The check runs in ``folder``, which exists and gets its log and its answer. After ``limit_s`` it
+    is ended, with all that it started.
     """
     started = time.monotonic()
     sys.stdout.flush()

@@ -82,10 +82,6 @@ def paste_boxes(
 def paste_into_sample(sample: dict[str, Any], rng: np.random.Generator) -> None:
     """Do as `paste_boxes` for a sample of a dataset, in place; one with polygons is left as it is,
     since a copy would have none.
-
-    Args:
-        sample: ``img``, ``cls`` (N, 1) and normalised ``instances``, ignored regions among them.
-        rng: where the draws come from.
     """
     instances = sample["instances"]
     if len(instances.segments):

@@ -36,13 +36,7 @@ def fetch_dataset(
     An archive is unpacked by this project's own rules: images and text files only, nothing outside
     its folder. A script runs only where it comes with Ultralytics itself, or ``trust`` says so.
 
-    Args:
-        data_yaml: the data YAML, for messages and to see whose it is.
-        download: the entry; None where there is none.
-        into: the dataset's root.
-        missing: what does not exist, for messages.
-        offline: forbid it.
-        trust: run a script of the user's YAML.
+    ``into`` is the dataset's root; ``data_yaml`` and what is ``missing`` are for messages.
 
     Raises:
         DataNotFoundError: there is no such entry.

@@ -42,10 +42,6 @@ def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
     """Insert the named augmentations into a training pipeline, after mixing and before the colour
     changes.
 
-    Args:
-        transforms: the pipeline that Ultralytics built.
-        names: of `AUGMENTATIONS`.
-
     Raises:
         CheckFailedError: one of them does not act, or an Albumentations step of the user's was
             silently left out.

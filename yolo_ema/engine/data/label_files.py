@@ -57,9 +57,6 @@ class ImageLabels:
 
 def label_row_length(data: Mapping[str, Any]) -> int:
     """Return how many numbers a row of a dataset's label files has where it has keypoints, else 5.
-
-    Args:
-        data: what `yolo_ema.engine.data.data_yaml.read_data` returns.
     """
     count, numbers_each = data.get("kpt_shape") or (0, 0)
     return 5 + count * numbers_each

@@ -32,11 +32,8 @@ __all__ = [
 
 
 def split_images(data_yaml: str | Path, split: str) -> list[Path]:
-    """Return a split's images in order of path, each once.
-
-    Args:
-        data_yaml: the data YAML.
-        split: ``train``, ``val``, ``test`` (``test-dev`` is another name of it).
+    """Return the images of ``train``, ``val`` or ``test`` (``test-dev`` is another name of it) in
+    order of path, each once.
 
     Raises:
         DataNotFoundError: the YAML has no such split, or its folder, list file or images are

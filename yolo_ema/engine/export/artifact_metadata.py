@@ -34,14 +34,7 @@ _BLOCK_VERSIONS = dict.fromkeys(BLOCKS, 1)
 def own_entries(
     loaded: LoadedModel, *, precision: str, max_det: int, weights_sha256: str
 ) -> dict[str, Any]:
-    """Return the entries that Ultralytics' exporter does not make by itself.
-
-    Args:
-        loaded: the weights.
-        precision: fp32, fp16 or int8.
-        max_det: maximum boxes per image.
-        weights_sha256: of the weights file.
-    """
+    """Return the entries that Ultralytics' exporter does not make by itself."""
     licence = loaded.metadata.get("license")
     modules = list(loaded.model.modules())
     sizes, figures = recorded_sizes(loaded.metadata), PlanFigures.of_entries(loaded.metadata)
@@ -98,11 +91,6 @@ def read_entries(artifact: Path) -> dict[str, Any]:
 def write(artifact: Path, format_name: str, entries: Mapping[str, Any]) -> None:
     """Give an ONNX or OpenVINO file these entries beside those that it has; of the same names they
     take their place.
-
-    Args:
-        artifact: the file or folder.
-        format_name: ``onnx`` or ``openvino``.
-        entries: plain values.
 
     Raises:
         DiskFullError: there is no room; the file is as it was.

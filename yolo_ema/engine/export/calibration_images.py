@@ -52,11 +52,6 @@ def calibration_dataset(files: Sequence[Path], names: Mapping[int, str], folder:
     """Return a data YAML over copies of images: Ultralytics' calibration writes beside its images
     and repairs damaged ones in place.
 
-    Args:
-        files: the images.
-        names: class names by class id.
-        folder: where the copies go.
-
     Raises:
         DiskFullError: there is no room.
     """

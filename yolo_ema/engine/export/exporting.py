@@ -70,11 +70,7 @@ def export_artifact(
     """Write weights in one format into a folder; nothing is proven, and nothing gets its final
     name.
 
-    Args:
-        name: the format as Ultralytics names it.
-        options: how to write it.
-        loaded: the model of ``options.weights``; it stays as it is.
-        folder: an empty folder for this format alone.
+    ``folder`` is empty, and for this format alone; ``loaded`` stays as it is.
 
     Raises:
         ConfigError: an unknown setting, or one that the format or the weights do not take.

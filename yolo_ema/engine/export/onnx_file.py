@@ -74,11 +74,8 @@ def _names_read(node: Any) -> Iterator[str]:
 def onnx_problems(path: Path) -> list[str]:
     """Return what the ONNX checker, strict shape inference and ONNX Runtime say against a file.
 
-    Args:
-        path: an ``.onnx`` file; an ONNX Runtime session is made of it on the CPU, nothing is run.
-
-    Returns:
-        A sentence for each of the three that objects; those whose package is missing are left out.
+    A session is made of the file on the CPU; nothing is run. There is a sentence for each of the
+    three that objects; those whose package is missing are left out.
     """
     problems = [f"ONNX Runtime warns: {warning}" for warning in _session_warnings(path)[:1]]
     try:

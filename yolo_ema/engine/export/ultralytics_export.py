@@ -45,15 +45,8 @@ def run_exporter(
     stem: str,
     entries: Mapping[str, Any],
 ) -> Path:
-    """Write a model in a format; return the file or folder.
-
-    Args:
-        model: a detector as Ultralytics builds it; it stays as it is.
-        name: the format as Ultralytics names it.
-        settings: of Ultralytics' export.
-        folder: where to.
-        stem: the file's name without its ending.
-        entries: metadata to write into the file beside Ultralytics' own.
+    """Write a model as ``folder/stem`` in a format, with ``entries`` in its metadata beside
+    Ultralytics' own; return the file or folder. The model stays as it is.
 
     Raises:
         ConfigError: the format does not take a setting.

@@ -142,12 +142,8 @@ def checked_row(
 ) -> list[Any]:
     """Return a row of a model YAML, sure to make layers of known blocks with bounded arguments.
 
-    Args:
-        row: what the YAML has.
-        index: number of its layer.
-        where: file and line, for messages.
-        is_last: whether it must be the head.
-        user_blocks: allow the blocks that the running program registered with Ultralytics, too.
+    ``where`` is file and line, for messages; ``user_blocks`` allows the blocks that the running
+    program registered with Ultralytics, too.
 
     Raises:
         ModelError: it is not such a row; the message begins with ``where``.

@@ -77,11 +77,9 @@ def checked_definition(
     """Return what Ultralytics may build a detection model from: known keys, checked values, and
     nothing shared with ``content``.
 
-    Args:
-        content: a model YAML's content, from whomever.
-        where: the file, for messages.
-        places: file and line of each row; where there are none, rows are named by their numbers.
-        user_blocks: allow the blocks that the running program registered with Ultralytics, too.
+    ``where`` and ``places``, file and line of each row, are for messages; without places, rows are
+    named by their numbers. ``user_blocks`` allows the blocks that the running program registered
+    with Ultralytics, too.
 
     Raises:
         ModelError: something in it is wrong; the message names the place.
@@ -193,11 +191,7 @@ def draw(
 ) -> tuple[nn.Sequential, list[int]]:
     """Return the layers of a checked definition, and which outputs are kept.
 
-    Args:
-        definition: as `checked_definition` returns it.
-        where: the file, for messages.
-        places: file and line of each row.
-        device: ``meta``, where layers take no memory; ``cpu`` is for what `is_published`.
+    On the device ``meta`` layers take no memory; ``cpu`` is for what `is_published`.
 
     Raises:
         ModelError: Ultralytics cannot build it, or it is too large.
@@ -250,15 +244,8 @@ def probe(
     image_px: int = PROBE_PX,
     device: str = "meta",
 ) -> tuple[int, ...]:
-    """Send an image through layers, and return the strides of the head's levels.
-
-    Args:
-        layers: as `draw` makes them; they are left in evaluation mode.
-        where: the file, for messages.
-        places: file and line of each row.
-        channels: of the image.
-        image_px: its height and width in pixels.
-        device: where the layers are.
+    """Send a square image of ``image_px`` through layers, which are left in evaluation mode, and
+    return the strides of the head's levels.
 
     Raises:
         ModelError: a layer does not take what the layers above give, or takes too much memory.

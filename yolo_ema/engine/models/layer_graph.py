@@ -11,12 +11,8 @@ __all__ = ["inputs_of", "run_layers"]
 
 
 def run_layers(layers: Sequence[nn.Module], image: torch.Tensor) -> list[torch.Tensor]:
-    """Run layers in order and return each one's output.
-
-    Args:
-        layers: the layers below the head, as Ultralytics builds them: ``layer.f`` says where each
-            reads from.
-        image: (B, C, H, W).
+    """Run the layers below the head, as Ultralytics builds them (``layer.f`` says where each reads
+    from), on images (B, C, H, W), and return each one's output.
     """
     outputs: list[torch.Tensor] = []
     for layer in layers:

@@ -35,11 +35,8 @@ def default_pretrained(model: str | Path) -> str | None:
     """Return the published weights that a model starts from: ``yolo11s.pt`` for ``yolo11s-ema``,
     ``yolov5su.pt`` for YOLOv5.
 
-    Args:
-        model: a name or path, as in `model_yaml`.
-
-    Returns:
-        The name for `resolve_pretrained`, or None where the model's name tells of no such family.
+    The result is a name for `resolve_pretrained`; None where the model's name tells of no such
+    family.
 
     Raises:
         ModelError: no such model.

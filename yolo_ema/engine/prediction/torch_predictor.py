@@ -52,10 +52,7 @@ def open_predictor(
 ) -> BackendPredictor:
     """Open weights of any format.
 
-    Args:
-        weights: a ``.pt`` or an exported file or folder.
-        config: how; its defaults where None.
-        fields: of the `PredictorConfig`, in place of those in ``config``.
+    ``fields`` take the place of those in ``config``.
 
     Raises:
         WeightsNotFoundError: there is no such file.

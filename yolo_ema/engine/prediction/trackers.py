@@ -25,12 +25,7 @@ class UltralyticsTracker:
     """
 
     def __init__(self, name: str, *, compensate_motion: bool = True) -> None:
-        """Start without tracks.
-
-        Args:
-            name: ``botsort``, ``bytetrack``, … as Ultralytics names them.
-            compensate_motion: follow the camera's motion, where the tracker can.
-        """
+        """Start without tracks of ``botsort``, ``bytetrack``, … as Ultralytics names them."""
         folder = Path(ultralytics.__file__).parent / "cfg" / "trackers"
         settings = YAML.load(folder / f"{name}.yaml")
         if "gmc_method" in settings:

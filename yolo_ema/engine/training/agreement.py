@@ -50,10 +50,6 @@ def own_facts(options: TrainOptions, launch: Launch) -> dict[str, Any]:
 def own_device(word: str, launch: Launch) -> str:
     """Return the device of this process: ``cpu``, or its GPU's number on this node.
 
-    Args:
-        word: the user's ``--device``: ``auto``, ``cpu``, or the GPUs of each node.
-        launch: this process's place.
-
     Raises:
         ConfigError: the GPUs that are named are not as many as the processes of a node.
         MachineError: this node has fewer GPUs than processes, or not those that are named.
@@ -83,9 +79,6 @@ def own_device(word: str, launch: Launch) -> str:
 
 def check_same_start(facts: Sequence[dict[str, Any]]) -> None:
     """Check that all processes run the same code with the same options on one kind of device.
-
-    Args:
-        facts: what `own_facts` returned in each.
 
     Raises:
         ConfigError: an option differs.

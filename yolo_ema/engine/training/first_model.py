@@ -15,13 +15,8 @@ __all__ = ["first_model"]
 
 
 def first_model(trainer: Any) -> tuple[nn.Module, dict[str, Any] | None]:
-    """Make the model and its first weights.
-
-    Args:
-        trainer: an `EmaTrainer` whose data is read.
-
-    Returns:
-        The model, and the checkpoint that the run continues from, or None for a new run.
+    """Make the model and its first weights for an `EmaTrainer` whose data is read; return it with
+    the checkpoint that the run continues from, None for a new run.
 
     Raises:
         ConfigError: layers to freeze do not exist, or the checkpoint has other classes.

@@ -54,9 +54,8 @@ class Launch:
 def launch_of(environment: Mapping[str, str], *, has_group: bool = False) -> Launch | None:
     """Return this process's place in a training on several processes; None for one by itself.
 
-    Args:
-        environment: the variables that torchrun documents.
-        has_group: whether the process group is there already, so that nobody needs to be met.
+    ``environment`` has the variables that torchrun documents. Where the process group is there
+    already, nobody needs to be met.
 
     Raises:
         ConfigError: a variable is not a number, or they do not belong together.
@@ -91,10 +90,6 @@ def launch_of(environment: Mapping[str, str], *, has_group: bool = False) -> Lau
 def require_one_process(verb: str, environment: Mapping[str, str] = os.environ) -> None:
     """Refuse to be one of several processes that a launcher has started: of the verbs ``train``
     alone shares its work among them, any other would do all of it in each.
-
-    Args:
-        verb: that is run, ``demo``.
-        environment: the variables that torchrun documents.
 
     Raises:
         ConfigError: a launcher has started several, or a variable is not a number.

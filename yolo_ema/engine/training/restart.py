@@ -33,10 +33,6 @@ def unfinished_run(options: TrainOptions, launch: Launch) -> Path | None:
 
     A launch is known by its name and command. One without a name may be another one with the same
     command, unless the launcher says that it has started its processes again.
-
-    Args:
-        options: ``project`` is where runs are looked for.
-        launch: the first process's place; ``restarts`` the most that any process knows of.
     """
     if launch.run_id in _UNNAMED and not launch.restarts:
         return None

@@ -55,10 +55,7 @@ def plan_resume(
 ) -> dict[str, Any]:
     """Return the trainer's settings for a run that is resumed.
 
-    Args:
-        options: ``resume`` names the checkpoint.
-        settings: Ultralytics' settings that the user gave, checked.
-        launch: where a launcher has started several processes, the first one's place.
+    Where a launcher has started several processes, ``launch`` is the first one's place.
 
     Raises:
         ConfigError: the run is finished, an option would change its course, its settings are wrong,
@@ -114,12 +111,6 @@ def planned_data(
 ) -> str:
     """Return the data YAML, which fits the settings; of VisDrone no more is fetched than a training
     reads.
-
-    Args:
-        data: what the user or the checkpoint calls it.
-        options: whether it may be fetched, and how.
-        settings: see `check_data_settings`.
-        offline: forbid to fetch it.
 
     Raises:
         ConfigError, DataError, OfflineError: see `resolve_data` and `check_data_settings`.

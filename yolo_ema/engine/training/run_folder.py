@@ -41,9 +41,8 @@ def open_run_folder(folder: Path, *, is_new: bool) -> Iterator[None]:
     """Keep other processes out of a run's folder while the block runs, and sweep what a killed run
     left half-written there and in the cache.
 
-    Args:
-        folder: the run's folder.
-        is_new: remove it if the block fails before it wrote anything there but its settings.
+    A new run's folder is removed if the block fails before it wrote anything there but its
+    settings.
 
     Raises:
         ConfigError: another process trains in this folder.

@@ -66,10 +66,8 @@ def plan_run(options: TrainOptions, launch: Launch | None = None) -> dict[str, A
     """Return the trainer's settings for what the user asked for, with the run's folder made and the
     data in place.
 
-    Args:
-        options: the user's.
-        launch: where several processes train that a launcher has started, the first one's place;
-            ``device`` is then left to each of them.
+    Where a launcher has started several processes, ``launch`` is the first one's place, and
+    ``device`` is left to each of them.
 
     Raises:
         ConfigError, ModelError, DataError, WeightsError, MachineError: see

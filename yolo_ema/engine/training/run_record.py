@@ -75,11 +75,6 @@ class RunRecord:
     def resume(self, *, command: str, epoch: int, processes: Mapping[str, Any]) -> None:
         """Write that the run is resumed at ``epoch`` (1-based); what was recorded from there on is
         dropped.
-
-        Args:
-            command: that resumes it.
-            epoch: where.
-            processes: how many train, and how they talk to each other.
         """
         self.content["epochs"] = [
             entry for entry in self.content.get("epochs", []) if entry["epoch"] < epoch
@@ -113,11 +108,7 @@ class RunRecord:
 
 
 def begin_records(trainer: Any) -> None:
-    """Begin a run's record, or continue it and the table of its epochs where the run is resumed.
-
-    Args:
-        trainer: an `EmaTrainer`, set up.
-    """
+    """Begin a run's record, or continue it and the table of its epochs where the run is resumed."""
     record, epochs = trainer.record, trainer.start_epoch
     if trainer.resume:
         trim_epochs_table(trainer.csv, epochs)
@@ -185,10 +176,6 @@ def _transfer_facts(trainer: Any) -> dict[str, Any] | None:
 def write_data_yaml(file: Path, data: Mapping[str, Any]) -> None:
     """Write a data YAML with absolute paths into the run's folder: the last validation reads it,
     and it documents the run.
-
-    Args:
-        file: where to.
-        data: what `yolo_ema.engine.data.data_yaml.read_data` returns.
     """
     keys = ("train", "val", "test", "names", "nc", "channels", "kpt_shape")
     content = {"path": str(data["path"])} | {key: data[key] for key in keys if key in data}

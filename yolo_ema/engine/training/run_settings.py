@@ -55,9 +55,6 @@ class RunSettings:
     def trusted(self, settings: Mapping[str, Any]) -> tuple[Path, ...]:
         """Return the weights files that may hold code: none unless the user said so, and then those
         that the user named, and the checkpoints of the run itself.
-
-        Args:
-            settings: the trainer's.
         """
         if not self.trust:
             return ()

@@ -56,10 +56,7 @@ NO_EFFECT = {
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Check settings by themselves.
-
-    Args:
-        settings: typed values by name; others than Ultralytics' are passed over.
+    """Check typed settings by themselves; others than Ultralytics' are passed over.
 
     Raises:
         ConfigError: values are of the wrong type, out of range, or not supported in training;
@@ -138,10 +135,6 @@ def _is_whole_or_list(value: Any, item_types: Any) -> bool:
 def check_data_settings(settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Check what settings and dataset must have in common.
 
-    Args:
-        settings: checked by `check_settings`.
-        data: what `yolo_ema.engine.data.data_yaml.read_data` returns.
-
     Raises:
         ConfigError: a class or split is chosen that the dataset does not have.
         DataError: its images do not have three channels.
@@ -168,11 +161,7 @@ def check_data_settings(settings: Mapping[str, Any], data: Mapping[str, Any]) ->
 
 
 def check_batch(batch: float, processes: int) -> None:
-    """Check that several processes can share a batch.
-
-    Args:
-        batch: ``--batch``, the images of a step over all processes.
-        processes: how many there are, one per GPU; 2 or more.
+    """Check that several processes can share a batch, the images of a step over all of them.
 
     Raises:
         ConfigError: the batch would be found by trial, or is no multiple of their number.
@@ -192,10 +181,6 @@ def check_batch(batch: float, processes: int) -> None:
 
 def check_freeze(freeze: Any, model: nn.Module) -> None:
     """Check that the layers to freeze exist, and that others are left to train.
-
-    Args:
-        freeze: Ultralytics' setting, checked by `check_settings`.
-        model: the model as it is trained.
 
     Raises:
         ConfigError: a layer does not exist, or nothing is left to train.
@@ -229,10 +214,6 @@ def check_freeze(freeze: Any, model: nn.Module) -> None:
 
 def check_same_classes(names: Mapping[int, str], data: Mapping[str, Any]) -> None:
     """Check that a run is resumed on the classes that it began with.
-
-    Args:
-        names: the classes of its checkpoint.
-        data: the dataset's ``names``, and its file.
 
     Raises:
         ConfigError: they are others, or in another order.

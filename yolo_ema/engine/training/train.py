@@ -149,11 +149,6 @@ def train_together(
 
     The first one plans the run, fetches the data and makes the run's folder while the others wait.
 
-    Args:
-        options: the same in all.
-        launch: this process's place.
-        callbacks: see `train`.
-
     Raises:
         YoloEmaError: see `train`; in every process, whichever it happened in.
     """

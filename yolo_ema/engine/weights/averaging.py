@@ -21,10 +21,8 @@ __all__ = ["average_into"]
 def average_into(model: nn.Module, other: Path, share: float) -> None:
     """Move a detector's weights towards those of another file, in place.
 
-    Args:
-        model: the network, in any precision; what it counts (batches seen) stays its own.
-        other: a ``.pt`` of the same model.
-        share: of the other, 0 (the network stays as it is) to 1 (it becomes the other).
+    ``share`` is that of the other, 0 (the network stays as it is) to 1 (it becomes the other). What
+    the network counts (batches seen) stays its own.
 
     Raises:
         ConfigError: ``share`` is out of range.

@@ -65,10 +65,6 @@ def rebuild_model(
 ) -> DetectionModel:
     """Return a detection model of Ultralytics with the file's weights, in evaluation mode.
 
-    Args:
-        saved: the file's model.
-        tensor: makes a tensor of its note.
-
     Raises:
         OtherModel: it is not a detector of colour images.
         UncheckedModel: it is not what its description makes, or carries more than data.

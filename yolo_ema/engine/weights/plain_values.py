@@ -43,9 +43,7 @@ class _Budget:
 def plain_value(value: Any, tensor: Callable[[SavedTensor], torch.Tensor] | None = None) -> Any:
     """Return a copy of a value that holds nothing but plain values.
 
-    Args:
-        value: as `read_pickle` returns it.
-        tensor: makes tensors of their notes; without it they stay notes.
+    ``tensor`` makes tensors of their notes; without it they stay notes.
 
     Raises:
         NotPlain: it holds an object, or comes to too many values by being repeated.

@@ -30,12 +30,8 @@ class CocoJson:
     """
 
     def __init__(self, out: Path, names: Mapping[int, str]) -> None:
-        """Start in the folder ``out``, created if missing.
-
-        Args:
-            out: the folder.
-            names: class by id, of all classes that may be found; category ids are class ids plus
-                one, since COCO's begin at one.
+        """Start in the folder ``out``; category ids are class ids plus one, since COCO's begin at
+        one.
 
         Raises:
             DiskFullError: there is no space left.

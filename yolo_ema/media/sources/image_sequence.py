@@ -119,9 +119,7 @@ def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
     """Join the images of each folder to one sequence if there are two or more; leave everything
     else as it is.
 
-    Args:
-        sources: in the order wanted; a sequence comes where its folder's first image stood.
-        rate: frames per second of the sequences.
+    A sequence comes where its folder's first image stood.
     """
     by_folder: dict[Path, list[StoredSource]] = {}
     for source in sources:

@@ -33,10 +33,6 @@ _SHOWN = 5
 def inspect(options: InspectOptions) -> InspectResult:
     """Inspect a dataset's splits and draw what was found.
 
-    Args:
-        options: the dataset, the training size at which box sizes are given, and where the plots
-            go.
-
     Raises:
         DataNotFoundError: the dataset, a split or its images are missing.
         DataError: the data YAML is wrong, or no image can be used.

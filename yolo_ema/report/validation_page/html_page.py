@@ -77,10 +77,6 @@ def validate_and_report(options: ValOptions) -> ValResult:
 def validation_page(result: ValResult, diagnosis: Diagnosis) -> str:
     """Return the page as HTML.
 
-    Args:
-        result: what `validate` returned.
-        diagnosis: why the weights lose, from the same evidence.
-
     Raises:
         SourceError: an image that should be shown can no longer be read.
     """
