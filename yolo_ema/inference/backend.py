@@ -45,26 +45,18 @@ class Backend(Protocol):
             or runs elsewhere.
     """
 
-    @property
-    def names(self) -> dict[int, str]: ...  # noqa: D102
-    @property
-    def stride(self) -> int: ...  # noqa: D102
-    @property
-    def imgsz_hw(self) -> tuple[int, int] | None: ...  # noqa: D102
-    @property
-    def dynamic(self) -> bool: ...  # noqa: D102
-    @property
-    def batched(self) -> bool: ...  # noqa: D102
-    @property
-    def one_pass(self) -> bool: ...  # noqa: D102
-    @property
-    def has_builtin_nms(self) -> bool: ...  # noqa: D102
+    names: dict[int, str]
+    stride: int
+    imgsz_hw: tuple[int, int] | None
+    dynamic: bool
+    batched: bool
+    one_pass: bool
+    has_builtin_nms: bool
+    object_sizes: ObjectSizes | None
+    plan_figures: PlanFigures | None
+
     @property
     def metadata(self) -> ArtifactMetadata | None: ...  # noqa: D102
-    @property
-    def object_sizes(self) -> ObjectSizes | None: ...  # noqa: D102
-    @property
-    def plan_figures(self) -> PlanFigures | None: ...  # noqa: D102
     @property
     def stored(self) -> str: ...  # noqa: D102
     @property

@@ -14,13 +14,11 @@ import numpy as np
 
 from yolo_ema.errors import ConfigError, DamagedWeightsError
 from yolo_ema.inference.backend import Backend
-from yolo_ema.inference.file_metadata import ArtifactMetadata
 from yolo_ema.inference.letterbox import Letterbox
 from yolo_ema.inference.predictor import PredictorConfig, check_images
 from yolo_ema.inference.suppression import centers_to_corners, select_boxes, suppress
 from yolo_ema.inference.worker_pool import WorkerPool
-from yolo_ema.tiling.plan import ObjectSizes, SizeFixedBy
-from yolo_ema.tiling.plan_figures import PlanFigures
+from yolo_ema.tiling.plan import SizeFixedBy
 
 __all__ = ["BackendPredictor"]
 
@@ -56,6 +54,9 @@ class BackendPredictor:
         workers: WorkerPool | None,
     ) -> None:
         self.weights, self.format, self.device, self.backend = weights, format_name, device, backend
+        self.names, self.stride, self.batched = backend.names, backend.stride, backend.batched
+        self.metadata = backend.metadata
+        self.object_sizes, self.plan_figures = backend.object_sizes, backend.plan_figures
         self.settings = config.settings()
         self.rectangular = config.rectangular and backend.dynamic
         self.imgsz_hw = self._input_hw(config.imgsz)
@@ -69,39 +70,9 @@ class BackendPredictor:
         self._one_at_a_time = threading.Lock()  # heads and files keep what belongs to one call
 
     @property
-    def names(self) -> dict[int, str]:
-        """Class names by class id."""
-        return self.backend.names
-
-    @property
-    def stride(self) -> int:
-        """Input sides are multiples of it, pixels."""
-        return self.backend.stride
-
-    @property
-    def batched(self) -> bool:
-        """Whether several images can go through in one forward pass."""
-        return self.backend.batched
-
-    @property
     def has_builtin_nms(self) -> bool:
         """Whether the file or the head selects its boxes by itself."""
         return self.backend.has_builtin_nms
-
-    @property
-    def metadata(self) -> ArtifactMetadata | None:
-        """What an exported file says of itself; None for a ``.pt``."""
-        return self.backend.metadata
-
-    @property
-    def object_sizes(self) -> ObjectSizes | None:
-        """How large the objects were that the weights were trained on, where recorded."""
-        return self.backend.object_sizes
-
-    @property
-    def plan_figures(self) -> PlanFigures | None:
-        """What plans gained and cost with the weights, where recorded."""
-        return self.backend.plan_figures
 
     @property
     def max_det(self) -> int:

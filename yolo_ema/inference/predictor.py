@@ -191,31 +191,20 @@ class Predictor(Protocol):
     settings: PredictorSettings
     weights: Path
     seconds: dict[str, float]
+    format: str
+    device: str
+    names: dict[int, str]
+    stride: int
+    imgsz_hw: tuple[int, int]
+    rectangular: bool
+    size_fixed_by: SizeFixedBy
+    batched: bool
+    metadata: ArtifactMetadata | None
+    object_sizes: ObjectSizes | None
+    plan_figures: PlanFigures | None
 
     @property
-    def format(self) -> str: ...  # noqa: D102
-    @property
-    def device(self) -> str: ...  # noqa: D102
-    @property
-    def names(self) -> dict[int, str]: ...  # noqa: D102
-    @property
-    def stride(self) -> int: ...  # noqa: D102
-    @property
-    def imgsz_hw(self) -> tuple[int, int]: ...  # noqa: D102
-    @property
-    def rectangular(self) -> bool: ...  # noqa: D102
-    @property
-    def size_fixed_by(self) -> SizeFixedBy: ...  # noqa: D102
-    @property
-    def batched(self) -> bool: ...  # noqa: D102
-    @property
     def has_builtin_nms(self) -> bool: ...  # noqa: D102
-    @property
-    def metadata(self) -> ArtifactMetadata | None: ...  # noqa: D102
-    @property
-    def object_sizes(self) -> ObjectSizes | None: ...  # noqa: D102
-    @property
-    def plan_figures(self) -> PlanFigures | None: ...  # noqa: D102
     @property
     def max_det(self) -> int: ...  # noqa: D102
 

@@ -39,6 +39,8 @@ class ImageSequence(Source):
     file_stem: str = ""
     given: str = ""
 
+    is_video = True
+
     @property
     def path(self) -> Path:
         """The folder."""
@@ -53,16 +55,6 @@ class ImageSequence(Source):
     def stem(self) -> str:
         """The folder's own name."""
         return self.file_stem or Path(os.path.abspath(self.folder)).name or "sequence"  # noqa: PTH100 - links stay
-
-    @property
-    def is_video(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def is_live(self) -> bool:
-        """Never."""
-        return False
 
     def image_of(self, index: int) -> StoredSource:
         """Return the image that a frame was read from."""

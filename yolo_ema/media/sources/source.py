@@ -125,7 +125,15 @@ def _plural(count: int, noun: str) -> str:
 
 
 class Source(ABC):
-    """An image, a video file, a camera or a stream."""
+    """An image, a video file, a camera or a stream.
+
+    Attributes:
+        is_video: whether the source moves.
+        is_live: whether frames arrive on their own, and are lost if nobody takes them.
+    """
+
+    is_video: bool = False
+    is_live: bool = False
 
     @property
     @abstractmethod
@@ -136,16 +144,6 @@ class Source(ABC):
     @abstractmethod
     def stem(self) -> str:
         """A name for files made from this source; those of `open_sources` are distinct."""
-
-    @property
-    @abstractmethod
-    def is_video(self) -> bool:
-        """Whether the source moves."""
-
-    @property
-    @abstractmethod
-    def is_live(self) -> bool:
-        """Whether frames arrive on their own, and are lost if nobody takes them."""
 
     def image_of(self, index: int) -> Source | None:
         """Return the image file that a frame was read from; None for videos and live sources."""
@@ -161,15 +159,7 @@ class Source(ABC):
 class LiveSource(Source):
     """A camera or a stream; an address may turn out to be a recording once it is open."""
 
-    @property
-    def is_video(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def is_live(self) -> bool:
-        """Always."""
-        return True
+    is_video = is_live = True
 
 
 @dataclass(frozen=True)
@@ -190,16 +180,6 @@ class UnreadableSource(Source):
     def stem(self) -> str:
         """Not used: no file is ever made from it."""
         return "unreadable"
-
-    @property
-    def is_video(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def is_live(self) -> bool:
-        """Never."""
-        return False
 
     def open(self) -> FrameReader:
         """Raise `SourceError`, always."""

@@ -49,14 +49,9 @@ class StoredSource(Source):
         return self.file_stem or self.path.stem
 
     @property
-    def is_video(self) -> bool:
+    def is_video(self) -> bool:  # type: ignore[override]
         """Whether the file is a video, by its suffix."""
         return self.path.suffix.lower() in VIDEO_SUFFIXES
-
-    @property
-    def is_live(self) -> bool:
-        """Never."""
-        return False
 
     def image_of(self, index: int) -> StoredSource | None:
         """Return this file if it is an image."""
@@ -72,7 +67,8 @@ class StoredSource(Source):
 
 @dataclass(frozen=True)
 class PipeSource(Source):
-    """A video that another program writes: standard input, or a named pipe.
+    """A video that another program writes, and that waits until its frames are taken: standard
+    input, or a named pipe.
 
     Attributes:
         path: the pipe.
@@ -86,6 +82,8 @@ class PipeSource(Source):
     max_pixels: int = LARGEST_PIXELS
     file_stem: str = ""
 
+    is_video = True
+
     @property
     def name(self) -> str:
         """As the user gave it."""
@@ -95,16 +93,6 @@ class PipeSource(Source):
     def stem(self) -> str:
         """``stdin``, or the pipe's name, unless ``file_stem`` is set."""
         return self.file_stem or self.path.stem
-
-    @property
-    def is_video(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def is_live(self) -> bool:
-        """Never: the program that writes waits until its frames are taken."""
-        return False
 
     def open(self) -> FrameReader:
         """Start to read. Raises `SourceError` if no video arrives."""
