@@ -6,11 +6,12 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from yolo_ema.options.detect import SAVED_KINDS, DetectOptions
-from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig
+from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig, fps_option
 from yolo_ema.options.fields import option
 from yolo_ema.options.shared import MODEL
 from yolo_ema.options.tiles import TILES
@@ -29,6 +30,10 @@ _NOT_RESULTS = frozenset(
 )
 """Options that don't change what is found, or have an entry of their own in the run's record."""
 
+_input_option = partial(option, group=INPUT)
+_output_option = partial(option, group=_OUTPUT)
+_running_option = partial(option, group=_RUNNING)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveOptions(DetectorConfig):
@@ -36,72 +41,50 @@ class ArchiveOptions(DetectorConfig):
 
     GROUPS = (INPUT, MODEL, TILES, TRACKING, _OUTPUT, _RUNNING)
 
-    source: tuple[str, ...] = option(
+    source: tuple[str, ...] = _input_option(
         positional=True,
         help="videos, images, folders, patterns such as 'flights/**/*.mp4', a .txt list of these, "
         "or addresses that fsspec reads, such as s3://bucket/flights/",
-        group=INPUT,
     )
-    fps: float = option(
-        30.0,
-        metavar="RATE",
-        help="with --track, the frame rate of a folder of images, which is one sequence",
-        above=0,
-        at_most=1000,
-        unit="frames a second",
-        group=INPUT,
-    )
-    segment: float | None = option(
+    fps: float = fps_option()
+    segment: float | None = _input_option(
         None,
-        metavar="SECONDS",
         help=f"cut longer videos into jobs of about this length; 0 for never; default: "
         f"{_SEGMENT_S:g}, and whole files with --track or at an address",
         at_least=0,
         unit="seconds",
-        group=INPUT,
     )
-    images_per_job: int = option(
-        100, help="images of a folder that are one job", at_least=1, group=INPUT
-    )
-    out: str = option(
+    images_per_job: int = _input_option(100, help="images of a folder that are one job", at_least=1)
+    out: str = _output_option(
         metavar="DIR",
         help="folder, or address such as s3://bucket/boxes, for the results; the same command "
         "again goes on where it ended",
-        group=_OUTPUT,
     )
-    save: tuple[str, ...] = option(
-        (),
-        choices=_BESIDE,
-        help="what to write besides detections/*.parquet, separated by commas",
-        group=_OUTPUT,
+    save: tuple[str, ...] = _output_option(
+        (), choices=_BESIDE, help="what to write besides detections/*.parquet, separated by commas"
     )
-    retry_failed: bool = option(
-        False, help="also try again what failed twice, or was incomplete", group=_OUTPUT
+    retry_failed: bool = _output_option(
+        False, help="also try again what failed twice, or was incomplete"
     )
-    engine: str = option(
-        "local", choices=ENGINES, help="processes on this machine, or a Ray cluster", group=_RUNNING
+    engine: str = _running_option(
+        "local", choices=ENGINES, help="processes on this machine, or a Ray cluster"
     )
-    address: str | None = option(
+    address: str | None = _running_option(
         None,
         metavar="HOST:PORT",
         help="with --engine ray, the cluster; default: RAY_ADDRESS, or a cluster on this machine",
-        group=_RUNNING,
     )
-    shard: str | None = option(
+    shard: str | None = _running_option(
         None,
         metavar="I/N",
         help="only every N-th job, beginning with the I-th, as in 1/8: for job arrays",
-        group=_RUNNING,
     )
-    workers: int | None = option(
+    workers: int | None = _running_option(
         None,
         help="most processes, or Ray actors, at a time; default: one a GPU, or one per --cores",
         at_least=1,
-        group=_RUNNING,
     )
-    cores: int = option(
-        1, help="processor cores of a worker that has no GPU", at_least=1, group=_RUNNING
-    )
+    cores: int = _running_option(1, help="processor cores of a worker that has no GPU", at_least=1)
 
     @property
     def tracks(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yolo_ema.options.export import FORMATS, PRECISIONS, calibration_problems
@@ -25,6 +26,8 @@ DEFAULT_FORMATS = ("onnx", "openvino", "torchscript", "ncnn")
 
 _MOST_IMAGES = 64
 _FILES, _MEASURING = "files", "measuring"
+_files_option = partial(option, group=_FILES)
+_measuring_option = partial(option, group=_MEASURING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,36 +36,27 @@ class BenchOptions(Options):
 
     GROUPS = (_FILES, MODEL, _MEASURING)
 
-    weights: Path = option(
-        help="the .pt that every runtime is compared with", weights=True, group=_FILES
-    )
-    format: tuple[str, ...] = option(
+    weights: Path = _files_option(help="the .pt that every runtime is compared with", weights=True)
+    format: tuple[str, ...] = _files_option(
         (),
         choices=FORMATS,
         help=f"formats to export to and run; default: {','.join(DEFAULT_FORMATS)}, or none with "
         "--artifact",
-        group=_FILES,
     )
-    artifact: tuple[Path, ...] = option(
+    artifact: tuple[Path, ...] = _files_option(
         (),
         metavar="FILE",
         help="exported files or folders of these weights, to run as they are",
         weights=True,
-        group=_FILES,
     )
-    quantize: tuple[str, ...] = option(
-        (),
-        choices=PRECISIONS,
-        help="lower precisions to export each format in, besides float32",
-        group=_FILES,
+    quantize: tuple[str, ...] = _files_option(
+        (), choices=PRECISIONS, help="lower precisions to export each format in, besides float32"
     )
-    data: str | None = option(
-        None, help="dataset, as in val, whose train split int8 is calibrated on", group=_FILES
+    data: str | None = _files_option(
+        None, help="dataset, as in val, whose train split int8 is calibrated on"
     )
-    calibrate: tuple[Path, ...] = option(
-        (),
-        help="images, or folders of them, to calibrate int8 on, instead of those of --data",
-        group=_FILES,
+    calibrate: tuple[Path, ...] = _files_option(
+        (), help="images, or folders of them, to calibrate int8 on, instead of those of --data"
     )
     trust: bool = trust_option(
         "load a .pt even if it carries code, and --artifact files that are programs", _FILES
@@ -81,37 +75,27 @@ class BenchOptions(Options):
         help="what OpenVINO computes in; auto: bf16 on an x86 processor with AMX, otherwise f32",
         group=MODEL,
     )
-    images: tuple[Path, ...] = option(
+    images: tuple[Path, ...] = _measuring_option(
         (),
         help=f"images, or folders of them, to run on, {_MOST_IMAGES} at most; default: four drawn "
         "scenes of 1920x1080",
-        group=_MEASURING,
     )
-    threads: int | None = option(
-        None,
-        help="threads per runtime; default: all cores that this process may use",
-        at_least=1,
-        group=_MEASURING,
+    threads: int | None = _measuring_option(
+        None, help="threads per runtime; default: all cores that this process may use", at_least=1
     )
-    rounds: int = option(
-        10,
-        help="rounds, in each of which every runtime processes every image once",
-        at_least=1,
-        group=_MEASURING,
+    rounds: int = _measuring_option(
+        10, help="rounds, in each of which every runtime processes every image once", at_least=1
     )
-    batch: int = option(
+    batch: int = _measuring_option(
         4,
         help="images per call when throughput is measured, for runtimes that take several",
         at_least=1,
-        group=_MEASURING,
     )
-    time_limit: float = option(
+    time_limit: float = _measuring_option(
         300.0,
-        metavar="SECONDS",
         help="give up on a runtime that does not answer for this long",
         above=0,
         unit="seconds",
-        group=_MEASURING,
     )
 
     @property

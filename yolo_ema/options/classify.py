@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yolo_ema.options.fields import LEAST_SIDE_PX, Options, option
-from yolo_ema.options.shared import device_option
+from yolo_ema.options.shared import device_option, folder_name_problems
 
 __all__ = [
     "DOWNLOADED",
@@ -34,15 +35,12 @@ _DATA_HELP = (
     "cifar10 or cifar100 (fetched if absent), or a folder: train/CLASS/IMAGE and "
     "val/CLASS/IMAGE (or test), or CIFAR's binary files"
 )
+_DATA_ROOT_HELP = "folder that cifar10 and cifar100 are fetched into"
 
-
-def _data_root_option() -> Path:
-    found: Path = option(
-        Path("datasets"),
-        help="folder that cifar10 and cifar100 are fetched into",
-        group=_NETWORK_AND_DATA,
-    )
-    return found
+_network_and_data_option = partial(option, group=_NETWORK_AND_DATA)
+_schedule_option = partial(option, group=_SCHEDULE)
+_run_option = partial(option, group=_RUN)
+_proof_option = partial(option, group=_PROOF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,75 +55,60 @@ class ClassifyTrainOptions(Options):
 
     GROUPS = (_NETWORK_AND_DATA, _SCHEDULE, _RUN)
 
-    preset: str | None = option(
-        None,
-        choices=RECIPE_NAMES,
-        help="the recipe; default: cifar100-resnet50",
-        group=_NETWORK_AND_DATA,
+    preset: str | None = _network_and_data_option(
+        None, choices=RECIPE_NAMES, help="the recipe; default: cifar100-resnet50"
     )
-    data: str | None = option(
-        None, help=f"{_DATA_HELP}; default: the recipe's", group=_NETWORK_AND_DATA
-    )
-    data_root: Path = _data_root_option()
-    model: str | None = option(
+    data: str | None = _network_and_data_option(None, help=f"{_DATA_HELP}; default: the recipe's")
+    data_root: Path = _network_and_data_option(Path("datasets"), help=_DATA_ROOT_HELP)
+    model: str | None = _network_and_data_option(
         None,
         help="resnet8-tiny, resnet18-cifar, resnet50-cifar, resnet101-cifar or mobilenetv2; "
         "default: the recipe's",
-        group=_NETWORK_AND_DATA,
     )
-    attention: str | None = option(
+    attention: str | None = _network_and_data_option(
         None,
         help="the attention block in every place for one: none, ema-g32, se, cbam, …, as in "
         "docs/attention.md; default: none",
-        group=_NETWORK_AND_DATA,
     )
-    attention_arguments: tuple[int, ...] = option(
+    attention_arguments: tuple[int, ...] = _network_and_data_option(
         (),
         metavar="N[,…]",
         help="its settings, as 32 groups or a reduction of 16; default: those it is listed with",
-        group=_NETWORK_AND_DATA,
     )
-    imgsz: int | None = option(
+    imgsz: int | None = _network_and_data_option(
         None,
         help="side of the square input in pixels; default: the recipe's",
         at_least=LEAST_SIDE_PX,
-        group=_NETWORK_AND_DATA,
     )
-    epochs: int | None = option(
+    epochs: int | None = _schedule_option(
         None,
         help="passes over the training images; the recipe's schedule is stretched to them",
         at_least=1,
-        group=_SCHEDULE,
     )
-    batch: int | None = option(None, help="images per step", at_least=2, group=_SCHEDULE)
-    lr: float | None = option(None, help="learning rate at its highest", above=0, group=_SCHEDULE)
-    seed: int | None = option(
-        None, help="seed of all random numbers; default: 0", at_least=0, group=_SCHEDULE
+    batch: int | None = _schedule_option(None, help="images per step", at_least=2)
+    lr: float | None = _schedule_option(None, help="learning rate at its highest", above=0)
+    seed: int | None = _schedule_option(
+        None, help="seed of all random numbers; default: 0", at_least=0
     )
     device: str = device_option(group=_RUN)
-    amp: bool = option(True, help="mixed precision on a GPU", group=_RUN)
-    workers: int = option(2, help="data loading processes", at_least=0, group=_RUN)
-    resume: Path | None = option(
-        None, metavar="last.pt", help="continue an interrupted run with its settings", group=_RUN
+    amp: bool = _run_option(True, help="mixed precision on a GPU")
+    workers: int = _run_option(2, help="data loading processes", at_least=0)
+    resume: Path | None = _run_option(
+        None, metavar="last.pt", help="continue an interrupted run with its settings"
     )
-    project: Path = option(
-        Path("runs/classify"), help="folder that the run's folder is created in", group=_RUN
+    project: Path = _run_option(
+        Path("runs/classify"), help="folder that the run's folder is created in"
     )
-    name: str | None = option(
+    name: str | None = _run_option(
         None,
         help="name of the run's folder; a number is added if it is taken; default: the model's "
         "and the attention's",
-        group=_RUN,
     )
-    offline: bool = option(False, help="forbid every download", group=_RUN)
+    offline: bool = _run_option(False, help="forbid every download")
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
-        if self.name is not None and (not self.name.strip() or Path(self.name).name != self.name):
-            yield (
-                f"--name is {self.name!r}; expected the name of one folder; the folder that it is "
-                "created in goes into --project"
-            )
+        yield from folder_name_problems(self.name)
         fixed = ("preset", "model", "attention", "attention_arguments", "imgsz", "epochs", "batch")
         given = [name for name in (*fixed, "lr", "seed", "name") if getattr(self, name)]
         if self.resume is not None and given:
@@ -145,18 +128,18 @@ class ClassifyValOptions(Options):
 
     GROUPS = (_NETWORK_AND_DATA, _RUN)
 
-    weights: Path = option(help="a .pt of classify train", group=_NETWORK_AND_DATA)
-    data: str | None = option(
-        None, help=f"{_DATA_HELP}; default: what it was trained on", group=_NETWORK_AND_DATA
+    weights: Path = _network_and_data_option(help="a .pt of classify train")
+    data: str | None = _network_and_data_option(
+        None, help=f"{_DATA_HELP}; default: what it was trained on"
     )
-    data_root: Path = _data_root_option()
-    split: str = option(
-        "val", choices=("train", "val"), help="the images to score on", group=_NETWORK_AND_DATA
+    data_root: Path = _network_and_data_option(Path("datasets"), help=_DATA_ROOT_HELP)
+    split: str = _network_and_data_option(
+        "val", choices=("train", "val"), help="the images to score on"
     )
-    batch: int = option(128, help="images per step", at_least=1, group=_RUN)
+    batch: int = _run_option(128, help="images per step", at_least=1)
     device: str = device_option(group=_RUN)
-    workers: int = option(2, help="data loading processes", at_least=0, group=_RUN)
-    offline: bool = option(False, help="forbid every download", group=_RUN)
+    workers: int = _run_option(2, help="data loading processes", at_least=0)
+    offline: bool = _run_option(False, help="forbid every download")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,18 +156,15 @@ class ClassifyExportOptions(Options):
 
     weights: Path = option(help="a .pt of classify train")
     out: Path | None = option(None, help="the file to write; default: beside the weights")
-    images: tuple[Path, ...] = option(
-        (),
-        help="images, or folders of them, to prove the file on; default: drawn noise",
-        group=_PROOF,
+    images: tuple[Path, ...] = _proof_option(
+        (), help="images, or folders of them, to prove the file on; default: drawn noise"
     )
-    limit: int = option(
-        64, help="images at most; larger sets are sampled evenly", at_least=1, group=_PROOF
+    limit: int = _proof_option(
+        64, help="images at most; larger sets are sampled evenly", at_least=1
     )
-    max_difference: float = option(
+    max_difference: float = _proof_option(
         1e-3,
         help="largest allowed difference of a probability, and of a score in parts of the largest",
         above=0,
         at_most=0.1,
-        group=_PROOF,
     )

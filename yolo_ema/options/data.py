@@ -132,7 +132,6 @@ class InspectOptions(Options):
     )
     imgsz: int = option(
         640,
-        metavar="PIXELS",
         help="longer side in training, 32 to 8192, at which box sizes are given",
         at_least=LEAST_SIDE_PX,
         at_most=8192,

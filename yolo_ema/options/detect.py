@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig
+from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig, fps_option
 from yolo_ema.options.fields import option
 from yolo_ema.options.mapping import MAP, MapOptions
 from yolo_ema.options.orthomosaic import ORTHOMOSAIC, OrthomosaicOptions
@@ -33,6 +34,10 @@ MAP_KINDS = ("geojson", "gpkg", "kml", "html", "positions")
 RTSP_TRANSPORTS = ("tcp", "udp", "udp_multicast", "http")
 _NEED_TRACKS = {"mot", "visdrone-mot"}
 _OUTPUT, _PAGE, _NETWORK = "output", "live page", "network"
+_tracking_option = partial(option, group=TRACKING)
+_output_option = partial(option, group=_OUTPUT)
+_page_option = partial(option, group=_PAGE)
+_network_option = partial(option, group=_NETWORK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,128 +52,96 @@ class DetectOptions(DetectorConfig, MapOptions, OrthomosaicOptions):
         "such as rtsp://host/live, or a .txt list of these",
         group=INPUT,
     )
-    fps: float = option(
-        30.0,
-        metavar="RATE",
-        help="with --track, the frame rate of a folder of images, which is one sequence",
-        above=0,
-        at_most=1000,
-        unit="frames a second",
-        group=INPUT,
-    )
-    trails: float = option(
+    fps: float = fps_option()
+    trails: float = _tracking_option(
         2.0,
-        metavar="SECONDS",
         help="draw the trails of tracked objects for this long; 0 for none",
         at_least=0,
         unit="seconds",
-        group=TRACKING,
     )
-    count_line: tuple[str, ...] = option(
+    count_line: tuple[str, ...] = _tracking_option(
         (),
         repeated=True,
         metavar="[NAME=]X1,Y1,X2,Y2",
         help="count what crosses this line, given in pixels or, where no value is above 1, in "
         "shares of the frame; seen from the first point to the second, left to right is in; may "
         "be repeated",
-        group=TRACKING,
     )
-    zone: tuple[str, ...] = option(
+    zone: tuple[str, ...] = _tracking_option(
         (),
         repeated=True,
         metavar="[NAME=]X1,Y1,…,XN,YN",
         help="count what is in this polygon, enters it and leaves it; may be repeated",
-        group=TRACKING,
     )
-    count_at: str = option(
-        "centre",
-        choices=("centre", "bottom"),
-        help="the point of a box that counts",
-        group=TRACKING,
+    count_at: str = _tracking_option(
+        "centre", choices=("centre", "bottom"), help="the point of a box that counts"
     )
-    count_on: str = option(
+    count_on: str = _tracking_option(
         "picture",
         choices=("picture", "ground"),
         help="lines and zones stay in place in the image (picture) or on the ground",
-        group=TRACKING,
     )
-    out: Path | None = option(
+    out: Path | None = _output_option(
         None,
         metavar="DIR",
         help="folder for the results; no file in it is replaced; default: a new one in runs/",
-        group=_OUTPUT,
     )
-    save: tuple[str, ...] = option(
+    save: tuple[str, ...] = _output_option(
         ("annotated", "jsonl"),
         choices=(*SAVED_KINDS, *MAP_KINDS),
         help="what to write, separated by commas; geojson, gpkg, kml, html and positions (CSV) are "
         "maps and need telemetry",
-        group=_OUTPUT,
     )
-    yolo_scores: bool = option(
-        False, help="with --save yolo, append the scores to the labels", group=_OUTPUT
+    yolo_scores: bool = _output_option(
+        False, help="with --save yolo, append the scores to the labels"
     )
-    crop_limit: int = option(
-        10_000, help="with --save crops, most crops in all", at_least=1, group=_OUTPUT
+    crop_limit: int = _output_option(
+        10_000, help="with --save crops, most crops in all", at_least=1
     )
-    show: bool = option(False, help="show the annotated frames in a window; q quits", group=_OUTPUT)
-    serve: int | None = option(
+    show: bool = _output_option(False, help="show the annotated frames in a window; q quits")
+    serve: int | None = _page_option(
         None,
         metavar="PORT",
         help="show annotated frames, counts and rates on a web page; 0 picks a port",
         at_least=0,
         at_most=65535,
-        group=_PAGE,
     )
-    serve_host: str = option(
+    serve_host: str = _page_option(
         "127.0.0.1",
         metavar="ADDRESS",
         help="address to serve the page on; any but loopback needs a token",
-        group=_PAGE,
     )
-    serve_token: str | None = option(
+    serve_token: str | None = _page_option(
         None,
         metavar="WORD",
         help="token that viewers of the page must give; YOLO_EMA_TOKEN sets it too",
-        group=_PAGE,
     )
-    every_frame: bool = option(
-        False, help="take every frame of a live source instead of the newest", group=_NETWORK
+    every_frame: bool = _network_option(
+        False, help="take every frame of a live source instead of the newest"
     )
-    open_timeout: float = option(
+    open_timeout: float = _network_option(
+        3.0, help="how long a camera or stream may take to answer", above=0, unit="seconds"
+    )
+    read_timeout: float = _network_option(
         3.0,
-        metavar="SECONDS",
-        help="how long a camera or stream may take to answer",
-        above=0,
-        unit="seconds",
-        group=_NETWORK,
-    )
-    read_timeout: float = option(
-        3.0,
-        metavar="SECONDS",
         help="reconnect to a live source after this long without a frame",
         above=0,
         unit="seconds",
-        group=_NETWORK,
     )
-    stale_after: float = option(
+    stale_after: float = _network_option(
         4.5,
-        metavar="SECONDS",
         help="flag a live source after this long without a new or changed image",
         above=0,
         unit="seconds",
-        group=_NETWORK,
     )
-    rtsp_transport: str = option(
-        "tcp", choices=RTSP_TRANSPORTS, help="transport of RTSP streams", group=_NETWORK
+    rtsp_transport: str = _network_option(
+        "tcp", choices=RTSP_TRANSPORTS, help="transport of RTSP streams"
     )
-    give_up_after: float | None = option(
+    give_up_after: float | None = _network_option(
         None,
-        metavar="SECONDS",
         help="end a live source that stays away this long; default: keep trying",
         above=0,
         unit="seconds",
-        group=_NETWORK,
     )
 
     @property

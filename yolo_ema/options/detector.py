@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,16 @@ from yolo_ema.options.shared import (
 )
 from yolo_ema.options.tiles import TileOptions
 
-__all__ = ["INPUT", "TRACKERS", "TRACKING", "DetectorConfig"]
+__all__ = ["INPUT", "TRACKERS", "TRACKING", "DetectorConfig", "fps_option"]
 
 TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
 INPUT, TRACKING = "input", "tracking and counting"
 _WHOLE_NUMBERS = ("max_det", "max_pixels", "vid_stride")
 _NUMBERS = ("conf", "iou", "group_iou", "overlap", "start")
 _MAY_BE_UNSET = ("conf", "iou")
+_input_option = partial(option, group=INPUT)
+_model_option = partial(option, group=MODEL)
+_tracking_option = partial(option, group=TRACKING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,35 +58,26 @@ class DetectorConfig(TileOptions):
     """
 
     max_pixels: int = max_pixels_option(INPUT)
-    vid_stride: int = option(
+    vid_stride: int = _input_option(
         1,
         metavar="N",
         help="take every N-th frame of a video or live source: frames 0, N, 2N, …",
         at_least=1,
-        group=INPUT,
     )
-    start: float = option(
-        0.0,
-        metavar="SECONDS",
-        help="begin this far into each video",
-        at_least=0,
-        unit="seconds",
-        group=INPUT,
+    start: float = _input_option(
+        0.0, help="begin this far into each video", at_least=0, unit="seconds"
     )
-    end: float | None = option(
+    end: float | None = _input_option(
         None,
-        metavar="SECONDS",
         help="end before the frame at this time of each video; default: its own end",
         above=0,
         unit="seconds",
-        group=INPUT,
     )
-    weights: Path | None = option(
+    weights: Path | None = _model_option(
         None,
         help="a .pt or an exported file; default: the weights that come with the project, as ONNX "
         "where torch is not installed",
         weights=True,
-        group=MODEL,
     )
     imgsz: tuple[int, ...] = imgsz_option()
     conf: float | None = conf_option(None, more="; default: what the weights recommend, or 0.25")
@@ -90,28 +85,24 @@ class DetectorConfig(TileOptions):
         default=None, more="; default: what the weights recommend, or 0.7"
     )
     max_det: int = max_det_option(help="most objects per frame; frames that reach it are named")
-    classes: tuple[str, ...] = option(
-        (), help="only these classes, by name, as in car,bus", group=MODEL
-    )
+    classes: tuple[str, ...] = _model_option((), help="only these classes, by name, as in car,bus")
     nms_groups: tuple[str, ...] = nms_groups_option()
     group_iou: float = group_iou_option()
     device: str = device_option(group=MODEL)
-    half: bool = option(False, help="half precision, on a GPU", group=MODEL)
+    half: bool = _model_option(False, help="half precision, on a GPU")
     trust: bool = trust_option("load a .pt even if it carries code", MODEL)
-    track: bool = option(
+    track: bool = _tracking_option(
         False,
         help="track the objects of a video, a live source or a folder of images: each keeps its "
         "identity from frame to frame",
-        group=TRACKING,
     )
-    tracker: str = option(
+    tracker: str = _tracking_option(
         "drone",
         choices=TRACKERS,
         help="the tracker: drone (for small objects) or one of Ultralytics",
-        group=TRACKING,
     )
-    follow_camera: bool = option(
-        True, help="compensate the camera's own motion before matching", group=TRACKING
+    follow_camera: bool = _tracking_option(
+        True, help="compensate the camera's own motion before matching"
     )
 
     @property
@@ -175,6 +166,19 @@ class DetectorConfig(TileOptions):
                 f"--classes is {self.classes!r}; expected a list of names, as in "
                 f"{[name.strip() for name in wanted]!r}"
             )
+
+
+def fps_option() -> Any:
+    """Return ``--fps``."""
+    return option(
+        30.0,
+        metavar="RATE",
+        help="with --track, the frame rate of a folder of images, which is one sequence",
+        above=0,
+        at_most=1000,
+        unit="frames a second",
+        group=INPUT,
+    )
 
 
 def _is_list(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yolo_ema.io.devices import parse_device
@@ -30,6 +31,7 @@ GPU_CHECKS = (
 """What ``--gpu`` checks, in this order: the quick ones first."""
 
 _GPU = "with --gpu"
+_gpu_option = partial(option, group=_GPU)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,27 +41,23 @@ class DoctorOptions(Options):
     GROUPS = (_GPU,)
 
     gpu: bool = option(False, help="check that a GPU computes what it should, in minutes")
-    device: str | None = option(
+    device: str | None = _gpu_option(
         None,
         help="auto (the first GPU), cuda, or a GPU number; cpu runs the same checks in miniature, "
         "which proves the checks and no GPU; default: auto",
-        group=_GPU,
     )
-    out: Path | None = option(
+    out: Path | None = _gpu_option(
         None,
         metavar="DIR",
         help="folder for doctor.html and doctor.json; default: a new one, runs/doctor",
-        group=_GPU,
     )
-    budget: float | None = option(
+    budget: float | None = _gpu_option(
         None,
-        metavar="MINUTES",
         help="for all checks together; those that no longer fit are named as not run; default: 8",
         above=0,
         unit="minutes",
-        group=_GPU,
     )
-    only: tuple[str, ...] = option((), choices=GPU_CHECKS, help="checks to run", group=_GPU)
+    only: tuple[str, ...] = _gpu_option((), choices=GPU_CHECKS, help="checks to run")
 
     @property
     def budget_s(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
@@ -16,6 +17,7 @@ DRONE = "drone footage"
 """Heading of these options."""
 
 _LEAST_TILE_PX = 64
+_drone_option = partial(option, group=DRONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,48 +26,40 @@ class DroneOptions(Options):
 
     GROUPS: ClassVar[tuple[str, ...]] = (DRONE,)
 
-    mask_ignored: bool = option(
-        True, help="leave unassigned anchors inside ignored regions out of the loss", group=DRONE
+    mask_ignored: bool = _drone_option(
+        True, help="leave unassigned anchors inside ignored regions out of the loss"
     )
-    strict_labels: bool = option(
+    strict_labels: bool = _drone_option(
         False,
         help="refuse a dataset with bad label rows or damaged images instead of skipping those",
-        group=DRONE,
     )
-    augment: tuple[str, ...] = option(
-        (),
-        choices=AUGMENTATIONS,
-        help="augmentations for drone footage, separated by commas",
-        group=DRONE,
+    augment: tuple[str, ...] = _drone_option(
+        (), choices=AUGMENTATIONS, help="augmentations for drone footage, separated by commas"
     )
-    train_tiles: str = option(
+    train_tiles: str = _drone_option(
         "off",
         metavar="WxH",
         help="train on tiles at native resolution: their width and height in pixels, as in "
         "640x640, or off",
-        group=DRONE,
     )
-    tile_overlap: float = option(
+    tile_overlap: float = _drone_option(
         0.2,
         help="overlap of neighbouring training tiles as a share of the tile, 0 to 0.9",
         at_least=0,
         at_most=0.9,
-        group=DRONE,
     )
-    paste_boxes: float = option(
+    paste_boxes: float = _drone_option(
         0.0,
         help="probability, 0 to 1, of pasting copies of labelled small objects into an image",
         at_least=0,
         at_most=1,
-        group=DRONE,
     )
-    nwd: float = option(
+    nwd: float = _drone_option(
         0.0,
         help="share, 0 to 1, of normalised Wasserstein distance instead of IoU in assignment and "
         "box loss",
         at_least=0,
         at_most=1,
-        group=DRONE,
     )
 
     def problems(self) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yolo_ema.options.fields import option
@@ -49,6 +50,7 @@ PRECISIONS = ("fp16", "int8")
 """What ``--quantize`` takes."""
 
 _INPUT_SIZE, _NMS, _QUANTIZATION = "input size", "thresholds inside the file", "quantization"
+_quantization_option = partial(option, group=_QUANTIZATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,28 +99,21 @@ class ExportOptions(ParityOptions):
     max_det: int = max_det_option(
         group=_NMS, help="most objects per image; used if NMS or an NMS-free head is in the file"
     )
-    quantize: str | None = option(
+    quantize: str | None = _quantization_option(
         None,
         choices=PRECISIONS,
         help="precision below float32: fp16 halves the file, int8 quarters it",
-        group=_QUANTIZATION,
     )
-    data: str | None = option(
+    data: str | None = _quantization_option(
         None,
         help="dataset, as in val: int8 is calibrated on its train split, and the loss of fp16 and "
         "int8 is measured on its val split",
-        group=_QUANTIZATION,
     )
-    calibrate: tuple[Path, ...] = option(
-        (),
-        help="images, or folders of them, to calibrate int8 on, instead of those of --data",
-        group=_QUANTIZATION,
+    calibrate: tuple[Path, ...] = _quantization_option(
+        (), help="images, or folders of them, to calibrate int8 on, instead of those of --data"
     )
-    calibration_images: int = option(
-        128,
-        help="maximum number of calibration images; larger sets are sampled evenly",
-        at_least=1,
-        group=_QUANTIZATION,
+    calibration_images: int = _quantization_option(
+        128, help="maximum number of calibration images; larger sets are sampled evenly", at_least=1
     )
     prove: bool = option(
         True,

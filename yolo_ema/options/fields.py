@@ -45,13 +45,13 @@ def option(
     Args:
         default: the default; without one the argument must be given.
         help: one sentence with unit and range; shown by ``--help``.
-        metavar: the placeholder in the help.
+        metavar: the placeholder in the help; by default the unit's word in capitals.
         choices: the allowed words.
         group: the heading in ``--help``; without it the argument stands among the general ones.
         at_least: lowest allowed number.
         at_most: highest allowed number.
         above: the number must be larger than this.
-        unit: of the numbers, for the error message.
+        unit: of the numbers, for the error message and the help.
         image_size: one number or height,width in pixels, each `LEAST_SIDE_PX` or more.
         positional: an argument without a flag; a tuple type takes several.
         overrides: collects ``key=value`` words into a ``dict[str, str]``.
@@ -61,7 +61,7 @@ def option(
     """
     metadata: dict[str, Any] = {
         "help": help,
-        "metavar": metavar,
+        "metavar": metavar or (unit.upper() if unit.isalpha() else None),
         "choices": choices,
         "group": group,
         "range": _Range(at_least, at_most, above, unit),

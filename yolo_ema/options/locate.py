@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yolo_ema.options.fields import option
@@ -15,6 +16,7 @@ __all__ = ["MAP_LAYERS", "MAP_SUFFIXES", "LocateOptions"]
 MAP_SUFFIXES = (".geojson", ".gpkg", ".kml", ".html", ".csv")
 MAP_LAYERS = ("objects", "paths", "sightings", "coverage")
 _INPUT, _OUTPUT = "input", "output"
+_input_option = partial(option, group=_INPUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,33 +31,27 @@ class LocateOptions(MapOptions):
 
     GROUPS = (_INPUT, TELEMETRY, MAP, _OUTPUT)
 
-    results: tuple[Path, ...] = option(
+    results: tuple[Path, ...] = _input_option(
         positional=True,
         help="files that detect wrote for one flight: detections.jsonl, detections.csv, or MOT "
         "files (.txt)",
-        group=_INPUT,
     )
-    source: tuple[str, ...] = option(
+    source: tuple[str, ...] = _input_option(
         (),
         repeated=True,
         metavar="FILE",
         help="where a video or image lies now, if not where detect read it, to find telemetry "
         "beside and inside it; matched by file name; may be repeated",
-        group=_INPUT,
     )
-    frame_size: tuple[int, ...] = option(
-        (),
-        metavar="WIDTH,HEIGHT",
-        help="size of the frames in pixels, which MOT files do not tell",
-        group=_INPUT,
+    frame_size: tuple[int, ...] = _input_option(
+        (), metavar="WIDTH,HEIGHT", help="size of the frames in pixels, which MOT files do not tell"
     )
-    fps: float | None = option(
+    fps: float | None = _input_option(
         None,
         metavar="RATE",
         help="frame rate of MOT files, which they do not tell",
         above=0,
         unit="frames a second",
-        group=_INPUT,
     )
     out: tuple[Path, ...] = option(
         (Path("objects.geojson"),),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from yolo_ema.options.fields import option
@@ -14,15 +15,15 @@ __all__ = ["MAP", "MapOptions"]
 MAP = "map"
 """Heading of what concerns places on the ground and what is made of them."""
 
+_map_option = partial(option, group=MAP)
+
 
 def _sigma_option(what: str, unit: str) -> Any:
-    return option(
+    return _map_option(
         None,
-        metavar=unit.upper(),
         help=f"standard deviation of the {what}; default: by the kind of telemetry",
         at_least=0,
         unit=unit,
-        group=MAP,
     )
 
 
@@ -32,21 +33,18 @@ class MapOptions(TelemetryOptions):
 
     GROUPS: ClassVar[tuple[str, ...]] = (TELEMETRY, MAP)
 
-    max_error: float = option(
+    max_error: float = _map_option(
         25.0,
-        metavar="METRES",
         help="place nothing whose 95 % error ellipse reaches farther than this",
         above=0,
         unit="metres",
-        group=MAP,
     )
-    base: str = option(
+    base: str = _map_option(
         "auto",
         choices=("auto", "bottom", "centre"),
         help="the point of a box that stands on the ground: below the object's middle, by the "
         "height of its class and the angle of view (auto), or always the lower edge's middle or "
         "the box's",
-        group=MAP,
     )
     sigma_position: float | None = _sigma_option("camera's position", "metres")
     sigma_height: float | None = _sigma_option("camera's height above the ground seen", "metres")
@@ -54,34 +52,25 @@ class MapOptions(TelemetryOptions):
     sigma_pitch: float | None = _sigma_option("camera's pitch", "degrees")
     sigma_roll: float | None = _sigma_option("camera's roll", "degrees")
     sigma_hfov: float | None = _sigma_option("field of view", "degrees")
-    sigma_box: float = option(
-        2.0,
-        metavar="PIXELS",
-        help="standard deviation of the point of a box",
-        at_least=0,
-        unit="pixels",
-        group=MAP,
+    sigma_box: float = _map_option(
+        2.0, help="standard deviation of the point of a box", at_least=0, unit="pixels"
     )
-    unique: bool = option(
+    unique: bool = _map_option(
         True,
         help="join sightings of one standing object: after the camera has turned away, in other "
         "videos of the flight, in overlapping images",
-        group=MAP,
     )
-    coverage_gsd: float = option(
+    coverage_gsd: float = _map_option(
         0.5,
-        metavar="METRES",
         help="ground counts as seen where a pixel covers no more than this",
         above=0,
         unit="metres",
-        group=MAP,
     )
-    map_tiles: str | None = option(
+    map_tiles: str | None = _map_option(
         None,
         metavar="URL",
         help="tiles below the HTML map, as https://host/{z}/{x}/{y}.png; default: none, the page "
         "fetches nothing",
-        group=MAP,
     )
 
     def problems(self) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
@@ -13,6 +14,8 @@ __all__ = ["ORTHOMOSAIC", "OrthomosaicOptions"]
 ORTHOMOSAIC = "orthomosaics"
 """Heading of what concerns GeoTIFFs."""
 
+_orthomosaic_option = partial(option, group=ORTHOMOSAIC)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OrthomosaicOptions(Options):
@@ -20,25 +23,22 @@ class OrthomosaicOptions(Options):
 
     GROUPS: ClassVar[tuple[str, ...]] = (ORTHOMOSAIC,)
 
-    georeference: bool = option(
+    georeference: bool = _orthomosaic_option(
         True,
         help="read a TIFF that has a georeference window by window and give polygons in its "
         "projection; without, it is an image like any other",
-        group=ORTHOMOSAIC,
     )
-    bands: tuple[int, ...] = option(
+    bands: tuple[int, ...] = _orthomosaic_option(
         (),
         metavar="R,G,B",
         help="bands of a GeoTIFF to take for red, green and blue, or a single one for grey, "
         "counted from 1; default: by the colours that the file names, else its first three",
-        group=ORTHOMOSAIC,
     )
-    stretch: tuple[float, ...] = option(
+    stretch: tuple[float, ...] = _orthomosaic_option(
         (),
         metavar="LOW,HIGH",
         help="values of a GeoTIFF that become black and white; default: 8-bit values as they are, "
         "of others the 2nd and 98th percentile of the whole file",
-        group=ORTHOMOSAIC,
     )
 
     def problems(self) -> Iterator[str]:

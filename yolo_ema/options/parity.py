@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,8 @@ __all__ = ["PROOF", "ParityOptions"]
 PROOF = "proof"
 """Heading of what concerns the proof."""
 
+_proof_option = partial(option, group=PROOF)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParityOptions(Options):
@@ -20,36 +23,27 @@ class ParityOptions(Options):
 
     GROUPS: ClassVar[tuple[str, ...]] = (PROOF,)
 
-    images: tuple[Path, ...] = option(
-        (),
-        help="at least 20 images, or folders of them, to compare on; default: drawn scenes",
-        group=PROOF,
+    images: tuple[Path, ...] = _proof_option(
+        (), help="at least 20 images, or folders of them, to compare on; default: drawn scenes"
     )
-    tolerance_px: float = option(
+    tolerance_px: float = _proof_option(
         0.02,
         help="largest difference of a box's side in a float file, in pixels of the input",
         at_least=0,
-        group=PROOF,
     )
-    tolerance_score: float = option(
-        0.0005,
-        help="largest relative difference of a score in a float file",
-        at_least=0,
-        at_most=1,
-        group=PROOF,
+    tolerance_score: float = _proof_option(
+        0.0005, help="largest relative difference of a score in a float file", at_least=0, at_most=1
     )
-    max_ap_loss: float = option(
+    max_ap_loss: float = _proof_option(
         1.0,
         help="largest loss of official AP on --data for fp16 and int8, in percentage points",
         at_least=0,
-        group=PROOF,
     )
-    max_ap50_loss: float = option(
+    max_ap50_loss: float = _proof_option(
         2.0,
         help="largest loss of official AP50 on --data for fp16 and int8, in percentage points",
         at_least=0,
-        group=PROOF,
     )
-    report: Path | None = option(
-        None, metavar="FILE", help="write the comparison there as JSON", group=PROOF
+    report: Path | None = _proof_option(
+        None, metavar="FILE", help="write the comparison there as JSON"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from yolo_ema.options.fields import option
@@ -10,6 +12,7 @@ __all__ = [
     "MODEL",
     "conf_option",
     "device_option",
+    "folder_name_problems",
     "imgsz_option",
     "iou_option",
     "max_det_option",
@@ -58,6 +61,15 @@ def max_pixels_option(group: str | None = None) -> Any:
     """Return ``--max-pixels``."""
     text = "refuse images with more pixels before decoding them"
     return option(350_000_000, help=text, at_least=1, group=group)
+
+
+def folder_name_problems(name: str | None) -> Iterator[str]:
+    """Yield that ``--name``, a run's folder, is not the name of one folder."""
+    if name is not None and (not name.strip() or Path(name).name != name):
+        yield (
+            f"--name is {name!r}; expected the name of one folder; the folder that it is created "
+            f"in goes into --project"
+        )
 
 
 def trust_option(help: str, group: str | None = None) -> Any:  # noqa: A002

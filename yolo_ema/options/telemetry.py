@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,8 @@ __all__ = ["TELEMETRY", "TelemetryOptions"]
 
 TELEMETRY = "telemetry"
 """Heading of what concerns where the camera was."""
+
+_telemetry_option = partial(option, group=TELEMETRY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,80 +33,62 @@ class TelemetryOptions(Options):
 
     GROUPS: ClassVar[tuple[str, ...]] = (TELEMETRY,)
 
-    telemetry: tuple[str, ...] = option(
+    telemetry: tuple[str, ...] = _telemetry_option(
         (),
         metavar="auto|KIND|FILE[,…]",
         help="where the camera was, tried in this order: auto looks beside and inside the source; "
         "a kind, such as srt or xmp, looks for that alone; a file is read as what it is; "
         "udp:127.0.0.1:14550 listens to MAVLink",
-        group=TELEMETRY,
     )
-    telemetry_offset: float | None = option(
+    telemetry_offset: float | None = _telemetry_option(
         None,
         metavar="SECONDS",
         help="add this to the times of the telemetry to have those of the video; also says that "
         "they belong together where their lengths do not agree",
-        group=TELEMETRY,
     )
-    pitch: float | None = option(
+    pitch: float | None = _telemetry_option(
         None,
-        metavar="DEGREES",
         help="the camera's pitch, -90 straight down, 0 at the horizon",
         at_least=-90,
         at_most=90,
         unit="degrees",
-        group=TELEMETRY,
     )
-    yaw: float | None = option(
+    yaw: float | None = _telemetry_option(
         None,
-        metavar="DEGREES",
         help="the camera's direction, clockwise from true north",
         at_least=-360,
         at_most=360,
         unit="degrees",
-        group=TELEMETRY,
     )
-    roll: float | None = option(
+    roll: float | None = _telemetry_option(
         None,
-        metavar="DEGREES",
         help="the camera's roll, positive where its right side goes down; default: the "
         "telemetry's, or 0",
         at_least=-180,
         at_most=180,
         unit="degrees",
-        group=TELEMETRY,
     )
-    hfov: float | None = option(
-        None,
-        metavar="DEGREES",
-        help="how wide a frame is, in degrees",
-        above=0,
-        at_most=179,
-        unit="degrees",
-        group=TELEMETRY,
+    hfov: float | None = _telemetry_option(
+        None, help="how wide a frame is, in degrees", above=0, at_most=179, unit="degrees"
     )
-    camera: str | None = option(
+    camera: str | None = _telemetry_option(
         None,
         metavar="NAME",
         help="the drone whose camera it is, such as mavic3, for its field of view",
-        group=TELEMETRY,
     )
-    ground_height: float | None = option(
+    ground_height: float | None = _telemetry_option(
         None,
-        metavar="METRES",
         help="height of level ground above the point of take-off, or its altitude where the "
         "telemetry has altitudes only; default: level with the take-off",
         at_least=-12_000,
         at_most=9_000,
         unit="metres",
-        group=TELEMETRY,
     )
-    dem: Path | None = option(
+    dem: Path | None = _telemetry_option(
         None,
         metavar="FILE",
         help="surface or terrain model (GeoTIFF) that the lines of view meet, instead of level "
         "ground",
-        group=TELEMETRY,
     )
 
     def problems(self) -> Iterator[str]:

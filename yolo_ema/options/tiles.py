@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
@@ -18,6 +19,8 @@ _MOST_OVERLAP = 0.9
 TILES = "tiles"
 """Heading of what concerns tiles."""
 
+_tiles_option = partial(option, group=TILES)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TileOptions(Options):
@@ -25,33 +28,26 @@ class TileOptions(Options):
 
     GROUPS: ClassVar[tuple[str, ...]] = (TILES,)
 
-    tile: str = option(
+    tile: str = _tiles_option(
         "auto",
         metavar="auto|off|WxH",
         help="tiles of this width and height in pixels; auto: a larger input, or tiles, where "
         "objects would become too small; off: the whole image at the input size",
-        group=TILES,
     )
-    overlap: float = option(
+    overlap: float = _tiles_option(
         0.2,
         help=f"overlap of neighbouring tiles as a share of the tile, 0 to {_MOST_OVERLAP}",
         at_least=0,
         at_most=_MOST_OVERLAP,
-        group=TILES,
     )
-    whole_frame: bool | None = option(
-        None,
-        help="also run the whole frame, for objects larger than the overlap; default: yes",
-        group=TILES,
+    whole_frame: bool | None = _tiles_option(
+        None, help="also run the whole frame, for objects larger than the overlap; default: yes"
     )
-    merge: str = option(
-        "nms", choices=MERGES, help="how the boxes of the tiles are merged", group=TILES
-    )
-    augment: bool = option(
+    merge: str = _tiles_option("nms", choices=MERGES, help="how the boxes of the tiles are merged")
+    augment: bool = _tiles_option(
         False,
         help="run each image or tile mirrored and, where the weights take any size, enlarged as "
         "well, and merge as for tiles: two to four times the time",
-        group=TILES,
     )
 
     def problems(self) -> Iterator[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yolo_ema.options.drone import DRONE, DroneOptions
 from yolo_ema.options.fields import LEAST_SIDE_PX, option
-from yolo_ema.options.shared import device_option
+from yolo_ema.options.shared import device_option, folder_name_problems
 
 __all__ = ["LATEST", "LOGGERS", "PRESET_NAMES", "TrainOptions"]
 
@@ -28,6 +29,10 @@ _MODEL_AND_DATA, _SCHEDULE, _RUN = "model and data", "schedule", "run"
 LOGGERS = ("tensorboard", "wandb", "mlflow", "comet", "clearml", "dvc", "raytune")
 """The experiment loggers that Ultralytics knows, by their names in its settings."""
 
+_model_and_data_option = partial(option, group=_MODEL_AND_DATA)
+_schedule_option = partial(option, group=_SCHEDULE)
+_run_option = partial(option, group=_RUN)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(DroneOptions):
@@ -44,74 +49,56 @@ class TrainOptions(DroneOptions):
     settings: dict[str, str] = option(
         {}, overrides=True, help="any training setting of Ultralytics, as in lr0=0.01 cos_lr=true"
     )
-    model: str | None = option(
-        None,
-        help="a model name (yolo-ema models lists them), a model YAML, or a .pt to fine-tune",
-        group=_MODEL_AND_DATA,
+    model: str | None = _model_and_data_option(
+        None, help="a model name (yolo-ema models lists them), a model YAML, or a .pt to fine-tune"
     )
-    data: str = option(
+    data: str = _model_and_data_option(
         "visdrone",
         help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of a dataset that "
         "Ultralytics ships",
-        group=_MODEL_AND_DATA,
     )
-    preset: str = option(
-        "balanced", choices=PRESET_NAMES, help=_PRESETS_HELP, group=_MODEL_AND_DATA
+    preset: str = _model_and_data_option("balanced", choices=PRESET_NAMES, help=_PRESETS_HELP)
+    pretrained: str = _model_and_data_option(
+        "auto", help="initial weights: auto (the plain model's), none, a name, or the path of a .pt"
     )
-    pretrained: str = option(
-        "auto",
-        help="initial weights: auto (the plain model's), none, a name, or the path of a .pt",
-        group=_MODEL_AND_DATA,
-    )
-    imgsz: int | None = option(
+    imgsz: int | None = _schedule_option(
         None,
         help="side of the square network input in pixels; default: the preset's, or the tile's",
         at_least=LEAST_SIDE_PX,
-        group=_SCHEDULE,
     )
-    epochs: int | None = option(
-        None, help="passes over the training images", at_least=1, group=_SCHEDULE
-    )
-    batch: float | None = option(
+    epochs: int | None = _schedule_option(None, help="passes over the training images", at_least=1)
+    batch: float | None = _schedule_option(
         None,
         help="images per step over all GPUs; -1, or a share of GPU memory between 0 and 1, finds "
         "it by trial",
-        group=_SCHEDULE,
     )
-    seed: int = option(0, help="seed of all random numbers", at_least=0, group=_SCHEDULE)
+    seed: int = _schedule_option(0, help="seed of all random numbers", at_least=0)
     device: str = device_option(
         group=_RUN, help="auto (every GPU, else the CPU), cpu, mps, or GPU numbers, as in 0 or 0,1"
     )
-    workers: int | None = option(
-        None, help="data loading processes per GPU", at_least=0, group=_RUN
-    )
-    resume: str | None = option(
+    workers: int | None = _run_option(None, help="data loading processes per GPU", at_least=0)
+    resume: str | None = _run_option(
         None,
         alone=LATEST,
         metavar="last.pt",
         help="resume an interrupted run; without a path, the newest",
-        group=_RUN,
     )
-    project: Path = option(
-        Path("runs/train"), help="folder that the run's folder is created in", group=_RUN
+    project: Path = _run_option(
+        Path("runs/train"), help="folder that the run's folder is created in"
     )
-    name: str | None = option(
+    name: str | None = _run_option(
         None,
         help="name of the run's folder; a number is added if it is taken; default: the model's "
         "name",
-        group=_RUN,
     )
-    loggers: tuple[str, ...] = option(
+    loggers: tuple[str, ...] = _run_option(
         (),
         choices=("none", *LOGGERS),
         help="experiment loggers; default: those that your Ultralytics settings turn on",
-        group=_RUN,
     )
-    offline: bool = option(False, help="forbid every download", group=_RUN)
-    trust: bool = option(
-        False,
-        help="load weights that carry code and run a data YAML's own download script",
-        group=_RUN,
+    offline: bool = _run_option(False, help="forbid every download")
+    trust: bool = _run_option(
+        False, help="load weights that carry code and run a data YAML's own download script"
     )
 
     def problems(self) -> Iterator[str]:
@@ -122,11 +109,7 @@ class TrainOptions(DroneOptions):
                 f"--batch is {self.batch:g}; expected a whole number from 1, -1, or a share of "
                 f"GPU memory between 0 and 1"
             )
-        if self.name is not None and (not self.name.strip() or Path(self.name).name != self.name):
-            yield (
-                f"--name is {self.name!r}; expected the name of one folder; the folder that "
-                "it is created in goes into --project"
-            )
+        yield from folder_name_problems(self.name)
         if "none" in self.loggers and len(self.loggers) > 1:
             yield f"--loggers is {','.join(self.loggers)}; none excludes the others"
         if self.resume is not None and "=" in self.resume and not Path(self.resume).exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yolo_ema.options.class_names import group_iou_option, group_problems, nms_groups_option
@@ -23,6 +24,9 @@ from yolo_ema.options.tiles import TILES, TileOptions
 __all__ = ["ValOptions"]
 
 _DATA, _OUTPUT = "data", "output"
+_data_option = partial(option, group=_DATA)
+_model_option = partial(option, group=MODEL)
+_tiles_option = partial(option, group=TILES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,39 +41,32 @@ class ValOptions(TileOptions):
 
     GROUPS = (_DATA, MODEL, TILES, _OUTPUT)
 
-    data: str = option(
+    data: str = _data_option(
         "visdrone",
         help="visdrone, a folder in VisDrone's layout, a data YAML, or the name of a dataset that "
         "Ultralytics ships",
-        group=_DATA,
     )
-    split: str = option(
-        "val", help="the dataset's split: train, val or test (test-dev)", group=_DATA
-    )
-    map: tuple[str, ...] = option(
+    split: str = _data_option("val", help="the dataset's split: train, val or test (test-dev)")
+    map: tuple[str, ...] = _data_option(
         (),
         metavar="WEIGHTS=DATA",
         help="which class of the weights stands for which of the data, as in person=pedestrian",
-        group=_DATA,
     )
     max_pixels: int = max_pixels_option(_DATA)
-    strict: bool = option(
+    strict: bool = _data_option(
         False,
         help="refuse to score if an image or ground truth cannot be read, instead of skipping it",
-        group=_DATA,
     )
-    weights: Path = option(
+    weights: Path = _model_option(
         help="a .pt of ours or of Ultralytics, an exported file or folder, or the name of shipped "
         "weights",
         weights=True,
-        group=MODEL,
     )
     imgsz: tuple[int, ...] = imgsz_option()
-    rectangular: bool = option(
+    rectangular: bool = _model_option(
         True,
         help="shrink the input to each image's shape where the weights allow it, instead of "
         "padding it to the full size",
-        group=MODEL,
     )
     conf: float = conf_option(0.001)
     iou: float = iou_option()
@@ -79,34 +76,30 @@ class ValOptions(TileOptions):
         500,
         help="most detections per image; the protocols use up to 500, fewer lowers the figures",
     )
-    batch: int = option(
+    batch: int = _model_option(
         1,
         help="images per forward pass; above 1, images of different shapes share the full input "
         "size",
         at_least=1,
-        group=MODEL,
     )
     device: str = device_option(group=MODEL)
-    half: bool = option(False, help="half precision, on a GPU", group=MODEL)
+    half: bool = _model_option(False, help="half precision, on a GPU")
     trust: bool = trust_option("load weights that carry code", MODEL)
-    tile: str = option(
+    tile: str = _tiles_option(
         "off",
         metavar="auto|off|WxH",
         help="tiles of this width and height in pixels, or auto, as in detect; off: the whole "
         "image at the input size",
-        group=TILES,
     )
-    plans: bool = option(
+    plans: bool = _tiles_option(
         False,
         help="score whole images, at the weights' input and at larger ones, and tiles side by "
         "side, with what each costs, and name the best",
-        group=TILES,
     )
-    write: bool = option(
+    write: bool = _tiles_option(
         False,
         help="with --plans, let the weights carry the figures: detect then takes the best plan "
         "and its threshold by default",
-        group=TILES,
     )
     save_results: Path | None = option(
         None,

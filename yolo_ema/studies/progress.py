@@ -87,8 +87,7 @@ def _state(run: RunState) -> str:
 
 
 def progress_of(study: Study, records: Records, runs: Path) -> Progress:
-    """Return how far a study has come; ``runs`` is the folder of its trainings, with their clocks.
-    """
+    """Return how far a study has come; ``runs`` is the folder of its trainings and their clocks."""
     clocks = {run: _epochs(study.task, runs, *run) for run in study.runs}
     paces = {
         arm.name: _pace([clocks[arm.name, seed] for seed in study.seeds]) for arm in study.arms

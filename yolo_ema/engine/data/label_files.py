@@ -56,8 +56,7 @@ class ImageLabels:
 
 
 def label_row_length(data: Mapping[str, Any]) -> int:
-    """Return how many numbers a row of a dataset's label files has where it has keypoints, else 5.
-    """
+    """Return how many numbers a row of a dataset's label files has: 5, or more with keypoints."""
     count, numbers_each = data.get("kpt_shape") or (0, 0)
     return 5 + count * numbers_each
 
