@@ -8,6 +8,7 @@ import time
 from tqdm import tqdm
 
 from yolo_ema.archive.result import ArchiveResult
+from yolo_ema.io.text_files import say
 
 __all__ = ["Progress"]
 
@@ -21,9 +22,7 @@ class Progress:
         self._total, self._every_s = total, every_s
         self._began_at = self._last_at = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            desc="archive", total=total, unit="job", file=sys.stderr, disable=not self._is_terminal
-        )
+        self._bar = tqdm(desc="archive", total=total, unit="job", disable=not self._is_terminal)
 
     def show(self, result: ArchiveResult) -> None:
         """Take the account after another job has ended."""
@@ -34,11 +33,9 @@ class Progress:
         self._last_at = now
         passed_s, ended = now - self._began_at, max(result.ended, 1)
         left_min = passed_s / ended * (self._total - ended) / 60
-        print(  # noqa: T201 - stdout is for the result
+        say(
             f"yolo-ema: {result.ended:,} of {self._total:,} jobs, {result.failed:,} failed, "
-            f"{result.frames / passed_s:,.1f} frames a second, about {left_min:,.0f} min left",
-            file=sys.stderr,
-            flush=True,
+            f"{result.frames / passed_s:,.1f} frames a second, about {left_min:,.0f} min left"
         )
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ import itertools
 import json
 import logging
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
@@ -22,6 +21,7 @@ from yolo_ema.archive.ray_cluster import check_nodes, connected
 from yolo_ema.archive.worker import Worker
 from yolo_ema.errors import MachineError, YoloEmaError
 from yolo_ema.io.devices import parse_device
+from yolo_ema.io.text_files import say
 from yolo_ema.options.archive import ArchiveOptions
 
 __all__ = ["run_on_ray"]
@@ -50,7 +50,7 @@ def run_on_ray(
         check_nodes(ray, options)
         resources = _resources(ray, options)
         most = _most_actors(ray, resources, options, count)
-        _say(f"Ray: up to {most} actors with {_in_words(resources)} each")
+        say(f"yolo-ema: Ray: up to {most} actors with {_in_words(resources)} each")
         undone: list[Order] = []
         waiting = iter(orders)
         while window := list(itertools.islice(waiting, _WINDOW_JOBS)):
@@ -102,10 +102,6 @@ def _most_actors(ray: Any, resources: dict[str, Any], options: ArchiveOptions, c
 def _in_words(resources: dict[str, Any]) -> str:
     cores = resources["num_cpus"]
     return ("a GPU and " if "num_gpus" in resources else "") + f"{cores} core{'s' * (cores > 1)}"
-
-
-def _say(text: str) -> None:
-    print(f"yolo-ema: {text}", file=sys.stderr, flush=True)  # noqa: T201 - stdout is for the result
 
 
 def _run_window(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from yolo_ema.errors import DataError, DataNotFoundError, OfflineError
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.io.download import fetch
+from yolo_ema.io.text_files import say
 
 __all__ = ["CIFAR", "CifarFiles", "cifar_of_folder", "read_archive", "read_folder"]
 
@@ -131,14 +131,10 @@ def _fetch(form: CifarFiles, archive: Path, *, offline: bool) -> None:
             f"{form.title} would have to be fetched ({form.url}), and --offline forbids it; put "
             f"the file at {archive}, or give a folder you have with --data"
         )
-    _say(f"to be fetched: {form.title}, {form.size / 1e6:,.1f} MB, from {form.url}")
-    _say(f"  terms: {_LICENCE}")
+    say(f"to be fetched: {form.title}, {form.size / 1e6:,.1f} MB, from {form.url}")
+    say(f"  terms: {_LICENCE}")
     fetched = fetch([form.url], archive, sha256=form.sha256, label=form.title)
-    _say(f"fetched {archive.name}: SHA-256 {fetched.sha256}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - stdout is for the result
+    say(f"fetched {archive.name}: SHA-256 {fetched.sha256}")
 
 
 def _content(files: Mapping[str, bytes], form: CifarFiles, split: str, place: str) -> Content:

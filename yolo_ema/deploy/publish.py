@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,13 +133,7 @@ def export(options: ExportOptions) -> ExportResult:
     for name in options.format:  # before any work: the last format may be the one that is refused
         check_request(name, options, loaded.model)
     files = []
-    for name in tqdm(
-        options.format,
-        desc="export",
-        unit="format",
-        file=sys.stderr,
-        disable=not sys.stderr.isatty(),
-    ):
+    for name in tqdm(options.format, desc="export", unit="format", disable=None):
         with scratch_folder("export") as folder:
             made = export_artifact(name, options, loaded, folder)
             files.append(_finished(made, loaded, options))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from yolo_ema._version import __version__
 from yolo_ema.detect.detector import Detector
 from yolo_ema.detect.orthomosaic_result import OrthomosaicResult, OrthomosaicSummary
 from yolo_ema.detect.orthomosaic_sources import kinds_to_save
@@ -27,7 +28,7 @@ from yolo_ema.geo.orthomosaic.raster import DamagedWindowError, OrthomosaicReade
 from yolo_ema.inference.tiled import NO_LIMIT, TiledPredictor, cut_margin_px
 from yolo_ema.inference.view import View
 from yolo_ema.io.atomic_files import sha256_of
-from yolo_ema.io.text_files import printable
+from yolo_ema.io.text_files import say
 from yolo_ema.media.sinks.unique_paths import numbered_paths
 from yolo_ema.options.detect import DetectOptions
 from yolo_ema.tiling.row_merge import merge_by_rows
@@ -40,9 +41,7 @@ __all__ = ["detect_orthomosaics"]
 _GPU_WINDOWS = 8
 
 
-def detect_orthomosaics(
-    options: DetectOptions, paths: Sequence[Path], *, quiet: bool = False
-) -> OrthomosaicResult:
+def detect_orthomosaics(options: DetectOptions, paths: Sequence[Path]) -> OrthomosaicResult:
     """Detect on GeoTIFFs and write polygons in their projections and in longitude and latitude.
 
     Beside the files stands a journal of windows until they are complete: a run that was killed
@@ -62,7 +61,7 @@ def detect_orthomosaics(
         for path in paths:
             summary = OrthomosaicSummary(str(path))
             try:
-                _Run(options, detector, path, out, summary, quiet=quiet).run()
+                _Run(options, detector, path, out, summary).run()
             except SourceError as error:
                 if len(paths) == 1:
                     raise
@@ -83,8 +82,6 @@ def _out(options: DetectOptions) -> Iterator[Path]:
 
 
 class _Run:
-    """One file."""
-
     def __init__(
         self,
         options: DetectOptions,
@@ -92,12 +89,9 @@ class _Run:
         path: Path,
         out: Path,
         summary: OrthomosaicSummary,
-        *,
-        quiet: bool,
     ) -> None:
         self._options, self._detector, self._path, self._out = options, detector, path, out
-        self._summary, self._quiet = summary, quiet
-        self._tiled = detector.predictor
+        self._summary, self._tiled = summary, detector.predictor
         # What runs one window, mirrored and enlarged, too, where that is asked for.
         self._network = TiledPredictor(
             self._tiled.predictor, tile="off", merge=options.merge, augment=options.augment
@@ -132,7 +126,7 @@ class _Run:
         summary.projection = reader.place.projection
         summary.remarks = [grid.reason, *reader.remarks]
         for remark in summary.remarks:
-            self._say(f"{self._path}: {remark}")
+            say(f"yolo-ema: {self._path}: {remark}")
 
     def _settings(self, reader: OrthomosaicReader, grid: WindowGrid) -> dict[str, Any]:
         """Return all that boxes depend on."""
@@ -225,7 +219,7 @@ class _Run:
                 list(zip(own, found, strict=True)), grid.plan, reader.image_wh, None
             )
 
-        about = {**summary.as_json(), "generator": _generator()}
+        about = {**summary.as_json(), "generator": f"yolo-ema {__version__}"}
         for later in ("files", "objects", "objects_per_class", "objects_per_hectare", "problem"):
             del about[later]
         del about["objects_not_placed"]
@@ -256,7 +250,7 @@ class _Run:
     @contextlib.contextmanager
     def _bar(self, total: int, done: int) -> Iterator[tqdm[Any] | None]:
         try:
-            if self._quiet or not sys.stderr.isatty():
+            if not sys.stderr.isatty():
                 yield None
                 return
             from tqdm import tqdm  # only here: it brings multiprocessing
@@ -264,12 +258,8 @@ class _Run:
             with tqdm(desc="detect", total=total, initial=done, unit="window") as bar:
                 yield bar
         except KeyboardInterrupt:
-            self._say(f"the windows until here are kept: give --out {self._out} to go on")
+            say(f"yolo-ema: the windows so far are kept: give --out {self._out} to continue")
             raise
-
-    def _say(self, text: str) -> None:
-        if not self._quiet:
-            print(f"yolo-ema: {printable(text)}", file=sys.stderr)  # noqa: T201
 
 
 def _read(
@@ -289,9 +279,3 @@ def _read(
     area = reader.place.square_metres((xyxy[0], xyxy[1], xyxy[0] + width, xyxy[1] + height))
     area = None if area is None else area * pixels / (width * height)
     return WindowRecord(number, "detected", none, pixels, area), window.image_bgr
-
-
-def _generator() -> str:
-    from yolo_ema._version import __version__
-
-    return f"yolo-ema {__version__}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ import numpy as np
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.detect.frame_loop import DetectedEvent
 from yolo_ema.errors import ConfigError
+from yolo_ema.io.text_files import say
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks import Crops, FrameContext, Sink, open_sinks
@@ -148,7 +148,7 @@ class DetectOutput:
 
                 token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
                 self._page = LivePage(options.serve, options.serve_host, token)
-                print(f"yolo-ema: live page: {self._page.url}", file=sys.stderr, flush=True)  # noqa: T201 - not the result
+                say(f"yolo-ema: live page: {self._page.url}")
             kinds = [kind for kind in dict.fromkeys(options.save) if kind != "none"]
             maps = [kind for kind in kinds if kind in MAP_KINDS]
             kinds = [kind for kind in kinds if kind not in MAP_KINDS]

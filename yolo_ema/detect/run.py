@@ -22,7 +22,7 @@ from yolo_ema.detect.inputs import FINEST_RATE, selection_of
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
-from yolo_ema.io.text_files import printable
+from yolo_ema.io.text_files import printable, say
 from yolo_ema.media.sinks.window import Window
 from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.open_sources import (
@@ -89,7 +89,9 @@ def detect(
                 source_count=len(sources),
             )
         ) as output,
-        _window(options) as window,
+        (
+            contextlib.closing(Window("yolo-ema")) if options.show else contextlib.nullcontext()
+        ) as window,
         reader,
         OutputThread(output.write, on_error=reader.stop) as thread,
         _Account(detector, sources, quiet=quiet) as account,
@@ -145,7 +147,7 @@ def _say_how_images_are_tracked(sources: Sequence[Source], options: DetectOption
 
 
 def _say(text: str) -> None:
-    print(f"yolo-ema: {printable(text)}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+    say(f"yolo-ema: {text}")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -167,16 +169,6 @@ def _out(options: DetectOptions) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             folder.rmdir()  # only an empty one goes
         raise
-
-
-@contextlib.contextmanager
-def _window(options: DetectOptions) -> Iterator[Window | None]:
-    """Open a window where one is wanted."""
-    if not options.show:
-        yield None
-        return
-    with contextlib.closing(Window("yolo-ema")) as window:
-        yield window
 
 
 class _Account:

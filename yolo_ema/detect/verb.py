@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from yolo_ema.detect.orthomosaic_result import OrthomosaicResult
 from yolo_ema.detect.orthomosaic_sources import orthomosaics_in
 from yolo_ema.detect.result import DetectResult
 from yolo_ema.detect.run import detect
-from yolo_ema.io.text_files import printable
+from yolo_ema.io.text_files import say
 from yolo_ema.options.detect import DetectOptions
 
 __all__ = ["detect_any"]
@@ -22,7 +20,7 @@ def detect_any(options: DetectOptions) -> DetectResult | OrthomosaicResult:
     """
     orthomosaics, remarks = orthomosaics_in(options)
     for remark in remarks:
-        print(f"yolo-ema: {printable(remark)}", file=sys.stderr)  # noqa: T201 - not the result
+        say(f"yolo-ema: {remark}")
     if not orthomosaics:
         return detect(options)
     from yolo_ema.detect.orthomosaic import detect_orthomosaics  # only here: few runs need it

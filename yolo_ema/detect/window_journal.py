@@ -44,12 +44,7 @@ class WindowRecord(NamedTuple):
 
 
 class WindowJournal:
-    """A SQLite file. What was committed survives a killed process.
-
-    Attributes:
-        path: the file.
-        resumed: how many windows it held when it was opened.
-    """
+    """A SQLite file. What was committed survives a killed process."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Open a run's journal, or begin one; ``settings`` are all that boxes depend on, as plain
@@ -68,7 +63,6 @@ class WindowJournal:
                 self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._connection.execute("BEGIN EXCLUSIVE")
                 self._settle({name: json.dumps(value) for name, value in settings.items()})
-                self.resumed = self._count()
         except BaseException:
             self._connection.close()
             raise
@@ -136,10 +130,6 @@ class WindowJournal:
             "FROM windows WHERE pixels > 0"
         ).fetchone()
         return int(pixels), None if unknown else square_metres
-
-    def _count(self) -> int:
-        (count,) = self._connection.execute("SELECT COUNT(*) FROM windows").fetchone()
-        return int(count)
 
     def _settle(self, settings: dict[str, str]) -> None:
         """Begin the journal, or hold the settings against those that it was begun with."""

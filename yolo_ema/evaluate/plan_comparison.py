@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from yolo_ema.evaluate.validation import open_for_scoring, validate
 from yolo_ema.inference.formats import format_of
 from yolo_ema.io.atomic_files import write_bytes
 from yolo_ema.io.peak_memory import forget_peak_memory, peak_memory_bytes
+from yolo_ema.io.text_files import say
 from yolo_ema.options.val import ValOptions
 from yolo_ema.text_table import text_table
 from yolo_ema.tiling.plan_figures import NEARLY_AP, PlanFigures, PlanRow, cheapest_good
@@ -198,7 +198,7 @@ def compare_plans(options: ValOptions) -> PlanComparison:
             tile=tile,
             whole_frame=whole_frame,
         )
-        print(f"yolo-ema: {name}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+        say(f"yolo-ema: {name}")
         told = forget_peak_memory()
         on_gpu = torch.cuda.is_available() and options.device not in {"cpu", "mps"}
         if on_gpu:

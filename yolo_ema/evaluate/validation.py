@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from yolo_ema.evaluate.val_result import Evidence, ValResult
 from yolo_ema.inference.predictor import Predictor, input_size
 from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.io.atomic_files import read_json
+from yolo_ema.io.text_files import say
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.metrics.score import unreadable_rows
 from yolo_ema.metrics.scorecard import make_scorecard, some_names
@@ -100,7 +100,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         *_limit_warnings(predictor, options.max_det, at_limit, len(evidence.images)),
     ]
     for warning in warnings:
-        print(f"yolo-ema: warning: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+        say(f"yolo-ema: warning: {warning}")
     scorecard = make_scorecard(
         evidence.ground_truth,
         evidence.detections,
@@ -188,7 +188,7 @@ def _detect(
     names, class_names = image_names(images), tuple(data["names"].values())
     row_length = label_row_length(data)
     batch = options.batch if predictor.batched else 1
-    progress = tqdm(total=len(images), desc="val", unit="image", disable=not sys.stderr.isatty())
+    progress = tqdm(total=len(images), desc="val", unit="image", disable=None)
     for start in range(0, len(images), batch):
         readable: dict[str, np.ndarray] = {}
         for name, file in zip(names[start:], images[start : start + batch], strict=False):

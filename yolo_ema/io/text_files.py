@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 from pathlib import Path
 
-__all__ = ["decode_text", "encoding_of", "one_line", "printable", "shown_path"]
+__all__ = ["decode_text", "encoding_of", "one_line", "printable", "say", "shown_path"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -61,6 +62,11 @@ def printable(text: str) -> str:
     An escape sequence would recolour the terminal or worse. Line breaks and tabs stay.
     """
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def say(text: str) -> None:
+    """Print a line for the user on stderr: stdout is for the result."""
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def shown_path(path: str | Path) -> str:

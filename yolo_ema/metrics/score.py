@@ -5,7 +5,6 @@ protocol and COCO's.
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
-from yolo_ema.io.text_files import decode_text
+from yolo_ema.io.text_files import decode_text, say
 from yolo_ema.metrics.scorecard import Scorecard, make_scorecard, some_names
 from yolo_ema.options.score import ScoreOptions
 from yolo_ema.visdrone.annotations import UNREADABLE, read_annotations, read_results
@@ -60,7 +59,7 @@ def score(options: ScoreOptions) -> Scorecard:
         else _sizes_from_images(options.images or Path(), names)
     )
     for warning in warnings:
-        print(f"yolo-ema: warning: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+        say(f"yolo-ema: warning: {warning}")
     about = {
         "split": _split_of(options.annotations),
         "order": "as written" if options.as_is else "by falling score",
@@ -161,7 +160,7 @@ def _read_detections(
 
 
 def _progress(images: Collection[_T], title: str) -> Iterable[_T]:
-    return tqdm(images, desc=title, unit="image", leave=False, disable=not sys.stderr.isatty())
+    return tqdm(images, desc=title, unit="image", leave=False, disable=None)
 
 
 def _finding(names: Sequence[str], fate: str) -> str:

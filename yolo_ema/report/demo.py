@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from yolo_ema.engine.training.train import TrainResult, train
 from yolo_ema.errors import CheckFailedError
 from yolo_ema.evaluate.val_result import Evidence, ValResult
 from yolo_ema.io.atomic_files import write_bytes
+from yolo_ema.io.text_files import say
 from yolo_ema.media.sinks.video_writer import VideoWriter
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.options.demo import DemoOptions
@@ -310,7 +310,7 @@ class _Clock:
     @contextlib.contextmanager
     def step(self, name: str, title: str) -> Iterator[None]:
         """Time the block as ``name``."""
-        print(f"[{len(self.seconds) + 1}/6] {title}", file=sys.stderr, flush=True)  # noqa: T201 - progress, not the result
+        say(f"[{len(self.seconds) + 1}/6] {title}")
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started

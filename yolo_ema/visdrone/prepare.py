@@ -17,7 +17,7 @@ import numpy as np
 
 from yolo_ema.errors import AnnotationError, ConfigError, DataError, YoloEmaError
 from yolo_ema.io.atomic_files import locked
-from yolo_ema.io.text_files import shown_path
+from yolo_ema.io.text_files import say, shown_path
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.fingerprint import (
@@ -37,7 +37,6 @@ from yolo_ema.visdrone.prepared_files import (
 )
 from yolo_ema.visdrone.split_content import SplitContent, common_names, refuse_empty, with_names
 from yolo_ema.visdrone.split_readers import SplitReader, coco_readers, visdrone_readers
-from yolo_ema.visdrone.split_sources import say
 
 __all__ = ["prepare"]
 

@@ -9,7 +9,6 @@ import dataclasses
 import glob
 import hashlib
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from yolo_ema.errors import ConfigError, DataError, DataNotFoundError, OfflineEr
 from yolo_ema.io.archives import is_archive, unpack
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.io.download import fetch, remote_size, shown_url
+from yolo_ema.io.text_files import say
 from yolo_ema.visdrone.split_folders import SplitFolder, find_splits, official_name, split_named
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Acquired",
     "acquire_public",
     "acquire_sources",
-    "say",
 ]
 
 PUBLISHED_SPLITS = ("train", "val", "test-dev")
@@ -228,11 +227,6 @@ def _announce(addresses: Mapping[str, Sequence[str]]) -> None:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
-
-
-def say(text: str) -> None:
-    """Print a line for the user on stderr."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - stdout is for the result
 
 
 def _stem(archive: Path) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,9 +86,7 @@ class _Bench:
     ) -> None:
         self._options, self._folder, self._processes = options, folder, processes
         self._images = _images(options, folder)
-        self._progress = tqdm(
-            desc="bench", unit="step", file=sys.stderr, disable=not sys.stderr.isatty()
-        )
+        self._progress = tqdm(desc="bench", unit="step", disable=None)
         self._boxes: dict[Key, list[np.ndarray]] = {}
 
     def run(self) -> BenchResult:

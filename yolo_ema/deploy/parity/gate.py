@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -120,13 +119,8 @@ def prove(
             device,
             trust_artifact,
         )
-        with tqdm(
-            total=_PASSES,
-            desc=f"prove {artifact_format}",
-            unit="pass",
-            file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-        ) as bar:
+        title = f"prove {artifact_format}"
+        with tqdm(total=_PASSES, desc=title, unit="pass", disable=None) as bar:
             pair = open_pair(replace(setup, advance=bar.update))
             _check_file(pair, artifact_format, findings)
             comparable = len(metadata.names or loaded.names) == len(loaded.names)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from yolo_ema.errors import MachineError
 from yolo_ema.io.atomic_files import write_json, write_text
 from yolo_ema.io.devices import parse_device
 from yolo_ema.io.scratch_folders import scratch_folder
+from yolo_ema.io.text_files import say
 from yolo_ema.options.doctor import DoctorOptions
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_checks(checks: Mapping[str, Check], place: Place, *, deadline: float) ->
         if left < _LEAST_S:
             outcomes.append(Outcome(name, NOT_RUN, reason="the budget was used up before"))
             continue
-        print(f"[{number}/{len(checks)}] {name}: {check.title}", file=sys.stderr, flush=True)  # noqa: T201
+        say(f"[{number}/{len(checks)}] {name}: {check.title}")
         own = place.folder / name
         own.mkdir()
         allowed_s = check.limit_s * place.size(1, _CPU_PATIENCE)

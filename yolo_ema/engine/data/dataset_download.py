@@ -17,6 +17,7 @@ from ultralytics.utils import ROOT
 from yolo_ema.errors import DataError, DataNotFoundError, OfflineError
 from yolo_ema.io.archives import is_archive, unpack
 from yolo_ema.io.download import fetch, remote_size, shown_url
+from yolo_ema.io.text_files import say
 
 __all__ = ["fetch_dataset"]
 
@@ -93,7 +94,7 @@ def _fetch_archive(url: str, into: Path) -> None:
     """
     size = remote_size([url])
     how_large = "of unknown size" if size is None else f"{size / 1e6:.1f} MB"
-    _say(
+    say(
         f"fetching {shown_url(url)} ({how_large}) into {into}; the YAML states no licence, see its "
         f"publisher's page"
     )
@@ -127,7 +128,7 @@ def _removed(archive: Path) -> Iterator[None]:
 
 
 def _run_script(script: str, data_yaml: Path, into: Path) -> None:
-    _say(
+    say(
         f"running the download script of {data_yaml}, which writes into {into}; how much it "
         f"fetches is not known before, "
         f"and the licence is not stated by the YAML, see its publisher's page:\n{script}"
@@ -148,7 +149,3 @@ def _run_script(script: str, data_yaml: Path, into: Path) -> None:
             f"the download script of {data_yaml} failed (exit code {done.returncode}); see its "
             f"message above"
         )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - what is downloaded is always said

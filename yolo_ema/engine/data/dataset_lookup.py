@@ -5,7 +5,6 @@ the verb may.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from yolo_ema.engine.data.data_yaml import (
 from yolo_ema.errors import DataError, DataNotFoundError, OfflineError, did_you_mean
 from yolo_ema.io.download import shown_url
 from yolo_ema.io.resources import data_dir
+from yolo_ema.io.text_files import say
 
 __all__ = ["local_data", "named_yaml", "resolve_data"]
 
@@ -105,7 +105,7 @@ def _prepared(*, alone: bool = False, **options: Any) -> Path:
 
     result = prepare(PrepareOptions(**options), alone=alone)
     if result.failures or not result.up_to_date:
-        print(*result.findings(), sep="\n", file=sys.stderr)  # noqa: T201 - stdout is for the result
+        say("\n".join(result.findings()))
     return result.data_yaml
 
 

@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -149,7 +148,7 @@ def scan_labels(
                 total=len(images),
                 desc=title,
                 unit="image",
-                disable=not sys.stderr.isatty(),
+                disable=None,
             )
         )
     usable = [(place, result) for place, result in enumerate(results) if result.shape_hw]

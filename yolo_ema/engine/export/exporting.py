@@ -6,7 +6,6 @@ import contextlib
 import errno
 import math
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.io.atomic_files import disk_full_is_clear
+from yolo_ema.io.text_files import say
 from yolo_ema.options.export import ExportOptions
 
 __all__ = ["Artifact", "export_artifact"]
@@ -89,10 +89,7 @@ def export_artifact(
         and size_hw != [options.imgsz[0], options.imgsz[-1]]
     ):
         asked, raised = ",".join(map(str, options.imgsz)), ",".join(map(str, size_hw))
-        print(  # noqa: T201 - no result
-            f"--imgsz {asked} is rounded up to {raised}, multiples of the stride {loaded.stride}",
-            file=sys.stderr,
-        )
+        say(f"--imgsz {asked} is rounded up to {raised}, multiples of the stride {loaded.stride}")
     started = time.perf_counter()
     with _full_disk_is_clear(folder):
         made = _made(name, options, loaded, settings, folder)

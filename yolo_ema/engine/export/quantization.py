@@ -192,13 +192,7 @@ class _Reader:
 
     def __init__(self, inputs: Sequence[np.ndarray], name: str) -> None:
         self._inputs, self._name = inputs, name
-        self._told = tqdm(
-            total=len(inputs),
-            desc="calibration",
-            unit="image",
-            file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-        )
+        self._told = tqdm(total=len(inputs), desc="calibration", unit="image", disable=None)
         self.set_range(0, len(inputs))
 
     def __len__(self) -> int:

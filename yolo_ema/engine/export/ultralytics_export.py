@@ -7,7 +7,6 @@ import contextlib
 import copy
 import logging
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from yolo_ema.engine.export.onnx_file import captured_stderr, make_valid
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
 from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
+from yolo_ema.io.text_files import say
 from yolo_ema.nn import trace_for
 
 __all__ = ["install_line", "run_exporter"]
@@ -90,7 +90,7 @@ def run_exporter(
     for warning in heard:
         # That it prefers another version is not news: the proof says whether this one works.
         if not _UNMET.search(warning) and not _NO_LABELS.search(warning):
-            print(f"export to {name}: {warning}", file=sys.stderr)  # noqa: T201 - stdout is for the result
+            say(f"export to {name}: {warning}")
     if name == "ncnn":
         _check_operators(made)
     return made

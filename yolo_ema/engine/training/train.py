@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.weights.loading import load_checkpoint
 from yolo_ema.errors import ConfigError, DiskFullError, MachineError, SourceError, WeightsError
 from yolo_ema.io.atomic_files import disk_full_is_clear, read_json
+from yolo_ema.io.text_files import say
 from yolo_ema.options.train import TrainOptions
 
 __all__ = ["TrainResult", "train"]
@@ -238,7 +238,7 @@ def _ending_well(last: Path, *, trust: bool = False, several: bool = False) -> I
         status = ""
     except KeyboardInterrupt:
         status = "interrupted"
-        _say(f"interrupted{_how_to_resume(last, trust=trust, several=several)}")
+        say(f"interrupted{_how_to_resume(last, trust=trust, several=several)}")
         raise
     except (MachineError, SourceError) as error:
         if not isinstance(error, DiskFullError) and not last.exists():
@@ -271,7 +271,3 @@ def _how_to_resume(last: Path, *, trust: bool, several: bool) -> str:
     return (
         f"; {last} is whole, resume it: {program} train --resume {shlex.quote(str(last))}{trusted}"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201

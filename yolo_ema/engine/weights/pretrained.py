@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from pathlib import Path
 
 from ultralytics.utils import downloads
@@ -22,6 +21,7 @@ from yolo_ema.errors import (
 from yolo_ema.io.download import fetch, remote_size
 from yolo_ema.io.machine import cache_dir
 from yolo_ema.io.resources import weights_dir
+from yolo_ema.io.text_files import say
 
 __all__ = ["resolve_pretrained"]
 
@@ -81,10 +81,9 @@ def resolve_pretrained(
 def _fetch(url: str, target: Path) -> None:
     size = remote_size([url])
     how_large = "of unknown size" if size is None else f"{size / 1e6:.1f} MB"
-    print(  # noqa: T201 - said before
+    say(
         f"fetching {target.name} ({how_large}, by Ultralytics, licence {_LICENCE}) from {url} to "
-        f"{target}",
-        file=sys.stderr,
+        f"{target}"
     )
     try:
         fetch([url], target)
