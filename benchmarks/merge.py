@@ -21,7 +21,7 @@ import torch
 from torchvision.ops import batched_nms
 
 from yolo_ema.options.tiles import MERGES
-from yolo_ema.tiling import tile_grid
+from yolo_ema.tiling.grid import tile_grid
 from yolo_ema.tiling.merge import merge_views
 
 

@@ -13,7 +13,7 @@ from yolo_ema.detect.live_places import LivePlaces
 from yolo_ema.geo.pose import NoPose, Pose
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.live_page import LivePage
+from yolo_ema.media.live_page.live_page import LivePage
 from yolo_ema.options.mapping import MapOptions
 from yolo_ema.scenes import draw_clip
 

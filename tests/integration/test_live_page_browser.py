@@ -15,7 +15,7 @@ import pytest
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.live_page import LivePage
+from yolo_ema.media.live_page.live_page import LivePage
 
 wait_module = pytest.importorskip("selenium.webdriver.support.wait")
 pytestmark = pytest.mark.slow

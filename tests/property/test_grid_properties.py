@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_ema.tiling import tile_grid
+from yolo_ema.tiling.grid import tile_grid
 
 SIDES = st.integers(1, 90)
 

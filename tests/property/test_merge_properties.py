@@ -10,7 +10,7 @@ from slow_merge import slow_merge
 
 from yolo_ema.options.tiles import MERGES
 from yolo_ema.tiling import merge as merge_module
-from yolo_ema.tiling import tile_grid
+from yolo_ema.tiling.grid import tile_grid
 from yolo_ema.tiling.merge import merge_views
 
 

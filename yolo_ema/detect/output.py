@@ -18,7 +18,9 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.io.text_files import say
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks import Crops, FrameContext, Sink, open_sinks
+from yolo_ema.media.sinks.crops import Crops
+from yolo_ema.media.sinks.open_sinks import open_sinks
+from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sources.source import SourceEvent, SourceStatus
 from yolo_ema.options.detect import MAP_KINDS, DetectOptions
 from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
@@ -27,7 +29,7 @@ from yolo_ema.tracking.trails import Trails
 if TYPE_CHECKING:
     from yolo_ema.detect.live_places import LivePlaces, LocatedFrame
     from yolo_ema.detect.map_output import MapOutput
-    from yolo_ema.media.live_page import LivePage
+    from yolo_ema.media.live_page.live_page import LivePage
 
 __all__ = ["DetectOutput"]
 
@@ -144,7 +146,7 @@ class DetectOutput:
         with contextlib.ExitStack() as opened:
             opened.callback(self.close)
             if options.serve is not None:
-                from yolo_ema.media.live_page import LivePage  # brings an HTTP server
+                from yolo_ema.media.live_page.live_page import LivePage  # brings an HTTP server
 
                 token = options.serve_token or os.environ.get(TOKEN_VARIABLE) or None
                 self._page = LivePage(options.serve, options.serve_host, token)

@@ -18,7 +18,7 @@ import pytest
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.live_page import LivePage, server
+from yolo_ema.media.live_page.live_page import LivePage, server
 
 TOKEN = "a-long-token"
 

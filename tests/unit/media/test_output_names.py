@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.sinks import FrameContext, open_sinks
+from yolo_ema.media.sinks.open_sinks import open_sinks
+from yolo_ema.media.sinks.sink import FrameContext
 from yolo_ema.media.sources.open_sources import open_sources
 from yolo_ema.media.sources.output_names import with_output_names
 from yolo_ema.media.sources.stored_source import StoredSource

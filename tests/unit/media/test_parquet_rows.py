@@ -11,8 +11,9 @@ import pytest
 
 from yolo_ema.errors import MissingPackageError
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.sinks import CsvRows, FrameContext, ParquetRows
-from yolo_ema.media.sinks.parquet_rows import COLUMNS
+from yolo_ema.media.sinks.csv_rows import CsvRows
+from yolo_ema.media.sinks.parquet_rows import COLUMNS, ParquetRows
+from yolo_ema.media.sinks.sink import FrameContext
 
 parquet = pytest.importorskip("pyarrow.parquet")
 NAMES = {0: "car", 1: "bus"}

@@ -25,18 +25,15 @@ from pycocotools.coco import COCO
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.sinks import (
-    SINK_KINDS,
-    AnnotatedCopies,
-    CocoJson,
-    Crops,
-    CsvRows,
-    FrameContext,
-    JsonLines,
-    VisdroneResults,
-    YoloLabels,
-    open_sinks,
-)
+from yolo_ema.media.sinks.annotated import AnnotatedCopies
+from yolo_ema.media.sinks.coco_json import CocoJson
+from yolo_ema.media.sinks.crops import Crops
+from yolo_ema.media.sinks.csv_rows import CsvRows
+from yolo_ema.media.sinks.jsonl import JsonLines
+from yolo_ema.media.sinks.open_sinks import SINK_KINDS, open_sinks
+from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.visdrone_results import VisdroneResults
+from yolo_ema.media.sinks.yolo_labels import YoloLabels
 from yolo_ema.media.sources.video_reader import VideoReader
 from yolo_ema.visdrone.annotations import read_results
 from yolo_ema.visdrone.submission import write_submission

@@ -9,7 +9,9 @@ import numpy as np
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.drawing.style import class_colour_bgr
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.sinks import AnnotatedCopies, FrameContext, JsonLines
+from yolo_ema.media.sinks.annotated import AnnotatedCopies
+from yolo_ema.media.sinks.jsonl import JsonLines
+from yolo_ema.media.sinks.sink import FrameContext
 from yolo_ema.media.sources.video_reader import VideoReader
 
 NAMES = {0: "pedestrian", 1: "car"}

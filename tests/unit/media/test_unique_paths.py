@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from yolo_ema.media.sinks import open_sinks
+from yolo_ema.media.sinks.open_sinks import open_sinks
 from yolo_ema.media.sinks.unique_paths import create_part, remove_stale_parts, write_unique
 from yolo_ema.media.sinks.video_writer import VideoWriter
 

@@ -9,7 +9,7 @@ import argparse
 import pytest
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.media.sinks import SINK_KINDS
+from yolo_ema.media.sinks.open_sinks import SINK_KINDS
 from yolo_ema.options.detect import SAVED_KINDS, DetectOptions
 from yolo_ema.options.parser import add_arguments, options_from_namespace
 from yolo_ema.options.tiles import tile_size

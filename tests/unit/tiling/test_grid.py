@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.tiling import tile_grid
+from yolo_ema.tiling.grid import tile_grid
 
 
 def test_a_full_hd_frame_in_tiles_of_640():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.tiling import tile_grid
+from yolo_ema.tiling.grid import tile_grid
 from yolo_ema.tiling.merge import merge_views
 
 LEFT, RIGHT, FRAME = (0, 0, 640, 640), (512, 0, 1152, 640), (0, 0, 1152, 640)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.inference.letterbox import Letterbox
-from yolo_ema.tiling import tile_grid
+from yolo_ema.tiling.grid import tile_grid
 from yolo_ema.tiling.plan import ObjectSizes, plan_tiles
 
 INPUT = (640, 640)

@@ -8,8 +8,9 @@ import pytest
 from painted import dataset_of, fill_buffer, make_dataset, seed_all
 
 from yolo_ema.engine.data.train_tiles import KEPT_SHARE, cut_into_tiles
+from yolo_ema.errors import ConfigError
 from yolo_ema.options.drone import DroneOptions
-from yolo_ema.tiling import tile_grid
+from yolo_ema.tiling.grid import tile_grid
 
 
 def label_of(wh: tuple[int, int], boxes: list[tuple], regions: list[tuple] = ()) -> dict:
@@ -113,6 +114,29 @@ def test_a_tile_shows_the_images_own_pixels(tmp_path, monkeypatch, cache):
         expected = cv2.imread(dataset.im_files[index])[y1:y2, x1:x2, ::-1].transpose(2, 0, 1)
         assert np.array_equal(dataset[index]["img"].numpy(), expected)
     assert len(list((tmp_path / "data").rglob("*.png"))) == 6
+
+
+@pytest.mark.parametrize("cache", [False, "ram", "disk"])
+def test_whole_images_stand_beside_their_tiles(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("YOLO_EMA_CACHE", str(tmp_path / "cache"))
+    images = make_dataset(tmp_path / "data")
+    plain = dataset_of(images, imgsz=128, deterministic=False)
+    tiles = dataset_of(images, imgsz=128, drone=DroneOptions(train_tiles="128x128"))
+    drone = DroneOptions(train_tiles="128x128", tile_whole=2)
+    mixed = dataset_of(images, imgsz=128, drone=drone, cache=cache, deterministic=False)
+    fill_buffer(plain)
+    fill_buffer(mixed)
+    assert len(mixed) == len(tiles) + 2 * len(plain)
+    for place in range(2 * len(plain)):
+        expected, whole = plain[place % len(plain)], mixed[len(tiles) + place]
+        assert np.array_equal(whole["img"].numpy(), expected["img"].numpy())
+        assert np.array_equal(whole["bboxes"].numpy(), expected["bboxes"].numpy())
+        assert np.array_equal(whole["ignored_xyxy"], expected["ignored_xyxy"])
+
+
+def test_whole_images_without_tiles_are_refused():
+    with pytest.raises(ConfigError, match="--tile-whole is 2, but without --train-tiles"):
+        DroneOptions(tile_whole=2)
 
 
 def test_labels_of_a_tile_lie_on_its_objects(tmp_path, monkeypatch):
