@@ -97,7 +97,6 @@ def measure_frames(options: argparse.Namespace, folder: Path) -> list[dict[str, 
             f"source={video}",
             "save=False",
             "verbose=False",
-            "stream=True",
         )
         loop.append(run([yolo, "predict", *words, "imgsz=640", "conf=0.25"], folder))
     seconds, cpu_s = sum(ran.seconds for ran in loop), sum(ran.cpu_s for ran in loop)

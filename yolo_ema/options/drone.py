@@ -48,6 +48,13 @@ class DroneOptions(Options):
         at_least=0,
         at_most=0.9,
     )
+    tile_whole: int = _drone_option(
+        0,
+        metavar="N",
+        help="with --train-tiles: show each image whole, too, N times an epoch",
+        at_least=0,
+        at_most=100,
+    )
     paste_boxes: float = _drone_option(
         0.0,
         help="probability, 0 to 1, of pasting copies of labelled small objects into an image",
@@ -68,6 +75,10 @@ class DroneOptions(Options):
             yield (
                 f"--train-tiles is {self.train_tiles!r}; expected off or WIDTHxHEIGHT in pixels, "
                 f"at least {_LEAST_TILE_PX}x{_LEAST_TILE_PX}, as in 640x640"
+            )
+        if self.tile_whole and self.train_tiles == "off":
+            yield (
+                f"--tile-whole is {self.tile_whole}, but without --train-tiles every image is whole"
             )
 
     @property

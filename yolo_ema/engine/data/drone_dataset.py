@@ -184,18 +184,19 @@ class DroneDataset(YOLODataset):
         return labels
 
     def _cut(self, labels: list[dict[str, Any]], tile_wh: tuple[int, int]) -> list[dict[str, Any]]:
-        """Cut images into tiles, and say what comes of it."""
+        """Cut images into tiles, add whole images where asked, and say what comes of it."""
         tiles = cut_into_tiles(labels, tile_wh, self.drone.tile_overlap)
+        whole = [{**label, "segments": []} for label in labels * self.drone.tile_whole]
         LOGGER.info(
             f"{self.prefix}{len(tiles)} tiles of at most {tile_wh[0]}x{tile_wh[1]} pixels from "
-            f"{len(labels)} images"
+            f"{len(labels)} images" + (f", and {len(whole)} whole images" if whole else "")
         )
         if (side := max(tile_wh)) != self.imgsz:
             LOGGER.warning(
                 f"{self.prefix}tiles are scaled by {self.imgsz / side:.2f}: their longer side is "
                 f"{side}, imgsz is {self.imgsz}; with imgsz={side} they keep their resolution"
             )
-        return tiles
+        return tiles + whole
 
     def update_labels(self, include_class: list[int] | None) -> None:
         """Keep the chosen classes. Raises `DataError` where training would learn from no box."""
