@@ -57,6 +57,7 @@ __all__ = [
     "WeightsNotFoundError",
     "YoloEmaError",
     "did_you_mean",
+    "first_line",
 ]
 
 
@@ -187,6 +188,11 @@ class CheckFailedError(YoloEmaError, RuntimeError):
     """A gate refused what it was given: parity of an export, the demo's figures."""
 
     exit_code = 7
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, up to 200 characters; its kind without one."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

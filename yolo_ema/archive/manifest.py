@@ -74,7 +74,11 @@ class Manifest:
         """Compare the jobs of a shard, ``(number, count)``, with what lies in the folder."""
         number, count = shard
         finished = np.fromiter(
-            (int(name[:16], 16) for name in self.storage.names(DETECTIONS) if _is_result(name)),
+            (
+                int(name[:16], 16)
+                for name in self.storage.names(DETECTIONS)
+                if name.endswith(".parquet") and len(name) == 24
+            ),
             np.uint64,
         )
         finished.sort()
@@ -124,10 +128,6 @@ def write_problem(storage: Storage, outcome: Outcome) -> None:
     names = ("id", "name", "state", "attempts", "problem")
     row = {name: getattr(outcome, name) for name in names}
     storage.write(f"{PROBLEMS}/{outcome.id}.json", (json.dumps(row, indent=2) + "\n").encode())
-
-
-def _is_result(name: str) -> bool:
-    return name.endswith(".parquet") and len(name) == 24
 
 
 def _holds(numbers: np.ndarray, number: int) -> bool:

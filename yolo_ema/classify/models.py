@@ -81,7 +81,9 @@ def build_classifier(architecture: Architecture, *, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _network(architecture)
-        _add_attention(network, architecture)
+        if architecture.attention != "none":
+            for place, block, channels in _places(network):
+                block.se = _new_block(architecture, place, channels)
     return network
 
 
@@ -117,14 +119,6 @@ def _network(architecture: Architecture) -> nn.Module:
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     network.maxpool = nn.Identity()
     return network
-
-
-def _add_attention(network: nn.Module, architecture: Architecture) -> None:
-    """Put a block into each place that the paper names; nothing where the attention is none."""
-    if architecture.attention == "none":
-        return
-    for name, block, channels in _places(network):
-        block.se = _new_block(architecture, name, channels)
 
 
 def _new_block(architecture: Architecture, place: str, channels: int) -> nn.Module:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yolo_ema.errors import ConfigError, DamagedWeightsError, MissingPackageError, YoloEmaError
+from yolo_ema.errors import (
+    ConfigError,
+    DamagedWeightsError,
+    MissingPackageError,
+    YoloEmaError,
+    first_line,
+)
 from yolo_ema.inference.backend import ExportedBackend
 from yolo_ema.inference.backend_predictor import BackendPredictor
 from yolo_ema.inference.formats import check_package, format_of
@@ -100,7 +106,6 @@ def _open(
             f"{weights} needs {f'the package {name}' if name else 'a package'}: {error}"
         ) from error
     except Exception as error:  # each runtime has errors of its own for a file that it cannot read
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise DamagedWeightsError(
-            f"{weights} is damaged or not an {format_name} model: {first}"
+            f"{weights} is damaged or not an {format_name} model: {first_line(error)}"
         ) from error

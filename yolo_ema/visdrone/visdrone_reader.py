@@ -73,7 +73,7 @@ def read_split(folder: SplitFolder) -> SplitContent:
         labels, odd = label_annotations(annotations, stem, image, files[stem], size_wh)
         labelled.append(labels)
         anomalies += sorted([*annotations.anomalies, *odd], key=lambda anomaly: anomaly.row or 0)
-        rows_per_category += _rows_per_category(annotations)
+        rows_per_category += np.bincount(annotations.category, minlength=OTHERS + 1)
         trailing_commas += annotations.trailing_commas
     return SplitContent(
         VISDRONE_CLASSES,
@@ -96,10 +96,6 @@ def _unlabelled(stem: str, image: Path, size_wh: tuple[int, int]) -> LabelledIma
     return LabelledImage(
         stem, image, None, size_wh, no_boxes, np.zeros(0, dtype=np.int64), no_boxes
     )
-
-
-def _rows_per_category(annotations: Annotations) -> np.ndarray:
-    return np.bincount(annotations.category, minlength=OTHERS + 1)
 
 
 def _images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from yolo_ema.deploy.parity.proof_images import ProofImage
 from yolo_ema.deploy.parity.replay import Recorder, Replay, answers_agree
 from yolo_ema.engine.prediction.torch_predictor import TorchPredictor, open_predictor
 from yolo_ema.engine.weights.loading import LoadedModel
-from yolo_ema.errors import MachineError, YoloEmaError
+from yolo_ema.errors import MachineError, YoloEmaError, first_line
 from yolo_ema.inference.backend import Backend
 from yolo_ema.inference.backend_predictor import BackendPredictor
 from yolo_ema.inference.file_metadata import ArtifactMetadata
@@ -344,5 +344,4 @@ def _run(work: Callable[[Any], Any], images: Any) -> Any:
     except (YoloEmaError, MemoryError):
         raise
     except Exception as error:  # each runtime has errors of its own for a file that it cannot run
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise MachineError(f"it cannot be run here: {first}") from error
+        raise MachineError(f"it cannot be run here: {first_line(error)}") from error

@@ -17,7 +17,7 @@ from ultralytics.nn.backends.base import BaseBackend
 
 from yolo_ema._version import __version__
 from yolo_ema.engine.weights.loading import LoadedModel
-from yolo_ema.errors import DamagedWeightsError
+from yolo_ema.errors import DamagedWeightsError, first_line
 from yolo_ema.inference.file_metadata import ArtifactMetadata, onnx_entries, yaml_entries
 from yolo_ema.inference.letterbox import LETTERBOX_VALUE
 from yolo_ema.inference.object_sizes import entries_of, recorded_sizes
@@ -84,8 +84,7 @@ def read_entries(artifact: Path) -> dict[str, Any]:
     try:
         return dict(BaseBackend.read_metadata(artifact))
     except Exception as error:  # each format has errors of its own for a file that is cut short
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise DamagedWeightsError(f"{artifact} is damaged: {first}") from error
+        raise DamagedWeightsError(f"{artifact} is damaged: {first_line(error)}") from error
 
 
 def write(artifact: Path, format_name: str, entries: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ultralytics.data.augment import LetterBox
 
 from yolo_ema.engine.export.onnx_file import make_valid
-from yolo_ema.engine.setup.environment import use_all_cores
+from yolo_ema.engine.setup.environment import quiet_log, use_all_cores
 from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError, MissingPackageError
 from yolo_ema.inference.signal_stack import signal_stack_kept
 from yolo_ema.media.sources.image_reader import read_image
@@ -224,7 +224,7 @@ def _quantize_onnx(
     model = onnx.load(source)
     excluded = float_nodes([(node.name, node.op_type) for node in model.graph.node], keep_float)
     with (
-        _plain_log(),
+        quiet_log("", logging.ERROR),
         contextlib.redirect_stdout(io.StringIO()),
         tempfile.TemporaryDirectory(prefix="int8-", dir=out.parent) as folder,
         _temporary_files_in(folder),
@@ -263,18 +263,6 @@ def _temporary_files_in(folder: str) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-@contextlib.contextmanager
-def _plain_log() -> Iterator[None]:
-    """Keep ONNX Runtime's advice, meant for other networks, out of the log."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-
-
 def _quantize_openvino(
     source: Path, inputs: Sequence[np.ndarray], out: Path, keep_float: tuple[str, ...]
 ) -> None:
@@ -296,7 +284,8 @@ def _quantize_openvino(
         for name in float_nodes(operations, keep_float)
         if kinds[name] not in {"Constant", "Parameter", "Result"}
     ]
-    with contextlib.redirect_stdout(sys.stderr), _quiet(nncf), signal_stack_kept():
+    quiet = quiet_log("nncf", logging.ERROR)
+    with contextlib.redirect_stdout(sys.stderr), quiet, signal_stack_kept():
         made = nncf.quantize(
             model,
             nncf.Dataset(range(len(inputs)), inputs.__getitem__),
@@ -309,14 +298,3 @@ def _quantize_openvino(
         )
     out.mkdir(parents=True, exist_ok=True)
     openvino.save_model(made, out / xml.name, compress_to_fp16=False)
-
-
-@contextlib.contextmanager
-def _quiet(nncf: Any) -> Iterator[None]:
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    nncf.set_log_level(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

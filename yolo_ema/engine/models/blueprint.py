@@ -26,7 +26,7 @@ from yolo_ema.engine.models.blocks import MOST_CLASSES, checked_activation, chec
 from yolo_ema.engine.models.definition import named_definition
 from yolo_ema.engine.models.growth_limits import PROBE_PX, SizeWatch, bounded
 from yolo_ema.engine.models.layer_graph import inputs_of
-from yolo_ema.errors import ModelError
+from yolo_ema.errors import ModelError, first_line
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.nn import BLOCKS
 
@@ -221,7 +221,7 @@ def _refuse_row(
     rows = [*definition["backbone"], *definition["head"]]
     block = f" block {rows[index][2]} with {rows[index][3]}" if index is not None else " this model"
     raise ModelError(
-        f"{place}: Ultralytics cannot build{block}: {type(error).__name__}: {_first_line(error)}"
+        f"{place}: Ultralytics cannot build{block}: {type(error).__name__}: {first_line(error)}"
     ) from error
 
 
@@ -277,12 +277,8 @@ def _output(layer: nn.Module, inputs: Any, place: str) -> Any:
     except _BUILD_ERRORS as error:
         if isinstance(layer, tuple(BLOCKS.values())):
             hint = "write [c2], which stands for the channels of the row above"
-            raise ModelError(f"{place}: {_first_line(error)}; {hint}") from error
+            raise ModelError(f"{place}: {first_line(error)}; {hint}") from error
         kind = type(layer).__name__
         raise ModelError(
-            f"{place}: {kind} does not take what it reads: {_first_line(error)}"
+            f"{place}: {kind} does not take what it reads: {first_line(error)}"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

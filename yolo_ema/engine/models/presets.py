@@ -45,11 +45,6 @@ class Preset:
     epochs: int
     batch: int
 
-    @property
-    def has_p2(self) -> bool:
-        """Return whether the model's head has a level at stride 4."""
-        return self.model.endswith("-p2")
-
 
 PRESETS = {
     preset.name: preset

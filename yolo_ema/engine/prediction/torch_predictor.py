@@ -17,7 +17,7 @@ from ultralytics.nn.modules.head import Detect
 
 from yolo_ema.engine.prediction.torch_backend import TorchBackend
 from yolo_ema.engine.setup.devices import select_device
-from yolo_ema.engine.setup.environment import quiet_ultralytics, use_all_cores
+from yolo_ema.engine.setup.environment import quiet_log, use_all_cores
 from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
 from yolo_ema.engine.weights.loading import LoadedModel, load_model
 from yolo_ema.errors import (
@@ -27,6 +27,7 @@ from yolo_ema.errors import (
     MissingPackageError,
     UnsafeWeightsError,
     WeightsError,
+    first_line,
 )
 from yolo_ema.inference.backend import Backend
 from yolo_ema.inference.backend_predictor import BackendPredictor
@@ -125,7 +126,7 @@ def _model_backend(
             f"{weights} is a model for {loaded.model.task!r} ({type(head).__name__}); expected a "
             f"detector"
         )
-    with no_network_no_install(), quiet_ultralytics():
+    with no_network_no_install(), quiet_log():
         backend = AutoBackend(
             loaded.model, device=device, fp16=config.half, verbose=False, end2end=config.nms_free
         ).eval()
@@ -152,7 +153,7 @@ def _file_backend(
         )
     check_package(weights, format_name)
     try:
-        with no_network_no_install(), quiet_ultralytics(), warnings.catch_warnings():
+        with no_network_no_install(), quiet_log(), warnings.catch_warnings():
             # torch's, of TorchScript's end some day
             warnings.simplefilter("ignore", FutureWarning)
             backend = AutoBackend(
@@ -162,7 +163,9 @@ def _file_backend(
         adapter = AutoBackendAdapter(backend, device, config)
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
-        line = f"; install it with: pip install '{missing}'" if missing else f": {_first(error)}"
+        line = (
+            f"; install it with: pip install '{missing}'" if missing else f": {first_line(error)}"
+        )
         raise MissingPackageError(
             f"{weights} needs the package {missing or 'of its runtime'}{line}"
         ) from error
@@ -170,7 +173,7 @@ def _file_backend(
         raise
     except Exception as error:  # each runtime has errors of its own for a file that it cannot read
         raise DamagedWeightsError(
-            f"{weights} is damaged or not a {format_name} model: {_first(error)}"
+            f"{weights} is damaged or not a {format_name} model: {first_line(error)}"
         ) from error
     if task not in {None, "detect"}:
         raise WeightsError(f"{weights} is a model for {task!r}; expected a detector")
@@ -277,7 +280,3 @@ def _pair(size: Any) -> tuple[int, int] | None:
         return None
     height, width = (size, size) if isinstance(size, int) else size
     return int(height), int(width)
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -31,7 +31,7 @@ from yolo_ema.io.machine import cache_dir, thread_count
 
 __all__ = [
     "SUPPORTED_ULTRALYTICS",
-    "quiet_ultralytics",
+    "quiet_log",
     "use_all_cores",
     "warn_of_untested_ultralytics",
 ]
@@ -103,11 +103,11 @@ def use_all_cores() -> int:
 
 
 @contextlib.contextmanager
-def quiet_ultralytics() -> Iterator[None]:
-    """Let Ultralytics log only warnings and errors inside this block."""
-    logger = logging.getLogger("ultralytics")
+def quiet_log(name: str = "ultralytics", level: int = logging.WARNING) -> Iterator[None]:
+    """Let a logger, "" for the root, pass nothing below a level inside this block."""
+    logger = logging.getLogger(name)
     before = logger.level
-    logger.setLevel(max(before, logging.WARNING))
+    logger.setLevel(max(before, level))
     try:
         yield
     finally:

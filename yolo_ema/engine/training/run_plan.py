@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,9 @@ def _plan_new_run(
             "exist_ok=true does not go with several GPUs or processes: starting them empties the "
             "run's folder; give --name"
         )
-    imgsz = options.imgsz or _tile_side(options) or preset.imgsz
+    # of tiles the size that keeps their resolution
+    tile_side = math.ceil(max(options.tile_wh or (0,)) / 32) * 32
+    imgsz = options.imgsz or tile_side or preset.imgsz
     overrides = {
         "model": str(config),
         "pretrained": pretrained,
@@ -137,13 +140,6 @@ def _plan_new_run(
     }
     name, exist_ok = options.name or Path(model).stem, settings.get("exist_ok", False)
     return overrides | {"save_dir": str(make_run_folder(options.project, name, exist_ok=exist_ok))}
-
-
-def _tile_side(options: TrainOptions) -> int:
-    """Return the input size at which training tiles keep their resolution: the longer side, up to a
-    multiple of 32; 0 without.
-    """
-    return -(-max(options.tile_wh or (0,)) // 32) * 32
 
 
 def _check_without_downloads(model: str, options: TrainOptions, settings: dict[str, Any]) -> None:

@@ -206,7 +206,7 @@ def _run(
 def _result(folder: Path) -> TrainResult:
     content = read_json(folder / RECORD_NAME)
     final = {
-        _short(name): value
+        name.removeprefix("metrics/").removesuffix("(B)"): value
         for name, value in content["final"].items()
         if name.startswith("metrics/")
     }
@@ -220,10 +220,6 @@ def _result(folder: Path) -> TrainResult:
         content.get("transfer"),
         content.get("data", {}).get("left_out_by_reason", {}),
     )
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("metrics/").removesuffix("(B)")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ wrong moment leaves half a file.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import strip_optimizer
 
+from yolo_ema.engine.setup.environment import quiet_log
 from yolo_ema.engine.weights.loading import load_checkpoint
 from yolo_ema.errors import (
     ConfigError,
@@ -64,23 +64,13 @@ def strip_checkpoint(path: Path, updates: dict[str, Any] | None = None) -> dict[
         WeightsError: it is not a checkpoint of this project or of Ultralytics.
         DiskFullError: the disk is full; the checkpoint is as it was.
     """
-    with atomic_path(path) as beside, _quiet():  # it would tell of the temporary file
+    with atomic_path(path) as beside, quiet_log():  # it would tell of the temporary file
         content = strip_optimizer(path, s=str(beside), updates=updates)
         if not content:
             raise WeightsError(
                 f"{path} cannot be read back to strip its optimizer; it is left as it is"
             )
     return content
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    before = LOGGER.level
-    LOGGER.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(before)
 
 
 def discard_leftovers(folder: Path) -> None:

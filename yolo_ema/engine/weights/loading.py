@@ -37,7 +37,13 @@ from yolo_ema.engine.weights.pickle_reader import read_pickle
 from yolo_ema.engine.weights.pickle_records import RefusedPickle, SavedObject
 from yolo_ema.engine.weights.plain_values import NotPlain, plain_value
 from yolo_ema.engine.weights.torch_archive import ArchiveFault, TorchArchive
-from yolo_ema.errors import DamagedWeightsError, ModelError, UnsafeWeightsError, WeightsError
+from yolo_ema.errors import (
+    DamagedWeightsError,
+    ModelError,
+    UnsafeWeightsError,
+    WeightsError,
+    first_line,
+)
 from yolo_ema.io.file_signature import kind_of
 from yolo_ema.io.resources import missing_weights
 
@@ -248,10 +254,10 @@ def _load(content: bytes, path: Path) -> Any:
     except MemoryError as error:
         raise WeightsError(f"{path} does not fit into memory") from error
     except ValueError as error:
-        raise DamagedWeightsError(f"{path} is damaged: {_first_line(error)}") from error
+        raise DamagedWeightsError(f"{path} is damaged: {first_line(error)}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise DamagedWeightsError(
-            f"{path} is damaged: its model cannot be put together ({_first_line(error)})"
+            f"{path} is damaged: its model cannot be put together ({first_line(error)})"
         ) from error
 
 
@@ -286,7 +292,7 @@ def _load_trusted(content: bytes, path: Path) -> Any:
         ) from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise DamagedWeightsError(
-            f"{path} is damaged or not a weights file: {_first_line(error)}"
+            f"{path} is damaged or not a weights file: {first_line(error)}"
         ) from error
 
 
@@ -328,7 +334,3 @@ def _imgsz(train_args: dict[str, Any], stride: int) -> int:
     if not all(isinstance(side, int) and 32 <= side <= _LARGEST_SIDE_PX for side in sides):
         return _USUAL_SIDE_PX
     return -(-max(sides) // stride) * stride
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -55,8 +54,11 @@ class PairedStart:
         model, baseline = unwrap_model(trainer.model), self._started_baseline(trainer)
         for started in (model, trainer.ema.ema):
             _draw_new_outputs(started, trainer.transfer, trainer.args.seed)
-            device = next(started.parameters()).device
-            _take_over(baseline.to(device), started, trainer.transfer.new)
+            baseline.to(next(started.parameters()).device)
+            with torch.no_grad():
+                for name, mine, theirs in corresponding_tensors(baseline, started):
+                    if name in trainer.transfer.new:
+                        mine.copy_(theirs)
         self._compare(model, baseline, trainer.transfer)
         init_seeds(trainer.args.seed + 1, deterministic=trainer.args.deterministic)
 
@@ -86,16 +88,6 @@ class PairedStart:
             "equal_to_baseline": len(shared),
             "own": total - len(shared),
         }
-
-
-def _take_over(baseline: nn.Module, model: nn.Module, new: Collection[str]) -> None:
-    """Give what no weights were carried over to the baseline's values, where the baseline has a
-    counterpart.
-    """
-    with torch.no_grad():
-        for name, mine, theirs in corresponding_tensors(baseline, model):
-            if name in new:
-                mine.copy_(theirs)
 
 
 def _draw_new_outputs(model: nn.Module, transfer: TransferReport, seed: int) -> None:

@@ -199,14 +199,6 @@ def _method(owner: Any, name: str) -> BoundMethod:
     return BoundMethod(owner, name)
 
 
-def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
-    return {checked_key(key): value for key, value in _listed(pairs)}
-
-
-def _set(values: Any = ()) -> set[Any]:
-    return {checked_key(value) for value in _listed(values)}
-
-
 def _listed(values: Any) -> list[Any] | tuple[Any, ...]:
     if not isinstance(values, list | tuple):
         raise TypeError
@@ -226,8 +218,8 @@ def _path(*parts: str) -> pathlib.Path:
 
 
 CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _dictionary,
-    "builtins.set": _set,
+    "collections.OrderedDict": lambda pairs=(): {checked_key(k): v for k, v in _listed(pairs)},
+    "builtins.set": lambda values=(): set(map(checked_key, _listed(values))),
     "builtins.getattr": _method,
     "_codecs.encode": _encoded,  # how protocol 2 writes bytes
     "torch.Size": lambda sizes: tuple(_listed(sizes)),

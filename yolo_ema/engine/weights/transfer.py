@@ -149,7 +149,8 @@ def transfer_weights(
             f"{100 * report.share:.0f} %; expected at least {100 * minimum_share:.0f} %. "
             f"{_reason(source_layers, target_layers, below)}"
         )
-    _install(target_layers[-1], wider)
+    for (attribute, level), branch in wider.items():
+        getattr(target_layers[-1], attribute)[level] = branch
     with torch.no_grad():
         for tensor, value in copies.values():
             tensor.copy_(value)
@@ -292,11 +293,6 @@ def _head_pairs(
     for attribute, level, theirs, mine in _levels(source, target):
         yield _Pair(f"{name}.{attribute}.{level}", wider.get((attribute, level), mine), theirs)
     yield _Pair(f"{name}.dfl", target.dfl, source.dfl)
-
-
-def _install(head: Detect, wider: dict[tuple[str, int], nn.Module]) -> None:
-    for (attribute, level), branch in wider.items():
-        getattr(head, attribute)[level] = branch
 
 
 def _reason(source: list[nn.Module], target: list[nn.Module], pairs: list[_Pair]) -> str:

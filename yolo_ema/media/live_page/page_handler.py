@@ -82,7 +82,8 @@ class PageHandler(BaseHTTPRequestHandler):
         elif address.path == "/":
             self._send_part("page.html")
         elif address.path == "/state.json":
-            self._send_state(_whole(query.get("after", "")))
+            state = self.server.live_state.state(_whole(query.get("after", "")), _POLL_S)
+            self._send(HTTPStatus.OK, "application/json", json.dumps(state).encode())
         elif match := _IMAGE_PATH.fullmatch(address.path):
             self._send_image(int(match[1]), _whole(query.get("width", "")))
         else:
@@ -122,10 +123,6 @@ class PageHandler(BaseHTTPRequestHandler):
             with self.server.guessing:
                 time.sleep(_WRONG_TOKEN_S)
         self._send_part("login.html", HTTPStatus.FORBIDDEN)
-
-    def _send_state(self, after: int) -> None:
-        state = self.server.live_state.state(after, _POLL_S)
-        self._send(HTTPStatus.OK, "application/json", json.dumps(state).encode())
 
     def _send_image(self, number: int, width: int) -> None:
         image = self.server.live_state.image(number, width)

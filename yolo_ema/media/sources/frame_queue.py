@@ -48,7 +48,9 @@ class FrameQueue:
             if self._closed:
                 return
             self._events.append(event)
-            self._forget_old_notices()
+            notices = [event for event in self._events if event.frame is None]
+            if len(notices) > _MOST_NOTICES:
+                self._events.remove(notices[0])
             self._condition.notify_all()
         if self.on_arrival is not None:
             self.on_arrival()
@@ -60,11 +62,6 @@ class FrameQueue:
                 self.dropped += 1
                 return replace(event, problem=event.problem or unread.problem)
         return event
-
-    def _forget_old_notices(self) -> None:
-        notices = [event for event in self._events if event.frame is None]
-        if len(notices) > _MOST_NOTICES:
-            self._events.remove(notices[0])
 
     def take(self, timeout_s: float = 0) -> SourceEvent | None:
         """Return the oldest event; None if none arrives within ``timeout_s``, or the queue is

@@ -26,7 +26,7 @@ def test_the_options_name_the_presets_that_there_are():
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_every_preset_names_a_model_and_sizes_that_fit_it(preset):
     assert find_definition(preset.model).scale
-    assert preset.has_p2 == ("p2" in find_definition(preset.model).path.stem)
+    assert preset.model.endswith("-p2") == ("p2" in find_definition(preset.model).path.stem)
     assert preset.imgsz % 32 == 0
 
 
@@ -78,7 +78,7 @@ def test_the_documented_table_is_what_the_presets_are_and_cost():
         preset, cost = PRESETS[name], training_cost(PRESETS[name].model, PRESETS[name].imgsz)
         assert (model, p2, int(imgsz)) == (
             preset.model,
-            "yes" if preset.has_p2 else "no",
+            "yes" if preset.model.endswith("-p2") else "no",
             preset.imgsz,
         )
         assert (int(epochs), int(batch)) == (preset.epochs, preset.batch)
