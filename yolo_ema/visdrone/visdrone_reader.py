@@ -13,7 +13,7 @@ from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, OTHERS, VISDRONE_CLASSES,
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.io.text_files import shown_path
-from yolo_ema.visdrone.annotations import UNREADABLE, Annotations, Anomaly, read_annotations
+from yolo_ema.visdrone.annotations import UNREADABLE, Anomaly, read_annotations
 from yolo_ema.visdrone.image_labels import LabelledImage, label_annotations
 from yolo_ema.visdrone.split_content import SplitContent
 from yolo_ema.visdrone.split_folders import SplitFolder
