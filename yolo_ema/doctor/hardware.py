@@ -12,6 +12,7 @@ from yolo_ema.doctor.row import Row
 from yolo_ema.io.machine import (
     available_memory_bytes,
     processor_flags,
+    processor_name,
     thread_count,
     usable_cores,
 )
@@ -20,7 +21,7 @@ __all__ = ["NVIDIA_SMI_LIMIT_S", "gpus", "processor", "threads"]
 
 NVIDIA_SMI_LIMIT_S = 20.0
 
-_CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+_MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _MATTERS = (
     "sse4_2", "avx", "avx2", "f16c", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16",
@@ -36,7 +37,7 @@ def processor() -> list[Row]:
     """Return the processor, the cores and memory that this process may use, and their limits."""
     flags = processor_flags()
     return [
-        Row("processor", _model() or platform.processor() or platform.machine()),
+        Row("processor", processor_name() or platform.machine()),
         Row("instruction sets", [flag for flag in _MATTERS if flag in flags] or None),
         Row("cores of the machine", os.cpu_count()),
         Row("cores for this process", usable_cores()),
@@ -87,15 +88,6 @@ def gpus() -> list[Row]:
     return [*rows, *([Row("CUDA_VISIBLE_DEVICES", visible)] if visible is not None else [])] or [
         Row("NVIDIA GPUs", problem="the driver knows none")
     ]
-
-
-def _model() -> str:
-    try:
-        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    found = next((line for line in lines if line.lower().startswith("model name")), "")
-    return found.partition(":")[2].strip()
 
 
 def _memory_total_bytes() -> int | None:

@@ -6,11 +6,19 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from pathlib import Path
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["available_memory_bytes", "cache_dir", "processor_flags", "thread_count", "usable_cores"]
+__all__ = [
+    "available_memory_bytes",
+    "cache_dir",
+    "processor_flags",
+    "processor_name",
+    "thread_count",
+    "usable_cores",
+]
 
 _CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -55,6 +63,16 @@ def processor_flags() -> frozenset[str]:
         return frozenset()
     flags = next((line for line in lines if line.split(":")[0].strip() == "flags"), "")
     return frozenset(flags.partition(":")[2].split())
+
+
+def processor_name() -> str:
+    """Return the processor's name; empty where nothing tells it."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = next((line for line in lines if line.lower().startswith("model name")), "")
+    return named.partition(":")[2].strip() or platform.processor()
 
 
 def thread_count() -> int:

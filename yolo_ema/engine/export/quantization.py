@@ -13,9 +13,10 @@ import logging
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -227,7 +228,7 @@ def _quantize_onnx(
         quiet_log("", logging.ERROR),
         contextlib.redirect_stdout(io.StringIO()),
         tempfile.TemporaryDirectory(prefix="int8-", dir=out.parent) as folder,
-        _temporary_files_in(folder),
+        mock.patch.object(tempfile, "tempdir", folder),  # for ONNX Runtime's own
     ):
         made = Path(folder) / out.name
         quantization.quantize_static(
@@ -251,16 +252,6 @@ def _quantize_onnx(
     finished.metadata_props.extend(model.metadata_props)
     onnx.save(finished, out)
     make_valid(out)
-
-
-@contextlib.contextmanager
-def _temporary_files_in(folder: str) -> Iterator[None]:
-    """Have ONNX Runtime's quantization put its temporary files there, where they are cleaned up."""
-    before, tempfile.tempdir = tempfile.tempdir, folder
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
 
 
 def _quantize_openvino(

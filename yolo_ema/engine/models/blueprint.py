@@ -12,9 +12,10 @@ import contextlib
 import copy
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NoReturn
+from unittest import mock
 
 import torch
 import yaml
@@ -196,7 +197,9 @@ def draw(
     Raises:
         ModelError: Ultralytics cannot build it, or it is too large.
     """
-    with _parsing, torch.device(device), bounded(where), _default_activation_kept():
+    # parse_model leaves the default activation changed where it fails
+    activation_kept = mock.patch.object(Conv, "default_act", Conv.default_act)
+    with _parsing, torch.device(device), bounded(where), activation_kept:
         try:
             layers, save = parse_model(
                 copy.deepcopy(definition), ch=definition.get("channels", 3), verbose=False
@@ -223,16 +226,6 @@ def _refuse_row(
     raise ModelError(
         f"{place}: Ultralytics cannot build{block}: {type(error).__name__}: {first_line(error)}"
     ) from error
-
-
-@contextlib.contextmanager
-def _default_activation_kept() -> Iterator[None]:
-    """Put back what `parse_model` leaves changed where it fails."""
-    before = Conv.default_act
-    try:
-        yield
-    finally:
-        Conv.default_act = before
 
 
 def probe(

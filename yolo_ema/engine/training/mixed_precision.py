@@ -10,10 +10,10 @@ step (docs/training.md), so it works here.
 
 from __future__ import annotations
 
-import contextlib
 import platform
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -71,17 +71,11 @@ def _close_under_autocast(model: nn.Module, images: torch.Tensor, dtype: torch.d
     return works
 
 
-@contextlib.contextmanager
-def own_amp_check() -> Iterator[None]:
+def own_amp_check() -> AbstractContextManager[Any]:
     """Let Ultralytics' trainer ask `half_precision_works` in place of its own check while the block
     runs.
     """
-    before = ultralytics_trainer.check_amp
-    ultralytics_trainer.check_amp = half_precision_works
-    try:
-        yield
-    finally:
-        ultralytics_trainer.check_amp = before
+    return mock.patch.object(ultralytics_trainer, "check_amp", half_precision_works)
 
 
 def check_bfloat16(amp: Any, device: torch.device) -> None:
@@ -111,8 +105,7 @@ def _cpu_computes_bfloat16() -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
-@contextlib.contextmanager
-def cpu_bfloat16() -> Iterator[None]:
+def cpu_bfloat16() -> AbstractContextManager[Any]:
     """Let Ultralytics' trainer compute in bfloat16 on a CPU, too, while the block runs."""
     before = ultralytics_trainer.autocast
 
@@ -121,8 +114,4 @@ def cpu_bfloat16() -> Iterator[None]:
             return torch.autocast("cpu", dtype=torch.bfloat16)
         return before(enabled, device=device)
 
-    ultralytics_trainer.autocast = autocast
-    try:
-        yield
-    finally:
-        ultralytics_trainer.autocast = before
+    return mock.patch.object(ultralytics_trainer, "autocast", autocast)

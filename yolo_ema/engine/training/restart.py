@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from ultralytics.utils import LOGGER
 
 from yolo_ema.engine.training.launch import Launch
-from yolo_ema.engine.training.resume_plan import CHANGEABLE
 from yolo_ema.engine.training.run_record import RECORD_NAME
 from yolo_ema.engine.training.run_settings import command_line
 from yolo_ema.engine.weights.checkpoints import resumable_checkpoint
@@ -22,7 +20,7 @@ from yolo_ema.io.atomic_files import read_json
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import TrainOptions
 
-__all__ = ["changeable", "resuming", "unfinished_run"]
+__all__ = ["resuming", "unfinished_run"]
 
 _UNNAMED = {None, "", "none"}
 """What torchrun calls a training without ``--rdzv-id``."""
@@ -70,8 +68,3 @@ def resuming(options: TrainOptions, last: Path) -> TrainOptions:
     drone = {field.name for field in dataclasses.fields(DroneOptions)}
     given = {name: getattr(options, name) for name in fields & (kept | drone)}
     return TrainOptions(resume=str(last), **given)
-
-
-def changeable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return those of Ultralytics' settings that a resumed run takes; the others it has already."""
-    return {key: value for key, value in settings.items() if key in CHANGEABLE}

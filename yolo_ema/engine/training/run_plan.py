@@ -21,8 +21,8 @@ from yolo_ema.engine.setup.ultralytics_settings import (
     require_loggers,
 )
 from yolo_ema.engine.training.launch import Launch
-from yolo_ema.engine.training.restart import changeable, resuming, unfinished_run
-from yolo_ema.engine.training.resume_plan import plan_resume, planned_data
+from yolo_ema.engine.training.restart import resuming, unfinished_run
+from yolo_ema.engine.training.resume_plan import CHANGEABLE, plan_resume, planned_data
 from yolo_ema.engine.training.run_folder import make_run_folder
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings, command_line
 from yolo_ema.engine.training.setting_checks import check_batch, check_settings, warn_of_no_effect
@@ -79,7 +79,8 @@ def plan_run(options: TrainOptions, launch: Launch | None = None) -> dict[str, A
     check_settings(settings)
     warn_of_no_effect(settings)
     if launch and not options.resume and (last := unfinished_run(options, launch)):
-        options, settings = resuming(options, last), changeable(settings)
+        options = resuming(options, last)
+        settings = {key: value for key, value in settings.items() if key in CHANGEABLE}
     processes = launch.world_size if launch else _gpus(ultralytics_device(options.device))
     if options.resume:
         plan = plan_resume(options, settings, launch)

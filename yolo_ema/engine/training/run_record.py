@@ -24,6 +24,7 @@ from yolo_ema import _version
 from yolo_ema.engine.data.split_files import data_fingerprint
 from yolo_ema.engine.training.run_settings import RUN_KEY
 from yolo_ema.io.atomic_files import read_json, write_json, write_text
+from yolo_ema.io.machine import processor_name
 
 __all__ = [
     "RECORD_NAME",
@@ -249,16 +250,7 @@ def hardware() -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": cores,
         "gpus": gpus,
     }
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

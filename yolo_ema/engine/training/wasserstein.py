@@ -82,29 +82,11 @@ class WassersteinBboxLoss(BboxLoss):
         super().__init__(reg_max)
         self.share = share
 
-    def forward(  # noqa: D102, PLR0917 - the parent's
-        self,
-        pred_dist: Tensor,
-        pred_bboxes: Tensor,
-        anchor_points: Tensor,
-        target_bboxes: Tensor,
-        target_scores: Tensor,
-        target_scores_sum: Tensor,
-        fg_mask: Tensor,
-        imgsz: Tensor,
-        stride: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        overlap_loss, distance_loss = super().forward(
-            pred_dist,
-            pred_bboxes,
-            anchor_points,
-            target_bboxes,
-            target_scores,
-            target_scores_sum,
-            fg_mask,
-            imgsz,
-            stride,
-        )
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both losses, of the arguments of `BboxLoss.forward`."""
+        overlap_loss, distance_loss = super().forward(*arguments)
+        _, pred_bboxes, _, target_bboxes, target_scores, target_scores_sum = arguments[:6]
+        fg_mask, _, stride = arguments[6:]
         where = fg_mask.nonzero(as_tuple=True)
         # Boxes come in cells of their level, perhaps in half precision, which is too coarse for
         # pixels.

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -174,12 +175,8 @@ def guarded_torch_load(trusted: Collection[Path] = ()) -> Iterator[None]:
         read = _load_trusted if path.resolve() in resolved else _load
         return read(_read(path), path)
 
-    before = torch.load
-    torch.load = load
-    try:
+    with mock.patch.object(torch, "load", load):
         yield
-    finally:
-        torch.load = before
 
 
 def _read(path: Path) -> bytes:
