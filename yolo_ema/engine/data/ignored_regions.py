@@ -28,6 +28,8 @@ from ultralytics.utils.instance import Instances
 from ultralytics.utils.metrics import bbox_ioa
 from ultralytics.utils.ops import resample_segments
 
+from yolo_ema.inference.suppression import centers_to_corners
+
 __all__ = [
     "CELL_PX",
     "IGNORED_CLASS",
@@ -63,7 +65,7 @@ def add_regions(
     instances.convert_bbox("xywh")
     points = instances.segments.shape[1] if with_polygons else 0
     regions = _instances(
-        _xywh_to_xyxy(regions_xywh), points=points, normalized=instances.normalized
+        centers_to_corners(regions_xywh), points=points, normalized=instances.normalized
     )
     regions.convert_bbox("xywh")
     if not points:
@@ -178,7 +180,7 @@ class RegionFormat(Format):
             return super().apply_instances(labels, params)
         is_region = _is_region(params["cls"])
         instances, size_wh = params["instances"], (params["w"], params["h"])
-        regions = _clipped(_xywh_to_xyxy(instances.bboxes[is_region]), size_wh)
+        regions = _clipped(centers_to_corners(instances.bboxes[is_region]), size_wh)
         if is_region.any():
             kept = instances[~is_region]
             params = {
@@ -196,11 +198,6 @@ class RegionFormat(Format):
 
 def _is_region(classes: np.ndarray) -> np.ndarray:
     return classes.reshape(-1) == IGNORED_CLASS
-
-
-def _xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
-    centre, half = boxes[:, :2], boxes[:, 2:] / 2
-    return np.concatenate((centre - half, centre + half), axis=1)
 
 
 def _clipped(boxes_xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from yolo_ema.boxes import box_areas
+from yolo_ema.inference.suppression import centers_to_corners
 from yolo_ema.tiling.grid import tile_grid
 
 __all__ = ["KEPT_SHARE", "cut_into_tiles"]
@@ -84,9 +85,7 @@ def _cut(
 
 def _corners(shares_xywh: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return boxes in pixels, x1 y1 x2 y2, clipped to the image."""
-    boxes = shares_xywh.astype(np.float64) * size
-    half = boxes[:, 2:] / 2
-    return np.clip(np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1), 0, size)
+    return np.clip(centers_to_corners(shares_xywh.astype(np.float64) * size), 0, size)
 
 
 def _shares(boxes: np.ndarray, tile: np.ndarray) -> np.ndarray:

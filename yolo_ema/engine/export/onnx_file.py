@@ -16,7 +16,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import IO, Any
 
-from yolo_ema.errors import MachineError
+from yolo_ema.errors import MachineError, first_line
 from yolo_ema.io.atomic_files import atomic_path
 
 __all__ = ["captured_stderr", "make_valid", "onnx_problems"]
@@ -40,8 +40,7 @@ def make_valid(path: Path) -> None:
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise MachineError(
-            f"export to onnx failed here: the converter wrote an invalid file: "
-            f"{_first_line(str(error))}"
+            f"export to onnx failed here: the converter wrote an invalid file: {first_line(error)}"
         ) from error
     with atomic_path(path) as beside:
         onnx.save(model, beside)
@@ -85,11 +84,11 @@ def onnx_problems(path: Path) -> list[str]:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        problems.append(f"the ONNX checker refuses it: {_first_line(str(error))}")
+        problems.append(f"the ONNX checker refuses it: {first_line(error)}")
     try:
         onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        problems.append(f"strict shape inference refuses it: {_first_line(str(error))}")
+        problems.append(f"strict shape inference refuses it: {first_line(error)}")
     return problems
 
 
@@ -124,7 +123,3 @@ def captured_stderr() -> Iterator[IO[bytes]]:
         sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def _first_line(text: str) -> str:
-    return next((line for line in text.splitlines() if line.strip()), "")[:300]

@@ -20,7 +20,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, callbacks
 from yolo_ema.engine.export.onnx_file import captured_stderr, make_valid
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
-from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
+from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError, first_line
 from yolo_ema.io.text_files import say
 from yolo_ema.nn import trace_for
 
@@ -104,7 +104,7 @@ def install_line(name: str, packages: list[str]) -> str:
 
 def _explain(name: str, error: Exception, heard: list[str]) -> NoReturn:
     """Raise the exporter's error in terms of the user's request."""
-    text = _first_line(error)
+    text = first_line(error).removeprefix("ERROR ❌️ ")
     if isinstance(error, ImportError):
         unmet = [
             package
@@ -160,9 +160,3 @@ def _check_operators(made: Path) -> None:
         raise MachineError(
             f"export to ncnn failed here: its converter pnnx does not know {', '.join(unknown)}"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (
-        (str(error).strip() or type(error).__name__).splitlines()[0].removeprefix("ERROR ❌️ ")[:300]
-    )
