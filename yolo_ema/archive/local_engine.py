@@ -158,12 +158,7 @@ def _environment(options: ArchiveOptions, number: int, count: int) -> dict[str, 
 
 
 class _Process:
-    """A worker's process as its parent sees it.
-
-    Attributes:
-        order: the job that it has.
-        idle: it waits for a job.
-    """
+    """A worker's process as its parent sees it."""
 
     def __init__(self, number: int, options: ArchiveOptions, environment: dict[str, str]) -> None:
         self.number = number

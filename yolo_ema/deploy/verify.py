@@ -83,7 +83,6 @@ def verify(options: VerifyOptions) -> VerifyResult:
 
 
 def _accept(artifact: Path) -> Path:
-    """Give a proven file its name."""
     final = final_name(artifact)
     publish(artifact, final)
     if artifact.is_dir():

@@ -19,13 +19,8 @@ _MOST_ROWS = 20
 
 @dataclass(frozen=True)
 class LocateResult:
-    """What ``locate`` made.
-
-    Attributes:
-        flight: the map.
-        paths: the files that were written.
-        problems: by source, why it has no telemetry.
-        remarks: what was left out of the files of results.
+    """What ``locate`` made: the map and its files; ``problems`` says by source why it has no
+    telemetry.
     """
 
     flight: FlightMap

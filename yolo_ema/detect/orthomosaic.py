@@ -129,7 +129,6 @@ class _Run:
             say(f"yolo-ema: {self._path}: {remark}")
 
     def _settings(self, reader: OrthomosaicReader, grid: WindowGrid) -> dict[str, Any]:
-        """Return all that boxes depend on."""
         settings = asdict(self._tiled.settings)
         del settings["max_det"]
         state = self._path.stat()
@@ -147,7 +146,6 @@ class _Run:
         }
 
     def _detect(self, reader: OrthomosaicReader, grid: WindowGrid, journal: WindowJournal) -> None:
-        """Fill the journal."""
         done = journal.done()
         self._summary.resumed = len(done)
         at_once = self._at_once(grid)
@@ -206,7 +204,6 @@ class _Run:
         _, summary.square_metres = journal.area()
 
     def _write(self, reader: OrthomosaicReader, grid: WindowGrid, journal: WindowJournal) -> None:
-        """Merge the boxes of the journal, and write them."""
         summary, names = self._summary, self._tiled.names
         paths = self._free_paths(has_degrees=reader.place.to_degrees is not None)
 

@@ -124,12 +124,7 @@ class OrthomosaicSummary:
 
 @dataclass(frozen=True)
 class OrthomosaicResult:
-    """What ``detect`` found in orthomosaics.
-
-    Attributes:
-        out: the folder of the files.
-        orthomosaics: a summary of each, in the order they were given.
-    """
+    """What ``detect`` found in orthomosaics."""
 
     out: Path
     orthomosaics: tuple[OrthomosaicSummary, ...]

@@ -176,7 +176,6 @@ def _row(source: SourceSummary) -> str:
 
 
 def _counts(source: SourceSummary, *, with_name: bool) -> list[str]:
-    """Return what crossed each line and what each zone saw, a row each."""
     counts = source.counts or {}
     rows = {
         f"line {name}": _by_direction(count, ("in", "out"))

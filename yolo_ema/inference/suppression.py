@@ -110,15 +110,8 @@ def centers_to_corners(boxes: np.ndarray) -> np.ndarray:
 def _kept(
     boxes: np.ndarray, class_ids: np.ndarray, offset: int, threshold: float, max_det: int
 ) -> np.ndarray:
-    """Return the indices of the boxes that stay, rising.
-
-    Args:
-        boxes: (N, 4) float32 x1, y1, x2, y2, by falling score.
-        class_ids: (N,).
-        offset: how far the boxes of class k are moved, k times, so that classes lie apart; 0 where
-            they suppress each other.
-        threshold: IoU above which the weaker box goes.
-        max_det: as many of each group are enough.
+    """Return the indices of the boxes (N, 4) float32, by falling score, that stay, rising. Those of
+    class k are moved k times by ``offset``, so that classes lie apart.
     """
     moved = np.ascontiguousarray((boxes + (class_ids * offset).astype(np.float32)[:, None]).T)
     # Boxes that reach further than the offset may meet those of another class.

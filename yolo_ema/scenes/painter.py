@@ -79,13 +79,9 @@ def paint(
 
 
 def _sight(extent: Extent, inside: Extent, own: int, seen: int) -> Sight | None:
-    """Turn what was measured on the canvas into what the image shows; None if that is nothing.
-
-    Args:
-        extent: where the whole thing reaches, also outside the canvas.
-        inside: where its pixels on the canvas reach.
-        own: how many pixels these are.
-        seen: how many of them are left when everything is painted.
+    """Turn what was measured on the canvas into what the image shows; None if that is nothing. The
+    whole thing reaches over ``extent``, also outside the canvas, its ``own`` pixels over
+    ``inside``; ``seen`` of them are left when everything is painted.
     """
     if not own:
         return None

@@ -66,14 +66,7 @@ _RIDDEN = {3: (0.5, 0.86, -0.12), 10: (0.6, 0.84, -0.2), 7: (0.5, 0.8, 0.4)}
 
 @dataclass
 class Population:
-    """Fills a town within what a camera sees.
-
-    Attributes:
-        town: where.
-        camera: objects are placed where this camera sees them.
-        rng: the random numbers.
-        actors: what has been placed so far.
-    """
+    """Fills a town within what a camera sees."""
 
     town: Town
     camera: Camera

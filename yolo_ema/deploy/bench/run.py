@@ -45,8 +45,6 @@ on.
 
 @dataclass
 class _Contender:
-    """A runtime being measured."""
-
     row: BenchRow
     device: str
     path: Path | None = None
@@ -79,8 +77,6 @@ def bench(options: BenchOptions) -> BenchResult:
 
 
 class _Bench:
-    """One run of the verb."""
-
     def __init__(
         self, options: BenchOptions, folder: Path, processes: contextlib.ExitStack
     ) -> None:
@@ -154,7 +150,6 @@ class _Bench:
             yield contender
 
     def _exported(self, contender: _Contender) -> _Contender:
-        """Export in a process of its own: a crash becomes a row with its reason."""
         options, row = self._options, contender.row
         folder = self._folder / row.label.replace(" ", "-")
         folder.mkdir()
@@ -219,7 +214,6 @@ class _Bench:
         )
 
     def _measure(self, contenders: Sequence[_Contender]) -> list[list[int]]:
-        """Run the rounds, then compare the boxes; return the sizes of the images."""
         for number in range(self._options.rounds):
             start = number % len(contenders)
             for contender in (*contenders[start:], *contenders[:start]):
@@ -327,7 +321,6 @@ def _check_weights(weights: Path) -> None:
 
 
 def _images(options: BenchOptions, folder: Path) -> list[Path]:
-    """Return the images to run on: those given, at most ``most_images``, or drawn scenes."""
     if options.images:
         places = [path.absolute() for path in options.images]
         return sampled_files(places, options.most_images)
@@ -343,5 +336,4 @@ def _rows(boxes: Sequence[Sequence[Sequence[float]]]) -> list[np.ndarray]:
 
 
 def _load() -> float | None:
-    """Return the load average of the last minute, if the system has one."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -51,8 +51,6 @@ _PASSES = 70  # roughly, of a float file, for the progress bar
 
 @dataclass
 class _Findings:
-    """What the proof gathers on its way."""
-
     faults: list[str] = field(default_factory=list)
     undecided: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -151,14 +149,12 @@ def prove(
 
 
 def _check_file(pair: ModelPair, artifact_format: str, findings: _Findings) -> None:
-    """Check that the file is valid, and what it says of itself."""
     check = check_metadata(pair.setup.metadata, pair.setup.loaded)
     findings.faults += [*check.faults, *validity_faults(pair.setup.artifact, artifact_format)]
     findings.notes += check.notes
 
 
 def _compare_boxes(pair: ModelPair, images: Sequence[ProofImage], findings: _Findings) -> None:
-    """Run the cases and gather what they say."""
     setup = pair.setup
     plain, reference, lowest = plain_case(pair, [*images, empty_like(images[0])])
     # The empty image is compared, but does not count among the images.
@@ -298,7 +294,6 @@ def _crowd_notes(crowd: CaseFigures, setup: ParitySetup) -> Iterator[str]:
 def _judge_accuracy(
     pair: ModelPair, limits: GateLimits, data: str | None, findings: _Findings
 ) -> None:
-    """Measure what a file of lower precision loses."""
     precision = pair.setup.metadata.precision
     if data is None:
         findings.undecided.append(

@@ -17,11 +17,8 @@ _PIXEL_SCALE = 1 / 255
 
 @dataclass(frozen=True)
 class MetadataCheck:
-    """What the comparison of metadata and weights found.
-
-    Attributes:
-        faults: what contradicts the weights, a sentence each.
-        notes: what the file does not say.
+    """What contradicts the weights in a file's metadata, and what the file does not say, a sentence
+    each.
     """
 
     faults: tuple[str, ...]

@@ -42,7 +42,6 @@ def page(result: GpuResult) -> str:
 
 
 def _figure(value: Any) -> str:
-    """Return a measured value as a reader wants it."""
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -65,7 +65,6 @@ def _words(place: Place) -> list[str]:
 
 
 def _start(place: Place, words: list[str]) -> subprocess.Popen[bytes]:
-    """Start the real command line, cold; it writes where this process does."""
     return subprocess.Popen(  # noqa: S603 - this interpreter and this package
         [sys.executable, "-m", "yolo_ema", *words], cwd=Path(place.folder)
     )

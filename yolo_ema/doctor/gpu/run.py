@@ -95,7 +95,6 @@ def run_checks(checks: Mapping[str, Check], place: Place, *, deadline: float) ->
 
 
 def _run(check: Check, place: Place) -> Finding:
-    """Run a check, in its own process."""
     if not place.is_gpu:
         import torch
 

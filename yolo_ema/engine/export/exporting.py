@@ -168,7 +168,6 @@ def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[st
 def _made(
     name: str, options: ExportOptions, loaded: LoadedModel, settings: dict[str, Any], folder: Path
 ) -> Path:
-    """Return the file or folder that was made."""
     int8 = options.quantize == "int8"
     entries = artifact_metadata.own_entries(
         loaded,

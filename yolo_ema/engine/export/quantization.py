@@ -50,12 +50,7 @@ _NORMALISES = frozenset({"InstanceNormalization", "GroupNormalization", "MVN"})
 
 
 class CalibrationInputs(Sequence[np.ndarray]):
-    """Images as the network sees them, read one by one on demand.
-
-    Attributes:
-        images: the files.
-        imgsz_hw: height and width of the network's input, in pixels.
-    """
+    """Images as the network sees them, read one by one on demand."""
 
     def __init__(self, images: Sequence[Path], imgsz_hw: tuple[int, int]) -> None:
         self.images, self.imgsz_hw = tuple(images), imgsz_hw

@@ -27,8 +27,6 @@ _JPEG_QUALITY = 82
 
 @dataclass
 class _Channel:
-    """One source."""
-
     number: int
     name: str
     sequence: int = 0

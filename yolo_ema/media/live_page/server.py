@@ -25,12 +25,7 @@ _WHOLE_REQUEST_S = 10.0
 
 @dataclass
 class _Connection:
-    """A viewer's connection.
-
-    Attributes:
-        address: where it comes from.
-        waits_since: since when its next request has been awaited; None while it is answered.
-    """
+    """A viewer's connection."""
 
     address: str
     waits_since: float | None

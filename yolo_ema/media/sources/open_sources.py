@@ -52,11 +52,8 @@ _STDIN = frozenset({"-", "/dev/stdin"})
 
 @dataclass(frozen=True)
 class FoundSources:
-    """What the user's words stand for.
-
-    Attributes:
-        sources: in the order given, and sorted by name within a folder.
-        left_out: what lies at the named places and is not read.
+    """What the user's words stand for: sources in the order given, sorted by name within a folder,
+    and what lies at the named places and is not read.
     """
 
     sources: tuple[Source, ...]

@@ -69,12 +69,6 @@ class StoredSource(Source):
 class PipeSource(Source):
     """A video that another program writes, and that waits until its frames are taken: standard
     input, or a named pipe.
-
-    Attributes:
-        path: the pipe.
-        given: the name that the user gave, such as ``-``.
-        max_pixels: the limit for its frames.
-        file_stem: a name for files to use instead of its own.
     """
 
     path: Path
