@@ -14,7 +14,7 @@ import numpy as np
 from yolo_ema.errors import SourceError
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.unique_paths import write_unique
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Clip:
     start_s: float
 
 
-class AnnotatedCopies:
+class AnnotatedCopies(Sink):
     """An image or an mp4 per source, with its detections drawn in; existing files are never
     replaced.
 
@@ -52,7 +52,7 @@ class AnnotatedCopies:
         self._clips: dict[str, _Clip] = {}
 
     @property
-    def paths(self) -> tuple[Path, ...]:
+    def paths(self) -> tuple[Path, ...]:  # type: ignore[override]
         """The finished images and videos, in the order in which they were begun."""
         return tuple(self._paths[number] for number in sorted(self._paths))
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,13 +13,13 @@ from typing import IO, Any
 from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile, no_room
-from yolo_ema.media.sinks.sink import FrameContext
-from yolo_ema.media.sinks.unique_paths import create_part, move_unique
+from yolo_ema.media.sinks.sink import FrameContext, Sink
+from yolo_ema.media.sinks.unique_paths import assemble_unique
 
 __all__ = ["CocoJson"]
 
 
-class CocoJson:
+class CocoJson(Sink):
     """``coco.json``: images, annotations with scores, categories; it appears whole when the sink is
     closed.
 
@@ -40,16 +38,10 @@ class CocoJson:
         self._categories = [
             {"id": number + 1, "name": name} for number, name in sorted(names.items())
         ]
-        self._paths: tuple[Path, ...] = ()
         with disk_full_is_clear(out / "coco.json"):
             out.mkdir(parents=True, exist_ok=True)
             self._images, self._annotations = _Entries(out), _Entries(out)
         self._closed = False
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The file, once it is complete."""
-        return self._paths
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Add one frame and its objects."""
@@ -72,9 +64,6 @@ class CocoJson:
         self._annotations.add(_annotations(found, image_id, first))
         self._images.add([image])
 
-    def end_source(self, name: str) -> None:
-        """Nothing is held back for a source."""
-
     def close(self) -> None:
         """Write the file; a second call does nothing.
 
@@ -86,22 +75,11 @@ class CocoJson:
         self._closed = True
         with contextlib.closing(self._images), contextlib.closing(self._annotations):
             try:
-                self._paths = (self._complete(),)
+                self.paths = (assemble_unique(self._out, "coco", ".json", self._write_to),)
             except OSError as error:
                 if full := no_room(error, self._out / "coco.json", "no partial file is left"):
                     raise full from error
                 raise
-
-    def _complete(self) -> Path:
-        part, raw = create_part(self._out)
-        try:
-            with raw, io.BufferedWriter(raw) as file:
-                self._write_to(file)
-                file.flush()
-                os.fsync(file.fileno())
-                return move_unique(part, self._out, "coco", ".json")
-        finally:
-            part.unlink(missing_ok=True)
 
     def _write_to(self, file: IO[bytes]) -> None:
         file.write(b'{"info": {"description": "objects found by yolo-ema"},\n"categories": ')

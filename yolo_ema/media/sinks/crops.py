@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.unique_paths import write_unique
 
 __all__ = ["LARGEST_NUMBER", "Crops"]
@@ -18,7 +18,7 @@ LARGEST_NUMBER = 10_000
 """A minute of video with 300 objects per frame would be half a million files."""
 
 
-class Crops:
+class Crops(Sink):
     """``crops/<class>/<image>-<row>.jpg``: the pixels of each box, by falling score from row 1,
     with ``-id<track>`` if tracked.
 
@@ -29,13 +29,9 @@ class Crops:
     def __init__(self, out: Path, *, limit: int = LARGEST_NUMBER) -> None:
         """Write below ``out / "crops"``, at most ``limit`` images in total."""
         self.folder = out / "crops"
+        self.paths = (self.folder,)
         self.left_out = 0
         self._limit, self._written = limit, 0
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The folder."""
-        return (self.folder,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Write the objects of one frame; each file appears whole. Raises `DiskFullError` if there
@@ -58,12 +54,6 @@ class Crops:
                 folder, f"{stem}-{row + 1:03d}{_identity(found, row)}", ".jpg", content.tobytes()
             )
             self._written += 1
-
-    def end_source(self, name: str) -> None:
-        """Nothing is held back for a source."""
-
-    def close(self) -> None:
-        """Nothing is held back."""
 
 
 def _identity(found: FrameDetections, row: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
-from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.sink import FrameContext, Sink
 
 __all__ = ["COLUMNS", "CsvRows"]
 
@@ -21,7 +21,7 @@ COLUMNS = (
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class CsvRows:
+class CsvRows(Sink):
     """``detections.csv``: a header line, then one row per object; a frame without objects leaves no
     row.
     """
@@ -29,11 +29,7 @@ class CsvRows:
     def __init__(self, out: Path) -> None:
         """Start the file in the folder ``out``. Raises `DiskFullError` if there is no space."""
         self._file = GrowingFile.create(out, "detections", ".csv", head=_lines([COLUMNS]))
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self._file.path,)
+        self.paths = (self._file.path,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Append a row for each object; ``track_id`` is empty where an object has none."""
@@ -52,9 +48,6 @@ class CsvRows:
                 for detection in frame["detections"]
             )
         )
-
-    def end_source(self, name: str) -> None:
-        """Nothing is held back for a source."""
 
     def close(self) -> None:
         """Close the file."""

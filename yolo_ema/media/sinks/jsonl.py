@@ -7,12 +7,12 @@ from pathlib import Path
 
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
-from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.sink import FrameContext, Sink
 
 __all__ = ["JsonLines"]
 
 
-class JsonLines:
+class JsonLines(Sink):
     """``detections.jsonl``: one line per frame, on disk as soon as it is written, so that programs
     can follow the file as it grows.
     """
@@ -20,11 +20,7 @@ class JsonLines:
     def __init__(self, out: Path) -> None:
         """Start the file in the folder ``out``. Raises `DiskFullError` if there is no space."""
         self._file = GrowingFile.create(out, "detections", ".jsonl")
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self._file.path,)
+        self.paths = (self._file.path,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Append one frame's detections as one line."""
@@ -32,9 +28,6 @@ class JsonLines:
         if context.image_path and context.is_moving:
             line = {"source": line["source"], "picture": context.image_path} | line
         self._file.append(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def end_source(self, name: str) -> None:
-        """Nothing is held back for a source."""
 
     def close(self) -> None:
         """Close the file."""

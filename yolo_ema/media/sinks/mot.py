@@ -21,7 +21,7 @@ from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
-from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.sink import FilePerSource, FrameContext
 
 __all__ = ["MOT_STYLES", "MotFiles"]
 
@@ -32,7 +32,7 @@ Style = Literal["mot", "visdrone-mot"]
 _VISDRONE_CATEGORIES = {name: number for number, name in enumerate(VISDRONE_CLASSES, start=1)}
 
 
-class MotFiles:
+class MotFiles(FilePerSource):
     """Writes ``<out>/<style>/<stem>.txt`` for each tracked source, frame by frame; existing files
     are never replaced.
 
@@ -60,15 +60,9 @@ class MotFiles:
             raise ConfigError(f"no MOT style {style!r}; expected one of {', '.join(MOT_STYLES)}")
         if style == "visdrone-mot" and names is not None:
             _check_names(names)
+        super().__init__()
         self.folder, self.style = Path(out) / style, style
         self._checked = names is not None
-        self._paths: list[Path] = []
-        self._files: dict[str, GrowingFile] = {}
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files so far."""
-        return tuple(self._paths)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Append one frame.
@@ -84,19 +78,8 @@ class MotFiles:
             if self.style == "visdrone-mot" and not self._checked:
                 _check_names(found.names)
             self._files[source] = GrowingFile.create(self.folder, context.stem, ".txt")
-            self._paths.append(self._files[source].path)
+            self.paths += (self._files[source].path,)
         self._files[source].append("".join(self._lines(found, found.track_ids)))
-
-    def end_source(self, name: str) -> None:
-        """Complete the file of a source."""
-        file = self._files.pop(name, None)
-        if file is not None:
-            file.close()
-
-    def close(self) -> None:
-        """Complete all files."""
-        for name in list(self._files):
-            self.end_source(name)
 
     def _lines(self, found: FrameDetections, track_ids: np.ndarray) -> Iterator[str]:
         number = found.frame.index + 1

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from yolo_ema.errors import MissingPackageError
 from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.sink import FrameContext
-from yolo_ema.media.sinks.unique_paths import create_part, move_unique
+from yolo_ema.media.sinks.sink import FrameContext, Sink
+from yolo_ema.media.sinks.unique_paths import assemble_unique
 
 __all__ = ["COLUMNS", "ParquetRows"]
 
@@ -41,7 +39,7 @@ _ROWS_AT_ONCE = 100_000
 _POSITION = ("longitude", "latitude", "position_error_m")
 
 
-class ParquetRows:
+class ParquetRows(Sink):
     """``detections.parquet``: one row per object, a frame without objects leaves none; the file
     appears whole when the sink is closed. Memory holds at most 100,000 rows.
 
@@ -72,12 +70,6 @@ class ParquetRows:
         self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
         self._rows: list[tuple[Any, ...]] = []
         self._frames = 0
-        self._path: Path | None = None
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The file, once it is complete."""
-        return (self._path,) if self._path is not None else ()
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Add a row for each object. Raises `DiskFullError`."""
@@ -111,9 +103,6 @@ class ParquetRows:
             self._writer.write_table(self._pa.table(columns, schema=self._schema))
         self._rows.clear()
 
-    def end_source(self, name: str) -> None:
-        """Nothing is held back for a source."""
-
     def close(self) -> None:
         """Write the file; a second call does nothing.
 
@@ -128,16 +117,8 @@ class ParquetRows:
                 self._writer.add_key_value_metadata({"yolo_ema.frames": str(self._frames)})
             finally:
                 self._writer.close()
-            self._path = self._named()
+            self.paths = (assemble_unique(self._out, "detections", ".parquet", self._copy_to),)
 
-    def _named(self) -> Path:
-        part, raw = create_part(self._out)
-        try:
-            with raw, io.BufferedWriter(raw) as file:
-                self._file.seek(0)
-                shutil.copyfileobj(self._file, file, 1 << 20)
-                file.flush()
-                os.fsync(file.fileno())
-                return move_unique(part, self._out, "detections", ".parquet")
-        finally:
-            part.unlink(missing_ok=True)
+    def _copy_to(self, file: IO[bytes]) -> None:
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, file, 1 << 20)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 from yolo_ema.media.frames import Frame, FrameDetections
+from yolo_ema.media.sinks.growing_file import GrowingFile
 
-__all__ = ["FrameContext", "Sink"]
+__all__ = ["FilePerSource", "FrameContext", "Sink"]
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,40 @@ class FrameContext:
         return f"{self.stem}_{frame.index:06d}" if self.is_moving else self.stem
 
 
-class Sink(Protocol):
+class Sink(ABC):
     """Writes detections. Frames of several sources may be interleaved; those of one source arrive
     in order.
+
+    Attributes:
+        paths: the files and folders written so far.
     """
 
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files and folders written so far."""
-        ...
+    paths: tuple[Path, ...] = ()
 
+    @abstractmethod
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Write the detections of one frame. Raises `DiskFullError` if there is no space left."""
-        ...
+
+    def end_source(self, name: str) -> None:  # noqa: B027 - few hold something back
+        """Finish the files of one source (``frame.source``); unknown names are ignored."""
+
+    def close(self) -> None:  # noqa: B027
+        """Finish all files. Calling it again does nothing."""
+
+
+class FilePerSource(Sink):
+    """A sink that appends to a file of its own for each source."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, GrowingFile] = {}
 
     def end_source(self, name: str) -> None:
-        """Finish the files of one source (``frame.source``); unknown names are ignored."""
-        ...
+        """Complete the file of a source."""
+        file = self._files.pop(name, None)
+        if file is not None:
+            file.close()
 
     def close(self) -> None:
-        """Finish all files. Calling it again does nothing."""
-        ...
+        """Complete all files."""
+        for name in list(self._files):
+            self.end_source(name)

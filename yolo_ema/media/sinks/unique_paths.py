@@ -14,8 +14,9 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from yolo_ema.io.atomic_files import disk_full_is_clear
 
@@ -25,6 +26,7 @@ except ImportError:  # Windows: parts of killed processes stay
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
+    "assemble_unique",
     "create_part",
     "create_unique",
     "move_unique",
@@ -94,6 +96,23 @@ def write_unique(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
                 return move_unique(part, folder, stem, suffix)
         finally:
             part.unlink(missing_ok=True)
+
+
+def assemble_unique(
+    folder: Path, stem: str, suffix: str, fill: Callable[[IO[bytes]], None]
+) -> Path:
+    """Write a large file that appears only when whole and on the disk, under the first free name;
+    return its path. Raises `OSError`; nothing is left behind.
+    """
+    part, raw = create_part(folder)
+    try:
+        with raw, io.BufferedWriter(raw) as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+            return move_unique(part, folder, stem, suffix)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def move_unique(part: Path, folder: Path, stem: str, suffix: str) -> Path:

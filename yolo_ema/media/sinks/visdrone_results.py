@@ -8,13 +8,13 @@ from pathlib import Path
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
-from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.sink import FilePerSource, FrameContext
 from yolo_ema.media.sinks.unique_paths import write_unique
 
 __all__ = ["VisdroneResults"]
 
 
-class VisdroneResults:
+class VisdroneResults(FilePerSource):
     """``visdrone/<source>.txt``.
 
     An image's rows are ``left,top,width,height,score,category,-1,-1``; those of a video begin with
@@ -45,13 +45,9 @@ class VisdroneResults:
                 "Choose classes with --classes, or save in another format."
             )
         self._categories = {class_id: numbers[_plain(name)] for class_id, name in names.items()}
+        super().__init__()
         self.folder = out / "visdrone"
-        self._videos: dict[str, GrowingFile] = {}
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The folder."""
-        return (self.folder,)
+        self.paths = (self.folder,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Write an image's file, or append a frame to a video's. Raises `DiskFullError` if there is
@@ -61,22 +57,11 @@ class VisdroneResults:
             write_unique(self.folder, context.stem, ".txt", "".join(self._rows(found)).encode())
             return
         source = found.frame.source
-        if source not in self._videos:
-            self._videos[source] = GrowingFile.create(self.folder, context.stem, ".txt")
-        self._videos[source].append(
+        if source not in self._files:
+            self._files[source] = GrowingFile.create(self.folder, context.stem, ".txt")
+        self._files[source].append(
             "".join(f"{found.frame.index + 1},-1,{row}" for row in self._rows(found))
         )
-
-    def end_source(self, name: str) -> None:
-        """Close the file of a video."""
-        file = self._videos.pop(name, None)
-        if file is not None:
-            file.close()
-
-    def close(self) -> None:
-        """Close the files of all videos."""
-        for name in list(self._videos):
-            self.end_source(name)
 
     def _rows(self, found: FrameDetections) -> list[str]:
         rows = zip(

@@ -11,13 +11,13 @@ import numpy as np
 
 from yolo_ema.io.text_files import one_line
 from yolo_ema.media.frames import FrameDetections
-from yolo_ema.media.sinks.sink import FrameContext
+from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.unique_paths import write_unique
 
 __all__ = ["YoloLabels"]
 
 
-class YoloLabels:
+class YoloLabels(Sink):
     """``yolo/labels/<image>.txt`` and ``yolo/classes.txt``; a frame without objects gets an empty
     file, as training expects.
     """
@@ -39,14 +39,10 @@ class YoloLabels:
             names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)
         ]
         self.folder = out / "yolo"
+        self.paths = (self.folder,)
         self._scores = scores
         content = "".join(f"{one_line(name)}\n" for name in lines)
         write_unique(self.folder, "classes", ".txt", content.encode("utf-8"))
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The folder."""
-        return (self.folder,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Write one file; it appears whole. Raises `DiskFullError` if there is no space."""
@@ -74,9 +70,3 @@ class YoloLabels:
         write_unique(
             self.folder / "labels", context.frame_stem(found.frame), ".txt", content.encode()
         )
-
-    def end_source(self, name: str) -> None:
-        """Nothing is held back for a source."""
-
-    def close(self) -> None:
-        """Nothing is held back."""
