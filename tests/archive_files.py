@@ -17,7 +17,7 @@ PER_FRAME = 2
 
 
 def record(path: Path, *, frames: int = 20, wh: tuple[int, int] = (96, 64), gop: int = 5) -> Path:
-    """Write a video of ten frames a second with a key frame at least every ``gop`` frames."""
+    """Write a video of ten frames per second with a key frame at least every ``gop`` frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(10), options={"preset": "ultrafast"})

@@ -83,7 +83,7 @@ def test_train_resume_val_and_export(photos, yolo_ema_command):
         (("train", "--preset", "cifar"), 2, "invalid choice"),
         (("val", "--weights", "no.pt"), 4, "there is no weights file no.pt"),
         (("val", "--weights", "detector.pt"), 4, "a detector's weights go to yolo-ema val"),
-        (("export", "--weights", "detector.pt"), 4, "detector.pt is no classifier"),
+        (("export", "--weights", "detector.pt"), 4, "detector.pt is not a classifier"),
     ],
 )
 def test_what_is_wrong_is_one_clear_error(photos, yolo_ema_command, words, code, message):

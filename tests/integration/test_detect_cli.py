@@ -26,7 +26,7 @@ CONF = "0.0001"
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two images and a video of five frames at 10 frames a second."""
+    """A folder with two images and a video of five frames at 10 frames per second."""
     folder = tmp_path_factory.mktemp("footage")
     rng = np.random.default_rng(0)
     for name in ("a.jpg", "b.png"):

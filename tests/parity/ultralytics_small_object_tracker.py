@@ -109,7 +109,7 @@ class SmallObjectTracker(BOTSORT):
     def __init__(
         self, settings: SmallObjectSettings, *, compensate_motion: bool, frame_rate: float
     ) -> None:
-        """Start without tracks; ``frame_rate`` in frames a second."""
+        """Start without tracks; ``frame_rate`` in frames per second."""
         self.settings, self.frame_rate = settings, frame_rate
         self.steps = 1
         self.motion = CameraMotion() if compensate_motion else None

@@ -75,7 +75,7 @@ class JobFinder:
         self.left_out += (LeftOut(str(at), 1, problem) for at, problem in scan.unreadable)
         if not scan.files:
             held = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
-            raise SourceError(f"{word} holds no image and no video{held}")
+            raise SourceError(f"{word} contains no image or video{held}")
         if is_address(word):
             return map(str, scan.files)
         return map(_absolute, scan.files)

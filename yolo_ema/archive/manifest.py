@@ -188,7 +188,7 @@ def read_record(storage: Storage) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise ConfigError(
-            f"{storage.place}/{RECORD} is damaged: {error}; remove it to begin anew"
+            f"{storage.place}/{RECORD} is damaged: {error}; remove it to start over"
         ) from error
     return dict(record)
 

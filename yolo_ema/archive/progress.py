@@ -35,7 +35,7 @@ class Progress:
         left_min = passed_s / ended * (self._total - ended) / 60
         say(
             f"yolo-ema: {result.ended:,} of {self._total:,} jobs, {result.failed:,} failed, "
-            f"{result.frames / passed_s:,.1f} frames a second, about {left_min:,.0f} min left"
+            f"{result.frames / passed_s:,.1f} frames per second, about {left_min:,.0f} min left"
         )
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ def file_system(address: str) -> tuple[Any, str]:
         raise MissingPackageError(f"{scheme}:// needs a package: {error}; {_EXTRA}") from error
     except ValueError as error:
         raise ConfigError(
-            f"{scheme}:// is no kind of address that fsspec reads ({error}); expected a path, or "
+            f"{scheme}:// is not an address that fsspec can read ({error}); expected a path, or "
             f"s3://, gs:// and the like"
         ) from error
 

@@ -130,7 +130,7 @@ class ArchiveResult:
             ("frames now", f"{self.frames:,}"),
             ("objects now", f"{self.objects:,}"),
             ("seconds", f"{self.seconds:,.1f}"),
-            ("frames a second", f"{self.frames / self.seconds if self.seconds else 0:,.1f}"),
+            ("frames per second", f"{self.frames / self.seconds if self.seconds else 0:,.1f}"),
         ]
         lines = text_table(rows)
         lines += (

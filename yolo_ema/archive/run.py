@@ -32,7 +32,7 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
 
     Raises:
         ConfigError: the output folder belongs to another run; an option does not fit.
-        SourceError: a source does not exist, or holds no image and no video.
+        SourceError: a source does not exist, or contains no image or video.
         WeightsError: the weights cannot be used.
         MissingPackageError: an extra is not installed; the message names it.
         MachineError: the output folder cannot be written to; the cluster does not answer, or does

@@ -89,7 +89,7 @@ def export(options: ClassifyExportOptions) -> ClassifyExportResult:
     (B, K), before the softmax. Classes, mean, standard deviation and size are in its metadata.
 
     Raises:
-        WeightsError: the checkpoint is no classifier, or is damaged.
+        WeightsError: the checkpoint is not a classifier, or is damaged.
         DataError: the images to prove the file on are not there or cannot be read.
         MissingPackageError: onnx or onnxruntime is not installed.
         CheckFailedError: the file's answers are others; it is not kept.

@@ -136,7 +136,7 @@ def read_rgb(path: Path) -> Image.Image:
         Image.DecompressionBombWarning,
     ) as error:
         raise DataError(
-            f"the image {path} cannot be read: {error}; mend it or take it out"
+            f"the image {path} cannot be read: {error}; repair it or remove it"
         ) from error
 
 

@@ -285,8 +285,8 @@ class Detector:
                 source, arrays (H, W, 3) uint8 BGR in a list or a generator. A generator's frames
                 are taken and detected one at a time, in the calling thread.
             every_frame: take every frame of live sources instead of the newest.
-            fps: frames a second of arrays and, with ``track``, of a folder of images, which is one
-                sequence then.
+            fps: frames per second of arrays and, with ``track``, of a folder of images, which then
+                is one sequence.
 
         A lost connection, a stale image, damaged frames and the like are given as warnings.
 

@@ -108,7 +108,7 @@ def _located(
     else:
         poses = track.at_each(frame.time_s for frame in source.frames)
     frames = [replace(frame, pose=pose) for frame, pose in zip(source.frames, poses, strict=True)]
-    lacks = [f"the telemetry does not tell the {what}: give {how}" for what, how in _lacks(track)]
+    lacks = [f"the telemetry does not state the {what}: give {how}" for what, how in _lacks(track)]
     return locate_source(
         frames, options, is_video=source.is_video, assumptions=[*track.assumptions, *lacks]
     )

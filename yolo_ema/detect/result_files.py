@@ -135,8 +135,8 @@ def _rows(
     elif suffix == ".txt":
         if len(frame_size) != 2 or fps is None:
             raise ConfigError(
-                f"{path} is a MOT file, which tells neither size nor times of its frames: give "
-                "--frame-size WIDTH,HEIGHT and --fps RATE"
+                f"{path} is a MOT file, which states neither the size nor the times of its frames: "
+                "give --frame-size WIDTH,HEIGHT and --fps RATE"
             )
         yield from _mot(path, (frame_size[0], frame_size[1]), fps)
     else:

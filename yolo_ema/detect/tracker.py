@@ -50,7 +50,7 @@ class Tracker:
             preset: ``drone``, or a tracker of Ultralytics with its own settings, such as
                 ``bytetrack``; those need torch.
             compensate_motion: follow the camera's motion, seen in what lies between the objects.
-            frame_rate: frames a second of the source.
+            frame_rate: frames per second of the source.
             settings: others than the preset ``drone`` has.
 
         Raises:
@@ -64,7 +64,7 @@ class Tracker:
                 f"{', '.join(TRACKERS)}"
             )
         if not 0 < frame_rate < float("inf"):
-            raise ConfigError(f"frame_rate is {frame_rate}; expected frames a second, more than 0")
+            raise ConfigError(f"frame_rate is {frame_rate}; expected frames per second above 0")
         if settings is not None and preset != "drone":
             raise ConfigError(f"settings belong to the preset 'drone', not to {preset!r}")
         self._image_wh: tuple[int, int] | None = None

@@ -148,7 +148,7 @@ class WindowJournal:
             )
             raise ConfigError(
                 f"{self.path} belongs to a run with other settings: {what}. Give the same ones to "
-                f"go on, or another --out for a new run"
+                f"continue, or another --out for a new run"
             )
 
     @contextlib.contextmanager
@@ -166,6 +166,6 @@ class WindowJournal:
                     f"some space and run the same command again."
                 ) from error
             raise ConfigError(
-                f"{self.path} is not the journal of a run ({error}); delete it to begin anew, or "
+                f"{self.path} is not the journal of a run ({error}); delete it to start over, or "
                 f"give another --out"
             ) from error

@@ -160,7 +160,9 @@ def _unpack_into(
         checked = _checked(_tar_members(archive), archive, limits, passed_over)
         count = _write(checked, folder, archive, advance)
     if not count:
-        raise ArchiveError(f"{archive} holds no images and no annotations; {_found(passed_over)}")
+        raise ArchiveError(
+            f"{archive} contains neither images nor annotations; {_found(passed_over)}"
+        )
     return count
 
 

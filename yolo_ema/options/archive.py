@@ -58,7 +58,7 @@ class ArchiveOptions(DetectorConfig):
     out: str = _output_option(
         metavar="DIR",
         help="folder, or address such as s3://bucket/boxes, for the results; the same command "
-        "again goes on where it ended",
+        "again continues where it stopped",
     )
     save: tuple[str, ...] = _output_option(
         (), choices=_BESIDE, help="what to write besides detections/*.parquet, separated by commas"
@@ -81,7 +81,7 @@ class ArchiveOptions(DetectorConfig):
     )
     workers: int | None = _running_option(
         None,
-        help="most processes, or Ray actors, at a time; default: one a GPU, or one per --cores",
+        help="most processes, or Ray actors, at a time; default: one per GPU, or one per --cores",
         at_least=1,
     )
     cores: int = _running_option(1, help="processor cores of a worker that has no GPU", at_least=1)

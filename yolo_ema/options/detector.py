@@ -176,7 +176,7 @@ def fps_option() -> Any:
         help="with --track, the frame rate of a folder of images, which is one sequence",
         above=0,
         at_most=1000,
-        unit="frames a second",
+        unit="frames per second",
         group=INPUT,
     )
 

@@ -44,14 +44,16 @@ class LocateOptions(MapOptions):
         "beside and inside it; matched by file name; may be repeated",
     )
     frame_size: tuple[int, ...] = _input_option(
-        (), metavar="WIDTH,HEIGHT", help="size of the frames in pixels, which MOT files do not tell"
+        (),
+        metavar="WIDTH,HEIGHT",
+        help="size of the frames in pixels, which MOT files do not state",
     )
     fps: float | None = _input_option(
         None,
         metavar="RATE",
-        help="frame rate of MOT files, which they do not tell",
+        help="frame rate of MOT files, which they do not state",
         above=0,
-        unit="frames a second",
+        unit="frames per second",
     )
     out: tuple[Path, ...] = option(
         (Path("objects.geojson"),),

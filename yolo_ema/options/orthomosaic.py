@@ -37,8 +37,8 @@ class OrthomosaicOptions(Options):
     stretch: tuple[float, ...] = _orthomosaic_option(
         (),
         metavar="LOW,HIGH",
-        help="values of a GeoTIFF that become black and white; default: 8-bit values as they are, "
-        "of others the 2nd and 98th percentile of the whole file",
+        help="values of a GeoTIFF that become black and white; default: 8-bit values unchanged, "
+        "otherwise the 2nd and 98th percentile of the whole file",
     )
 
     def problems(self) -> Iterator[str]:

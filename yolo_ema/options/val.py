@@ -139,6 +139,6 @@ class ValOptions(TileOptions):
         }
         if self.plans and any(given.values()):
             named = ", ".join(flag for flag, is_given in given.items() if is_given)
-            yield f"--plans scores whole images and tiles by itself; it does not go with {named}"
+            yield f"--plans scores whole images and tiles; it cannot be combined with {named}"
         if self.write and not self.plans:
             yield "--write is given without --plans; expected both"

@@ -112,10 +112,10 @@ def test_addresses(tmp_path: Path) -> None:
     ("word", "error", "message"),
     [
         ("flihgts", SourceError, "did you mean 'flights'"),
-        ("flights", SourceError, "no image and no video; it holds 1 .csv"),
-        ("flights/*.mp4", SourceError, "matches no image and no video"),
+        ("flights", SourceError, "no image or video; it holds 1 .csv"),
+        ("flights/*.mp4", SourceError, "matches no image or video"),
         ("0", SourceError, "is not a file; an archive is made of videos and images"),
-        ("rtsp://10.0.0.1/live", ConfigError, "rtsp:// is no kind of address that fsspec reads"),
+        ("rtsp://10.0.0.1/live", ConfigError, "rtsp:// is not an address that fsspec can read"),
         ("memory://nothing-here", SourceError, "nothing at memory://nothing-here"),
     ],
 )

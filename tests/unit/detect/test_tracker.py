@@ -108,7 +108,7 @@ def test_a_flickering_class_keeps_its_identity():
 
 
 def test_tiny_boxes_that_do_not_overlap_from_frame_to_frame():
-    """8 pixels wide, 10 pixels a frame, 5 frames a second: nothing overlaps before the speed is
+    """8 pixels wide, 10 pixels a frame, 5 frames per second: nothing overlaps before the speed is
     known.
     """
     frames = [found(k, [box(20 + 10 * k, 60, side=8)], fps=5) for k in range(10)]

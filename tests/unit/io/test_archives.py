@@ -266,7 +266,7 @@ def test_a_hidden_entry_that_leads_out_is_refused_all_the_same(tmp_path: Path, m
             {"D/val.zip": b"PK", "D/train.tar.gz": b"x"},
             "it holds archives \\(val.zip, train.tar.gz\\)",
         ),
-        ({"weights.pt": b"x"}, "holds no images and no annotations; found weights.pt"),
+        ({"weights.pt": b"x"}, "contains neither images nor annotations; found weights.pt"),
         ({"__MACOSX/._a.jpg": b"x"}, "found nothing"),
         ({}, "found nothing"),
     ],

@@ -113,7 +113,7 @@ def test_a_gif_that_is_cut_or_damaged_counts_the_frames_it_loses(tmp_path):
     assert decoded in {2, 3}
     assert damaged == 4  # the third is torn, three more are lost
     assert lost_of(content[: starts[4]])[2] == [
-        "the GIF has no end mark: frames behind the last one may be missing"
+        "the GIF has no end mark: frames after the last one may be missing"
     ]
 
 

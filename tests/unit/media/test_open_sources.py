@@ -160,7 +160,7 @@ def test_a_name_that_cannot_be_used_fails_alone(mixed_folder):
     (mixed_folder / "list.txt").write_text("b.jpg\nnix.jpg\n")
     (mixed_folder / "none.txt").write_text("# nothing\n")
     reasons = {
-        "empty": "holds no image and no video",
+        "empty": "contains no image or video",
         "*.gif": "matches no image",
         "nix.mp4": "no file or folder",
         "notes.md": "neither an image nor a video",
@@ -246,7 +246,7 @@ def test_what_a_folder_holds_and_is_not_read_is_told_by_kind(tmp_path):
         *("2 .txt", "1 .heic", "1 without a suffix", "1 .srt"),
     }
     (tmp_path / "fly/a.jpg").unlink()
-    with pytest.raises(SourceError, match=r"holds no image and no video; it holds 2 \.txt"):
+    with pytest.raises(SourceError, match=r"contains no image or video; it holds 2 \.txt"):
         open_sources([str(tmp_path / "fly")])
 
 

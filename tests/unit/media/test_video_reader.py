@@ -109,8 +109,8 @@ def test_a_killed_writer_leaves_a_file_that_plays_to_within_a_second(tmp_path):
 
 
 def test_ticks_of_a_clock_are_no_frame_rate():
-    """RTSP servers that say nothing of frames a second make FFmpeg guess the 90,000 ticks of their
-    time stamps.
+    """RTSP servers that do not state a frame rate make FFmpeg guess the 90,000 ticks of their
+    timestamps.
     """
     stream = SimpleNamespace(average_rate=None, guessed_rate=Fraction(90_000))
     assert stated_rate(stream) is None

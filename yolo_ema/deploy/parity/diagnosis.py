@@ -259,7 +259,7 @@ def _drifting(
     yield (
         f"{' and '.join(what)} drift: {100 * (moved | changed).mean():.0f} % of the matched boxes "
         f"differ beyond the tolerance, by a median of {np.median(px):.2g} px and "
-        f"{100 * np.median(shares):.2g} % of the score{side}; no change of the input mends it: a "
+        f"{100 * np.median(shares):.2g} % of the score{side}; no change to the input fixes it: a "
         f"layer computes something else, as if a convolution were scaled or rounded"
         f"{_where(pair, images)}"
     )

@@ -49,7 +49,7 @@ def resume(place: Place) -> Finding:
     losses = [value for entry in record["epochs"] for key, value in entry.items() if "_loss" in key]
     finding.expect(
         all(value is not None and math.isfinite(value) for value in losses),
-        "a loss is no number",
+        "a loss is not a number",
     )
     return finding
 

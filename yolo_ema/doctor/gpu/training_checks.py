@@ -82,7 +82,7 @@ def preset_steps(place: Place, name: str) -> Finding:
         "peak_gb": steps.peak_gb,
         "memory_gb": memory_gb,
     }
-    finding.expect(all(map(math.isfinite, steps.losses)), f"a loss is no number: {steps.losses}")
+    finding.expect(all(map(math.isfinite, steps.losses)), f"a loss is not a number: {steps.losses}")
     if place.is_gpu:
         finding.expect(steps.amp, "half precision is off: its maps are too far from float32")
         finding.expect(

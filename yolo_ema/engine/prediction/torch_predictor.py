@@ -148,8 +148,8 @@ def _file_backend(
     if format_name in _PROGRAMS and not config.trust:
         raise UnsafeWeightsError(
             f"{weights} is refused: a file in the format {format_name} is a program; if you made "
-            f"it yourself, or trust who did as you would trust a program of theirs, load it with "
-            f"--trust"
+            f"it yourself, or trust its author as you would trust a program of theirs, load it "
+            f"with --trust"
         )
     check_package(weights, format_name)
     try:

@@ -128,12 +128,12 @@ def user_settings() -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(
             f"the Ultralytics settings in {file} cannot be read: {error}; 'yolo settings reset' "
-            f"makes them anew"
+            f"recreates them"
         ) from error
     if not isinstance(content, dict):
         raise ConfigError(
             f"the Ultralytics settings in {file} are not a JSON object; 'yolo settings reset' "
-            f"makes them anew"
+            f"recreates them"
         )
     return content
 

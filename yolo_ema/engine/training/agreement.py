@@ -142,7 +142,7 @@ def compare_data(data_yaml: str, everyones: Sequence[tuple[str, dict[str, Any] |
                 here, there = (_shown(what, facts) for facts in (first, found))
                 raise DataError(
                     f"{data_yaml} is not the same on every node: {here} on {first_host}, {there} "
-                    f"on {host}; copy it anew, or use a disk that all nodes see"
+                    f"on {host}; copy it again, or use a disk that all nodes see"
                 )
 
 

@@ -68,7 +68,7 @@ def _options(config: Mapping[str, Any]) -> TrainOptions:
     known = {field.name: field for field in dataclasses.fields(TrainOptions)}
     for name in config:
         if name not in known:
-            raise ConfigError(f"{name!r} is no option of a training{did_you_mean(name, known)}")
+            raise ConfigError(f"{name!r} is not a training option{did_you_mean(name, known)}")
     if not Path(config.get("project", "")).is_absolute():
         raise ConfigError(
             f"project is {str(config.get('project', ''))!r}; expected an absolute path, on a disk "

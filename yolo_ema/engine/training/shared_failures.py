@@ -171,6 +171,6 @@ def _lost_peer(error: BaseException) -> MachineError | None:
         return None
     row = str(error).strip().partition("\n")[0][:300]
     return MachineError(
-        f"another process of this training is gone without a word: it was killed, or its machine "
-        f"cannot be reached ({row})"
+        f"another process of this training ended without reporting an error: it was killed, or its "
+        f"machine cannot be reached ({row})"
     )

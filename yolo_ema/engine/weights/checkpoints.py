@@ -185,7 +185,7 @@ def training_state_fits(path: Path, optimizer: torch.optim.Optimizer) -> Iterato
                     raise ValueError(f"{name} of the optimizer is {tuple(value.shape)}")  # noqa: TRY301
         for group in optimizer.param_groups:
             if not all(isinstance(group[name], int | float) for name in ("lr", "initial_lr")):
-                raise ValueError("a learning rate is no number")  # noqa: TRY301
+                raise ValueError("a learning rate is not a number")  # noqa: TRY301
     except YoloEmaError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:

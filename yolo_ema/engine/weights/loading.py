@@ -275,7 +275,7 @@ def _refusal(path: Path, refused: RefusedPickle) -> WeightsError:
 
 def _unsafe(path: Path, reason: str) -> UnsafeWeightsError:
     return UnsafeWeightsError(
-        f"{path} is refused: {reason}; if you made it yourself, or trust who did as you would "
+        f"{path} is refused: {reason}; if you made it yourself, or trust its author as you would "
         f"trust a program of theirs, load it with --trust"
     )
 

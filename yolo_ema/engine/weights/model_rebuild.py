@@ -161,14 +161,14 @@ def _is_fused(model: nn.Module, saved: Any) -> bool:
 
 def _state(saved: Any, place: str) -> dict[Any, Any]:
     if not isinstance(saved, SavedObject) or saved.state is None:
-        raise UncheckedModel(f"{place}: {described(saved)} stands where a layer should")
+        raise UncheckedModel(f"{place}: {described(saved)} where a layer should be")
     return saved.state
 
 
 def _children(state: dict[Any, Any], place: str) -> dict[str, SavedObject]:
     modules = state.get("_modules", {})
     if not isinstance(modules, dict):
-        raise UncheckedModel(f"{place}: {described(modules)} stands where its layers should")
+        raise UncheckedModel(f"{place}: {described(modules)} where its layers should be")
     return {name: module for name, module in modules.items() if module is not None}
 
 

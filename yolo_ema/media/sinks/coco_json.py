@@ -115,7 +115,7 @@ class _Entries:
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - it lives as long as the sink
         self._writer = GrowingFile(
-            folder / "coco.json", self._file, "what was found until then can still be written"
+            folder / "coco.json", self._file, "what was found before then can still be written"
         )
         self.count = 0
 

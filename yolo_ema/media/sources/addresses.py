@@ -108,7 +108,7 @@ def parse_address(text: str) -> Address:
     except ValueError:  # its message repeats parts of the address
         problem = "its host or port cannot be read"
     if not problem and ":" in parts.netloc and "@" not in parts.netloc and "@" in text:
-        problem = "there is an @ behind its host, which looks like part of a password"
+        problem = "there is an @ after its host, which looks like part of a password"
     if not problem and not parts.hostname and scheme != "udp":
         problem = "it has no host"
     if problem:

@@ -194,7 +194,7 @@ class _Finder:
             self._add_missing(specification, path, base)
             return
         if stat.S_ISDIR(mode):
-            self._add_scan(scan_folder(path), f"the folder {path} holds no image and no video")
+            self._add_scan(scan_folder(path), f"the folder {path} contains no image or video")
         elif stat.S_ISCHR(mode):
             self._add_source(CameraSource(str(path), self._network))
         elif stat.S_ISFIFO(mode):
@@ -214,7 +214,7 @@ class _Finder:
             scan = scan_pattern(
                 str(Path(specification).expanduser()) if base else specification, base
             )
-            self._add_scan(scan, f"the pattern {specification!r} matches no image and no video")
+            self._add_scan(scan, f"the pattern {specification!r} matches no image or video")
         else:
             parent = path.parent
             neighbours = os.listdir(parent) if os.path.isdir(parent) else []  # noqa: PTH112, PTH208

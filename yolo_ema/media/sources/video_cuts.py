@@ -138,7 +138,7 @@ def _packets(
         if packet.is_corrupt:
             return keys, times, "damage"
         if not times and (not packet.is_keyframe or _is_interlaced(stream, packet)):
-            return keys, times, "interlaced frames, or a beginning that is no key frame"
+            return keys, times, "interlaced frames, or a beginning that is not a key frame"
         if packet.is_keyframe:
             before = packet.pts if packet.dts is None else packet.dts  # indexes hold either
             keys.append(_Packet(packet.pts, min(packet.pts, before)))

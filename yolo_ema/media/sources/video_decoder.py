@@ -112,7 +112,7 @@ class VideoDecoder:
         except av.FFmpegError:
             self.damaged += 1
         if self._gif is not None and not self._gif.ended:
-            self.notes.append("the GIF has no end mark: frames behind the last one may be missing")
+            self.notes.append("the GIF has no end mark: frames after the last one may be missing")
         if self._deinterlacer is not None:
             yield from map(self._finished, self._deinterlacer.flush())
 
