@@ -4,7 +4,6 @@ the assumption.
 
 from __future__ import annotations
 
-import inspect
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +26,6 @@ from ultralytics.data.augment import (
     RandomPerspective,
     v8_transforms,
 )
-from ultralytics.data.base import BaseDataset
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import img2label_paths
 
@@ -99,12 +97,27 @@ def test_perspective_is_given_its_matrix_scale_and_sizes_by_get_params():
     assert params["orig_shape"] == (30, 60)
 
 
-def test_cutmix_names_its_patch_and_the_instances_that_come_along():
-    source = inspect.getsource(CutMix)
-    assert 'params["indexes2"]' in source
-    assert 'params["area"]' in source
-    assert 'params["skip"] = True' in source
-    assert 'labels["mix_labels"][0]' in source
+def test_cutmix_names_its_patch_and_the_instances_that_come_along(plain, monkeypatch):
+    def in_pixels(sample: dict) -> dict:
+        sample["instances"].convert_bbox("xyxy")
+        sample["instances"].denormalize(64, 64)
+        return sample
+
+    def params(sample: dict, *patch: int) -> dict:
+        cutmix = CutMix(plain, pre_transform=in_pixels, p=1.0)
+        monkeypatch.setattr(cutmix, "_rand_bbox", lambda width, height: patch)
+        monkeypatch.setattr(cutmix, "get_indexes", lambda: 2)
+        return cutmix.get_params(sample)
+
+    sample = in_pixels(plain.get_image_and_label(0))
+    assert params(sample, 0, 0, 64, 64)["skip"], "the patch covers a box of the image"
+    assert params(sample, 0, 0, 20, 20)["skip"], "no box comes along"
+    sample["instances"].bboxes[:] = [60, 60, 64, 64]
+    mixed = params(sample, 16, 16, 48, 48)
+    assert "skip" not in mixed
+    assert mixed["area"].tolist() == [16, 16, 48, 48]
+    assert mixed["indexes2"].tolist() == [0]
+    assert [other["im_file"][-5:] for other in sample["mix_labels"]] == ["2.png"]
 
 
 def test_format_makes_tensors_from_params_of_its_own(plain):
@@ -117,23 +130,43 @@ def test_an_albumentations_step_that_cannot_be_built_is_left_out_silently():
     assert Albumentations(transforms=["no transform"]).transform is None
 
 
-def test_closing_the_mosaic_builds_the_pipeline_anew(plain, monkeypatch):
+def test_closing_the_mosaic_rebuilds_the_pipeline(plain, monkeypatch):
     monkeypatch.setattr(plain, "build_transforms", lambda hyp: f"anew, mosaic {hyp.mosaic}")
     plain.close_mosaic(hyp(mosaic=1.0))
     assert plain.transforms == "anew, mosaic 0.0"
 
 
-def test_names_of_kept_images_are_set_once_after_the_labels_and_before_they_are_used():
-    source = inspect.getsource(BaseDataset.__init__)
-    assert source.count("self.npy_files = ") == 1
-    assert (
-        source.index("self.labels = ")
-        < source.index("self.npy_files = ")
-        < source.index("self.cache_images()")
+def test_names_of_cached_images_are_set_once_after_the_labels_and_before_they_are_used(plain):
+    steps: list[str] = []
+
+    class Noting(YOLODataset):
+        def __setattr__(self, name, value):
+            if name in {"labels", "npy_files"}:
+                steps.append(name)
+            super().__setattr__(name, value)
+
+        def set_rectangle(self):
+            super().set_rectangle()
+            steps.append("sorted")
+
+        def check_cache_ram(self, **settings):
+            return True
+
+        def cache_images(self):
+            steps.append("used")
+
+    Noting(
+        plain.img_path,
+        imgsz=64,
+        cache="ram",
+        rect=True,
+        hyp=hyp(),
+        data={"names": {0: "a"}},
+        task="detect",
     )
-    assert source.index("self.set_rectangle()") < source.index("self.npy_files = "), (
-        "names follow the order of the labels"
-    )
+    assert steps[-3:] == ["sorted", "npy_files", "used"], "names follow the order of the labels"
+    assert steps.count("npy_files") == 1
+    assert "labels" in steps[: steps.index("sorted")]
 
 
 def test_images_of_a_mosaic_are_read_through_the_dataset(plain, monkeypatch):

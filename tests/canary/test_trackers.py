@@ -20,11 +20,11 @@ def update(tracker: UltralyticsTracker, *rows: list[float]) -> None:
     tracker._tracker.update(Boxes(np.array(rows, np.float32).reshape(-1, 6), (100, 100)), IMAGE)
 
 
-def test_lap_is_there_so_that_nothing_is_installed_when_matching_starts():
+def test_lap_is_installed_so_matching_installs_nothing():
     assert matching.lap is lap
 
 
-def test_the_trackers_that_can_be_asked_for_are_those_of_the_map():
+def test_the_selectable_trackers_are_those_of_the_map():
     assert {"drone", *TRACKER_MAP} == set(TRACKERS)
 
 
@@ -36,7 +36,7 @@ def test_every_tracker_has_settings_and_needs_no_appearance_network(name):
 
 
 @pytest.mark.parametrize("name", sorted(TRACKER_MAP))
-def test_a_track_says_row_frame_and_whether_it_is_confirmed(name):
+def test_a_track_has_row_frame_and_whether_it_is_confirmed(name):
     tracker = UltralyticsTracker(name)
     for _ in range(4):  # ocsort confirms late
         update(tracker, [10, 10, 20, 20, 0.01, 3], CAR)

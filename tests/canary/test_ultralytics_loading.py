@@ -164,7 +164,7 @@ def test_autobackend_takes_a_module_and_the_head_to_use():
 
 
 @pytest.mark.parametrize(("nms_setting", "end2end"), [(None, False), (True, False), (False, True)])
-def test_prediction_takes_the_head_with_nms_unless_told(monkeypatch, nms_setting, end2end):
+def test_prediction_uses_the_head_with_nms_by_default(monkeypatch, nms_setting, end2end):
     asked: list[object] = []
 
     def open_model(**settings: object) -> None:
@@ -195,14 +195,13 @@ def test_prediction_shrinks_the_input_for_images_of_one_shape():
     assert sides("pt", wide, high) == sides("onnx", wide, high) == [(640, 640)] * 2
 
 
-def test_the_head_keeps_300_unless_told():
+def test_the_head_keeps_300_by_default():
     assert Detect.max_det == 300
     head = Detect(nc=2, ch=(16,))
     predictions = torch.rand(1, 500, 6)
     assert head.postprocess(predictions).shape == (1, 300, 6)
     head.max_det = 7
     assert head.postprocess(predictions).shape == (1, 7, 6)
-    assert "m.max_det = min(self.args.max_det" in inspect.getsource(exporter.Exporter.__call__)
 
 
 def test_nms_stops_after_a_time_that_can_be_set(monkeypatch):
@@ -214,10 +213,23 @@ def test_nms_stops_after_a_time_that_can_be_set(monkeypatch):
         assert sum(len(found) > 0 for found in boxes) == kept
 
 
-def test_the_exporter_writes_beside_the_models_path_and_tells_its_metadata_first():
-    source = inspect.getsource(exporter.Exporter.__call__)
-    assert 'getattr(model, "pt_path", None)' in source
-    assert source.index("self.metadata = {") < source.index('self.run_callbacks("on_export_start")')
+def test_the_exporter_knows_head_file_and_metadata_before_it_starts(tmp_path):
+    """The file is written beside the model's path."""
+
+    def stop(_: exporter.Exporter) -> None:
+        raise InterruptedError
+
+    model = DetectionModel("yolo26n.yaml", nc=2, verbose=False)
+    model.task, model.pt_path = "detect", str(tmp_path / "best.pt")
+    export = exporter.Exporter(
+        overrides={"format": "torchscript", "imgsz": 64, "max_det": 7, "device": "cpu"}
+    )
+    export.callbacks["on_export_start"] = [stop]
+    with pytest.raises(InterruptedError):
+        export(model)
+    assert export.model.model[-1].max_det == 7
+    assert export.file == tmp_path / "best.pt"
+    assert {"names", "stride", "imgsz", "end2end"} <= set(export.metadata)
 
 
 def test_packages_are_installed_only_where_a_flag_of_the_module_says_so(monkeypatch):

@@ -5,12 +5,15 @@ Ultralytics' trainer, one test per assumption.
 from __future__ import annotations
 
 import inspect
+import runpy
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 import torch
+import ultralytics
 
 import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
 
@@ -18,14 +21,55 @@ import yolo_ema.engine  # noqa: F401 - sets Ultralytics up before it is imported
 
 from ultralytics.cfg import get_cfg
 from ultralytics.engine import trainer as trainer_module
+from ultralytics.engine import validator as validator_module
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
-from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS, callbacks, checks, dist, nms, torch_utils
+from ultralytics.utils import (
+    DEFAULT_CFG_DICT,
+    SETTINGS,
+    callbacks,
+    checks,
+    dist,
+    nms,
+    patches,
+    torch_utils,
+)
 
 
-def _source(of) -> str:
-    return inspect.getsource(of)
+class _Trainer(BaseTrainer):
+    """Has no data set, and its set-up is that of a small module, step by step."""
+
+    def get_dataset(self):
+        return {"names": {0: "a"}}
+
+    def setup_model(self):
+        self.steps = ["setup_model"]
+        self.model = torch.nn.Linear(2, 1)
+        return "the checkpoint"
+
+    def _build_train_pipeline(self):
+        self.steps.append("data and optimizer")
+        self.scheduler = SimpleNamespace()
+
+    def get_validator(self):
+        return SimpleNamespace(metrics=SimpleNamespace(keys=[]))
+
+    def label_loss_items(self, loss_items=None, prefix="train"):
+        return []
+
+    def set_class_weights(self):
+        self.steps.append("class weights")
+        assert self.ema is None
+
+    def resume_training(self, ckpt):
+        self.steps.append(f"resume {ckpt}")
+        assert self.ema is not None
+
+
+@pytest.fixture
+def trainer(tmp_path) -> _Trainer:
+    settings = {"device": "cpu", "workers": 4, "deterministic": False, "plots": False}
+    return _Trainer(overrides={**settings, "save_dir": str(tmp_path / "run"), "model": "m.yaml"})
 
 
 class _Written(type(Path())):
@@ -83,45 +127,108 @@ def test_checkpoints_hold_all_settings_under_train_args(saved):
     assert _load(saved / "last.pt")["train_args"] == {"data": "a.yaml", "lr0": 0.1}
 
 
-def test_strip_optimizer_writes_to_another_place_when_told(saved):
+def test_strip_optimizer_can_write_to_another_path(saved):
     before = (saved / "last.pt").read_bytes()
     torch_utils.strip_optimizer(saved / "last.pt", str(saved / "stripped.pt"))
     assert (saved / "last.pt").read_bytes() == before
     assert _load(saved / "stripped.pt")["optimizer"] is None
 
 
-def test_final_eval_strips_last_and_best_and_nothing_else_needs_doing():
-    source = _source(BaseTrainer.final_eval)
-    assert source.count("strip_optimizer(") == 2
-    assert 'run_callbacks("on_fit_epoch_end")' in source
+def test_final_eval_strips_last_and_best_and_validates_the_best(saved, monkeypatch):
+    stripped, validated, events = [], [], []
+
+    def strip_optimizer(path, **_):
+        stripped.append(path.name)
+        return {}
+
+    monkeypatch.setattr(trainer_module, "strip_optimizer", strip_optimizer)
+
+    def validator(model):
+        validated.append(model.name)
+        return {"fitness": 0.5}
+
+    validator.args = SimpleNamespace()
+    trainer = SimpleNamespace(
+        last=saved / "last.pt",
+        best=saved / "best.pt",
+        validator=validator,
+        args=SimpleNamespace(plots=False),
+        epoch=2,
+        run_callbacks=events.append,
+    )
+    BaseTrainer.final_eval(trainer)
+    assert (stripped, validated) == (["last.pt", "best.pt"], ["best.pt"])
+    assert events == ["on_fit_epoch_end"]
 
 
-def test_the_amp_check_is_looked_up_in_the_trainer_module():
-    assert "check_amp(self.model)" in _source(BaseTrainer._setup_train)
-    assert trainer_module.check_amp is checks.check_amp
+def test_the_setup_runs_in_this_order_and_resumes_from_the_checkpoint_of_setup_model(
+    trainer, monkeypatch
+):
+    """The AMP check is looked up in the trainer module; the moving average is made after the
+    class weights and before the checkpoint's state is loaded.
+    """
+
+    def check_amp(model):
+        trainer.steps.append("check_amp")
+        return False
+
+    monkeypatch.setattr(trainer_module, "check_amp", check_amp)
+    trainer._setup_train()
+    assert trainer.steps == [
+        "setup_model",
+        "check_amp",
+        "data and optimizer",
+        "class weights",
+        "resume the checkpoint",
+    ]
 
 
 def test_a_run_by_time_counts_its_warmup_right_after_it_estimates_its_epochs():
-    source = _source(BaseTrainer._do_train)
+    """Read from the source: only a whole training by time would show it."""
+    source = inspect.getsource(BaseTrainer._do_train)
     _, rest = source.split("self.epochs = self.args.epochs = math.ceil(")
     assert rest.index("self._get_warmup_iterations(") < rest.index("self._setup_scheduler()")
 
 
-def test_setup_model_is_called_once_and_gives_the_checkpoint_to_resume_from():
-    source = _source(BaseTrainer._setup_train)
-    assert "ckpt = self.setup_model()" in source
-    assert "self.resume_training(ckpt)" in source
+def test_check_resume_decides_when_the_trainer_is_made_by_setting_self_resume(trainer, tmp_path):
+    class Asked(_Trainer):
+        def check_resume(self, overrides):
+            super().check_resume(overrides)
+            asked.append((overrides, self.resume))
 
-
-def test_check_resume_decides_by_setting_self_resume():
-    assert "self.resume = resume" in _source(BaseTrainer.check_resume)
-    assert "self.check_resume(overrides or {})" in _source(BaseTrainer.__init__)
+    asked = []
+    overrides = {"device": "cpu", "save_dir": str(tmp_path / "run"), "deterministic": False}
+    overrides["model"] = "m.yaml"
+    Asked(overrides=overrides)
+    assert asked == [(overrides, False)]
 
 
 def test_resume_loads_optimizer_moving_average_and_stopper():
-    source = _source(BaseTrainer._load_checkpoint_state)
-    for key in ("optimizer", "scaler", "ema", "updates", "best_fitness", "stopper"):
-        assert f'"{key}"' in source, key
+    module = torch.nn.Linear(2, 1)
+    trainer = SimpleNamespace(
+        model=module,
+        ema=torch_utils.ModelEMA(module),
+        optimizer=torch.optim.SGD(module.parameters(), lr=0.1),
+        scaler=torch.amp.GradScaler("cpu"),
+        stopper=SimpleNamespace(best_epoch=0),
+    )
+    other = torch.nn.Linear(2, 1)
+    BaseTrainer._load_checkpoint_state(
+        trainer,
+        {
+            "optimizer": torch.optim.SGD(module.parameters(), lr=0.3).state_dict(),
+            "scaler": {**trainer.scaler.state_dict(), "scale": 2.0},
+            "ema": other,
+            "updates": 7,
+            "best_fitness": 0.5,
+            "stopper": {"best_epoch": 2},
+        },
+    )
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.3)
+    assert trainer.scaler.get_scale() == pytest.approx(2.0)
+    assert torch.equal(trainer.ema.ema.weight, other.weight)
+    assert (trainer.ema.updates, trainer.best_fitness) == (7, 0.5)
+    assert trainer.stopper.best_epoch == 2
 
 
 def test_the_save_dir_setting_decides_the_folder(tmp_path):
@@ -129,43 +236,96 @@ def test_the_save_dir_setting_decides_the_folder(tmp_path):
     assert trainer_module.get_save_dir(args) == tmp_path / "run"
 
 
-def test_unknown_settings_are_refused_so_that_ours_must_be_taken_out_first(caplog):
+def test_unknown_settings_are_refused_so_ours_must_be_removed_first(caplog):
     with pytest.raises(SyntaxError, match="yolo_ema"):
         get_cfg(DEFAULT_CFG_DICT, {"yolo_ema": {}})
 
 
-def test_a_cpu_run_is_left_without_loading_processes():
-    assert "self.args.workers = 0" in _source(BaseTrainer.__init__)
+def test_a_cpu_run_gets_no_loading_processes(trainer):
+    assert trainer.args.workers == 0
 
 
-def test_workers_of_a_run_on_several_gpus_are_made_from_class_settings_and_callbacks():
-    source = _source(dist.generate_ddp_file)
-    assert '"trainer": type(trainer)' in source
-    assert '"args": vars(trainer.args)' in source
-    assert (
-        'state["trainer"](cfg=cfg, overrides=state["args"], _callbacks=state["callbacks"])'
-        in source
+class _Worker:
+    made: ClassVar[list] = []
+
+    def __init__(self, cfg, overrides, _callbacks):
+        self.made.append((overrides, _callbacks))
+
+    def train(self):
+        self.made.append(self.model)
+
+
+def test_workers_of_a_run_on_several_gpus_are_made_from_class_settings_and_callbacks(
+    monkeypatch, tmp_path
+):
+    saved = {}
+    (tmp_path / "DDP").mkdir()
+    monkeypatch.setattr(dist, "USER_CONFIG_DIR", tmp_path)
+    monkeypatch.setattr(dist, "torch_save", lambda state, path, **_: saved.update(state))
+    monkeypatch.setattr(checks, "check_requirements", lambda *_: True)
+    monkeypatch.setitem(sys.modules, "cloudpickle", SimpleNamespace())
+    monkeypatch.setattr(patches, "torch_load", lambda *_, **__: saved)
+    monkeypatch.setattr(sys, "path", sys.path)
+    monkeypatch.setattr(_Worker, "made", [])
+
+    trainer = object.__new__(_Worker)
+    trainer.args, trainer.model, trainer.callbacks = SimpleNamespace(lr0=0.1), "model", {"a": []}
+    runpy.run_path(dist.generate_ddp_file(trainer), run_name="__main__")
+    assert _Worker.made == [({"lr0": 0.1}, {"a": []}), "model"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_the_launcher_removes_the_run_folder_of_a_new_run_only(monkeypatch, tmp_path, resume):
+    monkeypatch.setattr(dist, "generate_ddp_file", lambda trainer: "run.py")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    trainer = SimpleNamespace(resume=resume, save_dir=folder, world_size=2)
+    command, _ = dist.generate_ddp_command(trainer)
+    assert command[-1] == "run.py"
+    assert folder.exists() == resume
+
+
+def test_the_launcher_branch_of_train_checks_rect_and_batch_and_runs_one_command(monkeypatch):
+    commands = []
+    monkeypatch.setattr(trainer_module, "generate_ddp_command", lambda _: (["command"], None))
+    monkeypatch.setattr(
+        trainer_module.subprocess, "run", lambda command, check: commands.append(command)
     )
+    trainer = SimpleNamespace(ddp=True, world_size=2, args=SimpleNamespace(rect=True, batch=4))
+    BaseTrainer.train(trainer)
+    assert commands == [["command"]]
+    assert not trainer.args.rect
+    trainer.args.batch = 0.5
+    with pytest.raises(ValueError, match="AutoBatch"):
+        BaseTrainer.train(trainer)
 
 
-def test_the_launcher_removes_the_run_folder_of_a_new_run_only():
-    assert "if not trainer.resume:\n        shutil.rmtree(trainer.save_dir)" in _source(
-        dist.generate_ddp_command
+def test_the_last_validation_reads_the_data_yaml_again_and_keeps_its_loader(monkeypatch, tmp_path):
+    class Model(SimpleNamespace):
+        def eval(self):
+            pass
+
+        def warmup(self, imgsz):
+            raise InterruptedError
+
+    opened = Model(device=torch.device("cpu"), fp16=False, stride=32, format="pt", names={0: "a"})
+    read = []
+
+    def check_det_dataset(data, split):
+        read.append((data, split))
+        return {"channels": 3}
+
+    monkeypatch.setattr(validator_module, "AutoBackend", lambda **_: opened)
+    monkeypatch.setattr(validator_module, "check_det_dataset", check_det_dataset)
+    loader = SimpleNamespace(batch_size=1)
+    validator = DetectionValidator(
+        loader, tmp_path, {"data": "a.yaml", "split": "val", "device": "cpu"}
     )
-
-
-def test_the_launcher_branch_of_train_checks_rect_and_batch_and_runs_one_command():
-    source = _source(BaseTrainer.train)
-    assert "generate_ddp_command(self)" in source
-    assert "self.args.rect = False" in source
-    assert "self.args.batch < 1.0" in source
-
-
-def test_the_last_validation_reads_the_data_yaml_again():
-    assert "self.data = check_det_dataset(self.args.data, split=self.args.split)" in _source(
-        BaseValidator.__call__
-    )
-    assert "self.dataloader = self.dataloader or" in _source(BaseValidator.__call__)
+    with pytest.raises(InterruptedError):
+        validator(model=torch.nn.Linear(2, 1))
+    assert read == [("a.yaml", "val")]
+    assert validator.data == {"channels": 3}
+    assert validator.dataloader is loader
 
 
 def test_nms_has_a_time_limit_per_image_that_can_be_raised():
@@ -174,15 +334,32 @@ def test_nms_has_a_time_limit_per_image_that_can_be_raised():
     ].default == pytest.approx(0.05)
 
 
-def test_the_validator_hands_nms_what_ours_hands_it():
-    source = _source(DetectionValidator.postprocess)
-    for part in (
-        "multi_label=True",
-        "end2end=self.end2end",
-        "max_det=self.args.max_det",
-        '"extra": x[:, 6:]',
-    ):
-        assert part in source
+def test_the_validator_hands_nms_what_ours_hands_it(monkeypatch):
+    handed = {}
+
+    def non_max_suppression(predictions, conf, iou, **settings):
+        handed.update(settings)
+        return [predictions]
+
+    monkeypatch.setattr(nms, "non_max_suppression", non_max_suppression)
+    args = get_cfg(overrides={"task": "detect", "max_det": 7})
+    (found,) = DetectionValidator.postprocess(
+        SimpleNamespace(args=args, nc=2, end2end=True), torch.arange(7.0)[None]
+    )
+    assert handed == {
+        "nc": 0,
+        "multi_label": True,
+        "agnostic": False,
+        "max_det": 7,
+        "end2end": True,
+        "rotated": False,
+    }
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "bboxes": [[0.0, 1.0, 2.0, 3.0]],
+        "conf": [4.0],
+        "cls": [5.0],
+        "extra": [[6.0]],
+    }
 
 
 @pytest.mark.parametrize(("max_det", "raised"), [(300, 400), (350, 350)])
@@ -194,22 +371,36 @@ def test_max_det_is_raised_only_where_it_was_left_at_its_default(max_det, raised
     assert DEFAULT_CFG_DICT["max_det"] == 300
 
 
-def test_loggers_are_chosen_by_the_settings_when_the_trainer_is_made():
-    source = _source(callbacks.add_integration_callbacks)
-    assert "SETTINGS[key] is True" in source
-    for name in ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"):
-        assert f'"{name}"' in source
-        assert name in SETTINGS.defaults
-    assert '"Trainer" in instance.__class__.__name__' in source
+_LOGGERS = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 
 
-def test_settings_are_a_dict_that_only_its_own_update_writes_to_disk():
+@pytest.mark.parametrize(
+    ("name", "wanted", "loaded"),
+    [("OurTrainer", True, 7), ("OurTrainer", False, 0), ("Our", True, 0)],
+)
+def test_loggers_are_chosen_by_the_settings_when_the_trainer_is_made(
+    monkeypatch, name, wanted, loaded
+):
+    modules = []
+
+    def import_module(module, package):
+        modules.append(module)
+        return SimpleNamespace(callbacks={})
+
+    assert set(_LOGGERS) <= set(SETTINGS.defaults)
+    monkeypatch.setattr(ultralytics.utils, "SETTINGS", dict.fromkeys(_LOGGERS, wanted))
+    monkeypatch.setattr(callbacks.base, "import_module", import_module)
+    instance = type(name, (), {"callbacks": callbacks.get_default_callbacks()})()
+    callbacks.add_integration_callbacks(instance)
+    assert len(modules) == loaded
+
+
+def test_settings_are_a_dict_whose_own_update_alone_writes_to_disk():
     assert isinstance(SETTINGS, dict)
     assert type(SETTINGS).update is not dict.update
 
 
 def test_fonts_are_looked_for_in_the_settings_folder_before_any_download(monkeypatch, tmp_path):
-    assert "file = USER_CONFIG_DIR / name" in _source(checks.check_font)
     monkeypatch.setattr(checks, "USER_CONFIG_DIR", tmp_path)
     (tmp_path / "Arial.ttf").write_bytes(b"font")
     assert checks.check_font("Arial.ttf") == tmp_path / "Arial.ttf"
@@ -229,5 +420,5 @@ def test_fonts_are_looked_for_in_the_settings_folder_before_any_download(monkeyp
         "final_eval",
     ],
 )
-def test_a_method_that_our_trainer_replaces_is_there(name):
+def test_a_method_that_our_trainer_overrides_exists(name):
     assert callable(getattr(DetectionTrainer, name))

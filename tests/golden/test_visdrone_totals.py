@@ -66,7 +66,7 @@ def test_test_dev_holds_75102_boxes_and_no_anomaly(shared: Path) -> None:
     assert not [anomaly for file in files.values() for anomaly in file.anomalies]
 
 
-def test_the_sample_counts_as_a_plain_reading_does(shared: Path) -> None:
+def test_the_samples_counts_match_a_plain_reading(shared: Path) -> None:
     for split, images in (("train", 368), ("val", 97)):
         folder = shared / "data" / "visdrone-sample" / f"VisDrone2019-DET-{split}" / "annotations"
         plain: Counter[str] = Counter()

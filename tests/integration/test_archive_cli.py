@@ -155,7 +155,7 @@ def test_a_worker_that_is_killed_costs_nothing(flights: Path, started: Callable)
     assert result["frames"] == TOTAL + 4000
 
 
-def test_a_job_that_kills_its_worker_twice_is_given_up(flights: Path, started: Callable) -> None:
+def test_a_job_that_kills_its_worker_twice_is_abandoned(flights: Path, started: Callable) -> None:
     run = started("--workers", 1, "--segment", 0, "--json")
     for _ in range(2):
         worker = worker_at(flights / "long.mp4", run)
@@ -170,7 +170,7 @@ def test_a_job_that_kills_its_worker_twice_is_given_up(flights: Path, started: C
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_goes_on(
+def test_an_interrupted_run_resumes(
     flights: Path, started: Callable, yolo_ema_command: Callable, number: int
 ) -> None:
     run = started("--workers", 1, "--segment", 0)

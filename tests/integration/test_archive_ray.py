@@ -145,7 +145,7 @@ def test_a_node_whose_disk_is_full_costs_nothing(
     hold_all_is_there_once(options, outcomes)
 
 
-def test_a_job_that_kills_every_process_is_given_up(tmp_path: Path, monkeypatch) -> None:
+def test_a_job_that_kills_every_process_is_abandoned(tmp_path: Path, monkeypatch) -> None:
     begun = Counter()
 
     class Remote:
@@ -213,7 +213,7 @@ def test_an_address_that_does_not_answer(tmp_path: Path, cold_yolo_ema_command, 
     assert not run.out
 
 
-def test_patience_with_an_address_is_below_ten_seconds() -> None:
+def test_patience_with_an_address_is_under_ten_seconds() -> None:
     assert ray_cluster._ANSWERS_WITHIN_S < 10
 
 

@@ -19,7 +19,7 @@ RIVALS = [name for name in BLOCKS if name != "EMA"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", RIVALS)
-def test_weights_load_safely_detect_and_pass_the_proof(block, tmp_path, yolo_ema_command):
+def test_weights_load_safely_detect_and_pass_verification(block, tmp_path, yolo_ema_command):
     model = lively_model("tiny", block=block)
     weights = save(model, tmp_path / "tiny.pt")
     loaded = load_model(weights).model
@@ -60,7 +60,7 @@ def test_an_unknown_block_in_a_models_name(name, yolo_ema_command):
     assert "no shipped model matches" in done.err
 
 
-def test_models_beside_their_rivals(yolo_ema_command):
+def test_models_next_to_their_rivals(yolo_ema_command):
     done = yolo_ema_command("models", "yolo11n-ema", "--attention", "none,eca", "--json")
     assert done.code == 0, done.err
     listed = [entry for entry in done.json["models"] if not entry["name"].endswith("-p2")]

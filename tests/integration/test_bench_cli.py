@@ -91,7 +91,7 @@ def test_runtimes_take_turns_and_faults_are_rows_of_their_own(folder, yolo_ema_c
 
 
 @pytest.mark.slow
-def test_a_program_is_not_run_unasked_and_the_table_says_so(folder, yolo_ema_command):
+def test_a_program_is_not_run_without_trust_and_the_table_says_so(folder, yolo_ema_command):
     (folder / "tiny.torchscript").write_bytes(b"anything")
     done = yolo_ema_command(
         *(
@@ -137,7 +137,7 @@ def test_where_nothing_runs_the_exit_code_says_so(folder, yolo_ema_command):
         (("--weights", "tiny.pt", "--format", "onyx"), 2, "onnx"),
     ],
 )
-def test_wrong_words_end_in_one_clear_line(folder, yolo_ema_command, words, code, said):
+def test_invalid_arguments_give_one_clear_line(folder, yolo_ema_command, words, code, said):
     done = yolo_ema_command("bench", *words, cwd=folder)
     assert (done.code, done.out) == (code, "")
     assert said in done.err

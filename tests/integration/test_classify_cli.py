@@ -86,7 +86,7 @@ def test_train_resume_val_and_export(photos, yolo_ema_command):
         (("export", "--weights", "detector.pt"), 4, "detector.pt is not a classifier"),
     ],
 )
-def test_what_is_wrong_is_one_clear_error(photos, yolo_ema_command, words, code, message):
+def test_invalid_input_is_one_clear_error(photos, yolo_ema_command, words, code, message):
     shutil.copy(weights_dir() / "yolo11n-ema-visdrone.pt", photos.parent / "detector.pt")
     done = yolo_ema_command("classify", *words)
     assert done.code == code, done.err
@@ -97,7 +97,7 @@ def test_what_is_wrong_is_one_clear_error(photos, yolo_ema_command, words, code,
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_real_images_are_learned_from(shared, tmp_path, yolo_ema_command):
+def test_training_learns_from_real_images(shared, tmp_path, yolo_ema_command):
     """Two classes of CIFAR-10, 60 images each: the way is open end to end; no accuracy is asked."""
     with tarfile.open(shared / "data" / "cifar10-sample.tar.xz") as archive:
         for member in archive:

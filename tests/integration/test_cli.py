@@ -21,7 +21,7 @@ def test_help_of_every_verb_shows_examples(verb, capsys):
     assert f"yolo-ema {verb.examples[0]}" in shown
 
 
-def test_a_program_that_calls_it_keeps_its_own_handler_of_sigterm():
+def test_a_calling_program_keeps_its_own_sigterm_handler():
     def own(_number, _frame):
         """Stand for a handler of the caller's."""
 
@@ -46,7 +46,7 @@ def test_version(capsys):
         (["data", "prepare", "visdrne"], "did you mean 'visdrone'?"),
     ],
 )
-def test_a_mistyped_word_names_the_closest(words, hint, capsys):
+def test_a_mistyped_word_suggests_the_closest(words, hint, capsys):
     assert main(words) == 2
     assert hint in capsys.readouterr().err
 
@@ -59,7 +59,7 @@ def test_an_error_is_one_line_on_stderr_and_its_code(capsys):
     assert shown.err.count("\n") == 1
 
 
-def test_what_the_system_refuses_is_no_fault_of_ours(monkeypatch, capsys):
+def test_an_operating_system_error_is_not_a_bug_of_ours(monkeypatch, capsys):
     def refuse(_options):
         raise FileExistsError(17, "File exists", "boxes")
 
@@ -68,7 +68,7 @@ def test_what_the_system_refuses_is_no_fault_of_ours(monkeypatch, capsys):
     assert capsys.readouterr().err == "yolo-ema: error: boxes: File exists\n"
 
 
-def test_a_fault_of_ours_is_said_to_be_one(monkeypatch, capsys):
+def test_a_bug_of_ours_is_reported_as_one(monkeypatch, capsys):
     monkeypatch.setattr("yolo_ema.detect.verb.detect_any", lambda _options: 1 // 0)
     assert main(["detect", "x.jpg"]) == 1
     assert "unexpected ZeroDivisionError" in capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_wrong_options_are_named_together(capsys):
     assert "--iou is -1.0" in shown
 
 
-def test_the_main_help_is_quick_since_it_imports_nothing_heavy():
+def test_the_main_help_is_quick_because_it_imports_nothing_heavy():
     code = (
         "import sys, yolo_ema.cli; yolo_ema.cli.main(['--help']); sys.exit(bool({'torch', "
         "'numpy'} & set(sys.modules)))"
@@ -125,7 +125,7 @@ class _Result:
         return {"text": self.text}
 
 
-def test_what_a_name_brings_along_does_not_command_the_terminal(monkeypatch, capsys):
+def test_control_characters_in_names_do_not_reach_the_terminal(monkeypatch, capsys):
     monkeypatch.setattr(
         "yolo_ema.detect.verb.detect_any", lambda _: _Result("a\x1b[2Jb\u202ec\nd\te")
     )
@@ -144,7 +144,7 @@ sys.exit(cli.main(["detect", "x.jpg"]))
 """
 
 
-def test_a_terminal_that_lacks_a_character_gets_its_escape():
+def test_a_character_the_terminal_lacks_is_escaped():
     done = subprocess.run(
         [sys.executable, "-c", _PRINTS_A_NAME],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},

@@ -108,7 +108,7 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
 
 
 @pytest.mark.slow
-def test_fetching_resumes_announces_and_is_done_once(
+def test_fetching_announces_resumes_and_happens_once(
     mirror: Mirror, yolo_ema_command, tmp_path: Path
 ) -> None:
     done = yolo_ema_command("data", "prepare", "visdrone", "--mirror", mirror.url, "--json")
@@ -163,7 +163,7 @@ def test_offline_forbids_the_download(yolo_ema_command, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "images/../../evil.jpg"])
-def test_an_archive_that_leads_out_is_refused_in_one_line(
+def test_an_archive_that_escapes_its_folder_is_refused_in_one_line(
     yolo_ema_command, tmp_path: Path, name: str
 ) -> None:
     with zipfile.ZipFile(tmp_path / "VisDrone2019-DET-val.zip", "w") as archive:
@@ -220,7 +220,7 @@ def test_what_cannot_be_prepared_is_named_and_the_rest_is_ready(
 
 
 @pytest.mark.slow
-def test_what_is_left_out_stands_in_table_and_json(yolo_ema_command, tmp_path: Path) -> None:
+def test_what_is_left_out_is_in_the_table_and_json(yolo_ema_command, tmp_path: Path) -> None:
     source = _split(tmp_path, "val", 4)
     (source / "annotations/val0.txt").unlink()
     (source / "annotations/val1.txt").write_text("no row\n")
@@ -405,7 +405,7 @@ def test_the_sample_prepares_without_a_false_warning(
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_the_samples_boxes_lie_where_their_rows_say(
+def test_the_samples_boxes_are_where_their_rows_say(
     yolo_ema_command, shared: Path, tmp_path: Path
 ) -> None:
     folder = shared / "data" / "visdrone-sample" / "VisDrone2019-DET-val"
@@ -433,7 +433,7 @@ def test_the_samples_boxes_lie_where_their_rows_say(
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_the_samples_sizes_against_a_plain_count(yolo_ema_command, shared: Path) -> None:
+def test_the_samples_sizes_match_a_plain_count(yolo_ema_command, shared: Path) -> None:
     folder = shared / "data" / "visdrone-sample" / "VisDrone2019-DET-val"
     sizes = []
     for notes in (folder / "annotations").glob("*.txt"):

@@ -261,7 +261,7 @@ def test_a_disk_that_is_full_in_a_worker_is_one_clear_error(pair, tmp_path, monk
         OfflineError("x" * 9999),
     ],
 )
-def test_what_a_worker_tells_is_the_error_of_the_run(error):
+def test_the_error_a_worker_reports_is_the_error_of_the_run(error):
     program = (
         "from yolo_ema.engine.training.ddp_workers import report_to_starter\n"
         "from yolo_ema import errors\n"
@@ -273,7 +273,7 @@ def test_what_a_worker_tells_is_the_error_of_the_run(error):
     assert len(str(caught.value)) >= min(len(str(error)), 4000)
 
 
-def test_the_first_error_counts_and_what_is_none_of_ours_is_not_believed(tmp_path):
+def test_the_first_error_counts_and_foreign_reports_are_ignored(tmp_path):
     with error_file() as place:
         file = Path(place.environment["YOLO_EMA_WORKER_ERROR"])
         assert place.error() is None

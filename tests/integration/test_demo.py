@@ -20,7 +20,7 @@ SHORT = ("demo", "--scenes", 8, "--val-scenes", 6, "--epochs", 1, "--frames", 2,
 
 
 @pytest.mark.slow
-def test_the_whole_way(yolo_ema_command, tmp_path):
+def test_from_training_to_detection(yolo_ema_command, tmp_path):
     # Long enough for the boxes to depend on what is seen: else there is nothing to compare the ONNX
     # file by, and it is refused.
     done = yolo_ema_command(
@@ -53,7 +53,7 @@ def test_the_whole_way(yolo_ema_command, tmp_path):
 
 
 @pytest.mark.slow
-def test_too_little_learned_is_an_error(yolo_ema_command):
+def test_learning_too_little_is_an_error(yolo_ema_command):
     done = yolo_ema_command(*SHORT, "--least-ap50", 99, "--out", "out")
     assert done.code == 7
     assert done.out == ""
@@ -74,7 +74,7 @@ def truth(side: float, categories=range(1, 11)) -> np.ndarray:
     return np.array([[0, 0, side, side, 1, category] for category in categories], float)
 
 
-def test_what_must_be_learned():
+def test_the_required_accuracy():
     options = DemoOptions(least_ap50=30)
     assert _check_learned(evidence(truth(12)), 30.0, options) == pytest.approx(12)
     with pytest.raises(CheckFailedError, match=r"29\.9 %; expected 30 %"):
@@ -98,7 +98,7 @@ def test_wrong_options_are_named_together():
 
 
 @pytest.mark.slow
-def test_a_second_run_gets_a_folder_of_its_own(yolo_ema_command, tmp_path):
+def test_a_second_run_gets_its_own_folder(yolo_ema_command, tmp_path):
     (tmp_path / "out" / "drawn").mkdir(parents=True)
     done = yolo_ema_command(*SHORT, "--least-ap50", 99, "--out", "out")
     assert done.code == 7

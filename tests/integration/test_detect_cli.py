@@ -90,7 +90,7 @@ def test_a_run_that_is_refused_leaves_no_folder(yolo_ema_command, weights, foota
 
 
 @pytest.mark.slow
-def test_a_damaged_source_is_named_and_the_others_go_on(
+def test_a_damaged_source_is_named_and_the_others_continue(
     yolo_ema_command, weights, footage, tmp_path
 ):
     folder = tmp_path / "mixed"
@@ -106,7 +106,7 @@ def test_a_damaged_source_is_named_and_the_others_go_on(
 
 
 @pytest.mark.slow
-def test_a_file_that_is_no_image_is_named_without_talk_of_packages(
+def test_a_file_that_is_not_an_image_is_named_without_mentioning_packages(
     yolo_ema_command, weights, tmp_path
 ):
     (tmp_path / "noise.jpg").write_bytes(b"no image at all" * 20)
@@ -124,7 +124,7 @@ def test_an_out_that_is_a_file_is_refused_at_once(yolo_ema_command, weights, foo
 
 
 @pytest.mark.slow
-def test_how_pictures_are_tracked_is_said(yolo_ema_command, weights, footage, tmp_path):
+def test_how_images_are_tracked_is_reported(yolo_ema_command, weights, footage, tmp_path):
     (tmp_path / "flight").mkdir()
     for number in range(2):
         shutil.copy(footage / "a.jpg", tmp_path / "flight" / f"{number}.jpg")
@@ -214,13 +214,13 @@ class TestDetector:
     @pytest.mark.parametrize(
         "image", [torch.zeros(4, 4, 3, dtype=torch.uint8), None, 7, b"a.jpg", [None]]
     )
-    def test_what_is_no_image_at_all_is_refused(self, detector, image):
+    def test_a_value_that_is_not_an_image_is_refused(self, detector, image):
         with pytest.raises(
             SourceError, match=r"is given; expected an array .* a path, or a list of these"
         ):
             detector.detect(image)
 
-    def test_arrays_that_lie_in_memory_in_another_way_give_the_same(self, detector, footage):
+    def test_arrays_with_another_memory_layout_give_the_same(self, detector, footage):
         image = cv2.imread(str(footage / "b.png"))
         wanted = detector.detect(image).boxes.data
         turned, still = image[:, :, ::-1].copy()[:, :, ::-1], image.copy()
@@ -249,11 +249,11 @@ class TestDetector:
             ({"conf": 25}, "conf is 25"),
         ],
     )
-    def test_settings_that_cannot_be_are_refused(self, weights, settings, message):
+    def test_impossible_settings_are_refused(self, weights, settings, message):
         with pytest.raises(ConfigError, match=message):
             Detector(weights, **settings)
 
-    def test_a_video_is_no_image(self, detector, footage):
+    def test_a_video_is_not_an_image(self, detector, footage):
         with pytest.raises(SourceError, match=r"Detector\.stream"):
             detector.detect(footage / "c.mp4")
 

@@ -33,7 +33,7 @@ WORDS = ("detect", "flight.mp4", "--weights", WEIGHTS, "--conf", "0.2", "--out",
 
 
 @pytest.mark.slow
-def test_detections_are_on_the_map_beside_what_else_is_saved(yolo_ema_command, clip):
+def test_detections_are_on_the_map_next_to_the_other_outputs(yolo_ema_command, clip):
     (clip / "poses.csv").write_text(POSES)
     kinds = "jsonl,geojson,gpkg,kml,html,positions"
     done = yolo_ema_command(*WORDS, "--telemetry", "poses.csv", "--save", kinds)
@@ -48,7 +48,9 @@ def test_detections_are_on_the_map_beside_what_else_is_saved(yolo_ema_command, c
 
 
 @pytest.mark.slow
-def test_without_telemetry_detections_are_kept_and_the_map_is_missed(yolo_ema_command, clip):
+def test_without_telemetry_detections_are_kept_and_the_map_is_reported_missing(
+    yolo_ema_command, clip
+):
     done = yolo_ema_command(*WORDS, "--save", "jsonl,geojson")
     assert done.code == 5
     assert "flight.mp4 is not on the map" in done.json["sources"][0]["problem"]

@@ -87,7 +87,7 @@ def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, fo
 
 
 @pytest.mark.slow
-def test_a_folder_of_pictures_is_tracked_as_one_sequence(yolo_ema_command, weights, tmp_path):
+def test_a_folder_of_images_is_tracked_as_one_sequence(yolo_ema_command, weights, tmp_path):
     """Pictures of one size keep their identities; behind another size, and of the second folder,
     they are new ones.
     """
@@ -164,7 +164,9 @@ def _files_of_sequences(out: Path, one: str) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_written_where_nothing_is_wanted(yolo_ema_command, weights, footage, tmp_path):
+def test_nothing_is_written_when_no_output_is_requested(
+    yolo_ema_command, weights, footage, tmp_path
+):
     done = yolo_ema_command(
         "detect", footage / "a.jpg", "--weights", weights, "--save", "none", "--out", "out"
     )
@@ -174,9 +176,7 @@ def test_nothing_is_written_where_nothing_is_wanted(yolo_ema_command, weights, f
 
 
 @pytest.mark.slow
-def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(
-    yolo_ema_command, weights, footage
-):
+def test_tiles_are_reported_and_find_what_the_whole_frame_finds(yolo_ema_command, weights, footage):
     done = yolo_ema_command(
         "detect",
         footage / "a.jpg",
@@ -198,7 +198,9 @@ def test_tiles_are_said_and_find_what_the_whole_frame_finds_in_place(
 
 
 @pytest.mark.slow
-def test_a_larger_input_is_said_and_finds_what_that_size_finds(yolo_ema_command, weights, tmp_path):
+def test_a_larger_input_is_reported_and_finds_what_that_size_finds(
+    yolo_ema_command, weights, tmp_path
+):
     cv2.imwrite(str(tmp_path / "large.png"), picture(1, (288, 162)))
     words = ("detect", "large.png", "--weights", weights, "--conf", CONF, "--json")
     auto, larger = (
@@ -247,7 +249,7 @@ def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, foo
         (("--serve", 0, "--serve-host", "0.0.0.0"), "token"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_read(
+def test_an_impossible_request_is_refused_before_anything_is_read(
     yolo_ema_command, weights, footage, tmp_path, words, message
 ):
     done = yolo_ema_command("detect", footage, "--weights", weights, "--out", "out", *words)
@@ -322,9 +324,7 @@ def test_live_sources_are_served_on_a_page_and_ended_by_the_user_without_an_erro
 
 
 class TestStream:
-    def test_pictures_of_a_folder_are_one_sequence_where_identities_are_wanted(
-        self, weights, tmp_path
-    ):
+    def test_images_of_a_folder_are_one_sequence_when_tracking(self, weights, tmp_path):
         image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
         for number in (9, 10):
             assert cv2.imwrite(str(tmp_path / f"{number}.png"), image)
@@ -348,7 +348,7 @@ class TestStream:
         assert set(frames[-1].boxes.id.tolist()) & set(frames[-2].boxes.id.tolist()) - {-1.0}
         assert frames[-1].plot().shape == (64, 96, 3)
 
-    def test_tiles_by_numbers_or_by_word(self, weights, footage):
+    def test_tiles_are_given_as_numbers_or_a_word(self, weights, footage):
         by_numbers, by_word = (
             Detector(weights, conf=float(CONF), tile=tile) for tile in ((64, 64), "64x64")
         )

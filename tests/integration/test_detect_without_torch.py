@@ -92,7 +92,7 @@ print(len(frames), len(frames[-1]), int(frames[-1].track_ids.max()))
     assert last_id > 0
 
 
-def test_results_of_ultralytics_say_what_they_need(onnx_file):
+def test_ultralytics_results_say_what_they_need(onnx_file):
     code = """
 import numpy as np
 from yolo_ema import Detector
@@ -105,7 +105,7 @@ Detector(sys.argv[1]).detect(np.zeros((192, 320, 3), np.uint8))
     assert "Detector.detections" in last
 
 
-def test_an_image_takes_nothing_that_only_other_work_needs(onnx_file, tmp_path):
+def test_an_image_loads_nothing_that_only_other_work_needs(onnx_file, tmp_path):
     """Each of these would add to the time until the first boxes."""
     assert cv2.imwrite(str(tmp_path / "a.png"), picture(0))
     code = """

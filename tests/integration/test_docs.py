@@ -86,7 +86,7 @@ def test_there_are_commands_and_blocks():
 
 
 @pytest.mark.parametrize(("words", "in_sentence"), COMMANDS)
-def test_a_command_line_is_understood(words, in_sentence):
+def test_a_command_line_is_accepted(words, in_sentence):
     if any("…" in word or word in {"VERB", "[options]"} for word in words):
         pytest.skip("it shows the form, not a command")
     if words[-1] in {"--help", "--version"} or " ".join(words) in {verb.words for verb in VERBS}:

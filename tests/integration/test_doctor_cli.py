@@ -16,7 +16,7 @@ def test_the_text_names_its_sections_and_versions(yolo_ema_command):
         assert word in done.out
 
 
-def test_gpu_needs_one_or_the_cpus_word(yolo_ema_command):
+def test_without_a_gpu_the_gpu_checks_name_the_cpu_option(yolo_ema_command):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")

@@ -97,7 +97,7 @@ def test_both_branches_of_model_and_average_have_our_loss_with_the_share_of_nwd(
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_without_a_word_regions_are_masked_and_nothing_else_differs(plain, averaged):
+def test_by_default_regions_are_masked_and_nothing_else_differs(plain, averaged):
     losses = _losses(plain.ema.ema if averaged else plain.model)
     assert [type(loss) for loss in losses] == [DroneDetectionLoss] * 2
     assert [loss.assigner.share for loss in losses] == [0.0] * 2
@@ -143,7 +143,7 @@ def test_the_augmentations_are_in_the_training_pipeline_alone(trainer):
     assert not [step for step in validating if isinstance(step, DroneAugmentation | QuarterTurns)]
 
 
-def test_small_objects_are_pasted_where_asked_for(trainer, plain):
+def test_small_objects_are_pasted_when_requested(trainer, plain):
     def boxes(one: EmaTrainer) -> tuple[int, int]:
         dataset = one.train_loader.dataset
         return sum(len(label["cls"]) for label in dataset.labels), sum(

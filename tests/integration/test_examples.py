@@ -156,7 +156,7 @@ def test_an_example_gives_what_detect_gives(place, exported, yolo_ema_command):
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values())
-def test_an_example_imports_nothing_of_ours_and_little_else(script):
+def test_an_example_imports_none_of_our_code_and_little_else(script):
     allowed = {
         "ast",
         "json",
@@ -197,7 +197,7 @@ def test_an_example_is_short(script):
     assert len(lines) <= 60
 
 
-def test_an_example_names_a_picture_that_cannot_be_read(place, exported):
+def test_an_example_names_an_image_that_cannot_be_read(place, exported):
     done = run(SCRIPTS["onnx"], exported("onnx", imgsz=(160,)), place / "tiny.pt")
     assert done.returncode == 1
     assert "tiny.pt is not an image that OpenCV can read" in done.stderr

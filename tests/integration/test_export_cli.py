@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_files_of_a_rectangular_size_are_written_and_detected_with_in_tiles_and_tracked(
+def test_files_with_a_rectangular_size_are_written_and_detect_in_tiles_and_tracked(
     folder, yolo_ema_command
 ):
     done = yolo_ema_command(
@@ -112,7 +112,7 @@ def test_missing_weights_are_named(folder, yolo_ema_command):
         (("--quantize", "int8"), 2, "--data or --calibrate"),
     ],
 )
-def test_what_cannot_be_had_is_one_clear_line_and_leaves_nothing(
+def test_an_unavailable_export_is_one_clear_line_and_leaves_nothing(
     folder, yolo_ema_command, words, code, says
 ):
     before = sorted(folder.iterdir())

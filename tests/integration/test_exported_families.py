@@ -52,6 +52,6 @@ def test_file_proposes_what_its_weights_propose(model, name, tmp_path):
 
 
 @pytest.mark.slow
-def test_these_are_all_that_are_shipped():
+def test_these_are_all_shipped_families():
     shipped = {one["name"] for one in list_models(ModelsOptions()).as_json()["models"]}
     assert {name for name in shipped if "n-ema" in name} == set(MODELS)

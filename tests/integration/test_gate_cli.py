@@ -81,7 +81,7 @@ def test_fault_is_refused_with_its_reason(folder, yolo_ema_command, tmp_path, su
 
 
 @pytest.mark.slow
-def test_file_cut_short_and_file_of_other_weights(folder, yolo_ema_command, tmp_path):
+def test_truncated_file_and_file_of_other_weights(folder, yolo_ema_command, tmp_path):
     cut = tmp_path / "cut.onnx"
     cut.write_bytes((folder / "tiny.onnx").read_bytes()[:20_000])
     done = yolo_ema_command("verify", cut, *VERIFY, cwd=folder)
@@ -96,7 +96,7 @@ def test_file_cut_short_and_file_of_other_weights(folder, yolo_ema_command, tmp_
 
 
 @pytest.mark.slow
-def test_missing_file_and_wrong_flags_have_their_codes(folder, yolo_ema_command):
+def test_missing_file_and_invalid_flags_have_their_exit_codes(folder, yolo_ema_command):
     done = yolo_ema_command("verify", "tinny.onnx", *VERIFY, cwd=folder)
     assert (done.code, done.out) == (4, "")
     assert "did you mean 'tiny.onnx'" in done.err

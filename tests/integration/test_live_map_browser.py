@@ -70,7 +70,7 @@ def text_of(browser, what: str, has: str) -> str:
     return browser.execute_script(script)
 
 
-def test_the_map_shows_what_the_state_says(browser):
+def test_the_map_shows_the_state(browser):
     told = Told()
     with LivePage(0) as page:
         places = LivePlaces(told, MapOptions(max_error=12))

@@ -135,7 +135,7 @@ def test_the_page_follows_the_flight(browser, page, tmp_path):
     until(browser, "document.getElementById('summary').innerText.includes('ended')")
 
 
-def test_the_door_opens_with_the_token(browser):
+def test_the_token_opens_the_page(browser):
     with LivePage(0, "0.0.0.0", TOKEN) as live:
         flight = Flight(live)
         flight.start()
@@ -166,7 +166,7 @@ def _keep(browser, name: str) -> None:
         browser.save_screenshot(str(Path(folder) / f"{name}-{width}.png"))
 
 
-def test_a_source_whose_picture_was_dropped_comes_back(browser):
+def test_a_source_whose_image_was_dropped_comes_back(browser):
     """Sixteen others took its place meanwhile; its pictures are numbered anew, and must be fetched
     all the same.
     """

@@ -102,7 +102,7 @@ def places_of(row: dict):
     )
 
 
-def test_positions_come_with_the_telemetry_and_go_with_it(autopilot, tmp_path):
+def test_positions_appear_and_disappear_with_the_telemetry(autopilot, tmp_path):
     image = next(iter(draw_clip(3, frames=1, fps=2, image_wh=(320, 240), objects=20))).image_bgr
     with (
         HttpServer(shows(image)) as server,

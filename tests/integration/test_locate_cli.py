@@ -128,7 +128,7 @@ def test_csv_and_mot_files_give_the_same_objects(yolo_ema_command, here):
         ),
     ],
 )
-def test_bad_input_gets_a_clear_word(yolo_ema_command, here, words, code, says):
+def test_bad_input_gets_a_clear_error(yolo_ema_command, here, words, code, says):
     (here / "bad.jsonl").write_text('{"source": "a.mp4", "detections": []}\n')
     (here / "mot.txt").write_text("1,1,10,10,5,5,0.9,4,0,0\n")
     shutil.copy(here / "detections.jsonl", here / "detections2.jsonl")
@@ -138,7 +138,7 @@ def test_bad_input_gets_a_clear_word(yolo_ema_command, here, words, code, says):
     assert "Traceback" not in done.err
 
 
-def test_a_line_that_a_kill_cut_off_is_named(yolo_ema_command, here):
+def test_a_line_truncated_by_a_kill_is_named(yolo_ema_command, here):
     path = here / "detections.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     done = yolo_ema_command(*LOCATE, "--json", "--telemetry-offset", "0")

@@ -188,7 +188,7 @@ def test_where_every_image_is_the_same_two_processes_train_what_one_trains(
         torch.testing.assert_close(two[name], one[name], rtol=2e-2, atol=1e-3)
 
 
-def test_a_run_whose_worker_is_killed_is_started_again_and_goes_on(tmp_path):
+def test_a_run_whose_worker_is_killed_is_restarted_and_resumes(tmp_path):
     data = draw_dataset(tmp_path / "tiny")
     command = [*_COMMAND, "--data", str(data), "--project", "runs"]
     command[command.index("--epochs") + 1] = "3"
@@ -307,7 +307,7 @@ def test_verbs_that_train_in_one_process_refuse_a_launcher_before_they_begin(
         ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many' in the environment; expected a number"),
     ],
 )
-def test_variables_of_a_launcher_that_make_no_sense_are_one_clear_error(
+def test_inconsistent_launcher_variables_are_one_clear_error(
     tmp_path, cold_yolo_ema_command, environment, message
 ):
     data = draw_dataset(tmp_path / "tiny")

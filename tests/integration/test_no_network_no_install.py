@@ -94,7 +94,7 @@ def test_the_guard_catches_attempts(tmp_path, attempt):
     assert "BLOCKED" in done.stderr
 
 
-def test_ultralytics_by_itself_would_be_caught(tmp_path):
+def test_plain_ultralytics_would_be_caught(tmp_path):
     """Without the environment that the engine sets, the very import of Ultralytics asks the
     network.
     """

@@ -57,14 +57,14 @@ YOLO = ("-c", "from ultralytics.cfg import entrypoint; entrypoint()", "train")
 
 
 @pytest.mark.slow
-def test_plain_yolo_train_goes_on_from_our_weights(place):
+def test_plain_yolo_train_continues_from_our_weights(place):
     words = [*YOLO, "model=best.pt", "data=tiny/data.yaml", f"project={place / 'one'}", *WORDS]
     done = run(place, *words)
     assert done.returncode == 0, done.stderr[-2000:]
     assert list((place / "one").rglob("best.pt"))
 
 
-def test_plain_yolo_builds_our_yaml_where_python_path_says_so(place):
+def test_plain_yolo_builds_our_yaml_with_pythonpath_set(place):
     build = (
         "import sys; assert 'yolo_ema' not in sys.modules and 'torch' not in sys.modules\n"
         "from ultralytics import YOLO; print(YOLO('yolo11n-ema.yaml').task)"

@@ -36,7 +36,7 @@ def page(tmp_path_factory) -> Path:
     return path
 
 
-def test_page_is_whole_and_quiet(browser, page):
+def test_page_is_complete_and_logs_no_errors(browser, page):
     browser.get(page.as_uri())
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]

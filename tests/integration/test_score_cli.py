@@ -102,7 +102,7 @@ def test_command_prints_everything_as_json(folders, yolo_ema_command):
     assert "yolo-ema" in protocol["versions"]
 
 
-def test_table_for_people(folders, yolo_ema_command):
+def test_human_readable_table(folders, yolo_ema_command):
     done = yolo_ema_command(
         "score",
         "--annotations",
@@ -127,7 +127,7 @@ def test_images_and_table_give_the_same(folders):
     assert by_table.as_json() == by_images.as_json()
 
 
-def test_missing_and_empty_files_are_no_detections_and_are_said(folders, capsys):
+def test_missing_and_empty_files_are_no_detections_and_are_reported(folders, capsys):
     (folders / "results" / "img_a.txt").unlink()
     (folders / "results" / "img_b.txt").write_text("\n")
     found = score(options(folders)).as_json()
@@ -151,7 +151,7 @@ def test_unsorted_files_are_sorted_and_as_is_keeps_the_toolkits_behaviour(folder
     assert "scored as written: img_a" in capsys.readouterr().err
 
 
-def test_results_without_annotation_are_left_out_and_said(folders, capsys):
+def test_results_without_annotation_are_left_out_and_reported(folders, capsys):
     (folders / "results" / "stray.txt").write_text("1,1,5,5,0.99,4,-1,-1\n")
     assert score(options(folders)).official.official["AP"] == pytest.approx(100)
     assert (
@@ -188,7 +188,7 @@ def test_bad_rows_are_named_with_file_and_row(folders, file, row, message):
         score(options(folders, strict=True))
 
 
-def test_bad_ground_truth_is_left_out_and_said_unless_strict(folders, capsys):
+def test_bad_ground_truth_is_left_out_and_reported_unless_strict(folders, capsys):
     with (folders / "annotations/img_c.txt").open("a") as opened:
         opened.write("1,2,3,4,1,4,0\nwhat\n")
     assert score(options(folders)).official.official["AP"] == pytest.approx(100)
@@ -198,7 +198,7 @@ def test_bad_ground_truth_is_left_out_and_said_unless_strict(folders, capsys):
     assert "img_c.txt, row 4: 7 fields" in said
 
 
-def test_one_row_is_left_out_in_the_singular(folders, capsys):
+def test_one_left_out_row_is_reported_in_the_singular(folders, capsys):
     with (folders / "annotations/img_c.txt").open("a") as opened:
         opened.write("what\n")
     score(options(folders))
@@ -218,7 +218,7 @@ def test_one_row_is_left_out_in_the_singular(folders, capsys):
         ("trainer/gt", None),
     ],
 )
-def test_a_split_is_told_only_by_the_folder_and_its_parent(folders, tmp_path, place, split):
+def test_a_split_is_recognised_only_by_the_folder_and_its_parent(folders, tmp_path, place, split):
     truth = tmp_path / "elsewhere" / place
     truth.parent.mkdir(parents=True)
     (folders / "annotations").rename(truth)

@@ -80,7 +80,7 @@ def test_it_is_small_half_precision_and_knows_visdrone(card_file, card):
     assert "non-commercial" in loaded.metadata["license"]
 
 
-def test_it_names_no_folder_of_the_machine_it_was_made_on(card_file, card):
+def test_it_names_no_folder_of_the_machine_that_made_it(card_file, card):
     with zipfile.ZipFile(card_file.with_name(card["file"])) as archive:
         held = archive.read(
             next(name for name in archive.namelist() if name.endswith("data.pkl"))

@@ -29,7 +29,7 @@ def peak_gb(size: str, tile: str) -> tuple[float, dict]:
 
 
 @pytest.mark.slow
-def test_memory_grows_by_the_image_and_not_by_the_tiles():
+def test_memory_grows_with_the_image_and_not_with_the_tiles():
     few, _ = peak_gb("4000x3000", "1000x1000")
     many, facts = peak_gb("4000x3000", "160x160")
     assert "tiles of 160x160" in facts["plan"]

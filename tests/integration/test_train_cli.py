@@ -115,7 +115,7 @@ def test_stdout_holds_the_result_alone(run, result):
     assert result["transfer"] is None
 
 
-def test_a_learning_rate_that_the_automatic_optimizer_ignores_is_warned_of(
+def test_a_learning_rate_the_automatic_optimizer_ignores_gives_a_warning(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -128,7 +128,7 @@ def test_progress_and_log_go_to_stderr(run):
     assert "Validating" in run["err"]
 
 
-def test_the_dataset_is_left_as_it_was(run):
+def test_the_dataset_is_left_unchanged(run):
     assert run["after"] == run["before"]
 
 
@@ -161,7 +161,7 @@ def test_the_weights_say_how_large_their_objects_were(result, run):
         assert sizes.input_tenth == pytest.approx(64 * np.quantile(shares, 0.1), abs=0.01)
 
 
-def test_the_record_says_how_it_was_made(record, run):
+def test_the_record_says_how_the_weights_were_made(record, run):
     assert record["status"] == "finished"
     assert record["command"].endswith("lr0=0.02 optimizer=sgd")
     assert record["seed"] == 5
@@ -198,7 +198,7 @@ def test_the_run_folder_holds_the_resolved_data_yaml(run, result):
 
 
 @pytest.mark.slow
-def test_a_trained_model_is_fine_tuned_in_a_folder_of_its_own(run, yolo_ema_command):
+def test_a_trained_model_is_fine_tuned_in_its_own_folder(run, yolo_ema_command):
     best = run["folder"] / "runs" / "train" / "yolo11n-ema" / "weights" / "best.pt"
     words = [
         "--model",
@@ -257,7 +257,7 @@ def test_a_trained_model_is_fine_tuned_in_a_folder_of_its_own(run, yolo_ema_comm
         (["--pretrained", "yolo11s.pt", "--offline"], 6, "--offline"),
     ],
 )
-def test_what_is_wrong_is_found_before_anything_starts(
+def test_mistakes_are_found_before_anything_starts(
     words, code, what, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -315,7 +315,7 @@ def test_plain_ultralytics_trains_with_our_trainer(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_tensorboard_gets_a_file_of_events_when_it_is_chosen(run, yolo_ema_command):
+def test_tensorboard_gets_an_event_file_when_chosen(run, yolo_ema_command):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     words = [
         "--pretrained",
@@ -348,7 +348,7 @@ def test_tensorboard_gets_a_file_of_events_when_it_is_chosen(run, yolo_ema_comma
         ("prepare_visdrone", "yolo-ema data prepare"),
     ],
 )
-def test_a_script_is_its_verb(script, usage):
+def test_a_script_does_the_same_as_its_verb(script, usage):
     command = [
         sys.executable,
         Path(__file__).resolve().parents[2] / "scripts" / f"{script}.py",

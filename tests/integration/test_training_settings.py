@@ -80,7 +80,7 @@ def test_every_setting_is_tried():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_run_with_these_settings_ends_as_it_should(group, data, tmp_path, monkeypatch, capsys):
+def test_a_run_with_these_settings_ends_as_expected(group, data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     plots = [] if "plots" in GROUPS[group] else ["plots=false"]
     code = main(["train", "--data", str(data), *WORDS, *plots, *GROUPS[group].split(), "--json"])
@@ -114,7 +114,7 @@ def test_a_compiled_model_trains(data, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("word", REFUSED)
-def test_what_cannot_work_is_refused_before_anything_is_written(
+def test_impossible_settings_are_refused_before_anything_is_written(
     word, data, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)

@@ -111,7 +111,7 @@ def test_figures_results_and_report_in_one_run(weights, data, tmp_path, yolo_ema
 
 
 @pytest.mark.slow
-def test_images_that_cannot_be_scored_are_left_out_and_said(
+def test_images_that_cannot_be_scored_are_left_out_and_reported(
     weights, data, tmp_path, yolo_ema_command
 ):
     mine = shutil.copytree(data, tmp_path / "mine")
@@ -252,7 +252,7 @@ def test_an_exported_file_scores_as_its_weights_do(data, tmp_path, yolo_ema_comm
 
 
 @pytest.mark.slow
-def test_names_that_do_not_fit_end_in_one_clear_line(data, tmp_path, yolo_ema_command):
+def test_names_that_do_not_match_give_one_clear_line(data, tmp_path, yolo_ema_command):
     model = build_model("yolo11n", class_count=2)
     model.names = {0: "person", 1: "car"}
     torch.save({"model": model, "train_args": {"imgsz": 64}}, tmp_path / "two.pt")

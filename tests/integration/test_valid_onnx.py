@@ -93,7 +93,7 @@ def hold(found: np.ndarray, wanted: np.ndarray, *, px: float = PX, score: float 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_checker_strict_inference_and_onnx_runtime_object_to_nothing(name, exported):
+def test_checker_strict_inference_and_onnx_runtime_accept_it(name, exported):
     assert onnx_problems(exported(name)) == []
 
 

@@ -101,7 +101,7 @@ def test_an_installed_wheel_finds_the_shipped_weights(wheel, tmp_path):
     assert found.read_bytes() == (REPOSITORY / "weights" / found.name).read_bytes()
 
 
-def test_an_installed_wheel_knows_the_shipped_weights_by_name_and_writes_nothing_beside_them(
+def test_an_installed_wheel_knows_the_shipped_weights_by_name_and_writes_nothing_next_to_them(
     wheel, tmp_path
 ):
     with zipfile.ZipFile(wheel) as archive:

@@ -129,7 +129,7 @@ def test_thousands_of_boxes(agnostic, multi_label):
 
 
 @pytest.mark.parametrize("iou", [0.0, 0.5, 0.7])
-def test_boxes_without_area_beyond_the_image_and_scores_that_are_none(iou):
+def test_boxes_without_area_beyond_the_image_and_nan_scores(iou):
     rng = np.random.default_rng(5)
     rows = candidates(rng, 200, 4, grid=16, levels=20)
     rows[:40, 2:4] = 0

@@ -140,7 +140,7 @@ def test_an_overlap_equal_to_the_threshold_matches():
     assert_equal(truth, half, {"a": (50, 50)})
 
 
-def test_of_equal_overlaps_the_later_box_is_taken():
+def test_of_equal_overlaps_the_later_box_is_chosen():
     # The first detection lies between both boxes; only if it takes the later one is the first box
     # left for the second detection.
     truth = {"a": np.array([[0, 0, 10, 10, 1, 1], [4, 0, 10, 10, 1, 1]], float)}

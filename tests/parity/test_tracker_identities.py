@@ -39,7 +39,7 @@ class Former:
         return track_ids
 
 
-def test_the_settings_are_those_of_before():
+def test_the_settings_are_unchanged():
     former, present = FormerSettings(), SmallObjectSettings()
     for name in FormerSettings.__dataclass_fields__:
         assert getattr(former, name) == getattr(present, name), name
@@ -79,7 +79,7 @@ def test_identities_on_a_drawn_flight_are_the_same(fps, pace, compensate_motion)
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([3.0, 25.0]))
-def test_identities_among_things_that_come_and_go_are_the_same(seed, fps):
+def test_identities_among_objects_that_come_and_go_are_the_same(seed, fps):
     """Few places, many meetings: lost ones come back, duplicates arise, weak detections hold."""
     rng = np.random.default_rng(seed)
     image = np.zeros((90, 120, 3), np.uint8)

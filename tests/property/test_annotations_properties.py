@@ -64,7 +64,7 @@ def test_rows_survive_writing_and_reading(
 
 @modest
 @given(st.binary(max_size=300))
-def test_no_bytes_stop_the_reading(content: bytes) -> None:
+def test_no_bytes_stop_the_reader(content: bytes) -> None:
     found = parse_annotations(content, "a.txt")
     named = {one.row for one in found.anomalies}
     rows_there = [
@@ -141,7 +141,9 @@ def test_labels_are_the_pixels_inside_the_image(
     st.lists(st.tuples(coordinate, coordinate, side, side), max_size=10),
     st.tuples(st.integers(1, 250), st.integers(1, 250)),
 )
-def test_every_box_has_one_fate(boxes: list[tuple[int, ...]], wh: tuple[int, int]) -> None:
+def test_every_box_gets_one_known_outcome(
+    boxes: list[tuple[int, ...]], wh: tuple[int, int]
+) -> None:
     corners, fates = clip_boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4), wh)
     assert corners.shape == (len(boxes), 4)
     assert set(fates.tolist()) <= {"inside", "clipped", "outside", "no-area"}

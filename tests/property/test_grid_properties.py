@@ -36,7 +36,7 @@ def test_every_pixel_is_covered_by_equal_tiles_inside_the_image(case):
 
 @settings(max_examples=300, deadline=None)
 @given(cases())
-def test_neighbours_overlap_as_asked_and_no_tile_could_be_spared(case):
+def test_neighbours_overlap_as_requested_and_no_tile_is_redundant(case):
     (width, height), tile, overlap = case
     tiles = tile_grid((width, height), tile, overlap)
     for axis, (image, side, least) in enumerate(zip((width, height), tile, overlap, strict=True)):
@@ -53,7 +53,7 @@ def test_neighbours_overlap_as_asked_and_no_tile_could_be_spared(case):
 
 @settings(max_examples=100, deadline=None)
 @given(cases(), st.integers(0, 2**32 - 1))
-def test_a_box_no_larger_than_the_overlap_lies_whole_in_some_tile(case, seed):
+def test_a_box_no_larger_than_the_overlap_is_whole_in_some_tile(case, seed):
     (width, height), tile, overlap = case
     rng = np.random.default_rng(seed)
     w, h = (

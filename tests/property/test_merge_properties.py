@@ -48,7 +48,7 @@ def cases(draw):
 @given(
     cases(), st.sampled_from(MERGES), st.sampled_from((0.3, 0.5, 0.7)), st.sampled_from((None, 3))
 )
-def test_it_is_what_its_rules_give_box_by_box(case, method, threshold, max_det):
+def test_it_gives_what_its_rules_give_box_by_box(case, method, threshold, max_det):
     found, views, image_wh = case
     fast = merge_views(found, views, image_wh, method=method, threshold=threshold, max_det=max_det)
     slow = slow_merge(found, views, image_wh, method=method, threshold=threshold, max_det=max_det)
@@ -75,7 +75,7 @@ def test_order_of_views_and_boxes_and_size_of_blocks_change_no_bit(case, method,
 
 @settings(max_examples=100, deadline=None)
 @given(cases())
-def test_one_view_alone_is_left_as_it_is(case):
+def test_a_single_view_is_left_unchanged(case):
     found, views, _ = case
     view = views[-1]
     rows = found[-1]
@@ -83,7 +83,7 @@ def test_one_view_alone_is_left_as_it_is(case):
     assert sorted(map(tuple, merged.tolist())) == sorted(map(tuple, rows.tolist()))
 
 
-def test_rules_are_put_to_the_test_by_these_cases():
+def test_these_cases_exercise_every_rule():
     """Cases as above, where joins, covers and NMS each change the outcome: otherwise the comparison
     would prove nothing.
     """

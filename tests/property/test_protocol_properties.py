@@ -96,7 +96,7 @@ def test_weak_false_alarms_change_nothing_but_strong_ones_never_help(scene):
 
 @settings(max_examples=40, deadline=None)
 @given(scenes())
-def test_every_object_and_detection_stands_in_the_diagnosis_once(scene):
+def test_every_object_and_detection_is_in_the_diagnosis_once(scene):
     truth, found, sizes = scene
     diagnosis = diagnose(truth, found, sizes, confidence=0.3)
     objects = evaluate_official(truth, found, sizes).ground_truth_count

@@ -64,7 +64,7 @@ def test_any_content_gives_sound_poses_or_a_reason(suffix, content, tmp_path):
 
 @BOUNDED
 @given(content=st.binary(max_size=300), cut=st.integers(0, 400), flip=st.integers(0, 5000))
-def test_damaged_packets_never_pass(content, cut, flip):
+def test_damaged_packets_are_never_accepted(content, cut, flip):
     packet = bytearray(klv_packet({"latitude": 47.0, "longitude": 8.0, "altitude": 500.0}))
     packet[flip // 8 % len(packet)] ^= 1 << flip % 8
     for damaged in (bytes(packet), bytes(packet[:cut]), content + bytes(packet) + content):

@@ -35,7 +35,7 @@ def test_equal_boxes_are_similar_by_1(box):
 
 @settings(max_examples=100, deadline=None)
 @given(boxes(), boxes(), st.floats(0.5, 50, width=32))
-def test_a_slip_costs_a_small_box_no_more_than_a_large_one(one, other, slip):
+def test_a_shift_costs_a_small_box_no_more_than_a_large_one(one, other, slip):
     moved = torch.tensor([slip, 0, slip, 0])
     small, large = (float(normalised_wasserstein(box, box + moved)) for box in (one, other))
     assert small == pytest.approx(large, abs=2e-4)

@@ -52,7 +52,7 @@ def test_boxes_without_area_overlap_nothing() -> None:
     assert box_iou(points, points, margin_px=0.5)[0] == 1
 
 
-def test_the_type_stays_and_nothing_is_fine() -> None:
+def test_the_type_is_kept_and_empty_input_is_fine() -> None:
     boxes = boxes_of(3, 7).astype(np.float32)
     assert box_iou(boxes[:, None], boxes).dtype == np.float32
     assert box_iou(boxes[:0, None], boxes).shape == (0, 3)

@@ -15,7 +15,7 @@ def _all_errors() -> list[type[errors.YoloEmaError]]:
     ]
 
 
-def test_every_error_of_ours_is_also_the_fitting_builtin():
+def test_each_of_our_errors_is_also_the_matching_builtin():
     for kind in _all_errors():
         if kind is not errors.YoloEmaError:
             assert issubclass(kind, ValueError | OSError | RuntimeError), kind

@@ -22,7 +22,7 @@ NAMES = [name for name in yolo_ema.__all__ if name != "__version__"]
 _CONSTANTS = {"VISDRONE_CLASSES"}
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_exists():
     for name in yolo_ema.__all__:
         assert getattr(yolo_ema, name) is not None
     assert sorted(dir(yolo_ema)) == sorted(yolo_ema.__all__)

@@ -46,7 +46,7 @@ def rows_of_the_map() -> list[list[str]]:
     return [re.findall(r"`(\w+)(?:/|\.py)`", row.split("|")[1]) for row in table.splitlines()]
 
 
-def test_the_map_names_every_room_in_the_order_of_the_import_contract():
+def test_the_map_names_every_package_in_the_order_of_the_import_contract():
     lines = [layer for layer in layers("imports run one way") if layer != {"__main__"}]
     drawn = rows_of_the_map()
     assert [room for row in drawn[:-1] for room in sorted(row)] == [
@@ -56,7 +56,7 @@ def test_the_map_names_every_room_in_the_order_of_the_import_contract():
     assert set(chain(*drawn)) | {"__main__"} == members(PACKAGE)
 
 
-def test_the_rooms_of_engine_are_those_of_its_contract_and_of_the_map():
+def test_the_subpackages_of_engine_are_those_of_its_contract_and_of_the_map():
     own = members(PACKAGE / "engine")
     assert set(chain(*layers("imports run one way inside engine/"))) == own
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def test_the_rooms_of_engine_are_those_of_its_contract_and_of_the_map():
     ("name", "without"),
     [("only engine/ knows Ultralytics", {"engine"}), ("deployment needs no torch", WITH_TORCH)],
 )
-def test_contracts_hold_for_every_room_but_those_they_leave_out(name, without):
+def test_contracts_apply_to_every_package_but_those_they_leave_out(name, without):
     sources = {one.removeprefix("yolo_ema.") for one in contracts()[name]["source_modules"]}
     assert sources == members(PACKAGE) - without - {"__main__", "_version"}
 

@@ -36,7 +36,7 @@ class BoxKalmanFilter:
     """Starts, predicts, corrects and warps the states of tracks.
 
     Args:
-        frame_rate: frames a second.
+        frame_rate: frames per second.
         noise: standard deviation of a detected position, as a share of the box's side.
         noise_px: the least such deviation, pixels.
         speed: deviation of an unknown speed, box sides a second.

@@ -157,7 +157,7 @@ class SmallObjectTracker:
         Args:
             settings: others than the defaults.
             compensate_motion: follow the camera's motion, seen in what lies between the objects.
-            frame_rate: frames a second of the source.
+            frame_rate: frames per second of the source.
         """
         self.settings = settings or SmallObjectSettings()
         self._frame_rate, self._compensate_motion = frame_rate, compensate_motion

@@ -65,7 +65,7 @@ def test_videos_images_and_what_is_left_out(tmp_path: Path) -> None:
     assert left_out == [f"{root}: 1 left out: neither image nor video (1 .csv)"]
 
 
-def test_a_file_that_several_words_name_is_one_job(tmp_path: Path) -> None:
+def test_a_file_named_by_several_arguments_is_one_job(tmp_path: Path) -> None:
     clip = record(tmp_path / "flights" / "clip.mp4")
     (tmp_path / "list.txt").write_text(f"{clip}\n")
     jobs, _ = jobs_of(tmp_path, clip, clip.parent, tmp_path / "list.txt", f"{clip.parent}/*.mp4")
@@ -119,7 +119,7 @@ def test_addresses(tmp_path: Path) -> None:
         ("memory://nothing-here", SourceError, "nothing at memory://nothing-here"),
     ],
 )
-def test_what_names_nothing(tmp_path: Path, monkeypatch, word, error, message) -> None:
+def test_arguments_that_match_nothing(tmp_path: Path, monkeypatch, word, error, message) -> None:
     (tmp_path / "flights").mkdir()
     (tmp_path / "flights" / "log.csv").write_text("")
     monkeypatch.chdir(tmp_path)

@@ -45,7 +45,7 @@ def put(storage: Storage, job: Job, state: str, attempts: int = 1) -> None:
         storage.write(f"detections/{job.id}.parquet", b"rows")
 
 
-def test_what_is_to_be_done(options: ArchiveOptions) -> None:
+def test_pending_jobs(options: ArchiveOptions) -> None:
     manifest, storage = opened(options)
     orders = list(manifest.orders(manifest.pending((0, 1), retry_failed=False)))
     assert [order.attempts for order in orders] == [0] * 7
@@ -70,7 +70,7 @@ def test_what_is_to_be_done(options: ArchiveOptions) -> None:
     assert names(manifest, retry_failed=True) == ["1", "2", "3", "5", "6"]
 
 
-def test_shards_are_the_whole(options: ArchiveOptions) -> None:
+def test_shards_cover_everything(options: ArchiveOptions) -> None:
     manifest, _ = opened(options)
     shards = [names(manifest, (number, 3)) for number in range(3)]
     assert shards == [["0", "3", "6"], ["1", "4"], ["2", "5"]]
@@ -112,7 +112,7 @@ def test_a_folder_of_something_else(options: ArchiveOptions) -> None:
         opened(options)
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+def test_an_impossible_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     draw(tmp_path / "a.jpg")
     options = archive_options(tmp_path, tmp_path / "a.jpg", out=str(tmp_path / "file" / "out"))

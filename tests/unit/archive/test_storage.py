@@ -24,7 +24,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Stor
     return open_storage(f"memory://{tmp_path.name}-{request.param}/out")
 
 
-def test_files_come_and_go(storage: Storage, tmp_path: Path) -> None:
+def test_files_are_written_read_and_removed(storage: Storage, tmp_path: Path) -> None:
     assert not storage.exists("detections/a.parquet")
     assert list(storage.names("detections")) == []
     with pytest.raises(FileNotFoundError):
@@ -43,7 +43,7 @@ def test_files_come_and_go(storage: Storage, tmp_path: Path) -> None:
     assert list(storage.names("detections")) == ["a.parquet"]
 
 
-def test_a_folder_takes_the_place_of_what_was_there(storage: Storage, tmp_path: Path) -> None:
+def test_a_folder_replaces_the_previous_one(storage: Storage, tmp_path: Path) -> None:
     for names in (("a.txt", "deep/b.txt"), ("c.txt",)):
         local = tmp_path / f"local {len(names)}"
         for name in names:
@@ -57,7 +57,7 @@ def test_a_folder_takes_the_place_of_what_was_there(storage: Storage, tmp_path: 
     assert list(storage.names("files")) == ["1"]
 
 
-def test_a_folder_that_is_half_copied_is_not_there(tmp_path: Path, monkeypatch) -> None:
+def test_a_half_copied_folder_does_not_exist(tmp_path: Path, monkeypatch) -> None:
     storage, local = LocalStorage(tmp_path / "out"), tmp_path / "local"
     local.mkdir()
     for name in ("a.txt", "b.txt"):
@@ -80,7 +80,7 @@ def test_a_folder_that_is_half_copied_is_not_there(tmp_path: Path, monkeypatch) 
     assert [path.name for path in (tmp_path / "out" / "files").iterdir()] == ["1"]
 
 
-def test_what_cannot_be(tmp_path: Path, monkeypatch) -> None:
+def test_impossible_requests(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="which is a file; expected a folder"):
         open_storage(str(tmp_path / "file"))

@@ -28,7 +28,7 @@ def rows_of(out: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("segment", [0.7, 0])
-def test_parts_of_a_video_are_the_video(tmp_path: Path, segment: float) -> None:
+def test_the_parts_of_a_video_add_up_to_the_video(tmp_path: Path, segment: float) -> None:
     clip = record(tmp_path / "clip.mp4", frames=33)
     outcomes, out = run_all(archive_options(tmp_path, clip, segment=segment))
     assert {outcome.state for outcome in outcomes} == {DONE}
@@ -55,7 +55,7 @@ def test_every_nth_frame_of_the_parts_is_that_of_the_whole(tmp_path: Path) -> No
     assert [row["frame"] for row in rows_of(out)[::PER_FRAME]] == [12, 16, 20, 24, 28, 32]
 
 
-def test_the_other_formats_lie_beside(tmp_path: Path) -> None:
+def test_the_other_formats_are_next_to_it(tmp_path: Path) -> None:
     clip = record(tmp_path / "clip.mp4", frames=6)
     (outcome,), out = run_all(archive_options(tmp_path, clip, save=("csv", "annotated", "mot")))
     folder = out / "files" / outcome.id
@@ -96,7 +96,7 @@ def test_a_damaged_video(tmp_path: Path) -> None:
     assert "no video at" in Worker(archive_options(tmp_path, clip)).run(changed).problem
 
 
-def test_what_an_address_holds(tmp_path: Path) -> None:
+def test_sources_at_an_address(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     root = f"memory://{tmp_path.name}"
     memory.pipe_file(f"/{tmp_path.name}/in/clip.mp4", record(tmp_path / "clip.mp4").read_bytes())
@@ -122,7 +122,7 @@ def test_what_an_address_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["scratch", "out"])
-def test_a_full_disk_is_not_the_jobs_fault(tmp_path: Path, monkeypatch, place: str) -> None:
+def test_a_full_disk_is_not_blamed_on_the_job(tmp_path: Path, monkeypatch, place: str) -> None:
     clip = record(tmp_path / "clip.mp4")
     options = archive_options(tmp_path, clip)
 
@@ -142,6 +142,6 @@ def test_a_full_disk_is_not_the_jobs_fault(tmp_path: Path, monkeypatch, place: s
     assert run_all(options)[0][0].state == DONE
 
 
-def test_weights_that_do_not_fit_are_refused_at_once(tmp_path: Path) -> None:
+def test_weights_that_do_not_match_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="know no class 'bus'"):
         Worker(archive_options(tmp_path, tmp_path, classes=("bus",)))

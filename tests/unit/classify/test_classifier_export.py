@@ -67,7 +67,7 @@ def test_a_file_with_other_answers_is_not_kept(weights, monkeypatch):
     assert sorted(path.name for path in weights.parent.iterdir()) == ["best.pt"]
 
 
-def test_a_tie_is_told_from_a_difference():
+def test_a_tie_is_distinguished_from_a_difference():
     ours = np.log([[0.4, 0.4005, 0.1995], [0.1, 0.2, 0.7]])
     near = np.log([[0.4005, 0.4, 0.1995], [0.1, 0.2, 0.7]])
     proof = exporting._compared(ours, near, 1e-3, False)
@@ -79,13 +79,13 @@ def test_a_tie_is_told_from_a_difference():
         exporting._compared(ours, ours * np.nan, 1e-3, False)
 
 
-def test_scores_are_held_against_each_other_where_probabilities_say_nothing():
+def test_scores_are_compared_where_probabilities_say_nothing():
     ours = np.array([[900.0, 0.0, -300.0]])
     with pytest.raises(CheckFailedError, match=r"differ by 0\.0e\+00, its scores by 1\.1e-01"):
         exporting._compared(ours, ours + np.array([0.0, 100.0, 0.0]), 1e-3, False)
 
 
-def test_images_that_are_not_there_are_said(weights, tmp_path):
+def test_missing_images_are_reported(weights, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there is no image in"):
         export(ClassifyExportOptions(weights=weights, images=(tmp_path / "empty",)))

@@ -88,7 +88,7 @@ def test_mobilenetv2_has_attention_in_the_13_blocks_above_144_planes():
     assert min(with_attention) == 192
 
 
-def test_attention_is_behind_the_last_norm_and_before_the_sum():
+def test_attention_is_after_the_last_norm_and_before_the_sum():
     network = build_classifier(architecture("resnet18-cifar", "eca"), seed=0).eval()
     block = network.layer2[0]
     seen = {}
@@ -112,7 +112,7 @@ def test_what_two_arms_share_starts_equal_and_the_random_state_is_left_alone():
     assert not torch.equal(plain["conv1.weight"], seeded["conv1.weight"])
 
 
-def test_what_does_not_exist_or_fit_is_said():
+def test_unknown_or_unsuitable_names_are_reported():
     with pytest.raises(ModelError, match="did you mean 'resnet50-cifar'"):
         build_classifier(architecture("resnet50-cifr"), seed=0)
     with pytest.raises(ModelError, match="no attention block is named 'emaa'"):

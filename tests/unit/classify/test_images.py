@@ -41,7 +41,7 @@ def test_a_folder_of_classes_is_read(classes_folder):
     torch.testing.assert_close(inputs[0], torch.from_numpy(expected))
 
 
-def test_images_are_told_again_by_their_hash(classes_folder):
+def test_images_are_recognised_by_their_hash(classes_folder):
     before = opened(classes_folder).facts()
     assert before == opened(classes_folder).facts()
     (classes_folder / "train/light/0.png").write_bytes(b"another")
@@ -75,7 +75,7 @@ def _after(run, state: torch.Tensor) -> torch.Tensor:
     return torch.get_rng_state()
 
 
-def test_test_stands_in_for_val_where_there_is_none(classes_folder):
+def test_test_is_used_where_there_is_no_val(classes_folder):
     before = opened(classes_folder, "val")
     (classes_folder / "val").rename(classes_folder / "test")
     after = opened(classes_folder, "val")
@@ -145,13 +145,13 @@ def _drop_class(folder: Path) -> None:
         (_drop_class, r"train has 1 classes that val lacks: mid"),
     ],
 )
-def test_a_folder_that_is_wrong_is_refused(classes_folder, spoil, message):
+def test_an_unsuitable_folder_is_refused(classes_folder, spoil, message):
     spoil(classes_folder)
     with pytest.raises(DataError, match=message):
         opened(classes_folder, "val")
 
 
-def test_what_is_no_dataset_is_said(tmp_path):
+def test_a_path_that_is_not_a_dataset_is_reported(tmp_path):
     with pytest.raises(DataNotFoundError, match="there is no folder nowhere"):
         opened("nowhere")
     with pytest.raises(DataNotFoundError, match="expected train/CLASS/IMAGE"):
@@ -184,7 +184,7 @@ def binary_files(labels: int, count: int = 5) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("labels", [1, 2])
-def test_binary_files_are_read_as_the_format_says(tmp_path, labels):
+def test_binary_files_are_read_as_the_format_specifies(tmp_path, labels):
     files = binary_files(labels)
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
@@ -251,7 +251,7 @@ def served(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_cifar_is_fetched_once_after_saying_what(served, tmp_path, capsys):
+def test_cifar_is_fetched_once_after_an_announcement(served, tmp_path, capsys):
     with pytest.raises(OfflineError, match=r"--offline forbids it; put the file at .*cifar100"):
         opened("cifar100", root=tmp_path)
     assert served == []
@@ -264,7 +264,7 @@ def test_cifar_is_fetched_once_after_saying_what(served, tmp_path, capsys):
     assert len(served) == 1
 
 
-def test_another_archive_than_the_published_is_refused(served, tmp_path, monkeypatch):
+def test_an_archive_other_than_the_published_one_is_refused(served, tmp_path, monkeypatch):
     other = dataclasses.replace(cifar.CIFAR["cifar100"], sha256="0" * 64)
     monkeypatch.setitem(cifar.CIFAR, "cifar100", other)
     with pytest.raises(DataError, match="expected 0000"):

@@ -68,7 +68,7 @@ def loses(monkeypatch):
         ((0.8, 0.8), (35.0, 34.0), GateLimits(), NOT_PROVEN, "any file would pass"),
     ],
 )
-def test_loss_is_held_to_the_limits(
+def test_the_drop_is_checked_against_the_limits(
     half, loses, gate_weights, gate_pictures, ap, ap50, limits, status, says
 ):
     loses(ap, ap50)
@@ -92,7 +92,7 @@ def test_without_data_nothing_is_proven(half, gate_weights, gate_pictures):
 
 
 @pytest.mark.slow
-def test_measured_on_a_dataset_both_see_the_same(made, gate_pictures, tmp_path, monkeypatch):
+def test_on_a_dataset_both_see_the_same_images(made, gate_pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the prepared dataset goes there
     model = lively_model("tiny")
     model.names = dict(enumerate(VISDRONE_CLASSES))

@@ -82,7 +82,7 @@ def test_a_rows_figures_are_what_their_names_say():
     assert (images, together) == (pytest.approx(1 / 0.040), 1)
 
 
-def test_throughput_is_of_calls_with_several_images_where_there_are_such():
+def test_throughput_is_that_of_batched_calls_where_there_are_any():
     one = BenchRow(
         "pt", rounds=(turn(100, batch=0.2), turn(100, batch=0.4), turn(100, batch=0.25)), batch=4
     )
@@ -116,7 +116,7 @@ def test_agreement_counts_in_pixels_of_the_input_and_by_class():
     assert found.unmatched == 3  # the box of another class on both sides, and the one that is gone
 
 
-def test_where_all_boxes_lie_elsewhere_none_of_it_is_called_a_tie():
+def test_where_all_boxes_differ_none_of_them_is_called_a_tie():
     reference = boxes(100)
     found = box_agreement(
         [reference],
@@ -140,7 +140,7 @@ def test_a_box_on_the_edge_is_a_tie_only_in_float32():
     assert (lossy.unmatched, lossy.ties) == (1, 0)
 
 
-def test_no_boxes_are_no_agreement():
+def test_no_boxes_give_no_agreement():
     empty = np.empty((0, 6), np.float32)
     assert not box_agreement([empty], [empty], [(10, 10)], (32, 32), conf=0.25).same
 
@@ -153,14 +153,14 @@ def test_the_fastest_of_equal_boxes_is_recommended():
     )
 
 
-def test_of_equally_fast_ones_the_one_of_least_processor_time_is_recommended():
+def test_of_equally_fast_rows_the_one_with_least_processor_time_is_recommended():
     frugal = replace(row("onnx", 51), rounds=(Round((0.051,), (0.05,), 0.06, None),) * 2)
     said = advice([row("pt", 100), frugal, row("openvino", 50)])
     assert said.startswith("Take onnx: 51 ms")
     assert "within 5% of the fastest (openvino 50 ms) it takes the least processor time" in said
 
 
-def test_a_faster_one_with_other_boxes_is_named_with_what_is_not_known():
+def test_a_faster_row_with_other_boxes_is_named_with_what_is_unknown():
     differing = BoxAgreement(boxes=50, unmatched=4, ties=0, box_px=3.2, score=0.08, score_share=0.1)
     said = advice(
         [
@@ -177,7 +177,7 @@ def test_a_faster_one_with_other_boxes_is_named_with_what_is_not_known():
     assert "measured by yolo-ema verify FILE --weights W --data D" in said
 
 
-def test_a_float_file_with_other_boxes_is_warned_of():
+def test_a_float_file_with_other_boxes_gives_a_warning():
     said = advice(
         [row("pt", 100), row("ncnn", 10, agreement=BoxAgreement(50, 0, 0, 9.0, 0.5, 0.5))]
     )
@@ -222,7 +222,7 @@ def test_table_and_json_hold_every_row():
     assert told["rows"][2]["reason"] == "it is missing"
 
 
-def test_a_busy_machine_is_said():
+def test_a_busy_machine_is_reported():
     busy = BenchResult(Path("w.pt"), (row("pt", 100),), ABOUT | {"load_average": [7.0, 8.0]})
     assert "trust the ratios" in busy.as_text()
     assert (
@@ -250,7 +250,7 @@ def test_every_row_asks_for_an_export_that_makes_sense(quantize):
     )  # it refuses what does not fit
 
 
-def test_options_name_every_fault():
+def test_options_name_every_mistake():
     with pytest.raises(
         ConfigError, match=r"--rounds is 0.*--time-limit is 0.*--quantize int8 needs images"
     ):

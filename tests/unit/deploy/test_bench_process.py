@@ -32,20 +32,20 @@ def child(monkeypatch):
     monkeypatch.setattr(bench_process, "_CHILD", (sys.executable, "-c", CHILD))
 
 
-def test_questions_are_answered_in_turn():
+def test_requests_are_answered_in_order():
     with RuntimeProcess(threads=3, limit_s=30) as process:
         assert process.ask("echo", number=1) == {"do": "echo", "number": 1, "threads": "3"}
         assert process.ask("echo", number=2)["number"] == 2
 
 
-def test_a_fault_is_its_reason_and_the_process_goes_on():
+def test_a_fault_gives_its_reason_and_the_process_continues():
     with RuntimeProcess(threads=None, limit_s=30) as process:
         with pytest.raises(MachineError, match=r"^it cannot$"):
             process.ask("fail")
         assert process.ask("echo")["do"] == "echo"
 
 
-def test_an_end_is_told_with_the_last_word():
+def test_an_exit_is_reported_with_the_last_output():
     with RuntimeProcess(threads=None, limit_s=30) as process:
         with pytest.raises(MachineError, match="ended with code 1: a last word"):
             process.ask("exit")
@@ -53,7 +53,7 @@ def test_an_end_is_told_with_the_last_word():
             process.ask("echo")
 
 
-def test_a_crash_is_told_by_its_signal():
+def test_a_crash_is_reported_by_its_signal():
     with (
         RuntimeProcess(threads=None, limit_s=30) as process,
         pytest.raises(MachineError, match="SIGSEGV"),

@@ -44,7 +44,7 @@ def slow_iou(one: np.ndarray, other: np.ndarray) -> float:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_overlaps_are_the_written_out_ones(seed):
+def test_overlaps_match_the_direct_formula(seed):
     random = np.random.default_rng(seed)
     first, second = rows_of(random, 5, 40), rows_of(random, 4, 40)
     expected = [[slow_iou(one, other) for other in second] for one in first]
@@ -115,7 +115,7 @@ def test_difference_is_measured_at_the_input():
     assert found.score_share == pytest.approx(0.1 / 0.9)
 
 
-def test_box_of_another_class_or_place():
+def test_box_with_another_class_or_place():
     mismatch = compare_image("a", ROW, ROW + np.array([0, 0, 0, 0, 0, 1], np.float32), TIGHT)
     assert (mismatch.boxes, len(mismatch.class_mismatch), len(mismatch.missing)) == (0, 1, 0)
     elsewhere = compare_image(
@@ -127,7 +127,7 @@ def test_box_of_another_class_or_place():
     assert (elsewhere.boxes, len(elsewhere.missing), len(elsewhere.spurious)) == (0, 1, 1)
 
 
-def test_of_boxes_at_one_place_the_scores_tell_which_is_which():
+def test_boxes_at_one_place_are_paired_by_their_scores():
     rows = np.array([[10, 10, 30, 30, 0.9, 1], [10.2, 10, 30, 30, 0.3, 1]])
     found = compare_image("a", rows, rows[::-1] + np.array([0.01, 0, 0, 0, 0, 0]), TIGHT)
     assert (found.boxes, found.score) == (2, 0.0)
@@ -148,7 +148,7 @@ def test_box_of_no_size_matches_itself(row):
 
 
 @pytest.mark.parametrize("column", [0, 4])
-def test_what_is_no_number_agrees_with_nothing(column):
+def test_nan_agrees_with_nothing(column):
     other = ROW.copy()
     other[0, column] = np.nan
     found = compare_image("a", ROW, other, TIGHT)
@@ -160,7 +160,7 @@ def crowd(count: int = 20) -> np.ndarray:
     return np.array([[40 * i, 0, 40 * i + 20, 20, 0.8, 0] for i in range(count)], np.float64)
 
 
-def test_differences_are_excused_all_together_or_not_at_all():
+def test_differences_are_excused_together_or_not_at_all():
     ours = crowd()
     theirs = ours[1:].copy()
     theirs[0, :4] += 3

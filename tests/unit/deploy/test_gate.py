@@ -74,7 +74,7 @@ def test_dynamic_file_is_run_in_batches_and_at_a_second_size(made, gate_weights,
     )
 
 
-def test_file_of_several_images_a_pass_is_run_so(made, gate_weights, judge):
+def test_file_with_a_fixed_batch_is_run_in_that_batch(made, gate_weights, judge):
     report = judge(made(gate_weights, batch=2))
     assert report.passed, report.reasons
     assert report.cases[0].name == "batch 2"
@@ -149,14 +149,14 @@ def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
         ({"names": {}}, "does not name its classes"),
     ],
 )
-def test_words_of_a_file_are_held_against_its_weights(good, gate_weights, says_of_itself, fault):
+def test_a_files_metadata_is_compared_with_its_weights(good, gate_weights, says_of_itself, fault):
     loaded, metadata = load_model(gate_weights), artifact_metadata.read_file_metadata(good)
     assert check_metadata(metadata, loaded).faults == ()
     (found,) = check_metadata(dataclasses.replace(metadata, **says_of_itself), loaded).faults
     assert fault in found
 
 
-def test_what_a_file_does_not_say_is_noted(gate_weights):
+def test_missing_metadata_is_noted(gate_weights):
     loaded = load_model(gate_weights)
     found = check_metadata(ArtifactMetadata(names=loaded.names, nms=True), loaded)
     assert found.faults == ()
@@ -262,9 +262,7 @@ def test_a_file_that_ignores_its_input_passes_with_no_weights(made, gate_picture
 
 
 @pytest.mark.slow
-def test_weights_that_were_hardly_trained_are_proven_by_their_best_boxes(
-    made, gate_pictures, tmp_path
-):
+def test_barely_trained_weights_are_proven_by_their_best_boxes(made, gate_pictures, tmp_path):
     import torch
 
     model = lively_model("tiny")
@@ -328,7 +326,7 @@ def test_head_that_needs_no_nms(made, gate_pictures, tmp_path):
     assert bad.status == FAILED
 
 
-def test_tolerance_is_the_users(spoil, judge):
+def test_the_tolerance_is_the_users_choice(spoil, judge):
     loose = judge(
         spoil(faults.scaled_convolution(3, 1.0005)), limits=GateLimits(px=50.0, score=1.0)
     )
@@ -336,7 +334,7 @@ def test_tolerance_is_the_users(spoil, judge):
     assert loose.box_px > 0
 
 
-def test_what_is_no_exported_file(gate_weights, judge, tmp_path):
+def test_a_file_that_is_not_an_export(gate_weights, judge, tmp_path):
     with pytest.raises(WeightsError, match=r"is a \.pt"):
         judge(gate_weights)
     (tmp_path / "empty.onnx").write_bytes(b"")

@@ -55,7 +55,7 @@ def test_proven_file_gets_its_name_and_a_report(good, options, exporter_makes, t
     assert " boxes within " in result.as_text()
 
 
-def test_rounded_weights_are_told_by_what_they_cost(tmp_path):
+def test_rounded_weights_are_reported_with_their_cost(tmp_path):
     drop = AccuracyDrop("visdrone.yaml", images=97, ap=(11.53, 11.48), ap50=(22.39, 22.35))
     file = publish.ExportedFile(
         "onnx",
@@ -83,7 +83,7 @@ def test_refused_file_leaves_the_old_one_and_a_report(good, options, exporter_ma
     assert json.loads((tmp_path / "proof.json").read_text())["files"][0]["written"] is False
 
 
-def test_file_that_cannot_be_run_here_is_written_unproven_only_on_demand(
+def test_file_that_cannot_be_run_here_is_written_unproven_only_on_request(
     good, options, exporter_makes, monkeypatch, tmp_path
 ):
     from yolo_ema.deploy.parity import model_pair
@@ -106,7 +106,7 @@ def test_file_that_cannot_be_run_here_is_written_unproven_only_on_demand(
 
 
 @pytest.mark.slow
-def test_one_refused_format_does_not_keep_the_others_back(good, options, monkeypatch, tmp_path):
+def test_one_refused_format_does_not_block_the_others(good, options, monkeypatch, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()
     made = {
@@ -156,7 +156,7 @@ def test_verify_leaves_what_it_refuses(good, gate_weights, gate_pictures, tmp_pa
         ("best.mlpackage", "best-unproven.mlpackage"),
     ],
 )
-def test_names_keep_what_a_format_is_told_by(final, unproven):
+def test_names_keep_what_identifies_a_format(final, unproven):
     assert unproven_path(Path("a") / final) == Path("a") / unproven
     assert final_name(Path("a") / unproven) == Path("a") / final
 

@@ -145,7 +145,7 @@ def test_boxes_of_parts_that_are_joined_here_and_not_there_are_ties():
     assert kept == [1, 2], "joined in the one, two boxes in the other"
 
 
-def test_scores_that_differ_by_more_than_the_tolerance_are_no_tie():
+def test_scores_that_differ_by_more_than_the_tolerance_are_not_a_tie():
     found = in_tiles(pair_of(with_scores(0.601, 0.6), with_scores(0.6, 0.601)), marked(OBJECT_AT))
     assert found.ties == 0
     assert is_refused(found)
@@ -156,14 +156,14 @@ def test_scores_that_differ_by_more_than_the_tolerance_are_no_tie():
     [{"merge_iou": 0.99}, {"merge": "weighted-nms"}],
     ids=["threshold", "method"],
 )
-def test_a_file_that_is_merged_otherwise_is_refused(wrong):
+def test_a_file_that_is_merged_differently_is_refused(wrong):
     """Although it proposes the same to the last bit."""
     assert not is_refused(in_tiles(pair_of(OBJECT, OBJECT), marked(OBJECT_AT)))
     assert is_refused(in_tiles(pair_of(OBJECT, OBJECT), marked(OBJECT_AT), **wrong))
 
 
 @pytest.mark.parametrize("fault", ["offset", "lost", "class", "another score"])
-def test_boxes_that_do_not_follow_from_what_was_said_are_refused(fault):
+def test_boxes_that_do_not_follow_from_the_proposals_are_refused(fault):
     pair, image = pair_of(OBJECT, OBJECT), marked(OBJECT_AT)
     ours, theirs = pair.tiled(image, TILE_WH, 0.001)
     theirs = {
@@ -225,7 +225,7 @@ def test_differences_within_the_tolerance_are_never_refused(seed, count):
     st.integers(2, 60),
     st.sampled_from(["score", "place", "size", "class", "silent"]),
 )
-def test_one_proposal_beyond_the_tolerance_is_no_tie(seed, count, kind):
+def test_one_proposal_beyond_the_tolerance_is_not_a_tie(seed, count, kind):
     """If it changes any box at all, it is refused, and nothing is called a tie."""
     random = np.random.default_rng(seed)
     places, ours = drawn(random, count)
@@ -284,7 +284,7 @@ def test_agreement_of_candidates(change, agree):
     assert answers_agree(ROWS, other, TIGHT, 0.001, selected=False) is agree
 
 
-def test_what_scores_too_low_on_both_sides_has_no_part_in_the_boxes():
+def test_proposals_scoring_too_low_on_both_sides_do_not_affect_the_boxes():
     other = ROWS.copy()
     other[1, 0] += 30
     assert answers_agree(ROWS, other, TIGHT, 0.001, selected=False)

@@ -18,7 +18,7 @@ def _result(*sources: SourceSummary, interrupted: bool = False) -> DetectResult:
     )
 
 
-def test_frames_at_the_limit_are_counted_all_and_named_to_a_hundred():
+def test_all_frames_at_the_limit_are_counted_and_up_to_a_hundred_named():
     summary = SourceSummary("a.mp4")
     for frame in range(0, 600, 2):
         summary.reached_limit(frame)
@@ -42,7 +42,7 @@ def test_the_exit_code_says_how_it_ended(sources, interrupted, code):
     assert _result(*sources, interrupted=interrupted).exit_code == code
 
 
-def test_counts_of_lines_and_zones_are_told():
+def test_counts_of_lines_and_zones_are_reported():
     line = {"in": {"car": 2, "bus": 1}, "out": {}}
     zone = {"now": {"car": 1}, "entered": {"car": 1}, "left": {}, "visitors": {"car": 2}}
     one = SourceSummary(
@@ -54,7 +54,7 @@ def test_counts_of_lines_and_zones_are_told():
     assert "line gate of a.mp4: 3 in" in _result(one, SourceSummary("b.mp4")).as_text()
 
 
-def test_what_happened_to_live_sources_is_told():
+def test_what_happened_to_live_sources_is_reported():
     live = SourceSummary("rtsp://host", is_live=True, frames=7, frames_dropped=40, reconnects=2)
     assert "rtsp://host: 40 frames dropped for newer ones, 2 reconnects" in _result(live).as_text()
     assert live.as_json()["reconnects"] == 2

@@ -61,7 +61,7 @@ def test_a_name_that_several_classes_have_means_all_of_them(tmp_path):
     assert len(found) == int(np.isin(everything.cls.numpy(), (0, 2)).sum())
 
 
-def test_frames_go_whole_through_twice_the_weights_input_unless_told_otherwise(weights):
+def test_frames_go_whole_through_twice_the_weights_input_by_default(weights):
     frame = picture(1, (960, 540))
     detector = Detector(weights, conf=0.1, device="cpu")
     assert detector.plan((960, 540)).startswith(
@@ -123,7 +123,7 @@ class TestLaterSettings:
     @pytest.mark.parametrize(
         ("name", "value"), [("conf", 0.5), ("iou", 0.2), ("max_det", 3), ("classes", ["class 3"])]
     )
-    def test_a_changed_setting_holds_from_the_next_frame_on(self, weights, tile, name, value):
+    def test_a_changed_setting_applies_from_the_next_frame_on(self, weights, tile, name, value):
         common = {"imgsz": 320, "conf": 0.05, "tile": tile, "device": "cpu"}
         changed = Detector(weights, **common)
         before = changed.detections(FRAMES[0])
@@ -202,12 +202,12 @@ class TestFramesAsArrays:
             ([torch.zeros(4, 4, 3, dtype=torch.uint8)], "a Tensor is among the sources"),
         ],
     )
-    def test_what_is_neither_frames_nor_sources_is_refused(self, detector, given, message):
+    def test_anything_but_frames_and_sources_is_refused(self, detector, given, message):
         with pytest.raises(SourceError, match=message):
             list(detector.stream(given))
 
 
-def test_an_image_that_fails_does_not_take_the_others_with_it(detector, tmp_path):
+def test_an_image_that_fails_does_not_affect_the_others(detector, tmp_path):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     assert cv2.imwrite(str(good), FRAMES[0])
     bad.write_bytes(b"no image" * 9)
@@ -270,7 +270,7 @@ class TestConfig:
             Detector("missing.pt", **settings)
 
 
-def test_a_pickled_detector_opens_its_weights_anew(weights):
+def test_a_pickled_detector_reopens_its_weights(weights):
     detector = Detector(weights, imgsz=320, conf=0.5, tile="64x64", device="cpu")
     detector.conf, detector.classes = 0.02, ("class 1", "class 3")
     wanted = detector.detections(FRAMES[0])
@@ -285,7 +285,7 @@ def test_a_pickled_detector_opens_its_weights_anew(weights):
 class TestFork:
     """A forked child lacks the threads that its parent computed with: it would wait for ever."""
 
-    def test_a_child_gets_an_error_in_place_of_a_hang(self, weights, monkeypatch):
+    def test_a_forked_child_gets_an_error_instead_of_a_hang(self, weights, monkeypatch):
         monkeypatch.setenv("YOLO_EMA_THREADS", "2")
         detector = Detector(weights, imgsz=320, tile="off", device="cpu")
         detector.detections(FRAMES[0])

@@ -118,7 +118,7 @@ def calls_between(outer: str, inner: str, run) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("kind", "tile"), [("pt", "off"), ("pt", "160x128"), ("onnx", "off"), ("onnx", "160x128")]
 )
-def test_few_calls_lie_between_the_verb_and_the_network(weights, tmp_path, monkeypatch, kind, tile):
+def test_few_calls_are_between_the_verb_and_the_network(weights, tmp_path, monkeypatch, kind, tile):
     """Each is a place that a reader has to visit; there were twelve."""
     monkeypatch.setenv("YOLO_EMA_THREADS", "1")
     network = "TorchBackend.__call__"

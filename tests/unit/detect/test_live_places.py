@@ -117,7 +117,7 @@ def test_a_pose_without_field_of_view_says_what_to_give():
     assert shown["objects"] == shown["view"] == []
 
 
-def test_the_view_lies_around_what_is_seen_and_ends_below_the_horizon():
+def test_the_view_surrounds_what_is_seen_and_ends_below_the_horizon():
     located = LivePlaces(Told(POSE), MapOptions(base="centre")).locate(found((310, 170, 330, 190)))
     border = np.array(located.on_map()["view"])
     middle = located.detections.places[0, :2]
@@ -144,13 +144,13 @@ def test_memory_does_not_grow_with_frames():
     assert held[0] == held[2]
 
 
-def test_a_surface_model_that_is_not_there_is_said_at_once(tmp_path):
+def test_a_missing_surface_model_is_reported_at_once(tmp_path):
     with pytest.raises(DataNotFoundError, match=r"no\.tif"):
         LivePlaces(Told(POSE), MapOptions(dem=tmp_path / "no.tif"))
     assert LivePlaces.listening(MapOptions(telemetry=("auto",))) is None
 
 
-def test_on_a_surface_model_the_first_pose_is_the_take_off_and_the_ground_is_read_anew(tmp_path):
+def test_on_a_surface_model_the_first_pose_is_the_take_off_and_the_ground_is_read_again(tmp_path):
     """The take-off lies in a pit 20 m deep; a kilometre on the model ends."""
     pyproj, rasterio = pytest.importorskip("pyproj"), pytest.importorskip("rasterio")
     to_utm = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32632", always_xy=True)

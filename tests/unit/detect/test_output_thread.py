@@ -16,7 +16,7 @@ from yolo_ema.errors import DiskFullError
 from yolo_ema.options.detect import DetectOptions
 
 
-def test_an_error_is_told_once_and_raised_at_the_end():
+def test_an_error_is_reported_once_and_raised_at_the_end():
     told, seen = [], []
 
     def work(item: int) -> None:

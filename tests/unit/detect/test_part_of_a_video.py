@@ -73,7 +73,9 @@ def test_every_output_has_the_frames_that_were_taken(
     assert float(stream.average_rate) == pytest.approx(RATE / 3, rel=0.01)
 
 
-def test_stream_obeys_and_finds_what_the_whole_run_finds(weights: Path, clip: Path) -> None:
+def test_stream_takes_the_part_and_finds_what_the_whole_run_finds(
+    weights: Path, clip: Path
+) -> None:
     settings = {"imgsz": 96, "device": "cpu", "conf": 0.05}
     whole = {
         found.frame.index: found

@@ -45,7 +45,7 @@ def ids_of(tracker: Tracker, frames) -> list[list[int]]:
 @pytest.mark.parametrize("preset", TRACKERS)
 @settings(deadline=None, max_examples=12)
 @given(data=st.data())
-def test_detections_go_through_untouched(preset, data):
+def test_detections_pass_through_unchanged(preset, data):
     """Whatever comes, the same comes out: number, order and values; identities are −1 or 1 and
     more, and none twice a frame.
     """
@@ -148,7 +148,7 @@ def test_a_moving_camera_is_followed():
 
 
 @pytest.mark.parametrize("preset", TRACKERS)
-def test_in_an_image_of_another_size_objects_are_new_ones(preset):
+def test_in_an_image_of_another_size_objects_are_new(preset):
     """What is at the same pixels of another image is something else, and must not inherit an
     identity.
     """
@@ -182,7 +182,7 @@ def test_misses_are_bridged_and_time_counts_not_frames():
     )
 
 
-def test_what_was_lost_for_long_is_another():
+def test_an_object_lost_for_long_gets_a_new_identity():
     tracker = Tracker(frame_rate=10)
     ids_of(tracker, [found(k, [box(60, 60)], fps=10) for k in range(5)])
     assert ids_of(tracker, [found(k, [box(60, 60)], fps=10) for k in (100, 101)])[-1] == [2]
@@ -200,7 +200,7 @@ def test_weak_detections_keep_a_track_but_start_none():
     assert rows == [[1], *[[1, -1]] * 5]
 
 
-def test_memory_holds_what_lives():
+def test_memory_holds_only_live_tracks():
     tracker = Tracker(frame_rate=10)
     rng = np.random.default_rng(0)
     for index in range(300):

@@ -41,7 +41,7 @@ def scored(clip, found, preset: str, follow: bool) -> dict[str, float]:
     return tracking.combined([tracking.scores(clip, given)])
 
 
-def test_the_clip_is_what_it_is_said_to_be(clip, detections):
+def test_the_clip_is_as_described(clip, detections):
     """Thirty objects and more, half of them small, and detections with the faults of a real
     detector.
     """

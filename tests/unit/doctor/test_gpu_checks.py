@@ -43,7 +43,7 @@ def test_the_catalog_and_the_options_name_the_same_checks():
     assert all(check.title and check.limit and check.limit_s > 0 for check in CHECKS.values())
 
 
-def test_limits_hold_and_no_number_is_a_problem():
+def test_limits_apply_and_nan_is_a_problem():
     finding = Finding()
     finding.limit("small", 0.1, at_most=0.2)
     assert finding.problems == []
@@ -87,7 +87,7 @@ def boxes(*rows) -> list[np.ndarray]:
     return [np.array(rows, dtype=np.float32).reshape(-1, 6)]
 
 
-def test_boxes_that_are_gone_moved_or_surer_are_found():
+def test_missing_moved_or_surer_boxes_are_found():
     reference = boxes((10, 10, 60, 60, 0.9, 1), (100, 10, 150, 80, 0.8, 2))
 
     def problems(candidate):
@@ -108,7 +108,7 @@ def test_boxes_that_are_gone_moved_or_surer_are_found():
     assert finding.problems == ["no box is sure enough to be compared"]
 
 
-def test_steps_are_noted_as_the_trainer_says(place):
+def test_steps_are_recorded_as_the_trainer_reports_them(place):
     steps = _Steps(place)
     for loss in (2.0, 1.0):
         steps.note(SimpleNamespace(loss=torch.tensor([loss]), batch_size=4, amp=False))
@@ -116,7 +116,7 @@ def test_steps_are_noted_as_the_trainer_says(place):
     assert len(steps.seconds) == 2
 
 
-def test_a_check_that_raises_crashes_or_lacks_memory_is_told_apart(tmp_path):
+def test_a_check_that_raises_crashes_or_lacks_memory_is_distinguished(tmp_path):
     def out_of_memory():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
@@ -173,7 +173,7 @@ def slow(place: Place) -> Finding:
     return Finding()
 
 
-def test_checks_that_no_longer_fit_are_named(place, monkeypatch):
+def test_checks_that_run_out_of_time_are_named(place, monkeypatch):
     monkeypatch.setattr(run, "_LEAST_S", 0.1)
     checks = {
         "a": Check("a", "", f"{__name__}:quick"),
@@ -207,11 +207,11 @@ def result_of(*statuses: str, is_gpu: bool = True) -> GpuResult:
         (("could not run", "failed"), 7),
     ],
 )
-def test_a_failed_check_is_told_from_one_that_could_not_run(statuses, code):
+def test_a_failed_check_is_distinguished_from_one_that_could_not_run(statuses, code):
     assert result_of(*statuses).exit_code == code
 
 
-def test_the_page_stands_alone_and_says_what_it_is():
+def test_the_page_is_self_contained_and_says_what_it_is():
     real, miniature = page(result_of("passed", "failed")), page(result_of("passed", is_gpu=False))
     assert "in miniature" not in real
     assert "in miniature on the CPU" in miniature
@@ -240,7 +240,7 @@ def test_the_json_keeps_its_keys():
     }
 
 
-def test_without_that_gpu_it_says_so_and_names_the_cpu_form(tmp_path, monkeypatch):
+def test_without_that_gpu_it_says_so_and_names_the_cpu_option(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(MachineError, match=r"torch finds no GPU here; .*--gpu --device cpu"):
         run._place(torch, "auto", tmp_path)

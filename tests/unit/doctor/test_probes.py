@@ -30,7 +30,7 @@ def test_a_failing_probe_is_a_row_with_its_reason(monkeypatch):
     assert row.problem == "RuntimeError: no luck in ~/secret/place"
 
 
-def test_the_users_name_and_home_are_not_told(monkeypatch):
+def test_the_users_name_and_home_are_not_revealed(monkeypatch):
     monkeypatch.setenv("HOME", "/home/mallory")
     monkeypatch.setattr(getpass, "getuser", lambda: "mallory")
     assert private("/home/mallory/x and /data/mallory/y") == "~/x and /data/USER/y"
@@ -66,7 +66,7 @@ def test_the_json_has_its_sections_and_every_row_all_keys():
     assert "libx264" in video["H.264"]
 
 
-def test_what_is_missing_is_named_with_the_command_that_brings_it(monkeypatch):
+def test_what_is_missing_is_named_with_the_command_that_installs_it(monkeypatch):
     lines = [
         "numpy>=1.26",
         'no-such-package>=2; extra == "geo"',
@@ -106,7 +106,7 @@ def test_every_extra_of_the_package_is_explained():
         ("true", "the driver knows none"),
     ],
 )
-def test_gpus_are_what_the_driver_says(tmp_path, monkeypatch, script, said):
+def test_gpus_are_what_the_driver_reports(tmp_path, monkeypatch, script, said):
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\n{script}\n", encoding="ascii")
     program.chmod(0o755)
@@ -116,13 +116,13 @@ def test_gpus_are_what_the_driver_says(tmp_path, monkeypatch, script, said):
     assert rows == said if isinstance(said, list) else rows[0].problem == said
 
 
-def test_without_a_driver_that_is_said(monkeypatch):
+def test_a_missing_driver_is_reported(monkeypatch):
     monkeypatch.setattr(hardware.shutil, "which", lambda name: None)
     [row] = hardware.gpus()
     assert "nvidia-smi" in row.problem
 
 
-def test_limits_are_the_cgroups(tmp_path, monkeypatch):
+def test_limits_are_those_of_the_cgroup(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text(f"{3 * 2**30}\n", encoding="ascii")
     (tmp_path / "cpu.max").write_text("max 100000\n", encoding="ascii")
     monkeypatch.setattr(hardware, "_CGROUP", tmp_path)
@@ -165,7 +165,7 @@ def test_the_plain_doctor_imports_nothing_heavy():
     assert json.loads(done.stdout)["schema"] == 1
 
 
-def test_it_works_where_torch_numpy_and_the_metadata_are_not_there():
+def test_it_works_without_torch_numpy_and_metadata():
     code = (
         "import sys, importlib.util\n"
         "class Refuse:\n"
@@ -203,6 +203,6 @@ def test_wrong_options_are_refused(given, said):
     assert said in str(caught.value)
 
 
-def test_checks_run_in_their_own_order():
+def test_checks_run_in_catalog_order():
     assert DoctorOptions(gpu=True, only=("tiles", "ema-float16")).checks == ("ema-float16", "tiles")
     assert DoctorOptions(gpu=True).checks == GPU_CHECKS

@@ -10,7 +10,7 @@ from yolo_ema.evaluate.class_map import distinct_names, map_classes
 DATA = ("pedestrian", "car", "awning-tricycle")
 
 
-def test_by_name_whatever_the_numbers():
+def test_classes_match_by_name_whatever_the_numbers():
     assert map_classes({0: "car", 1: "awning-tricycle", 2: "pedestrian"}, DATA) == {
         0: 1,
         1: 2,
@@ -35,7 +35,7 @@ def test_classes_that_the_data_lacks_are_left_out():
     }
 
 
-def test_a_person_is_no_pedestrian_unless_told():
+def test_a_person_is_not_a_pedestrian_by_default():
     coco = {0: "person", 2: "car", 7: "truck"}
     with pytest.raises(
         ConfigError, match=r"no class named pedestrian, awning-tricycle; .* --map person=pedestrian"
@@ -82,6 +82,6 @@ def test_another_number_of_classes_of_one_name_is_an_error(weights):
         map_classes(weights, ("car", "car"))
 
 
-def test_names_that_tell_classes_apart():
+def test_names_that_distinguish_classes():
     assert distinct_names(("car", "bus")) == ("car", "bus")
     assert distinct_names(("car", "bus", "car")) == ("car (class 0)", "bus", "car (class 2)")

@@ -32,7 +32,7 @@ def test_labels_and_ignored_regions_in_pixels(image):
     assert rows == pytest.approx(expected, abs=1e-4)
 
 
-def test_annotations_come_first_for_visdrones_classes_only(image):
+def test_annotations_take_precedence_for_visdrones_classes_only(image):
     annotate(image, "1,2,3,4,1,4,0,0\n9,9,9,9,0,11,0,0\n")
     rows, origin, _ = read_ground_truth(image, (200, 100), VISDRONE_CLASSES)
     assert origin == "annotations"

@@ -82,7 +82,7 @@ def test_the_plans_are_those_of_val_and_the_weights_carry_them(
     assert PlanFigures.of_entries(entries) == carried
 
 
-def test_options_that_contradict_are_refused(weights: Path) -> None:
+def test_contradicting_options_are_refused(weights: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be combined with --tile, --report"):
         ValOptions(weights=weights, plans=True, tile="auto", report=Path("page"))
     with pytest.raises(ConfigError, match="--write is given without --plans"):

@@ -117,7 +117,7 @@ def test_the_runtime_is_asked_for_what_the_protocols_need(data, weights):
     assert weights.settings.classes == [0, 1]
 
 
-def test_ignored_regions_beside_the_labels_count_in_the_official_figures_only(data, weights):
+def test_ignored_regions_next_to_the_labels_count_in_the_official_figures_only(data, weights):
     for name in ("a", "b", "c"):
         (data.parent / "ignored/val" / f"{name}.txt").write_text(
             "0.35 0.3 0.3 0.6\n"
@@ -147,7 +147,7 @@ def test_images_at_the_limit_are_named(data, weights, capsys):
     assert "holds at most 2 detections" in said
 
 
-def test_fewer_detections_than_the_protocols_look_at_are_said(data, weights, capsys):
+def test_fewer_detections_than_the_protocols_consider_are_reported(data, weights, capsys):
     weights.max_det = 100
     found = run(data, weights, max_det=100).as_json()
     assert weights.asked["max_det"] == found["protocol"]["max_det"] == 100
@@ -156,12 +156,12 @@ def test_fewer_detections_than_the_protocols_look_at_are_said(data, weights, cap
     assert run(data, weights, max_det=500).as_json()["warnings"] == []
 
 
-def test_weights_are_looked_at_before_the_data(tmp_path):
+def test_weights_are_checked_before_the_data(tmp_path):
     with pytest.raises(WeightsNotFoundError, match="no-such"):
         validate(ValOptions(weights=tmp_path / "no-such.pt", data="no-such-data"))
 
 
-def test_classes_that_do_not_fit_are_an_error_that_says_how_to_map(data, weights, capsys):
+def test_classes_that_do_not_match_are_an_error_that_says_how_to_map(data, weights, capsys):
     weights.names = {0: "stick", 1: "square"}
     with pytest.raises(ConfigError, match="--map stick=bar"):
         run(data, weights)
@@ -189,7 +189,7 @@ def test_saved_results_hold_exactly_what_was_scored(data, weights, tmp_path):
     assert result.as_json()["saved_results"] == str(tmp_path / "results")
 
 
-def test_the_runs_record_is_found_beside_the_weights(data, weights):
+def test_the_runs_record_is_found_next_to_the_weights(data, weights):
     assert run(data, weights).run_record is None
     (weights.weights.parents[1] / "run.json").write_text('{"command": "yolo-ema train"}')
     assert run(data, weights).run_record == {"command": "yolo-ema train"}
@@ -202,7 +202,7 @@ def test_a_split_without_labels_cannot_be_scored(data, weights):
         run(data, weights)
 
 
-def test_bad_rows_of_the_ground_truth_are_said_or_refused(data, weights, capsys):
+def test_bad_rows_of_the_ground_truth_are_reported_or_refused(data, weights, capsys):
     with (data.parent / "labels/val/b.txt").open("a") as file:
         file.write("\n1 2 3")
     assert run(data, weights).as_json()["official"]["AP"] == pytest.approx(100)
@@ -211,7 +211,7 @@ def test_bad_rows_of_the_ground_truth_are_said_or_refused(data, weights, capsys)
         run(data, weights, strict=True)
 
 
-def test_a_split_that_is_not_there_is_named(data, weights):
+def test_a_missing_split_is_named(data, weights):
     with pytest.raises(DataNotFoundError, match="no split 'test'"):
         run(data, weights, split="test")
 
@@ -251,7 +251,7 @@ def test_where_no_image_can_be_read_nothing_is_scored(data, weights):
         run(data, weights)
 
 
-def test_classes_that_share_a_name_are_told_apart_by_their_place(data, weights):
+def test_classes_that_share_a_name_are_distinguished_by_position(data, weights):
     data.write_text(data.read_text().replace("[square, bar]", "[thing, thing]"))
     weights.names = {0: "thing", 1: "thing"}
     weights.found = np.array([[*OBJECTS[0], 0.9, 0], [*OBJECTS[1], 0.8, 1]], np.float32)

@@ -197,7 +197,7 @@ def test_which_files_run_without_torch(files, monkeypatch, tmp_path):
     assert runs(files["openvino"], "auto")
 
 
-def test_what_ultralytics_alone_runs_goes_its_way(tmp_path):
+def test_formats_that_only_ultralytics_runs_go_through_it(tmp_path):
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
     options = ExportOptions(weights=weights, imgsz=(64,))
     path = export_artifact("torchscript", options, load_model(weights), tmp_path).path

@@ -126,7 +126,7 @@ def test_candidates_are_those_of_the_weights_one_by_one(weights, made, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_several_images_to_a_file_of_one_are_boxes_of_each(weights, made, name):
+def test_several_images_through_a_single_image_file_give_the_boxes_of_each(weights, made, name):
     images = [picture(seed, (160, 100)) for seed in range(3)]
     assert_same_boxes(
         open_predictor(weights, imgsz=HW, **CPU),
@@ -194,9 +194,7 @@ def test_nms_inside_gives_the_boxes_that_nms_outside_gives(weights, loaded, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-def test_of_two_heads_the_one_that_needs_nms_is_taken_unless_asked(
-    nms_free_weights, tmp_path, name
-):
+def test_of_two_heads_the_one_that_needs_nms_is_used_by_default(nms_free_weights, tmp_path, name):
     loaded, images = load_model(nms_free_weights), [picture(1, (160, 100))]
     for folder in ("usual", "free"):
         (tmp_path / folder).mkdir()
@@ -234,7 +232,7 @@ def test_of_two_heads_the_one_that_needs_nms_is_taken_unless_asked(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "openvino", "ncnn"])
-def test_fp16_is_half_as_large_and_near(weights, loaded, made, tmp_path, name):
+def test_fp16_is_half_as_large_and_close(weights, loaded, made, tmp_path, name):
     file = export_artifact(
         name, ExportOptions(weights=weights, imgsz=HW, quantize="fp16"), loaded, tmp_path
     )
@@ -303,7 +301,7 @@ def test_tiles_are_planned_as_for_the_weights(weights, made, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["auto", "f32"])
 @pytest.mark.parametrize("more", [{"batch": 2}, {"dynamic": True, "nms": True}], ids=str)
-def test_the_precision_holds_for_openvino_whatever_goes_in(
+def test_openvino_keeps_the_precision_whatever_the_input(
     weights, loaded, tmp_path, monkeypatch, precision, more
 ):
     import openvino
@@ -393,7 +391,7 @@ def assert_answers(found: np.ndarray, weights: Path) -> None:
     np.testing.assert_allclose(found[0].T[:, :4], wanted[:, :4], rtol=0, atol=0.01)
 
 
-def test_a_file_of_another_maker_says_nothing(made, tmp_path):
+def test_a_file_from_another_tool_says_nothing(made, tmp_path):
     import onnx
 
     model = onnx.load(str(made["onnx"].path))
@@ -455,5 +453,5 @@ def test_a_file_of_another_maker_says_nothing(made, tmp_path):
         ),
     ],
 )
-def test_entries_are_values_or_their_text_and_nonsense_is_nothing(entries, expected):
+def test_entries_are_values_or_their_text_and_nonsense_is_ignored(entries, expected):
     assert ArtifactMetadata.from_entries(entries) == expected

@@ -51,7 +51,7 @@ REFUSED = {
 @pytest.mark.parametrize(
     ("key", "text"), [(key, text) for key, texts in REFUSED.items() for text in texts]
 )
-def test_what_makes_no_sense_is_refused_by_name(tmp_path, key, text):
+def test_nonsensical_entries_are_refused_by_name(tmp_path, key, text):
     path = write_onnx(tmp_path / "odd.onnx", {**ENTRIES, key: text})
     with pytest.raises(WeightsError) as raised:
         ExportedPredictor(path, CPU)
@@ -78,7 +78,7 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path, key, text):
         {**ENTRIES, "kpt_shape": "((((", "conf": "0.5.5", "iou": "[]", "letterbox_value": "grey"},
     ],
 )
-def test_what_running_does_not_depend_on_may_be_anything(tmp_path, entries):
+def test_entries_irrelevant_to_running_may_be_anything(tmp_path, entries):
     predictor = ExportedPredictor(write_onnx(tmp_path / "odd.onnx", entries), CPU)
     (boxes,) = predictor([IMAGE])
     expected = [[15, 15, 25, 25, 0.9, 0], [50, 22, 70, 38, 0.8, 1]]
@@ -88,7 +88,7 @@ def test_what_running_does_not_depend_on_may_be_anything(tmp_path, entries):
     assert len(predictor.names) == 3
 
 
-def test_a_file_of_another_maker_names_no_classes(tmp_path):
+def test_a_file_from_another_tool_names_no_classes(tmp_path):
     predictor = ExportedPredictor(write_onnx(tmp_path / "other.onnx", {}), CPU)
     assert predictor.names == {0: "class0", 1: "class1", 2: "class2"}
     assert (predictor.metadata, predictor.stride) == (ArtifactMetadata(), 32)
@@ -104,7 +104,7 @@ def test_boxes_that_need_no_nms_are_known_by_their_columns(tmp_path):
     assert predictor.max_det == 3
 
 
-def test_classes_that_nobody_named_are_refused(tmp_path):
+def test_unnamed_classes_are_refused(tmp_path):
     rows = np.array([[[1, 2, 30, 40, 0.5, 7]]])
     path = write_onnx(tmp_path / "free.onnx", {"names": NAMES, "end2end": True}, answer=rows)
     with pytest.raises(DamagedWeightsError, match=r"class 7.* names the classes 0 to 2"):
@@ -119,7 +119,7 @@ def test_an_answer_of_another_shape_is_refused(tmp_path):
         ExportedPredictor(path, CPU)([IMAGE])
 
 
-def test_boxes_and_scores_that_are_not_numbers_are_none_or_stay_none(tmp_path):
+def test_nan_boxes_and_scores_are_never_detections(tmp_path):
     rows = np.full((4, 7), np.nan)
     rows[0] = ROWS[0]
     rows[1, 4:] = 0.9
@@ -177,6 +177,6 @@ def test_yaml_beside_the_file_or_in_the_folder(tmp_path):
     assert yaml_entries(tmp_path) == yaml_entries(tmp_path / "model.xml") == {**ENTRIES, "7": 8}
 
 
-def test_texts_are_read_as_plain_values_alone():
+def test_texts_are_read_as_plain_values_only():
     assert file_metadata._value("__import__('os')") == "__import__('os')"
     assert file_metadata._value("{0: 'a'}") == {0: "a"}

@@ -39,7 +39,7 @@ def literal(rows: np.ndarray, groups: list[list[int]], limit: float) -> np.ndarr
     limit=st.sampled_from([0.3033, 0.5517, 0.7903]),
     groups=st.sampled_from([[], [[3, 4, 5, 8]], [[3, 4], [4, 8]]]),
 )
-def test_it_is_the_literal_rule(
+def test_it_follows_the_literal_rule(
     seed: int, count: int, limit: float, groups: list[list[int]]
 ) -> None:
     rng = np.random.default_rng(seed)

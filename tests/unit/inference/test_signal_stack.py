@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_a_stack_that_is_changed_inside_is_put_back():
+def test_a_changed_stack_is_restored():
     before = signal_stack()
     with pytest.raises(ZeroDivisionError), signal_stack_kept():
         raise ZeroDivisionError
@@ -38,7 +38,7 @@ def test_a_stack_that_is_changed_inside_is_put_back():
 
 
 @pytest.mark.slow
-def test_a_signal_is_handled_after_networks_went_in_the_order_they_came():
+def test_a_signal_is_handled_after_networks_closed_in_the_order_they_opened():
     pytest.importorskip("openvino")
     (folder,) = (Path(__file__).resolve().parents[3] / "weights").glob("*_openvino_model")
     ended = subprocess.run(

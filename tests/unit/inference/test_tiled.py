@@ -101,7 +101,7 @@ def paintings(draw):
     st.sampled_from(("auto", (64, 64), (100, 40), (33, 70))),
     st.sampled_from((0.0, 0.2, 0.5)),
 )
-def test_tiles_and_the_whole_frame_find_what_one_look_finds(image, tile, overlap):
+def test_tiles_and_the_whole_frame_find_what_one_pass_finds(image, tile, overlap):
     one_look = Painted()([image])[0]
     found = TiledPredictor(Painted(), tile=tile, overlap=overlap)([image])[0]
     np.testing.assert_array_equal(found, one_look)
@@ -113,7 +113,7 @@ def test_tiles_and_the_whole_frame_find_what_one_look_finds(image, tile, overlap
     st.sampled_from(("auto", (64, 64), (100, 40), (33, 70))),
     st.sampled_from((0.2, 0.5)),
 )
-def test_tiles_alone_find_what_one_look_finds(image, tile, overlap):
+def test_tiles_alone_find_what_one_pass_finds(image, tile, overlap):
     """Objects longer than the overlap, and than a tile, are put together from their parts."""
     one_look = Painted()([image])[0]
     found = TiledPredictor(Painted(), tile=tile, overlap=overlap, whole_frame=False)([image])[0]
@@ -157,7 +157,7 @@ def test_max_det_counts_after_merging():
     assert tiled.max_det == 50
 
 
-def test_images_of_different_plans_in_one_call():
+def test_images_with_different_plans_in_one_call():
     images = [
         painting(wh, [(1, 1, 5, 5), (wh[0] - 9, 3, wh[0] - 2, 30)])
         for wh in ((300, 200), (50, 40), (300, 200), (1, 400))
@@ -266,7 +266,7 @@ def test_the_whole_frame_at_a_larger_input_is_what_that_input_size_gives(kind, t
     assert auto([images[0]], max_det=3)[0].tobytes() == twice([images[0]], max_det=3)[0].tobytes()
 
 
-def test_auto_stays_at_the_input_size_that_was_asked_for(tmp_path):
+def test_auto_keeps_the_requested_input_size(tmp_path):
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
     image = picture(4, (700, 300))
     asked = TiledPredictor(open_predictor(weights, device="cpu", imgsz=256))
@@ -320,7 +320,7 @@ def test_workers_share_images_up_to_1280(tmp_path):
     assert predictor.at_once((1920, 1080), imgsz_hw=(1312, 1280)) == 1
 
 
-def test_off_is_the_runtime_itself(tmp_path):
+def test_off_returns_the_runtime_itself(tmp_path):
     runtime = open_predictor(
         save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu", max_det=20
     )
@@ -351,7 +351,7 @@ def scattered(wh, patches, seed=0):
     return image
 
 
-def test_a_network_finds_in_tiles_what_it_finds_in_one_look(tmp_path):
+def test_a_network_finds_in_tiles_what_it_finds_in_one_pass(tmp_path):
     """A network without EMA sees only so far: what lies well inside a tile looks the same there, at
     the same place of its grid.
     """
@@ -383,7 +383,7 @@ def test_a_network_finds_in_tiles_what_it_finds_in_one_look(tmp_path):
             np.testing.assert_allclose(best[1][:4], best[0][:4], rtol=0, atol=3)
 
 
-def test_threads_change_no_more_than_the_networks_last_digits(tmp_path):
+def test_threads_change_only_the_networks_last_digits(tmp_path):
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
     image = picture(3, (700, 330))
     before = torch.get_num_threads()
@@ -437,7 +437,7 @@ def test_an_exported_file_of_fixed_size_gets_tiles_of_its_input(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_file_that_holds_few_boxes_holds_them_for_each_tile(tmp_path):
+def test_a_file_limited_to_few_boxes_has_that_limit_per_tile(tmp_path):
     pytest.importorskip("onnxruntime")
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
     options = ExportOptions(weights=weights, imgsz=(128,), nms=True, max_det=10, conf=0.1)
@@ -455,7 +455,7 @@ def test_a_head_that_needs_no_nms_is_not_cut_short_by_a_tile(tmp_path):
     assert len(runtime([image])[0]) == 10
 
 
-def test_what_is_proposed_in_tiles_is_what_is_proposed_in_each(tmp_path):
+def test_proposals_in_tiles_are_those_of_each_tile(tmp_path):
     predictor = open_predictor(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu")
     image = picture(1, (500, 300))
     tiled = TiledPredictor(predictor, tile=(320, 192), whole_frame=False)
@@ -473,7 +473,7 @@ def test_what_is_proposed_in_tiles_is_what_is_proposed_in_each(tmp_path):
     np.testing.assert_array_equal(tiled.candidates(image), predictor.candidates(image))
 
 
-def test_wrong_words_are_refused_at_once():
+def test_invalid_values_are_refused_at_once():
     with pytest.raises(ConfigError, match="expected auto, off"):
         TiledPredictor(Painted(), tile="of")
     with pytest.raises(ConfigError, match="did you mean 'nms'"):
@@ -484,7 +484,7 @@ def test_wrong_words_are_refused_at_once():
         TiledPredictor(Painted())([np.zeros((4, 4), np.uint8)])
 
 
-def test_sizes_of_objects_go_into_a_checkpoint_and_come_back(tmp_path):
+def test_object_sizes_survive_a_checkpoint(tmp_path):
     labels = [
         {
             "shape": (500, 1000),
@@ -533,7 +533,7 @@ class Doubled(Painted):
 
 @settings(max_examples=60, deadline=None)
 @given(paintings(), st.sampled_from(("off", (64, 64), (100, 40))))
-def test_mirrored_and_enlarged_views_find_what_one_look_finds(image, tile):
+def test_mirrored_and_enlarged_views_find_what_one_pass_finds(image, tile):
     network = Painted()
     found = TiledPredictor(network, tile=tile, augment=True)([image])[0]
     np.testing.assert_array_equal(found, Painted()([image])[0])

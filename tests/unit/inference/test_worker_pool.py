@@ -42,7 +42,7 @@ def three_threads(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "tolerance"), [("pt", 0), ("onnx", 0), ("openvino", 1e-3)])
-def test_together_as_alone(files, kind, tolerance, three_threads):
+def test_together_gives_the_same_as_alone(files, kind, tolerance, three_threads):
     """To the bit; OpenVINO's sums depend in their last digits on how many threads make them."""
     runtime = open_predictor(files[kind], device="cpu", conf=0.1)
     alone = [runtime([image])[0] for image in PICTURES]
@@ -67,7 +67,7 @@ def test_images_of_unequal_size_share_the_full_input_as_they_do_one_by_one(
         np.testing.assert_array_equal(one, other)
 
 
-def test_tiles_side_by_side_are_tiles_in_turn(files, three_threads, monkeypatch):
+def test_tiles_in_parallel_are_tiles_in_turn(files, three_threads, monkeypatch):
     large = np.concatenate(
         [np.concatenate(PICTURES[:2], axis=1), np.concatenate(PICTURES[2:4], axis=1)]
     )
@@ -86,7 +86,7 @@ def test_a_large_input_goes_alone(files, three_threads):
     assert open_predictor(files["pt"], device="cpu", imgsz=1536).at_once((320, 192)) == 1
 
 
-def test_torch_keeps_its_threads_here_and_in_threads_to_come(files, three_threads):
+def test_torch_keeps_its_threads_here_and_in_later_threads(files, three_threads):
     runtime = open_predictor(files["pt"], device="cpu")
     runtime(PICTURES)
     seen = [torch.get_num_threads()]

@@ -61,7 +61,7 @@ def _is_refused(archive: Path, tmp_path: Path, match: str, **more) -> None:
 
 
 @pytest.mark.parametrize("mode", ["zip", "w", "w:gz", "w:xz", "w:bz2"])
-def test_images_and_texts_come_out_and_nothing_else(tmp_path: Path, mode: str) -> None:
+def test_only_images_and_texts_are_unpacked(tmp_path: Path, mode: str) -> None:
     photo = os.urandom(100_000)
     entries = {
         "D/images/a.jpg": photo,
@@ -100,7 +100,9 @@ def test_images_and_texts_come_out_and_nothing_else(tmp_path: Path, mode: str) -
     ],
 )
 @pytest.mark.parametrize("make", [_zip, _tar])
-def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str, match: str, make) -> None:
+def test_a_name_that_escapes_the_folder_is_refused(
+    tmp_path: Path, name: str, match: str, make
+) -> None:
     _is_refused(
         make(tmp_path / "a.archive", {"images/good.jpg": b"x", name: b"x"}), tmp_path, match
     )
@@ -174,7 +176,7 @@ def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
     _is_refused(_zip(tmp_path / "a.zip", {"a.txt": b"x", "A.TXT": b"y"}), tmp_path, "twice")
 
 
-def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_belongs_is_refused(tmp_path: Path) -> None:
     _is_refused(
         _tar(tmp_path / "a.tar", {"a.txt": b"x", "a.txt/b.txt": b"y"}),
         tmp_path,
@@ -221,7 +223,7 @@ def test_a_missing_archive_is_named(tmp_path: Path) -> None:
         unpack(tmp_path / "gone.zip", tmp_path / "into")
 
 
-def test_no_room_is_said_before_anything_is_written(
+def test_too_little_space_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = _zip(tmp_path / "a.zip", {"images/a.jpg": os.urandom(5000)})
@@ -241,7 +243,7 @@ def test_what_counts_as_an_archive() -> None:
 
 
 @pytest.mark.parametrize("make", [_zip, _tar])
-def test_what_a_mac_adds_stays_in_the_archive(tmp_path: Path, make) -> None:
+def test_files_a_mac_adds_are_not_unpacked(tmp_path: Path, make) -> None:
     entries = {
         "D/images/a.jpg": b"photo",
         "__MACOSX/D/images/._a.jpg": b"resource fork",
@@ -254,7 +256,7 @@ def test_what_a_mac_adds_stays_in_the_archive(tmp_path: Path, make) -> None:
 
 
 @pytest.mark.parametrize("make", [_zip, _tar])
-def test_a_hidden_entry_that_leads_out_is_refused_all_the_same(tmp_path: Path, make) -> None:
+def test_a_hidden_entry_that_escapes_the_folder_is_refused_too(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "a.archive", {"a.jpg": b"x", "__MACOSX/../../._a.jpg": b"x"})
     _is_refused(archive, tmp_path, "leads out")
 
@@ -298,7 +300,7 @@ def test_headers_are_bounded_before_they_are_read(
     _is_refused(tmp_path / "a.tar", tmp_path, "headers of an entry take more than 65536 bytes")
 
 
-def test_a_sparse_map_without_end_is_refused(tmp_path: Path) -> None:
+def test_an_endless_sparse_map_is_refused(tmp_path: Path) -> None:
     """Its length comes from the entry's own content, which compresses to almost nothing."""
     with tarfile.open(tmp_path / "a.tar", "w:gz", format=tarfile.PAX_FORMAT) as archive:
         info = tarfile.TarInfo("images/a.jpg")

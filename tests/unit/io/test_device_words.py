@@ -26,13 +26,13 @@ def test_one_device(word, request_):
 
 
 @pytest.mark.parametrize("word", ["0,1", "0, 1", "cuda:0,1", "cuda:0,cuda:1", "0,1,1"])
-def test_several_where_they_make_sense(word):
+def test_several_devices_where_they_make_sense(word):
     assert parse_device(word, several=True) == ("cuda", (0, 1))
     with pytest.raises(ConfigError, match="names several GPUs"):
         parse_device(word)
 
 
 @pytest.mark.parametrize("word", ["gpu", "tpu", "-1", "cuda:", "cuda:x", "0,", "١", "cpu,0", "1.5"])
-def test_other_words_name_none(word):
+def test_other_words_name_no_device(word):
     with pytest.raises(ConfigError, match=r"--device is .*expected auto, cpu, mps, cuda"):
         parse_device(word, several=True)

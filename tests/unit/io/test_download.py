@@ -103,7 +103,7 @@ def _only(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_arrives_whole(server: Server, tmp_path: Path) -> None:
+def test_a_file_arrives_complete(server: Server, tmp_path: Path) -> None:
     target = tmp_path / "archives" / "a.zip"
     fetched = fetch([server.url], target)
     assert target.read_bytes() == CONTENT
@@ -118,7 +118,7 @@ def test_a_dropped_connection_is_resumed_where_it_broke(server: Server, tmp_path
     assert server.asked == [("GET", None), ("GET", "bytes=300000-"), ("GET", "bytes=500000-")]
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: Server, tmp_path: Path) -> None:
+def test_a_later_call_resumes_where_an_earlier_one_gave_up(server: Server, tmp_path: Path) -> None:
     server.drop_after = [300_000, 0, 0]
     with pytest.raises(
         DataError,
@@ -189,7 +189,7 @@ def test_a_wrong_hash_is_refused_and_the_next_mirror_tried(server: Server, tmp_p
     other.http.server_close()
 
 
-def test_every_answer_is_named(server: Server, tmp_path: Path) -> None:
+def test_every_response_is_named(server: Server, tmp_path: Path) -> None:
     server.status = 503
     with pytest.raises(
         DataError, match=r"503 .*3 times in a row.*file:///etc/passwd: expected an address"
@@ -199,7 +199,7 @@ def test_every_answer_is_named(server: Server, tmp_path: Path) -> None:
     assert _only(tmp_path) == []
 
 
-def test_a_full_disk_is_said_and_not_retried(
+def test_a_full_disk_is_reported_and_not_retried(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really_open = Path.open
@@ -218,7 +218,7 @@ def test_a_full_disk_is_said_and_not_retried(
 SECRET = "user:p%40ss"
 
 
-def test_user_and_password_go_to_their_server_alone(server: Server, tmp_path: Path) -> None:
+def test_user_and_password_go_only_to_their_server(server: Server, tmp_path: Path) -> None:
     fetched = fetch([server.url.replace("://", f"://{SECRET}@")], tmp_path / "a.zip")
     assert server.authorization == "Basic " + base64.b64encode(b"user:p@ss").decode()
     assert fetched.url == server.url
@@ -260,16 +260,14 @@ def test_no_message_and_no_file_repeats_a_secret(
         ("https://me:se#cret@example.org/a.zip", "https://…"),
     ],
 )
-def test_what_is_shown_of_an_address(url: str, shown: str, tmp_path: Path) -> None:
+def test_the_shown_part_of_an_address(url: str, shown: str, tmp_path: Path) -> None:
     assert shown_url(url) == shown
 
 
 @pytest.mark.parametrize(
     "place", ["me:sec/ret@127.0.0.1", "[::1", "127.0.0.1:99x", "127.0.0.1:9/ a"]
 )
-def test_an_address_that_cannot_be_read_is_an_error_without_its_parts(
-    place: str, tmp_path: Path
-) -> None:
+def test_an_unparsable_address_is_an_error_without_its_parts(place: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="could not be fetched") as caught:
         fetch([f"http://{place}/a.zip?sig=geheim"], tmp_path / "a.zip", attempts=1, pause_s=0)
     assert not {"sec", "ret", "geheim"} & set(re.split(r"[^a-z]", str(caught.value)))

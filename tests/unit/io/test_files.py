@@ -22,14 +22,14 @@ from yolo_ema.io.atomic_files import (
 )
 
 
-def test_a_file_is_written_whole_and_nothing_is_left_beside_it(tmp_path):
+def test_a_file_is_written_completely_and_nothing_is_left_next_to_it(tmp_path):
     path = tmp_path / "new" / "record.json"
     write_json(path, {"AP50": 31.5, "name": "Straße"})
     assert read_json(path) == {"AP50": 31.5, "name": "Straße"}
     assert [one.name for one in path.parent.iterdir()] == ["record.json"]
 
 
-def test_nan_is_refused_since_it_is_not_json(tmp_path):
+def test_nan_is_refused_because_it_is_not_json(tmp_path):
     with pytest.raises(ValueError, match="Out of range"):
         write_json(tmp_path / "x.json", {"AP": float("nan")})
     assert not list(tmp_path.iterdir())
@@ -55,7 +55,7 @@ def test_a_full_disk_is_one_clear_error_and_the_old_file_stays(tmp_path, code):
     assert path.read_bytes() == b"old"
 
 
-def test_other_errors_of_the_system_pass_unchanged(tmp_path):
+def test_other_system_errors_pass_unchanged(tmp_path):
     with pytest.raises(PermissionError), atomic_path(tmp_path / "x"):
         raise PermissionError(errno.EACCES, "no")
 
@@ -118,7 +118,7 @@ def test_one_process_at_a_time_holds_a_lock(tmp_path: Path):
     assert not (tmp_path / ".lock").exists()
 
 
-def test_a_lock_that_is_taken_may_be_refused(tmp_path: Path):
+def test_a_held_lock_may_be_refused(tmp_path: Path):
     def refuse() -> None:
         raise RuntimeError("taken")
 

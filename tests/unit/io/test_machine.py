@@ -31,7 +31,7 @@ def test_a_containers_quota_counts(monkeypatch, quota, cores):
     assert machine.usable_cores() == cores
 
 
-def test_threads_are_the_cores_unless_the_user_says(monkeypatch):
+def test_threads_are_the_cores_unless_the_user_sets_them(monkeypatch):
     monkeypatch.setenv("YOLO_EMA_THREADS", "3")
     assert machine.thread_count() == 3
     monkeypatch.delenv("YOLO_EMA_THREADS")
@@ -62,7 +62,7 @@ flags\t\t: fpu
 """
 
 
-def test_what_the_processor_can_do_is_what_linux_says(monkeypatch, tmp_path):
+def test_processor_features_are_those_linux_reports(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
     assert machine.processor_flags() == frozenset()
     (tmp_path / "cpuinfo").write_text(CPUINFO.format(flags="avx512_bf16"))

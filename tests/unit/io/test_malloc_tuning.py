@@ -62,14 +62,14 @@ def faults_a_round(mode: str, megabytes: int, **variables: str) -> tuple[bool | 
 @pytest.mark.parametrize(
     ("mode", "megabytes"), [("usual sizes", 24), ("any size", 24), ("any size", 80)]
 )
-def test_blocks_that_come_back_need_no_new_pages(mode, megabytes):
+def test_reused_blocks_need_no_new_pages(mode, megabytes):
     taken, faults = faults_a_round(mode, megabytes)
     plain = faults_a_round("", megabytes)[1]
     assert taken
     assert faults < 20 < 100 < plain
 
 
-def test_detection_and_training_on_a_cpu_ask_for_it(tmp_path, monkeypatch):
+def test_detection_and_training_on_a_cpu_use_it(tmp_path, monkeypatch):
     asked = []
     for module in (torch_predictor, trainer):
         monkeypatch.setattr(module, "keep_freed_memory", lambda **how: asked.append(how))
@@ -88,7 +88,7 @@ def test_detection_and_training_on_a_cpu_ask_for_it(tmp_path, monkeypatch):
     assert asked == [{}, {"of_any_size": True}]
 
 
-def test_huge_blocks_go_back_to_the_system_unless_asked_otherwise():
+def test_huge_blocks_are_returned_to_the_system_by_default():
     assert faults_a_round("usual sizes", 80)[1] > 100
 
 
@@ -99,7 +99,7 @@ def test_huge_blocks_go_back_to_the_system_unless_asked_otherwise():
         {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"},
     ],
 )
-def test_a_users_own_settings_stay(variables):
+def test_a_users_own_settings_are_kept(variables):
     taken, faults = faults_a_round("any size", 24, **variables)
     assert taken is False
     assert faults > 100

@@ -130,7 +130,7 @@ def test_a_fourth_band_never_changes_the_colours(tmp_path, extra, planar):
 
 @pytest.mark.parametrize("bands", [RGB, WIDE], ids=["8 bits", "16 bits"])
 @pytest.mark.parametrize("planar", [False, True])
-def test_three_bands_that_name_no_colours_are_red_green_and_blue(tmp_path, bands, planar):
+def test_three_bands_without_named_colours_are_red_green_and_blue(tmp_path, bands, planar):
     content = tiff(page(bands, planar=planar, t262=(1,), t338=(0, 0)))
     assert np.array_equal(read(tmp_path, content), RGB[..., ::-1])
 
@@ -156,7 +156,7 @@ def test_of_five_bands_with_colours_the_first_three_are_read_where_each_lies_alo
         ({"t262": (32803,)}, NIR, "raw sensor data"),
     ],
 )
-def test_what_cannot_be_read_says_why(tmp_path, tags, bands, reason):
+def test_unreadable_files_say_why(tmp_path, tags, bands, reason):
     with pytest.raises(SourceError, match=f"cannot be read as an image: .*{reason}"):
         read(tmp_path, tiff(page(bands, **tags)))
 
@@ -167,7 +167,7 @@ def test_sparse_tiles_are_named(tmp_path):
         read(tmp_path, tiff((stated, [*strips[:2], b""])))
 
 
-def test_a_thumbnail_in_front_is_not_the_image(tmp_path):
+def test_a_leading_thumbnail_is_not_the_image(tmp_path):
     small = cv2.resize(RGB, (15, 10))
     flagged = tiff(page(small, t254=(1,)), page(RGB))
     unflagged = tiff(page(small), page(RGB))

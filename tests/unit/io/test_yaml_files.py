@@ -27,7 +27,7 @@ MERGES = "a0: &a0 {k: v}\n" + "".join(
         "[" * 90 + "1" + "]" * 90,
     ],
 )
-def test_what_is_right_is_read_as_by_pyyaml(tmp_path, text):
+def test_valid_yaml_is_read_as_by_pyyaml(tmp_path, text):
     path = tmp_path / "a.yaml"
     path.write_text("\ufeff" + text, encoding="utf-8")
     assert read_yaml(path) == yaml.safe_load(text)
@@ -49,7 +49,7 @@ def test_what_is_right_is_read_as_by_pyyaml(tmp_path, text):
         (b"\xff\xfe\x00", "is not valid YAML"),
     ],
 )
-def test_what_is_wrong_is_named_at_once(tmp_path, content, said):
+def test_mistakes_are_named_at_once(tmp_path, content, said):
     path = tmp_path / "a.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     began = time.monotonic()

@@ -46,7 +46,7 @@ _SECRET = st.text("abcdefgXYZ0123456789!$&'()*+,;=:@/?#%äß-._~ ", min_size=4, 
         ("rtsp://[fe80::1]:554/x", "rtsp://[fe80::1]:554/x", "fe80-1-554-x"),
     ],
 )
-def test_what_is_shown(given_address, shown, stem):
+def test_the_shown_part_of_an_address(given_address, shown, stem):
     address = parse_address(given_address)
     assert address.shown == shown
     if stem is not None:
@@ -112,7 +112,7 @@ def test_no_secret_is_shown_anywhere(user, password, token):
         ("rtsp://u:geheim@[cam/x", "host or port cannot be read"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_named_without_its_secret(address, reason):
+def test_an_unusable_address_is_named_without_its_secret(address, reason):
     assert is_address(address)
     with pytest.raises(SourceError, match=reason) as caught:
         open_sources([address])
@@ -122,7 +122,7 @@ def test_an_address_that_cannot_be_used_is_named_without_its_secret(address, rea
         error = error.__context__
 
 
-def test_streams_that_differ_in_their_secrets_only_are_told_apart():
+def test_streams_that_differ_in_their_secrets_only_are_distinguished():
     addresses = [
         "http://a:1@cam/live",
         "http://b:2@cam/live",

@@ -79,7 +79,7 @@ def test_h264_arrives_as_it_was_sent(clip, transport):
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_invented(clip):
+def test_a_server_that_goes_down_and_returns_is_reconnected_and_no_frame_is_invented(clip):
     with RtspServer(clip) as server, reader_of(server.url()) as reader:
         seen = watch(reader, lambda event: event.frame is not None)
         for _ in range(3):
@@ -97,7 +97,7 @@ def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_inve
 
 
 @pytest.mark.slow
-def test_a_server_that_stops_sending_is_left_and_found_again_while_another_goes_on(clip):
+def test_a_server_that_stops_sending_is_reconnected_while_another_continues(clip):
     with (
         RtspServer() as silent,
         RtspServer(clip) as good,
@@ -117,7 +117,7 @@ def test_a_server_that_stops_sending_is_left_and_found_again_while_another_goes_
 
 
 @pytest.mark.slow
-def test_a_server_that_accepts_and_never_answers_is_given_up_in_time():
+def test_a_server_that_accepts_and_never_answers_is_abandoned_in_time():
     with HttpServer(servers.never_answers) as mute:
         address = mute.url().replace("http://", "rtsp://")
         began = time.monotonic()
@@ -130,7 +130,7 @@ def test_a_server_that_accepts_and_never_answers_is_given_up_in_time():
     }
 
 
-def test_a_password_opens_and_is_told_to_nobody(capfd):
+def test_a_password_works_and_is_revealed_to_nobody(capfd):
     with RtspServer(login=("drone", "geheim")) as server:
         with reader_of(server.url("drone:geheim@")) as reader:
             seen = watch(reader, lambda event: event.frame is not None)

@@ -86,7 +86,7 @@ def test_frames_arrive_and_the_camera_is_released(capture):
     assert capture.released == 1
 
 
-def test_a_camera_that_is_not_there_is_named_with_those_that_are(devices):
+def test_a_missing_camera_is_named_with_those_present(devices):
     with SourceReader(open_sources(["3"], network=QUICK)) as reader:
         events = list(reader)
     assert len(events) == 1
@@ -104,7 +104,7 @@ def test_a_camera_without_permission_says_what_to_do(devices, monkeypatch):
         assert "add yourself to the group 'video'" in next(iter(reader)).problem
 
 
-def test_a_camera_in_use_is_given_up_after_its_tries(capture):
+def test_a_camera_in_use_is_abandoned_after_some_attempts(capture):
     capture.opens = False
     with SourceReader(open_sources(["0"], network=QUICK)) as reader:
         events = list(reader)
@@ -124,7 +124,7 @@ def test_an_unplugged_camera_is_opened_again(capture):
     assert any(one.startswith("camera 0 is back after") for one in told)
 
 
-def test_a_camera_that_hangs_is_left_and_stopping_does_not_wait_for_it(capture):
+def test_a_hanging_camera_is_abandoned_and_stopping_does_not_wait_for_it(capture):
     capture.hang_s = 1.5
     with SourceReader(open_sources(["0"], network=QUICK)) as reader:
         assert next(iter(reader)).problem == "camera 0 delivered no frame for 0.5 s; trying again"

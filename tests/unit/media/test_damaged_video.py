@@ -58,7 +58,7 @@ def read(path: Path) -> tuple[list[int], list[float], VideoReader]:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
-def test_a_plain_mp4_that_was_cut_has_no_index_and_says_so(tmp_path, share):
+def test_a_truncated_plain_mp4_has_no_index_and_says_so(tmp_path, share):
     whole = record(tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(
@@ -69,7 +69,7 @@ def test_a_plain_mp4_that_was_cut_has_no_index_and_says_so(tmp_path, share):
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".ts"])
-def test_a_cut_recording_of_other_kinds_plays_to_where_it_was_cut(tmp_path, suffix):
+def test_a_truncated_recording_of_other_kinds_plays_to_its_end(tmp_path, suffix):
     whole = record(tmp_path / f"whole{suffix}").read_bytes()
     (tmp_path / f"cut{suffix}").write_bytes(whole[: int(len(whole) * 0.6)])
     numbers, _, _ = read(tmp_path / f"cut{suffix}")
@@ -92,7 +92,7 @@ def test_damage_in_the_middle_is_counted_and_the_rest_is_read(tmp_path):
     assert servers.number_of(images[-1]) == 59
 
 
-def test_a_gif_that_is_cut_or_damaged_counts_the_frames_it_loses(tmp_path):
+def test_a_truncated_or_damaged_gif_counts_the_frames_it_loses(tmp_path):
     frames = [servers.numbered(number, (96, 64)) for number in range(6)]
     assert cv2.imwritemulti(str(tmp_path / "x.gif"), frames)
     content = (tmp_path / "x.gif").read_bytes()
@@ -193,7 +193,7 @@ def test_a_wrong_suffix_is_read_by_its_content_or_named(tmp_path):
         assert "cannot be opened as video" in next(iter(reader)).problem
 
 
-def test_sound_alone_is_no_video(tmp_path):
+def test_sound_alone_is_not_a_video(tmp_path):
     with av.open(str(tmp_path / "x.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         frame = av.AudioFrame.from_ndarray(
@@ -218,7 +218,7 @@ def test_closing_ends_the_reading(tmp_path):
     assert len(read_frames) < 60
 
 
-def test_a_killed_recorder_s_file_is_read(tmp_path):
+def test_a_killed_recorders_file_is_read(tmp_path):
     writer = VideoWriter(tmp_path / "x.mp4", frame_rate=Fraction(10), image_wh=(160, 120))
     for number in range(40):
         writer.write(servers.numbered(number))
@@ -236,7 +236,7 @@ def sizes_and_places(path: Path) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("spoilt", [59, 58, 50, 31, 1])
-def test_every_frame_beside_a_damaged_packet_is_read_and_the_damage_named(tmp_path, spoilt):
+def test_every_frame_next_to_a_damaged_packet_is_read_and_the_damage_named(tmp_path, spoilt):
     """One packet's NAL length is wrong. Threads that decode ahead lose others with it."""
     path = record(tmp_path / "x.mp4")
     content = bytearray(path.read_bytes())
@@ -255,7 +255,7 @@ def test_every_frame_beside_a_damaged_packet_is_read_and_the_damage_named(tmp_pa
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("share", [0.4, 0.8])
-def test_a_file_that_was_cut_off_says_how_many_frames_are_missing(tmp_path, suffix, share):
+def test_a_truncated_file_says_how_many_frames_are_missing(tmp_path, suffix, share):
     """An mp4 with its index in front, as a download that broke off."""
     options = {"movflags": "faststart"} if suffix == ".mp4" else {}
     path = record(tmp_path / f"x{suffix}", **options)
@@ -273,7 +273,7 @@ def test_a_file_that_was_cut_off_says_how_many_frames_are_missing(tmp_path, suff
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".ts"])
-def test_whole_files_lose_nothing(tmp_path, suffix):
+def test_intact_files_lose_nothing(tmp_path, suffix):
     path = record(tmp_path / f"x{suffix}", codec="mpeg4" if suffix == ".avi" else "libx264")
     (source,) = open_sources([str(path)])
     reader = source.open()
@@ -341,7 +341,7 @@ def test_frames_lost_in_a_hole_of_a_transport_stream_are_counted(tmp_path, trans
     assert frames + int(lost) == pytest.approx(60, abs=1)
 
 
-def test_joined_segments_whose_numbers_start_again_lost_nothing(tmp_path, transport_stream):
+def test_joined_segments_whose_numbers_restart_lost_nothing(tmp_path, transport_stream):
     content, counters = bytearray(transport_stream), {}
     for at in range(len(content) // _TS_PACKET // 2 * _TS_PACKET, len(content), _TS_PACKET):
         number = (content[at + 1] & 0x1F) << 8 | content[at + 2]

@@ -66,17 +66,17 @@ def least_distance(colours_rgb, eye: np.ndarray) -> float:
 @pytest.mark.parametrize(
     ("eye", "at_least"), [("all", 45), ("protanopia", 27), ("deuteranopia", 27)]
 )
-def test_colours_of_ten_classes_are_apart_for_every_eye(eye, at_least):
+def test_colours_of_ten_classes_are_distinct_for_every_viewer(eye, at_least):
     assert least_distance(BOX_COLOURS_RGB, EYES[eye]) > at_least
 
 
-def test_the_measure_sees_what_colour_blind_viewers_confuse():
+def test_the_measure_detects_what_colour_blind_viewers_confuse():
     red_and_green = [(190, 60, 40), (100, 120, 40)]
     assert least_distance(red_and_green, EYES["all"]) > 50
     assert least_distance(red_and_green, EYES["deuteranopia"]) < 20
 
 
-def test_ink_reads_on_every_class_colour():
+def test_ink_is_legible_on_every_class_colour():
     for class_id in range(10):
         ground = class_colour_bgr(class_id)
         luminance = [
@@ -167,7 +167,7 @@ def test_a_label_covers_no_small_object_inside_a_large_one_whatever_their_order(
     assert _Room(640, 480, np.array([large], float)).take(large, (20, 10), 2) is not None
 
 
-def test_names_of_lines_and_zones_stand_beside_the_legend():
+def test_names_of_lines_and_zones_are_next_to_the_legend():
     found = found_in([[500, 300, 540, 340, 0.9, 3]])
     corner = np.array([[0, 0], [300, 0], [300, 200], [0, 200]])
     plain, named = (
@@ -179,7 +179,7 @@ def test_names_of_lines_and_zones_stand_beside_the_legend():
     assert columns.min() >= legend[2] or rows.min() >= legend[3]
 
 
-def test_the_legend_counts_and_stays_away_from_small_pictures():
+def test_the_legend_counts_and_is_omitted_on_small_images():
     few = found_in([[500, 300, 540, 340, 0.9, 3]])
     assert (draw_detections(few)[8:30, 8:60] != 90).any()
     tiny = draw_detections(found_in([[30, 30, 40, 40, 0.9, 3]], (96, 64)))
@@ -194,7 +194,7 @@ def test_a_frame_without_objects_says_so_and_weights_with_many_classes_are_summe
     assert (drawn[400:, :] == 90).all()
 
 
-def test_boxes_that_are_no_numbers_or_far_outside_do_no_harm():
+def test_nan_boxes_and_boxes_far_outside_do_no_harm():
     rows = [
         [-1e9, -50, 1e9, 50, 0.9, 0],
         [np.nan, 0, 10, 10, 0.8, 1],

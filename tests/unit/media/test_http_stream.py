@@ -79,7 +79,7 @@ def test_what_arrives_is_what_was_sent(serve):
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_invented(serve):
+def test_a_server_that_goes_down_and_returns_is_reconnected_and_no_frame_is_invented(serve):
     server = serve(servers.plays(0.02))
     with reader_of(server.url()) as reader:
         seen = watch(reader, lambda event: event.frame is not None)
@@ -101,7 +101,7 @@ def test_a_server_that_goes_down_and_returns_is_found_again_and_no_frame_is_inve
 
 
 @pytest.mark.slow
-def test_a_mute_server_is_given_up_in_time_while_another_source_goes_on(serve):
+def test_a_silent_server_is_abandoned_in_time_while_another_source_continues(serve):
     mute, good = serve(servers.never_answers), serve(servers.plays())
     began = time.monotonic()
     with reader_of(mute.url(), good.url(), network=NetworkOptions(open_tries=1)) as reader:
@@ -137,7 +137,7 @@ def test_a_mute_server_is_given_up_in_time_while_another_source_goes_on(serve):
     ],
     ids=["nothing", "garbage", "no http", "drips its head", "drips", "503", "redirects for ever"],
 )
-def test_trouble_is_named_and_ends_as_failed(serve, behaviour, told):
+def test_a_problem_is_named_and_ends_as_failed(serve, behaviour, told):
     server = serve(behaviour)
     with reader_of(
         server.url(),
@@ -166,7 +166,7 @@ def test_trouble_is_named_and_ends_as_failed(serve, behaviour, told):
     ],
     ids=["404", "401", "image", "page"],
 )
-def test_what_another_try_cannot_change_ends_at_once(serve, behaviour, told):
+def test_permanent_errors_end_at_once(serve, behaviour, told):
     server = serve(behaviour)
     with reader_of(server.url()) as reader:
         seen = watch(reader, lambda event: event.ended)
@@ -187,7 +187,7 @@ def test_a_frozen_stream_is_flagged_within_five_seconds(serve):
     assert set(numbers(seen)) <= set(range(11))
 
 
-def test_a_stream_that_changes_its_size_goes_on(serve):
+def test_a_stream_that_changes_its_size_continues(serve):
     server = serve(servers.resizes(every=10))
     with reader_of(server.url(), every_frame=True) as reader:
         seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 35)
@@ -205,7 +205,7 @@ def test_a_stream_that_changes_its_size_goes_on(serve):
     ]
 
 
-def test_a_picture_that_breaks_off_never_arrives(serve):
+def test_a_truncated_image_never_arrives(serve):
     server = serve(servers.breaks_off_in_a_picture)
     with reader_of(server.url(), every_frame=True) as reader:
         seen = watch(reader, lambda event: event.frame is not None and event.frame.index == 14)
@@ -213,7 +213,7 @@ def test_a_picture_that_breaks_off_never_arrives(serve):
     assert numbers(seen) == list(range(15))
 
 
-def test_a_bomb_among_the_pictures_is_passed_over(serve):
+def test_a_bomb_among_the_images_is_skipped(serve):
     bomb = bytearray(servers.jpeg(9))
     at = bomb.index(b"\xff\xc0") + 5
     bomb[at : at + 4] = b"\xff\xff\xff\xff"
@@ -255,7 +255,7 @@ def test_damaged_images_are_skipped_and_counted(serve):
 
 
 @pytest.mark.parametrize("digest", [False, True], ids=["basic", "digest"])
-def test_a_password_opens_and_is_told_to_nobody(serve, digest, capfd):
+def test_a_password_works_and_is_revealed_to_nobody(serve, digest, capfd):
     server = serve(servers.wants_password("dr@ne", "geh/eim", digest=digest))
     with reader_of(server.url(userinfo="dr%40ne:geh%2Feim@")) as reader:
         seen = watch(reader, lambda event: event.frame is not None)
@@ -277,7 +277,7 @@ def test_a_wrong_password_is_named_without_it(serve, capfd):
     assert "geheim" not in told
 
 
-def test_a_redirect_is_followed_and_the_password_stays_behind(serve):
+def test_a_redirect_is_followed_without_the_password(serve):
     other = serve(servers.plays())
     first = serve(
         servers.answers(
@@ -386,7 +386,7 @@ def test_a_video_file_behind_an_address_is_read_to_its_end(tmp_path, name):
     assert seen[-1].problem == ""
 
 
-def test_of_a_recording_with_a_cover_image_the_video_is_read(tmp_path, monkeypatch):
+def test_a_recording_with_a_cover_image_is_read_as_video(tmp_path, monkeypatch):
     path = tmp_path / "x.mkv"
     with av.open(str(path), "w") as container:
         cover = container.add_stream("mjpeg", rate=25)
@@ -413,7 +413,7 @@ def test_of_a_recording_with_a_cover_image_the_video_is_read(tmp_path, monkeypat
     assert times == pytest.approx([number / 25 for number in range(20)], abs=1e-3)
 
 
-def test_a_recording_that_was_cut_off_says_how_many_frames_are_missing(tmp_path, monkeypatch):
+def test_a_truncated_recording_says_how_many_frames_are_missing(tmp_path, monkeypatch):
     path = tmp_path / "x.mp4"
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=25)

@@ -77,7 +77,7 @@ def test_depth_grey_and_alpha(tmp_path, stored, expected):
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 @pytest.mark.parametrize("kind", ["jpg", "png"])
-def test_truncated_images_are_refused_and_left_as_they_are(tmp_path, image, share, kind):
+def test_truncated_images_are_refused_and_left_unchanged(tmp_path, image, share, kind):
     whole = _jpeg(image) if kind == "jpg" else cv2.imencode(".png", image)[1].tobytes()
     path = tmp_path / f"x.{kind}"
     path.write_bytes(whole[: int(len(whole) * share)])
@@ -87,7 +87,7 @@ def test_truncated_images_are_refused_and_left_as_they_are(tmp_path, image, shar
     assert path.read_bytes() == before
 
 
-def test_a_truncated_jpeg_is_noticed_although_its_thumbnail_is_whole(tmp_path, image):
+def test_a_truncated_jpeg_is_noticed_although_its_thumbnail_is_intact(tmp_path, image):
     whole = _jpeg(image)
     thumbnail = _jpeg(image[:8, :8])
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
@@ -99,7 +99,7 @@ def test_a_truncated_jpeg_is_noticed_although_its_thumbnail_is_whole(tmp_path, i
         read_image(tmp_path / "cut.jpg")
 
 
-def test_a_jpeg_with_data_behind_its_end_is_whole(tmp_path, image):
+def test_a_jpeg_with_data_after_its_end_is_intact(tmp_path, image):
     (tmp_path / "x.jpg").write_bytes(_jpeg(image) + b"maker notes" * 100)
     assert read_image(tmp_path / "x.jpg").shape == (48, 64, 3)
 
@@ -112,7 +112,7 @@ def test_a_jpeg_with_data_behind_its_end_is_whole(tmp_path, image):
         (b"\xff\xd8\xff\xe0" + b"\0" * 40, "not an image|damaged"),
     ],
 )
-def test_what_is_no_image_is_named_so(tmp_path, content, reason):
+def test_a_file_that_is_not_an_image_is_named_as_such(tmp_path, content, reason):
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(SourceError, match=reason):
         read_image(tmp_path / "x.jpg")
@@ -177,7 +177,7 @@ def test_a_bomb_is_refused_before_decoding_in_little_memory(tmp_path, bits, larg
     assert more_kib < 100 * 1024
 
 
-def test_the_limit_is_settable(tmp_path, image):
+def test_the_limit_can_be_set(tmp_path, image):
     assert cv2.imwrite(str(tmp_path / "x.png"), image)
     with pytest.raises(SourceError, match="64x48"):
         read_image(tmp_path / "x.png", max_pixels=64 * 48 - 1)
@@ -206,7 +206,7 @@ def photoshop(width: int, height: int) -> bytes:
     ],
     ids=["large Photoshop", "Photoshop", "icon", "PDF", "HEIC"],
 )
-def test_other_kinds_are_refused_by_their_true_name(tmp_path, name, content, kind):
+def test_other_formats_are_refused_by_their_actual_name(tmp_path, name, content, kind):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(SourceError, match=f"is not an image that can be read: it is {kind}"):
@@ -214,7 +214,7 @@ def test_other_kinds_are_refused_by_their_true_name(tmp_path, name, content, kin
 
 
 @pytest.mark.slow
-def test_an_icon_that_is_a_bomb_is_not_decoded_to_learn_its_size(tmp_path):
+def test_an_icon_that_is_a_bomb_is_not_decoded_to_find_its_size(tmp_path):
     rows = zlib.compress(bytes((4 * 12_000 + 1) * 12_000), 9)
     chunks = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

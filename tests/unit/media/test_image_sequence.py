@@ -64,7 +64,7 @@ def test_each_folder_is_a_sequence_in_natural_order(flights):
     assert found[0].image_of(0) is None
 
 
-def test_patterns_lists_and_repeated_names_join_into_one(flights):
+def test_patterns_lists_and_repeated_names_form_one_sequence(flights):
     (flights / "list.txt").write_text("first/frame2.png\nfirst/frame10.png\n")
     words = [
         str(flights / "first" / "*.png"),
@@ -79,12 +79,12 @@ def test_patterns_lists_and_repeated_names_join_into_one(flights):
     ]
 
 
-def test_without_a_rate_every_picture_is_a_source_of_its_own_in_the_order_of_names(flights):
+def test_without_a_rate_every_image_is_its_own_source_in_the_order_of_names(flights):
     names = [Path(one.name).name for one in open_sources([str(flights / "first")])]
     assert names == ["film.mp4", "frame1.png", "frame10.png", "frame2.png"]
 
 
-def test_a_damaged_picture_is_passed_over_and_named_at_the_end(flights):
+def test_a_damaged_image_is_skipped_and_named_at_the_end(flights):
     damaged = flights / "first" / "frame2.png"
     damaged.write_bytes(damaged.read_bytes()[:40])
     with SourceReader(
@@ -122,7 +122,7 @@ def test_a_sequence_states_its_length_rate_and_the_size_of_what_comes_next(fligh
     assert list(sequence.open())  # another opening is not closed with it
 
 
-def test_a_sequence_of_nothing_that_can_be_read_fails(tmp_path):
+def test_a_sequence_without_a_readable_image_fails(tmp_path):
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_bytes(b"no image")
     (sequence,) = open_sources([str(tmp_path)], sequence_rate=RATE)
@@ -130,7 +130,7 @@ def test_a_sequence_of_nothing_that_can_be_read_fails(tmp_path):
         list(sequence.open())
 
 
-def test_the_folder_one_stands_in_has_a_name(tmp_path, monkeypatch):
+def test_the_working_folder_has_a_name(tmp_path, monkeypatch):
     for name in ("1.png", "2.png"):
         draw(tmp_path / name)
     monkeypatch.chdir(tmp_path)

@@ -30,7 +30,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whole_images_have_the_very_pixels_that_opencv_gives(kind):
+def test_intact_images_have_exactly_the_pixels_opencv_gives(kind):
     content = encoded(*KINDS[kind])
     expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     assert np.array_equal(decode_jpeg(content), expected)
@@ -55,7 +55,7 @@ def test_half_a_file_with_an_end_mark_is_damage(tmp_path, kind):
         read_image(tmp_path / "x.jpg")
 
 
-def test_whatever_libjpeg_warns_of_is_damage(capfd):
+def test_any_libjpeg_warning_is_damage(capfd):
     """OpenCV's own libjpeg writes its warnings to standard error, and returns an image."""
     content, warned_of = encoded(), 0
     for seed in range(60):
@@ -71,13 +71,13 @@ def test_whatever_libjpeg_warns_of_is_damage(capfd):
 
 
 @pytest.mark.parametrize("padding", [b"\0" * 40, b"\xff" * 40])
-def test_padding_behind_the_pixels_is_no_damage(padding):
+def test_padding_after_the_pixels_is_not_damage(padding):
     content = encoded()
     padded = content[:-2] + padding + content[-2:]
     assert np.array_equal(decode_jpeg(padded), decode_jpeg(content))
 
 
-def test_what_stands_behind_the_end_is_no_damage():
+def test_data_after_the_end_is_not_damage():
     content = encoded()
     assert np.array_equal(decode_jpeg(content + b"a maker's note \0\1\2"), decode_jpeg(content))
 

@@ -48,7 +48,7 @@ IMAGES = _images()
     ),
     cuts=st.lists(st.integers(0, 20_000), max_size=12),
 )
-def test_pictures_come_out_as_they_went_in_however_the_stream_is_cut(order, between, cuts):
+def test_images_come_out_unchanged_however_the_stream_is_split(order, between, cuts):
     stream = between[0] + b"".join(
         IMAGES[one] + gap for one, gap in zip(order, between[1:], strict=False)
     )
@@ -69,7 +69,7 @@ def test_byte_by_byte():
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.99])
-def test_a_picture_that_breaks_off_is_left_out_and_counted(share):
+def test_a_truncated_image_is_left_out_and_counted(share):
     cut = IMAGES[0][: int(len(IMAGES[0]) * share)]
     splitter = JpegSplitter()
     found = splitter.feed(
@@ -93,7 +93,7 @@ def test_garbage_never_raises_and_what_follows_is_found(garbage):
     assert found.count(IMAGES[5]) >= 1 or b"\xff\xd8\xff" in garbage
 
 
-def test_an_endless_picture_is_refused(monkeypatch):
+def test_an_endless_image_is_refused(monkeypatch):
     monkeypatch.setattr(jpeg_splitter, "_LARGEST_BYTES", 10_000)
     splitter = JpegSplitter()
     splitter.feed(IMAGES[0][:-100])
@@ -102,7 +102,7 @@ def test_an_endless_picture_is_refused(monkeypatch):
             splitter.feed(b"\x00" * 200)
 
 
-def test_what_is_no_picture_is_not_kept():
+def test_data_that_is_not_an_image_is_not_kept():
     splitter = JpegSplitter()
     for _ in range(100):
         assert splitter.feed(b"\x00" * 100_000) == []

@@ -73,7 +73,7 @@ def guarded():
         yield page
 
 
-def test_counts_rates_and_troubles_are_told(page):
+def test_counts_rates_and_problems_are_shown(page):
     for index in range(3):
         publish(page, index=index, objects=3)
         time.sleep(0.05)
@@ -117,7 +117,7 @@ def test_counts_rates_and_troubles_are_told(page):
     assert not told["ended"]
 
 
-def test_the_newest_picture_is_given_in_the_size_asked_for(page):
+def test_the_newest_image_is_served_in_the_requested_size(page):
     for index in (0, 5):
         publish(page, index=index, image_wh=(1920, 1080))
     number = state(page)["sources"][0]["id"]
@@ -129,7 +129,7 @@ def test_the_newest_picture_is_given_in_the_size_asked_for(page):
         assert answer.getheader("X-Sequence") == "2"
 
 
-def test_news_are_waited_for(page):
+def test_requests_wait_for_news(page):
     publish(page)
     revision = state(page)["revision"]
     threading.Timer(0.3, publish, (page,), {"index": 1}).start()
@@ -138,7 +138,7 @@ def test_news_are_waited_for(page):
     assert 0.2 < time.monotonic() - before < 1.5
 
 
-def test_folders_of_many_images_keep_few_pictures(page):
+def test_folders_of_many_images_keep_few_previews(page):
     for index in range(40):
         publish(page, source=f"{index}.jpg")
     page.publish_status([{"name": f"status {index}", "state": "ended"} for index in range(100)])
@@ -154,7 +154,7 @@ def test_folders_of_many_images_keep_few_pictures(page):
     "path",
     ["/nothing", "/pictures/99.jpg", "/pictures/x.jpg", "/../page.py", "/page.html", "/answers.py"],
 )
-def test_what_is_not_there(page, path):
+def test_unknown_paths(page, path):
     assert ask(page, path)[0].status == 404
 
 
@@ -186,7 +186,7 @@ def test_every_answer_is_locked_down(page, path):
         ("", 403),
     ],
 )
-def test_names_that_point_here_from_elsewhere_are_refused(page, host, status):
+def test_foreign_host_names_are_refused(page, host, status):
     publish(page)
     assert ask(page, "/state.json", Host=host)[0].status == status
 
@@ -209,7 +209,7 @@ def test_other_pages_may_link_here_but_not_read(page):
     )
 
 
-def test_without_the_token_only_the_door_is_shown(guarded):
+def test_without_the_token_only_the_login_is_shown(guarded):
     publish(guarded, source="secret place.mp4")
     for path in ("/", "/state.json", "/pictures/1.jpg", "/nothing"):
         answer, content = ask(guarded, path)
@@ -259,7 +259,7 @@ def test_a_wrong_token_opens_nothing(guarded, wrong):
     assert ask(guarded, "/enter", "POST", f"token={wrong}".encode())[0].status == 403
 
 
-def test_forms_that_are_too_long_or_lie_about_it_are_refused(guarded):
+def test_forms_that_are_too_long_or_lie_about_their_length_are_refused(guarded):
     assert ask(guarded, "/enter", "POST", "token=" + "x" * 5000)[0].status == 403
     assert ask(guarded, "/enter", "POST", "", Content_Length="-5")[0].status == 403
     assert ask(guarded, "/elsewhere", "POST", f"token={TOKEN}")[0].status == 403
@@ -269,18 +269,18 @@ def test_forms_that_are_too_long_or_lie_about_it_are_refused(guarded):
     ("host", "token", "reason"),
     [("0.0.0.0", None, "open to everybody"), ("127.0.0.1", "short", "5 characters")],
 )
-def test_a_page_that_is_badly_guarded_is_not_opened(host, token, reason):
+def test_an_insufficiently_protected_page_is_not_opened(host, token, reason):
     with pytest.raises(ConfigError, match=reason):
         LivePage(0, host, token)
 
 
-def test_a_port_that_is_taken_is_named(page):
+def test_a_port_in_use_is_named(page):
     port = int(page.url.rsplit(":", 1)[1].strip("/"))
     with pytest.raises(ConfigError, match=f"port {port}.*--serve 0"):
         LivePage(port)
 
 
-def test_viewers_that_do_not_read_hold_nothing_up(page):
+def test_viewers_that_do_not_read_delay_nothing(page):
     noise = np.random.default_rng(0).integers(0, 255, (1080, 1920, 3), dtype=np.uint8)
     found = found_in(image_wh=(1920, 1080))
     page.publish(found, noise)
@@ -305,7 +305,7 @@ def test_viewers_that_do_not_read_hold_nothing_up(page):
 
 
 @pytest.mark.slow
-def test_too_many_connections_are_turned_away_and_the_rest_goes_on(page):
+def test_too_many_connections_are_turned_away_and_the_rest_continue(page):
     port = int(page.url.rsplit(":", 1)[1].strip("/"))
     idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
     time.sleep(0.3)
@@ -325,7 +325,7 @@ def test_too_many_connections_are_turned_away_and_the_rest_goes_on(page):
     assert ask(page, "/")[0].status == 200
 
 
-def test_the_end_is_told_and_nothing_listens_after_it():
+def test_the_end_is_announced_and_nothing_listens_after_it():
     page = LivePage(0)
     publish(page)
     revision, told = state(page)["revision"], []
@@ -376,7 +376,7 @@ def test_half_sent_requests_shut_nobody_out(page):
         connection.close()
 
 
-def test_an_address_has_but_its_share_of_the_connections(page):
+def test_an_address_gets_only_its_share_of_the_connections(page):
     half = [connect(page, b"GET /", source="127.0.0.2") for _ in range(40)]
     time.sleep(0.3)
     closed = [is_closed(connection, 0.01) for connection in half]
@@ -385,7 +385,7 @@ def test_an_address_has_but_its_share_of_the_connections(page):
         connection.close()
 
 
-def test_a_request_that_trickles_in_is_given_up(page, monkeypatch):
+def test_a_request_that_trickles_in_is_dropped(page, monkeypatch):
     monkeypatch.setattr(server, "_WHOLE_REQUEST_S", 0.6)
     trickles = connect(page, b"GET / HTTP/1.1\r\n")
     began = time.monotonic()
@@ -406,7 +406,7 @@ def test_a_request_that_trickles_in_is_given_up(page, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_waiting_answer_is_no_slow_request(page, monkeypatch):
+def test_a_waiting_answer_is_not_a_slow_request(page, monkeypatch):
     """News are waited for longer than a request may take."""
     monkeypatch.setattr(server, "_WHOLE_REQUEST_S", 0.3)
     revision = state(page)["revision"]
@@ -417,7 +417,7 @@ def test_a_waiting_answer_is_no_slow_request(page, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["bearer", "address", "form"])
-def test_wrong_tokens_are_answered_late_one_after_the_other_whichever_way(guarded, way):
+def test_wrong_tokens_are_answered_late_one_at_a_time_however_they_are_sent(guarded, way):
     asks = {
         "bearer": lambda: ask(guarded, "/", Authorization="Bearer not-the-token"),
         "address": lambda: ask(guarded, "/?token=not-the-token"),
@@ -437,7 +437,7 @@ def test_wrong_tokens_are_answered_late_one_after_the_other_whichever_way(guarde
 
 
 @pytest.mark.parametrize("target", [b"http://[::bad/", b"//[", b"/?%zz=[", b"http://[v1.x]:99999/"])
-def test_an_address_that_cannot_be_read_is_a_plain_refusal(page, capfd, target):
+def test_an_unparsable_address_is_plainly_refused(page, capfd, target):
     connection = connect(page, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
     status = int(connection.recv(4096).split()[1])
     connection.close()

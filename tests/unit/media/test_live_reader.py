@@ -58,7 +58,7 @@ def test_frames_are_numbered_and_timed_by_arrival():
     assert frames[0].source == "cam"
 
 
-def test_it_connects_again_and_time_goes_on():
+def test_it_reconnects_and_time_continues():
     lost = SourceError("cam broke off: line cut")
     first, second = Played([image(0), image(1), lost]), Played([0.05, image(2), forever])
     with SourceReader([source(first, second)], every_frame=True) as reader:
@@ -82,7 +82,7 @@ def test_it_connects_again_and_time_goes_on():
     assert first.closed.is_set()
 
 
-def test_an_outage_is_told_once_and_not_with_every_try():
+def test_an_outage_is_reported_once_and_not_on_every_attempt():
     def fails() -> None:
         raise SourceError("cam cannot be opened: refused")
 
@@ -135,7 +135,7 @@ def test_every_frame_makes_the_source_wait():
     assert not any(one.problem for one in seen)
 
 
-def test_a_source_that_hangs_in_opening_is_given_up_and_blocks_nobody():
+def test_a_source_that_hangs_while_opening_is_abandoned_and_blocks_nothing():
     released = threading.Event()
     hanging = [Played([image(9)], opening=released.wait) for _ in range(9)]
     began = time.monotonic()
@@ -151,7 +151,7 @@ def test_a_source_that_hangs_in_opening_is_given_up_and_blocks_nobody():
     released.set()
 
 
-def test_a_try_that_never_returns_is_given_up(monkeypatch):
+def test_an_attempt_that_never_returns_is_abandoned(monkeypatch):
     monkeypatch.setattr(live_reader, "_LONGEST_HANG_S", 1.0)
     released = threading.Event()
     with SourceReader([source(Played([], opening=released.wait))]) as reader:
@@ -238,7 +238,7 @@ def test_an_outage_longer_than_the_patience_ends_the_source():
     assert seen[-1].problem.startswith("cam cannot be opened: 404; given up after")
 
 
-def test_an_error_that_nobody_foresaw_ends_one_connection_only():
+def test_an_unexpected_error_ends_one_connection_only():
     with SourceReader(
         [
             source(
@@ -266,7 +266,7 @@ def test_no_frame_for_a_while_is_stale_then_lost():
         assert reader.status()[0].state == "live"
 
 
-def test_a_frozen_picture_is_flagged_and_the_flag_goes_when_it_moves():
+def test_a_frozen_image_is_flagged_until_it_moves():
     moving = threading.Event()
 
     def steps() -> Iterator[object]:
@@ -304,7 +304,7 @@ def test_a_slow_change_is_not_frozen():
     assert not any("stale" in one.problem for one in seen)
 
 
-def test_another_picture_size_is_told():
+def test_a_changed_frame_size_is_reported():
     with SourceReader(
         [source(Played([image(0), 0.1, image(0), 0.1, np.zeros((48, 64, 3), np.uint8), forever]))]
     ) as reader:
@@ -316,7 +316,7 @@ def test_another_picture_size_is_told():
     ]
 
 
-def test_a_recording_behind_an_address_is_read_whole_once_with_its_own_times():
+def test_a_recording_at_an_address_is_read_whole_once_with_its_own_times():
     recording = Played([(image(number), number / 10) for number in range(40)], finite=True)
     with SourceReader([source(recording)]) as reader:
         seen = list(reader)
@@ -326,7 +326,7 @@ def test_a_recording_behind_an_address_is_read_whole_once_with_its_own_times():
     assert (seen[-1].ended, seen[-1].problem) == (True, "")
 
 
-def test_a_recording_that_breaks_off_is_not_begun_again():
+def test_a_truncated_recording_is_not_restarted():
     recording = Played([image(0), SourceError("cam broke off: line cut")], finite=True)
     with SourceReader([source(recording, Played([image(0)]))]) as reader:
         seen = list(reader)
@@ -334,7 +334,7 @@ def test_a_recording_that_breaks_off_is_not_begun_again():
     assert seen[-1].ended
 
 
-def test_closing_from_another_thread_lets_a_waiting_reader_go():
+def test_closing_from_another_thread_releases_a_waiting_reader():
     reader = source(Played([forever])).open()
     threading.Timer(0.2, reader.close).start()
     began = time.monotonic()
@@ -351,7 +351,7 @@ def test_leaving_the_loop_disconnects():
     assert connection.closed.wait(5)
 
 
-def test_waits_grow_with_the_outage_and_are_never_all_alike():
+def test_waits_grow_with_the_outage_and_vary():
     options = NetworkOptions(first_wait_s=0.25, wait_share=0.125, longest_wait_s=10)
     for outage_s, expected in [(0, 0.25), (1, 0.25), (4, 0.5), (40, 5), (4000, 10)]:
         waits = [options.wait_s(outage_s) for _ in range(200)]

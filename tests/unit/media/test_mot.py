@@ -132,7 +132,7 @@ except DiskFullError as error:
     assert 0 < len(lines) == int(done.stdout.split()[0]) * len(ROWS)
 
 
-def test_only_classes_that_may_be_found_must_be_visdrones(tmp_path):
+def test_only_the_requested_classes_must_be_visdrones(tmp_path):
     names = {0: "car", 1: "zebra"}
     with pytest.raises(ConfigError, match="no class zebra"):
         MotFiles(tmp_path, "visdrone-mot", names)

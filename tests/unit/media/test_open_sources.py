@@ -51,7 +51,7 @@ def test_a_list_names_sources_in_its_order(folder, name):
     ]
 
 
-def test_what_is_wrong_in_a_list_is_named_with_its_line(folder):
+def test_mistakes_in_a_list_are_named_with_their_line(folder):
     (folder / "list.txt").write_text("c.jpg\n")
     with pytest.raises(
         SourceError,
@@ -85,7 +85,7 @@ def test_files_cameras_and_addresses_go_together(folder):
     assert [one.is_live for one in found] == [False, False, True, True]
 
 
-def test_names_with_odd_signs_are_files_if_they_exist(folder):
+def test_names_with_odd_characters_are_files_if_they_exist(folder):
     (folder / "sub/b.png").rename(folder / "50% [x] #1 ä.png")
     assert [one.stem for one in open_sources([str(folder / "50% [x] #1 ä.png")])] == [
         "50% [x] #1 ä"
@@ -145,7 +145,7 @@ def test_patterns_and_repeated_names(mixed_folder):
         ("notes.md", "neither"),
     ],
 )
-def test_what_is_not_there_is_named(mixed_folder, name, reason):
+def test_missing_sources_are_named(mixed_folder, name, reason):
     with pytest.raises(SourceError, match=reason):
         open_sources([str(mixed_folder / name)])
 
@@ -155,7 +155,7 @@ def test_an_empty_folder_is_an_error(tmp_path):
         open_sources([str(tmp_path)])
 
 
-def test_a_name_that_cannot_be_used_fails_alone(mixed_folder):
+def test_an_unusable_name_fails_alone(mixed_folder):
     (mixed_folder / "empty").mkdir()
     (mixed_folder / "list.txt").write_text("b.jpg\nnix.jpg\n")
     (mixed_folder / "none.txt").write_text("# nothing\n")
@@ -237,7 +237,7 @@ def test_a_sequence_counts_no_hidden_files(tmp_path):
     assert [frame.index for frame in sequence.open()] == [0, 1, 2]
 
 
-def test_what_a_folder_holds_and_is_not_read_is_told_by_kind(tmp_path):
+def test_files_in_a_folder_that_are_not_read_are_reported_by_kind(tmp_path):
     for name in ("a.jpg", "a.txt", "b.txt", "c.heic", "noext", "sub/d.srt"):
         put(tmp_path / "fly" / name)
     (told,) = find_sources([str(tmp_path / "fly")]).left_out
@@ -274,7 +274,7 @@ def test_one_file_under_several_names_counts_once(tmp_path, monkeypatch):
     assert [source.name for source in open_sources(given)] == ["a.jpg"]
 
 
-def test_a_folder_that_cannot_be_entered_fails_by_its_name(tmp_path, monkeypatch):
+def test_an_inaccessible_folder_fails_by_its_name(tmp_path, monkeypatch):
     jpeg(tmp_path / "fly/a.jpg")
     jpeg(tmp_path / "fly/locked/b.jpg")
     scandir = os.scandir
@@ -331,7 +331,7 @@ def test_a_folder_of_digits_is_a_folder(tmp_path, monkeypatch, digits):
     assert open_sources(["7"])[0].name == "camera 7"
 
 
-def test_brackets_in_the_folder_of_a_list_are_no_pattern(tmp_path):
+def test_brackets_in_the_folder_of_a_list_are_not_a_pattern(tmp_path):
     jpeg(tmp_path / "fl[1]/a.jpg")
     jpeg(tmp_path / "fl[1]/b.jpg")
     jpeg(tmp_path / "fl1/c.jpg")
@@ -340,7 +340,7 @@ def test_brackets_in_the_folder_of_a_list_are_no_pattern(tmp_path):
     assert [source.path.name for source in found] == ["b.jpg", "a.jpg"]
 
 
-def test_a_comment_behind_a_name_in_a_list_is_a_comment_unless_it_is_a_name(tmp_path):
+def test_a_comment_after_a_name_in_a_list_is_a_comment_unless_it_is_a_name(tmp_path):
     jpeg(tmp_path / "a.jpg")
     jpeg(tmp_path / "b.jpg #2.jpg")
     (tmp_path / "list.txt").write_text(

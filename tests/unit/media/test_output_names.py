@@ -43,7 +43,7 @@ def stems(*paths: str) -> list[str]:
         (["/x.jpg", "/g/x.jpg"], ["x", "g_x"]),
     ],
 )
-def test_the_least_that_tells_files_apart(paths, expected):
+def test_the_shortest_distinguishing_names(paths, expected):
     assert stems(*paths) == expected
 
 
@@ -66,7 +66,7 @@ def test_no_two_are_the_same_in_any_case(parts):
     assert len({one.casefold() for one in found}) == len(paths)
 
 
-def test_streams_whose_addresses_differ_in_signs_only_are_numbered():
+def test_streams_whose_addresses_differ_in_punctuation_only_are_numbered():
     assert [
         one.stem for one in open_sources(["rtsp://h/cam/1", "rtsp://h/cam-1", "rtsp://h/2"])
     ] == ["h-cam-1", "h-cam-1-2", "h-2"]
@@ -114,7 +114,7 @@ def test_every_output_of_two_videos_of_one_name_stays_apart(tmp_path):
 
 
 @pytest.mark.parametrize("letter", ["a", "ж", "😀"])
-def test_names_at_the_limit_of_the_file_system_leave_room_for_what_comes_behind(tmp_path, letter):
+def test_names_at_the_limit_of_the_file_system_leave_room_for_suffixes(tmp_path, letter):
     """A frame number, a row, an identity and a suffix."""
     size = len(letter.encode())
     stems = [letter * ((251 - index) // size) for index in (0, size, 2 * size)]

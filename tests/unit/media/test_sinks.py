@@ -62,7 +62,7 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text().splitlines()
 
 
-def test_csv_has_a_row_an_object(tmp_path):
+def test_csv_has_one_row_per_object(tmp_path):
     with contextlib.closing(CsvRows(tmp_path)) as sink:
         sink.write(
             found_in(TWO, source='with "quotes", commas.mp4', index=3, track_ids=[7, -1]), CLIP
@@ -99,7 +99,7 @@ def test_a_growing_file_is_readable_before_it_is_closed(tmp_path, kind):
     assert sink.paths[0].read_text() == content
 
 
-def test_names_that_are_no_text_are_written_as_json(tmp_path):
+def test_names_that_are_not_plain_text_are_written_as_json(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     with contextlib.closing(JsonLines(tmp_path)) as sink:
         sink.write(found_in(TWO, source=name), PICTURE)
@@ -183,7 +183,7 @@ def test_visdrone_classes_match_by_name_not_by_number(tmp_path):
     assert [line.split(",")[5] for line in lines_of(tmp_path / "visdrone" / "a.txt")] == ["8", "4"]
 
 
-def test_a_class_that_visdrone_does_not_know_is_said_before_anything_is_written(tmp_path):
+def test_a_class_unknown_to_visdrone_is_reported_before_anything_is_written(tmp_path):
     with pytest.raises(
         ConfigError, match=r"cannot hold the classes zebra; VisDrone's are pedestrian.*--classes"
     ):
@@ -221,7 +221,7 @@ def test_yolo_labels_give_the_boxes_back(tmp_path, scores):
     assert lines_of(tmp_path / "yolo" / "classes.txt") == list(VISDRONE_CLASSES)
 
 
-def test_the_line_of_a_class_is_its_id_whatever_its_name_holds(tmp_path):
+def test_the_line_of_a_class_is_its_id_whatever_its_name_contains(tmp_path):
     names = {0: "a\nb", 1: "c\r\nd\u2028e\x1b[31m", 2: "f\ud800", 4: "g"}
     with contextlib.closing(YoloLabels(tmp_path, names)):
         pass
@@ -271,7 +271,7 @@ def everything(out: Path, kinds=SINK_KINDS):
     return open_sinks(kinds, out, names=NAMES, visdrone_names=VISDRONE_CLASSES)
 
 
-def test_no_file_that_is_there_is_replaced(tmp_path):
+def test_no_existing_file_is_replaced(tmp_path):
     def run() -> list[Path]:
         sinks = everything(tmp_path)
         for context, source in ((PICTURE, "a.jpg"), (CLIP, "clip.mp4")):
@@ -332,7 +332,7 @@ def test_a_source_that_changes_its_size_gets_another_file(tmp_path):
     assert frames[1][0][1] == 0.0
 
 
-def test_huge_and_lossless_pictures_become_png(tmp_path):
+def test_huge_and_lossless_images_become_png(tmp_path):
     with contextlib.closing(AnnotatedCopies(tmp_path)) as sink:
         sink.write(found_in([], source="a.tif"), PICTURE)
         sink.write(
@@ -363,7 +363,7 @@ def small_disk(tmp_path: Path, body: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("kind", ["JsonLines", "CsvRows", "CocoJson"])
-def test_where_there_is_no_room_what_was_written_stays_readable(tmp_path, kind):
+def test_on_a_full_disk_what_was_written_stays_readable(tmp_path, kind):
     done = small_disk(
         tmp_path,
         f"""
@@ -389,7 +389,7 @@ def test_where_there_is_no_room_what_was_written_stays_readable(tmp_path, kind):
         assert len(list(csv.DictReader(io.StringIO(text)))) == 40 * frames
 
 
-def test_coco_without_room_leaves_nothing_or_all(tmp_path):
+def test_coco_on_a_full_disk_leaves_nothing_or_everything(tmp_path):
     done = small_disk(
         tmp_path,
         """
@@ -407,7 +407,7 @@ def test_coco_without_room_leaves_nothing_or_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-def test_a_video_without_room_plays_as_far_as_it_goes(tmp_path):
+def test_a_video_on_a_full_disk_plays_as_far_as_it_goes(tmp_path):
     done = small_disk(
         tmp_path,
         """
@@ -428,7 +428,7 @@ def test_a_video_without_room_plays_as_far_as_it_goes(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_leaves_what_was_written(tmp_path):
+def test_a_killed_run_leaves_what_was_written(tmp_path):
     script = (
         f"import sys, os, signal; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         + textwrap.dedent(

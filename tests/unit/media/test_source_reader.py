@@ -34,7 +34,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_files_come_in_order_and_whole_each_with_its_end(folder):
+def test_files_are_read_in_order_and_completely_each_with_its_end(folder):
     with SourceReader(open_sources([str(folder)])) as reader:
         events = list(reader)
     assert [
@@ -50,7 +50,7 @@ def test_files_come_in_order_and_whole_each_with_its_end(folder):
     assert not any(event.problem for event in events)
 
 
-def test_a_damaged_file_ends_with_its_reason_and_the_next_goes_on(folder):
+def test_a_damaged_file_ends_with_its_reason_and_the_next_continues(folder):
     whole = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(whole[:40])
     (folder / "2.png").write_bytes(b"")
@@ -66,7 +66,7 @@ def test_a_damaged_file_ends_with_its_reason_and_the_next_goes_on(folder):
     assert ends["0"] == ends["3"] == ""
 
 
-def test_an_error_that_nobody_foresaw_ends_one_file_only(folder, monkeypatch):
+def test_an_unexpected_error_ends_one_file_only(folder, monkeypatch):
     read = cv2.imdecode
 
     def breaks(content, flags):
@@ -141,7 +141,7 @@ def test_large_images_are_not_decoded_ahead_of_their_use(folder, monkeypatch):
     assert len(kept) == 6
 
 
-def test_large_images_get_their_turn_beside_a_busy_stream(folder, monkeypatch):
+def test_large_images_get_their_turn_next_to_a_busy_stream(folder, monkeypatch):
     """A stream that always has a frame leaves no idle moment; images above the look-ahead are read
     all the same.
     """

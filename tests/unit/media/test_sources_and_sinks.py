@@ -52,7 +52,7 @@ def test_an_object_without_identity_has_track_id_null():
     assert [one["track_id"] for one in found["detections"]] == [4, None]
 
 
-def test_boxes_are_drawn_where_they_are_and_the_frame_stays_as_it_was():
+def test_boxes_are_drawn_where_they_are_and_the_frame_is_unchanged():
     found = _found([[50, 60, 150, 120, 0.9, 1]])
     drawn = draw_detections(found)
     assert not found.frame.image_bgr.any()
@@ -61,7 +61,7 @@ def test_boxes_are_drawn_where_they_are_and_the_frame_stays_as_it_was():
     assert not drawn[80:110, 60:140].any()
 
 
-def test_a_crowd_carries_no_labels_but_a_legend():
+def test_a_crowd_has_a_legend_instead_of_labels():
     rng = np.random.default_rng(0)
     corners = rng.uniform([0, 40], [1100, 900], (300, 2))
     rows = np.column_stack([corners, corners + 30, np.full(300, 0.5), np.zeros(300)])
@@ -81,7 +81,7 @@ def test_colours_of_the_ten_classes_differ():
     assert len({class_colour_bgr(one) for one in range(10)}) == 10
 
 
-def test_a_source_that_lies_in_the_folder_of_the_copies_stays_as_it_was(tmp_path):
+def test_a_source_in_the_folder_of_the_copies_is_unchanged(tmp_path):
     image, clip = tmp_path / "a.jpg", tmp_path / "b.mp4"
     image.write_bytes(b"the user's image")
     clip.write_bytes(b"the user's clip")
@@ -94,7 +94,7 @@ def test_a_source_that_lies_in_the_folder_of_the_copies_stays_as_it_was(tmp_path
     assert (image.read_bytes(), clip.read_bytes()) == (b"the user's image", b"the user's clip")
 
 
-def test_copies_of_pictures_and_videos_never_collide(tmp_path):
+def test_copies_of_images_and_videos_never_collide(tmp_path):
     with contextlib.closing(AnnotatedCopies(tmp_path)) as copies:
         for folder in ("x", "y"):
             copies.write(

@@ -43,7 +43,7 @@ def killed_after(frames: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 3, 5, 8, 40])
-def test_what_has_a_name_after_a_kill_plays(tmp_path, frames):
+def test_a_named_file_plays_after_a_kill(tmp_path, frames):
     killed_after(frames, tmp_path)
     named = list(tmp_path.glob("*.mp4"))
     if frames not in {3, 5}:  # the encoder holds a few frames
@@ -74,7 +74,7 @@ def test_the_next_run_deletes_what_a_killed_one_left(tmp_path):
     assert not mine.exists()
 
 
-def test_a_young_part_stays_for_its_lock_may_be_on_the_way(tmp_path):
+def test_a_young_part_stays_because_its_lock_may_follow(tmp_path):
     part, file = create_part(tmp_path)
     file.close()
     remove_stale_parts(tmp_path)

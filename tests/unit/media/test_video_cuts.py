@@ -64,7 +64,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("segment_s", [0.3, 1.2])
-def test_the_parts_are_the_whole(tmp_path: Path, case: str, segment_s: float) -> None:
+def test_the_parts_add_up_to_the_whole(tmp_path: Path, case: str, segment_s: float) -> None:
     name, codec, options = CASES[case]
     path = record(tmp_path / name, codec, **options)
     spans, reason = cut_video(path, segment_s)
@@ -85,7 +85,7 @@ def test_the_parts_are_the_whole(tmp_path: Path, case: str, segment_s: float) ->
         assert frames[0].index == span.first_frame
 
 
-def test_cuts_lie_behind_their_time_at_key_frames(tmp_path: Path) -> None:
+def test_cuts_are_at_the_next_key_frame(tmp_path: Path) -> None:
     path = record(tmp_path / "clip.mp4", gop=5, sc_threshold="0")
     starts = [span.start_s for span in cut_video(path, 0.7).spans]
     # Key frames every 0.5 s; the first at or after 0.7, 1.4, 2.1, …
@@ -111,7 +111,7 @@ def test_what_cannot_be_cut_says_why(tmp_path: Path) -> None:
     assert cut_video(nothing, 1.0) == ((), "")
 
 
-def test_another_file_under_the_name_is_refused(tmp_path: Path) -> None:
+def test_another_file_with_the_same_name_is_refused(tmp_path: Path) -> None:
     path = record(tmp_path / "clip.mp4")
     span = cut_video(path, 2.0).spans[1]
     record(path, rate=Fraction(17))

@@ -181,13 +181,13 @@ def test_times_rise_where_a_container_holds_decoding_times_only(tmp_path, suffix
     assert numbers == sorted(numbers), "frames come as they are shown"
 
 
-def test_times_of_ordinary_b_frames_stay_as_they_are(tmp_path):
+def test_times_of_ordinary_b_frames_are_unchanged(tmp_path):
     path = record(tmp_path / "x.mkv", frames=30, bf="2", b_adapt="0")
     times = [time_s for _, time_s in VideoReader(path)]
     assert times == pytest.approx([number / 25 for number in range(30)], abs=1e-9)
 
 
-def test_recordings_joined_end_to_end_go_on_where_the_first_ended(tmp_path):
+def test_recordings_joined_end_to_end_continue_where_the_first_ended(tmp_path):
     one = record(tmp_path / "one.ts", frames=10).read_bytes()
     (tmp_path / "joined.ts").write_bytes(one + one + one)
     times = [time_s for _, time_s in VideoReader(tmp_path / "joined.ts")]
@@ -213,7 +213,7 @@ def test_colour_matrices_that_cannot_be_converted_give_frames_and_a_note(tmp_pat
     assert f"colour matrix {matrix} of ITU-T H.273 cannot be converted" in reader.notes[0]
 
 
-def test_a_usual_colour_matrix_is_no_news(tmp_path):
+def test_a_usual_colour_matrix_gives_no_note(tmp_path):
     reader = VideoReader(record(tmp_path / "x.mp4", frames=2))
     assert len(list(reader)) == 2
     assert reader.notes == []

@@ -67,7 +67,7 @@ def test_a_rotated_video_is_turned_upright(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"", "empty"), (b"no video at all" * 100, "cannot be opened")]
 )
-def test_what_is_no_video_is_named_so(tmp_path, content, reason):
+def test_a_file_that_is_not_a_video_is_named_as_such(tmp_path, content, reason):
     (tmp_path / "x.mp4").write_bytes(content)
     with pytest.raises(SourceError, match=reason):
         VideoReader(tmp_path / "x.mp4")
@@ -78,7 +78,7 @@ def test_a_missing_video(tmp_path):
         VideoReader(tmp_path / "x.mp4")
 
 
-def test_damage_in_the_middle_loses_frames_not_the_rest(tmp_path):
+def test_damage_in_the_middle_loses_only_its_frames(tmp_path):
     path = _write(tmp_path / "x.mp4", frames=120, rate=Fraction(10))
     content = bytearray(path.read_bytes())
     middle = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2
@@ -108,7 +108,7 @@ def test_a_killed_writer_leaves_a_file_that_plays_to_within_a_second(tmp_path):
     )  # a fragment is a second, ten frames; the encoder's threads hold a few back
 
 
-def test_ticks_of_a_clock_are_no_frame_rate():
+def test_clock_ticks_are_not_a_frame_rate():
     """RTSP servers that do not state a frame rate make FFmpeg guess the 90,000 ticks of their
     timestamps.
     """

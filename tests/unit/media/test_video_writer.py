@@ -63,7 +63,7 @@ def test_it_plays_after_a_kill_between_any_two_writes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("rounded_to", [None, 3], ids=["exact", "milliseconds"])
-def test_the_rate_survives_also_where_times_were_rounded(tmp_path, rate, rounded_to):
+def test_the_rate_survives_rounded_times(tmp_path, rate, rounded_to):
     with VideoWriter(tmp_path / "x.mp4", frame_rate=rate, image_wh=(64, 48)) as writer:
         for index in range(40):
             writer.write(
@@ -75,7 +75,7 @@ def test_the_rate_survives_also_where_times_were_rounded(tmp_path, rate, rounded
         assert container.duration / 1e6 == pytest.approx(float(40 / rate), abs=2e-3)
 
 
-def test_irregular_times_are_kept_and_backward_ones_go_on(tmp_path):
+def test_irregular_times_are_kept_and_backward_ones_corrected(tmp_path):
     times, expected = [0, 0.1, 0.5, 0.52, 3.0, 1.0, 1.1], [0, 0.1, 0.5, 0.52, 3.0, 3.1, 3.2]
     with VideoWriter(
         tmp_path / "x.mp4", frame_rate=Fraction(10), image_wh=(64, 48), is_live=True

@@ -65,7 +65,7 @@ def desktop(monkeypatch):
     ("image_hw", "size_wh"),
     [((1080, 1920), (1600, 900)), ((40, 60), (60, 40)), ((3000, 1000), (300, 900))],
 )
-def test_a_picture_is_shown_at_a_size_that_fits_the_screen(desktop, image_hw, size_wh):
+def test_an_image_is_shown_at_a_size_that_fits_the_screen(desktop, image_hw, size_wh):
     window = Window("boxes")
     assert window.show(np.zeros((*image_hw, 3), np.uint8))
     assert desktop.size_wh == size_wh

@@ -27,7 +27,7 @@ def kinds(found, **options):
     }
 
 
-def test_each_kind_is_told_apart():
+def test_each_kind_is_distinguished():
     found = {
         "a": rows(
             (10, 10, 20, 20, 0.95, 1),  # right
@@ -52,7 +52,7 @@ def test_each_kind_is_told_apart():
     }
 
 
-def test_cost_is_what_mending_gains():
+def test_cost_is_what_fixing_gains():
     found = {
         "a": rows((10, 10, 20, 20, 0.9, 2), *((x, 10, 20, 20, 0.8, 1) for x in (60, 110, 160))),
         "b": rows((10, 10, 20, 20, 0.5, 2)),
@@ -73,7 +73,7 @@ def test_missed_objects_cost_what_their_absence_would_gain():
     assert kinds(found)["missed"].ap50_lost == pytest.approx(100 - (75 + 100) / 2)
 
 
-def test_two_poor_boxes_on_one_object_mend_into_one():
+def test_two_poor_boxes_on_one_object_are_fixed_into_one():
     found = {
         "a": rows((10, 22, 20, 20, 0.9, 1), (10, 23, 20, 20, 0.8, 1)),
         "b": rows((10, 10, 20, 20, 0.5, 2)),

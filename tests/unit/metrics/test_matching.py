@@ -16,7 +16,7 @@ from yolo_ema.metrics.greedy_matching import BoxTable, box_rows, match_greedily,
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 6), unique=True, max_size=7), max_size=10))
-def test_matches_as_one_after_the_other_would(wishes):
+def test_matches_as_one_at_a_time_would(wishes):
     taken, expected = set(), []
     for wished in wishes:
         free = [truth for truth in wished if truth not in taken][:1]
@@ -98,7 +98,7 @@ def test_table_sorts_by_image_class_and_falling_score_and_keeps_file_ranks():
     assert boxes.image_id.tolist() == [0, 0, 0, 0, 2]
 
 
-def test_of_no_images_at_all():
+def test_no_images_at_all():
     empty = BoxTable.of_images([], 3, by_score=True)
     assert len(empty) == 0
     assert len(overlapping_pairs(empty, empty, 0.5).overlap) == 0

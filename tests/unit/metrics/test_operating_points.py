@@ -40,7 +40,7 @@ def test_nothing_found_has_no_threshold():
     assert best_for_all([]) is None
 
 
-def test_one_for_all_weighs_classes_alike_and_a_class_without_hits_counts_as_zero():
+def test_a_common_threshold_weighs_classes_equally_and_a_class_without_hits_counts_as_zero():
     rich = curve_of([0.9, 0.8, 0.3], [1, 1, 1], 3)
     poor = curve_of([0.85, 0.35, 0.34], [1, 0, 0], 1)
     both = best_for_all([rich, poor])

@@ -89,7 +89,7 @@ def test_a_box_half_covered_is_dropped_and_makes_room_among_the_first_rows():
     assert official["AP"] == official["AR1"] == pytest.approx(100)
 
 
-def test_an_object_in_an_ignored_region_is_no_object():
+def test_an_object_in_an_ignored_region_does_not_count():
     truth = {"a": rows((120, 20, 8, 8, 1, 4), (99, 0, 100, 100, 0, 0))}
     assert evaluate_official(truth, {}, SIZES).official == dict.fromkeys(OFFICIAL_FIGURES)
 

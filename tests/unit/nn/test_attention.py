@@ -140,12 +140,12 @@ def test_wrong_channels_are_named(name, wrong):
         attention(name).build(wrong)
 
 
-def test_odd_channels_have_no_halves_to_shuffle():
+def test_odd_channels_cannot_be_shuffled():
     with pytest.raises(ConfigError, match="15 channels; expected an even number"):
         attention("sa").build(15)
 
 
-def test_an_unknown_name_gets_the_closest():
+def test_an_unknown_name_suggests_the_closest():
     with pytest.raises(ModelError, match=r"no attention block is named 'cbma'.*cbam"):
         attention("cbma")
 

@@ -31,7 +31,7 @@ def test_a_tile_is_written_width_x_height(word, size):
     "wanting",
     [{"track": True}, {"count_line": ("0,0,1,1",)}, {"zone": ("0,0,1,1,0,1",)}, {"save": ("mot",)}],
 )
-def test_what_is_about_identities_turns_tracking_on(wanting):
+def test_options_about_identities_turn_tracking_on(wanting):
     assert DetectOptions(source=("a.mp4",), **wanting).tracks
     assert not DetectOptions(source=("a.mp4",)).tracks
 

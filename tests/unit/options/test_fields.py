@@ -77,7 +77,7 @@ def test_every_kind_of_field_is_parsed():
     )
 
 
-def test_words_with_commas_are_given_one_by_one_and_swallow_no_source():
+def test_comma_options_are_repeatable_and_swallow_no_source():
     found = _parse("--line", "0,1,2,3", "--line", "gate=0,0,1,1", "x.jpg")
     assert found == Example(source=("x.jpg",), line=("0,1,2,3", "gate=0,0,1,1"))
 
@@ -213,7 +213,7 @@ def test_verify_allows_what_export_allows():
 
 
 @pytest.mark.parametrize("wrong", [5, b"out", ["a", 5]])
-def test_what_is_no_path_is_named(wrong):
+def test_a_value_that_is_not_a_path_is_named(wrong):
     with pytest.raises(ConfigError, match=r"--out is .*; expected a path"):
         Example(source=("x",), out=wrong)
 

@@ -178,7 +178,7 @@ def test_suspicious_labels_are_named_with_file_and_row(tmp_path: Path) -> None:
     assert huge.class_id == 0
 
 
-def test_overlaps_against_a_plain_loop(tmp_path: Path) -> None:
+def test_overlaps_match_a_plain_loop(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     boxes = generator.uniform(20, 60, (60, 2)).round()
     sides = generator.uniform(90, 100, (60, 2)).round()
@@ -200,7 +200,7 @@ def test_overlaps_against_a_plain_loop(tmp_path: Path) -> None:
     assert {(one.kind, one.row) for one in suspicious_labels(scan)} == expected
 
 
-def test_hamming_distances_against_counting_bits() -> None:
+def test_hamming_distances_match_counting_bits() -> None:
     generator = np.random.default_rng(1)
     left, right = (
         generator.integers(0, 256, (7, 8), dtype=np.uint8),
@@ -247,7 +247,7 @@ def test_near_duplicates_across_splits_are_found_and_others_are_not(tmp_path: Pa
     }
 
 
-def test_a_thumbnail_is_the_same_by_any_way_of_decoding(tmp_path: Path) -> None:
+def test_a_thumbnail_is_the_same_for_every_decoder(tmp_path: Path) -> None:
     large = _photo(3, (2400, 1600))
     cv2.imwrite(str(tmp_path / "a.jpg"), large, [cv2.IMWRITE_JPEG_QUALITY, 98])
     slow = cv2.resize(
@@ -257,7 +257,7 @@ def test_a_thumbnail_is_the_same_by_any_way_of_decoding(tmp_path: Path) -> None:
     assert np.abs(quick.astype(int) - slow.astype(int)).max() <= 4
 
 
-def test_what_cannot_be_used_is_named_and_the_rest_kept(dataset: Path, tmp_path: Path) -> None:
+def test_unusable_images_are_named_and_the_rest_kept(dataset: Path, tmp_path: Path) -> None:
     (dataset / "images/train/broken.jpg").write_bytes(b"no image")
     (dataset / "images/train/empty.jpg").write_bytes(b"")
     whole = (dataset / "images/train/a.jpg").read_bytes()
@@ -283,7 +283,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_kept(dataset: Path, tmp_path:
     assert f"{dataset}/images/train/empty.jpg: left out: " in text
 
 
-def test_the_sheet_shows_boxes_in_their_colours_and_the_small_ones_on_top(tmp_path: Path) -> None:
+def test_the_sheet_shows_boxes_in_their_colours_with_small_ones_on_top(tmp_path: Path) -> None:
     black = np.zeros((400, 800, 3), dtype=np.uint8)
     wh = (800, 400)
     rows = _row(1, 100, 100, 300, 300, wh) + _row(0, 100, 100, 110, 110, wh)
@@ -302,7 +302,7 @@ def test_the_sheet_shows_boxes_in_their_colours_and_the_small_ones_on_top(tmp_pa
     assert picture[320:380, 320:380].max() < 12
 
 
-def test_only_the_splits_asked_for(dataset: Path) -> None:
+def test_only_the_requested_splits(dataset: Path) -> None:
     assert list(
         inspect(InspectOptions(data=str(dataset), splits=("val",), plots=False)).as_json()["splits"]
     ) == ["val"]
@@ -310,7 +310,7 @@ def test_only_the_splits_asked_for(dataset: Path) -> None:
         inspect(InspectOptions(data=str(dataset), splits=("test",), plots=False))
 
 
-def test_a_split_that_was_not_prepared_is_passed_over(dataset: Path) -> None:
+def test_a_split_that_was_not_prepared_is_skipped(dataset: Path) -> None:
     shutil.rmtree(dataset / "images/val")
     (dataset / "images/val").mkdir()
     assert list(inspect(InspectOptions(data=str(dataset), plots=False)).as_json()["splits"]) == [
@@ -383,7 +383,7 @@ def test_hidden_files_are_not_images(dataset: Path) -> None:
     assert (counts["images"], counts["images_left_out"]) == (2, 0)
 
 
-def test_class_names_from_outside_end_neither_plots_nor_table(tmp_path: Path) -> None:
+def test_hostile_class_names_break_neither_plots_nor_table(tmp_path: Path) -> None:
     names = ["$\\frac{$", "two\nlines", "\x1b[31mred", "船"]
     root = tmp_path / "odd"
     rows = [_row(number, 10 + 50 * number, 10, 40 + 50 * number, 40) for number in range(4)]
@@ -424,7 +424,7 @@ def test_images_in_every_format_of_training_are_read_or_named(tmp_path: Path) ->
     assert np.abs(thumbnails - thumbnails[0]).max() < 12, "each shows the same photo"
 
 
-def test_a_tall_image_takes_no_more_of_the_sheet_than_it_may(tmp_path: Path) -> None:
+def test_a_tall_image_takes_no_more_than_its_share_of_the_sheet(tmp_path: Path) -> None:
     tall = np.full((6000, 12, 3), 90, dtype=np.uint8)
     _add(tmp_path, "train", "a", _row(0, 0, 0, 12, 3000, (12, 6000)), picture=tall)
     scan = scan_split("train", list((tmp_path / "images/train").iterdir()), 1, thumbnails=False)

@@ -128,7 +128,7 @@ def page(tmp_path_factory):
     return page_of(made_up_result(tmp_path_factory.mktemp("images"), record=record))
 
 
-def test_tags_close_and_nothing_comes_from_outside(page):
+def test_tags_close_and_nothing_is_loaded_from_outside(page):
     reader = Reader()
     reader.feed(page)
     assert reader.open == []
@@ -144,7 +144,7 @@ def test_names_from_outside_are_escaped(page):
     assert "my &lt;data&gt;.yaml" in page
 
 
-def test_every_part_is_there(page):
+def test_every_part_is_present(page):
     reader = Reader()
     reader.feed(page)
     text = " ".join(reader.texts)

@@ -37,7 +37,7 @@ def test_sizes_are_plausible(category):
 @pytest.mark.parametrize(
     "category", [one for one in CATEGORIES if one != 3]
 )  # a bicycle's wheels are rings, which are not convex
-def test_faces_look_away_from_their_part(category):
+def test_faces_point_away_from_their_part(category):
     shape = body_of(category).mesh
     outward = shape.corners[shape.faces].mean(axis=1) - shape.centres[shape.part]
     assert ((shape.normals * outward).sum(axis=1) > 0).all()

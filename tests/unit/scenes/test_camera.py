@@ -42,7 +42,7 @@ def test_homography_agrees_with_projection(camera):
     np.testing.assert_allclose(mapped[:, :2] / mapped[:, 2:], pixels, atol=1e-9)
 
 
-def test_corners_of_the_visible_ground_are_the_pictures_corners(camera):
+def test_corners_of_the_visible_ground_are_the_images_corners(camera):
     corners = np.column_stack([camera.visible_ground(), np.zeros(4)])
     pixels, _ = camera.project(corners)
     np.testing.assert_allclose(pixels, [[0, 0], [640, 0], [640, 360], [0, 360]], atol=1e-6)

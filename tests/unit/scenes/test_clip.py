@@ -30,16 +30,16 @@ def ground_shift(pair) -> float:
     return float(np.hypot(*cv2.phaseCorrelate(*grey, cv2.createHanningWindow(SIZE, cv2.CV_32F))[0]))
 
 
-def test_frames_are_as_many_as_asked(clip):
+def test_there_are_as_many_frames_as_requested(clip):
     assert len(clip) == 48
     assert all(scene.image_bgr.shape == (270, 480, 3) for scene in clip)
 
 
-def test_thirty_things_and_more_in_every_frame(clip):
+def test_at_least_thirty_objects_in_every_frame(clip):
     assert min(len(boxes(scene)) for scene in clip) >= 30
 
 
-def test_a_number_is_one_thing(clip):
+def test_an_identity_is_one_object(clip):
     category = {}
     for scene in clip:
         numbers = scene.identities[scene.identities > 0]
@@ -48,7 +48,7 @@ def test_a_number_is_one_thing(clip):
             assert category.setdefault(identity, row[5]) == row[5]
 
 
-def test_things_move_by_small_steps(clip):
+def test_objects_move_by_small_steps(clip):
     for before, after in itertools.pairwise(clip):
         old, new = boxes(before), boxes(after)
         for identity in old.keys() & new.keys():
@@ -58,7 +58,7 @@ def test_things_move_by_small_steps(clip):
             assert np.abs(middles[1] - middles[0]).max() < 25
 
 
-def test_paths_cross_and_things_come_back(clip):
+def test_paths_cross_and_objects_come_back(clip):
     tracks: dict[int, list[int]] = {}
     crossings = 0
     for frame, scene in enumerate(clip):
@@ -82,7 +82,7 @@ def test_the_ground_moves_with_the_camera():
     assert ground_shift(panned) > 3
 
 
-def test_climbing_makes_standing_things_smaller():
+def test_climbing_makes_standing_objects_smaller():
     first, *_, last = draw_clip(4, frames=3, fps=0.5, image_wh=SIZE, objects=60, motions=("climb",))
     old, new = boxes(first), boxes(last)
     ratios = [
@@ -93,7 +93,7 @@ def test_climbing_makes_standing_things_smaller():
     assert np.median(ratios) < 0.85
 
 
-def test_turning_turns():
+def test_turning_rotates_the_view():
     first, *_, last = draw_clip(4, frames=3, fps=0.5, image_wh=SIZE, objects=80, motions=("turn",))
     old, new = boxes(first), boxes(last)
     shared = sorted(old.keys() & new.keys())

@@ -28,7 +28,7 @@ def files(root):
     }
 
 
-def test_layout_is_visdrones(drawn):
+def test_layout_is_that_of_visdrone(drawn):
     names = set(files(drawn))
     assert len(names) == 12
     for split, count in (("train", 4), ("val", 2)):
@@ -38,14 +38,14 @@ def test_layout_is_visdrones(drawn):
             assert name.replace("/images/", "/annotations/").replace(".jpg", ".txt") in names
 
 
-def test_same_seed_same_files_other_seed_other_files(drawn, tmp_path):
+def test_the_seed_decides_the_files(drawn, tmp_path):
     again = write_dataset(tmp_path / "again", train=4, val=2, image_wh=(320, 192), seed=3)
     assert files(again) == files(drawn)
     other = write_dataset(tmp_path / "other", train=1, val=0, image_wh=(320, 192), seed=4)
     assert not set(files(other).values()) & set(files(drawn).values())
 
 
-def test_files_hold_the_scenes(drawn):
+def test_files_contain_the_scenes(drawn):
     scene = draw_scene(split_seed(3, "val", 1), image_wh=(320, 192))
     name = f"drawn_{split_seed(3, 'val', 1):010d}"
     folder = drawn / "VisDrone2019-DET-val"

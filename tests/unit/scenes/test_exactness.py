@@ -56,7 +56,7 @@ def visible_cover(stage: Stage, index: int) -> float:
 
 
 @pytest.mark.parametrize(("seed", "size"), [(3, "small"), (11, "tall")])
-def test_every_box_is_the_box_of_the_things_own_pixels(seed, size):
+def test_every_box_is_the_box_of_the_objects_pixels(seed, size):
     stage = set_stage(seed, image_wh=SIZES[size])
     scene = draw_scene(seed, image_wh=SIZES[size])
     actors = {actor.identity: actor for actor in stage.actors}
@@ -87,7 +87,7 @@ def test_hidden_shares_are_counted():
         )
 
 
-def test_occlusion_and_truncation_follow_from_the_picture():
+def test_occlusion_and_truncation_follow_from_the_image():
     stage = set_stage(8, image_wh=(480, 270), objects=90)
     _, sights = paint(stage.town, stage.actors, stage.camera, stage.look, np.random.default_rng(0))
     seen = {
@@ -106,7 +106,7 @@ def test_occlusion_and_truncation_follow_from_the_picture():
     assert levels == {0, 1, 2}
 
 
-def test_all_that_is_in_sight_is_labelled_or_ignored():
+def test_everything_visible_is_labelled_or_ignored():
     for seed in range(5):
         stage = set_stage(seed, image_wh=(480, 270))
         scene = draw_scene(seed, image_wh=(480, 270))

@@ -54,7 +54,7 @@ def test_sizes_and_densities_are_visdrones(scenes):
     assert np.median(cars[:, 2] * cars[:, 3]) > 4 * np.median(walkers[:, 2] * walkers[:, 3])
 
 
-def test_some_things_are_hidden_in_part_and_some_cut(scenes):
+def test_some_objects_are_partly_hidden_and_some_truncated(scenes):
     rows = np.concatenate([scene.annotations for scene in scenes])
     rows = rows[rows[:, 5] > 0]
     assert 0.1 < (rows[:, 7] > 0).mean() < 0.7
@@ -70,7 +70,7 @@ def test_a_crowd_lies_in_an_ignored_region():
     assert found >= 4
 
 
-def test_pictures_are_neither_black_nor_burnt(scenes):
+def test_images_are_neither_black_nor_overexposed(scenes):
     for scene in scenes:
         assert 35 < scene.image_bgr.mean() < 200
         assert (scene.image_bgr == 255).mean() < 0.1

@@ -42,6 +42,6 @@ def test_each_axis_has_its_overlap():
         ((10, 10), (5, 5), -1, "expected 0 to 4"),
     ],
 )
-def test_sizes_that_make_no_sense_are_refused(image_wh, tile_wh, overlap, reason):
+def test_impossible_sizes_are_refused(image_wh, tile_wh, overlap, reason):
     with pytest.raises(ConfigError, match=reason):
         tile_grid(image_wh, tile_wh, overlap)

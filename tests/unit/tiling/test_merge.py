@@ -74,7 +74,7 @@ def test_two_objects_cut_by_the_same_borders_are_not_joined():
     assert len(side_by_side) == 2
 
 
-def test_classes_keep_apart_unless_asked():
+def test_classes_stay_apart_by_default():
     found = rows((600, 100, 640, 140, 0.9, 1)), rows((600, 100, 680, 140, 0.6, 2))
     assert len(merge(*found)) == 2
     np.testing.assert_array_equal(merge(*found, method="agnostic-nms"), found[1])

@@ -17,7 +17,7 @@ from yolo_ema.tiling.plan import ObjectSizes, plan_tiles
 INPUT = (640, 640)
 
 
-def test_what_fits_is_looked_at_whole():
+def test_an_image_that_fits_is_processed_whole():
     plan = plan_tiles((640, 360), INPUT)
     assert (len(plan.tiles_xyxy), plan.whole_frame) == (0, True)
     assert (
@@ -25,13 +25,13 @@ def test_what_fits_is_looked_at_whole():
     )
 
 
-def test_what_is_hardly_shrunk_is_looked_at_whole():
+def test_an_image_that_hardly_shrinks_is_processed_whole():
     assert not len(plan_tiles((800, 600), INPUT).tiles_xyxy)
     assert len(plan_tiles((801, 600), INPUT).tiles_xyxy)
     assert "shrunk only 1.25 times" in plan_tiles((800, 600), INPUT).reason
 
 
-def test_what_is_shrunk_is_looked_at_in_tiles_of_the_inputs_size():
+def test_an_image_that_shrinks_is_processed_in_tiles_of_the_input_size():
     plan = plan_tiles((1920, 1080), INPUT)
     np.testing.assert_array_equal(plan.tiles_xyxy, tile_grid((1920, 1080), (640, 640), 128))
     assert (plan.whole_frame, plan.overlap_px) == (True, (128, 128))
@@ -42,7 +42,7 @@ def test_what_is_shrunk_is_looked_at_in_tiles_of_the_inputs_size():
     assert not len(plan_tiles((1920, 1080), (1088, 1920)).tiles_xyxy)
 
 
-def test_a_network_trained_on_large_objects_looks_at_the_whole_frame():
+def test_a_network_trained_on_large_objects_processes_the_whole_frame():
     large, small = (
         ObjectSizes(source_median=120, input_tenth=30),
         ObjectSizes(source_median=36, input_tenth=6),
@@ -130,7 +130,7 @@ OWN, TILES = INPUT, "tiles"
         ((20000, 15000), TILES, TILES),
     ],
 )
-def test_auto_takes_a_larger_input_up_to_twice_the_weights_own_before_tiles(
+def test_auto_uses_a_larger_input_up_to_twice_the_weights_own_before_tiles(
     image_wh, free, otherwise
 ):
     for stride, fixed_by, expected in (
@@ -149,7 +149,7 @@ def test_auto_takes_a_larger_input_up_to_twice_the_weights_own_before_tiles(
     assert (len(without.tiles_xyxy) > 0) == (otherwise == TILES), "tiles alone, as asked for"
 
 
-def test_auto_says_which_input_it_takes_and_what_fixes_it():
+def test_auto_says_which_input_it_uses_and_what_fixes_its_size():
     shrunk = "1920x1080 pixels would be shrunk 3.0 times to fit into the network's input of 640x640"
     assert plan_tiles((1920, 1080), INPUT, stride=32).reason == (
         f"the whole frame at a larger input of 1280x1280, shrunk 1.5 times: {shrunk}"

@@ -67,13 +67,13 @@ def test_files_keep_them() -> None:
         {"iou": 0.7, "rows": [[1, 0, 1, 11, 0.2, 2, 0.1]] * 1000},
     ],
 )
-def test_what_makes_no_sense_is_not_followed(found: object) -> None:
+def test_nonsensical_plans_are_ignored(found: object) -> None:
     assert PlanFigures.of_entries({"plan_figures": found}) is None
     if not isinstance(found, str):
         assert PlanFigures.of_entries({"plan_figures": json.dumps(found)}) is None
 
 
-def test_auto_takes_the_input_of_the_best_plan() -> None:
+def test_auto_uses_the_input_of_the_best_plan() -> None:
     measured = plan_tiles(HD, INPUT, stride=32, figures=MEASURED)
     by_rule = plan_tiles(HD, INPUT, stride=32)
     assert (
@@ -84,7 +84,7 @@ def test_auto_takes_the_input_of_the_best_plan() -> None:
     assert smaller.input_hw == (960, 960)
 
 
-def test_auto_takes_tiles_where_they_are_worth_their_pixels() -> None:
+def test_auto_uses_tiles_where_they_are_worth_their_pixels() -> None:
     alone = plan_tiles(HD, INPUT, stride=32, figures=figures(OWN, TILES, BOTH))
     assert len(alone.tiles_xyxy) == 8
     assert not alone.whole_frame
@@ -95,7 +95,7 @@ def test_auto_takes_tiles_where_they_are_worth_their_pixels() -> None:
     assert asked.whole_frame
 
 
-def test_auto_stays_at_the_own_input_where_nothing_else_gains() -> None:
+def test_auto_stays_at_the_weights_input_where_nothing_else_gains() -> None:
     own = figures(OWN)
     for fixed in ("", "file"):
         plan = plan_tiles((1280, 720), INPUT, stride=32, figures=own, size_fixed_by=fixed)
@@ -105,7 +105,7 @@ def test_auto_stays_at_the_own_input_where_nothing_else_gains() -> None:
     assert len(plan_tiles((3840, 2160), INPUT, stride=32, figures=own).tiles_xyxy) > 0
 
 
-def test_a_file_with_a_fixed_size_and_what_the_user_asks_for_come_first() -> None:
+def test_a_fixed_size_and_the_users_choice_come_first() -> None:
     fixed = plan_tiles(HD, INPUT, figures=MEASURED, size_fixed_by="file")
     assert len(fixed.tiles_xyxy) == 8
     assert fixed.reason.endswith("the only size that the file takes")
@@ -117,7 +117,7 @@ def test_a_file_with_a_fixed_size_and_what_the_user_asks_for_come_first() -> Non
 
 
 @pytest.mark.parametrize("wh", [(1280, 720), (1360, 765), (1920, 1080), (3840, 2160)])
-def test_an_upright_frame_is_planned_as_one_that_lies(wh: tuple[int, int]) -> None:
+def test_a_portrait_frame_is_planned_like_a_landscape_one(wh: tuple[int, int]) -> None:
     lying = plan_tiles(wh, (384, 640), stride=32)
     upright = plan_tiles(wh[::-1], (384, 640), stride=32)
     assert upright.input_hw == lying.input_hw[::-1]

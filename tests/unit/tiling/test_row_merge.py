@@ -66,7 +66,7 @@ def test_boxes_are_those_of_merging_everything_at_once(seed, count, largest, met
     np.testing.assert_array_equal(ordered(streamed), ordered(merge(found, tiles)))
 
 
-def test_what_is_finished_is_given_before_the_next_row_is_asked_for():
+def test_finished_boxes_are_returned_before_the_next_row_is_requested():
     tiles = tile_grid((64, 1000), (TILE, TILE), 16)
     asked, given = [], []
 
@@ -98,7 +98,7 @@ def test_a_chain_over_all_rows_waits_for_its_end():
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_clusters_of_hardly_any_boxes(count):
+def test_clusters_of_very_few_boxes(count):
     assert clusters(np.zeros((count, 4))).tolist() == list(range(count))
 
 

@@ -62,7 +62,7 @@ def test_directions_and_ends(points, expected):
     assert crossings(walk(line_counter(), points)) == expected
 
 
-def test_the_line_turned_round_swaps_in_and_out():
+def test_reversing_the_line_swaps_in_and_out():
     points = [(300, 150), (300, 250)]
     other = CountLine.from_text("gate=500,200,100,200", "")
     assert crossings(walk(line_counter(other), points)) == (0, 1)
@@ -81,7 +81,7 @@ def test_jitter_on_the_line_counts_at_most_once(jitter, expected):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**31), st.floats(0, 360))
-def test_net_crossings_are_where_things_end(seed, degrees):
+def test_net_crossings_follow_from_where_objects_end(seed, degrees):
     """On an endless line, in − out is 1, 0 or −1 by the first and last sure side, whatever the way
     between.
     """
@@ -100,7 +100,7 @@ def test_net_crossings_are_where_things_end(seed, degrees):
     assert entered + left == int((np.diff(sure) != 0).sum())
 
 
-def test_a_gap_over_the_line_counts():
+def test_a_gap_across_the_line_counts():
     counter = walk(line_counter(), [(300, 150)])
     for _ in range(20):
         counter.update(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, int))
@@ -177,7 +177,7 @@ def test_jitter_on_a_zones_border_counts_nothing(jitter):
     assert (found["entered"], found["left"], found["visitors"]) == ({}, {}, {"car": 1})
 
 
-def test_shares_are_of_the_picture():
+def test_fractions_are_of_the_frame():
     line = CountLine.from_text("0.25, 0.5, 0.75, 0.5", "line 1")
     assert line.name == "line 1"
     np.testing.assert_allclose(line.points_in((640, 480)), [[160, 240], [480, 240]])
@@ -199,7 +199,7 @@ def test_lines_can_stay_on_the_ground():
     np.testing.assert_allclose(moving.overlays[0][1], [[100, 310], [500, 310]])
 
 
-def test_overlays_say_the_counts():
+def test_overlays_show_the_counts():
     counter = Counter([LEVEL], [SQUARE], image_wh=WH, names=NAMES)
     walk(counter, [(200, 150), (200, 250)])
     labels = [(kind, label) for kind, _points, label in counter.overlays]
@@ -207,7 +207,7 @@ def test_overlays_say_the_counts():
     json.dumps(counter.as_json())
 
 
-def test_what_is_long_gone_is_forgotten_but_counted():
+def test_objects_long_gone_are_forgotten_but_counted():
     counter = Counter([LEVEL], [SQUARE], image_wh=WH, names=NAMES)
     for track_id in range(1, 2101):
         walk(counter, [(200, 150), (200, 250)][track_id % 2 :][:1], track_id=track_id)
@@ -239,12 +239,12 @@ def test_what_is_long_gone_is_forgotten_but_counted():
         (Zone, "0,0,10,10,10,0,0,10", "crosses itself"),
     ],
 )
-def test_wrong_texts_are_named(kind, text, message):
+def test_invalid_texts_are_named(kind, text, message):
     with pytest.raises(ConfigError, match=message):
         kind.from_text(text, "it")
 
 
-def test_shapes_outside_and_names_twice_are_refused():
+def test_shapes_outside_and_duplicate_names_are_refused():
     with pytest.raises(ConfigError, match="outside the image of 640x480"):
         line_counter(CountLine.from_text("700,10,900,10", "far"))
     with pytest.raises(ConfigError, match="several lines or zones are called 'gate'"):

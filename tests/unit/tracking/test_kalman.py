@@ -54,7 +54,7 @@ def test_a_new_track_is_at_rest_and_uncertain_by_its_size():
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 4))
-def test_steps_and_corrections_are_the_textbooks(seed, frames):
+def test_predictions_and_corrections_match_the_textbook(seed, frames):
     many, boxes = box_filter(), random_boxes(seed)
     mean, covariance = many.start(boxes)
     mean[:, 4:] = np.random.default_rng(seed).normal(0, 2, (len(boxes), 4))
@@ -100,7 +100,7 @@ def test_a_warped_state_is_the_homography_and_its_derivative(seed):
         assert spread[row, 2, 2] == pytest.approx(covariance[row, 2, 2] * zoom**2, rel=1e-3)
 
 
-def test_no_tracks_stay_none():
+def test_no_tracks_give_no_tracks():
     many, nothing = box_filter(), np.zeros((0, 4))
     state = many.start(nothing)
     for mean, covariance in (

@@ -91,7 +91,7 @@ def test_moving_objects_do_not_mislead():
     )
 
 
-def test_blank_pictures_and_other_sizes_give_the_identity(scene):
+def test_blank_images_and_other_sizes_give_the_identity(scene):
     motion = CameraMotion()
     blank = np.full((*WH[::-1], 3), 90, np.uint8)
     for image in (
@@ -114,7 +114,7 @@ def test_another_scene_gives_the_identity(scene):
     assert np.array_equal(homography, np.eye(3))
 
 
-def test_boxes_beyond_the_picture_are_no_trouble(scene):
+def test_boxes_beyond_the_image_are_no_problem(scene):
     motion = CameraMotion()
     for _ in range(2):
         motion.update(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yolo_ema.tracking.trails import Trails
 
 
-def test_a_way_is_the_centres_of_the_last_seconds():
+def test_a_trail_is_the_centres_of_the_last_seconds():
     trails = Trails(seconds=1.0)
     for step in range(30):
         ways = trails.update(step / 10, np.array([[step, 0, step + 10, 20]]), np.array([7]))
@@ -35,7 +35,7 @@ def test_points_follow_the_ground():
     np.testing.assert_allclose(ways[1], [[35, 1], [35, 1]])
 
 
-def test_a_clock_that_starts_again_drops_what_was():
+def test_a_clock_that_restarts_drops_the_trails():
     trails = Trails()
     trails.update(100.0, np.array([[0, 0, 10, 10]]), np.array([1]))
     assert trails.update(0.0, np.zeros((0, 4)), np.zeros(0, int)) == {}

@@ -55,7 +55,7 @@ def test_line_ends_marks_and_spaces_do_not_matter(content: bytes) -> None:
     assert found.anomalies == ()
 
 
-def test_a_trailing_comma_is_counted_and_is_no_anomaly() -> None:
+def test_a_trailing_comma_is_counted_and_is_not_an_anomaly() -> None:
     found = parse_annotations(b"1,2,3,4,1,5,0,0,\n1,2,3,4,1,5,0,0\n1,2,3,4,1,5,0,0, \r\n", "a.txt")
     assert len(found) == 3
     assert found.trailing_commas == 2
@@ -109,7 +109,7 @@ def test_an_odd_row_is_kept_and_named(row: str, kinds: list[str]) -> None:
     assert all(anomaly.row == 1 for anomaly in found.anomalies)
 
 
-def test_binary_rubbish_is_anomalies_and_no_rows() -> None:
+def test_binary_garbage_gives_anomalies_and_no_rows() -> None:
     found = parse_annotations(bytes(range(256)) * 3, "a.txt")
     assert len(found) == 0
     assert {anomaly.kind for anomaly in found.anomalies} == {"field-count"}
@@ -132,12 +132,12 @@ def test_results_keep_the_file_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "row", ["1,2,3,4,0.5,6", "1,2,3,4,0.5,6,-1,-1,", "1,2,3,4,0.5,6.0,-1", "1, 2,3,4,5e-1,6\r"]
 )
-def test_results_in_the_forms_that_occur(row: str) -> None:
+def test_results_in_every_known_variant(row: str) -> None:
     assert parse_results(row.encode(), "r.txt").tolist() == [[1, 2, 3, 4, 0.5, 6]]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n"])
-def test_an_empty_result_file_is_no_detections(content: bytes) -> None:
+def test_an_empty_result_file_means_no_detections(content: bytes) -> None:
     assert parse_results(content, "r.txt").shape == (0, 6)
 
 
@@ -154,7 +154,7 @@ def test_an_empty_result_file_is_no_detections(content: bytes) -> None:
         ("1,2,3,4,0.5,1.5", "category is '1.5'"),
     ],
 )
-def test_a_wrong_result_row_is_an_error_that_names_it(row: str, says: str) -> None:
+def test_an_invalid_result_row_is_an_error_that_names_it(row: str, says: str) -> None:
     with pytest.raises(AnnotationError, match=r"r\.txt, row 3: ") as caught:
         parse_results(f"1,2,3,4,0.5,1\n\n{row}\n".encode(), "r.txt")
     assert says in str(caught.value)
@@ -189,14 +189,14 @@ def test_rows_are_counted_with_every_line_end(end: str) -> None:
     assert found.anomalies[0].row == 2
 
 
-def test_whole_numbers_may_be_written_with_a_point() -> None:
+def test_integers_may_be_written_with_a_decimal_point() -> None:
     found = parse_annotations(b"1.0,2.,3.000,+4,1.0,5.0,0.0,-0\n", "a.txt")
     assert found.rows.tolist() == [[1, 2, 3, 4, 1, 5]]
     assert found.anomalies == ()
 
 
 @pytest.mark.parametrize("width", ["٣", "３", "1_0", "1e1", "0x3", "²"])
-def test_digits_are_those_of_the_format_alone(width: str) -> None:
+def test_only_the_digits_of_the_format_are_accepted(width: str) -> None:
     row = f"1,2,{width},4,1,5,0,0"
     (anomaly,) = parse_annotations(row.encode(), "a.txt").anomalies
     assert anomaly.kind == "not-integer"

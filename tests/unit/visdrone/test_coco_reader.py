@@ -120,7 +120,7 @@ def test_a_file_in_another_layout_is_refused(tmp_path: Path, content: bytes, mat
         read_coco(tmp_path / "a.json", tmp_path)
 
 
-def test_missing_places_are_named(tmp_path: Path) -> None:
+def test_missing_paths_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="image folder"):
         read_coco(tmp_path / "a.json", tmp_path / "photos")
     with pytest.raises(DataNotFoundError, match="annotation file"):
@@ -138,7 +138,7 @@ def test_ids_are_numbers_however_they_are_written(
     assert found.anomalies == []
 
 
-def test_ids_may_be_words(tmp_path: Path) -> None:
+def test_ids_may_be_text(tmp_path: Path) -> None:
     images = [{"id": "flight-1", "file_name": "a.jpg"}, {"id": "01", "file_name": "c.jpg"}]
     categories = [{"id": "boat", "name": "boat"}]
     found = read_coco(
@@ -217,9 +217,7 @@ def test_an_image_of_another_shape_is_left_out(tmp_path: Path, stated: tuple[int
 
 
 @pytest.mark.parametrize("stated", [(0, 0), (None, 100), ("", ""), (-200, 100), (200, 100)])
-def test_a_size_that_is_not_stated_is_not_held_against_the_image(
-    tmp_path: Path, stated: tuple
-) -> None:
+def test_a_size_that_is_not_stated_is_not_checked(tmp_path: Path, stated: tuple) -> None:
     images = [{"id": 1, "file_name": "a.jpg", "width": stated[0], "height": stated[1]}]
     found = read_coco(*coco_dataset(tmp_path, [box(1, HERE)], images=images))
     assert found.anomalies == []
@@ -228,7 +226,7 @@ def test_a_size_that_is_not_stated_is_not_held_against_the_image(
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 @pytest.mark.parametrize("scale", [1, 3])
-def test_boxes_of_the_stored_pixels_turn_with_the_image(
+def test_boxes_of_the_stored_pixels_rotate_with_the_image(
     tmp_path: Path, orientation: int, scale: int
 ) -> None:
     file, photos = coco_dataset(
@@ -270,7 +268,7 @@ def test_an_image_that_is_listed_twice_has_the_boxes_of_both_entries(tmp_path: P
     assert [(one.kind, one.lost) for one in found.anomalies] == [("repeated-image", None)]
 
 
-def test_annotations_that_share_an_id_are_all_taken_and_said(tmp_path: Path) -> None:
+def test_annotations_that_share_an_id_are_all_used_and_reported(tmp_path: Path) -> None:
     file, photos = coco_dataset(tmp_path, [box(1, HERE), box(2, HERE), box(9, HERE)])
     content = json.loads(file.read_text())
     for annotation in content["annotations"][:2]:
@@ -293,7 +291,7 @@ def test_roboflows_first_category_is_not_a_class(tmp_path: Path, root_name: str)
     assert found.images[0].classes.tolist() == [0]
 
 
-def test_a_group_that_is_used_or_not_of_all_is_a_class(tmp_path: Path) -> None:
+def test_a_supercategory_that_is_used_or_not_shared_by_all_is_a_class(tmp_path: Path) -> None:
     categories = [
         {"id": 0, "name": "ship", "supercategory": "none"},
         {"id": 1, "name": "boat", "supercategory": "ship"},
@@ -320,7 +318,7 @@ def test_visdrones_ignored_regions_stay_ignored(tmp_path: Path, name: str) -> No
     assert found.anomalies == []
 
 
-def test_others_are_a_class_where_the_classes_are_not_visdrones(tmp_path: Path) -> None:
+def test_others_is_a_class_where_the_classes_are_not_visdrones(tmp_path: Path) -> None:
     categories = [{"id": 1, "name": "boat"}, {"id": 2, "name": "others"}]
     found = read_coco(*coco_dataset(tmp_path, [box(1, HERE, 2)], categories=categories))
     assert found.names == ("boat", "others")
@@ -330,9 +328,7 @@ def test_others_are_a_class_where_the_classes_are_not_visdrones(tmp_path: Path) 
 @pytest.mark.parametrize(
     "name", [".", "./", "x" * 5000 + ".jpg", "a\0.jpg", "\ud800.jpg", "a/" * 3000]
 )
-def test_a_file_name_that_cannot_be_one_is_named_and_the_rest_kept(
-    tmp_path: Path, name: str
-) -> None:
+def test_an_impossible_file_name_is_named_and_the_rest_kept(tmp_path: Path, name: str) -> None:
     images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": name}]
     pair = coco_dataset(tmp_path, [box(1, HERE)], images=images)
     found = read_coco(*pair)

@@ -51,7 +51,7 @@ def _totals(monkeypatch: pytest.MonkeyPatch, images: int):
         (549, 549, True, False, "549 images instead of 548"),
     ],
 )
-def test_a_few_images_less_do_not_turn_the_comparison_off(
+def test_a_few_missing_images_do_not_turn_the_comparison_off(
     monkeypatch, found, used, certain, equal, says
 ) -> None:
     compare, rows = _totals(monkeypatch, 548)
@@ -73,7 +73,7 @@ def test_one_damaged_image_does_not_turn_the_comparison_off(
     )
 
 
-def test_what_was_fetched_is_always_compared(tmp_path: Path) -> None:
+def test_a_fetched_dataset_is_always_compared(tmp_path: Path) -> None:
     archive = zipped(add_split(tmp_path / "mine"), inside="")
     (tmp_path / "root/archives").mkdir(parents=True)
     archive.rename(tmp_path / "root/archives" / archive.name)

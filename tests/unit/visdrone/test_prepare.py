@@ -24,7 +24,7 @@ from yolo_ema.visdrone import prepared_files
 from yolo_ema.visdrone.prepare import prepare
 
 
-def test_what_is_derived(tmp_path: Path) -> None:
+def test_derived_files(tmp_path: Path) -> None:
     source = add_split(tmp_path / "mine")
     before = state_of(source)
     result = prepare_root(tmp_path / "root", source)
@@ -114,7 +114,7 @@ def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path)
         prepare_root(tmp_path / "root", source, strict=True)
 
 
-def test_strict_makes_nothing_where_something_is_odd(tmp_path: Path) -> None:
+def test_strict_writes_nothing_when_there_are_anomalies(tmp_path: Path) -> None:
     source = add_split(tmp_path, rows={"a": "1,1,4,4,1,5,0,0\n", "b": "1,1,0,4,1,5,0,0\n"})
     with pytest.raises(AnnotationError, match=r"b\.txt, row 1: .*no area; it is dropped"):
         prepare_root(tmp_path / "root", source, strict=True)
@@ -173,7 +173,7 @@ def test_images_that_come_and_go_are_noticed(tmp_path: Path) -> None:
         "visdrone.yaml",
     ],
 )
-def test_what_is_missing_below_the_root_is_made_anew(tmp_path: Path, harm: str) -> None:
+def test_files_missing_below_the_root_are_recreated(tmp_path: Path, harm: str) -> None:
     source = add_split(tmp_path)
     prepare_root(tmp_path / "root", source)
     whole = {
@@ -191,7 +191,7 @@ def test_what_is_missing_below_the_root_is_made_anew(tmp_path: Path, harm: str) 
     assert prepare_root(tmp_path / "root", source).up_to_date
 
 
-def test_a_file_that_a_crash_left_empty_is_made_anew(tmp_path: Path) -> None:
+def test_a_file_left_empty_by_a_crash_is_recreated(tmp_path: Path) -> None:
     source = add_split(tmp_path)
     prepare_root(tmp_path / "root", source)
     (tmp_path / "root/labels/val/a.txt").write_text("")
@@ -199,7 +199,7 @@ def test_a_file_that_a_crash_left_empty_is_made_anew(tmp_path: Path) -> None:
     assert label_rows(tmp_path / "root/labels/val/a.txt") == [[3, 0.125, 0.4, 0.15, 0.4]]
 
 
-def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = add_split(tmp_path)
     really_link, count = prepared_files.link, 0
 
@@ -232,7 +232,7 @@ def test_a_read_only_source_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("forbidden", ["symlink", "symlink and hard link"])
-def test_without_links_there_are_copies(
+def test_without_links_files_are_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str
 ) -> None:
     def refuse(*_args, **_kwargs):
@@ -250,7 +250,7 @@ def test_without_links_there_are_copies(
     assert prepare_root(tmp_path / "root", source).up_to_date
 
 
-def test_anomalies_that_are_gone_take_their_list_along(tmp_path: Path) -> None:
+def test_the_list_of_anomalies_is_removed_when_there_are_none(tmp_path: Path) -> None:
     source, root = (
         add_split(tmp_path, rows={"a": "1,2,3\n", "b": "1,1,4,4,1,5,0,0\n"}),
         tmp_path / "root",
@@ -273,7 +273,7 @@ def test_the_exif_orientation_counts(tmp_path: Path) -> None:
     ]  # 100x200 as shown
 
 
-def test_options_name_everything_that_is_wrong() -> None:
+def test_options_name_every_mistake() -> None:
     with pytest.raises(ConfigError, match="did you mean 'train'") as caught:
         PrepareOptions(
             splits=("trian", "val", "val"),

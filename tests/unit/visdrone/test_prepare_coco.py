@@ -98,7 +98,7 @@ def test_a_split_that_lacks_a_class_keeps_the_numbers_of_the_other(
     assert "no category person, which another split has" in result.as_text()
 
 
-def test_splits_of_which_none_has_all_classes_are_refused(tmp_path: Path) -> None:
+def test_splits_none_of_which_has_all_classes_are_refused(tmp_path: Path) -> None:
     train = coco_split(tmp_path / "one", {1: "car", 2: "person"}, [(1, HERE)])
     val = coco_split(tmp_path / "two", {1: "car", 2: "dog"}, [(1, HERE)])
     with pytest.raises(DataError, match=r"different classes.*train car, person; val car, dog"):
@@ -114,7 +114,7 @@ def test_a_name_with_a_colon_is_a_name(tmp_path: Path) -> None:
     assert prepare_coco(tmp_path / "root", (file, photos)).up_to_date
 
 
-def test_nothing_that_can_be_used_is_an_error_that_says_why(tmp_path: Path) -> None:
+def test_no_usable_data_is_an_error_that_says_why(tmp_path: Path) -> None:
     file, photos = coco_dataset(
         tmp_path, [box(1, HERE)], images=[{"id": 1, "file_name": "photos\\a.jpg"}]
     )
@@ -141,7 +141,7 @@ def test_annotations_that_leave_no_object_are_an_error(
     assert not (tmp_path / "root").exists()
 
 
-def test_one_splits_trouble_does_not_hold_up_the_other(tmp_path: Path) -> None:
+def test_a_problem_in_one_split_does_not_affect_the_other(tmp_path: Path) -> None:
     train = coco_dataset(tmp_path / "one", [box(1, HERE)])
     result = prepare_coco(tmp_path / "root", train, (tmp_path / "gone.json", train[1]))
     assert result.exit_code == 3

@@ -32,9 +32,7 @@ def test_an_image_that_claims_too_many_pixels_is_left_out(tmp_path: Path) -> Non
     assert Image.MAX_IMAGE_PIXELS is not None
 
 
-def test_a_source_that_cannot_be_read_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_source_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = add_split(tmp_path)
     really = Path.iterdir
 
@@ -70,7 +68,7 @@ def test_images_none_of_whose_rows_can_be_read_are_left_out(tmp_path: Path) -> N
         ({"a": "1,1,4,4,0,0,0,0\n"}, "1 became ignored regions"),
     ],
 )
-def test_a_split_that_teaches_nothing_is_an_error(
+def test_a_split_without_objects_is_an_error(
     tmp_path: Path, rows: dict[str, str], says: str
 ) -> None:
     with pytest.raises(DataError, match=f"val: none of its .*{says}"):
@@ -86,7 +84,7 @@ def test_an_empty_annotation_folder_is_an_error(tmp_path: Path) -> None:
         prepare_root(tmp_path / "root", source)
 
 
-def test_one_damaged_archive_does_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_one_damaged_archive_does_not_affect_the_others(tmp_path: Path) -> None:
     good = zipped(add_split(tmp_path / "mine", "train"), inside="")
     damaged = tmp_path / "VisDrone2019-DET-val.zip"
     damaged.write_bytes(good.read_bytes()[:-100])
@@ -101,7 +99,7 @@ def test_one_damaged_archive_does_not_hold_up_the_others(tmp_path: Path) -> None
         prepare_root(tmp_path / "strict", good, damaged, strict=True)
 
 
-def test_one_split_that_cannot_be_used_does_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_one_unusable_split_does_not_affect_the_others(tmp_path: Path) -> None:
     add_split(tmp_path / "mine", "train")
     add_split(tmp_path / "mine", "val", rows={"a": "no row\n"})
     result = prepare_root(tmp_path / "root", tmp_path / "mine")
@@ -113,7 +111,7 @@ def test_one_split_that_cannot_be_used_does_not_hold_up_the_others(tmp_path: Pat
     assert (result.splits, result.failures) == (("train", "val"), {})
 
 
-def test_a_download_that_fails_does_not_hold_up_the_others(
+def test_a_failed_download_does_not_affect_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = zipped(add_split(tmp_path / "mine", "train"), inside="")

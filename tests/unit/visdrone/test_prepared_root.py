@@ -18,7 +18,7 @@ from yolo_ema.visdrone.prepare import prepare
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"splits": {"val": 3}, "dataset": "visdrone"}']
 )
-def test_a_torn_fingerprint_is_made_anew(tmp_path: Path, content: str) -> None:
+def test_a_truncated_fingerprint_is_recreated(tmp_path: Path, content: str) -> None:
     source = add_split(tmp_path)
     prepare_root(tmp_path / "root", source)
     (tmp_path / "root/fingerprint.json").write_text(content)
@@ -26,7 +26,7 @@ def test_a_torn_fingerprint_is_made_anew(tmp_path: Path, content: str) -> None:
     assert prepare_root(tmp_path / "root", source).up_to_date
 
 
-def test_a_root_that_holds_the_users_files_is_refused(tmp_path: Path) -> None:
+def test_a_root_that_contains_user_files_is_refused(tmp_path: Path) -> None:
     source = add_split(tmp_path)
     add_image(tmp_path / "root/images/train/mine.jpg")
     before = state_of(tmp_path / "root")
@@ -51,9 +51,7 @@ def test_a_root_that_holds_the_users_files_is_refused(tmp_path: Path) -> None:
         "annotations/val/e.txt",
     ],
 )
-def test_a_file_of_the_users_among_the_derived_ones_is_named_and_left(
-    tmp_path: Path, mine: str
-) -> None:
+def test_a_user_file_among_the_derived_ones_is_named_and_left(tmp_path: Path, mine: str) -> None:
     source, root = add_split(tmp_path), tmp_path / "root"
     prepare_root(root, source)
     (root / mine).parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +67,7 @@ def test_a_file_of_the_users_among_the_derived_ones_is_named_and_left(
     assert prepare_root(root, source).record.splits["val"].images == 3
 
 
-def test_files_that_no_dataset_is_made_of_are_left_alone(tmp_path: Path) -> None:
+def test_files_that_are_not_part_of_a_dataset_are_left_alone(tmp_path: Path) -> None:
     source, root = add_split(tmp_path), tmp_path / "root"
     prepare_root(root, source)
     others = [
@@ -87,7 +85,7 @@ def test_files_that_no_dataset_is_made_of_are_left_alone(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["visdrone.yaml", "anomalies.txt"])
 @pytest.mark.parametrize("when", ["before the first run", "afterwards"])
-def test_a_file_of_the_users_right_below_the_root_is_neither_replaced_nor_removed(
+def test_a_user_file_directly_below_the_root_is_neither_replaced_nor_removed(
     tmp_path: Path, name: str, when: str
 ) -> None:
     source, root = add_split(tmp_path), tmp_path / "root"
@@ -111,7 +109,7 @@ def test_a_fingerprint_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in root.iterdir()] == ["fingerprint.json"]
 
 
-def test_what_an_interrupted_run_wrote_is_known_to_be_ours(
+def test_files_written_by_an_interrupted_run_are_recognised_as_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, root = add_split(tmp_path), tmp_path / "root"
@@ -132,7 +130,7 @@ def test_what_an_interrupted_run_wrote_is_known_to_be_ours(
         assert sorted(path.stem for path in (root / folder / "val").iterdir()) == ["b", "c"]
 
 
-def test_a_root_of_one_source_alone_takes_no_other_and_drops_what_that_has_no_more(
+def test_a_root_of_one_source_accepts_no_other_and_drops_what_the_source_dropped(
     tmp_path: Path,
 ) -> None:
     for place in ("a", "b"):
@@ -160,7 +158,7 @@ def test_a_root_of_one_source_alone_takes_no_other_and_drops_what_that_has_no_mo
     assert alone(first).up_to_date
 
 
-def test_a_root_that_was_fetched_into_is_none_of_a_folders(tmp_path: Path) -> None:
+def test_a_root_with_fetched_data_is_not_the_root_of_a_folder(tmp_path: Path) -> None:
     archive = zipped(add_split(tmp_path / "mine"), inside="")
     (tmp_path / "root/archives").mkdir(parents=True)
     archive.rename(tmp_path / "root/archives" / archive.name)
@@ -169,7 +167,7 @@ def test_a_root_that_was_fetched_into_is_none_of_a_folders(tmp_path: Path) -> No
         prepare(PrepareOptions(source=(tmp_path / "mine",), root=tmp_path / "root"), alone=True)
 
 
-def test_the_root_may_lie_around_the_source(tmp_path: Path) -> None:
+def test_the_root_may_contain_the_source(tmp_path: Path) -> None:
     source = add_split(tmp_path)
     before = state_of(source)
     prepare_root(tmp_path, tmp_path)
@@ -182,7 +180,7 @@ def test_the_root_may_lie_around_the_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("root", ["file", "file/below", "/proc/nowhere"])
-def test_a_root_that_cannot_be_written_is_said(tmp_path: Path, root: str) -> None:
+def test_an_unwritable_root_is_reported(tmp_path: Path, root: str) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigError, match=r"cannot be written .*; give another --root"):
         prepare_root(tmp_path / root, add_split(tmp_path))
@@ -221,7 +219,7 @@ def test_a_fingerprint_cannot_name_files_outside_to_be_removed(tmp_path: Path, p
 
 
 @pytest.mark.parametrize("path", ["a\0b", "a\udcffb"])
-def test_paths_that_cannot_be_written_down_are_refused(tmp_path: Path, path: str) -> None:
+def test_paths_that_cannot_be_recorded_are_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(ConfigError, match="cannot be written into a data YAML"):
         prepare_root(tmp_path / path, add_split(tmp_path))
     with pytest.raises(ConfigError, match="cannot be written into a data YAML"):

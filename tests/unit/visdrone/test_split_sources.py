@@ -47,7 +47,7 @@ def test_splits_come_together_in_one_root(tmp_path: Path) -> None:
         prepare_root(tmp_path / "root3", tmp_path / "mine", splits=("test-dev",))
 
 
-def test_the_name_of_a_folder_tells_its_split_or_the_user_does(tmp_path: Path) -> None:
+def test_the_split_comes_from_the_folders_name_or_from_the_user(tmp_path: Path) -> None:
     folder = add_split(tmp_path).rename(tmp_path / "survey")
     with pytest.raises(ConfigError, match="does not say which split"):
         prepare_root(tmp_path / "root", folder)
@@ -80,9 +80,7 @@ def test_test_challenge_has_no_annotations_and_the_others_must(tmp_path: Path) -
         ("val/images/a.jpg", "val/labels/a.txt", "a data YAML with path, train, val, names"),
     ],
 )
-def test_for_other_layouts_the_way_is_named(
-    tmp_path: Path, images: str, other: str, way: str
-) -> None:
+def test_other_layouts_get_instructions(tmp_path: Path, images: str, other: str, way: str) -> None:
     add_image(tmp_path / "val" / images)
     (tmp_path / "val" / other).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "val" / other).write_text("{}")
@@ -91,7 +89,7 @@ def test_for_other_layouts_the_way_is_named(
     assert not (tmp_path / "root").exists()
 
 
-def test_labels_or_json_beside_visdrones_annotations_do_not_matter(tmp_path: Path) -> None:
+def test_labels_or_json_next_to_visdrones_annotations_do_not_matter(tmp_path: Path) -> None:
     source = add_split(tmp_path)
     (source / "labels").mkdir()
     (source / "annotations.json").write_text("{}")
@@ -99,7 +97,7 @@ def test_labels_or_json_beside_visdrones_annotations_do_not_matter(tmp_path: Pat
 
 
 @pytest.mark.parametrize("make", ["nothing", "a folder", "an empty split"])
-def test_a_source_that_is_none_is_said(tmp_path: Path, make: str) -> None:
+def test_a_path_that_is_not_a_source_is_reported(tmp_path: Path, make: str) -> None:
     source = tmp_path / "source"
     if make != "nothing":
         (source / ("images" if make == "an empty split" else "pictures")).mkdir(parents=True)
@@ -111,9 +109,7 @@ def test_a_source_that_is_none_is_said(tmp_path: Path, make: str) -> None:
 
 
 @pytest.mark.parametrize("inside", ["VisDrone2019-DET-val/", ""])
-def test_an_archive_of_the_users_is_unpacked_once_below_the_root(
-    tmp_path: Path, inside: str
-) -> None:
+def test_a_users_archive_is_unpacked_once_below_the_root(tmp_path: Path, inside: str) -> None:
     archive = zipped(add_split(tmp_path / "mine"), inside=inside)
     before = archive.read_bytes()
     result = prepare_root(tmp_path / "root", archive)
@@ -132,7 +128,7 @@ def test_an_archive_of_the_users_is_unpacked_once_below_the_root(
     assert prepare_root(tmp_path / "root", archive).up_to_date
 
 
-def test_a_changed_archive_is_unpacked_anew(tmp_path: Path) -> None:
+def test_a_changed_archive_is_unpacked_again(tmp_path: Path) -> None:
     folder = add_split(tmp_path / "mine")
     prepare_root(tmp_path / "root", zipped(folder, inside=""))
     (folder / "annotations/c.txt").write_text("1,1,4,4,1,5,0,0\n")
@@ -165,7 +161,7 @@ def test_an_archive_that_the_user_put_below_the_root_is_used_and_left_there(tmp_
     assert prepare(PrepareOptions(root=tmp_path / "root", splits=("val",), offline=True)).up_to_date
 
 
-def test_an_archive_that_was_fetched_is_gone_once_it_is_unpacked(
+def test_a_fetched_archive_is_removed_once_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = zipped(add_split(tmp_path / "mine"), inside="")
@@ -195,7 +191,7 @@ def test_offline_says_what_would_be_fetched(tmp_path: Path) -> None:
     assert not (tmp_path / "root").exists()
 
 
-def test_what_a_mac_adds_to_folders_is_passed_over(tmp_path: Path) -> None:
+def test_files_a_mac_adds_to_folders_are_skipped(tmp_path: Path) -> None:
     source = add_split(tmp_path / "mine")
     for path in (source / "images/._a.jpg", source / "annotations/._a.txt"):
         path.write_bytes(b"\0\5\x16\7resource fork")
@@ -222,7 +218,7 @@ def test_a_mac_archive_is_like_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["...zip", ".zip", "..tar.gz", ". .zip", ".zip.zip"])
-def test_no_archive_name_reaches_out_of_its_folder(tmp_path: Path, name: str) -> None:
+def test_no_archive_entry_escapes_its_folder(tmp_path: Path, name: str) -> None:
     root = tmp_path / "root"
     prepare_root(root, add_split(tmp_path / "other", "train"))
     (root / "mine.txt").write_text("the user's own")
@@ -237,7 +233,7 @@ def test_no_archive_name_reaches_out_of_its_folder(tmp_path: Path, name: str) ->
     assert len(list((root / "sources").iterdir())) == 1
 
 
-def test_a_folder_of_the_users_is_not_replaced_by_what_is_unpacked(tmp_path: Path) -> None:
+def test_a_users_folder_is_not_replaced_by_unpacked_files(tmp_path: Path) -> None:
     archive = zipped(add_split(tmp_path / "mine"), inside="")
     mine = tmp_path / "root/sources/VisDrone2019-DET-val/mine.txt"
     mine.parent.mkdir(parents=True)
@@ -254,9 +250,7 @@ def test_a_folder_of_the_users_is_not_replaced_by_what_is_unpacked(tmp_path: Pat
         ("images", "does not say which split"),
     ],
 )
-def test_an_archive_that_is_refused_does_not_stay_unpacked(
-    tmp_path: Path, folder: str, says: str
-) -> None:
+def test_a_refused_archive_does_not_stay_unpacked(tmp_path: Path, folder: str, says: str) -> None:
     with zipfile.ZipFile(tmp_path / "survey.zip", "w") as archive:
         archive.write(add_image(tmp_path / "a.jpg"), f"{folder}/a.jpg")
         archive.writestr("annotations/a.txt", "1,1,4,4,1,5,0,0\n")
@@ -288,7 +282,7 @@ def test_archives_of_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
     assert prepare_root(tmp_path / "root", *archives).up_to_date
 
 
-def test_what_a_killed_run_left_half_unpacked_is_swept(tmp_path: Path) -> None:
+def test_half_unpacked_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     archive = zipped(add_split(tmp_path / "mine"), inside="")
     sources = tmp_path / "root/sources"
     for name, marked in ((".VisDrone2019-DET-val.new", True), ("other.new", False)):

@@ -70,7 +70,8 @@ class TorchBackend:
         pack_convolutions(model)
         self._layers, self._kept = layers[1:-1], set(model.save)
         self._head = _SparseHead(layers[-1])
-        self.names, self.imgsz_hw = dict(loaded.names), (loaded.imgsz, loaded.imgsz)
+        self.names = dict(loaded.names)
+        self.imgsz_hw: tuple[int, int] | None = (loaded.imgsz, loaded.imgsz)
         self.stride = max(int(model.stride.max()), 32)
         self.object_sizes = object_sizes
         self.plan_figures = PlanFigures.of_entries(loaded.metadata)

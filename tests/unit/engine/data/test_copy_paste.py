@@ -35,7 +35,7 @@ def overlap(a, b) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**31))
-def test_copies_lie_free_inside_the_image(seed):
+def test_copies_are_inside_the_image_and_cover_nothing(seed):
     image, boxes, classes, regions, rng = scene(seed)
     before = image.copy()
     pasted, copies, kinds = paste_boxes(image, boxes, classes, regions, rng)

@@ -25,7 +25,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         ([7, 8], None, {0: "7", 1: "8"}),
     ],
 )
-def test_classes_come_as_list_as_numbers_or_as_a_count(tmp_path, names, nc, expected):
+def test_classes_are_given_as_list_as_numbers_or_as_a_count(tmp_path, names, nc, expected):
     data = read_data(write_dataset(tmp_path / "mine", names=names, nc=nc))
     assert data["names"] == expected
     assert data["nc"] == len(expected)
@@ -50,14 +50,14 @@ def test_what_is_wrong_in_a_data_yaml_is_named_with_its_file(tmp_path, entries, 
     assert what in str(caught.value)
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path):
+def test_all_mistakes_are_reported_at_once(tmp_path):
     with pytest.raises(
         DataError, match=r"'names' is missing.*'train' is missing.*'val' is missing"
     ):
         read_data(write_dataset(tmp_path / "mine", names=None, train=None, val=None))
 
 
-def test_a_yaml_that_is_none_says_so(tmp_path):
+def test_a_file_that_is_not_yaml_is_refused(tmp_path):
     (tmp_path / "bad.yaml").write_text("names: [car\n")
     with pytest.raises(DataError, match=r"bad.yaml cannot be read as YAML"):
         read_data(tmp_path / "bad.yaml")
@@ -122,13 +122,13 @@ def test_numbers_may_be_written_as_ultralytics_takes_them(tmp_path, entries, nam
         ({"path": 7}, "'path' is 7, expected a folder"),
     ],
 )
-def test_values_of_another_form_are_named_with_their_file(tmp_path, entries, what):
+def test_values_of_another_type_are_named_with_their_file(tmp_path, entries, what):
     with pytest.raises(DataError, match=r"mine\.yaml") as caught:
         read_data(write_dataset(tmp_path / "mine", **entries))
     assert what in str(caught.value)
 
 
-def test_aliases_that_stand_for_more_than_there_is_are_refused_at_once(tmp_path):
+def test_aliases_that_expand_beyond_bounds_are_refused_at_once(tmp_path):
     levels = ["a: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     for entry in ("names: *a8", "names: [car]\ntrain: *a8"):
@@ -138,7 +138,7 @@ def test_aliases_that_stand_for_more_than_there_is_are_refused_at_once(tmp_path)
             read_data(file)
 
 
-def test_a_path_longer_than_names_may_be_is_one_that_does_not_exist(tmp_path):
+def test_a_path_longer_than_allowed_does_not_exist(tmp_path):
     data = read_data(write_dataset(tmp_path / "mine", train="x" * 5000, path="y" * 5000))
     assert data["train"][0].endswith("x" * 5000)
 

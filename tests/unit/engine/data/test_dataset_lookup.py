@@ -65,7 +65,7 @@ def test_every_detection_yaml_that_ultralytics_ships_is_found_and_read():
         assert data["path"].is_absolute()
 
 
-def test_a_shipped_dataset_that_is_not_here_is_not_fetched_offline():
+def test_a_missing_shipped_dataset_is_not_fetched_offline():
     with pytest.raises(OfflineError, match="--offline"):
         resolve_data("coco8", offline=True)
 
@@ -130,7 +130,7 @@ def served(tmp_path):
 
 
 @pytest.mark.parametrize("top", ["small/", ""], ids=["a folder inside", "no folder inside"])
-def test_an_archive_is_fetched_having_said_what_and_how_large(tmp_path, served, capfd, top):
+def test_an_archive_is_fetched_after_announcing_what_and_how_large(tmp_path, served, capfd, top):
     folder, address = served
     with zipfile.ZipFile(folder / "small.zip", "w") as archive:
         for split in ("train", "val"):
@@ -172,7 +172,7 @@ def _orchard(folder: Path, url: str) -> Path:
     return file
 
 
-def test_a_users_archive_beside_the_root_is_left_alone(tmp_path, served):
+def test_a_users_archive_next_to_the_root_is_left_alone(tmp_path, served):
     home = tmp_path / "home"
     home.mkdir()
     (home / "orchard.zip").write_bytes(b"the user's own")
@@ -182,9 +182,7 @@ def test_a_users_archive_beside_the_root_is_left_alone(tmp_path, served):
     assert sorted(one.name for one in home.iterdir()) == ["orchard", "orchard.yaml", "orchard.zip"]
 
 
-def test_a_root_that_is_there_in_part_is_a_clear_error_before_anything_is_fetched(
-    tmp_path, served, capfd
-):
+def test_an_incomplete_root_is_a_clear_error_before_anything_is_fetched(tmp_path, served, capfd):
     (tmp_path / "orchard" / "images" / "train").mkdir(parents=True)
     file = _orchard(tmp_path, _serve_archive(served))
     with pytest.raises(
@@ -205,7 +203,7 @@ def test_a_damaged_archive_leaves_nothing_behind(tmp_path, served):
     assert sorted(one.name for one in tmp_path.iterdir()) == ["orchard.yaml", "served"]
 
 
-def test_what_is_wrong_with_a_download_entry_is_said_offline_too(tmp_path):
+def test_a_bad_download_entry_is_reported_offline_too(tmp_path):
     with pytest.raises(DataError, match="does not name an archive"):
         resolve_data(_orchard(tmp_path, "https://example.org/page.html"), offline=True)
 
@@ -264,7 +262,7 @@ def test_two_folders_of_one_name_are_not_mixed(tmp_path):
     assert resolve_data(first)
 
 
-def test_a_split_that_the_folder_has_no_more_goes_from_its_data_yaml(tmp_path):
+def test_a_split_removed_from_the_folder_is_removed_from_its_data_yaml(tmp_path):
     survey = _survey(tmp_path / "survey", "train", "val", "test-dev")
     assert len(split_images(resolve_data(survey), "test")) == 1
     shutil.rmtree(survey / "VisDrone2019-DET-test-dev")
@@ -272,7 +270,7 @@ def test_a_split_that_the_folder_has_no_more_goes_from_its_data_yaml(tmp_path):
         split_images(resolve_data(survey), "test")
 
 
-def test_what_a_preparation_finds_is_said_once_on_stderr(tmp_path, capfd):
+def test_the_findings_of_a_preparation_are_reported_once_on_stderr(tmp_path, capfd):
     survey = _survey(tmp_path / "survey", "train", "val")
     file = resolve_data(survey)
     shown = capfd.readouterr()
@@ -286,7 +284,7 @@ def test_what_a_preparation_finds_is_said_once_on_stderr(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_cocos_json_is_told_the_way(tmp_path):
+def test_coco_json_gets_instructions(tmp_path):
     (tmp_path / "train.json").write_text("{}")
     with pytest.raises(
         DataError, match=r"yolo-ema data prepare coco --annotations .*train\.json --images DIR"

@@ -161,7 +161,7 @@ def test_an_augmentation_that_fails_is_an_error():
         check_active(Failing())
 
 
-def test_albumentations_that_ultralytics_silently_leaves_out_is_an_error(images):
+def test_albumentations_that_ultralytics_silently_leaves_out_are_an_error(images):
     with pytest.raises(CheckFailedError, match="dropped silently"):
         dataset_of(images, augmentations=["no transform"])
 

@@ -54,7 +54,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("cache", [False, "ram", "disk"])
-def test_nothing_is_written_beside_the_data_and_no_pickle_in_it_runs(images, cache, tmp_path):
+def test_nothing_is_written_next_to_the_data_and_no_pickle_in_it_runs(images, cache, tmp_path):
     target = tmp_path / "executed"
     poison = pickle.dumps(Bomb(target))
     (images.parent.parent / "labels" / "train.cache").write_bytes(poison)
@@ -127,7 +127,7 @@ def test_damaged_images_are_named_and_left_out(images):
     assert digest(images) == before
 
 
-def test_a_bad_row_costs_no_more_than_itself(images):
+def test_a_bad_row_loses_only_itself(images):
     label = images.parent.parent / "labels/train/002.txt"
     rows = label.read_text().splitlines()
     label.write_text("\n".join([*rows[:2], "7 0.5 0.5 0.1 0.1", *rows[2:]]) + "\n")
@@ -181,7 +181,7 @@ def test_without_an_images_folder_labels_are_not_taken_for_regions(tmp_path):
     assert dataset.problems == ()
 
 
-def test_no_images_and_no_usable_image_are_said(tmp_path):
+def test_no_images_and_no_usable_image_are_reported(tmp_path):
     with pytest.raises(DataNotFoundError, match="nowhere"):
         dataset_of(tmp_path / "nowhere")
     (tmp_path / "a.jpg").write_bytes(b"broken")
@@ -189,14 +189,14 @@ def test_no_images_and_no_usable_image_are_said(tmp_path):
         dataset_of(tmp_path)
 
 
-def test_training_without_any_label_file_is_refused_and_says_where_they_would_lie(images):
+def test_training_without_label_files_is_refused_and_says_where_they_belong(images):
     shutil.rmtree(images.parent.parent / "labels")
     with pytest.raises(DataError, match=r"expected at .*/labels/train/000\.txt"):
         dataset_of(images)
     assert len(dataset_of(images, mode="val")) == 6
 
 
-def test_disk_cache_lies_in_the_cache_folder_and_follows_the_image(images, tmp_path):
+def test_disk_cache_is_in_the_cache_folder_and_follows_the_image(images, tmp_path):
     dataset = dataset_of(images, cache="disk")
     kept = sorted((tmp_path / "cache/images").glob("*.npy"))
     assert len(kept) == 6
@@ -213,7 +213,7 @@ def test_disk_cache_lies_in_the_cache_folder_and_follows_the_image(images, tmp_p
     assert len(sorted((tmp_path / "cache/images").glob("*.npy"))) == 7
 
 
-def test_disk_cache_is_declined_where_there_is_no_room(images, monkeypatch, tmp_path):
+def test_disk_cache_is_declined_where_there_is_no_space(images, monkeypatch, tmp_path):
     monkeypatch.setattr(
         "yolo_ema.engine.data.drone_dataset.shutil.disk_usage", lambda _: SimpleNamespace(free=1000)
     )
@@ -254,7 +254,7 @@ def dataset_args(**settings):
     return get_cfg(overrides={"task": "detect", "imgsz": 256, **STILL, **settings})
 
 
-def test_class_filter_and_class_weights_do_not_see_regions(images):
+def test_class_filter_and_class_weights_ignore_regions(images):
     dataset = dataset_of(images, classes=[1])
     assert all((label["cls"] == 1).all() for label in dataset.labels)
     assert sum(len(dataset[index]["ignored_xyxy"]) for index in range(6)) > 0
@@ -397,7 +397,7 @@ def test_an_image_that_disappears_during_training_is_one_clear_error(images):
     assert "Traceback" not in str(caught.value)
 
 
-def test_a_damaged_kept_image_is_read_from_its_image(images):
+def test_a_damaged_cached_image_is_read_again_from_its_file(images):
     dataset = dataset_of(images, cache="disk")
     expected = dataset.load_image(0)[0]
     dataset.npy_files[0].write_bytes(b"damaged")

@@ -144,7 +144,7 @@ def test_painted_regions_stay_covered_in_a_mosaic_of_nine(images):
         assert uncovered(dataset[index % len(dataset)]) == 0
 
 
-def test_the_check_fails_where_ultralytics_transforms_are_left_as_they_are(images, monkeypatch):
+def test_the_check_fails_with_ultralytics_own_transforms(images, monkeypatch):
     monkeypatch.setattr(dataset_module, "carry_regions", lambda transforms: None)
     dataset = dataset_of(images, scale=0.9, translate=0.45)
     assert any(_uncovered_with(dataset, seed) for seed in range(60))

@@ -31,7 +31,7 @@ def read(path: Path, text: str, class_count: int | None = 10):
     )
 
 
-def test_sound_rows_are_read_as_they_stand(tmp_path):
+def test_valid_rows_are_read_unchanged(tmp_path):
     labels, problems, notes = read(
         tmp_path / "a.txt", "0 0.5 0.5 0.1 0.2\n\n9 1.004 0.25 0.5 0.5\n"
     )
@@ -101,7 +101,7 @@ def test_pose_labels_of_a_box_task_lose_their_points(tmp_path):
     assert np.allclose(labels.rows, [[0, 0.5, 0.5, 0.1, 0.1]])
 
 
-def test_a_byte_order_mark_is_passed_over_and_no_text_is_an_error(tmp_path):
+def test_a_byte_order_mark_is_skipped_and_binary_content_is_an_error(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf0 0.5 0.5 0.1 0.1\r\n")
     assert len(read_label_file(tmp_path / "a.txt", class_count=1, problems=[], notes=[]).rows) == 1
     (tmp_path / "a.txt").write_bytes(b"\xff\x80\x81")
@@ -117,7 +117,7 @@ def test_a_byte_order_mark_is_passed_over_and_no_text_is_an_error(tmp_path):
         "0.0 0.5 0.5 0.1 0.1\n9.0 0.25 0.25 0.5 0.5\n",
     ],
 )
-def test_commas_between_all_numbers_and_classes_with_a_point_have_a_plain_meaning(tmp_path, text):
+def test_commas_between_all_numbers_and_classes_with_a_point_are_unambiguous(tmp_path, text):
     labels, problems, _ = read(tmp_path / "a.txt", text)
     assert not problems
     assert np.allclose(labels.rows, [[0, 0.5, 0.5, 0.1, 0.1], [9, 0.25, 0.25, 0.5, 0.5]])
@@ -304,7 +304,7 @@ class Bomb:
         return (Path.write_text, (self.target, "boom"))
 
 
-def test_what_is_remembered_is_never_unpickled(tmp_path):
+def test_the_cache_is_never_unpickled(tmp_path):
     folder = Folder(tmp_path)
     first = folder.scan()
     target = tmp_path / "executed"
@@ -323,7 +323,7 @@ def test_what_is_remembered_is_never_unpickled(tmp_path):
         assert not target.exists(), poison
 
 
-def test_a_cache_folder_that_cannot_be_written_is_noted_and_no_obstacle(tmp_path):
+def test_a_cache_folder_that_cannot_be_written_is_noted_and_tolerated(tmp_path):
     folder = Folder(tmp_path)
     (tmp_path / "blocked").write_text("a file where the folder would be")
     scan = folder.scan(cache=tmp_path / "blocked")

@@ -44,7 +44,7 @@ def test_a_dataset_of_ultralytics_is_not_fetched(monkeypatch, tmp_path):
         local_data("coco8")
 
 
-def test_data_that_is_here_and_words_that_mean_nothing(tmp_path):
+def test_local_data_and_unknown_words(tmp_path):
     for split in ("train", "val"):
         (tmp_path / "data/images" / split).mkdir(parents=True)
     (tmp_path / "boats.yaml").write_text(YAML.format("https://192.0.2.1/boats.zip"))
@@ -53,6 +53,6 @@ def test_data_that_is_here_and_words_that_mean_nothing(tmp_path):
         local_data("./nowhere")
 
 
-def test_a_promise_that_needs_no_word():
+def test_verbs_that_never_fetch_have_no_offline_option():
     for options in (ValOptions(weights="w.pt"), InspectOptions(data="visdrone")):
         assert not hasattr(options, "offline")

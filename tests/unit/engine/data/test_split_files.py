@@ -25,7 +25,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("yolo_ema.engine.setup.ultralytics_settings.user_settings", dict)
 
 
-def test_images_of_a_folder_come_sorted_and_from_below_it(tmp_path):
+def test_images_of_a_folder_are_sorted_and_include_subfolders(tmp_path):
     file = write_dataset(tmp_path / "mine")
     below = tmp_path / "mine" / "images" / "train" / "a" / "b"
     below.mkdir(parents=True)
@@ -78,13 +78,13 @@ def test_an_empty_split_is_an_error(tmp_path):
         ("/d/photos/a.jpg", "/d/photos/a.txt"),
     ],
 )
-def test_labels_lie_where_ultralytics_looks_for_them(image, labels):
+def test_labels_are_where_ultralytics_looks_for_them(image, labels):
     from ultralytics.data.utils import img2label_paths
 
     assert str(label_path(Path(image))) == labels == img2label_paths([image])[0]
 
 
-def test_ignored_regions_lie_beside_the_labels():
+def test_ignored_regions_are_next_to_the_labels():
     assert ignored_path(Path("/d/images/train/a.jpg")) == Path("/d/ignored/train/a.txt")
 
 
@@ -120,7 +120,7 @@ def test_a_test_split_that_does_not_exist_is_left_out_of_the_fingerprint(tmp_pat
     assert sorted(data_fingerprint(file)["splits"]) == ["train", "val"]
 
 
-def test_an_image_that_is_gone_counts_by_its_name(tmp_path):
+def test_a_missing_image_counts_by_its_name(tmp_path):
     file = write_dataset(tmp_path / "mine")
     before = data_fingerprint(file)["splits"]["train"]
     (tmp_path / "mine/images/train/gone.jpg").symlink_to(tmp_path / "nothing")
@@ -144,7 +144,7 @@ def test_folders_linked_in_a_loop_are_read_once(tmp_path):
     assert sorted(image.name for image in found) == ["a.jpg", "b.jpg", "c.jpg"]
 
 
-def test_hidden_files_and_those_of_operating_systems_are_passed_over(tmp_path):
+def test_hidden_files_and_those_of_operating_systems_are_skipped(tmp_path):
     for name in ("a.jpg", "._a.jpg", ".thumbs/t.jpg", "__MACOSX/m.jpg", ".ipynb_checkpoints/c.jpg"):
         file = tmp_path / "images" / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,7 @@ def test_a_tile_shows_the_images_own_pixels(tmp_path, monkeypatch, cache):
 
 
 @pytest.mark.parametrize("cache", [False, "ram", "disk"])
-def test_whole_images_stand_beside_their_tiles(tmp_path, monkeypatch, cache):
+def test_whole_images_are_listed_next_to_their_tiles(tmp_path, monkeypatch, cache):
     monkeypatch.setenv("YOLO_EMA_CACHE", str(tmp_path / "cache"))
     images = make_dataset(tmp_path / "data")
     plain = dataset_of(images, imgsz=128, deterministic=False)
@@ -139,7 +139,7 @@ def test_whole_images_without_tiles_are_refused():
         DroneOptions(tile_whole=2)
 
 
-def test_labels_of_a_tile_lie_on_its_objects(tmp_path, monkeypatch):
+def test_labels_of_a_tile_are_on_its_objects(tmp_path, monkeypatch):
     monkeypatch.setenv("YOLO_EMA_CACHE", str(tmp_path / "cache"))
     images = make_dataset(tmp_path / "data")
     dataset = dataset_of(
@@ -166,7 +166,7 @@ def test_tiles_act_on_training_only(tmp_path):
     assert len(dataset_of(images, mode="val", drone=DroneOptions(train_tiles="64x64"))) == 6
 
 
-def test_tiles_of_another_size_are_scaled_to_the_network_and_this_is_said(tmp_path, caplog):
+def test_tiles_of_another_size_are_scaled_to_the_network_and_that_is_reported(tmp_path, caplog):
     images = make_dataset(tmp_path)
     with caplog.at_level("WARNING"):
         assert len(dataset_of(images, imgsz=128, drone=DroneOptions(train_tiles="128x64"))) > 6

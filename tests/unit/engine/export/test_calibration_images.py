@@ -54,7 +54,7 @@ def test_images_of_a_folder_or_of_the_train_split(folder):
     ("most", "expected"),
     [(1, "0"), (2, "06"), (3, "036"), (4, "0246"), (7, "0123456"), (99, "0123456")],
 )
-def test_no_more_than_asked_for_evenly_spread(folder, most, expected):
+def test_no_more_than_requested_evenly_spread(folder, most, expected):
     assert names(
         calibration_files(options(calibrate=(folder / "set",), calibration_images=most))
     ) == list(expected)

@@ -56,7 +56,7 @@ def test_refused(name, options, says):
         check(name, **options)
 
 
-def test_all_that_is_wrong_is_named_at_once():
+def test_all_mistakes_are_named_at_once():
     with pytest.raises(ConfigError, match=r"--dynamic.*--batch is 4.*leave --nms out"):
         check("ncnn", dynamic=True, batch=4, nms=True)
 
@@ -90,7 +90,7 @@ def test_what_a_format_can_hold_is_taken(name, options):
     check(name, **options)
 
 
-def test_formats_that_are_int8_only_are_those_that_ultralytics_calibrates_unasked():
+def test_int8_only_formats_are_those_that_ultralytics_always_calibrates():
     needs = {
         name
         for name in FORMATS

@@ -65,7 +65,7 @@ LOADED = LoadedModel(tiny_model(), {0: "car"}, 32, 320, {})
         ((33,), (64, 64)),
     ],
 )
-def test_input_size_is_raised_to_the_stride_with_a_word(
+def test_input_size_is_raised_to_the_stride_with_a_notice(
     weights, folder, asked, capsys, imgsz, expected
 ):
     made = export_artifact("onnx", ExportOptions(weights=weights, imgsz=imgsz), LOADED, folder)
@@ -147,9 +147,7 @@ def test_full_disk_is_one_clear_error(weights, folder, monkeypatch):
 
 
 @pytest.mark.parametrize(("free", "error"), [(4096, DiskFullError), (1 << 30, MachineError)])
-def test_converter_that_does_not_say_that_the_disk_is_full(
-    weights, folder, monkeypatch, free, error
-):
+def test_converter_that_hides_a_full_disk(weights, folder, monkeypatch, free, error):
     """OpenVINO ends with these words."""
 
     def fails(*_: object, **__: object) -> None:
@@ -266,7 +264,7 @@ def test_out_of_another_format(made, says):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_published_whole_in_place_of_the_old(tmp_path, kind):
+def test_published_atomically_in_place_of_the_old(tmp_path, kind):
     made, final = tmp_path / "made", tmp_path / "new" / "final"
     for content in (b"one", b"two"):
         if kind == "file":

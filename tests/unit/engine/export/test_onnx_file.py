@@ -39,7 +39,7 @@ RELU = helper.make_node("Relu", ["x"], ["a"], "first")
 NEG = helper.make_node("Neg", ["a"], ["y"], "second")
 
 
-def test_a_wrong_shape_between_operations_is_seen_and_mended(tmp_path):
+def test_a_wrong_shape_between_operations_is_found_and_repaired(tmp_path):
     file = tmp_path / "a.onnx"
     model = model_of(RELU, NEG, shapes={"a": (2, 16)})
     model.metadata_props.add(key="names", value="{0: 'car'}")
@@ -58,7 +58,7 @@ def test_a_wrong_shape_between_operations_is_seen_and_mended(tmp_path):
     assert mended.metadata_props == model.metadata_props
 
 
-def test_operations_before_those_they_depend_on_are_brought_behind_them(tmp_path):
+def test_operations_before_those_they_depend_on_are_reordered(tmp_path):
     file = tmp_path / "a.onnx"
     onnx.save(model_of(NEG, RELU), file)
     assert "the ONNX checker refuses it" in " ".join(onnx_problems(file))

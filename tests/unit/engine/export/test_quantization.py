@@ -247,7 +247,7 @@ def test_a_missing_package_is_named_with_its_extra(
         )
 
 
-def test_openvino_names_are_understood():
+def test_openvino_names_are_recognised():
     nodes = [
         ("__module.model.7/aten::instance_norm/MVN", "MVN"),
         ("__module.model.7/aten::_convolution/Convolution", "Convolution"),

@@ -87,7 +87,7 @@ def test_missing_package_of_ours_is_named_with_the_extra(
         run(model, name, tmp_path)
 
 
-def test_missing_compiler_of_a_vendor_is_told_in_its_words(
+def test_missing_vendor_compiler_is_reported_in_its_own_words(
     model, tmp_path, nothing_starts, monkeypatch
 ):
     with pytest.raises(MachineError, match=r"export to ascend failed here: .*CANN"):
@@ -118,7 +118,7 @@ def test_full_disk_while_converting(model, tmp_path, monkeypatch):
         run(model, "torchscript", tmp_path)
 
 
-def test_model_and_logger_stay_as_they_are_and_nothing_is_printed(model, tmp_path, capfd):
+def test_model_and_logger_are_unchanged_and_nothing_is_printed(model, tmp_path, capfd):
     before, filters = (
         {key: value.clone() for key, value in model.state_dict().items()},
         list(LOGGER.filters),
@@ -134,7 +134,7 @@ def test_model_and_logger_stay_as_they_are_and_nothing_is_printed(model, tmp_pat
     assert capfd.readouterr() == ("", "")
 
 
-def test_warning_of_ultralytics_is_told_on_stderr(model, tmp_path, monkeypatch, capsys):
+def test_ultralytics_warnings_go_to_stderr(model, tmp_path, monkeypatch, capsys):
     def warns(exporter: object) -> str:
         LOGGER.warning("WARNING ⚠️ the simplifier failed")
         LOGGER.warning("Ultralytics requirement ['pnnx==1'] not found, AutoUpdate disabled")
@@ -145,7 +145,7 @@ def test_warning_of_ultralytics_is_told_on_stderr(model, tmp_path, monkeypatch, 
     assert capsys.readouterr() == ("", "export to torchscript: the simplifier failed\n")
 
 
-def test_ncnn_file_with_operators_of_pytorch_is_refused(model, tmp_path, monkeypatch):
+def test_ncnn_file_with_pytorch_operators_is_refused(model, tmp_path, monkeypatch):
     def leaves_one(exporter: object) -> str:
         (tmp_path / "model.ncnn.param").write_text(
             "7767517\n3 3\nInput in0 0 1 in0\nConvolution c 1 1 in0 1 0=16\naten::group_norm g 1 1 "

@@ -82,7 +82,7 @@ def test_strides_are_those_of_the_built_model():
 
 
 @pytest.mark.parametrize(("number", "means"), [("2", 2), (2.0, 2), (3, 3)])
-def test_nc_is_taken_as_ultralytics_takes_it(number, means):
+def test_nc_is_interpreted_as_ultralytics_does(number, means):
     assert checked_definition(_with(0, None, nc=number), "own.yaml")["nc"] == means
 
 
@@ -138,7 +138,9 @@ EVIL = "__import__('os').environ.__setitem__('YOLO_EMA_TEST_CODE_RAN', '1')"
         ([1, 2], "is a list"),
     ],
 )
-def test_what_no_detector_needs_is_refused_in_little_time_and_memory(content, message, monkeypatch):
+def test_descriptions_beyond_any_detector_are_refused_quickly_in_little_memory(
+    content, message, monkeypatch
+):
     monkeypatch.delenv("YOLO_EMA_TEST_CODE_RAN", raising=False)
     activation = Conv.default_act
     tracemalloc.start()
@@ -175,7 +177,7 @@ def test_the_definition_shares_nothing_with_what_it_was_read_from():
     assert content == TINY
 
 
-def test_unknown_keys_stay_behind():
+def test_unknown_keys_are_dropped():
     definition = checked_definition(_with(0, None, evil=EVIL, kpt_shape=[1, 2]), "own.yaml")
     assert set(definition) == {"nc", "channels", "backbone", "head"}
 

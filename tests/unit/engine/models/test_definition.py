@@ -72,12 +72,12 @@ def test_plain_counterparts_are_known_but_no_other_models_of_ultralytics():
         ("yolov8n_ema", "yolov8n-ema"),
     ],
 )
-def test_a_mistyped_name_answers_with_the_closest(typed, meant):
+def test_a_mistyped_name_suggests_the_closest(typed, meant):
     with pytest.raises(ModelError, match=f"did you mean '{meant}'"):
         find_definition(typed)
 
 
-def test_a_name_far_from_all_lists_them():
+def test_a_name_unlike_any_other_lists_them_all():
     with pytest.raises(ModelError, match=r"known are yolov5-ema, .*yolo26-ema-p2"):
         find_definition("q")
 
@@ -151,7 +151,7 @@ def test_a_file_that_is_not_yaml(tmp_path):
         ("yolo11s-ema-g32", "yolo11-ema", "s", "EMA, [c2, 32]"),
     ],
 )
-def test_a_rivals_name_means_its_block_in_emas_places(name, family, scale, block):
+def test_a_rivals_name_means_its_block_in_place_of_ema(name, family, scale, block):
     found = find_definition(name)
     assert (found.path, found.scale) == (shipped_models()[family], scale)
     original = found.path.read_text()

@@ -56,7 +56,7 @@ def test_what_is_kept_is_what_autograd_keeps_of_real_tensors(name):
     assert training_cost(name, 128).kept_gb == pytest.approx(sum(kept.values()) / 1e9, rel=0.15)
 
 
-def test_operations_are_those_that_the_catalog_counts():
+def test_operations_are_those_counted_by_the_catalog():
     from yolo_ema.engine.models.catalog import describe
 
     assert training_cost("yolo11n-ema", 640).gflops == pytest.approx(

@@ -8,7 +8,7 @@ from yolo_ema.engine.models.published_weights import default_pretrained, publish
 from yolo_ema.errors import ModelError
 
 
-def test_only_families_of_known_licence_are_offered():
+def test_only_families_with_a_known_licence_are_offered():
     names = published_weights()
     assert {"yolo11n.pt", "yolov8x.pt", "yolo26m.pt", "yolov5lu.pt"} <= set(names)
     assert not [
@@ -34,7 +34,7 @@ def test_each_model_has_weights_to_start_from(model, weights):
     assert weights in published_weights()
 
 
-def test_a_model_of_ones_own(tmp_path):
+def test_a_custom_model(tmp_path):
     for name, weights in (("net.yaml", None), ("yolo11-wide.yaml", "yolo11n.pt")):
         (tmp_path / name).write_text("scales: {n: [1, 1, 9]}\n")
         assert default_pretrained(tmp_path / name) == weights

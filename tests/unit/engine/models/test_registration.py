@@ -32,7 +32,7 @@ def _ema_count(model: torch.nn.Module) -> int:
     return sum(isinstance(module, EfficientMultiScaleAttention) for module in model.modules())
 
 
-def test_register_is_idempotent_and_all_that_is_needed():
+def test_register_is_idempotent_and_sufficient():
     register()
     before = dict(vars(tasks))
     register()
@@ -64,7 +64,7 @@ def test_plain_ultralytics_builds_the_right_scale_whatever_the_folders_are_calle
 
 
 @pytest.mark.parametrize("folder", NASTY)
-def test_a_users_own_yaml_in_nasty_folders(folder, tmp_path):
+def test_a_users_yaml_in_awkward_folders(folder, tmp_path):
     own = tmp_path / folder / "yolo11-ema.yaml"
     own.parent.mkdir(parents=True)
     shutil.copy(shipped_models()["yolo11-ema"], own)
@@ -74,7 +74,7 @@ def test_a_users_own_yaml_in_nasty_folders(folder, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before, "nothing is written beside the user's files"
 
 
-def test_a_users_own_script(tmp_path):
+def test_a_users_script(tmp_path):
     """In a fresh process, from a folder that would mislead Ultralytics, without importing anything
     else of ours.
     """
@@ -100,7 +100,7 @@ def test_a_users_own_script(tmp_path):
     assert done.stdout.split()[-2:] == ["s", "detect"]
 
 
-def test_the_copy_is_whole_reused_and_mended(tmp_path, monkeypatch):
+def test_the_copy_is_complete_reused_and_repaired(tmp_path, monkeypatch):
     monkeypatch.setenv("YOLO_EMA_CACHE", str(tmp_path))
     path = model_yaml("yolov8m-ema")
     assert path.name == "yolov8m-ema.yaml"
@@ -122,7 +122,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
         model_yaml("yolo11s-ema")
 
 
-def test_a_file_that_carries_its_scale_is_returned_itself(tmp_path):
+def test_a_file_whose_name_has_a_scale_is_returned_unchanged(tmp_path):
     own = tmp_path / "yolo11x-ema.yaml"
     shutil.copy(shipped_models()["yolo11-ema"], own)
     assert model_yaml(own) == own

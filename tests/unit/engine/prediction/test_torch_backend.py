@@ -55,7 +55,7 @@ def candidates(short, image, lowest) -> np.ndarray:
 
 
 @pytest.mark.parametrize("wh", [(320, 192), (64, 64), (96, 320)])
-def test_at_score_zero_it_proposes_every_box_in_the_grids_order(plain, short, wh):
+def test_at_score_zero_it_proposes_every_box_in_grid_order(plain, short, wh):
     image = picture(1, wh)
     wanted, found = whole(plain, image), candidates(short, image, 0.0)
     assert found.shape == wanted.shape
@@ -141,7 +141,7 @@ def test_neighbours_in_a_batch_change_no_bit(tmp_path):
         np.testing.assert_array_equal(one, runtime([image])[0])
 
 
-def test_six_candidates_are_not_taken_for_boxes_that_need_no_nms(tmp_path):
+def test_six_candidates_are_not_mistaken_for_boxes_that_need_no_nms(tmp_path):
     """Ultralytics' NMS takes an array of six columns for those."""
     predictor = open_predictor(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu")
     image = picture(2)
@@ -154,7 +154,7 @@ def test_six_candidates_are_not_taken_for_boxes_that_need_no_nms(tmp_path):
     np.testing.assert_array_equal(predictor([image])[0], expected)
 
 
-def test_a_head_that_chooses_goes_the_long_way(tmp_path):
+def test_a_head_with_selection_takes_the_general_path(tmp_path):
     weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")
     for nms_free in (False, True):
         backend = open_predictor(weights, device="cpu", nms_free=nms_free).backend
@@ -162,7 +162,7 @@ def test_a_head_that_chooses_goes_the_long_way(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["oneDNN", "torch's private operators"])
-def test_without_onednn_the_numbers_stay(plain, short, monkeypatch, missing):
+def test_without_onednn_the_numbers_are_the_same(plain, short, monkeypatch, missing):
     if missing == "oneDNN":
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     else:

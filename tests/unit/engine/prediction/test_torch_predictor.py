@@ -224,7 +224,7 @@ def test_wrong_images_are_named(weights, image):
         ({"imgsz": (640, 1.5)}, "expected a number of pixels"),
     ],
 )
-def test_what_is_out_of_range_is_named_before_anything_is_loaded(tmp_path, settings, message):
+def test_values_out_of_range_are_named_before_anything_is_loaded(tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
         open_predictor(tmp_path / "missing.pt", **settings)
 
@@ -327,7 +327,7 @@ def test_formats_are_those_of_ultralytics():
         assert AutoBackend._model_type(name) == SUFFIXES[suffix]
 
 
-def test_a_changed_setting_holds_at_once_in_the_predictor_and_what_wraps_it(weights):
+def test_a_changed_setting_applies_at_once_in_the_predictor_and_its_wrappers(weights):
     predictor, image = open_predictor(weights, device="cpu"), picture(1)
     tiled = TiledPredictor(predictor, tile=(192, 192))
     settings = predictor.settings
@@ -354,7 +354,7 @@ def test_a_changed_setting_holds_at_once_in_the_predictor_and_what_wraps_it(weig
             one([image])
 
 
-def test_a_changed_limit_holds_in_a_head_that_needs_no_nms(tmp_path):
+def test_a_changed_limit_applies_in_a_head_that_needs_no_nms(tmp_path):
     weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")
     predictor, image = open_predictor(weights, device="cpu", nms_free=True, conf=0.001), picture(1)
     assert len(predictor([image])[0]) > 300

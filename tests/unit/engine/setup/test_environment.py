@@ -31,7 +31,7 @@ def in_fresh_process(script: str, **variables: str) -> dict:
     return {"environment": found, "modules": set(modules)}
 
 
-def test_importing_the_room_imports_neither_ultralytics_nor_torch():
+def test_importing_the_package_imports_neither_ultralytics_nor_torch():
     assert (
         not {"ultralytics", "torch", "cv2", "numpy"}
         & in_fresh_process("import yolo_ema.engine")["modules"]
@@ -44,7 +44,7 @@ def test_ultralytics_is_set_up(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_users_choices_stand():
+def test_the_users_choices_are_kept():
     chosen = {
         "YOLO_OFFLINE": "false",
         "YOLO_AUTOINSTALL": "true",
@@ -55,7 +55,7 @@ def test_the_users_choices_stand():
     assert {key: found[key] for key in SETTINGS} == chosen
 
 
-def test_waiting_threads_soon_sleep_unless_the_user_chose():
+def test_waiting_threads_soon_sleep_unless_the_user_chose_otherwise():
     script = (
         "import os\nfor key in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY', 'KMP_BLOCKTIME'): "
         "os.environ.pop(key, None)\n"
@@ -102,7 +102,7 @@ def test_threads(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("version", "times"), [("8.6.2", 1), ("8.4.12", 1), ("8.4.999", 0)])
-def test_an_untested_ultralytics_is_named_once_beside_what_is_tested(tmp_path, version, times):
+def test_an_untested_ultralytics_is_named_once_with_the_tested_versions(tmp_path, version, times):
     """The installed package is the same; what it says of its version is another."""
     metadata = tmp_path / f"ultralytics-{version}.dist-info" / "METADATA"
     metadata.parent.mkdir()

@@ -47,7 +47,7 @@ def test_values_get_the_type_that_ultralytics_gives_them(word, value):
 
 
 @given(st.floats(0, 1))
-def test_any_share_is_taken_as_it_is(share):
+def test_any_fraction_is_accepted_unchanged(share):
     assert parse_settings({"mosaic": repr(share)}) == {"mosaic": share}
 
 
@@ -86,7 +86,7 @@ def test_a_wrong_value_says_what_is_expected(key, word, what):
     assert "\n" not in str(caught.value)
 
 
-def test_all_that_is_wrong_is_said_at_once():
+def test_all_mistakes_are_reported_at_once():
     with pytest.raises(ConfigError, match=r"'lr00'.*mosaic=7.*epochs=None"):
         parse_settings({"lr00": "1", "mosaic": "7", "cos_lr": "true", "epochs": "none"})
 
@@ -140,7 +140,7 @@ def test_what_the_user_turned_on_stays_on_and_the_rest_off(theirs):
     assert file.read_bytes() == before
 
 
-def test_chosen_loggers_replace_what_the_settings_say(theirs):
+def test_chosen_loggers_replace_those_of_the_settings(theirs):
     theirs({"wandb": True})
     assert enable_loggers(("tensorboard",)) == ("tensorboard",)
     assert enable_loggers(("none",)) == ()
@@ -165,7 +165,7 @@ def test_damaged_settings_are_an_error_that_names_the_file(theirs):
         user_settings()
 
 
-def test_the_users_settings_folder_istheirs_and_not_ours(monkeypatch, tmp_path):
+def test_the_users_settings_folder_is_left_alone(monkeypatch, tmp_path):
     from yolo_ema.io.machine import cache_dir
 
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics"))
@@ -181,7 +181,7 @@ def test_a_logger_that_is_not_installed_is_an_error_that_says_how_to_install_it(
     require_loggers(())
 
 
-def test_what_a_validations_figures_rest_on_is_passed_whichever_defaults_ultralytics_has(
+def test_settings_that_affect_validation_figures_are_passed_explicitly(
     monkeypatch,
 ):
     later = DEFAULT_CFG_DICT | {"tile": True, "iou": 0.45, "conf": 0.3}

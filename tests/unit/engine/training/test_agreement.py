@@ -32,7 +32,7 @@ def facts():
     return [copy.deepcopy(said), copy.deepcopy(said), copy.deepcopy(said) | {"host": "beta"}]
 
 
-def test_processes_that_say_the_same_may_start(facts):
+def test_processes_that_agree_may_start(facts):
     check_same_start(facts)
     other = own_facts(TrainOptions(data="a.yaml", device="cpu", workers=3), _PLACE)
     check_same_start([*facts, other])  # each node may have its own
@@ -49,7 +49,7 @@ def test_another_version_is_named_with_its_node(facts, name):
     )
 
 
-def test_another_version_of_what_matters_less_is_logged(facts, caplog):
+def test_another_version_of_a_less_important_package_is_logged(facts, caplog):
     facts[2]["versions"]["python"] = "3.99"
     with caplog.at_level(logging.WARNING, logger="ultralytics"):
         check_same_start(facts)

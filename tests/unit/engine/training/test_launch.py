@@ -24,13 +24,13 @@ _TORCHRUN = {
 }
 
 
-def test_what_torchrun_sets_is_a_place_among_all():
+def test_torchruns_variables_give_a_rank():
     assert launch_of(_TORCHRUN) == Launch(5, 1, 8, 4, "drones", 2)
     assert not launch_of(_TORCHRUN).is_first
     assert launch_of({**_TORCHRUN, "RANK": "0", "LOCAL_RANK": "0"}).is_first
 
 
-def test_where_a_group_is_there_nobody_is_to_be_met():
+def test_with_an_existing_group_there_is_no_rendezvous():
     of_ray = {name: _TORCHRUN[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
     assert launch_of(of_ray, has_group=True) == Launch(5, 1, 8)
     with pytest.raises(ConfigError, match="MASTER_ADDR and MASTER_PORT is not set"):
@@ -48,7 +48,7 @@ def test_where_a_group_is_there_nobody_is_to_be_met():
         ({"WORLD_SIZE": "16", "MASTER_ADDR": "node-0"}, True),
     ],
 )
-def test_leftovers_in_a_shell_mean_one_process(environment, warns, caplog):
+def test_leftover_variables_in_a_shell_mean_one_process(environment, warns, caplog):
     with caplog.at_level(logging.WARNING):
         assert launch_of(environment) is None
     assert bool(caplog.records) == warns
@@ -57,20 +57,20 @@ def test_leftovers_in_a_shell_mean_one_process(environment, warns, caplog):
 
 
 @pytest.mark.parametrize("missing", ["RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"])
-def test_half_a_launch_is_an_error_that_says_what_is_missing(missing):
+def test_an_incomplete_launch_is_an_error_that_says_what_is_missing(missing):
     half = {name: value for name, value in _TORCHRUN.items() if name != missing}
     with pytest.raises(ConfigError, match=rf"{missing} is not set.*torchrun.*env -u RANK"):
         launch_of(half)
 
 
 @pytest.mark.parametrize(("name", "value"), [("RANK", "8"), ("LOCAL_RANK", "4")])
-def test_ranks_beyond_their_number_contradict(name, value):
+def test_ranks_beyond_the_world_size_are_refused(name, value):
     with pytest.raises(ConfigError, match=rf"{name}={value}.*contradict"):
         launch_of({**_TORCHRUN, name: value})
 
 
 @pytest.mark.parametrize("value", ["", "two", "-1", "1.0", "²"])
-def test_what_is_not_a_number_is_refused(value):
+def test_values_that_are_not_numbers_are_refused(value):
     with pytest.raises(ConfigError, match=r"WORLD_SIZE is .*expected a number"):
         check_variables({"WORLD_SIZE": value})
 
@@ -79,7 +79,7 @@ def test_what_is_not_a_number_is_refused(value):
     "environment",
     [_TORCHRUN, {"WORLD_SIZE": "2", "RANK": "0"}, {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}],
 )
-def test_what_trains_in_one_process_is_refused_among_several(environment):
+def test_single_process_verbs_are_refused_among_several_processes(environment):
     with pytest.raises(ConfigError, match=r"WORLD_SIZE=\d.*yolo-ema demo runs in one.*env -u RANK"):
         require_one_process("demo", environment)
 
@@ -87,5 +87,5 @@ def test_what_trains_in_one_process_is_refused_among_several(environment):
 @pytest.mark.parametrize(
     "environment", [{}, {"RANK": "3"}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "16"}]
 )
-def test_one_process_is_one_with_leftovers_too(environment):
+def test_one_process_is_one_even_with_leftover_variables(environment):
     require_one_process("demo", environment)

@@ -97,7 +97,7 @@ def test_where_shared_memory_is_scarce_batches_are_the_same_through_pipes(free_b
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shared memory lies elsewhere")
-def test_without_room_for_a_lock_no_process_is_started(free_bytes, monkeypatch, caplog):
+def test_without_space_for_a_lock_no_process_is_started(free_bytes, monkeypatch, caplog):
     free_bytes(64 << 10)
     assert workers_allowed(8) == 0
     assert "has 64 KB free: images are loaded by the training process itself" in caplog.text
@@ -149,7 +149,7 @@ def test_reasons_that_torch_knows_are_named(text, reason):
         raise RuntimeError(text)
 
 
-def test_other_errors_pass_as_they_are():
+def test_other_errors_pass_unchanged():
     with pytest.raises(RuntimeError, match="shapes differ"), clear_loading_errors():
         raise RuntimeError("shapes differ")
     with pytest.raises(SourceError, match="as it is"), clear_loading_errors():

@@ -194,7 +194,7 @@ def test_without_regions_it_is_ultralytics_loss_to_the_bit(model):
             assert all(torch.equal(mine[key][name], one[name]) for name in one)
 
 
-def test_an_image_without_regions_keeps_every_gradient_beside_one_that_has_them(model):
+def test_an_image_without_regions_keeps_every_gradient_next_to_one_that_has_them(model):
     batch = batch_of(regions=[(0, 0.0, 0.0, 1.0, 1.0)])
     preds = raw_outputs(model, batch)
     _, theirs = gradients(plain(model), preds, batch)
@@ -265,7 +265,7 @@ def test_resuming_keeps_the_schedule_of_the_two_branches():
     assert (model.criterion.updates, model.criterion.o2m, model.criterion.o2o) == before
 
 
-def test_the_checkpoint_carries_no_class_of_this_loss():
+def test_the_checkpoint_contains_no_class_of_this_loss():
     model = build("yolov8n")
     attach_drone_loss(model, DroneOptions())
     snapshot = copy.deepcopy(model)

@@ -40,7 +40,7 @@ def images() -> torch.Tensor:
     return torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_sound_machine_passes_the_check_of_half_precision(images):
+def test_a_working_machine_passes_the_half_precision_check(images):
     model = build_model("yolo11n-ema", 2).train()
     assert mixed_precision._close_under_autocast(model, images, torch.bfloat16)
     assert model.training
@@ -58,7 +58,7 @@ def test_there_is_no_half_precision_on_the_cpu():
     assert not mixed_precision.half_precision_works(build_model("yolo11n-ema", 2))
 
 
-def test_the_check_of_ultralytics_is_back_afterwards():
+def test_the_ultralytics_check_is_restored_afterwards():
     before = ultralytics_trainer.check_amp
     with pytest.raises(RuntimeError), mixed_precision.own_amp_check():
         assert ultralytics_trainer.check_amp is mixed_precision.half_precision_works
@@ -84,9 +84,7 @@ def test_bfloat16_is_allowed_on_a_cpu_and_other_calls_reach_ultralytics(monkeypa
     assert ultralytics_trainer.autocast is recorded
 
 
-def test_a_device_without_bfloat16_is_refused_and_one_that_emulates_it_warned_of(
-    monkeypatch, caplog
-):
+def test_a_device_without_bfloat16_is_refused_and_emulation_gives_a_warning(monkeypatch, caplog):
     mixed_precision.check_bfloat16(True, torch.device("mps"))
     with pytest.raises(MachineError, match="the device is mps"):
         mixed_precision.check_bfloat16("bf16", torch.device("mps"))

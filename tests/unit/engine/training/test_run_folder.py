@@ -28,7 +28,7 @@ def test_a_second_process_is_kept_out(tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_in_use_is_not_removed_by_who_is_refused(tmp_path):
+def test_a_folder_in_use_is_not_removed_by_a_refused_process(tmp_path):
     pytest.importorskip("fcntl")
     folder = make_run_folder(tmp_path, "mine")
     with (
@@ -40,7 +40,7 @@ def test_a_folder_in_use_is_not_removed_by_who_is_refused(tmp_path):
     assert folder.is_dir()
 
 
-def test_what_a_killed_run_left_half_written_is_swept(tmp_path, monkeypatch):
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path, monkeypatch):
     monkeypatch.setenv("YOLO_EMA_CACHE", str(tmp_path / "cache"))
     folder = make_run_folder(tmp_path, "mine")
     leftovers = [

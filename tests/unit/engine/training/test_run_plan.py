@@ -145,14 +145,14 @@ def test_distillation_is_refused_before_anything_starts(plan, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_project_that_is_a_file_is_said(plan, tmp_path):
+def test_a_project_that_is_a_file_is_refused(plan, tmp_path):
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(ConfigError, match="--project is notes, which is a file"):
         plan(project=Path("notes"))
 
 
 @pytest.mark.parametrize("pretrained", ["auto", "yolo11s.pt"])
-def test_nothing_is_fetched_for_a_dataset_that_is_not_there(plan, monkeypatch, pretrained):
+def test_nothing_is_fetched_for_a_missing_dataset(plan, monkeypatch, pretrained):
     monkeypatch.setattr(resume_plan, "resolve_data", dataset_lookup.resolve_data)
     real = run_plan.resolve_pretrained
 
@@ -166,7 +166,7 @@ def test_nothing_is_fetched_for_a_dataset_that_is_not_there(plan, monkeypatch, p
         plan(data="no/such/folder", pretrained=pretrained)
 
 
-def test_of_visdrone_only_what_a_training_reads_is_asked_for(plan, tmp_path, monkeypatch):
+def test_only_the_visdrone_splits_that_training_reads_are_requested(plan, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
         resume_plan,
@@ -227,7 +227,7 @@ def test_the_batch_fits_the_gpus_memory_and_counts_all_of_them(plan, gpus):
     assert plan(device="auto", batch=9)["batch"] == 9
 
 
-def test_weights_are_looked_at_before_the_data_is_fetched(plan, tmp_path, monkeypatch):
+def test_weights_are_checked_before_the_data_is_fetched(plan, tmp_path, monkeypatch):
     (tmp_path / "empty.pt").write_bytes(b"")
     fetched = lambda *_, offline, **__: (  # noqa: E731
         _data_yaml(tmp_path, "a") if offline else pytest.fail("the data was fetched first")
@@ -274,11 +274,11 @@ def test_a_resumed_run_keeps_its_settings(plan, cut_off, tmp_path):
     assert run.command != "first"
 
 
-def test_resume_alone_takes_the_newest(plan, cut_off):
+def test_resume_without_a_path_takes_the_newest(plan, cut_off):
     assert plan(resume="latest", pretrained="auto")["resume"] == str(cut_off)
 
 
-def test_what_a_machine_may_need_otherwise_can_change(plan, cut_off, tmp_path):
+def test_machine_specific_settings_can_change(plan, cut_off, tmp_path):
     changed = {"cache": "ram", "patience": "5"}
     planned = plan(
         resume=str(cut_off), pretrained="auto", workers=2, batch=3, data="new", settings=changed
@@ -302,14 +302,14 @@ def test_what_a_machine_may_need_otherwise_can_change(plan, cut_off, tmp_path):
         ({"model": "yolo11n"}, "--model"),
     ],
 )
-def test_what_would_make_it_another_run_is_refused(plan, cut_off, given, flag):
+def test_settings_that_would_make_it_another_run_are_refused(plan, cut_off, given, flag):
     with pytest.raises(
         ConfigError, match=f"a resumed run keeps its settings: {flag} can't change now"
     ):
         plan(resume=str(cut_off), pretrained="auto", **given)
 
 
-def test_what_is_given_again_unchanged_is_fine(plan, cut_off):
+def test_repeating_unchanged_settings_is_allowed(plan, cut_off):
     assert plan(resume=str(cut_off), pretrained="auto", nwd=0.5)["epochs"] == 5
 
 
@@ -353,7 +353,7 @@ def test_a_checkpoint_neither_trusts_itself_nor_chooses_folder_model_or_device(p
     assert not RunSettings.from_dict(planned[RUN_KEY]).trust
 
 
-def test_a_checkpoint_outside_a_weights_folder_goes_on_in_a_new_one(plan, cut_off, tmp_path):
+def test_a_checkpoint_outside_a_weights_folder_resumes_in_a_new_one(plan, cut_off, tmp_path):
     moved = tmp_path / "downloads" / "last.pt"
     moved.parent.mkdir()
     cut_off.rename(moved)

@@ -32,7 +32,7 @@ def test_a_run_is_recorded_from_start_to_end(tmp_path):
     assert (content["command"], content["seed"], content["resumed"]) == ("yolo-ema train", 3, [])
 
 
-def test_a_resumed_run_drops_the_epochs_that_it_does_again(tmp_path):
+def test_a_resumed_run_drops_the_epochs_it_repeats(tmp_path):
     record = RunRecord(tmp_path / "run.json")
     record.start(command="first", processes={"count": 1})
     for epoch in (1, 2, 3):
@@ -61,7 +61,7 @@ def test_hardware_counts_the_cores_that_this_process_may_use():
     assert hardware()["cores"] == len(os.sched_getaffinity(0))
 
 
-def test_the_commit_is_that_of_the_checkout_and_tells_of_changes(tmp_path, monkeypatch):
+def test_the_commit_is_that_of_the_checkout_and_marks_changes(tmp_path, monkeypatch):
     def git(*words):
         command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -64,12 +64,12 @@ def model():
         ({"epochs": "many"}, "epochs=many"),
     ],
 )
-def test_a_value_that_cannot_work_is_refused(setting, what):
+def test_an_impossible_value_is_refused(setting, what):
     with pytest.raises(ConfigError, match=what):
         check_settings(setting)
 
 
-def test_everything_wrong_is_said_at_once():
+def test_all_mistakes_are_reported_at_once():
     with pytest.raises(ConfigError, match=r"lr0=3.*cache is 'x'.*freeze is 'y'"):
         check_settings({"lr0": 3, "cache": "x", "freeze": "y"})
 
@@ -133,7 +133,7 @@ def test_a_run_is_resumed_on_its_own_classes_alone(now):
         check_same_classes(before, {"names": dict(enumerate(now))})
 
 
-def test_settings_without_effect_are_ones_that_training_takes_and_are_warned_of(caplog):
+def test_settings_without_effect_are_accepted_with_a_warning(caplog):
     assert set(NO_EFFECT) <= set(training_settings())
     warn_of_no_effect({"pose": 3.0, "opset": 17, "lr0": 0.1})
     assert "pose concerns other tasks than detection" in caplog.text
@@ -154,7 +154,7 @@ def test_settings_without_effect_are_ones_that_training_takes_and_are_warned_of(
         (DataError("NaN in the labels"), DataError),
     ],
 )
-def test_only_what_ultralytics_says_of_settings_is_an_error_of_settings(error, kind):
+def test_only_ultralytics_errors_about_settings_are_setting_errors(error, kind):
     with pytest.raises(kind) as caught, clear_ultralytics_errors():
         raise error
     assert type(caught.value) is kind

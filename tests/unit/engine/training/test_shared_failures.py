@@ -47,21 +47,21 @@ def test_the_first_failure_is_the_failure_of_all(places):
         _fail(places[0], MachineError("told already, and more"))  # of an outer block
 
 
-def test_what_is_no_error_of_ours_is_told_with_its_kind(places):
+def test_a_foreign_error_is_reported_with_its_type(places):
     with pytest.raises(ZeroDivisionError):
         _fail(places[0], ZeroDivisionError("division by zero"))
     with pytest.raises(MachineError, match=r"process 0 .* ZeroDivisionError: division by zero"):
         _fail(places[2], RuntimeError(_GLOO))
 
 
-def test_a_process_that_is_gone_without_a_word_is_said_to_be(places):
+def test_a_process_that_vanished_silently_is_reported(places):
     with pytest.raises(MachineError, match=r"gone without a word.*\[10.0.0.2\]:4711"):
         _fail(places[0], RuntimeError(_GLOO))
     with pytest.raises(MachineError, match=r"process 0 on .* gone without a word"):
         _fail(places[2], dist.DistBackendError("NCCL error in: remote process exited"))
 
 
-def test_an_interruption_alone_is_nobodys_failure(places):
+def test_an_interruption_alone_is_not_a_failure(places):
     with pytest.raises(KeyboardInterrupt):
         _fail(places[0], KeyboardInterrupt())
     with places[2].sigterm_interrupts(), places[2].told(), pytest.raises(KeyboardInterrupt):
@@ -73,7 +73,7 @@ def test_an_interruption_alone_is_nobodys_failure(places):
 
 
 @pytest.mark.slow
-def test_a_process_that_does_not_notice_is_ended():
+def test_a_process_that_does_not_notice_is_killed():
     """Its main thread is stuck, as inside NCCL."""
     program = """
 import time
@@ -118,13 +118,13 @@ def test_a_port_that_is_in_use_is_one_clear_error(meeting_point, monkeypatch):
         process_group._meeting_point(Launch(0, 0, 2))
 
 
-def test_who_does_not_come_is_named(monkeypatch):
+def test_missing_processes_are_named(monkeypatch):
     monkeypatch.setattr(process_group, "_MEET", process_group.dt.timedelta(seconds=0))
     with pytest.raises(MachineError, match="process 0 of 2 did not join"):
         process_group._everyones_facts(dist.HashStore(), "attempt", Launch(0, 0, 2))
 
 
-def test_messages_of_an_earlier_attempt_are_not_taken_for_this_ones():
+def test_messages_of_an_earlier_attempt_are_ignored():
     store = dist.HashStore()
     store.set("question/1", "of an earlier attempt")
     store.set("earlier/facts/1", '{"host": "gone"}')

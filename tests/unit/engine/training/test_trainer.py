@@ -62,7 +62,7 @@ def test_the_validator_keeps_500_detections_of_every_image_however_slow_nms_is(m
     assert all(float(one["conf"].min()) > 0.3 for one in kept)
 
 
-def test_rows_of_epochs_that_are_done_again_are_dropped(tmp_path):
+def test_rows_of_repeated_epochs_are_dropped(tmp_path):
     table = tmp_path / "results.csv"
     table.write_text("epoch,loss\n1,0.5\n2,0.4\n3,0.3\n")
     run_record.trim_epochs_table(table, 2)

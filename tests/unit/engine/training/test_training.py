@@ -65,7 +65,7 @@ def test_a_run_that_ends_well_says_nothing(last, capsys):
     assert _status(last) == "running"  # the trainer itself writes that it is finished
 
 
-def test_an_interruption_names_the_command_and_goes_on_as_one(last, capsys):
+def test_an_interruption_names_the_command_and_stays_an_interruption(last, capsys):
     with pytest.raises(KeyboardInterrupt), _ending_well(last):
         raise KeyboardInterrupt
     assert f"is whole, resume it: yolo-ema train --resume '{last}'" in capsys.readouterr().err
@@ -89,7 +89,7 @@ def test_an_interruption_of_the_last_validation_does_not_promise_a_resume(last, 
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_any_write_that_finds_the_disk_full_ends_in_the_clear_error(last, number):
+def test_any_write_to_a_full_disk_gives_the_clear_error(last, number):
     with (
         pytest.raises(DiskFullError, match=r"disk full .* resume it: yolo-ema train --resume"),
         _ending_well(last),
@@ -110,7 +110,7 @@ def test_a_checkpoint_that_cannot_be_read_does_not_mask_what_ended_the_run(last,
     assert "is empty" in capsys.readouterr().err
 
 
-def test_a_trusted_run_goes_on_trusted(last, capsys):
+def test_a_trusted_run_resumes_trusted(last, capsys):
     torch.save({**torch.load(last, weights_only=False), "extra": functools.partial(print)}, last)
     with pytest.raises(KeyboardInterrupt), _ending_well(last, trust=True):
         raise KeyboardInterrupt
@@ -160,7 +160,7 @@ def test_a_folder_with_anything_written_stays(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [MachineError, SourceError])
-def test_an_image_or_process_that_is_gone_names_the_command_that_resumes(last, kind):
+def test_a_vanished_image_or_process_names_the_command_that_resumes(last, kind):
     with pytest.raises(kind, match=r"^gone; .* resume it: yolo-ema train"), _ending_well(last):
         raise kind("gone")
     last.unlink()
@@ -178,7 +178,7 @@ def test_the_result_counts_what_was_left_out(tmp_path):
     assert result.as_json()["left_out"] == left_out
 
 
-def test_other_errors_pass_as_they_are(last):
+def test_other_errors_pass_unchanged(last):
     with pytest.raises(ModelError, match="as it is"), _ending_well(last):
         raise ModelError("as it is")
     with pytest.raises(PermissionError), _ending_well(last):

@@ -85,9 +85,7 @@ def test_a_run_by_epochs_is_only_timed(tmp_path, now):
         ("process", 1, 1),
     ],
 )
-def test_a_run_by_time_ends_after_the_epoch_in_which_it_is_used_up(
-    tmp_path, now, clock, budget, done
-):
+def test_a_run_by_time_ends_after_the_epoch_that_uses_it_up(tmp_path, now, clock, budget, done):
     trainer = run(TrainingBudget(tmp_path / "clock.json", budget_seconds=budget, clock=clock), now)
     assert len(read_json(tmp_path / "clock.json")["epochs"]) == done
     assert trainer.epochs == trainer.args.epochs == done
@@ -97,7 +95,7 @@ def test_a_run_by_time_ends_after_the_epoch_in_which_it_is_used_up(
     assert trainer.scheduler.last_epoch == done - 1
 
 
-def test_time_used_before_a_cut_counts_and_the_epoch_that_is_done_again_counts_once(tmp_path, now):
+def test_time_used_before_an_interruption_counts_and_a_repeated_epoch_counts_once(tmp_path, now):
     file = tmp_path / "clock.json"
     run(TrainingBudget(file, budget_seconds=50), now, until=2)
     assert [one["epoch"] for one in read_json(file)["epochs"]] == [1, 2, 3]

@@ -51,12 +51,12 @@ def test_released_weights_are_the_average(other, tmp_path):
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.01, float("nan")])
-def test_a_share_out_of_range(other, share):
+def test_a_fraction_out_of_range(other, share):
     with pytest.raises(ConfigError, match=r"expected 0 to 1"):
         average_into(lively_model("tiny"), other, share)
 
 
-def test_weights_that_are_not_of_the_same_model(other, tmp_path):
+def test_weights_of_different_models(other, tmp_path):
     before = lively_model("tiny").state_dict()
     model = lively_model("tiny", block="ECA")
     with pytest.raises(WeightsError, match=r"other\.pt is of another model: \d+ tensors differ"):

@@ -183,7 +183,7 @@ def _aged(path: Path, age_s: float) -> Path:
     return path
 
 
-def test_damaged_checkpoints_are_named_and_passed_over(tmp_path, caplog):
+def test_damaged_checkpoints_are_named_and_skipped(tmp_path, caplog):
     older = _aged(_checkpoint(tmp_path / "a" / "weights" / "last.pt"), 30)
     damaged = _checkpoint(tmp_path / "b" / "weights" / "last.pt")
     damaged.write_bytes(damaged.read_bytes()[:10_000])
@@ -201,7 +201,7 @@ def test_damaged_checkpoints_are_named_and_passed_over(tmp_path, caplog):
         latest_checkpoint(tmp_path)
 
 
-def test_the_newest_with_code_in_it_is_neither_passed_over_nor_loaded_unless_trusted(tmp_path):
+def test_the_newest_with_code_in_it_is_neither_skipped_nor_loaded_unless_trusted(tmp_path):
     _aged(_checkpoint(tmp_path / "a" / "weights" / "last.pt"), 30)
     newest = _checkpoint(tmp_path / "b" / "weights" / "last.pt")
     torch.save(

@@ -81,7 +81,7 @@ def test_the_input_size_that_a_file_states_is_one(tmp_path, published, stated, t
     assert load_model(weights).imgsz == taken
 
 
-def test_a_file_does_not_have_a_yaml_read_that_lies_where_it_says(tmp_path, monkeypatch):
+def test_a_yaml_path_inside_a_file_is_not_read(tmp_path, monkeypatch):
     asked = []
     named_definition = blueprint.named_definition
     monkeypatch.setattr(

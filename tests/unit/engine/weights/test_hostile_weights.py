@@ -177,7 +177,7 @@ def test_a_planted_activation_would_run_where_nothing_guards(tmp_path, model, mo
     assert os.environ.pop(MARKER) == "1"
 
 
-def test_what_the_made_layers_have_no_use_for_stays_behind(tmp_path, model):
+def test_attributes_that_the_rebuilt_layers_do_not_use_are_dropped(tmp_path, model):
     """Plain values alone: older versions of Ultralytics kept more of them."""
     planted = copy.deepcopy(model)
     planted.model[0].old_setting = [1, 2, 3]
@@ -231,7 +231,7 @@ def test_other_activations_and_constants_are_kept(tmp_path, model, act):
 @pytest.mark.parametrize(
     "name", ["yolov5n-ema-p2", "yolov8n", "yolo11n-ema", "yolo26n-ema", "yolov10n", "yolov9t"]
 )
-def test_every_family_comes_back_number_by_number(tmp_path, name, fused):
+def test_every_family_is_restored_exactly(tmp_path, name, fused):
     classes = 4
     if name in {"yolov10n", "yolov9t"}:
         built = tasks.DetectionModel(f"{name}.yaml", nc=classes, verbose=False)
@@ -255,7 +255,7 @@ def test_every_family_comes_back_number_by_number(tmp_path, name, fused):
     assert loaded.is_fused() is built.is_fused()
 
 
-def test_weights_in_channels_last_stay_so(tmp_path, model):
+def test_weights_in_channels_last_stay_in_channels_last(tmp_path, model):
     turned = copy.deepcopy(model).to(memory_format=torch.channels_last)
     loaded = load_model(saved(tmp_path / "turned.pt", turned)).model
     weight = loaded.model[1].conv.weight
@@ -402,7 +402,7 @@ def tensor_of(count: int, offset: int, size: tuple[int, ...], stride: tuple[int,
         ),
     ],
 )
-def test_tensors_are_held_against_the_numbers_that_are_there(tmp_path, tensor, message):
+def test_tensor_sizes_are_checked_against_the_stored_numbers(tmp_path, tensor, message):
     entries = {"archive/data.pkl": tensor, "archive/data/0": struct.pack("<4f", 1, 2, 3, 4)}
     path = written(tmp_path / "t.pt", entries)
     if message is None:
@@ -460,7 +460,7 @@ def test_archives_that_torch_did_not_write(tmp_path, change, message):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_entry_that_is_there_twice(tmp_path):
+def test_a_duplicate_entry(tmp_path):
     path = written(tmp_path / "bad.pt", archive_of({"t": torch.ones(3)}))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(next(name for name in archive.namelist() if "data.pkl" in name), b"N.")

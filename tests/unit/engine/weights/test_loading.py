@@ -330,7 +330,7 @@ def test_a_plain_activation_is_not_code(tmp_path, model, activation):
     assert load_model(save(tmp_path / "good.pt", content)).stride == 32
 
 
-def test_trust_is_the_way_round(tmp_path, monkeypatch, model):
+def test_trust_allows_it(tmp_path, monkeypatch, model):
     monkeypatch.delenv(MARKER, raising=False)
     mark = f"__import__('os').environ.__setitem__({MARKER!r}, '1')"
     path = save(tmp_path / "mine.pt", checkpoint_of(model, note=Calls(eval, mark)))
@@ -384,7 +384,7 @@ def test_zip_without_a_model(tmp_path):
         load_model(path)
 
 
-def test_torchscript_is_told_apart(tmp_path):
+def test_torchscript_is_recognised(tmp_path):
     path = tmp_path / "scripted.pt"
     torch.jit.trace(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2)).save(str(path))
     with pytest.raises(DamagedWeightsError, match="TorchScript"):
@@ -461,7 +461,7 @@ def test_any_damage_is_a_clear_error_or_harmless(tmp_path, small_file, data):
 # Ultralytics
 
 
-def test_guard_holds_every_torch_load(tmp_path, marker):
+def test_guard_covers_every_torch_load(tmp_path, marker):
     path = save(tmp_path / "bad.pt", {"model": Calls(eval, marker)})
     from ultralytics.utils.torch_utils import strip_optimizer
 
@@ -480,7 +480,7 @@ def test_guard_holds_every_torch_load(tmp_path, marker):
     assert torch.load is unguarded
 
 
-def test_guard_lets_our_checkpoints_through(tmp_path, model):
+def test_guard_accepts_our_checkpoints(tmp_path, model):
     path = save(tmp_path / "best.pt", checkpoint_of(model))
     with guarded_torch_load():
         loaded, checkpoint = tasks.load_checkpoint(str(path))
@@ -488,7 +488,7 @@ def test_guard_lets_our_checkpoints_through(tmp_path, model):
     assert len(loaded.names) == 3
 
 
-def test_guard_trusts_the_files_that_it_is_told(tmp_path, monkeypatch):
+def test_guard_trusts_the_listed_files(tmp_path, monkeypatch):
     monkeypatch.delenv(MARKER, raising=False)
     path = save(
         tmp_path / "mine.pt", Calls(eval, f"__import__('os').environ.__setitem__({MARKER!r}, '1')")

@@ -95,7 +95,7 @@ def test_everything_shared_starts_equal_whatever_was_drawn_before(model, own, pr
 @pytest.mark.parametrize(
     ("model", "blocks"), [("yolo11n-ema", 5), ("yolo11n-ema-p2", 5), ("yolo11n", 0)]
 )
-def test_a_baseline_with_blocks_of_its_own_lends_them_to_the_arms(model, blocks, pretrained):
+def test_a_baseline_shares_its_own_blocks_with_the_arms(model, blocks, pretrained):
     start, trainer = PairedStart("yolo11n-ema"), started(model, pretrained, noise=9)
     start(trainer)
     baseline = started("yolo11n-ema", pretrained, noise=1)
@@ -111,7 +111,7 @@ def test_a_baseline_with_blocks_of_its_own_lends_them_to_the_arms(model, blocks,
 
 
 @pytest.mark.slow
-def test_the_seed_alone_decides_about_what_is_drawn_and_it_is_spread_as_torch_does_it(pretrained):
+def test_the_seed_alone_decides_what_is_drawn_with_torchs_distribution(pretrained):
     outputs = []
     for seed in (0, 1):
         trainer = started("yolo11n", pretrained, seed=seed)
@@ -125,7 +125,7 @@ def test_the_seed_alone_decides_about_what_is_drawn_and_it_is_spread_as_torch_do
 
 
 @pytest.mark.slow
-def test_the_random_numbers_of_what_follows_are_the_same(pretrained):
+def test_the_random_numbers_afterwards_are_the_same(pretrained):
     following = []
     for model in ("yolo11n", "yolo11n-ema"):
         trainer = started(model, pretrained)
@@ -144,7 +144,7 @@ def test_an_unequal_start_is_refused(pretrained):
         PairedStart("yolo11n")(trainer)
 
 
-def test_random_first_weights_are_no_equal_start_and_it_says_so(pretrained):
+def test_random_initial_weights_are_not_an_equal_start_and_it_says_so(pretrained):
     trainer = started("yolo11n-ema", pretrained)
     trainer.args.pretrained, trainer.transfer = False, None
     start = PairedStart("yolo11n")
@@ -153,7 +153,7 @@ def test_random_first_weights_are_no_equal_start_and_it_says_so(pretrained):
 
 
 @pytest.mark.slow
-def test_a_run_of_the_baseline_itself_starts_as_it_would_without(tmp_path, monkeypatch, pretrained):
+def test_a_run_of_the_baseline_itself_starts_as_usual(tmp_path, monkeypatch, pretrained):
     """So runs of equal settings are the same in studies with different baselines."""
     monkeypatch.chdir(tmp_path)
     data = draw_dataset(tmp_path / "tiny")

@@ -78,7 +78,7 @@ def test_published_weights_are_fetched_once_and_announced(server, cache, capfd, 
     assert [one.name for one in path.parent.iterdir()] == [fetched], "nothing half-done is left"
 
 
-def test_offline_asks_nobody(server, cache):
+def test_offline_contacts_no_server(server, cache):
     with pytest.raises(
         OfflineError,
         match=rf"yolo11n.pt is not on this machine, and --offline forbids fetching it; put it at "
@@ -96,7 +96,7 @@ def test_a_server_that_lacks_it(server, cache):
     assert not (cache / "weights" / "yolo11s.pt").exists()
 
 
-def test_a_path_is_taken_as_it_is(tmp_path):
+def test_a_path_is_used_unchanged(tmp_path):
     own = tmp_path / "runs" / "yolo11n.pt"
     own.parent.mkdir()
     own.write_bytes(b"x")
@@ -118,6 +118,6 @@ def test_a_path_is_taken_as_it_is(tmp_path):
         ("yolov26m.pt", "yolo26m.pt"),
     ],
 )
-def test_a_mistyped_name_answers_with_the_closest(typed, meant):
+def test_a_mistyped_name_suggests_the_closest(typed, meant):
     with pytest.raises(WeightsNotFoundError, match=f"did you mean '{meant}'"):
         resolve_pretrained(typed)

@@ -79,7 +79,7 @@ def test_no_folder_of_this_machine_is_left(checkpoint, released):
     assert load_model(released).metadata["train_args"]["data"] == "visdrone.yaml"
 
 
-def test_terms_settings_and_object_sizes_travel(released):
+def test_terms_settings_and_object_sizes_are_carried_over(released):
     loaded = load_model(released)
     assert loaded.metadata["license"] == "for study only"
     assert (loaded.imgsz, loaded.metadata["train_args"]["lr0"]) == (320, 0.01)
@@ -101,7 +101,7 @@ def test_faults(tmp_path):
     assert not (tmp_path / "out.pt").exists()
 
 
-def test_paths_are_cut_wherever_they_stand():
+def test_paths_are_shortened_wherever_they_occur():
     given = {
         "a": "/x/y.yaml",
         "b": ["/x/z", 3],

@@ -54,7 +54,7 @@ def test_a_state_of_another_kind_is_named(tmp_path, checkpoint, key, value):
         latest_checkpoint(tmp_path)
 
 
-def test_a_checkpoint_without_an_epoch_is_of_no_unfinished_run(checkpoint):
+def test_a_checkpoint_without_an_epoch_is_not_an_unfinished_run(checkpoint):
     path = checkpoint(epoch=None)
     with pytest.raises(ConfigError, match="not a checkpoint of an unfinished run"):
         resumable_checkpoint(path)
@@ -92,7 +92,7 @@ def _no_groups(state: dict) -> None:
 
 
 @pytest.mark.parametrize("harm", [_other_shapes, _other_groups, _no_rate, _no_groups])
-def test_a_state_that_does_not_fit_its_model_is_named(harm):
+def test_a_state_that_does_not_match_its_model_is_named(harm):
     optimizer = _optimizer()
     state = optimizer.state_dict()
     harm(state)
@@ -103,7 +103,7 @@ def test_a_state_that_does_not_fit_its_model_is_named(harm):
         optimizer.load_state_dict(state)
 
 
-def test_a_state_that_fits_passes_and_errors_of_ours_stay_what_they_are():
+def test_a_matching_state_passes_and_our_errors_stay_unchanged():
     optimizer = _optimizer()
     with training_state_fits(Path("last.pt"), optimizer):
         optimizer.load_state_dict(optimizer.state_dict())

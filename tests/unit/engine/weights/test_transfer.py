@@ -76,7 +76,7 @@ def _class_tensors(model: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_with_the_blocks_taken_out_the_plain_model_is_left(family):
+def test_without_its_blocks_the_plain_model_remains(family):
     source, target = _random(family, WIDE), build_model(f"{family}-ema", WIDE)
     report = transfer_weights(source, target)
     assert set(report.new) == _ema_tensors(target)
@@ -190,7 +190,7 @@ def test_from_ema_to_ema_p2_the_blocks_come_along():
     )
 
 
-def test_the_source_and_the_targets_state_stay_as_they_were():
+def test_the_source_and_the_targets_state_are_unchanged():
     source, target = _random("yolo11n", WIDE).train(), build_model("yolo11n-ema", 10)
     source.model[3].eval()
     for parameter in source.parameters():
@@ -259,7 +259,7 @@ def test_the_report_says_how_many_and_what_is_new():
         ("yolov5n", "yolov8n-ema-p2", r"\(C2f; they have C3\): another family"),
     ],
 )
-def test_too_little_fits(source, target, reason):
+def test_too_little_matches(source, target, reason):
     model = build_model(target, 10)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(
@@ -273,7 +273,7 @@ def test_too_little_fits(source, target, reason):
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
-def test_the_stated_share_is_the_callers():
+def test_the_required_share_is_the_callers_choice():
     source, target = build_model("yolo11n", WIDE), build_model("yolo11n-ema-p2", 10)
     with pytest.raises(
         TransferError,
@@ -284,7 +284,7 @@ def test_the_stated_share_is_the_callers():
     assert transfer_weights(source, target, minimum_share=0.78).transferred == 493
 
 
-def test_what_is_no_detection_model():
+def test_not_a_detection_model():
     target = build_model("yolov8n-ema")
     with pytest.raises(
         TransferError, match="the source is not a YOLO detection model: it ends in Linear"
