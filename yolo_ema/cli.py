@@ -23,7 +23,10 @@ from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, 
 __all__ = ["main"]
 
 INTERRUPTED = 130
-
+FAMILIES = {
+    "data": "prepare or inspect a dataset",
+    "classify": "train, score and export image classifiers with attention",
+}
 
 VERBS = (
     Verb(
@@ -248,7 +251,7 @@ def _interrupt(_number: int, _frame: Any) -> None:
 
 def _main(words: list[str]) -> int:
     try:
-        namespace, unknown = build_parser(VERBS, words, __version__).parse_known_args(words)
+        namespace, unknown = build_parser(VERBS, words, __version__, families=FAMILIES).parse_known_args(words)
         if unknown := _without_settings(namespace, unknown):
             namespace.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:

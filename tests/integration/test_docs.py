@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import yolo_ema
-from yolo_ema.cli import VERBS
+from yolo_ema.cli import FAMILIES, VERBS
 from yolo_ema.options.parser import (
     add_arguments,
     build_parser,
@@ -98,7 +98,7 @@ def test_a_command_line_is_accepted(words, in_sentence):
         known = {*parser._option_string_actions, "--json", "--debug"}
         assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
         return
-    namespace, unknown = build_parser(VERBS, words, "0").parse_known_args(words)
+    namespace, unknown = build_parser(VERBS, words, "0", families=FAMILIES).parse_known_args(words)
     settings = hasattr(namespace, "settings")
     assert not [word for word in unknown if not (settings and "=" in word)]
     options_from_namespace(resolve(namespace.verb.options), namespace)

@@ -8,7 +8,7 @@ import importlib
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -57,27 +57,33 @@ class _Parser(argparse.ArgumentParser):
         super().error(message + hint)
 
 
-def build_parser(verbs: Sequence[Verb], words: Sequence[str], version: str) -> _Parser:
+def build_parser(
+    verbs: Sequence[Verb], words: Sequence[str], version: str, *, families: Mapping[str, str]
+) -> _Parser:
     """Build the parser of the whole command line.
 
     Only the verb that ``words`` call imports its options, so that ``--help`` answers at once.
+
+    Args:
+        verbs: all verbs; one of two words, as ``data prepare``, belongs to the family of the first.
+        words: the command line.
+        version: for ``--version``.
+        families: what each family is for.
     """
     parser = _Parser(
         prog="yolo-ema", description="Drone-view object detection: YOLO with EMA attention."
     )
     parser.add_argument("--version", action="version", version=f"yolo-ema {version}")
     top = parser.add_subparsers(metavar="VERB", required=True)
-    families: dict[str, Any] = {"": top}
+    parsers: dict[str, Any] = {"": top}
     called = " ".join(words[:2])
     for verb in verbs:
         family, _, name = verb.words.rpartition(" ")
-        if family not in families:
-            members = [one.words for one in verbs if one.words.startswith(f"{family} ")]
-            names = " or ".join(member.removeprefix(f"{family} ") for member in members)
-            families[family] = top.add_parser(
-                family, help=f"{names} {family}: see 'yolo-ema {family} --help'"
+        if family not in parsers:
+            parsers[family] = top.add_parser(
+                family, help=f"{families[family]}: see 'yolo-ema {family} --help'"
             ).add_subparsers(metavar="VERB", required=True)
-        _add_verb(families[family], name, verb, is_called=called.startswith(verb.words))
+        _add_verb(parsers[family], name, verb, is_called=called.startswith(verb.words))
     return parser
 
 
