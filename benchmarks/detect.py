@@ -448,7 +448,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def drawn(folder: Path, images: int, frames: int) -> tuple[Rows, Path]:
-    """Return drawn pictures of 1920x1080, and a clip of that size."""
+    """Return drawn images of 1920x1080, and a clip of that size."""
     from fractions import Fraction
 
     from yolo_ema.media.sinks.video_writer import VideoWriter

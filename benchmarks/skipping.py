@@ -6,7 +6,7 @@
 The scout is the pass over the whole frame: a tile is left out where that pass finds nothing with
 its centre in it and at least so high a score. The scores are the official protocol's, in percent,
 on tiles of 640 with 0.2 overlap besides the whole frame. With --video it also says how many tiles
-stand still from one frame to the next: no pixel of the blurred grey picture changes by more than 12
+stand still from one frame to the next: no pixel of the blurred grey image changes by more than 12
 of 255.
 """
 

@@ -1,7 +1,7 @@
 """Local servers that behave badly on purpose: motion JPEG over HTTP in here, RTSP through GStreamer
 in a process of its own.
 
-Every picture carries its number, so that a test can tell whether what arrived was ever sent.
+Every image carries its number, so that a test can tell whether what arrived was ever sent.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ BITS = 16
 
 
 def numbered(number: int, image_wh: tuple[int, int] = (160, 120)) -> np.ndarray:
-    """A picture that shows its number as sixteen black or white fields."""
+    """An image that shows its number as sixteen black or white fields."""
     fields = np.array([255 * (number >> bit & 1) for bit in range(BITS)], np.uint8).reshape(4, 4)
     grey = cv2.resize(fields, image_wh, interpolation=cv2.INTER_NEAREST)
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
 
 
 def number_of(image_bgr: np.ndarray) -> int:
-    """The number that a picture shows. Raises `ValueError` where a field is neither black nor
+    """The number that an image shows. Raises `ValueError` where a field is neither black nor
     white.
     """
     height, width = image_bgr.shape[:2]
@@ -58,7 +58,7 @@ class HttpServer:
     the rest in a thread.
 
     Attributes:
-        sent: numbers of the pictures that were sent, with the time of each.
+        sent: numbers of the images that were sent, with the time of each.
     """
 
     def __init__(self, behaviour: Callable[[HttpServer, socket.socket, str], None]) -> None:

@@ -1,4 +1,4 @@
-"""A ``yolo-ema detect`` that runs beside the test, as one on live sources does."""
+"""A ``yolo-ema detect`` that runs alongside the test, as one on live sources does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class RunningDetect:
-    """A ``yolo-ema detect`` that runs beside the test."""
+    """A ``yolo-ema detect`` that runs alongside the test."""
 
     def __init__(self, folder: Path, *words: object) -> None:
         self._errors = (folder / "stderr.txt").open("w+")

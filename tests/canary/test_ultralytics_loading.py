@@ -214,7 +214,7 @@ def test_nms_stops_after_a_time_that_can_be_set(monkeypatch):
 
 
 def test_the_exporter_knows_head_file_and_metadata_before_it_starts(tmp_path):
-    """The file is written beside the model's path."""
+    """The file is written next to the model's path."""
 
     def stop(_: exporter.Exporter) -> None:
         raise InterruptedError

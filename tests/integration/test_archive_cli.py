@@ -29,7 +29,7 @@ WORDS = ("--segment", 1, "--images-per-job", 2)
 
 @pytest.fixture
 def flights(tmp_path: Path) -> Path:
-    """Two videos, five images, a file that is no video; weights beside them."""
+    """Two videos, five images, a file that is not a video, and weights next to them."""
     root = tmp_path / "flights"
     for name, frames in FRAMES.items():
         record(root / name, frames=frames)
@@ -151,7 +151,7 @@ def test_a_worker_that_is_killed_costs_nothing(flights: Path, started: Callable)
     os.kill(worker_at(flights / "long.mp4", run), signal.SIGKILL)
     out, err = run.communicate(timeout=300)
     result = json.loads(out)
-    assert (result["done"], result["failed"]) == (6, 1), err  # the file that is no video
+    assert (result["done"], result["failed"]) == (6, 1), err  # the file that is not a video
     assert result["frames"] == TOTAL + 4000
 
 

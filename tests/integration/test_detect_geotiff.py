@@ -172,7 +172,7 @@ def test_places_are_those_of_pyproj_for_a_rotated_raster(detect, tmp_path, block
         assert [one["longitude_deg"], one["latitude_deg"]] == pytest.approx(middle, abs=3e-7)
 
 
-def test_files_hold_the_same_objects_each_in_its_own_way(detect, tmp_path):
+def test_files_hold_the_same_objects_each_in_its_own_format(detect, tmp_path):
     detect(write_tiff(tmp_path / "o.tif", rgb_of(picture(3, WH))))
     objects = lines_in(tmp_path / "out/o.jsonl")
     features = json.loads((tmp_path / "out/o.geojson").read_text())["features"]
@@ -214,7 +214,7 @@ def test_a_stretch_gives_the_boxes_of_the_8_bit_image(detect, onnx_file, tmp_pat
     )
 
 
-def test_the_default_stretch_is_of_the_whole_file_and_is_said(detect, onnx_file, tmp_path):
+def test_the_default_stretch_covers_the_whole_file_and_is_reported(detect, onnx_file, tmp_path):
     values = rgb_of(picture(3, WH)).astype(np.uint16) * 37
     values[:, :, 300:] += 9000  # another light on one side: windows of their own would hide it
     found = detect(write_tiff(tmp_path / "o.tif", values))
@@ -225,7 +225,7 @@ def test_the_default_stretch_is_of_the_whole_file_and_is_said(detect, onnx_file,
     assert any(f"values from {low:g} to {high:g}" in remark for remark in found["remarks"])
 
 
-def test_overviews_serve_the_stretch_and_never_the_windows(detect, onnx_file, tmp_path):
+def test_overviews_are_used_for_the_stretch_and_never_for_the_windows(detect, onnx_file, tmp_path):
     image = picture(3, WH)
     expected = at_once(onnx_file, image)
     coded = [rgb_of(image), rgb_of(image).astype(np.uint16) * 37 + 500]
@@ -274,7 +274,7 @@ def test_windows_without_data_are_counted_and_what_is_hidden_is_grey(
     assert found["area_m2"] == pytest.approx(0.01 * 200 * 260, rel=2e-3)
 
 
-def test_bands_are_those_asked_for_and_one_band_is_grey(detect, onnx_file, tmp_path):
+def test_the_requested_bands_are_used_and_one_band_is_grey(detect, onnx_file, tmp_path):
     image = picture(3, WH)
     path = write_tiff(tmp_path / "o.tif", rgb_of(image)[::-1])
     found = detect(path, "--bands", "3,2,1", "--save", "jsonl")
@@ -292,7 +292,7 @@ def test_bands_are_those_asked_for_and_one_band_is_grey(detect, onnx_file, tmp_p
     )
 
 
-def test_a_damaged_block_costs_its_windows_alone(detect, tmp_path):
+def test_a_damaged_block_loses_only_its_windows(detect, tmp_path):
     path = write_tiff(tmp_path / "o.tif", rgb_of(picture(3, WH)), compress="deflate")
     whole = detect(path, out="whole")
     content = bytearray(path.read_bytes())
@@ -308,7 +308,9 @@ def test_a_damaged_block_costs_its_windows_alone(detect, tmp_path):
     assert 0 < found["objects"] < whole["objects"]
 
 
-def test_without_a_projection_polygons_are_the_files_own_and_that_is_said(detect, tmp_path):
+def test_without_a_projection_polygons_use_the_files_coordinates_and_that_is_reported(
+    detect, tmp_path
+):
     path = write_tiff(tmp_path / "o.tif", rgb_of(picture(3, WH)), crs=None)
     found = detect(path)
     assert any("names no projection" in remark for remark in found["remarks"])
@@ -318,7 +320,7 @@ def test_without_a_projection_polygons_are_the_files_own_and_that_is_said(detect
     assert one["polygon_xy"][0][0] > 465_000 - 1
 
 
-def test_a_large_plain_tiff_goes_by_windows_in_pixels(detect, onnx_file, tmp_path):
+def test_a_large_plain_tiff_is_read_by_windows_in_pixels(detect, onnx_file, tmp_path):
     image = picture(3, WH)
     path = write_tiff(tmp_path / "o.tif", rgb_of(image), crs=None, transform=None)
     found = detect(path, "--max-pixels", WH[0] * WH[1] - 1)
@@ -352,7 +354,7 @@ def test_a_plain_small_tiff_and_no_georeference_stay_images(yolo_ema_command, on
         (("--tile", "off", "--max-pixels", "1000"), 2, "--tile off would read 500x420 pixels"),
     ],
 )
-def test_what_cannot_be_is_one_clear_error(detect, tmp_path, words, code, said):
+def test_an_impossible_request_is_one_clear_error(detect, tmp_path, words, code, said):
     path = write_tiff(tmp_path / "o.tif", rgb_of(picture(3, WH)))
     error = detect(path, *words, code=code)
     assert said in error
@@ -417,7 +419,7 @@ sys.exit(code)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(detect, onnx_file, tmp_path):
+def test_a_killed_run_resumes_where_it_stopped(detect, onnx_file, tmp_path):
     path = write_tiff(tmp_path / "o.tif", rgb_of(picture(3, (1500, 1500))))
     tiled = ("--tile", "96x96", "--conf", CONF)
     detect(path, out="whole", tiled=tiled)

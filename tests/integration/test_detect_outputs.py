@@ -33,7 +33,7 @@ def weights(sure_weights: Path) -> Path:
 
 
 def _clip(path: Path, frames: int, image_wh: tuple[int, int] = (96, 64)) -> Path:
-    """Write a video of one noisy picture that hardly changes, so that identities last."""
+    """Write a video of one noisy image that hardly changes, so that identities last."""
     rng = np.random.default_rng(0)
     width, height = image_wh
     ground = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
@@ -81,15 +81,15 @@ def test_every_kind_of_output_is_written_and_named(yolo_ema_command, weights, fo
     ]
     assert all(
         "track_id" not in one for one in lines[0]["detections"]
-    )  # a picture has no identities
+    )  # an image has no identities
     identities = [{one["track_id"] for one in line["detections"]} - {None} for line in lines[1:]]
     assert identities[-1] & identities[-2]
 
 
 @pytest.mark.slow
 def test_a_folder_of_images_is_tracked_as_one_sequence(yolo_ema_command, weights, tmp_path):
-    """Pictures of one size keep their identities; behind another size, and of the second folder,
-    they are new ones.
+    """Images of one size keep their identities; after another size, and in the second folder,
+    they are new.
     """
     rng = np.random.default_rng(0)
     large, small = (

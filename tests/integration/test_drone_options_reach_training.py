@@ -49,7 +49,7 @@ CALM = [
     "scale=0",
     "translate=0",
     "plots=false",
-]  # no box leaves a picture, so that they can be counted
+]  # no box leaves an image, so that they can be counted
 
 
 def _set_up(folder, *words: str) -> EmaTrainer:
@@ -78,7 +78,7 @@ def trainer(tmp_path_factory) -> EmaTrainer:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> EmaTrainer:
-    """The same run without a word about drones."""
+    """The same run without any drone options."""
     return _set_up(tmp_path_factory.mktemp("plain"))
 
 

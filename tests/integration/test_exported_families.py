@@ -28,7 +28,7 @@ PX, SCORE = 0.02, 2e-4
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request, tmp_path_factory) -> tuple[Path, LoadedModel, np.ndarray]:
-    """Weights, loaded once, and what they propose for a picture."""
+    """Weights, loaded once, and what they propose for an image."""
     weights = save(
         lively_model(request.param), tmp_path_factory.mktemp("weights") / f"{request.param}.pt"
     )

@@ -114,7 +114,7 @@ def test_without_live_telemetry_there_is_no_map(browser):
 
 
 def keep(browser, name: str) -> None:
-    """Keep a picture for whoever wants to look, where ``YOLO_EMA_SCREENSHOTS`` names a folder."""
+    """Keep an image for anyone who wants to look, where ``YOLO_EMA_SCREENSHOTS`` names a folder."""
     folder = os.environ.get("YOLO_EMA_SCREENSHOTS")
     if folder:
         browser.execute_script("document.querySelector('.map').scrollIntoView()")

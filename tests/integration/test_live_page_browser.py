@@ -1,4 +1,4 @@
-"""The live page in a real browser: pictures change, counts and rates appear, a failed source is
+"""The live page in a real browser: images change, counts and rates appear, a failed source is
 shown as failed.
 """
 
@@ -159,7 +159,7 @@ def test_the_token_opens_the_page(browser):
 
 
 def _keep(browser, name: str) -> None:
-    """Keep a picture for whoever wants to look, where ``YOLO_EMA_SCREENSHOTS`` names a folder."""
+    """Keep an image for anyone who wants to look, where ``YOLO_EMA_SCREENSHOTS`` names a folder."""
     folder = os.environ.get("YOLO_EMA_SCREENSHOTS")
     if folder:
         width = browser.execute_script("return window.innerWidth")
@@ -167,7 +167,7 @@ def _keep(browser, name: str) -> None:
 
 
 def test_a_source_whose_image_was_dropped_comes_back(browser):
-    """Sixteen others took its place meanwhile; its pictures are numbered anew, and must be fetched
+    """Sixteen others took its place meanwhile; its images are renumbered, and must be fetched
     all the same.
     """
     with LivePage(0) as page:

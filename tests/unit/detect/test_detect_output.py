@@ -23,7 +23,7 @@ NAMES = {0: "car"}
 @pytest.mark.parametrize("place", ["picture", "ground"])
 @pytest.mark.parametrize("line", ["gate=0,0.5,1,0.5", "gate=0,200,640,200"])
 def test_lines_keep_their_place_when_a_stream_changes_its_size(place, homography, line):
-    """A car drives down through the middle of the picture, which is half as large from the third
+    """A car drives down through the middle of the image, which is half as large from the third
     frame on.
     """
     options = DetectOptions(source=("cam",), save=("none",), count_line=(line,), count_on=place)

@@ -33,7 +33,7 @@ def test_an_error_is_reported_once_and_raised_at_the_end():
 
 
 def test_a_full_disk_ends_the_run_although_the_stream_is_silent(tmp_path, monkeypatch):
-    """Two pictures come, then none for as long as the limit for reading is."""
+    """Two images come, then none for as long as the limit for reading is."""
     failed_at, last_sent = [], threading.Event()
 
     def two_pictures(server: HttpServer, line, _: str) -> None:

@@ -385,7 +385,7 @@ def network_input() -> np.ndarray:
 
 
 def assert_answers(found: np.ndarray, weights: Path) -> None:
-    """The answer is that of the weights to the same picture."""
+    """The answer is that of the weights to the same image."""
     wanted = open_predictor(weights, imgsz=HW, **CPU).candidates(picture(0, HW[::-1]))
     np.testing.assert_allclose(found[0].T[:, 4:], wanted[:, 4:], rtol=0, atol=1e-4)
     np.testing.assert_allclose(found[0].T[:, :4], wanted[:, :4], rtol=0, atol=0.01)

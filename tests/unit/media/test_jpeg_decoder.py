@@ -1,4 +1,4 @@
-"""Damage inside JPEGs, over which decoders paint grey without a word."""
+"""Damage inside JPEGs, which decoders silently paint grey."""
 
 from __future__ import annotations
 

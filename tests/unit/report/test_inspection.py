@@ -28,7 +28,7 @@ WH = (400, 200)
 
 
 def _photo(seed: int, wh: tuple[int, int] = WH) -> np.ndarray:
-    """A smooth picture, different for each seed."""
+    """A smooth image, different for each seed."""
     noise = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     return cv2.resize(noise, wh, interpolation=cv2.INTER_CUBIC)
 

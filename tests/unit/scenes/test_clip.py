@@ -53,7 +53,7 @@ def test_objects_move_by_small_steps(clip):
         old, new = boxes(before), boxes(after)
         for identity in old.keys() & new.keys():
             if old[identity][6] or new[identity][6]:
-                continue  # the picture's border moves the middle of what it cuts
+                continue  # the image's border moves the middle of what it cuts
             middles = [row[:2] + row[2:4] / 2 for row in (old[identity], new[identity])]
             assert np.abs(middles[1] - middles[0]).max() < 25
 

@@ -1,4 +1,4 @@
-"""Labels against what is really in the picture, measured another way: by painting a thing over a
+"""Labels against what is really in the image, measured another way: by painting a thing over a
 white and over a black ground.
 
 A pixel that differs by all of 255 levels between the two shows ground alone; any other is covered

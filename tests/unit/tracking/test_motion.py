@@ -1,4 +1,4 @@
-"""The camera's motion: known homographies are found, moving objects do not mislead, blank pictures
+"""The camera's motion: known homographies are found, moving objects do not mislead, blank images
 give the identity.
 """
 
@@ -24,7 +24,7 @@ def scene():
 
 
 def camera_step(turn: float, zoom: float, shift, tilt) -> np.ndarray:
-    """A homography as a camera in flight causes it, around the picture's middle."""
+    """A homography as a camera in flight causes it, around the image's middle."""
     middle = np.array([[1, 0, 480], [0, 1, 270], [0, 0, 1.0]])
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
     step = np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]], [tilt[0], tilt[1], 1.0]])
@@ -32,7 +32,7 @@ def camera_step(turn: float, zoom: float, shift, tilt) -> np.ndarray:
 
 
 def moved(image: np.ndarray, homography: np.ndarray) -> np.ndarray:
-    """The picture after a camera's step; OpenCV counts from the first pixel's centre, as
+    """The image after a camera's step; OpenCV counts from the first pixel's centre, as
     `CameraMotion` does.
     """
     return cv2.warpPerspective(
@@ -64,7 +64,7 @@ def test_the_first_frame_and_a_still_camera_give_the_identity(scene):
 
 
 def test_moving_objects_do_not_mislead():
-    """A textured block covers most of the picture and moves; masked out, what little ground is left
+    """A textured block covers most of the image and moves; masked out, what little ground is left
     decides.
     """
     rng = np.random.default_rng(0)

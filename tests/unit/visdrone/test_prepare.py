@@ -1,5 +1,5 @@
 """`prepare` on small real files: what it derives, what it leaves alone, what it notices, and how it
-goes on.
+continues.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from yolo_ema.options.drone import DroneOptions
 
 
 def scene(seed: int):
-    """A picture of noise with boxes and regions anywhere."""
+    """An image of noise with boxes and regions anywhere."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 255, (200, 300, 3), dtype=np.uint8)
     count = int(rng.integers(0, 12))

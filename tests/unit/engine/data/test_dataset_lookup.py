@@ -95,7 +95,7 @@ def test_a_script_in_a_data_yaml_runs_only_when_trusted(tmp_path, capfd):
     assert (tmp_path / "ran").read_text() == str(tmp_path / "mine")
     shown = capfd.readouterr()
     assert shown.out == ""
-    assert "Path('ran')" in shown.err  # what runs is said
+    assert "Path('ran')" in shown.err  # what runs is reported
     assert "how much it fetches is not known before, and the licence is not stated" in shown.err
 
 

@@ -1,4 +1,4 @@
-"""The images of a split, and what lies beside them."""
+"""The images of a split, and what lies next to them."""
 
 from __future__ import annotations
 

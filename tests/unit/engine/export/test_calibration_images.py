@@ -70,7 +70,7 @@ def test_no_images_are_an_error(folder, given, says):
 
 
 def test_ultralytics_calibrates_on_copies(folder):
-    """What formats other than ONNX and OpenVINO are calibrated on; it writes beside its images,
+    """What formats other than ONNX and OpenVINO are calibrated on; it writes next to its images,
     which must not be the user's.
     """
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -1,4 +1,4 @@
-"""ONNX files that strict readers refuse are mended, or refused with the reason."""
+"""ONNX files that strict readers refuse are repaired, or refused with the reason."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_time_used_before_an_interruption_counts_and_a_repeated_epoch_counts_onc
 def test_a_real_run_ends_by_time_with_the_schedule_of_the_epochs_that_it_had(
     tmp_path, monkeypatch, now
 ):
-    """Ultralytics reads the number of epochs anew after each, and its schedule can be set anew."""
+    """Ultralytics rereads the number of epochs after each, and its schedule can be set again."""
     monkeypatch.chdir(tmp_path)
     clock = TrainingBudget(tmp_path / "clock.json", budget_seconds=2.5)
     calls = clock.callbacks()

@@ -1,5 +1,5 @@
 """Checkpoints of runs whose training state is not one: each is one clear error, before training
-goes on.
+continues.
 """
 
 from __future__ import annotations
