@@ -46,6 +46,9 @@ if __name__ == "__main__":
     parser.add_argument(
         "--share", type=float, default=0.5, help="share of that file, 0 to 1 (default: 0.5)"
     )
+    parser.add_argument(
+        "--plans", action="store_true", help="let the weights carry how each plan does, for auto"
+    )
     parser.add_argument("--hours", type=float, help="how long the training took, in hours")
     parser.add_argument("--note", default="", help="what was done besides the recorded command")
     parser.add_argument(
@@ -58,6 +61,7 @@ if __name__ == "__main__":
             given.run,
             given.out,
             data=given.data,
+            plans=given.plans,
             settings=given.settings,
             recommended=given.recommended,
             notes=notes,

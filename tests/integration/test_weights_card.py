@@ -12,7 +12,9 @@ import torch
 from tiny_dataset import NAMES, draw_dataset
 
 from yolo_ema.engine.models.registration import build_model
+from yolo_ema.engine.weights.loading import load_checkpoint
 from yolo_ema.io.atomic_files import sha256_of
+from yolo_ema.tiling.plan_figures import PlanFigures
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "weights_card.py"
 
@@ -71,6 +73,7 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
         "runs/train/one/weights/best.pt",
         "--share",
         "0.25",
+        "--plans",
     )
     command = [
         sys.executable,
@@ -88,6 +91,9 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     assert card["sha256"] == sha256_of(weights)
+    carried = PlanFigures.of_entries(load_checkpoint(weights))
+    assert carried is not None
+    assert {row.input_scale for row in carried.rows} == {1, 1.5, 2}
     assert card["exported"] == {
         "one.onnx": sha256_of(weights.with_suffix(".onnx")),
         "one-int8_openvino_model/one-int8.bin": sha256_of(network),

@@ -20,6 +20,7 @@ from yolo_ema.engine.data.split_files import label_path, split_images
 from yolo_ema.engine.training import run_record
 from yolo_ema.engine.weights.release import release_weights, without_folders
 from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.evaluate.plan_comparison import compare_plans
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.inference.object_sizes import measured_sizes
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json, write_text
@@ -75,6 +76,7 @@ def make_card(
     recommended: Setting,
     notes: Mapping[str, Any],
     average_with: tuple[Path, float] | None = None,
+    plans: bool = False,
 ) -> dict[str, Any]:
     """Publish a run's last weights as ``out`` (a ``.pt``), score them, and write and return their
     card as JSON.
@@ -88,6 +90,7 @@ def make_card(
         notes: further facts for the card: hours (None if unknown), and note, what was done besides
             the recorded command.
         average_with: a file to average the run's weights with, and its share, 0 to 1.
+        plans: let the weights carry how each plan does, as ``val --plans --write`` does.
 
     Raises:
         ConfigError: the recommended setting is not among those scored, or a share out of range.
@@ -107,6 +110,8 @@ def make_card(
         facts["training"]["averaged_with"] = averaged
     last = run / "weights" / "last.pt"
     release_weights(last, out, licence=LICENCE, facts=sizes, average_with=average_with)
+    if plans:
+        compare_plans(ValOptions(weights=out, data=data, plans=True, write=True, device="cpu"))
     return score_card(out, facts, data=data, settings=settings, recommended=recommended)
 
 
@@ -265,17 +270,12 @@ def card_tables(card: Mapping[str, Any]) -> str:
     ]
     lines += _figures_table(card["figures"])
     for one in dict.fromkeys((first["setting"], best["setting"])):
-        lines += [
-            "",
-            (
-                f"By class at {one} (official AP, AP50 / COCO AP, AP50; the threshold of the best "
-                f"F1 at IoU 0.5):"
-            ),
-            "",
-        ]
-        lines += _class_table(
-            next(figures for figures in card["figures"] if figures["setting"] == one)
+        shown = next(figures for figures in card["figures"] if figures["setting"] == one)
+        title = (
+            f"By class at {one} (official AP, AP50 / COCO AP, AP50; the threshold of the best F1 "
+            f"at IoU 0.5):"
         )
+        lines += ["", title, "", *_class_table(shown)]
     return "\n".join(lines)
 
 
