@@ -10,13 +10,12 @@ import json
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from yolo_ema._version import __version__
 from yolo_ema.errors import DiskFullError, MachineError, MissingPackageError, YoloEmaError
+from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable
 from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
 
@@ -215,7 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: see `yolo_ema.errors` for the numbers."""
     words = list(sys.argv[1:] if argv is None else argv)
     _settle_streams()
-    with _sigterm_interrupts():
+    # SIGTERM (`timeout`, containers, service managers) ends a run as cleanly as Ctrl-C does.
+    with signals_handled(signal.default_int_handler, signal.SIGTERM):
         return _main(words)
 
 
@@ -232,26 +232,10 @@ def _settle_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM (`timeout`, containers, service managers) end a run as cleanly as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not set by Python
-
-
-def _interrupt(_number: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def _main(words: list[str]) -> int:
     try:
-        namespace, unknown = build_parser(VERBS, words, __version__, families=FAMILIES).parse_known_args(words)
+        parser = build_parser(VERBS, words, __version__, families=FAMILIES)
+        namespace, unknown = parser.parse_known_args(words)
         if unknown := _without_settings(namespace, unknown):
             namespace.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
@@ -348,5 +332,5 @@ def _report(error: Exception, *, debug: bool) -> None:
             f"unexpected {type(error).__name__}: {message} (this is a bug in yolo-ema; --debug "
             "shows where)"
         )
-    with contextlib.suppress(OSError):  # nobody can be told any more
+    with contextlib.suppress(OSError):  # no one can be told any more
         print(f"yolo-ema: error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201

@@ -152,7 +152,7 @@ def _outcomes(
 
 
 class _Ledger:
-    """Counts how often jobs have begun: Ray itself would begin for ever one that kills its
+    """Counts how often jobs have begun: Ray itself would begin forever one that kills its
     process.
     """
 
@@ -177,7 +177,7 @@ class _Actor:
         self._refusal, self._faults = "", 0
         try:
             self._worker = Worker(options)
-        except (YoloEmaError, OSError) as error:  # raised here, Ray would try for ever
+        except (YoloEmaError, OSError) as error:  # raised here, Ray would try forever
             self._refusal = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
 
     A job's results appear whole or not at all, and its detections last. A job that fails is a row
     in the result and in the folder ``problems``, and does not stop the others; the next run tries
-    it once more. Ctrl-C and SIGTERM end the run; what was being run is begun anew by the next.
+    it once more. Ctrl-C and SIGTERM end the run; what was being run is begun again by the next.
 
     Raises:
         ConfigError: the output folder belongs to another run; an option does not fit.

@@ -77,7 +77,7 @@ class Detector:
     OpenVINO or ncnn file need neither torch nor Ultralytics.
 
     Several threads may share a detector; calls wait for each other. It can be pickled: the copy
-    opens the weights anew. A forked child cannot use its parent's, unless that computes with one
+    reopens the weights. A forked child cannot use its parent's, unless that computes with one
     thread.
 
     Attributes:

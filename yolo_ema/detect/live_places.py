@@ -28,7 +28,7 @@ from yolo_ema.options.mapping import MapOptions
 __all__ = ["LivePlaces", "LocatedFrame"]
 
 _REOPEN_M = 200.0
-"""A surface model is read anew around the drone when it has flown so far."""
+"""A surface model is reread around the drone when it has flown so far."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def detect_orthomosaics(options: DetectOptions, paths: Sequence[Path]) -> Orthom
     """Detect on GeoTIFFs and write polygons in their projections and in longitude and latitude.
 
     Beside the files stands a journal of windows until they are complete: a run that was killed
-    goes on there when it is started again with the same ``--out``.
+    continues there when it is started again with the same ``--out``.
 
     Raises:
         SourceError: the only file cannot be read, or holds no data.

@@ -100,7 +100,7 @@ def apply_settings(predictor: Predictor, config: DetectorConfig) -> None:
 
 class Opener:
     """The process that opens a network, and with how many threads. A child that is forked from it
-    lacks these threads: the network would wait for them for ever.
+    lacks these threads: the network would wait for them forever.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from yolo_ema.detect.inputs import FINEST_RATE, selection_of
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
+from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable, say
 from yolo_ema.media.sinks.window import Window
 from yolo_ema.media.sources.image_sequence import ImageSequence
@@ -287,15 +287,8 @@ def _ended_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
         came.append(number)
         stop()
 
-    if threading.current_thread() is not threading.main_thread():
+    with signals_handled(handle, signal.SIGINT, signal.SIGTERM):
         yield came
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def fresh_folder(base: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a run over an orthomosaic has done so far, on disk: a killed one goes on where it was."""
+"""What a run over an orthomosaic has done so far, on disk, so that a killed one can resume."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def compare_plans(options: ValOptions) -> PlanComparison:
     two times its sides, and tiles of the input, alone and with the whole image.
 
     A file with a fixed input has no larger ones. Plans are run by rising input, each with weights
-    that are opened anew, so that its memory can be told.
+    that are reopened, so that its memory can be told.
 
     ``options.plans`` is set; with ``write`` the weights carry the figures afterwards.
 

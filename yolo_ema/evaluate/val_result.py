@@ -42,7 +42,7 @@ class ValResult:
         evidence: what was scored, for the report.
         median_seconds: of all three stages, the median of the images.
         images_left_out: images that could not be scored, and why.
-        run_record: the record of the run that the weights come from, where it lies beside them.
+        run_record: the record of the run that the weights come from, where it lies next to them.
         saved_results: the folder of submission files, where they were asked for.
         report: the page, where it was asked for.
     """

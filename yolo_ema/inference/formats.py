@@ -1,4 +1,4 @@
-"""The formats of weights, told apart by their names, and the package that runs each."""
+"""The formats of weights, distinguished by their names, and the package that runs each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Non-maximum suppression: of overlapping boxes of one class the one with the highest score stays.
 
 The same boxes in the same order as Ultralytics' `non_max_suppression` on torchvision's kernel, to
-the last bit: the arithmetic is float32 in their order, classes are told apart by the same offset
+the last bit: the arithmetic is float32 in their order, classes are distinguished by the same offset
 (tests hold them against each other).
 """
 

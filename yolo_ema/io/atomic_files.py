@@ -1,5 +1,5 @@
-"""Files that appear under their name only when whole: written beside, flushed to the disk,
-renamed.
+"""Files that appear under their name only when whole: written under a temporary one, flushed to the
+disk, renamed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What this machine gives the process: processor cores and what they can do, a folder for what can
-be made anew.
+be made again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def available_memory_bytes() -> int | None:
 
 
 def cache_dir() -> Path:
-    """Return the folder for what can be made anew: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the
+    """Return the folder for what can be made again: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the
     user's cache folder.
     """
     if chosen := os.environ.get("YOLO_EMA_CACHE"):

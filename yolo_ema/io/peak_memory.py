@@ -28,7 +28,7 @@ def peak_memory_bytes() -> int:
 
 
 def forget_peak_memory() -> bool:
-    """Let the peak begin anew at what the process holds now; return whether the system can."""
+    """Let the peak begin again at what the process holds now; return whether the system can."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

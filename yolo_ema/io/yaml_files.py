@@ -17,7 +17,7 @@ __all__ = ["YamlFileError", "read_yaml"]
 MOST_BYTES = 1_000_000
 """Largest file, and most characters with every alias written out."""
 
-_MERGE = "tag:yaml.org,2002:merge"  # "<<", which may stand beside keys that it also brings
+_MERGE = "tag:yaml.org,2002:merge"  # "<<", which may stand next to keys that it also brings
 
 
 class YamlFileError(ValueError):

@@ -4,7 +4,7 @@ Differs from the plain formulation (`ema_graph`) in how, not in what, it compute
     * it walks over slabs of whole groups that fit the processor's caches (one slab on an
       accelerator, where launches cost more);
     * for the gradient it keeps the input, one map a group and short vectors, and computes the gated
-      map anew in the backward pass.
+      map once more in the backward pass.
 
 Legend: k channels of a group, n groups in a slab, H height, W width.
 """

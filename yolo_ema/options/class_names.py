@@ -33,7 +33,7 @@ def group_iou_option() -> Any:
 
 
 def group_problems(groups: Sequence[str]) -> list[str]:
-    """Say which of ``--nms-groups`` is no list of two classes or more."""
+    """Say which of ``--nms-groups`` is not a list of two classes or more."""
     return [
         f"--nms-groups is {group!r}; expected two classes or more, as in car,van"
         for group in groups

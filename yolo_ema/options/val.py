@@ -31,7 +31,7 @@ _tiles_option = partial(option, group=TILES)
 
 @dataclass(frozen=True, kw_only=True)
 class ValOptions(TileOptions):
-    """Which weights to score on which images, and what to write beside the figures.
+    """Which weights to score on which images, and what to write next to the figures.
 
     Examples:
         >>> from yolo_ema import ValOptions

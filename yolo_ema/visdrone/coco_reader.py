@@ -129,7 +129,7 @@ class _CocoSplit:
 
     def _places(self, entries: list[Any]) -> dict[str, list[tuple[int, ImageEntry]]]:
         """Return the entries of ``images`` by place, in order of place. Those that share an id but
-        not a place are left out, since their annotations cannot be told apart.
+        not a place are left out, since their annotations cannot be distinguished.
         """
         readable: list[tuple[int, ImageEntry]] = []
         for row, entry in enumerate(entries, start=1):

@@ -140,7 +140,7 @@ class Fingerprint:
             _refuse_foreign_folders(root)
             return cls(dataset, (), {})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            # A torn or foreign fingerprint: what lies beside it is ours only if it looks like it,
+            # A torn or foreign fingerprint: what lies next to it is ours only if it looks like it,
             # else nothing is touched.
             return cls(dataset, (), {}, _recognised_files(root))
         if fingerprint.dataset != dataset:

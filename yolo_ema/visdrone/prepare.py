@@ -45,7 +45,7 @@ def prepare(options: PrepareOptions, *, alone: bool = False) -> PrepareResult:
     """Prepare a dataset for training and scoring below its root.
 
     Files that are right already stay as they are: a second run finds nothing to do, and an
-    interrupted one goes on. Splits prepared earlier from other sources stay in the data YAML. The
+    interrupted one continues. Splits prepared earlier from other sources stay in the data YAML. The
     user's images and annotations are only read. Below the root, only what was made by an earlier
     preparation is replaced or removed. A source or split that cannot be prepared does not hold up
     the others: the result names it.
@@ -153,7 +153,7 @@ def _prepare(options: PrepareOptions, root: Path, started: float, *, alone: bool
 
 def _refuse_other_sources(record: Fingerprint, sources: Sequence[Path], root: Path) -> None:
     """Refuse a root with splits from elsewhere than the given folders: splits of two datasets would
-    be mixed without a word.
+    be mixed silently.
     """
     ours = [source.resolve() for source in sources]
     for split, one in record.splits.items():
@@ -223,7 +223,7 @@ def _refuse_foreign_files(
     record: Fingerprint, splits: Sequence[str], root: Path, data_yaml: Path
 ) -> None:
     """Refuse to work among files that no preparation made: they would be overwritten, or trained on
-    without a word.
+    silently.
     """
     tops = (data_yaml, root / "anomalies.txt")
     foreign = [path for path in tops if path.exists() and not is_marked(path)]

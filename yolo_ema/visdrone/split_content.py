@@ -102,7 +102,7 @@ def common_names(names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Return the classes of a dataset: those of the first split that has every class of the others.
 
     Raises:
-        DataError: no split has every class, so that nobody can say how they are numbered.
+        DataError: no split has every class, so that no one can say how they are numbered.
     """
     union = set().union(*names.values())
     complete = [one for one in names.values() if union == set(one)]

@@ -10,7 +10,7 @@ from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_ema.engine.export.exporting import export_artifact
 from yolo_ema.engine.prediction.torch_predictor import TorchPredictor, open_predictor
-from yolo_ema.engine.setup.environment import quiet_ultralytics
+from yolo_ema.engine.setup.environment import quiet_log
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import ConfigError
 from yolo_ema.inference import openvino_backend
@@ -49,7 +49,7 @@ def test_numbers_are_those_of_ultralytics(files, kind, hw):
     images = [picture(seed, hw[::-1]) for seed in range(2)]
     ours = opened(files[kind])
     assert isinstance(ours, KINDS[kind])
-    with quiet_ultralytics():
+    with quiet_log():
         plain = AutoBackend(str(files[kind]), device=torch.device("cpu"), verbose=False)
     assert (ours.names, ours.stride, ours.dynamic, ours.has_builtin_nms) == (
         plain.names,

@@ -19,7 +19,7 @@ from ultralytics.nn.autobackend import AutoBackend
 from yolo_ema.engine.export import artifact_metadata
 from yolo_ema.engine.export.exporting import Artifact, export_artifact
 from yolo_ema.engine.prediction.torch_predictor import open_predictor
-from yolo_ema.engine.setup.environment import quiet_ultralytics
+from yolo_ema.engine.setup.environment import quiet_log
 from yolo_ema.engine.weights.loading import LoadedModel, load_model
 from yolo_ema.errors import DamagedWeightsError
 from yolo_ema.inference.exported import ExportedPredictor
@@ -325,7 +325,7 @@ def test_openvino_keeps_the_precision_whatever_the_input(
 @pytest.mark.usefixtures("openvino_in_f32")
 @pytest.mark.parametrize("name", FORMATS)
 def test_ultralytics_own_loader_reads_it(weights, made, name):
-    with quiet_ultralytics():
+    with quiet_log():
         backend = AutoBackend(str(made[name].path), device=torch.device("cpu"), verbose=False)
     assert (backend.names, backend.stride, backend.task) == (NAMES, 32, "detect")
     assert_answers(np.asarray(backend(torch.from_numpy(network_input()))), weights)

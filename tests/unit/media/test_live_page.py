@@ -18,7 +18,8 @@ import pytest
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.media.live_page.live_page import LivePage, server
+from yolo_ema.media.live_page import server
+from yolo_ema.media.live_page.live_page import LivePage
 
 TOKEN = "a-long-token"
 

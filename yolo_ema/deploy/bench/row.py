@@ -33,7 +33,7 @@ class BoxAgreement:
         boxes: of the weights, over all images.
         unmatched: boxes on either side without a counterpart of the same class in the same place.
         ties: boxes where NMS chose differently between equal proposals, or that hardly reach the
-            lowest score; they count neither as unmatched nor in the differences. Only told apart
+            lowest score; they count neither as unmatched nor in the differences. Only distinguished
             between two float32 runtimes.
         box_px: largest difference of a side, in pixels of the network's input.
         score: largest difference of a score, 0…1.

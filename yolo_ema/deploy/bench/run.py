@@ -53,7 +53,7 @@ class _Contender:
     rounds: list[Round] = field(default_factory=list)
 
     def fail(self, reason: str) -> None:
-        """Take it out of the measurement; the others go on."""
+        """Take it out of the measurement; the others continue."""
         self.row = replace(self.row, reason=reason)
         if self.process is not None:
             self.process.close()

@@ -284,7 +284,7 @@ def _where(pair: ModelPair, images: Sequence[ProofImage]) -> str:
 
 
 def _levels(pair: ModelPair) -> dict[int, int]:
-    """Return the number of proposals of each stride; empty if they cannot be told apart."""
+    """Return the number of proposals of each stride; empty if they cannot be distinguished."""
     height, width = pair.imgsz_hw
     strides = [stride for stride in _STRIDES if stride <= pair.reference.stride]
     count = len(pair.proposals(np.full((height, width, 3), 114, np.uint8))[0])

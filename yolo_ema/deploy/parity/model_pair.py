@@ -304,7 +304,7 @@ def open_pair(setup: ParitySetup) -> ModelPair:
     """
     candidate = _open_candidate(setup)
     config = replace(setup.config, imgsz=candidate.imgsz_hw, nms_free=setup.metadata.nms_free)
-    # A copy, since opening fuses layers, and the export may go on with another format.
+    # A copy, since opening fuses layers, and the export may continue with another format.
     loaded = replace(setup.loaded, model=copy.deepcopy(setup.loaded.model))
     reference = _recorded(TorchPredictor(setup.weights, config, loaded=loaded))
     return ModelPair(setup, reference, candidate)

@@ -38,7 +38,7 @@ class ProofImage:
 
     Attributes:
         name: of the image.
-        source: its file, read anew each time since many large images would not fit into memory; or
+        source: its file, reread each time since many large images would not fit into memory; or
             its pixels.
     """
 

@@ -1,4 +1,4 @@
-"""What the checks work on: drawn scenes as a dataset, as a batch, and as a picture."""
+"""What the checks work on: drawn scenes as a dataset, as a batch, and as an image."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ __all__ = ["CannotRunError", "Finding", "Place"]
 
 
 class CannotRunError(Exception):
-    """Something that a check needs is not installed here, which is no fault."""
+    """Something that a check needs is not installed here, which is not a fault."""
 
 
 @dataclass(frozen=True)

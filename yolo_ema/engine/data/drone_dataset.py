@@ -67,7 +67,6 @@ def build_train_dataset(
         args: Ultralytics' settings (imgsz, cache, single_cls, classes, fraction and the
             augmentation's).
         image_path: folder or list file of the images, or several.
-        batch: batch size.
         data: the data YAML's content, with ``names``.
         drone: what this project adds. Tiles, augmentations and pasting act on training only.
         mode: ``train`` or ``val``.
@@ -337,7 +336,7 @@ class DroneDataset(YOLODataset):
         return transforms
 
     def close_mosaic(self, hyp: SimpleNamespace) -> None:
-        """End mosaic, mixing and pasting for the last epochs; the other augmentations go on."""
+        """End mosaic, mixing and pasting for the last epochs; the other augmentations continue."""
         self._pasting = 0.0
         super().close_mosaic(hyp)
 

@@ -1,6 +1,6 @@
-"""The files of a dataset's splits: images, and what lies beside each.
+"""The files of a dataset's splits: images, and what lies next to each.
 
-Labels lie beside the images by Ultralytics' convention, ``…/images/a.jpg`` → ``…/labels/a.txt``;
+Labels lie next to the images by Ultralytics' convention, ``…/images/a.jpg`` → ``…/labels/a.txt``;
 ignored regions likewise under ``ignored``.
 """
 

@@ -49,7 +49,7 @@ def calibration_files(options: ExportOptions) -> list[Path]:
 
 
 def calibration_dataset(files: Sequence[Path], names: Mapping[int, str], folder: Path) -> Path:
-    """Return a data YAML over copies of images: Ultralytics' calibration writes beside its images
+    """Return a data YAML over copies of images: Ultralytics' calibration writes next to its images
     and repairs damaged ones in place.
 
     Raises:

@@ -54,7 +54,7 @@ def run_exporter(
         MachineError: the format cannot be written on this machine.
     """
     model = copy.deepcopy(model)
-    model.pt_path = str(folder / f"{stem}.pt")  # the exporter writes beside this
+    model.pt_path = str(folder / f"{stem}.pt")  # the exporter writes next to this
     model.args = {
         **DEFAULT_CFG_DICT,
         "data": "",

@@ -153,7 +153,7 @@ def _user_settings_file() -> Path:
 
 def require_loggers(chosen: Iterable[str]) -> None:
     """Raise `MissingPackageError` where a logger that was asked for is not installed; Ultralytics
-    would go on without.
+    would continue without.
     """
     missing = [
         name

@@ -3,7 +3,7 @@ scarce, and what their death tells.
 
 PyTorch hands batches over in /dev/shm, of which a container has 64 MB unless its `--shm-size` says
 otherwise. Where a batch finds no room there, the process that made it drops it with a traceback,
-and the trainer waits for it for ever.
+and the trainer waits for it forever.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def clear_loading_errors() -> Iterator[None]:
     try:
         yield
     except YoloEmaError as error:
-        # torch raises a process's error anew, with its traceback as the message
+        # torch re-raises a process's error, with its traceback as the message
         if not str(error).startswith("Caught "):
             raise
         message = str(error).rpartition(f"{type(error).__name__}: ")[2]

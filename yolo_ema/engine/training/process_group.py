@@ -3,7 +3,7 @@ share.
 
 Torch's launcher keeps one store for all attempts of an elastic training, and messages of earlier
 attempts stay in it, addresses of processes that are gone among them. So the first process names
-each attempt anew, and all that this attempt writes goes below that name.
+each attempt again, and all that this attempt writes goes below that name.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def ray_train(config: Mapping[str, Any]) -> None:
 
     Ray's process group is used, and its GPU of each worker. Every epoch's metrics are reported, at
     the end those of the best weights, in percent, with a checkpoint that holds ``best.pt`` and
-    ``run.json``. A run that Ray starts again goes on from its last epoch.
+    ``run.json``. A run that Ray starts again resumes from its last epoch.
 
     Args:
         config: ``train_loop_config``: fields of `TrainOptions` by name. ``project`` is required, an

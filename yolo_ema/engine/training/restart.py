@@ -1,4 +1,4 @@
-"""A training on several processes that its launcher starts again: it goes on where it was.
+"""A training on several processes that its launcher starts again: it resumes where it stopped.
 
 torchrun starts all processes again, with the same command, when one fails (``--max-restarts``) or a
 node comes or goes; a cluster's scheduler does so with the whole job.

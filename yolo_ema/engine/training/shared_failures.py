@@ -22,6 +22,7 @@ from torch import distributed as dist
 import yolo_ema.errors
 from yolo_ema.engine.training.launch import Launch
 from yolo_ema.errors import MachineError, YoloEmaError
+from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable
 
 __all__ = ["SharedFailures"]
@@ -108,8 +109,7 @@ class SharedFailures:
             # What keeps the store may end with this process: let the others look before.
             time.sleep(2 * _LOOK_SECONDS)
 
-    @contextlib.contextmanager
-    def sigterm_interrupts(self) -> Iterator[None]:
+    def sigterm_interrupts(self) -> contextlib.AbstractContextManager[None]:
         """Take SIGTERM, by which a launcher ends its processes, as an interruption, so that `told`
         says why; where this process is ending already, ignore it.
         """
@@ -118,14 +118,7 @@ class SharedFailures:
             if not self._is_ending:
                 raise KeyboardInterrupt
 
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGTERM, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        return signals_handled(interrupt, signal.SIGTERM)
 
     def _first_of_another(self, store: dist.Store | None) -> YoloEmaError | None:
         """Return the first failure, where it is not this process's own."""

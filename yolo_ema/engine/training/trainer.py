@@ -1,7 +1,7 @@
 """Ultralytics' detection trainer with this project's models, data, loss, checkpoints and record.
 
 Whatever a run needs beyond Ultralytics' settings is one plain dictionary among them (`RUN_KEY`). So
-it reaches the workers of a run on several GPUs, which are made anew from the settings in fresh
+it reaches the workers of a run on several GPUs, which are rebuilt from the settings in fresh
 processes, and lies in every checkpoint's ``train_args``, where a resumed run finds it.
 
 Of several processes the first one (`RANK` 0 of all, not of its node) reads what lies on its disk
@@ -239,7 +239,7 @@ class EmaTrainer(DetectionTrainer):
             raise _AllEpochsDone
 
     def _get_warmup_iterations(self, num_batches: int) -> int:
-        """Count them. A run by time has just estimated its epochs anew: of several processes the
+        """Count them. A run by time has just re-estimated its epochs: of several processes the
         first one's estimate counts, or their learning rates would differ.
         """
         if self.args.time:

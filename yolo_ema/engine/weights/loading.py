@@ -1,7 +1,7 @@
 """Weights files, loaded without running code that they carry.
 
 A file's pickle is read into records without being run (`pickle_reader`), its tensors are held
-against the bytes that are there (`torch_archive`), and its model is made anew from its description
+against the bytes that are there (`torch_archive`), and its model is rebuilt from its description
 and those tensors (`model_rebuild`). None of this rests on what Ultralytics or torch allow, on
 environment variables, or on who was imported first. Nothing is downloaded or installed.
 ``trust=True`` is the one way around: torch then unpickles the file, code included.
@@ -217,7 +217,7 @@ def _checkpoint(content: bytes, path: Path, *, trust: bool) -> dict[str, Any]:
 
 
 def _load(content: bytes, path: Path) -> Any:
-    """Return what a torch file holds: plain values, tensors, and detection models made anew."""
+    """Return what a torch file holds: plain values, tensors, and detection models rebuilt."""
     if not content.startswith(b"PK\x03\x04"):
         if content.startswith(_MAGIC):
             raise _unsafe(

@@ -1,4 +1,4 @@
-"""Makes a detection model anew from what a weights file says of it.
+"""Rebuilds a detection model from what a weights file says of it.
 
 The layers are made by Ultralytics from the file's model description, which was checked before; from
 the file's own layers come their numbers and a few settings that may differ from the description:

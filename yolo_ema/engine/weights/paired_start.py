@@ -6,7 +6,7 @@ while a model is built, and an inserted block draws, too, so that with one and t
 rest of the model would start from other numbers. So the head's new convolutions are drawn again
 from numbers that depend on the seed and their place alone, what else is new in both takes the
 values that the baseline has with this seed, and the random numbers of what follows (order and
-augmentation of the images) start anew from the seed.
+augmentation of the images) start again from the seed.
 """
 
 from __future__ import annotations

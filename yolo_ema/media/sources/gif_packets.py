@@ -1,4 +1,4 @@
-"""Damage in animated GIFs: FFmpeg's decoder fills the rest of a torn frame without a word, and its
+"""Damage in animated GIFs: FFmpeg's decoder fills the rest of a torn frame silently, and its
 demuxer makes one packet of all that follows damage.
 """
 

@@ -1,4 +1,4 @@
-"""Decodes a JPEG and reports damage, over which decoders otherwise paint grey without a word."""
+"""Decodes a JPEG and reports damage, over which decoders otherwise paint grey silently."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Counts frames of a video file that nothing else reports as lost: those behind its last packet, by
-what its header states, and those in damaged parts that its container skips without a word.
+what its header states, and those in damaged parts that its container skips silently.
 """
 
 from __future__ import annotations

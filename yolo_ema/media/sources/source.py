@@ -165,7 +165,7 @@ class LiveSource(Source):
 @dataclass(frozen=True)
 class UnreadableSource(Source):
     """Something that was found among the sources and cannot be opened, such as a folder without
-    permission: it fails by its name, and the others go on.
+    permission: it fails by its name, and the others continue.
     """
 
     place: str

@@ -241,7 +241,7 @@ class _FileLane:
                 self._read(source, reader)
             except SourceError as error:
                 problem = str(error)
-            except Exception as error:  # reported as this source's end; the others go on
+            except Exception as error:  # reported as this source's end; the others continue
                 problem = f"{source.name} failed: {type(error).__name__}: {error}"
             self.queue.put(SourceEvent(source, None, reader, ended=True, problem=problem))
 

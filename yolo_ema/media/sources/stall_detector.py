@@ -1,4 +1,4 @@
-"""Notices images that no longer change: a camera that hangs goes on sending the last one."""
+"""Notices images that no longer change: a camera that hangs keeps sending the last one."""
 
 from __future__ import annotations
 

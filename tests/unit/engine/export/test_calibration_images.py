@@ -13,7 +13,7 @@ from ultralytics.engine.exporter import Exporter
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_ema.engine.export.calibration_images import calibration_dataset, calibration_files
-from yolo_ema.engine.setup.environment import quiet_ultralytics
+from yolo_ema.engine.setup.environment import quiet_log
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.options.export import ExportOptions
 
@@ -81,7 +81,7 @@ def test_ultralytics_calibrates_on_copies(folder):
         folder / "copies",
     )
     assert yaml.safe_load(data.read_text())["names"] == {0: "it's", 1: "b: c"}
-    with quiet_ultralytics():
+    with quiet_log():
         exporter = Exporter(
             overrides={
                 "mode": "export",

@@ -124,7 +124,7 @@ def test_quiet_block_keeps_warnings(caplog):
 
     logger = logging.getLogger("ultralytics")
     before = logger.level
-    with environment.quiet_ultralytics():
+    with environment.quiet_log():
         assert not logger.isEnabledFor(logging.INFO)
         assert logger.isEnabledFor(logging.WARNING)
     assert logger.level == before

@@ -1,0 +1,26 @@
+"""Signal handlers for as long as a block runs."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+__all__ = ["signals_handled"]
+
+
+@contextlib.contextmanager
+def signals_handled(
+    handler: Callable[[int, FrameType | None], None], *numbers: int
+) -> Iterator[None]:
+    """Handle signals by ``handler`` while the block runs; outside the main thread, which alone may
+    set handlers, change nothing.
+    """
+    with contextlib.ExitStack() as restored:
+        if threading.current_thread() is threading.main_thread():
+            for number in numbers:
+                before = signal.signal(number, handler)  # None: not set by Python
+                restored.callback(signal.signal, number, before or signal.SIG_DFL)
+        yield
