@@ -64,9 +64,9 @@ def build_train_dataset(
     """Return the dataset for training, or for the validation during it.
 
     Args:
-        args: Ultralytics' settings (imgsz, cache, single_cls, classes, fraction and the
-            augmentation's).
+        args: Ultralytics' settings, those of the augmentation included.
         image_path: folder or list file of the images, or several.
+        batch: batch size.
         data: the data YAML's content, with ``names``.
         drone: what this project adds. Tiles, augmentations and pasting act on training only.
         mode: ``train`` or ``val``.
