@@ -128,7 +128,7 @@ def test_how_images_are_tracked_is_reported(yolo_ema_command, weights, footage, 
     (tmp_path / "flight").mkdir()
     for number in range(2):
         shutil.copy(footage / "a.jpg", tmp_path / "flight" / f"{number}.jpg")
-    said = "tracking: the images in flight are frames of a sequence, 30 a second (--fps)"
+    said = "tracking: the images in flight are frames of a sequence, 30 per second (--fps)"
     assert said in yolo_ema_command("detect", "flight", "--weights", weights, "--save", "mot").err
     assert (
         said

@@ -239,7 +239,7 @@ def test_lines_and_zones_are_counted_and_reported(yolo_ema_command, weights, foo
     ("words", "message"),
     [
         (("--tile", "640"), "--tile is '640'"),
-        (("--save", "none,csv"), "none stands alone"),
+        (("--save", "none,csv"), "none cannot be combined"),
         (("--tracker", "bytetrak"), "did you mean 'bytetrack'"),
         (("--trails", "-1"), "--trails is -1.0"),
         (("--fps", "0"), "--fps is 0.0"),

@@ -137,7 +137,7 @@ def _say_how_images_are_tracked(sources: Sequence[Source], options: DetectOption
     if sequences and not options.track:
         _say(
             f"tracking: the images in {_some(sequences)} are frames of a sequence, "
-            f"{options.fps:g} a second (--fps)"
+            f"{options.fps:g} per second (--fps)"
         )
     if single:
         _say(

@@ -46,7 +46,7 @@ def map_classes(
         elif class_ids:
             raise ConfigError(
                 f"{len(class_ids)} classes of the data are named {data_names[class_ids[0]]!r}, and "
-                f"{len(numbers)} of the weights: which is which cannot be told; give each class of "
+                f"{len(numbers)} of the weights: which is which is unclear; give each class of "
                 f"the data a name of its own"
             )
     classes |= dict(_pair(pair, weights_names, data_names) for pair in pairs)

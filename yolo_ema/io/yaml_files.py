@@ -71,7 +71,7 @@ def _expanded_size(node: yaml.Node, known: dict[int, int | None]) -> int:
         size = known[id(node)]
         if size is None:
             line = node.start_mark.line + 1
-            raise YamlFileError(f"line {line}: an alias stands for what holds it")
+            raise YamlFileError(f"line {line}: an alias refers to what contains it")
         return size
     known[id(node)] = None
     children = node.value

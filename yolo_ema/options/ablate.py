@@ -61,12 +61,12 @@ class AblateOptions(Options):
     records: Path | None = option(
         None,
         metavar="DIR",
-        help="folder for the study's records; default: what it says, or records/NAME beside it",
+        help="folder for the study's records; default: what it says, or records/NAME next to it",
     )
     out: Path | None = option(
         None,
         metavar="DIR",
-        help="folder for table, figures and plots; default: NAME beside the spec",
+        help="folder for table, figures and plots; default: NAME next to the spec",
     )
     markdown: Path | None = option(
         None,

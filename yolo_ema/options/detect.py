@@ -161,4 +161,4 @@ class DetectOptions(DetectorConfig, MapOptions, OrthomosaicOptions):
         if self.out is not None and self.out.exists() and not self.out.is_dir():
             yield f"--out is {self.out}, which is a file; expected a folder"
         if "none" in self.save and len(self.save) > 1:
-            yield f"--save is {','.join(self.save)}; none stands alone"
+            yield f"--save is {','.join(self.save)}; none cannot be combined"

@@ -69,8 +69,8 @@ class ExportOptions(ParityOptions):
     format: tuple[str, ...] = option(("onnx",), choices=FORMATS, help="formats to write")
     out: Path | None = option(
         None,
-        help="file (of one format) or folder to write; default: beside the weights, or the current "
-        "folder for weights from an installed wheel",
+        help="file (of one format) or folder to write; default: next to the weights, or the "
+        "current folder for weights from an installed wheel",
     )
     device: str = device_option("cpu")
     trust: bool = trust_option("load a .pt even if it carries code")

@@ -40,8 +40,8 @@ class LocateOptions(MapOptions):
         (),
         repeated=True,
         metavar="FILE",
-        help="where a video or image lies now, if not where detect read it, to find telemetry "
-        "beside and inside it; matched by file name; may be repeated",
+        help="where a video or image is now, if not where detect read it, to find telemetry "
+        "next to and inside it; matched by file name; may be repeated",
     )
     frame_size: tuple[int, ...] = _input_option(
         (),

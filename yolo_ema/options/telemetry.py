@@ -36,7 +36,7 @@ class TelemetryOptions(Options):
     telemetry: tuple[str, ...] = _telemetry_option(
         (),
         metavar="auto|KIND|FILE[,…]",
-        help="where the camera was, tried in this order: auto looks beside and inside the source; "
+        help="where the camera was, tried in this order: auto looks next to and inside the source; "
         "a kind, such as srt or xmp, looks for that alone; a file is read as what it is; "
         "udp:127.0.0.1:14550 listens to MAVLink",
     )

@@ -107,7 +107,9 @@ def _images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:
         if path.suffix.lower() not in DATASET_IMAGE_SUFFIXES or is_hidden(path.name):
             continue
         if shown_path(path.name) != path.name:
-            message = "the name is not Unicode, which labels and lists want; the image is left out"
+            message = (
+                "the name is not Unicode, which labels and lists require; the image is left out"
+            )
             anomalies.append(Anomaly(shown_path(path), None, "bad-name", message))
         elif path.stem in images:
             kept = images[path.stem].name

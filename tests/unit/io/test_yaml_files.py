@@ -40,7 +40,7 @@ def test_valid_yaml_is_read_as_by_pyyaml(tmp_path, text):
         (MERGES, "comes to more than 1,000,000 characters through its aliases"),
         ("a: " + "x" * 1_000_000, "holds more than 1,000,000 bytes"),
         ("[" * 3000, "is nested too deeply"),
-        ("- &a [1, *a]", "line 1: an alias stands for what holds it"),
+        ("- &a [1, *a]", "line 1: an alias refers to what contains it"),
         ("x: 1\ny: {a: 1, b: 2,\n  a: 3}", "line 3: 'a' is given twice"),
         ("a: [", "is not valid YAML"),
         ("day: 2026-99-99", "is not valid YAML: month must be in 1..12"),

@@ -221,7 +221,7 @@ def _differences(row: BenchRow) -> str:
         return ""
     far = f"up to {agreement.box_px:.2g} px and {agreement.score:.2g} in score"
     return (
-        f"{agreement.unmatched} without counterpart beside {agreement.boxes} of the weights, {far}"
+        f"{agreement.unmatched} without counterpart among {agreement.boxes} of the weights, {far}"
     )
 
 

@@ -118,8 +118,8 @@ def _meeting_point(launch: Launch) -> dist.Store:
                 f"another one with --rdzv-endpoint HOST:PORT, or in MASTER_PORT"
             ) from error
         raise MachineError(
-            f"process {launch.rank} of {launch.world_size} finds nobody at {address}:{port} within "
-            f"{_MEET.seconds} seconds; is the first node up, and is the port open to the others?"
+            f"process {launch.rank} of {launch.world_size} finds no other process at "
+            f"{address}:{port} within {_MEET.seconds} seconds; is the first node up, and is the port open to the others?"
         ) from error
     return store
 
