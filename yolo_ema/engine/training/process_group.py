@@ -119,7 +119,8 @@ def _meeting_point(launch: Launch) -> dist.Store:
             ) from error
         raise MachineError(
             f"process {launch.rank} of {launch.world_size} finds no other process at "
-            f"{address}:{port} within {_MEET.seconds} seconds; is the first node up, and is the port open to the others?"
+            f"{address}:{port} within {_MEET.seconds} seconds; is the first node up, and is the "
+            f"port open to the others?"
         ) from error
     return store
 
