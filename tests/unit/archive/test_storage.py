@@ -84,7 +84,7 @@ def test_impossible_requests(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="which is a file; expected a folder"):
         open_storage(str(tmp_path / "file"))
-    with pytest.raises(ConfigError, match="nonsense:// is no kind of address"):
+    with pytest.raises(ConfigError, match="nonsense:// is not an address"):
         open_storage("nonsense://bucket/out")
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(MissingPackageError, match=r'pip install "yolo-ema\[cloud\]"'):

@@ -172,7 +172,7 @@ def test_a_faster_row_with_other_boxes_is_named_with_what_is_unknown():
     assert said.startswith("Take onnx: 50 ms")
     assert (
         "onnx int8 is faster (20 ms), but its boxes are not those of the weights (4 without "
-        "counterpart beside 50" in said
+        "counterpart among 50" in said
     )
     assert "measured by yolo-ema verify FILE --weights W --data D" in said
 

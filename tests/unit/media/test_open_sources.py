@@ -151,7 +151,7 @@ def test_missing_sources_are_named(mixed_folder, name, reason):
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
-    with pytest.raises(SourceError, match="holds no image"):
+    with pytest.raises(SourceError, match="contains no image"):
         open_sources([str(tmp_path)])
 
 
@@ -177,7 +177,7 @@ def test_an_unusable_name_fails_alone(mixed_folder):
     assert len(failing) == len(reasons)
     for reason, problem in zip(reasons.values(), failing, strict=True):
         assert re.search(reason, problem)
-    with pytest.raises(SourceError, match=r"empty holds no .*; the pattern .* matches no"):
+    with pytest.raises(SourceError, match=r"empty contains no .*; the pattern .* matches no"):
         open_sources(names[:2])
 
 

@@ -55,9 +55,9 @@ def test_a_foreign_error_is_reported_with_its_type(places):
 
 
 def test_a_process_that_vanished_silently_is_reported(places):
-    with pytest.raises(MachineError, match=r"gone without a word.*\[10.0.0.2\]:4711"):
+    with pytest.raises(MachineError, match=r"ended without reporting an error.*\[10.0.0.2\]:4711"):
         _fail(places[0], RuntimeError(_GLOO))
-    with pytest.raises(MachineError, match=r"process 0 on .* gone without a word"):
+    with pytest.raises(MachineError, match=r"process 0 on .* ended without reporting an error"):
         _fail(places[2], dist.DistBackendError("NCCL error in: remote process exited"))
 
 
