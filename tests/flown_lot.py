@@ -24,7 +24,7 @@ SIZES_M = {"car": (4.5, 1.8, 1.3), "pedestrian": (0.5, 0.5, 1.7)}
 
 @dataclass(frozen=True)
 class Standing:
-    """A thing on the lot: middle, heading in radians from east, velocity in m/s."""
+    """An object on the lot: middle, heading in radians from east, velocity in m/s."""
 
     class_name: str
     east_m: float
@@ -94,7 +94,7 @@ def fly(
     source: str = "flight.mp4",
     start_id: int = 1,
 ) -> list[FrameBoxes]:
-    """Return the frames of a flight; ``wrong`` makes what telemetry says of what is."""
+    """Return the frames of a flight; ``wrong`` turns the true poses into what telemetry reports."""
     rng = np.random.default_rng(seed)
     identity: dict[int, int] = {}
     following = start_id
@@ -169,7 +169,7 @@ def off_by(
     pitch_deg: float = 0.0,
     roll_deg: float = 0.0,
 ) -> Callable[[Pose, float], Pose]:
-    """Return telemetry that is wrong by the same throughout."""
+    """Return telemetry with a constant error."""
 
     def wrong(pose: Pose, time_s: float) -> Pose:
         here = HOME.to_metres(pose.latitude_deg, pose.longitude_deg) + np.array([east_m, north_m])

@@ -266,7 +266,7 @@ def wants_password(user: str, password: str, *, digest: bool) -> Callable:
 
 
 def _until_gone(line: socket.socket) -> None:
-    """Hold the line until the other side lets go."""
+    """Keep the connection open until the other side closes it."""
     while True:
         ready, _, _ = select.select([line], [], [], 0.5)
         if ready and not line.recv(1):

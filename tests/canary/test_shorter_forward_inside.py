@@ -1,4 +1,4 @@
-"""What the shorter ways from bytes to boxes assume about Ultralytics and torch."""
+"""What the shorter paths from bytes to boxes assume about Ultralytics and torch."""
 
 from __future__ import annotations
 

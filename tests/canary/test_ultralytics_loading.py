@@ -246,7 +246,7 @@ def test_downloads_go_through_the_functions_that_are_refused():
     others = files_with("import safe_download") - {"utils/downloads.py"}
     assert all(
         name.startswith("solutions/") for name in others
-    )  # a room that this project never enters
+    )  # a part of Ultralytics that this project never uses
 
 
 def test_ultralytics_has_no_tile_setting_yet_and_its_nms_defaults_are_those_that_are_pinned():

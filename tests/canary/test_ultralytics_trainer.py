@@ -37,7 +37,7 @@ from ultralytics.utils import (
 
 
 class _Trainer(BaseTrainer):
-    """Has no data set, and its set-up is that of a small module, step by step."""
+    """Sets up a small module without a dataset, and records each step."""
 
     def get_dataset(self):
         return {"names": {0: "a"}}

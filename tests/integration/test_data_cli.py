@@ -1,5 +1,5 @@
-"""``yolo-ema data`` through the real command line: real files, a server that breaks off, archives
-that lie.
+"""``yolo-ema data`` through the real command line: real files, a server that drops
+connections, archives that lie.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _zipped(folder: Path) -> bytes:
 
 
 class Mirror:
-    """Serves archives by name; the first transfer of each breaks off half way."""
+    """Serves archives by name; the first transfer of each is cut off half way."""
 
     def __init__(self, archives: dict[str, bytes]) -> None:
         self.archives, self.asked = archives, []

@@ -189,7 +189,7 @@ def pair(tmp_path, monkeypatch):
     (tmp_path / "pair_trainer.py").write_text(_PAIR)
     overrides = _overrides(tmp_path) | {"max_det": 1}
     with (tmp_path / "tiny" / "labels" / "train" / "001.txt").open("a") as labels:
-        labels.write("9 0.5 0.5 0.1 0.1\n")  # a class that is not there
+        labels.write("9 0.5 0.5 0.1 0.1\n")  # a class that does not exist
 
     def command(_):
         script = tmp_path / "worker.py"
@@ -318,7 +318,7 @@ def test_a_checkpoint_does_not_vouch_for_itself(tmp_path):
     planned = EmaTrainer(
         overrides={**_overrides(tmp_path / "other"), RUN_KEY: RunSettings(trust=True).as_dict()}
     )
-    assert planned.run_settings.trust  # what the user says holds
+    assert planned.run_settings.trust  # the user's settings win
 
 
 def test_distillation_is_refused_wherever_it_comes_from(tmp_path):
@@ -352,7 +352,7 @@ def test_an_interruption_ends_the_workers_too(tmp_path):
     thread = threading.Thread(target=interrupt)
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job is born deaf to it
+    )  # a shell's background jobs ignore it
     try:
         thread.start()
         with pytest.raises(KeyboardInterrupt):

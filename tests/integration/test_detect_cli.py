@@ -1,5 +1,5 @@
 """``yolo-ema detect`` and `Detector` on real files, with a network of random weights: what is
-tested is the way of the boxes.
+tested is how boxes are passed on.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def ordered(rows: np.ndarray) -> np.ndarray:
 
 
 def rows_in(path: Path) -> np.ndarray:
-    """What a file of lines holds."""
+    """The content of a JSON Lines file."""
     objects = [json.loads(line) for line in path.read_text().splitlines()]
     return ordered(
         np.array(

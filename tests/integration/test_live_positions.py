@@ -1,4 +1,4 @@
-"""``yolo-ema detect`` on a stream beside which MAVLink arrives: positions on the live page and in
+"""``yolo-ema detect`` on a stream with MAVLink alongside: positions on the live page and in
 the files, before the first packet, while packets come, and after the last.
 """
 

@@ -166,7 +166,7 @@ def test_where_every_image_is_the_same_two_processes_train_what_one_trains(
     ]
     node = _one_node(tmp_path, *command, "--project", "two")
     assert node.wait() == [0], node.said(0, "err")[-3000:]
-    # What another launcher has left in the shell means one process all the same.
+    # Variables left in the shell by another launcher still mean one process.
     leftovers = {"RANK": "1", "LOCAL_RANK": "1"} | _ONE_THREAD
     alone = cold_yolo_ema_command(*command, "--project", "one", env=leftovers)
     assert alone.code == 0, alone.err

@@ -130,7 +130,7 @@ def test_loading_detecting_and_exporting_need_no_network_and_no_process(folder):
 
 @pytest.mark.slow
 def test_the_same_where_the_user_imported_ultralytics_first(folder):
-    """Its own import may have asked the network; what this project does afterwards must not."""
+    """Its own import may have used the network; what this project does afterwards must not."""
     done = guarded(
         WORK.format(first='import ultralytics; import os; os.write(2, b"IMPORTED")'), folder
     )

@@ -148,7 +148,7 @@ def test_the_weights_load_safely_and_are_an_ema_model_of_these_classes(result):
 
 
 def test_the_weights_say_how_large_their_objects_were(result, run):
-    """What tiled detection goes by."""
+    """What tiled detection relies on."""
     files = (run["data"].parent / "labels" / "train").glob("*.txt")
     shares = [
         np.prod([float(word) for word in row.split()[3:]]) ** 0.5

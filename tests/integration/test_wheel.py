@@ -45,8 +45,8 @@ def test_the_wheel_carries_every_file_of_the_package(wheel):
 
 @pytest.mark.slow
 def test_an_installed_wheel_builds_a_model_outside_the_checkout(wheel, tmp_path):
-    """Installed without its dependencies into a folder of its own, beside the environment that runs
-    the tests.
+    """Installed without its dependencies into a folder of its own, next to the environment that
+    runs the tests.
     """
     site = tmp_path / "site"
     subprocess.run(

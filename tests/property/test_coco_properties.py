@@ -1,4 +1,4 @@
-"""Whatever stands in a COCO file: it is prepared, with what is odd named, or refused by one of our
+"""Whatever a COCO file contains: it is prepared, with what is odd named, or refused by one of our
 errors; and what was prepared is up to date.
 """
 

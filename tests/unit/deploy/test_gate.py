@@ -300,7 +300,7 @@ def level_weights(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_arbitrary_choices_of_nms_and_merging_are_proven_ties(made, level_weights, gate_pictures):
-    """And no cover for a fault: what the networks say is compared, proposal by proposal."""
+    """That hides no fault: what the networks say is compared, proposal by proposal."""
     file = made(level_weights)
     report = prove(file, level_weights, load_model(level_weights), images=[gate_pictures])
     by_name = {case.name.partition(" of ")[0]: case for case in report.cases}

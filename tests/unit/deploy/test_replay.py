@@ -132,7 +132,7 @@ def test_merging_that_takes_the_other_of_two_equal_boxes_is_a_tie():
 
 def test_boxes_of_parts_that_are_joined_here_and_not_there_are_ties():
     """Each tile sees a part of a long object, and how far the parts agree is at the threshold: the
-    joined box was proposed by nobody.
+    joined box was not proposed by any.
     """
     # Between x 128 and 160, which both tiles show, the left part is half as high as the right one.
     places = np.array([[100, 80], [200, 80]])

@@ -83,7 +83,7 @@ def test_frames_go_whole_through_twice_the_weights_input_by_default(weights):
 def test_a_list_of_images_gives_what_each_of_them_gives(
     weights, monkeypatch, calls, threads, expected
 ):
-    """Images of one size that follow each other go side by side where there are threads for it."""
+    """Consecutive images of one size go in parallel where there are threads for it."""
     monkeypatch.setenv("YOLO_EMA_THREADS", threads)
     detector = Detector(weights, imgsz=320, conf=0.01, tile="off")
     images = [
@@ -165,7 +165,7 @@ class TestFramesAsArrays:
         assert set(found[0].track_ids) == set(found[3].track_ids) == set(range(1, 6))
 
     def test_a_generator_is_run_in_this_thread_a_frame_at_a_time(self, weights, monkeypatch, calls):
-        """As a camera in the hands of the caller needs it; a list may go side by side."""
+        """As the caller's own camera needs it; a list may go in parallel."""
         monkeypatch.setenv("YOLO_EMA_THREADS", "3")
         detector = Detector(weights, imgsz=320, conf=0.01, tile="off", device="cpu")
         taken = []
@@ -283,7 +283,7 @@ def test_a_pickled_detector_reopens_its_weights(weights):
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 class TestFork:
-    """A forked child lacks the threads that its parent computed with: it would wait for ever."""
+    """A forked child lacks the threads that its parent computed with: it would wait forever."""
 
     def test_a_forked_child_gets_an_error_instead_of_a_hang(self, weights, monkeypatch):
         monkeypatch.setenv("YOLO_EMA_THREADS", "2")

@@ -1,4 +1,4 @@
-"""The loop over frames: which go through the network together, and how far the way there is."""
+"""The loop over frames: which go through the network together, and how many calls it takes."""
 
 from __future__ import annotations
 

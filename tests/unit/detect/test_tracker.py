@@ -46,7 +46,7 @@ def ids_of(tracker: Tracker, frames) -> list[list[int]]:
 @settings(deadline=None, max_examples=12)
 @given(data=st.data())
 def test_detections_pass_through_unchanged(preset, data):
-    """Whatever comes, the same comes out: number, order and values; identities are −1 or 1 and
+    """Whatever goes in comes out: number, order and values; identities are −1 or 1 and
     more, and none twice a frame.
     """
     rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))

@@ -63,8 +63,8 @@ def test_the_clip_is_as_described(clip, detections):
 
 
 def test_identities_are_perfect_on_perfect_detections(clip):
-    """Every identity given belongs to one thing, and every thing has one; only its first frame may
-    be without.
+    """Every identity given belongs to one object, and every object has one; only its first frame
+    may be without.
     """
     given, _ = tracking.tracked(tracking.perfect(clip), "drone", True, FPS)
     pairs = {

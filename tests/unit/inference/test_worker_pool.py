@@ -1,4 +1,4 @@
-"""Images that workers look at side by side give the boxes that each gives alone, in their order."""
+"""Images that workers process in parallel give the boxes that each gives alone, in their order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Blocks that come and go cost no new pages once freed memory is kept; whoever sets the allocator
-up himself is left alone.
+"""Blocks that come and go cost no new pages once freed memory is kept; a user who configures the
+allocator is left alone.
 """
 
 from __future__ import annotations

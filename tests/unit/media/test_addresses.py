@@ -1,4 +1,4 @@
-"""What is told of an address, and what never is."""
+"""What is shown of an address, and what never is."""
 
 from __future__ import annotations
 

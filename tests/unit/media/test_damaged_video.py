@@ -29,7 +29,7 @@ def record(
     codec="libx264",
     **options,
 ) -> Path:
-    """Write numbered frames at 10 a second, or at ``times`` in milliseconds."""
+    """Write numbered frames at 10 per second, or at ``times`` in milliseconds."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=10)
         stream.width, stream.height = image_wh
@@ -256,7 +256,7 @@ def test_every_frame_next_to_a_damaged_packet_is_read_and_the_damage_named(tmp_p
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("share", [0.4, 0.8])
 def test_a_truncated_file_says_how_many_frames_are_missing(tmp_path, suffix, share):
-    """An mp4 with its index in front, as a download that broke off."""
+    """An mp4 with its index in front, like an interrupted download."""
     options = {"movflags": "faststart"} if suffix == ".mp4" else {}
     path = record(tmp_path / f"x{suffix}", **options)
     content = path.read_bytes()

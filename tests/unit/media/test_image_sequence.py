@@ -28,7 +28,7 @@ def draw(path: Path, grey: int = 0, image_wh: tuple[int, int] = (16, 12)) -> Pat
 
 @pytest.fixture
 def flights(tmp_path):
-    """Two sequences whose names ask for natural order, a video beside one, and an image alone."""
+    """Two sequences whose names ask for natural order, a video next to one, and a single image."""
     for number in (1, 2, 10):
         draw(tmp_path / "first" / f"frame{number}.png", number)
     for number in (9, 100):

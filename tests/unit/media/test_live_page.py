@@ -1,5 +1,5 @@
-"""The live page as a client sees it: who gets in, what is told, and that no viewer holds anything
-up.
+"""The live page as a client sees it: who gets in, what is shown, and that no viewer delays
+anything.
 """
 
 from __future__ import annotations
@@ -408,7 +408,7 @@ def test_a_request_that_trickles_in_is_dropped(page, monkeypatch):
 
 @pytest.mark.slow
 def test_a_waiting_answer_is_not_a_slow_request(page, monkeypatch):
-    """News are waited for longer than a request may take."""
+    """Waiting for news may take longer than a request."""
     monkeypatch.setattr(server, "_WHOLE_REQUEST_S", 0.3)
     revision = state(page)["revision"]
     began = time.monotonic()

@@ -88,8 +88,8 @@ def test_irregular_times_are_kept_and_backward_ones_corrected(tmp_path):
 
 
 def test_bursts_play_at_their_real_speed(tmp_path):
-    """Ten seconds of a stream at 25 a second that stalls for half a second and then brings what it
-    held back, all but at once.
+    """Ten seconds of a stream at 25 per second that stalls for half a second and then brings what
+    it held back, all but at once.
     """
     times = [
         second + start + step * index

@@ -58,7 +58,7 @@ def test_cost_is_what_fixing_gains():
         "b": rows((10, 10, 20, 20, 0.5, 2)),
     }
     errors = kinds(found)
-    # As it stands: cat 3 of 4 = 75, dog 1 of 1 behind one false alarm = 50. With the class repaired
+    # As it stands: cat 3 of 4 = 75, dog 1 of 1 after one false alarm = 50. With the class repaired
     # both are 100.
     assert errors["class"].ap50_lost == pytest.approx(100 - (75 + 50) / 2)
     assert errors["missed"].ap50_lost == pytest.approx(0)  # the object was seen, as another class

@@ -47,7 +47,7 @@ def test_a_common_threshold_weighs_classes_equally_and_a_class_without_hits_coun
     assert both.confidence == 0.3
     assert both.f1 == pytest.approx(
         100
-    )  # the false alarms of `poor` lie behind its last true positive
+    )  # the false alarms of `poor` come after its last true positive
     assert best_for_all([rich, poor, EMPTY]).f1 == pytest.approx(200 / 3)
 
 

@@ -1,4 +1,4 @@
-"""Clips: things keep their numbers, the camera moves as asked, paths cross, things are hidden and
+"""Clips: objects keep their numbers, the camera moves as asked, paths cross, objects are hidden and
 come back.
 """
 

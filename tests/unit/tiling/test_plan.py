@@ -55,7 +55,7 @@ def test_a_network_trained_on_large_objects_processes_the_whole_frame():
     assert tiles.reason.endswith(
         "objects like those it was trained on, 36 pixels in the median, to 12 pixels"
     )
-    # Shrunk below what it has learned, large objects want tiles too.
+    # Shrunk below what it has learned, large objects need tiles too.
     assert len(
         plan_tiles(
             (1920, 1080), INPUT, objects=ObjectSizes(source_median=120, input_tenth=60)
@@ -193,7 +193,7 @@ def test_the_larger_input_costs_fewer_pixels_than_tiles_and_is_bounded(image_wh,
     input_hw = (32 * sides[0], 32 * sides[1])
     plan = plan_tiles(image_wh, input_hw, stride=32)
     if (image_wh[0] - image_wh[1]) * (input_hw[1] - input_hw[0]) < 0:
-        input_hw = input_hw[::-1]  # one stands, the other lies
+        input_hw = input_hw[::-1]  # one is portrait, the other landscape
     if plan.input_hw == input_hw:
         return
     assert not len(plan.tiles_xyxy)

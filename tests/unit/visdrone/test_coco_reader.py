@@ -1,4 +1,4 @@
-"""One COCO file held against itself and its images."""
+"""One COCO file checked against itself and its images."""
 
 from __future__ import annotations
 

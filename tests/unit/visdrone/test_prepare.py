@@ -77,7 +77,7 @@ def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path)
         [3, 0.975, 0.95, 0.05, 0.1],
         [0, 0.025, 0.025, 0.05, 0.05],
     ]
-    # row 7 has score 0: the evaluation passes over it, so it becomes an ignored region; row 8 is
+    # row 7 has score 0: the evaluation skips it, so it becomes an ignored region; row 8 is
     # clipped
     assert label_rows(tmp_path / "root/ignored/val/a.txt") == [
         [0.015, 0.03, 0.02, 0.04],
@@ -131,7 +131,7 @@ def test_a_second_run_has_nothing_to_do_and_writes_nothing(tmp_path: Path) -> No
     assert again.up_to_date
     assert state_of(tmp_path / "root") == before
     assert "nothing to do" in again.as_text()
-    # without a source, what was prepared before is looked at again, and nothing is fetched
+    # without a source, what was prepared before is checked again, and nothing is fetched
     assert prepare(PrepareOptions(root=tmp_path / "root", offline=True)).up_to_date
 
 

@@ -149,7 +149,7 @@ def test_an_archive_is_fetched_after_announcing_what_and_how_large(tmp_path, ser
     assert not (root / "setup.py").exists()
     assert [one.name for one in root.parent.iterdir()] == [
         "small"
-    ]  # the archive and all that was beside are gone
+    ]  # the archive and everything next to it are gone
     shown = capfd.readouterr().err
     assert f"fetching {address}/small.zip (0.0 MB)" in shown
     assert "the YAML states no licence" in shown

@@ -1,4 +1,4 @@
-"""Presets: each can be built, and its costs are reckoned as they come out on real tensors."""
+"""Presets: each can be built, and its computed costs match those on real tensors."""
 
 from __future__ import annotations
 

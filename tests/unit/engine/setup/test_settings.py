@@ -1,4 +1,4 @@
-"""Ultralytics' settings as words: typed, checked, and all that is wrong said at once."""
+"""Ultralytics' settings as words: typed, checked, and all mistakes reported at once."""
 
 from __future__ import annotations
 

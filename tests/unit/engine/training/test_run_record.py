@@ -1,4 +1,4 @@
-"""The run record: whole at every moment, and honest about resumed epochs."""
+"""The run record: complete at every moment, and honest about resumed epochs."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_run_by_time_ends_after_the_epoch_that_uses_it_up(tmp_path, now, clock
     assert trainer.epochs == trainer.args.epochs == done
     assert set(trainer.planned) == {
         done
-    }  # reckoned rightly from the first epoch on, since all take the same
+    }  # estimated correctly from the first epoch on, since all take the same
     assert trainer.scheduler.last_epoch == done - 1
 
 
