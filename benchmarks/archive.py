@@ -1,4 +1,4 @@
-"""What an archive costs beside its detections: frames a second, overhead by jobs, memory.
+"""What an archive costs beside its detections: frames per second, overhead by jobs, memory.
 
     python benchmarks/archive.py frames [--videos 8] [--frames 300] [--weights FILE] [--json]
     python benchmarks/archive.py jobs [--counts 10,100,1000,10000] [--engine local|ray] [--json]
