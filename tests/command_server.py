@@ -2,15 +2,17 @@
 
 A cold ``yolo-ema`` spends seconds of processor time on imports before it does anything. Tests that
 call the command line a hundred times fork instead: each call is a process of its own, with its own
-folder, streams and exit code. What tests about start-up, imports and the environment need is a cold
-process, and `Commands.run` takes one wherever the environment differs from the server's.
+folder, streams, signals and exit code. What tests about start-up, imports and the environment need
+is a cold process, and `Commands.run` takes one wherever the environment differs from the server's.
 
 As a program: ``command_server.py SOCKET`` serves one client.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -20,10 +22,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 _CHANGES_WITH_EVERY_TEST = "PYTEST_CURRENT_TEST"
+_STILL_RUNS = -1000
 
 
 class CommandResult:
@@ -58,22 +63,47 @@ class Commands:
                 texts.append(stream.read().decode("utf-8").replace("\r\n", "\n"))
         return CommandResult(code, *texts)
 
+    def start(self, words: list[str], *, cwd: Path, program: str = "") -> RunningCommand:
+        """Start ``yolo-ema WORDS…``, or a Python program with these words, in a fork of the server;
+        its output goes to ``out.txt`` and ``err.txt`` in `cwd`.
+        """
+        with (cwd / "out.txt").open("wb") as out, (cwd / "err.txt").open("wb") as err:
+            child = self._fork(words, cwd, (out.fileno(), err.fileno()), program)
+        return RunningCommand(self, child)
+
+    def ended(self, child: int, timeout: float | None) -> int | None:
+        """Return the exit code of a fork; wait for it unless ``timeout`` is None, which returns
+        None where the fork is still running. Raises `TimeoutError`.
+        """
+        self._ask({"child": child, "wait": timeout is not None}, [])
+        self._connection.settimeout(timeout)
+        code = int.from_bytes(_exactly(self._connection, 4), "little", signed=True)
+        return None if code == _STILL_RUNS else code
+
     def _run_in_fork(
         self, words: list[str], cwd: Path, streams: tuple[int, int], timeout: float
     ) -> int:
-        if self._server is None:
-            self._start()
-        self._connection.settimeout(timeout)
-        request = json.dumps({"words": words, "cwd": str(cwd)}).encode()
-        socket.send_fds(self._connection, [len(request).to_bytes(4, "little")], list(streams))
-        self._connection.sendall(request)
-        child = int.from_bytes(_exactly(self._connection, 4), "little")
+        child = self._fork(words, cwd, streams)
         try:
-            return int.from_bytes(_exactly(self._connection, 4), "little", signed=True)
+            return self.ended(child, timeout)
         except TimeoutError:
             os.kill(child, signal.SIGKILL)
             self.close()
             raise subprocess.TimeoutExpired(words, timeout) from None
+
+    def _fork(
+        self, words: list[str], cwd: Path, streams: tuple[int, int], program: str = ""
+    ) -> int:
+        if self._server is None:
+            self._start()
+        self._ask({"words": words, "cwd": str(cwd), "program": program}, list(streams))
+        self._connection.settimeout(None)  # the first waits until everything is loaded
+        return int.from_bytes(_exactly(self._connection, 4), "little")
+
+    def _ask(self, request: dict, streams: list[int]) -> None:
+        content = json.dumps(request).encode()
+        socket.send_fds(self._connection, [len(content).to_bytes(4, "little")], streams)
+        self._connection.sendall(content)
 
     def _start(self) -> None:
         own, theirs = socket.socketpair()
@@ -89,6 +119,30 @@ class Commands:
             self._connection.close()
             self._server.wait(timeout=30)
             self._server = None
+
+
+class RunningCommand:
+    """A command line that runs beside the test; used like `subprocess.Popen`."""
+
+    def __init__(self, commands: Commands, child: int) -> None:
+        self.pid, self._commands, self._code = child, commands, None
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            self._code = self._commands.ended(self.pid, None)
+        return self._code
+
+    def wait(self, timeout: float = 600) -> int:
+        if self._code is None:
+            self._code = self._commands.ended(self.pid, timeout)
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def run_cold(
@@ -153,15 +207,26 @@ def _serve(connection: socket.socket) -> int:
         if not size:
             return 0
         request = json.loads(_exactly(connection, int.from_bytes(size, "little")))
-        child = os.fork()
-        if child == 0:
+        if "child" in request:
+            child, status = os.waitpid(request["child"], 0 if request["wait"] else os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if child else _STILL_RUNS
+        elif (answer := os.fork()) == 0:
             connection.close()
-            return _run_here(request, streams)
+            _end(_run_here(request, streams))
         for stream in streams:
             os.close(stream)
-        connection.sendall(child.to_bytes(4, "little"))
-        _, status = os.waitpid(child, 0)
-        connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "little", signed=True))
+        connection.sendall(answer.to_bytes(4, "little", signed=True))
+
+
+def _end(code: int) -> NoReturn:
+    """End a fork as the interpreter ends a process, except that its modules are not taken apart:
+    that would copy most of the server's memory, for as long as a short command takes.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _run_here(request: dict, streams: list[int]) -> int:
@@ -170,6 +235,9 @@ def _run_here(request: dict, streams: list[int]) -> int:
         os.close(stream)
     os.chdir(request["cwd"])
     sys.argv = ["yolo-ema", *request["words"]]
+    if request["program"]:
+        exec(request["program"], {"__name__": "__main__"})
+        return 0
     from yolo_ema.cli import main
 
     return main(request["words"])
@@ -178,4 +246,6 @@ def _run_here(request: dict, streams: list[int]) -> int:
 if __name__ == "__main__":
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _load_everything()
+    gc.collect()
+    gc.freeze()  # else each fork's collector writes into, and thereby copies, all that is loaded
     sys.exit(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -94,14 +94,15 @@ def openvino_in_f32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def _commands() -> Iterator[Commands]:
+def commands() -> Iterator[Commands]:
+    """What runs command lines, and starts such as run beside the test."""
     commands = Commands()
     yield commands
     commands.close()
 
 
 @pytest.fixture
-def yolo_ema_command(tmp_path: Path, _commands: Commands):
+def yolo_ema_command(tmp_path: Path, commands: Commands):
     """Return a function that runs ``yolo-ema WORDS…`` as a process of its own, in `tmp_path`.
 
     The process is a fork of one that has everything loaded, unless ``env`` changes something.
@@ -113,9 +114,7 @@ def yolo_ema_command(tmp_path: Path, _commands: Commands):
         env: dict[str, str] | None = None,
         timeout: float = 600,
     ) -> CommandResult:
-        return _commands.run(
-            [*map(str, words)], cwd=cwd or tmp_path, env=env or {}, timeout=timeout
-        )
+        return commands.run([*map(str, words)], cwd=cwd or tmp_path, env=env or {}, timeout=timeout)
 
     return run
 

@@ -6,6 +6,8 @@ Run as a script it writes a file: ``python lively_weights.py yolo11n-ema out.pt`
 
 from __future__ import annotations
 
+import copy
+import functools
 import sys
 from pathlib import Path
 
@@ -69,6 +71,13 @@ def lively_model(name: str, classes: int = 10, seed: int = 0, *, block: str = "E
     """Build a model whose scores spread over 0…1 on such pictures: a shipped one, ``tiny``, or
     ``tiny-nms-free``; the tiny ones with any attention block.
     """
+    model = copy.deepcopy(_built(name, classes, seed, block))
+    torch.manual_seed(seed)  # what a test draws afterwards is the same, whoever built it first
+    return model
+
+
+@functools.cache
+def _built(name: str, classes: int, seed: int, block: str) -> nn.Module:
     torch.manual_seed(seed)
     model = (
         tiny_model(classes, nms_free=name != "tiny", block=block)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_server import Commands, RunningCommand
 from tiny_dataset import draw_dataset
 
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model
@@ -58,26 +57,29 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
-def _start(
-    folder: Path, *words: str, program: tuple[str, ...] = ("-m", "yolo_ema")
-) -> subprocess.Popen:
-    with (folder / "err.txt").open("w") as err, (folder / "out.txt").open("w") as out:
-        return subprocess.Popen(
-            [sys.executable, *program, "train", *words],
-            cwd=folder,
-            env=os.environ,
-            stdout=out,
-            stderr=err,
-        )
+@pytest.fixture(scope="module")
+def start(commands: Commands) -> Callable[..., RunningCommand]:
+    """Return a function that starts ``yolo-ema train WORDS…``, or a program with these words."""
+
+    def begin(folder: Path, *words: str, program: str = "", before: str = "") -> RunningCommand:
+        first = [before] if before else []
+        return commands.start([*first, "train", *words], cwd=folder, program=program)
+
+    return begin
 
 
-def _train(folder: Path, *words: str) -> Path:
-    process = _start(folder, *words)
-    assert process.wait(300) == 0, (folder / "err.txt").read_text()[-3000:]
-    return folder / "runs" / "train" / "yolo11n-ema"
+@pytest.fixture(scope="module")
+def train(start) -> Callable[..., Path]:
+    """Return a function that trains to the end and returns the run's folder."""
+
+    def whole(folder: Path, *words: str) -> Path:
+        assert start(folder, *words).wait(300) == 0, (folder / "err.txt").read_text()[-3000:]
+        return folder / "runs" / "train" / "yolo11n-ema"
+
+    return whole
 
 
-def _wait_for_epoch(folder: Path, process: subprocess.Popen, epoch: int) -> None:
+def _wait_for_epoch(folder: Path, process: RunningCommand, epoch: int) -> None:
     """Wait until an epoch (1-based) is in its checkpoint."""
     log = folder / "runs" / "train" / "yolo11n-ema"
     deadline = time.monotonic() + 300
@@ -100,15 +102,15 @@ def _rows(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory) -> Path:
+def uninterrupted(tmp_path_factory, train) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    return _train(folder, "--data", str(draw_dataset(folder / "tiny")), *WORDS)
+    return train(folder, "--data", str(draw_dataset(folder / "tiny")), *WORDS)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_its_last_checkpoint_was(tmp_path, uninterrupted):
+def test_a_killed_run_goes_on_where_its_last_checkpoint_was(tmp_path, uninterrupted, start, train):
     data = draw_dataset(tmp_path / "tiny")
-    process = _start(tmp_path, "--data", str(data), *WORDS)
+    process = start(tmp_path, "--data", str(data), *WORDS)
     _wait_for_epoch(tmp_path, process, 1)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -117,7 +119,7 @@ def test_a_killed_run_goes_on_where_its_last_checkpoint_was(tmp_path, uninterrup
     assert 1 <= done < EPOCHS
     load_model(run / "weights" / "last.pt")
 
-    assert _train(tmp_path, "--resume", "--device", "cpu") == run
+    assert train(tmp_path, "--resume", "--device", "cpu") == run
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "finished"
     assert [one["epoch"] for one in record["epochs"]] == [1, 2, 3]
@@ -136,8 +138,8 @@ def test_a_killed_run_goes_on_where_its_last_checkpoint_was(tmp_path, uninterrup
 
 
 @pytest.mark.slow
-def test_a_signal_ends_the_run_cleanly_and_names_the_command_that_goes_on(tmp_path):
-    process = _start(tmp_path, "--data", str(draw_dataset(tmp_path / "tiny")), *WORDS)
+def test_a_signal_ends_the_run_cleanly_and_names_the_command_that_goes_on(tmp_path, start):
+    process = start(tmp_path, "--data", str(draw_dataset(tmp_path / "tiny")), *WORDS)
     _wait_for_epoch(tmp_path, process, 1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130
@@ -151,14 +153,9 @@ def test_a_signal_ends_the_run_cleanly_and_names_the_command_that_goes_on(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_clear_error_and_the_last_checkpoint_is_whole(tmp_path):
-    process = _start(
-        tmp_path,
-        "--data",
-        str(draw_dataset(tmp_path / "tiny")),
-        *WORDS,
-        program=("-c", _FULL_AT_SECOND_SAVE),
-    )
+def test_a_full_disk_is_one_clear_error_and_the_last_checkpoint_is_whole(tmp_path, start):
+    data = str(draw_dataset(tmp_path / "tiny"))
+    process = start(tmp_path, "--data", data, *WORDS, program=_FULL_AT_SECOND_SAVE)
     assert process.wait(300) == 6
     last = tmp_path / "runs" / "train" / "yolo11n-ema" / "weights" / "last.pt"
     errors = [
@@ -216,16 +213,15 @@ raise SystemExit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "in", "after"])
-def test_a_run_killed_after_its_last_epoch_is_finished(tmp_path, moment):
+def test_a_run_killed_after_its_last_epoch_is_finished(tmp_path, moment, start, train):
     data = draw_dataset(tmp_path / "tiny")
     words = [*WORDS[: WORDS.index("--epochs")], "--epochs", "1", *WORDS[WORDS.index("--batch") :]]
-    program = ("-c", _KILLED_AT, moment)
-    process = _start(tmp_path, "--data", str(data), *words, program=program)
+    process = start(tmp_path, "--data", str(data), *words, program=_KILLED_AT, before=moment)
     assert process.wait(300) == -signal.SIGKILL, (tmp_path / "err.txt").read_text()[-3000:]
     run = tmp_path / "runs" / "train" / "yolo11n-ema"
     assert load_checkpoint(run / "weights" / "last.pt")["epoch"] == 0
 
-    assert _train(tmp_path, "--resume", "--device", "cpu") == run
+    assert train(tmp_path, "--resume", "--device", "cpu") == run
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "finished"
     assert [one["epoch"] for one in record["epochs"]] == [1]
