@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from yolo_ema.geo.geodesic import geodesic_forward
 from yolo_ema.geo.ground import Ground, LevelGround
 from yolo_ema.geo.pose import Pose
 from yolo_ema.geo.surface_model import SurfaceModel
@@ -16,7 +18,8 @@ __all__ = ["FlightGround", "flight_ground"]
 
 _AT_TAKEOFF_M = 5.0
 _USUAL_ABOVE_M = 150.0
-_ANOTHER_ZERO_M = 25.0
+_TAKEOFF_WITHIN_M = 300.0
+_ALTITUDE_SIGMA_M = 5.0
 
 
 @dataclass
@@ -81,62 +84,68 @@ def _of_level(options: TelemetryOptions, poses: Sequence[Pose]) -> list[str]:
 def _on_model(model: SurfaceModel, poses: Sequence[Pose]) -> FlightGround:
     """Return a surface model's ground.
 
-    A clip that begins at its take-off tells the take-off's height in the model; altitudes of
-    receivers are less certain, and their zero need not be the model's.
+    A clip that begins at its take-off tells the take-off's height in the model. Of others the
+    altitudes count, unless they contradict that height by more than the ground around explains:
+    receivers' altitudes are less certain, and their zero need not be the model's.
     """
     first = poses[0]
     said = [f"the ground is the surface model {model.path.name} in {model.projection}"]
-    takeoff_m = _takeoff_below(first, model)
-    doubt_m, doubted = _height_doubt(first, takeoff_m)
-    begins_low = first.height_takeoff_m is not None and first.height_takeoff_m <= _AT_TAKEOFF_M
-    if first.altitude_m is not None and not (begins_low and takeoff_m is not None):
-        said.append(
-            "altitudes of the telemetry and heights of the surface model are taken to have the "
-            f"same zero (the telemetry's: {first.altitude_datum})"
-        )
-        return FlightGround(model, None, None, [*said, *doubted], doubt_m)
-    if takeoff_m is None or first.height_takeoff_m is None:
+    takeoff_m, relief_m = _ground_around(first, model)
+    above_m = first.height_takeoff_m
+    has_takeoff = above_m is not None and math.isfinite(takeoff_m)
+    if first.altitude_m is None and not has_takeoff:
         said.append(
             "the surface model has no height at the first position, and there is no altitude"
         )
         return FlightGround(model, None, None, said)
+    if above_m is None or not has_takeoff:
+        return FlightGround(model, None, None, [*said, _one_zero(first)])
+    begins_low = above_m <= _AT_TAKEOFF_M
+    apart_m = 0.0 if first.altitude_m is None else first.altitude_m - takeoff_m - above_m
+    explained_m = 2 * math.hypot(relief_m, _ALTITUDE_SIGMA_M)
+    if not (begins_low or first.altitude_m is None or abs(apart_m) > explained_m):
+        return FlightGround(model, None, None, [*said, _one_zero(first)])
     said.append(
         f"the point of take-off is taken to lie below the first position, at {takeoff_m:.1f} m in "
         "the surface model"
     )
-    if not begins_low:
+    if begins_low:
+        return FlightGround(model, None, takeoff_m, said)
+    if first.altitude_m is not None:
         said.append(
-            f"the clip begins {first.height_takeoff_m:.0f} m above its take-off, which may lie "
-            "elsewhere: where its ground is 1 m higher or lower, places are wrong by 1 m at 45 "
-            "degrees below the horizon and by 2.7 m at 20"
+            f"by its altitude the first position lies {above_m + apart_m:.0f} m above the surface "
+            f"model, and {above_m:.0f} m above the take-off: altitudes and model have unlike zeros,"
+            " as sea level and the ellipsoid, or unlike units, so that altitudes do not count"
         )
-    return FlightGround(model, None, takeoff_m, said)
-
-
-def _takeoff_below(first: Pose, model: SurfaceModel) -> float | None:
-    """Return the model's height below the first position of telemetry that knows heights above the
-    take-off.
-    """
-    if first.height_takeoff_m is None:
-        return None
-    height_m = model.height_at(first.latitude_deg, first.longitude_deg)
-    return height_m if np.isfinite(height_m) else None
-
-
-def _height_doubt(first: Pose, takeoff_m: float | None) -> tuple[float, list[str]]:
-    """Return the deviation of heights that follows from altitudes which contradict heights above
-    the take-off, and what to say of it.
-    """
-    if takeoff_m is None or first.altitude_m is None or first.height_takeoff_m is None:
-        return 0.0, []
-    above_m = first.altitude_m - takeoff_m
-    apart_m = above_m - first.height_takeoff_m
-    if abs(apart_m) <= _ANOTHER_ZERO_M:
-        return 0.0, []
-    said = (
-        f"by its altitude the first position lies {above_m:.0f} m above the surface model, and "
-        f"{first.height_takeoff_m:.0f} m above the take-off: unless that lies elsewhere, altitudes "
-        "and model have unlike zeros, as sea level and the ellipsoid, or unlike units; half the "
-        "difference counts as a deviation of the heights, unless --sigma-height states it"
+    said.append(
+        f"the clip begins {above_m:.0f} m above its take-off, which may lie elsewhere: heights "
+        f"have a deviation of {relief_m:.1f} m more, as those of the ground within "
+        f"{_TAKEOFF_WITHIN_M:g} m, unless --sigma-height states it"
     )
-    return abs(apart_m) / 2, [said]
+    return FlightGround(model, None, takeoff_m, said, relief_m)
+
+
+def _one_zero(first: Pose) -> str:
+    return (
+        "altitudes of the telemetry and heights of the surface model are taken to have the same "
+        f"zero (the telemetry's: {first.altitude_datum})"
+    )
+
+
+def _ground_around(first: Pose, model: SurfaceModel) -> tuple[float, float]:
+    """Return the model's height below the first position, NaN where it has none, and the standard
+    deviation of its heights around.
+    """
+    azimuths, distances = np.meshgrid(
+        np.arange(0.0, 360.0, 15.0), _TAKEOFF_WITHIN_M * np.sqrt(np.arange(1, 9) / 8)
+    )
+    latitudes, longitudes = geodesic_forward(
+        first.latitude_deg, first.longitude_deg, azimuths.ravel(), distances.ravel()
+    )
+    around = model.sample(*model.to_cells(longitudes, latitudes))
+    around = around[np.isfinite(around)]
+    below_m = model.height_at(first.latitude_deg, first.longitude_deg)
+    return (
+        below_m if math.isfinite(below_m) else math.nan,
+        float(around.std()) if len(around) else 0.0,
+    )

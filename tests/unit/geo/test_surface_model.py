@@ -250,21 +250,39 @@ def test_heights_in_feet_are_refused(tmp_path, crs, says):
         opened(tmp_path / "feet.tif")
 
 
-@pytest.mark.parametrize(("altitude_m", "doubt_m"), [(475.0, 0), (515.0, 20), (1700.0, 612.5)])
-def test_altitudes_that_contradict_heights_above_the_take_off_widen_the_ellipse(
-    tmp_path, altitude_m, doubt_m
+@pytest.mark.parametrize(
+    ("ground", "altitude_m", "counts"),
+    [
+        ("level", 475.0, "altitude"),
+        ("level", 483.0, "altitude"),  # a receiver's altitude may be off by so much
+        ("level", 490.0, "take-off"),
+        ("level", 515.0, "take-off"),  # above the ellipsoid, as in the middle of Europe
+        ("level", 1700.0, "take-off"),  # in feet
+        ("hills", 500.0, "altitude"),  # the take-off may lie 25 m higher, on one of them
+        ("hills", 675.0, "take-off"),
+    ],
+)
+def test_altitudes_count_unless_the_ground_around_cannot_explain_them(
+    tmp_path, ground, altitude_m, counts
 ):
-    path = write(tmp_path / "flat.tif", np.full((600, 600), 415.0))
+    x, y = grid()
+    relief = 30 * np.sin(x / 60) * np.cos(y / 60) if ground == "hills" else 0 * x
+    path = write(tmp_path / "ground.tif", 415 + relief)
     pose = Pose(
         0.0, LATITUDE, LONGITUDE, 60.0, altitude_m, yaw_deg=0, pitch_deg=-80, hfov_deg=60
     )  # fmt: skip
     found = flight_ground(TelemetryOptions(dem=path), [pose])
-    assert found.doubt_m == pytest.approx(doubt_m)
-    assert any("unlike zeros" in one for one in found.assumptions) == bool(doubt_m)
+    height_m = found.height_of(pose)
+    assert height_m == pytest.approx(altitude_m if counts == "altitude" else 475, abs=0.3)
+    assert any("unlike zeros" in one for one in found.assumptions) == (counts == "take-off")
+    doubt_m = relief.std() if counts == "take-off" else 0
+    assert found.doubt_m == pytest.approx(doubt_m, rel=0.25)
     box = np.array([[590.0, 390.0, 610.0, 410.0]])
     frame = FrameBoxes(
         "a.jpg", 0, 0.0, (1200, 800), box, ("car",), np.ones(1), np.full(1, -1), pose
     )
-    for stated, height_m in ((None, np.hypot(2, doubt_m)), (3.0, 3.0)):
-        options = MapOptions(dem=path, sigma_height=stated)
-        assert locate_source([frame], options).sigmas.height_m == pytest.approx(height_m)
+    for stated, sigma_m in ((None, np.hypot(2, found.doubt_m)), (3.0, 3.0)):
+        located = locate_source([frame], MapOptions(dem=path, sigma_height=stated))
+        assert located.sigmas.height_m == pytest.approx(sigma_m)
+    if ground == "level" and counts == "take-off":
+        assert located.sightings.placed.all()  # which large ellipses would forbid
