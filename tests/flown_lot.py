@@ -31,6 +31,7 @@ class Standing:
     north_m: float
     heading: float = 0.0
     velocity: tuple[float, float] = (0.0, 0.0)
+    size_m: tuple[float, float, float] | None = None  # length, width, height; None for SIZES_M
 
     def at(self, time_s: float) -> np.ndarray:
         return np.array(
@@ -39,7 +40,7 @@ class Standing:
 
     def corners(self, time_s: float) -> np.ndarray:
         block = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0, 1)])
-        block = block * SIZES_M[self.class_name]
+        block = block * (self.size_m or SIZES_M[self.class_name])
         cos, sin = math.cos(self.heading), math.sin(self.heading)
         turned = block[:, :2] @ np.array([[cos, sin], [-sin, cos]])
         return np.column_stack([turned + self.at(time_s), block[:, 2]])

@@ -97,7 +97,7 @@ def places_of(row: dict):
         [CameraIntrinsics.from_hfov(row["width"], row["height"], HFOV)] * count,
         LevelGround(),
         sigmas=SIGMAS["mavlink"],
-        spans_m=np.full((count, 2), np.nan),
+        sizes=np.full((count, 5), np.nan),
         base="bottom",
     )
 

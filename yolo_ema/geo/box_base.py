@@ -14,44 +14,45 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_ema.geo.edge_planes import HEIGHT_DEVIATION, places_between_edges
+from yolo_ema.geo.edge_planes import between_edges
 from yolo_ema.geo.ground import Ground
 from yolo_ema.geo.lenses import Lenses
 from yolo_ema.geo.views import Views
 
-__all__ = ["BASES", "CLASS_SPANS_M", "Bases", "bases_of"]
+__all__ = ["BASES", "Bases", "bases_of"]
 
 Array = NDArray[np.float64]
 
 BASES = ("auto", "bottom", "centre")
 
-CLASS_SPANS_M: dict[str, tuple[float, float]] = {
-    "pedestrian": (0.0, 1.7),
-    "people": (0.2, 1.55),
-    "person": (0.0, 1.7),
-    "bicycle": (0.0, 1.1),
-    "car": (0.0, 1.1),
-    "van": (0.0, 1.9),
-    "truck": (0.0, 3.1),
-    "tricycle": (0.0, 1.2),
-    "awning-tricycle": (0.0, 2.0),
-    "bus": (0.0, 2.9),
-    "motor": (0.0, 0.9),
-    "motorcycle": (0.0, 0.9),
-}
-"""Metres above the ground between which objects shape their box, by class. A car's bonnet and boot
-are lower than its roof, so that it counts for less; people sit, some on what they ride.
-"""
-
 _LEAST_HALF_PX = 0.5
+_UNKNOWN = 0.25
 _LOWEST_UNCERTAIN, _STRAIGHT_DOWN = 45.0, 90.0
 
 
 class Bases(NamedTuple):
-    """The pixels (n, 2) that stand for the ground, and their covariances (n, 2, 2)."""
+    """The pixels that stand for the ground, and by what they are off.
+
+    Attributes:
+        pixels_xy: (n, 2).
+        covariances: (n, 2, 2) by the box alone.
+        by_height: (n, 2) how they move with the height of the object, pixels a metre.
+        heights_m: (n, 2) what that is taken to be, and its standard deviation.
+        by_shape: (n, 2, 2) how far they are off by the object's shape, the rows, see
+            `BetweenEdges`.
+    """
 
     pixels_xy: Array
     covariances: Array
+    by_height: Array
+    heights_m: Array
+    by_shape: Array
+
+    @classmethod
+    def of_pixels(cls, pixels_xy: Array, covariances: Array) -> Bases:
+        """Return pixels (n, 2) with covariances (n, 2, 2) that depend on no object."""
+        nothing = np.zeros_like(pixels_xy)
+        return cls(pixels_xy, covariances, nothing, nothing, np.zeros_like(covariances))
 
 
 def bases_of(
@@ -60,7 +61,7 @@ def bases_of(
     lenses: Lenses,
     ground: Ground,
     *,
-    spans_m: Array,
+    sizes: Array,
     base: str = "auto",
     box_sigma_px: float = 2.0,
 ) -> Bases:
@@ -71,44 +72,44 @@ def bases_of(
         views: the cameras' poses.
         lenses: the cameras.
         ground: what the objects stand on.
-        spans_m: (n, 2) heights above the ground of their lowest and highest points; NaN where
-            unknown.
+        sizes: (n, 5) of the objects, see `BodySize`; NaN where unknown.
         base: one of `BASES`; ``bottom`` and ``centre`` take that point of every box.
         box_sigma_px: standard deviation of that point in each direction, pixels.
     """
     middle = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
     half = np.maximum((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / 2, _LEAST_HALF_PX)
     bottom = np.column_stack([middle[:, 0], boxes_xyxy[:, 3]])
-    boxes = np.column_stack([middle - half, middle + half])
     noise = np.tile(np.eye(2) * box_sigma_px**2, (len(middle), 1, 1))
     if base != "auto":
-        return Bases(bottom if base == "bottom" else middle, noise)
+        return Bases.of_pixels(bottom if base == "bottom" else middle, noise)
     hits = ground.hits(views, views.directions(lenses.to_rays(bottom)))
-    known = np.asarray(np.isfinite(spans_m).all(axis=1))
+    boxes = np.column_stack([middle - half, middle + half])
+    known = np.asarray(np.isfinite(sizes).all(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        away, doubts = _by_edges(boxes, views, lenses, spans_m, hits.drop_m)
+        away, doubts = _by_edges(boxes, views, lenses, sizes, hits.drop_m)
         below = _oblique(views.directions(lenses.to_rays(middle)))[:, None] * (bottom - middle)
         away = np.where(known[:, None], away, below)
-        doubts[~known] = HEIGHT_DEVIATION * below[~known, None] * [[1], [0], [0]]
+        doubts[~known] = _UNKNOWN * below[~known, None] * [[0], [1], [0]]
     # No ground was met, or the box looks over it: what follows says why.
     finite = np.isfinite(away).all(axis=1) & np.isfinite(doubts).all(axis=(1, 2))
     usable = np.asarray((hits.reasons == "") & finite)
     away[~usable], doubts[~usable] = (bottom - middle)[~usable], 0
-    doubts = np.clip(doubts, -half[:, None], half[:, None])
-    return Bases(middle + away, noise + np.einsum("nki,nkj->nij", doubts, doubts))
+    by_height, by_shape = doubts[:, 0], np.clip(doubts[:, 1:], -half[:, None], half[:, None])
+    heights_m = np.where(known[:, None], sizes[:, :2], 0)
+    return Bases(middle + away, noise, by_height, heights_m, by_shape)
 
 
 def _by_edges(
-    boxes_xyxy: Array, views: Views, lenses: Lenses, spans_m: Array, drop_m: Array
+    boxes_xyxy: Array, views: Views, lenses: Lenses, sizes: Array, drop_m: Array
 ) -> tuple[Array, Array]:
-    """Return the ways (n, 2) from the middles of boxes to their bases, pixels, and by how much
-    these may be off (n, 3, 2), see `places_between_edges`.
+    """Return the ways (n, 2) from the middles of boxes to their bases, pixels, and how these move
+    (n, 3, 2) with the height, a metre, and with the shape.
     """
-    found = places_between_edges(boxes_xyxy, views, lenses, spans_m, drop_m)
-    places = np.concatenate([found[:, :1], found[:, :1] + found[:, 1:]], axis=1)
+    found = between_edges(boxes_xyxy, views, lenses, sizes, drop_m)
+    ways = [np.zeros_like(found.places), found.by_height, *np.moveaxis(found.by_shape, 1, 0)]
     pixels = [
-        lenses.to_pixels(views.rays_to(np.column_stack([places[:, at], -drop_m])))
-        for at in range(places.shape[1])
+        lenses.to_pixels(views.rays_to(np.column_stack([found.places + way, -drop_m])))
+        for way in ways
     ]
     middle = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
     return pixels[0] - middle, np.stack([one - pixels[0] for one in pixels[1:]], axis=1)

@@ -1,72 +1,83 @@
 """Where an upright body stands, by the four edges of its box.
 
 Each edge spans a plane with the camera, which touches the body: an edge whose outside looks down
-touches it on the ground, one whose outside looks up at its top. The middle of a body that reaches
+touches it at its foot, one whose outside looks up at its top. The middle of a body that reaches
 as far to one side as to the other lies halfway between the planes of opposite edges. That is exact
 in perspective, for a block that stands askew but for the angle between the two planes.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_ema.geo.class_sizes import BodySize
 from yolo_ema.geo.lenses import Lenses
 from yolo_ema.geo.views import Views
 
-__all__ = ["HEIGHT_DEVIATION", "places_between_edges"]
+__all__ = ["BetweenEdges", "between_edges"]
 
 Array = NDArray[np.float64]
 
-HEIGHT_DEVIATION = 0.25
-"""Standard deviation of a height, as a share of it."""
-
-_LOPSIDED = 0.08
 _ASKEW = 0.5
 
 
-def places_between_edges(
-    boxes_xyxy: Array, views: Views, lenses: Lenses, spans_m: Array, drop_m: Array
-) -> Array:
-    """Return (n, 4, 2), metres east and north of the camera: where boxes (n, 4) stand, then how far
-    that may be off, one standard deviation each: by the height, and by the body's shape in depth
-    and in breadth. Not finite where the edges leave it open.
+class BetweenEdges(NamedTuple):
+    """Where n bodies stand, metres east and north of the camera; not finite where their edges leave
+    it open.
+
+    Attributes:
+        places: (n, 2) if they are as high as they are said to be.
+        by_height: (n, 2) how that moves with the height, metres a metre.
+        by_shape: (n, 2, 2) how far it may be off, away from the camera and to the right, by what
+            bodies reach farther to one side than to the other: the rows, a standard deviation each.
+    """
+
+    places: Array
+    by_height: Array
+    by_shape: Array
+
+
+def between_edges(
+    boxes_xyxy: Array, views: Views, lenses: Lenses, sizes: Array, drop_m: Array
+) -> BetweenEdges:
+    """Return where the bodies in boxes stand.
 
     Args:
-        boxes_xyxy: pixels, wider and higher than 0.
+        boxes_xyxy: (n, 4) pixels, wider and higher than 0.
         views: the cameras' poses.
         lenses: the cameras.
-        spans_m: (n, 2) heights above the ground of the bodies' lowest and highest points.
+        sizes: (n, 5) of the bodies, see `BodySize`.
         drop_m: (n,) from the camera down to the ground that they stand on.
     """
+    body = BodySize(*(column[:, None] for column in sizes.T))
     normals = _edge_planes(boxes_xyxy, views, lenses)
     level, rise = normals[..., :2], normals[..., 2]
-    touches = np.where(rise > 0, spans_m[:, 1:], spans_m[:, :1])
     # For each edge: level · place + reach = offset. The reaches of opposite edges are the same.
-    offsets = rise * (drop_m[:, None] - touches)
+    offsets = rise * (drop_m[:, None] - np.where(rise > 0, body.high_m, body.low_m))
+    by_height = -rise * np.where(rise > 0, 1, body.floats)
     halfway = _inverse(level[:, :2] - level[:, 2:])
     place = np.einsum("nij,nj->ni", halfway, offsets[:, :2] - offsets[:, 2:])
-    by_height = HEIGHT_DEVIATION * spans_m[:, 1:] * -np.maximum(rise, 0)
     moved = np.einsum("nij,nj->ni", halfway, by_height[:, :2] - by_height[:, 2:])
     reaches = offsets - np.einsum("nij,nj->ni", level, place)
-    by_shape = halfway * _reaches_differ(level, reaches)[:, None]
+    by_shape = halfway * np.hypot(body.uneven_m, _askew(level, reaches))[:, None]
     # A box too low for such a height: its object stands at the lower edge, if not beyond it.
     closer = np.maximum(reaches[:, 2] / np.einsum("ni,ni->n", level[:, 2], halfway[..., 0]), 0)
     place += halfway[..., 0] * closer[:, None]
     place[(level[:, 0] * level[:, 2]).sum(axis=1) >= 0] = np.nan  # it reaches over the horizon
-    return np.concatenate([np.stack([place, moved], axis=1), np.swapaxes(by_shape, 1, 2)], axis=1)
+    return BetweenEdges(place, moved, np.swapaxes(by_shape, 1, 2))
 
 
-def _reaches_differ(level: Array, reaches: Array) -> Array:
-    """Return (n, 2): by how many metres the reaches of opposite edges may differ, in depth and in
-    breadth: bodies narrow to one end, and where they stand askew, the planes of two opposite edges
-    that are not parallel touch them at unlike places.
+def _askew(level: Array, reaches: Array) -> Array:
+    """Return (n, 2): by how many metres the reaches of opposite edges may differ where a body
+    stands askew: planes that are not parallel touch it at unlike places.
     """
     reach = np.abs(reaches[:, :2] + reaches[:, 2:]) / 2
     first, second = level[:, :2], level[:, 2:]
     turned = np.abs(first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0])
-    askew = _ASKEW * turned * reach.min(axis=1, keepdims=True)
-    return np.hypot(2 * _LOPSIDED * reach, askew)
+    return np.asarray(_ASKEW * turned * reach.min(axis=1, keepdims=True))
 
 
 def _edge_planes(boxes_xyxy: Array, views: Views, lenses: Lenses) -> Array:

@@ -92,13 +92,13 @@ def _of_options(
     yield _BASES[options.base]
     yield (
         f"the point of a box has a standard deviation of {options.sigma_box:g} pixels in each "
-        "direction, the height of its class one of 25 %, and the middle of its body one of 8 % of "
-        "its reach"
+        "direction; heights and shapes of classes have those of yolo_ema/geo/class_sizes.py"
     )
     yield "refraction and the curvature of the earth within a line of view are left out"
     yield (
-        "half of the variance of a pose is the same throughout a flight, and half fades within a "
-        "minute; half of that of a box is the same throughout a track"
+        "of the variance of a pose a tenth changes from one position to the next, and of the rest "
+        "half is the same throughout a flight, and half fades within a minute; half of that of a "
+        "box is the same throughout a track; a thing has one height"
     )
     if options.unique:
         yield (

@@ -17,8 +17,10 @@ import lap
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_ema.geo.motion_fit import CHI2_99, Motion, motion_of
-from yolo_ema.geo.tracklets import Fixes, Tracklet, correlation
+from yolo_ema.geo.fixes import Fixes, at_its_height, correlation
+from yolo_ema.geo.motion_fit import Motion, motion_of
+from yolo_ema.geo.tracklets import Tracklet
+from yolo_ema.geo.uncertainty import CHI2_99
 
 __all__ = ["Thing", "join", "may_be_one"]
 
@@ -63,19 +65,19 @@ class Thing:
 
     def _summarise(self) -> None:
         """Keep the mean of the positions, and of what they are made of."""
-        fixes = self.fixes
-        weights = np.linalg.inv(fixes.covariances() + np.eye(2) * 1e-8)
-        weights = np.linalg.inv(weights.sum(axis=0)) @ weights
-        self.mean = np.einsum("nij,nj->i", weights, fixes.metres_en)
-        self.root = np.einsum("nij,njk->ik", weights, fixes.pose_roots)
-        self.box = fixes.combined_boxes(weights)
-        self.reach = float(np.sqrt(np.trace(self.box + self.root @ self.root.T)))
         scores: dict[str, float] = {}
         for tracklet in self.tracklets:
             for name, score in tracklet.class_scores.items():
                 scores[name] = scores.get(name, 0.0) + score
         self.class_scores = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
         self.class_name = next(iter(self.class_scores))
+        self.fixes = fixes = at_its_height(self.fixes, self.class_name)
+        weights = np.linalg.inv(fixes.covariances() + np.eye(2) * 1e-8)
+        weights = np.linalg.inv(weights.sum(axis=0)) @ weights
+        self.mean = np.einsum("nij,nj->i", weights, fixes.metres_en)
+        self.root = np.einsum("nij,njk->ik", weights, fixes.pose_roots)
+        self.box = fixes.combined_boxes(weights)
+        self.reach = float(np.sqrt(np.trace(self.box + self.root @ self.root.T)))
 
     def add(self, other: Thing) -> None:
         """Join another thing to this one, which began earlier."""
@@ -244,5 +246,5 @@ def _difference(new: Thing, old: Thing) -> tuple[Array, Array, Array] | None:
         return None
     expected = line.end_m + line.metres_s * gap_s
     strayed = (_ACCELERATION * gap_s**2 / 2) ** 2 * np.eye(2)
-    own = new.fixes.box_covariances[0] + old.box + line.covariance * gap_s**2 + strayed
+    own = new.fixes.joint_of_boxes[0, :, 0] + old.box + line.covariance * gap_s**2 + strayed
     return new.fixes.metres_en[0] - expected, own, np.zeros((2, 2))

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from yolo_ema.geo.tracklets import Fixes
+from yolo_ema.geo.fixes import Fixes
+from yolo_ema.geo.uncertainty import CHI2_99
 
-__all__ = ["CHI2_99", "Motion", "Velocity", "fit_velocity", "motion_of"]
+__all__ = ["Motion", "Velocity", "fit_velocity", "motion_of"]
 
 Array = NDArray[np.float64]
-
-CHI2_99 = 9.210340371976182
-"""Below this the chi-square of two degrees of freedom lies in 99 % of cases."""
 
 _LEAST_SPEED = 0.3
 _WINDOW_S = 2.0

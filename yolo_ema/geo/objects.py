@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_ema.geo.fixes import mean_fix
 from yolo_ema.geo.geodesic import LocalFrame
 from yolo_ema.geo.joining import Thing, join
 from yolo_ema.geo.motion_fit import Motion, motion_of
 from yolo_ema.geo.sightings import LocatedSource
-from yolo_ema.geo.tracklets import mean_fix, tracklets_of
+from yolo_ema.geo.tracklets import tracklets_of
 from yolo_ema.geo.uncertainty import Ellipse, ellipse_of
 
 __all__ = ["MapObject", "map_objects"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_ema.geo.box_base import bases_of
+from yolo_ema.geo.box_base import Bases, bases_of
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.geodesic import geodesic_forward
 from yolo_ema.geo.ground import Ground
@@ -33,7 +33,11 @@ class Placed:
         ground_m: (n,) height of the ground there, in the heights of the cameras.
         pixels_xy: (n, 2) what was placed.
         covariances: (n, 2, 2) of metres east and north.
-        box_covariances: (n, 2, 2) the part of the box alone.
+        box_covariances: (n, 2, 2) the part of the box, its object apart.
+        by_height: (n, 2) how the place moves with the height of the object, metres a metre.
+        heights_m: (n, 2) what that is taken to be, and its standard deviation.
+        by_shape: (n, 2, 2) how far the place is off by the object's shape, the rows, see
+            `BetweenEdges`.
         pose_changes: (n, 2, 7) how the place moves with the pose, see `changes_on_ground`.
         gsd_m: (n,) metres on the ground a pixel, the mean of its two directions.
         reasons: (n,) codes of `REASONS`; "" where it is placed.
@@ -45,6 +49,9 @@ class Placed:
     pixels_xy: Array
     covariances: Array
     box_covariances: Array
+    by_height: Array
+    heights_m: Array
+    by_shape: Array
     pose_changes: Array
     gsd_m: Array
     reasons: NDArray[np.str_]
@@ -62,7 +69,7 @@ def place_boxes(
     ground: Ground,
     *,
     sigmas: PoseSigmas,
-    spans_m: Array,
+    sizes: Array,
     base: str = "auto",
     box_sigma_px: float = 2.0,
     max_error_m: float = MAX_ERROR_M,
@@ -75,7 +82,7 @@ def place_boxes(
         cameras: of the same frames, n.
         ground: what the objects stand on.
         sigmas: deviations of the poses.
-        spans_m: (n, 2) heights of the objects, NaN where unknown; see `box_base`.
+        sizes: (n, 5) of the objects' classes, NaN where unknown; see `BodySize`.
         base: ``auto``, ``bottom`` or ``centre``.
         box_sigma_px: standard deviation of a box's base, pixels.
         max_error_m: longest half axis of an ellipse up to which something is placed.
@@ -86,19 +93,11 @@ def place_boxes(
         views,
         Lenses(cameras),
         ground,
-        spans_m=np.asarray(spans_m, float),
+        sizes=np.asarray(sizes, float),
         base=base,
         box_sigma_px=box_sigma_px,
     )
-    return place_pixels(
-        bases.pixels_xy,
-        views,
-        cameras,
-        ground,
-        sigmas=sigmas,
-        pixel_covariances=bases.covariances,
-        max_error_m=max_error_m,
-    )
+    return _placed(bases, views, cameras, ground, sigmas=sigmas, max_error_m=max_error_m)
 
 
 def place_pixels(
@@ -112,14 +111,31 @@ def place_pixels(
     max_error_m: float = MAX_ERROR_M,
 ) -> Placed:
     """Return where pixels (n, 2) with covariances (n, 2, 2) lie, see `place_boxes`."""
+    bases = Bases.of_pixels(pixels_xy, pixel_covariances)
+    return _placed(bases, views, cameras, ground, sigmas=sigmas, max_error_m=max_error_m)
+
+
+def _placed(
+    bases: Bases,
+    views: Views,
+    cameras: Sequence[CameraIntrinsics],
+    ground: Ground,
+    *,
+    sigmas: PoseSigmas,
+    max_error_m: float,
+) -> Placed:
     lenses = Lenses(cameras)
-    rays = lenses.to_rays(pixels_xy)
+    rays = lenses.to_rays(bases.pixels_xy)
     hits = ground.hits(views, views.directions(rays))
     with np.errstate(invalid="ignore", divide="ignore"):
         changes = changes_on_ground(views, lenses, rays, hits)
         pose, pixel = changes[:, :, :7], changes[:, :, 7:]
-        box = pixel @ pixel_covariances @ np.swapaxes(pixel, 1, 2)
+        box = pixel @ bases.covariances @ np.swapaxes(pixel, 1, 2)
+        by_height = np.einsum("nij,nj->ni", pixel, bases.by_height)
+        by_shape = np.einsum("nij,nkj->nki", pixel, bases.by_shape)
+        roots = np.concatenate([(by_height * bases.heights_m[:, 1:])[:, None], by_shape], axis=1)
         covariances = (pose * sigmas.variances()) @ np.swapaxes(pose, 1, 2) + box
+        covariances += np.swapaxes(roots, 1, 2) @ roots
         gsd = np.sqrt(np.abs(np.linalg.det(pixel)))
     reasons = hits.reasons.copy()
     # A slope may face away from the camera so far that errors have no bound.
@@ -136,9 +152,12 @@ def place_pixels(
         np.where(met, latitude, np.nan),
         np.where(met, longitude, np.nan),
         np.where(met, views.height_m - hits.drop_m, np.nan),
-        pixels_xy,
+        bases.pixels_xy,
         covariances,
         box,
+        by_height,
+        bases.heights_m,
+        by_shape,
         pose,
         gsd,
         reasons,

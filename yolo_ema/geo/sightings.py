@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_ema.geo.box_base import CLASS_SPANS_M
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.camera_heights import FlightGround, flight_ground
+from yolo_ema.geo.class_sizes import CLASS_SIZES, BodySize, sizes_of
 from yolo_ema.geo.ground import REASONS as GROUND_REASONS
 from yolo_ema.geo.placing import Placed, place_boxes
 from yolo_ema.geo.pose import REASONS as POSE_REASONS
@@ -47,7 +47,6 @@ UNPLACED: dict[str, str] = {
 """Why a sighting has no place: codes, as they stand in results, and what they mean."""
 
 _BORDER_PX = 2.0
-_UNKNOWN = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ def locate_source(
     options: MapOptions,
     *,
     is_video: bool = True,
-    spans_m: Mapping[str, tuple[float, float]] = CLASS_SPANS_M,
+    sizes: Mapping[str, BodySize] = CLASS_SIZES,
     assumptions: Sequence[str] = (),
     ground: FlightGround | None = None,
 ) -> LocatedSource:
@@ -186,7 +185,7 @@ def locate_source(
         frames: its frames in order, with their poses.
         options: the ground, deviations and limits.
         is_video: whether they follow each other in time.
-        spans_m: heights of objects by class, see `box_base`.
+        sizes: of objects by class.
         assumptions: what the poses assume.
         ground: opened already, instead of that of the options.
 
@@ -215,9 +214,7 @@ def locate_source(
         [used[row][2] for row in rows[known]],
         ground.ground,
         sigmas=sigmas,
-        spans_m=np.array([spans_m.get(name, _UNKNOWN) for name in class_names]).reshape(-1, 2)[
-            known
-        ],
+        sizes=sizes_of(class_names, sizes)[known],
         base=options.base,
         box_sigma_px=options.sigma_box,
         max_error_m=options.max_error,

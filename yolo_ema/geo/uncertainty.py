@@ -18,12 +18,33 @@ from yolo_ema.geo.ground import Hits
 from yolo_ema.geo.lenses import Lenses
 from yolo_ema.geo.views import Views
 
-__all__ = ["CHI2_95", "SIGMAS", "Ellipse", "PoseSigmas", "changes_on_ground", "ellipse_of"]
+__all__ = [
+    "CHI2_50",
+    "CHI2_95",
+    "CHI2_99",
+    "SHARED",
+    "SIGMAS",
+    "Ellipse",
+    "PoseSigmas",
+    "changes_on_ground",
+    "ellipse_of",
+]
 
 Array = NDArray[np.float64]
 
 CHI2_95 = 5.991464547107979
 """Below this the chi-square of two degrees of freedom lies in 95 % of cases."""
+
+CHI2_99 = 9.210340371976182
+"""Below this it lies in 99 % of cases."""
+
+CHI2_50 = 1.386294361119891
+"""Below this it lies in half of all cases."""
+
+SHARED = 0.5
+"""Share of what poses of a flight have in common that does not fade, and of a box's variance that
+is the same throughout a track.
+"""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from yolo_ema.geo.camera import CameraIntrinsics
+from yolo_ema.geo.class_sizes import CLASS_SIZES, BodySize
 from yolo_ema.geo.geodesic import LocalFrame
 from yolo_ema.geo.ground import REASONS, LevelGround
 from yolo_ema.geo.placing import place_boxes, place_pixels
@@ -207,6 +208,11 @@ def _box_of(size_m, at_en, pose: Views, camera=CAMERA) -> list[float]:
     return [*pixels.min(axis=0), *pixels.max(axis=0)]
 
 
+def _high(high_m: float) -> BodySize:
+    """Return the size of blocks of this height."""
+    return BodySize(high_m, 0.25 * high_m, 0.0)
+
+
 def _values(pose: Views) -> dict[str, float]:
     return {name: float(getattr(pose, name)[0]) for name in pose.__dataclass_fields__}
 
@@ -221,7 +227,7 @@ def _off(size_m, pitch_deg: float, roll_deg: float = 0, east_m: float = 7, camer
         [camera],
         LEVEL,
         sigmas=PoseSigmas(),
-        spans_m=[(0.0, size_m[2])],
+        sizes=[_high(size_m[2])],
     )
     here = FRAME.to_metres(found.latitude_deg, found.longitude_deg)[0]
     return float(np.hypot(*(here - at_en)))
@@ -241,7 +247,8 @@ def test_a_box_that_floats_stands_below_where_it_floats():
     high = np.array(_box_of((0.6, 0.6, 1.6), (2.0, 70.0), pose))
     box = [*high[:2], high[2], _box_of((0.6, 0.6, 0.6), (2.0, 70.0), pose)[1]]
     assert low[1] < box[3] < low[3]  # its lower edge is off the ground
-    found = place_boxes([box], pose, [CAMERA], LEVEL, sigmas=PoseSigmas(), spans_m=[(0.6, 1.6)])
+    size = _high(1.6)._replace(low_m=0.6)
+    found = place_boxes([box], pose, [CAMERA], LEVEL, sigmas=PoseSigmas(), sizes=[size])
     here = FRAME.to_metres(found.latitude_deg, found.longitude_deg)[0]
     assert np.hypot(*(here - (2.0, 70.0))) < 0.35
 
@@ -254,7 +261,7 @@ def test_boxes_that_no_object_could_have_are_placed_at_the_lower_edge_or_not_at_
         [900, -900, 1000, -800],  # wholly above the horizon
     ]
     found = place_boxes(
-        boxes, pose, [CAMERA] * 3, LEVEL, sigmas=PoseSigmas(), spans_m=[(0.0, 1.1)] * 3
+        boxes, pose, [CAMERA] * 3, LEVEL, sigmas=PoseSigmas(), sizes=[CLASS_SIZES["car"]] * 3
     )
     assert found.reasons.tolist() == ["", "", "above_horizon"]
     np.testing.assert_allclose(found.pixels_xy[0], (950, 700))
@@ -268,7 +275,7 @@ def _base_of(pitch_deg: float, height_m: float, **settings) -> np.ndarray:
         [CAMERA],
         LevelGround(),
         sigmas=PoseSigmas(),
-        spans_m=[(0.0, height_m)],
+        sizes=[_high(height_m)],
         **settings,
     )
     return found.pixels_xy[0]
