@@ -16,7 +16,12 @@ import pytest
 import torch
 from tiny_dataset import draw_dataset
 
+from yolo_ema.classify.checkpoints import save_checkpoint
+from yolo_ema.classify.models import Architecture, build_classifier
+from yolo_ema.classify.recipes import RECIPES
+from yolo_ema.engine.models.catalog import forward_cost
 from yolo_ema.engine.models.registration import build_model
+from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.studies.jobs import Job
 from yolo_ema.studies.runner import run_jobs
@@ -127,6 +132,12 @@ def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
     assert none["start"]["own"] == 0
     assert ema["start"].pop("optimizer") == {"name": "AdamW", "lr": 0.001}
     assert ema["start"] == {"carried_over": 493, "of": 529, "equal_to_baseline": 499, "own": 30}
+    assert ema["parameters"] > none["parameters"]
+    for key, evaluation in ema["evaluations"].items():
+        counted = evaluation["operations"]
+        assert counted > none["evaluations"][key]["operations"] > 0
+        layers = load_model(runs / "ema-seed3" / "weights" / "last.pt").model.model
+        assert forward_cost(layers.to("meta"), int(key))[0] == counted
     assert none["weights_sha256"] == sha256_of(runs / "none-seed3" / "weights" / "last.pt")
     values = {row["arm"]: row["values"]["3"] for row in done.json["rows"] if row["at"] == "64"}
     assert values["ema"] == ema["evaluations"]["64"]["official"]["AP"]
@@ -210,6 +221,61 @@ def test_images_of_other_channels_are_refused_before_the_first_run(
     assert done.code == 3
     assert f"images have {channels} channels; models of 3 are trained" in done.err
     assert not (place / "grey").exists()
+
+
+def _classifier(path: Path) -> None:
+    pytest.importorskip("timm")
+    architecture = Architecture("resnet8-tiny", "none", (), ("a", "b"))
+    save_checkpoint(
+        path,
+        architecture=architecture,
+        recipe=RECIPES["cifar10-resnet8"],
+        weights=build_classifier(architecture, seed=0).state_dict(),
+        epoch=1,
+        metrics={},
+        resume=None,
+    )
+
+
+def _detector_of_another_family(path: Path) -> None:
+    torch.save({"model": build_model("yolov8n", 2), "train_args": {}}, path)
+
+
+def _text(path: Path) -> None:
+    path.write_text("weights")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (_classifier, "is a classifier; expected a detector"),
+        (_detector_of_another_family, "the arm 'none' with "),
+        (_text, "is not a weights file: it is a text file"),
+    ],
+)
+def test_first_weights_that_no_run_can_start_from_are_refused_before_the_first(
+    place, yolo_ema_command, make, said
+):
+    make(place / "wrong.pt")
+    words = ("--pretrained", "wrong.pt", *WORDS[6:], "--runs", "wrong", "--records", "none-yet")
+    done = yolo_ema_command(*WORDS[:4], *words, cwd=place)
+    assert done.code == 4, done.err
+    assert said in done.err
+    assert done.err.count("\n") <= 2, "one error, and no run of its own"
+    assert not (place / "wrong").exists()
+
+
+def test_a_study_of_classifiers_takes_no_detector_to_start_from(place, yolo_ema_command):
+    pytest.importorskip("timm")
+    (place / "classes.yaml").write_text(
+        "name: classes\ntask: classify\nquestion: Does it run?\ndata: photos\nseeds: [0]\n"
+        "budget: {epochs: 1}\npretrained: none\ntrain: {preset: cifar10-resnet8}\n"
+        "arms: {none: {}, ema: {attention: ema}}\nbaseline: none\n"
+    )
+    done = yolo_ema_command("ablate", "classes.yaml", *WORDS[4:], "--runs", "wrong", cwd=place)
+    assert done.code == 2
+    assert "is a study of classifiers, which start from random values; leave it out" in done.err
+    assert not (place / "wrong").exists()
 
 
 @pytest.mark.slow

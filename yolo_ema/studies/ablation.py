@@ -12,6 +12,7 @@ from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.io.atomic_files import write_json, write_text
 from yolo_ema.options.ablate import AblateOptions, run_name
 from yolo_ema.studies.comparison import Comparison, compare
+from yolo_ema.studies.conclusion import contrasts
 from yolo_ema.studies.jobs import Job, find_place
 from yolo_ema.studies.plots import draw_plots
 from yolo_ema.studies.progress import Progress, progress_of
@@ -48,7 +49,7 @@ class AblateResult:
     def as_json(self) -> dict[str, Any]:
         """Return the figures for machines."""
         return {
-            **self.comparison.as_json(),
+            **_figures(self.comparison),
             "progress": self.progress.as_json(),
             "files": [str(path) for path in self.files],
             "failures": [failure.as_text() for failure in self.failures],
@@ -68,7 +69,8 @@ def ablate(options: AblateOptions) -> AblateResult | Progress:
         ConfigError: the study's file is wrong, where everything wrong is named; or a launcher has
             started several processes to make its runs.
         DataError: the data is missing, or records don't belong together.
-        WeightsError: the first weights are missing.
+        ModelError: a detector cannot be built.
+        WeightsError: the first weights are missing, not a detector's, or fit an arm too little.
         OfflineError: a download would be needed.
         DiskFullError: the disk is full.
     """
@@ -117,6 +119,10 @@ def _chosen(study: Study, only: Sequence[str]) -> list[tuple[str, int]]:
     return [run for run in study.runs if not wanted or run in wanted]
 
 
+def _figures(comparison: Comparison) -> dict[str, Any]:
+    return comparison.as_json() | {"contrasts": [one.as_json() for one in contrasts(comparison)]}
+
+
 def _write(comparison: Comparison, out: Path, markdown: Path | None) -> list[Path]:
     text = table(comparison)
     if not comparison.records.runs:
@@ -124,7 +130,7 @@ def _write(comparison: Comparison, out: Path, markdown: Path | None) -> list[Pat
             renew_section(markdown, comparison.study.name, text)
         return [markdown] if markdown else []
     write_text(out / "table.md", text + "\n")
-    write_json(out / "figures.json", comparison.as_json())
+    write_json(out / "figures.json", _figures(comparison))
     files = [out / "table.md", out / "figures.json", *draw_plots(comparison, out)]
     if markdown:
         renew_section(markdown, comparison.study.name, text)

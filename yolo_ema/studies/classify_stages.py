@@ -46,7 +46,7 @@ def train_run(job: Job) -> None:
     kept = {"device": job.device, "offline": job.train["offline"], "workers": _workers()}
     if last.is_file():
         if load_checkpoint(last)["epoch"] < job.budget["epochs"]:
-            train(ClassifyTrainOptions(resume=last, **kept))
+            train(ClassifyTrainOptions(resume=last, data=job.data, **kept))
         return
     if folder.is_dir():  # ours, see Job.write, and cut off before its first checkpoint
         shutil.rmtree(folder)

@@ -13,6 +13,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from yolo_ema.studies.network_size import NetworkSize, network_size
 from yolo_ema.studies.record_format import FIGURE_NAMES, figure
 from yolo_ema.studies.records import Records
 from yolo_ema.studies.spec import Arm, Setting, Study
@@ -24,6 +25,7 @@ __all__ = [
     "Row",
     "Runs",
     "Spread",
+    "by_seed",
     "compare",
     "paired",
     "spread",
@@ -109,6 +111,7 @@ class Row:
         to_first: differences to the same arm at the study's first setting; None there and without a
             pair.
         means: of all figures.
+        size: of the network.
         milliseconds: per image, over the seeds: processor time, or wall-clock time where a GPU was
             used. Only of runs on the study's most common hardware, see `timed_runs`.
     """
@@ -120,6 +123,7 @@ class Row:
     to_baseline: Paired | None
     to_first: Paired | None
     means: Mapping[str, float | None]
+    size: NetworkSize
     milliseconds: Spread | None
 
     def as_json(self) -> dict[str, Any]:
@@ -132,6 +136,7 @@ class Row:
             "to_baseline": _paired_json(self.to_baseline),
             "to_first_setting": _paired_json(self.to_first),
             "means": dict(self.means),
+            **dataclasses.asdict(self.size),
             "ms_per_image": dataclasses.asdict(self.milliseconds) if self.milliseconds else None,
         }
 
@@ -211,9 +216,10 @@ def compare(records: Records) -> Comparison:
                     at=at,
                     values=mine,
                     spread=spread(list(mine.values())) if mine else None,
-                    to_baseline=None if is_baseline else _paired(mine, values[study.baseline, at]),
-                    to_first=None if at == first else _paired(mine, values[arm.name, first]),
+                    to_baseline=None if is_baseline else by_seed(mine, values[study.baseline, at]),
+                    to_first=None if at == first else by_seed(mine, values[arm.name, first]),
                     means=means,
+                    size=network_size(records, arm, at),
                     milliseconds=_milliseconds(timed, arm.name, at),
                 )
             )
@@ -230,7 +236,8 @@ def _values(records: Records, arm: str, at: Setting, name: str) -> dict[int, flo
     return values
 
 
-def _paired(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | None:
+def by_seed(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | None:
+    """Return the differences of values that have a partner of equal seed; None without any."""
     both = [seed for seed in mine if seed in theirs]
     return paired([mine[seed] for seed in both], [theirs[seed] for seed in both]) if both else None
 

@@ -11,8 +11,11 @@ from typing import Annotated, Any
 import pydantic
 
 from yolo_ema.engine.models.definition import find_definition
+from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.setup.ultralytics_settings import parse_settings, training_settings
-from yolo_ema.errors import ConfigError, ModelError
+from yolo_ema.engine.weights.loading import load_model
+from yolo_ema.engine.weights.transfer import transfer_weights
+from yolo_ema.errors import ConfigError, ModelError, TransferError
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.options.train import TrainOptions
 from yolo_ema.studies.spec import (
@@ -21,12 +24,13 @@ from yolo_ema.studies.spec import (
     Arm,
     Budget,
     Checked,
+    Study,
     content_sha256,
     split_settings,
 )
 from yolo_ema.studies.spec_checks import checked
 
-__all__ = ["read_arm", "setting_problems"]
+__all__ = ["check_start", "read_arm", "setting_problems"]
 
 _ELSEWHERE = {
     "seed": "seeds",
@@ -87,6 +91,25 @@ def read_arm(
         problems.append(f"the arm {name!r}: {place}{error}")
         return None
     return Arm(name, train, changed, model, digest, budget)
+
+
+def check_start(study: Study, weights: Path | None, class_count: int) -> None:
+    """Build every arm's model once, and carry the first weights over to it as its runs will.
+
+    Raises:
+        WeightsError: the weights are not a detector's, cannot be loaded, or fit an arm too little.
+        ModelError: an arm's model cannot be built.
+    """
+    source = load_model(weights).model if weights else None
+    for model in dict.fromkeys(arm.model for arm in study.arms):
+        arms = ", ".join(repr(arm.name) for arm in study.arms if arm.model == model)
+        try:
+            network = build_model(model, class_count)
+            if source is not None:
+                transfer_weights(source, network)
+        except (ModelError, TransferError) as error:
+            with_weights = f" with {weights}" if isinstance(error, TransferError) else ""
+            raise type(error)(f"{study.path}: the arm {arms}{with_weights}: {error}") from error
 
 
 def setting_problems(settings: Mapping[Any, Any], where: str) -> Iterator[str]:

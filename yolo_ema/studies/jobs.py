@@ -15,6 +15,7 @@ from yolo_ema.errors import ConfigError, DataError, WeightsNotFoundError
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.options.ablate import AblateOptions
 from yolo_ema.studies.classify_arms import find_classes
+from yolo_ema.studies.detect_arms import check_start
 from yolo_ema.studies.records import data_facts, record_path, run_id
 from yolo_ema.studies.spec import Arm, Study, Task
 
@@ -60,7 +61,8 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
         ConfigError: an attention block does not fit a classifier, or first weights are given for
             one.
         DataError: the dataset is missing, or wrong.
-        WeightsError: the first weights are missing.
+        ModelError: a detector cannot be built.
+        WeightsError: the first weights are missing, not a detector's, or fit an arm too little.
         OfflineError: a download would be needed, and is forbidden.
     """
     try:
@@ -87,6 +89,8 @@ def find_place(study: Study, options: AblateOptions, records: Path) -> Place:
                 else f" (the study {study.name} names them; say with --pretrained where they lie)"
             )
             raise WeightsNotFoundError(f"{error}{hint}") from error
+    if study.task == "detect":  # else each run fails when it starts
+        check_start(study, weights, len(fingerprint["names"]))
     return Place(
         dataset,
         data_facts(study.data, fingerprint),

@@ -108,6 +108,7 @@ class _Evaluation(_Shape):
 class _DetectEvaluation(_Evaluation):
     official: _Official
     coco: _Coco
+    operations: int | None = None  # older records lack it
 
 
 class _ClassifyEvaluation(_Evaluation):
@@ -131,6 +132,7 @@ class _Record(_Shape):
 
 
 class _DetectRecord(_Record):
+    parameters: int | None = None
     curve: _DetectCurve
     evaluations: dict[str, _DetectEvaluation]
 

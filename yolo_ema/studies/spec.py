@@ -184,6 +184,7 @@ class Study:
         records: relative to it, the folder of the records of this study and of those whose runs may
             stand for its own, each in a folder of its name.
         published: figures of others to show beside its own.
+        candidate: the arm that is compared with every other one, not with the baseline alone.
     """
 
     path: Path
@@ -200,6 +201,7 @@ class Study:
     task: Task = "detect"
     records: str = "records"
     published: Published | None = None
+    candidate: str | None = None
 
     @property
     def records_folder(self) -> Path:

@@ -67,6 +67,9 @@ class _StudyFile(Checked):
         description="names, each with what it changes, as in {none: {}, ema: {model: yolo11n-ema}}",
     )
     baseline: Text
+    candidate: Text | None = pydantic.Field(
+        None, description="the name of an arm, to compare with every other one"
+    )
     evaluate: dict[str, Any] | None = pydantic.Field(
         None,
         description="settings of val, as in {imgsz: [416, 640], tile: [off, auto]}",
@@ -99,11 +102,14 @@ def read_study(path: Path) -> Study:
     arms = _arms(
         content, path.absolute().parent, problems, detect_arms if is_detector else classify_arms
     )
-    baseline, split = content.get("baseline"), content.get("split")
+    split = content.get("split")
     names = [arm.name for arm in arms]
-    if arms and isinstance(baseline, str) and baseline not in names:
-        hint = did_you_mean(baseline, names)
-        problems.append(f"baseline is {baseline!r}, which is not an arm{hint}")
+    for key in ("baseline", "candidate"):
+        value = content.get(key)
+        if arms and isinstance(value, str) and value not in names:
+            problems.append(f"{key} is {value!r}, which is not an arm{did_you_mean(value, names)}")
+    if file and file.candidate == file.baseline:
+        problems.append(f"candidate is {file.candidate!r}, which is the baseline already")
     split = split if split in SPLITS else "val"
     evaluations = (
         _evaluations(content, split, problems)
@@ -127,7 +133,7 @@ def read_study(path: Path) -> Study:
         **file.model_dump(
             include={
                 *("name", "task", "question", "data", "split", "records", "pretrained"),
-                "baseline",
+                *("baseline", "candidate"),
             }
         ),
     )

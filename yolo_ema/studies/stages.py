@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.engine.data.split_files import split_images
+from yolo_ema.engine.models.catalog import forward_cost
 from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.training.run_record import RECORD_NAME, source_commit, versions
@@ -164,8 +165,14 @@ def _measured(options: ValOptions) -> dict[str, Any]:
         "per_class": per_class,
         "images": scores["protocol"]["images"],
         "images_at_limit": len(result.images_at_limit),
+        "operations": _operations(options),
         "ms_per_image": _milliseconds(options),
     }
+
+
+def _operations(options: ValOptions) -> int:
+    layers = load_model(options.weights).model.model
+    return forward_cost(layers.to("meta"), options.imgsz[0])[0]
 
 
 def _rounded(percent: float | None) -> float | None:

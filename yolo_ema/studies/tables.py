@@ -10,6 +10,7 @@ from pathlib import Path
 from yolo_ema.errors import DataError
 from yolo_ema.io.atomic_files import write_text
 from yolo_ema.studies.comparison import Comparison, Paired, Row, Runs, Spread, timed_runs
+from yolo_ema.studies.conclusion import conclusion
 from yolo_ema.studies.spec import Setting, Study
 
 __all__ = ["marks", "renew_section", "table"]
@@ -22,7 +23,8 @@ _OTHERS = {
 }
 """By task, columns of further figures."""
 
-_SIZE = ["parameters", "MFLOPs"]
+_OPERATIONS = {"detect": ("GFLOPs", 1e9), "classify": ("MFLOPs", 1e6)}
+"""By task, the unit of a network's operations for one input."""
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -66,6 +68,8 @@ def table(comparison: Comparison) -> str:
         "",
         *(f"- {sentence}" for sentence in _sentences(comparison)),
         "",
+        conclusion(comparison),
+        "",
         _facts(comparison) + source,
     ]
     return "\n".join(lines)
@@ -100,7 +104,7 @@ def _figures(comparison: Comparison) -> list[str]:
         f"difference to {study.baseline} [95 % interval]",
         *([f"to {study.evaluations[0].key} [95 %]"] if several else []),
     ]
-    head += [*_OTHERS[study.task], *(_SIZE if study.task == "classify" else [])]
+    head += [*_OTHERS[study.task], "parameters", _OPERATIONS[study.task][0]]
     head += ["ms an image", *_published_head(study)]
     rows = [
         [*_cells(row, comparison), *_published_cell(study, row.arm.name)] for row in comparison.rows
@@ -116,10 +120,10 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cells(row: Row, comparison: Comparison) -> list[str]:
     study = comparison.study
-    several, is_classifier = len(study.evaluations) > 1, study.task == "classify"
+    several = len(study.evaluations) > 1
     cells = [row.arm.name, *([_setting(row.at)] if several else []), str(len(row.values))]
     if row.spread is None:
-        empty = 4 + several + len(_OTHERS[study.task]) + (len(_SIZE) if is_classifier else 0)
+        empty = 6 + several + len(_OTHERS[study.task])
         return cells + [_NONE] * empty
     deviation = _NONE if row.spread.deviation is None else f"{row.spread.deviation:.2f}"
     cells += [
@@ -128,15 +132,17 @@ def _cells(row: Row, comparison: Comparison) -> list[str]:
     ]
     cells += [_difference(row.to_baseline), *([_difference(row.to_first)] if several else [])]
     cells += [_number(row.means[name]) for name in _OTHERS[study.task].values()]
-    if is_classifier:
-        cells += _size(comparison.records.runs, row.arm.name)
+    cells += _size(row, study)
     return [*cells, _milliseconds(row.milliseconds)]
 
 
-def _size(runs: Runs, arm: str) -> list[str]:
-    """Return parameters and operations, which are the same for all seeds."""
-    record = next(record for (name, _), record in runs.items() if name == arm)
-    return [f"{record['parameters']:,}", f"{record['operations'] / 1e6:.2f}"]
+def _size(row: Row, study: Study) -> list[str]:
+    parameters, operations = row.size.parameters, row.size.operations
+    unit = _OPERATIONS[study.task][1]
+    return [
+        _NONE if parameters is None else f"{parameters:,}",
+        _NONE if operations is None else f"{operations / unit:.2f}",
+    ]
 
 
 def _milliseconds(times: Spread | None) -> str:
@@ -237,6 +243,8 @@ def _facts(comparison: Comparison) -> str:
         f"{study.budget_text}. "
         f"Trained on {images['train']['images']} images, measured on the "
         f"{images[study.split]['images']} of {study.split}. "
+        f"{_OPERATIONS[study.task][0]}: convolutions and matrix products for one square input, a "
+        f"multiplication and an addition counting two. "
         f"A training took on average, by {clock}: {took}. ms an image: by {clock}, on the machine "
         f"of the records, with whatever "
         f"else was running there.{_untimed(runs, timed)}{_unlike(runs)}"

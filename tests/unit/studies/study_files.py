@@ -58,6 +58,7 @@ def made_up_record(
             "coco": {"AP": value - 1, "AP50": 2 * value - 1, "AP_small": None},
             "per_class": {},
             "images": 4,
+            "operations": by_key[key].imgsz * 10_000_000,
             "ms_per_image": {
                 "wall": 20.0 + by_key[key].imgsz,
                 "process": 10.0 + by_key[key].imgsz,
@@ -80,6 +81,7 @@ def made_up_record(
         "versions": {"torch": "2.15.0"},
         "hardware": {"processor": "made up", "threads": 1},
         "weights_sha256": "d" * 64,
+        "parameters": 2_590_230,
         "training": {"epochs": 4, "process_seconds": 3600.0, "wall_seconds": 7200.0},
         "curve": {
             "AP (Ultralytics)": [

@@ -104,7 +104,9 @@ def test_the_table_of_a_study_that_is_under_way(tmp_path):
         empty
     )
     text = table(comparison_of(tmp_path / "b", {("none", 0): 8.0}))
-    assert "| none | 64 | 1 | 8.00 ± – | 8.00 to 8.00 | – | – | 16.00 | 7.00 | – | 74 ± – |" in text
+    assert "| none | 64 | 1 | 8.00 ± – | 8.00 to 8.00 | – | – | 16.00 | 7.00 | – " in text
+    assert " | 2,590,230 | 0.64 | 74 ± – |" in text
+    assert " | 2,590,230 | 0.96 | 106 ± – |" in text
     assert "| ema | 64 | 0 | – |" in text
     assert "no pair of equal seeds has ended yet" in text
     assert (

@@ -115,6 +115,16 @@ primary: AP
             "baseline is 'nnoe', which is not an arm; did you mean 'none'?",
         ),
         (
+            "baseline: none",
+            "baseline: none\ncandidate: emma",
+            "candidate is 'emma', which is not an arm; did you mean 'ema'?",
+        ),
+        (
+            "baseline: none",
+            "baseline: none\ncandidate: none",
+            "candidate is 'none', which is the baseline already",
+        ),
+        (
             "yolo11n-ema}",
             "yolo11n-emma}",
             "the arm 'ema': no model is named 'yolo11n-emma'; did you mean 'yolo11n-ema'?",

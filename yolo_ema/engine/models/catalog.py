@@ -31,7 +31,7 @@ from yolo_ema.nn.attention.catalog import ATTENTIONS, attention
 from yolo_ema.options.models import ModelsOptions
 from yolo_ema.text_table import text_table
 
-__all__ = ["ModelEntry", "ModelsResult", "describe", "list_models"]
+__all__ = ["ModelEntry", "ModelsResult", "describe", "forward_cost", "list_models"]
 
 IMAGE_PX = 640
 """Height and width, in pixels, for which GFLOPs are counted."""
@@ -161,24 +161,37 @@ def describe(name: str) -> ModelEntry:
     `model_yaml`.
     """
     layers, _ = draw(yaml_model_load(model_yaml(name)), name)
-    image = torch.zeros(1, 3, IMAGE_PX, IMAGE_PX, device="meta")
-    parameters = sum(parameter.numel() for parameter in layers.parameters())
-    _drop_batch_norms(layers)
-    head = layers[-1]
     kinds = [name for layer in layers for name, block in BLOCKS.items() if type(layer) is block]
-    with torch.no_grad(), _OperationCounter() as counter:
-        levels = inputs_of(head, run_layers(layers[:-1], image))
-        head(levels)  # in training mode, as built: the raw maps, for which it needs no strides
+    parameters = sum(parameter.numel() for parameter in layers.parameters())
+    operations, strides = forward_cost(layers, IMAGE_PX)
     return ModelEntry(
         name=name,
         parameters=parameters,
-        gflops=round(counter.operations / 1e9, 2),
-        strides=tuple(IMAGE_PX // level.shape[-2] for level in levels),
+        gflops=round(operations / 1e9, 2),
+        strides=strides,
         ema_blocks=kinds.count("EMA"),
         attention=kinds[0] if kinds else None,
         attention_blocks=len(kinds),
         pretrained=default_pretrained(name),
     )
+
+
+def forward_cost(layers: torch.nn.Sequential, imgsz: int) -> tuple[int, tuple[int, ...]]:
+    """Return the operations of one forward pass of one square image, counted as in `ModelEntry`,
+    and the strides of the head's levels.
+
+    Args:
+        layers: a detector's, on torch's meta device; they lose their batch norms.
+        imgsz: side of the image in pixels.
+    """
+    _drop_batch_norms(layers)
+    head: Any = layers.eval()[-1]
+    head.training = True  # the raw maps, for which it needs no strides
+    image = torch.zeros(1, 3, imgsz, imgsz, device="meta")
+    with torch.no_grad(), _OperationCounter() as counter:
+        levels = inputs_of(head, run_layers(layers[:-1], image))
+        head(levels)
+    return counter.operations, tuple(imgsz // level.shape[-2] for level in levels)
 
 
 def _drop_batch_norms(layers: torch.nn.Module) -> None:
