@@ -155,6 +155,39 @@ def test_objects_of_a_scene_that_is_flown_over_lie_within_30_cm(path, farther):
     assert np.mean(inside) > 0.95
 
 
+def _after(actor: Actor, seconds: float) -> Actor:
+    """Return it after driving on straight ahead."""
+    x, y, z = actor.position
+    way = actor.speed * seconds
+    place = (x + way * math.cos(actor.heading), y + way * math.sin(actor.heading), z)
+    return replace(actor, position=place)
+
+
+def test_moving_objects_of_a_scene_lie_where_they_were_last():
+    """In motion nothing tells the height, on which the places of long and tall things depend."""
+    off, inside = defaultdict(list), []
+    for seed in range(4):
+        actors = _numbered(set_stage(seed, image_wh=IMAGE_WH, objects=60, crowd=False).actors)
+        actors = [actor for actor in actors if actor.speed]
+        frames, last = [], {}
+        for number in range(60):
+            now = [_after(actor, number / 2) for actor in actors]
+            camera = camera_at(0, -60 + number, 60, 0, -60)
+            boxes = _boxes(now, camera)
+            frames.append(_frame(boxes, now, camera, number, number / 2))
+            last |= {one: now[one] for one in boxes}
+        for found in map_objects([locate_source(frames, EXACT)], unique=False):
+            actor = last[found.tracklets[0][1]]
+            error = HOME.to_metres(found.latitude_deg, found.longitude_deg) - _middle(actor)
+            if found.motion.is_moving:
+                off[_name(actor)].append(float(np.hypot(*error)))
+                inside.append(error @ np.linalg.solve(found.covariance, error) <= CHI2_95)
+    assert len(inside) > 100
+    most = {name: 0.55 if name in {"truck", "bus"} else 0.3 for name in off}
+    assert {name: max(far) for name, far in off.items() if max(far) > most[name]} == {}
+    assert np.mean(inside) > 0.95
+
+
 def _drifting(rng: np.random.Generator, seconds: int) -> np.ndarray:
     """Return errors (seconds, 7) of poses as they are assumed: of their variance half stays, nearly
     all else fades within a minute, a tenth jumps.
