@@ -197,9 +197,13 @@ def draw(
     Raises:
         ModelError: Ultralytics cannot build it, or it is too large.
     """
-    # parse_model leaves the default activation changed where it fails
-    activation_kept = mock.patch.object(Conv, "default_act", Conv.default_act)
-    with _parsing, torch.device(device), bounded(where), activation_kept:
+    with (
+        _parsing,
+        torch.device(device),
+        bounded(where),
+        # parse_model leaves it changed where it fails; read only once no other thread parses
+        mock.patch.object(Conv, "default_act", Conv.default_act),
+    ):
         try:
             layers, save = parse_model(
                 copy.deepcopy(definition), ch=definition.get("channels", 3), verbose=False
