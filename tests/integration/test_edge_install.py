@@ -102,6 +102,7 @@ def test_everything_about_detection_works_without_torch(place, yolo_ema_command,
     assert "gate" in done.stdout
 
 
+@pytest.mark.slow
 def test_torch_weights_say_what_is_missing(place):
     done = detect_alone(place, "clip.mp4", "--weights", "tiny.pt", "--save", "none")
     assert done.returncode == 6

@@ -124,6 +124,7 @@ def test_an_example_takes_a_file_of_dynamic_size(name, place, exported):
     hold(SCRIPTS[name], exported(name, imgsz=(160,), dynamic=True), place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_an_example_takes_a_file_with_nms_inside(name, place, exported):
     hold(SCRIPTS[name], exported(name, imgsz=(160,), nms=True), place)

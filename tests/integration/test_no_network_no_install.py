@@ -176,6 +176,7 @@ def test_missing_packages_are_not_installed(folder):
     assert "BLOCKED" not in done.stderr.partition("IMPORTED")[2]
 
 
+@pytest.mark.slow
 def test_weights_that_name_a_missing_module_install_nothing(folder):
     script = """
         import sys, types, torch

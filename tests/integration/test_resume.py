@@ -170,6 +170,7 @@ def test_a_full_disk_is_one_clear_error_and_the_last_checkpoint_is_whole(tmp_pat
     assert json.loads((last.parent.parent / "run.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_finished_run_and_another_course_are_refused(uninterrupted, monkeypatch, capsys):
     from yolo_ema.cli import main
 

@@ -214,6 +214,7 @@ def test_ncnn(tmp_path, monkeypatch):
     np.testing.assert_allclose(found, direct.eval()(x)[0].detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_torch_export_with_dynamic_batch_height_and_width():
     direct, block = twins(16, 4)
     any_size = {

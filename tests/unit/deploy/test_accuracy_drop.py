@@ -57,15 +57,25 @@ def loses(monkeypatch):
             FAILED,
             "fp16 loses 1.50 points of official AP on 97 images of set",
         ),
-        (
+        pytest.param(
             (20.0, 19.5),
             (35.0, 32.5),
             GateLimits(),
             FAILED,
             "fp16 loses 2.50 points of official AP50 on 97 images of set",
+            marks=pytest.mark.slow,
         ),
-        ((20.0, 18.5), (35.0, 34.0), GateLimits(ap_loss=2.0), PASSED, ""),
-        ((0.8, 0.8), (35.0, 34.0), GateLimits(), NOT_PROVEN, "any file would pass"),
+        pytest.param(
+            (20.0, 18.5), (35.0, 34.0), GateLimits(ap_loss=2.0), PASSED, "", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            (0.8, 0.8),
+            (35.0, 34.0),
+            GateLimits(),
+            NOT_PROVEN,
+            "any file would pass",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_drop_is_checked_against_the_limits(

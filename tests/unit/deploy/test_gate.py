@@ -80,7 +80,10 @@ def test_file_with_a_fixed_batch_is_run_in_that_batch(made, gate_weights, judge)
     assert report.cases[0].name == "batch 2"
 
 
-@pytest.mark.parametrize("number", [0, 8, -1])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(0, marks=pytest.mark.slow), 8, pytest.param(-1, marks=pytest.mark.slow)],
+)
 def test_one_convolution_scaled_by_a_hundredth_is_refused(spoil, judge, number):
     report = judge(spoil(faults.scaled_convolution(number)))
     assert report.status == FAILED
@@ -192,6 +195,7 @@ def test_file_of_other_weights_is_refused_twice(good, gate_pictures, tmp_path):
     assert any(reason.startswith("batch 1: ") for reason in report.reasons), "the boxes say so, too"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False], ids=["that it names", "that it does not name"])
 def test_file_of_another_number_of_classes_is_refused(good, gate_pictures, tmp_path, named):
     file = (
@@ -220,6 +224,7 @@ def test_truncated_file_is_refused(good, judge, tmp_path):
     assert "cannot be read" in report.reasons[0]
 
 
+@pytest.mark.slow
 def test_too_few_images_or_boxes_are_no_proof(good, gate_pictures, judge):
     some = sorted(gate_pictures.glob("*.png"))
     report = judge(good, images=some[:19])
@@ -227,6 +232,7 @@ def test_too_few_images_or_boxes_are_no_proof(good, gate_pictures, judge):
     assert "19 images are too few; expected at least 20" in report.reasons[0]
 
 
+@pytest.mark.slow
 def test_nms_inside_with_a_high_threshold_finds_too_little_to_prove(made, gate_weights, judge):
     report = judge(made(gate_weights, nms=True, conf=0.95))
     assert report.status == NOT_PROVEN
@@ -236,6 +242,7 @@ def test_nms_inside_with_a_high_threshold_finds_too_little_to_prove(made, gate_w
     )
 
 
+@pytest.mark.slow
 def test_weights_that_ignore_their_input_prove_nothing(made, gate_pictures, tmp_path):
     import torch
 
@@ -248,6 +255,7 @@ def test_weights_that_ignore_their_input_prove_nothing(made, gate_pictures, tmp_
     assert any("answer these images like an empty one" in reason for reason in report.reasons)
 
 
+@pytest.mark.slow
 def test_a_file_that_ignores_its_input_passes_with_no_weights(made, gate_pictures, tmp_path):
     import torch
 
@@ -326,6 +334,7 @@ def test_head_that_needs_no_nms(made, gate_pictures, tmp_path):
     assert bad.status == FAILED
 
 
+@pytest.mark.slow
 def test_the_tolerance_is_the_users_choice(spoil, judge):
     loose = judge(
         spoil(faults.scaled_convolution(3, 1.0005)), limits=GateLimits(px=50.0, score=1.0)
@@ -342,6 +351,7 @@ def test_a_file_that_is_not_an_export(gate_weights, judge, tmp_path):
         judge(tmp_path / "empty.onnx", images=[tmp_path / "nowhere"])
 
 
+@pytest.mark.slow
 def test_program_is_run_only_on_trust(made, gate_weights, judge):
     file = made(gate_weights, "torchscript")
     with pytest.raises(UnsafeWeightsError, match="--trust"):

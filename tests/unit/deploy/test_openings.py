@@ -69,6 +69,7 @@ def test_an_export_reads_the_weights_once_and_a_proof_opens_the_file_once(
     assert opened == ["tiny.pt", "tiny.onnx"]
 
 
+@pytest.mark.slow
 def test_weights_that_change_after_they_were_read_are_not_read_again(options, monkeypatch):
     """Neither for the proof nor for what the file says of itself."""
     before = options.weights.read_bytes()

@@ -89,6 +89,7 @@ def test_what_onnx_runtime_warns_of_is_a_problem(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_the_proof_refuses_a_file_that_strict_readers_refuse(tmp_path):
     """Boxes agree: ONNX Runtime forgives it here, and not in a browser."""
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")

@@ -12,8 +12,8 @@ import pytest
     "first",
     [
         "from yolo_ema import EfficientMultiScaleAttention",
-        "import yolo_ema.nn, ultralytics.nn.tasks",
-        "import ultralytics.nn.tasks, yolo_ema.nn",
+        pytest.param("import yolo_ema.nn, ultralytics.nn.tasks", marks=pytest.mark.slow),
+        pytest.param("import ultralytics.nn.tasks, yolo_ema.nn", marks=pytest.mark.slow),
     ],
 )
 def test_blocks_are_known_in_any_order_of_imports(first):

@@ -37,6 +37,7 @@ def test_presets_cost_more_from_fast_to_accurate():
     assert costs[0].kept_gb < costs[1].kept_gb < costs[2].kept_gb
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["yolo11n-ema", "yolov8n-ema-p2"])
 def test_what_is_kept_is_what_autograd_keeps_of_real_tensors(name):
     model = build_model(name, 10).train()

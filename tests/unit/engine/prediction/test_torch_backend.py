@@ -78,6 +78,7 @@ def test_above_a_score_it_proposes_those_boxes_from_whole_maps_and_from_single_p
     np.testing.assert_allclose(found[:, :4], wanted[:, :4], rtol=0, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_sizes_that_come_and_go_change_no_bit_and_few_stay_packed(plain):
     short = short_of(plain)
     images = [

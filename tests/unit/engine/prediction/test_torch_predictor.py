@@ -64,7 +64,9 @@ SHAPES = [(320, 192), (192, 320), (101, 333), (640, 640), (31, 500)]
 
 
 @pytest.mark.parametrize("wh", SHAPES)
-@pytest.mark.parametrize(("conf", "iou"), [(0.25, 0.7), (0.02, 0.4)])
+@pytest.mark.parametrize(
+    ("conf", "iou"), [(0.25, 0.7), pytest.param(0.02, 0.4, marks=pytest.mark.slow)]
+)
 def test_boxes_are_those_of_ultralytics(weights, plain, wh, conf, iou):
     image = picture(1, wh)
     ours = open_predictor(weights, device="cpu", conf=conf, iou=iou)([image])[0]
@@ -88,6 +90,7 @@ def test_square_input_is_that_of_ultralytics(weights, plain):
     np.testing.assert_allclose(ours, plain(image, rect=False, imgsz=256), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_real_images_are_as_in_ultralytics(shared):
     weights = shared / "weights" / "yolo11n_coco_from_int8.pt"
@@ -169,6 +172,7 @@ def test_head_without_nms_gives_more_than_300(tmp_path):
     assert open_predictor(weights, device="cpu")([image])[0].shape[1] == 6
 
 
+@pytest.mark.slow
 def test_an_export_that_does_not_say_how_many_boxes_it_holds_shows_it(tmp_path):
     onnx = pytest.importorskip("onnx")
     weights = save(lively_model("tiny-nms-free"), tmp_path / "nms_free.pt")

@@ -227,7 +227,9 @@ def test_other_activations_and_constants_are_kept(tmp_path, model, act):
     assert loaded.model[1].bn.eps == 1e-5
 
 
-@pytest.mark.parametrize("fused", [False, True], ids=["as trained", "fused"])
+@pytest.mark.parametrize(
+    "fused", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["as trained", "fused"]
+)
 @pytest.mark.parametrize(
     "name", ["yolov5n-ema-p2", "yolov8n", "yolo11n-ema", "yolo26n-ema", "yolov10n", "yolov9t"]
 )
@@ -272,14 +274,15 @@ def test_weights_in_channels_last_stay_in_channels_last(tmp_path, model):
         ("yolo11n-cls.yaml", tasks.ClassificationModel, "classify"),
     ],
 )
-@pytest.mark.parametrize("trust", [False, True])
-def test_weights_for_another_task_are_named(tmp_path, yaml_name, kind, task, trust):
+def test_weights_for_another_task_are_named(tmp_path, yaml_name, kind, task):
     other = kind(yaml_name, verbose=False)
     other.task = task
-    with pytest.raises(
-        WeightsError, match=rf"is a model for '{task}' \(\w+\); expected a detector"
-    ):
-        load_model(saved(tmp_path / "other.pt", other), trust=trust)
+    path = saved(tmp_path / "other.pt", other)
+    for trust in (False, True):
+        with pytest.raises(
+            WeightsError, match=rf"is a model for '{task}' \(\w+\); expected a detector"
+        ):
+            load_model(path, trust=trust)
 
 
 def test_a_detector_with_a_pose_head_is_refused(tmp_path):

@@ -18,7 +18,8 @@ from yolo_ema.nn import EfficientMultiScaleAttention
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-FAMILIES = ("yolov5n", "yolov8n", "yolo11n", "yolo26n", "yolov8s", "yolo26s")
+_LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("yolov8s", "yolo26s")]
+FAMILIES = ("yolov5n", "yolov8n", "yolo11n", "yolo26n", *_LARGE)
 WIDE = 80  # classes of COCO
 
 
@@ -114,7 +115,10 @@ def test_with_another_class_count_only_the_class_layers_are_new(family):
         assert torch.equal(mine[-1].bias, before[-1].bias), "the expected share of objects"
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "yolo11s", "yolov5m"])
+@pytest.mark.parametrize(
+    "family",
+    [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in ("yolo11s", "yolov5m"))],
+)
 def test_p2_takes_all_that_the_plain_model_has(family):
     source, target = _random(family, WIDE), build_model(f"{family}-ema-p2", 10)
     report = transfer_weights(source, target)
