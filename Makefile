@@ -62,7 +62,7 @@ docs: $(READY)
 
 # The lowest versions of what pyproject.toml names directly, on the lowest Python that is at hand.
 test-lowest:
-	@test -x $(LOWEST)/bin/python || $$(command -v python3.10 || echo $(PYTHON)) -m venv $(LOWEST)
+	@test -x $(LOWEST)/bin/python || $$(python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON)) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
 	$(LOWEST)/bin/python -m pytest -n auto --dist worksteal -m "not slow" -rfE
