@@ -77,6 +77,18 @@ def _signal_stack_is_left_alone() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _environment_is_left_alone() -> Iterator[None]:
+    """Take back what a test's code leaves in the environment, as Ultralytics does where a training
+    is broken off: the command server's would differ, and every later command line be cold.
+    """
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def openvino_in_f32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have OpenVINO compute in float32 where nobody says otherwise: in bfloat16, which it takes

@@ -53,11 +53,16 @@ def test_from_training_to_detection(yolo_ema_command, tmp_path):
 
 
 @pytest.mark.slow
-def test_learning_too_little_is_an_error(yolo_ema_command):
+def test_learning_too_little_is_an_error_and_a_second_run_gets_its_own_folder(
+    yolo_ema_command, tmp_path
+):
+    (tmp_path / "out" / "drawn").mkdir(parents=True)
     done = yolo_ema_command(*SHORT, "--least-ap50", 99, "--out", "out")
     assert done.code == 7
     assert done.out == ""
     assert "expected 99 % or more" in done.err.splitlines()[-1]
+    assert not list((tmp_path / "out" / "drawn").iterdir())
+    assert (tmp_path / "out-2" / "drawn").is_dir()
 
 
 def evidence(rows: np.ndarray) -> Evidence:
@@ -95,12 +100,3 @@ def test_ignored_regions_do_not_count_as_boxes():
 def test_wrong_options_are_named_together():
     with pytest.raises(ConfigError, match=r"--epochs is 0.*--least-ap50 is 101"):
         DemoOptions(epochs=0, least_ap50=101)
-
-
-@pytest.mark.slow
-def test_a_second_run_gets_its_own_folder(yolo_ema_command, tmp_path):
-    (tmp_path / "out" / "drawn").mkdir(parents=True)
-    done = yolo_ema_command(*SHORT, "--least-ap50", 99, "--out", "out")
-    assert done.code == 7
-    assert not list((tmp_path / "out" / "drawn").iterdir())
-    assert (tmp_path / "out-2" / "drawn").is_dir()
