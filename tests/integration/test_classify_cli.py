@@ -71,6 +71,12 @@ def test_train_resume_val_and_export(photos, yolo_ema_command):
     detected = yolo_ema_command("detect", photos, "--weights", folder / "last.pt")
     assert detected.code == 4
     assert "is a classifier; expected a detector" in detected.err
+    detected = yolo_ema_command("detect", photos, "--weights", folder / "last.onnx")
+    assert detected.code == 4
+    assert "is a model for 'classify'; expected a detector" in detected.err
+    resumed = yolo_ema_command("train", "--resume", folder / "last.pt")
+    assert resumed.code == 4
+    assert "is a classifier; expected a detector: resume" in resumed.err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from yolo_ema.errors import (
     ModelError,
     WeightsError,
     WeightsNotFoundError,
+    first_line,
 )
-from yolo_ema.io.atomic_files import atomic_path
+from yolo_ema.io.atomic_files import write_bytes
+from yolo_ema.io.file_signature import kind_of
 
 __all__ = ["Classifier", "load_checkpoint", "load_classifier", "recipe_of", "save_checkpoint"]
 
@@ -78,8 +81,9 @@ def save_checkpoint(
         "metrics": metrics,
         "resume": resume,
     }
-    with atomic_path(path) as beside:
-        torch.save(content, beside)
+    written = io.BytesIO()  # torch's own writing does not tell a full disk from other faults
+    torch.save(content, written)
+    write_bytes(path, written.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -88,21 +92,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         WeightsNotFoundError: there is no such file.
         DamagedWeightsError: it is truncated or no file of torch's.
-        WeightsError: it is no classifier of this project's.
+        WeightsError: it is not a classifier of this project's.
     """
     if not path.is_file():
         raise WeightsNotFoundError(f"there is no weights file {path}; {_EXPECTED}")
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if not head.startswith(b"PK\x03\x04"):
+        what = kind_of(head) if head else "empty"
+        raise DamagedWeightsError(f"{path} is not a weights file: it is {what}; {_EXPECTED}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} is no classifier: it holds more than tensors and plain values; {_EXPECTED}"
+            f"{path} is not a classifier: it holds more than tensors and plain values; {_EXPECTED}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DamagedWeightsError(f"{path} is damaged or not a weights file: {reason}") from error
+        raise DamagedWeightsError(
+            f"{path} is damaged or not a weights file: {first_line(error)}"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise WeightsError(f"{path} is no classifier; {_EXPECTED}")
+        raise WeightsError(f"{path} is not a classifier; {_EXPECTED}")
     return content
 
 
@@ -112,7 +122,7 @@ def load_classifier(path: Path) -> Classifier:
     Raises:
         WeightsNotFoundError: there is no such file.
         DamagedWeightsError: it is truncated, or its tensors do not fit its description.
-        WeightsError: it is no classifier of this project's.
+        WeightsError: it is not a classifier of this project's.
         MissingPackageError: timm is not installed.
     """
     content = load_checkpoint(path)
@@ -134,9 +144,8 @@ def load_classifier(path: Path) -> Classifier:
     except (KeyError, TypeError, AttributeError, RuntimeError, ConfigError, ModelError) as error:
         if getattr(error, "exit_code", 0) == 6:
             raise  # the machine's fault, not the file's
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DamagedWeightsError(
-            f"{path} is damaged: its tensors do not fit its description ({reason})"
+            f"{path} is damaged: its tensors do not fit its description ({first_line(error)})"
         ) from error
 
 

@@ -17,7 +17,13 @@ from yolo_ema._version import __version__
 from yolo_ema.classify.checkpoints import Classifier, load_classifier
 from yolo_ema.classify.images import read_rgb, transform_for
 from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
-from yolo_ema.errors import CheckFailedError, DataError, MissingPackageError
+from yolo_ema.errors import (
+    CheckFailedError,
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    MissingPackageError,
+)
 from yolo_ema.io.atomic_files import atomic_path, sha256_of
 from yolo_ema.nn.ema import trace_for
 from yolo_ema.options.classify import ClassifyExportOptions
@@ -89,15 +95,18 @@ def export(options: ClassifyExportOptions) -> ClassifyExportResult:
     (B, K), before the softmax. Classes, mean, standard deviation and size are in its metadata.
 
     Raises:
+        ConfigError: a folder has the file's name.
         WeightsError: the checkpoint is not a classifier, or is damaged.
         DataError: the images to prove the file on are not there or cannot be read.
         MissingPackageError: onnx or onnxruntime is not installed.
         CheckFailedError: the file's answers are others; it is not kept.
     """
     _check_packages()
+    file = options.out or options.weights.with_suffix(".onnx")
+    if file.is_dir():
+        raise ConfigError(f"--out is {file}, which is a folder; expected the file to write")
     classifier = load_classifier(options.weights)
     inputs = _inputs(classifier, options)
-    file = options.out or options.weights.with_suffix(".onnx")
     with atomic_path(file) as beside:
         _write(classifier, beside, options.weights)
         proof = _prove(classifier, beside, inputs, options)
@@ -132,6 +141,8 @@ def _inputs(classifier: Classifier, options: ClassifyExportOptions) -> torch.Ten
 
 def _images_of(place: Path) -> list[Path]:
     if not place.is_dir():
+        if not place.exists():
+            raise DataNotFoundError(f"there is no image and no folder {place}")
         return [place]
     return [
         path

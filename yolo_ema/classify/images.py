@@ -41,7 +41,7 @@ class ClassImages(Dataset[tuple[Tensor, int]]):
         classes: names by class id.
         images: paths, or an array (N, H, W, 3) of bytes in RGB.
         labels: class id of each image.
-        left_out: files that are no images, by path.
+        left_out: files that are no images or in no class folder, by path.
         transform: from a Pillow image to a network's input (3, H, W).
         seed, epoch: what an image's random changes depend on, beside its index, so that they are
             the same for any number of loading processes; None for a transform without chance.
@@ -123,11 +123,13 @@ def _seeded(*numbers: int) -> Iterator[None]:
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """Return an image of 8 bits in RGB. Raises `DataError` where it cannot be read."""
+    """Return an image of 8 bits in RGB; 16 bits are scaled to 8. Raises `DataError` where it cannot
+    be read.
+    """
     try:
         with warnings.catch_warnings(), pillow_open(path) as image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return image.convert("RGB")
+            return _eight_bits(image).convert("RGB")
     except (
         OSError,
         SyntaxError,
@@ -138,6 +140,15 @@ def read_rgb(path: Path) -> Image.Image:
         raise DataError(
             f"the image {path} cannot be read: {error}; repair it or remove it"
         ) from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return an image whose 16 bits are scaled to 8: Pillow would cut off all above 255."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating point numbers; expected whole ones")
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
 
 
 def open_images(data: str, split: str, *, root: Path, offline: bool) -> ClassImages:
@@ -173,7 +184,8 @@ def _folder_of_classes(folder: Path, split: str) -> ClassImages:
         _check_same_classes(folder, split, classes)
     paths: list[Path] = []
     labels: list[int] = []
-    left_out: list[str] = []
+    loose = [path for path in sorted((folder / split).iterdir()) if path.is_file()]
+    left_out = [str(path.relative_to(folder)) for path in loose if not is_hidden(path.name)]
     for label, name in enumerate(classes):
         files = [
             path

@@ -21,7 +21,7 @@ class ClassifyTrainResult:
         parameters: number of the network's.
         best: epoch (1-based) and figures of the highest top-1.
         last: figures of the last epoch, which is what a paper's table should have.
-        left_out: by split, files of the dataset that are no images.
+        left_out: by split, files of the dataset that are no images or in no class folder.
     """
 
     folder: Path

@@ -7,7 +7,6 @@ on exactly as if it had never stopped, whatever the number of loading processes.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import shlex
 import sys
@@ -20,50 +19,23 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from yolo_ema.classify.checkpoints import load_checkpoint, recipe_of, save_checkpoint
-from yolo_ema.classify.images import ClassImages, open_images, transform_for
-from yolo_ema.classify.models import (
-    Architecture,
-    build_classifier,
-    parameter_count,
-    timm_module,
-)
-from yolo_ema.classify.recipes import Recipe, recipe_for
+from yolo_ema.classify.checkpoints import save_checkpoint
+from yolo_ema.classify.images import ClassImages, transform_for
+from yolo_ema.classify.models import build_classifier, parameter_count, timm_module
+from yolo_ema.classify.recipes import Recipe
+from yolo_ema.classify.run_plan import Plan, check_same_images, plan_run
 from yolo_ema.classify.train_result import ClassifyTrainResult
-from yolo_ema.classify.validation import batches, check_classes, loader_of, memory_is_clear, score
+from yolo_ema.classify.validation import batches, loader_of, memory_is_clear, score
 from yolo_ema.engine.setup.devices import select_device
-from yolo_ema.engine.training.run_folder import make_run_folder, open_run_folder
+from yolo_ema.engine.training.run_folder import open_run_folder
 from yolo_ema.engine.training.run_record import RECORD_NAME, RunRecord
-from yolo_ema.errors import CheckFailedError, ConfigError, DamagedWeightsError
+from yolo_ema.errors import CheckFailedError, DamagedWeightsError
 from yolo_ema.io.atomic_files import write_text
 from yolo_ema.options.classify import ClassifyTrainOptions
 
 __all__ = ["train"]
 
 _COLUMNS = ("epoch", "lr", "train_loss", "val_loss", "top1", "top5", "seconds")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What is trained, where, and what it goes on from."""
-
-    recipe: Recipe
-    attention: str
-    attention_arguments: tuple[int, ...]
-    seed: int
-    folder: Path
-    resumed: dict[str, Any] | None
-
-    def architecture(self, classes: tuple[str, ...]) -> Architecture:
-        recipe = self.recipe
-        return Architecture(
-            recipe.model,
-            self.attention,
-            self.attention_arguments,
-            classes,
-            recipe.drop,
-            recipe.drop_path,
-        )
 
 
 def train(options: ClassifyTrainOptions) -> ClassifyTrainResult:
@@ -83,26 +55,21 @@ def train(options: ClassifyTrainOptions) -> ClassifyTrainResult:
     """
     device = select_device(options.device)
     timm_module("timm")
-    resumed = load_checkpoint(options.resume) if options.resume else None
-    recipe = recipe_of(resumed) if resumed else recipe_for(options)
-    images = {
-        split: open_images(recipe.data, split, root=options.data_root, offline=options.offline)
-        for split in ("train", "val")
-    }
-    plan = _resumed_plan(options, resumed) if resumed else _new_plan(options, recipe, images)
+    plan, images = plan_run(options)
     for split, one in images.items():
-        one.transform = transform_for(recipe, is_training=split == "train")
+        one.transform = transform_for(plan.recipe, is_training=split == "train")
     images["train"].seed = plan.seed
-    if resumed:
-        check_classes(images["train"], tuple(resumed["architecture"]["classes"]), recipe.data)
-    with open_run_folder(plan.folder, is_new=resumed is None):
+    with open_run_folder(plan.folder, is_new=plan.resumed is None):
         record = RunRecord(plan.folder / RECORD_NAME)
+        facts = {split: one.facts() for split, one in images.items()}
+        if plan.resumed is not None:
+            check_same_images(record.content.get("data", {}), facts)
         training = _Training(plan, images, options, device)
-        _start_record(record, plan, images, training)
+        _start_record(record, plan, facts, training)
         for one in images.values():
             one.keep_in_memory()  # after the record, whose hash is that of the files
         try:
-            for epoch in range(training.epochs_done, recipe.epochs):
+            for epoch in range(training.epochs_done, plan.recipe.epochs):
                 training.run_epoch(epoch)
                 record.add_epoch(epoch + 1, training.metrics)
                 _write_table(plan.folder / "results.csv", record)
@@ -110,11 +77,12 @@ def train(options: ClassifyTrainOptions) -> ClassifyTrainResult:
         except BaseException as error:
             is_stop = isinstance(error, KeyboardInterrupt)
             record.finish("interrupted" if is_stop else "failed")
+            _say_how_to_resume(plan.folder / "last.pt", error)
             raise
         record.finish("finished", training.best)
     return ClassifyTrainResult(
         folder=plan.folder,
-        epochs=recipe.epochs,
+        epochs=plan.recipe.epochs,
         parameters=parameter_count(training.network),
         best=training.best,
         last=training.metrics,
@@ -122,32 +90,10 @@ def train(options: ClassifyTrainOptions) -> ClassifyTrainResult:
     )
 
 
-def _new_plan(
-    options: ClassifyTrainOptions, recipe: Recipe, images: dict[str, ClassImages]
-) -> _Plan:
-    attention = options.attention or "none"
-    plan = _Plan(recipe, attention, options.attention_arguments, options.seed or 0, Path(), None)
-    with torch.device("meta"):  # what does not fit is said before a folder is made
-        build_classifier(plan.architecture(images["train"].classes), seed=0)
-    name = options.name or f"{recipe.model}-{attention}"
-    return dataclasses.replace(plan, folder=make_run_folder(options.project, name))
-
-
-def _resumed_plan(options: ClassifyTrainOptions, content: dict[str, Any]) -> _Plan:
-    path, saved = Path(options.resume or ""), content.get("resume")
-    if not isinstance(saved, dict):
-        raise ConfigError(f"{path} is for use alone; resume from the last.pt beside it")
-    recipe, architecture = recipe_of(content), content["architecture"]
-    if content["epoch"] >= recipe.epochs:
-        raise ConfigError(f"{path}: all {recipe.epochs} epochs of this run are done")
-    return _Plan(
-        recipe,
-        architecture["attention"],
-        tuple(architecture["attention_arguments"]),
-        int(saved["seed"]),
-        path.absolute().parent,
-        content,
-    )
+def _say_how_to_resume(last: Path, error: BaseException) -> None:
+    if last.is_file() and not isinstance(error, CheckFailedError):  # which would come again
+        again = f"yolo-ema classify train --resume {shlex.quote(str(last))}"
+        print(f"{last} is whole, resume it: {again}", file=sys.stderr)  # noqa: T201
 
 
 class _Training:
@@ -162,7 +108,7 @@ class _Training:
 
     def __init__(
         self,
-        plan: _Plan,
+        plan: Plan,
         images: dict[str, ClassImages],
         options: ClassifyTrainOptions,
         device: torch.device,
@@ -320,9 +266,7 @@ def _average(network: nn.Module, recipe: Recipe) -> Any:
     return timm_module("timm.utils").ModelEmaV3(network, decay=recipe.average, use_warmup=True)
 
 
-def _start_record(
-    record: RunRecord, plan: _Plan, images: dict[str, ClassImages], training: _Training
-) -> None:
+def _start_record(record: RunRecord, plan: Plan, data: dict[str, Any], training: _Training) -> None:
     command = shlex.join(["yolo-ema", *sys.argv[1:]])
     if plan.resumed is not None:
         record.resume(command=command, epoch=training.epochs_done + 1, processes={"count": 1})
@@ -336,7 +280,7 @@ def _start_record(
         attention_arguments=list(plan.attention_arguments),
         parameters=parameter_count(training.network),
         device=str(training.device),
-        data={split: one.facts() for split, one in images.items()},
+        data=data,
         timm=timm_module("timm").__version__,
     )
 

@@ -19,14 +19,15 @@ from yolo_ema.classify.checkpoints import load_classifier
 from yolo_ema.classify.images import ClassImages, open_images, transform_for
 from yolo_ema.classify.models import parameter_count
 from yolo_ema.engine.setup.devices import select_device
-from yolo_ema.errors import CheckFailedError, DataError, DeviceMemoryError
-from yolo_ema.options.classify import ClassifyValOptions
+from yolo_ema.errors import CheckFailedError, DataError, DataNotFoundError, DeviceMemoryError
+from yolo_ema.options.classify import ClassifyTrainOptions, ClassifyValOptions
 
 __all__ = [
     "ClassifyValResult",
     "Scores",
     "batches",
     "check_classes",
+    "images_of_checkpoint",
     "left_out_lines",
     "loader_of",
     "memory_is_clear",
@@ -69,7 +70,7 @@ class ClassifyValResult:
         data, split: what it was scored on.
         scores: the figures.
         parameters: number of the network's.
-        left_out: files of the dataset that are no images.
+        left_out: files of the dataset that are no images or in no class folder.
     """
 
     weights: Path
@@ -108,22 +109,22 @@ def left_out_lines(left_out: tuple[str, ...]) -> list[str]:
     """Return a line that names the files that were left out; none where there are none."""
     if not left_out:
         return []
-    more = ", …" if len(left_out) > 5 else ""
-    return [f"left out, no images by their names: {len(left_out)}: {', '.join(left_out[:5])}{more}"]
+    files = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
+    return [f"left out, no images or in no class folder: {len(left_out)}: {files}"]
 
 
 def val(options: ClassifyValOptions) -> ClassifyValResult:
     """Score a classifier.
 
     Raises:
-        WeightsError: the checkpoint is no classifier, or is damaged.
+        WeightsError: the checkpoint is not a classifier, or is damaged.
         DataError: the images are not there, cannot be read, or have other classes.
         MachineError: the machine has no such device.
     """
     classifier = load_classifier(options.weights)
     data = options.data or classifier.recipe.data
     device = select_device(options.device)
-    images = open_images(data, options.split, root=options.data_root, offline=options.offline)
+    images = images_of_checkpoint(options, options.split, options.weights, data)
     check_classes(images, classifier.architecture.classes, data)
     images.transform = transform_for(classifier.recipe, is_training=False)
     loader = loader_of(images, options.batch, options.workers, device)
@@ -135,6 +136,23 @@ def val(options: ClassifyValOptions) -> ClassifyValResult:
         parameter_count(classifier.network),
         images.left_out,
     )
+
+
+def images_of_checkpoint(
+    options: ClassifyTrainOptions | ClassifyValOptions, split: str, weights: Path, data: str
+) -> ClassImages:
+    """Return a split of what the options name, or of what a checkpoint was trained on; see
+    `open_images`.
+    """
+    try:
+        return open_images(data, split, root=options.data_root, offline=options.offline)
+    except DataNotFoundError as error:
+        hint = (
+            ""
+            if options.data
+            else f" ({weights} was trained on it; say with --data where it lies now)"
+        )
+        raise DataNotFoundError(f"{error}{hint}") from error
 
 
 def check_classes(images: ClassImages, classes: tuple[str, ...], data: str) -> None:
@@ -229,6 +247,6 @@ def score(
             loss += float(nn.functional.cross_entropy(scores, labels, reduction="sum"))
             bar.update()
     if not math.isfinite(loss):
-        raise CheckFailedError("the network's scores are no numbers: its training diverged")
+        raise CheckFailedError("the network's scores are not numbers: its training diverged")
     top5 = 100 * among_five / count if classes > _TOP else None
     return Scores(count, loss / count, 100 * first / count, top5)

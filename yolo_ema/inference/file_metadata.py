@@ -140,6 +140,10 @@ def checked_metadata(entries: Mapping[str, Any], file: Path) -> ArtifactMetadata
         DamagedWeightsError: an entry that running it depends on makes no sense.
         WeightsError: it is not a detector, or takes other than colour images.
     """
+    metadata = ArtifactMetadata.from_entries(entries)
+    # first, since a file for another task may state the rest in a way of its own
+    if metadata.task not in {None, "detect"}:
+        raise WeightsError(f"{file} is a model for {metadata.task!r}; expected a detector")
     for key, (fits, expected) in _NEEDED.items():
         value = _value(entries[key]) if entries.get(key) is not None else None
         if value is not None and not fits(value):
@@ -147,9 +151,6 @@ def checked_metadata(entries: Mapping[str, Any], file: Path) -> ArtifactMetadata
             raise DamagedWeightsError(
                 f"{file} has unusable metadata: {key} is {shown!r}; expected {expected}"
             )
-    metadata = ArtifactMetadata.from_entries(entries)
-    if metadata.task not in {None, "detect"}:
-        raise WeightsError(f"{file} is a model for {metadata.task!r}; expected a detector")
     if metadata.channels != 3:
         raise WeightsError(f"{file} takes images of {metadata.channels} channels; expected 3")
     return metadata

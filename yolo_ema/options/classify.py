@@ -58,7 +58,9 @@ class ClassifyTrainOptions(Options):
     preset: str | None = _network_and_data_option(
         None, choices=RECIPE_NAMES, help="the recipe; default: cifar100-resnet50"
     )
-    data: str | None = _network_and_data_option(None, help=f"{_DATA_HELP}; default: the recipe's")
+    data: str | None = _network_and_data_option(
+        None, help=f"{_DATA_HELP}; default: the recipe's, or that of the run to resume"
+    )
     data_root: Path = _network_and_data_option(Path("datasets"), help=_DATA_ROOT_HELP)
     model: str | None = _network_and_data_option(
         None,
@@ -88,7 +90,7 @@ class ClassifyTrainOptions(Options):
     batch: int | None = _schedule_option(None, help="images per step", at_least=2)
     lr: float | None = _schedule_option(None, help="learning rate at its highest", above=0)
     seed: int | None = _schedule_option(
-        None, help="seed of all random numbers; default: 0", at_least=0
+        None, help="seed of all random numbers; default: 0", at_least=0, at_most=2**32 - 1
     )
     device: str = device_option(group=_RUN)
     amp: bool = _run_option(True, help="mixed precision on a GPU")
@@ -110,7 +112,11 @@ class ClassifyTrainOptions(Options):
         """Yield what does not fit together."""
         yield from folder_name_problems(self.name)
         fixed = ("preset", "model", "attention", "attention_arguments", "imgsz", "epochs", "batch")
-        given = [name for name in (*fixed, "lr", "seed", "name") if getattr(self, name)]
+        given = [
+            name for name in (*fixed, "lr", "seed", "name") if getattr(self, name) not in {None, ()}
+        ]
+        if self.attention_arguments and self.attention in {None, "none"} and self.resume is None:
+            yield "--attention-arguments is given without a block that takes them; name --attention"
         if self.resume is not None and given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             yield f"--resume continues a run with its own settings; leave out {flags}"

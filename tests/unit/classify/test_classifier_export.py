@@ -14,7 +14,7 @@ from yolo_ema.classify.checkpoints import save_checkpoint
 from yolo_ema.classify.exporting import export
 from yolo_ema.classify.models import Architecture, build_classifier
 from yolo_ema.classify.recipes import RECIPES
-from yolo_ema.errors import CheckFailedError, DataError
+from yolo_ema.errors import CheckFailedError, ConfigError, DataError, DataNotFoundError
 from yolo_ema.options.classify import ClassifyExportOptions
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -89,3 +89,12 @@ def test_missing_images_are_reported(weights, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there is no image in"):
         export(ClassifyExportOptions(weights=weights, images=(tmp_path / "empty",)))
+    with pytest.raises(DataNotFoundError, match=r"there is no image and no folder .*nowhere\.png"):
+        export(ClassifyExportOptions(weights=weights, images=(tmp_path / "nowhere.png",)))
+
+
+def test_a_folder_in_the_files_place_is_said_before_anything_is_written(weights, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConfigError, match=r"out, which is a folder; expected the file to write"):
+        export(ClassifyExportOptions(weights=weights, out=tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "out"]

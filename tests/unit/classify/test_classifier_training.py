@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from yolo_ema.classify import training
-from yolo_ema.classify.checkpoints import load_checkpoint, load_classifier
+from yolo_ema.classify.checkpoints import load_checkpoint, load_classifier, save_checkpoint
+from yolo_ema.classify.models import Architecture
 from yolo_ema.classify.recipes import RECIPES, recipe_for
 from yolo_ema.classify.training import train
 from yolo_ema.classify.validation import val
@@ -20,6 +22,7 @@ from yolo_ema.errors import (
     ConfigError,
     DamagedWeightsError,
     DataError,
+    DiskFullError,
     WeightsError,
     WeightsNotFoundError,
 )
@@ -127,6 +130,66 @@ def test_a_resumed_run_ends_exactly_as_one_that_never_stopped(classes_folder, mo
         train(ClassifyTrainOptions(resume=cut / "best.pt", device="cpu"))
 
 
+@pytest.fixture
+def cut(classes_folder, monkeypatch, capsys) -> Path:
+    """Return the folder of a run of two epochs that was interrupted after the first."""
+    run_epoch = training._Training.run_epoch
+
+    def stop(self, epoch):
+        if epoch:
+            raise KeyboardInterrupt
+        run_epoch(self, epoch)
+
+    monkeypatch.setattr(training._Training, "run_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(options(classes_folder, name="cut"))
+    monkeypatch.undo()
+    folder = classes_folder.parent / "runs" / "cut"
+    last = folder / "last.pt"
+    said = f"{last} is whole, resume it: yolo-ema classify train --resume {last}"
+    assert said in capsys.readouterr().err
+    return folder
+
+
+def test_a_run_goes_on_with_its_images_where_they_have_been_moved_to(cut, classes_folder):
+    resume = {"resume": cut / "last.pt", "device": "cpu", "workers": 0}
+    moved = classes_folder.rename(classes_folder.parent / "elsewhere")
+    with pytest.raises(DataError, match=r"no folder .*trained on it; say with --data where it lie"):
+        train(ClassifyTrainOptions(**resume))
+    done = train(ClassifyTrainOptions(**resume, data=str(moved)))
+    assert done.last["top1"] >= 0
+    found = val(ClassifyValOptions(weights=cut / "last.pt", device="cpu", workers=0))
+    assert found.data == str(moved)
+
+
+def test_a_run_does_not_go_on_with_other_images(cut, classes_folder):
+    (classes_folder / "train" / "dark" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"images of train are not those .* \(24 then, 23 now"):
+        train(ClassifyTrainOptions(resume=cut / "last.pt", device="cpu", workers=0))
+    assert json.loads((cut / "run.json").read_text())["status"] == "interrupted"
+    assert load_checkpoint(cut / "last.pt")["epoch"] == 1
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    content = {
+        "architecture": Architecture("resnet8-tiny", "none", (), ("a", "b")),
+        "recipe": RECIPES["cifar10-resnet8"],
+        "weights": {},
+        "metrics": {},
+        "resume": None,
+    }
+    save_checkpoint(tmp_path / "last.pt", **content, epoch=1)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DiskFullError, match=r"last\.pt; the file that was there before is intact"):
+        save_checkpoint(tmp_path / "last.pt", **content, epoch=2)
+    assert load_checkpoint(tmp_path / "last.pt")["epoch"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
 @pytest.mark.slow
 def test_a_trained_classifier_is_scored_as_in_training_and_checks_its_classes(classes_folder):
     made = train(options(classes_folder, epochs=1))
@@ -181,8 +244,14 @@ def test_what_does_not_fit_is_said_before_a_folder_is_made(classes_folder):
     with pytest.raises(ConfigError, match="does not fit mobilenetv2"):
         train(options(classes_folder, attention="se", attention_arguments=(0,)))
     assert not (classes_folder.parent / "runs").exists()
-    with pytest.raises(ConfigError, match="leave out --model, --epochs"):
-        ClassifyTrainOptions(resume="last.pt", model="mobilenetv2", epochs=3)
+    (classes_folder.parent / "taken").touch()
+    with pytest.raises(ConfigError, match=r"--project is .*taken, which is a file"):
+        train(dataclasses.replace(options(classes_folder), project=classes_folder.parent / "taken"))
+    with pytest.raises(ConfigError, match="leave out --model, --epochs, --seed"):
+        ClassifyTrainOptions(resume="last.pt", model="mobilenetv2", epochs=3, seed=0)
+    for name in (None, "none"):
+        with pytest.raises(ConfigError, match="without a block that takes them"):
+            ClassifyTrainOptions(attention=name, attention_arguments=(4,))
 
 
 def test_files_that_are_no_classifier_are_refused(tmp_path):
@@ -190,8 +259,15 @@ def test_files_that_are_no_classifier_are_refused(tmp_path):
         load_classifier(Path("no.pt"))
     (tmp_path / "noise.pt").write_bytes(b"noise" * 100)
     (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04" + b"\0" * 100)
-    for name in ("noise.pt", "cut.pt"):
-        with pytest.raises(WeightsError, match=name):
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "photo.pt").write_bytes(b"\xff\xd8\xff" + b"0" * 100)
+    for name, said in {
+        "noise.pt": "is not a weights file: it is a text file; expected a checkpoint",
+        "empty.pt": "is not a weights file: it is empty",
+        "photo.pt": "is not a weights file: it is a JPEG image",
+        "cut.pt": "is damaged",
+    }.items():
+        with pytest.raises(DamagedWeightsError, match=rf"{name} {said}"):
             load_classifier(tmp_path / name)
     torch.save({"model": {}}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="a detector's weights go to yolo-ema val"):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from yolo_ema.classify import cifar
-from yolo_ema.classify.images import ClassImages, open_images, transform_for
+from yolo_ema.classify.images import ClassImages, open_images, read_rgb, transform_for
 from yolo_ema.classify.recipes import RECIPES
 from yolo_ema.errors import DataError, DataNotFoundError, OfflineError
 
@@ -28,10 +28,11 @@ def opened(data: object, split: str = "train", root: Path = Path("datasets")) ->
 def test_a_folder_of_classes_is_read(classes_folder):
     (classes_folder / "train" / "dark" / "notes.txt").write_text("x")
     (classes_folder / "train" / "dark" / ".hidden.png").write_text("x")
+    (classes_folder / "train" / "loose.png").write_text("x")
     images = opened(classes_folder)
     assert images.classes == ("dark", "light", "mid")
     assert images.labels == [0] * 8 + [1] * 8 + [2] * 8
-    assert images.left_out == ("train/dark/notes.txt",)
+    assert images.left_out == ("train/loose.png", "train/dark/notes.txt")
     images.transform = transform_for(RECIPES["cifar100-resnet50"], is_training=False)
     inputs, label = images[8]
     assert inputs.shape == (3, 32, 32)
@@ -168,6 +169,17 @@ def test_an_image_that_cannot_be_read_is_named(classes_folder):
     images.transform = transform_for(RECIPES["cifar100-resnet50"], is_training=False)
     with pytest.raises(DataError, match=r"dark/0\.png cannot be read"):
         images[0]
+
+
+def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
+    deep = (np.arange(64 * 64).reshape(64, 64) * 16).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    read = read_rgb(tmp_path / "deep.png")
+    assert read.mode == "RGB"
+    assert np.array_equal(np.asarray(read), np.repeat((deep >> 8)[:, :, None], 3, axis=2))
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(DataError, match="cannot be read: its pixels are floating point numbers"):
+        read_rgb(tmp_path / "float.tiff")
 
 
 def binary_files(labels: int, count: int = 5) -> dict[str, bytes]:

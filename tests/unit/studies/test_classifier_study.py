@@ -210,5 +210,5 @@ def test_what_cannot_be_trained_is_said_before_anything_is(shades, tmp_path):
     (job, *_) = _jobs(study, shades, tmp_path)
     job.weights.parent.mkdir(parents=True)
     torch.save({"model": {}, "train_args": {}}, job.weights)  # a detector's
-    with pytest.raises(WeightsError, match="is no classifier"):
+    with pytest.raises(WeightsError, match="is not a classifier"):
         classify_stages.train_run(job)

@@ -114,11 +114,6 @@ def load_model(path: str | Path, *, trust: bool = False) -> LoadedModel:
     checkpoint = _checkpoint(content, path, trust=trust)
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, nn.Module):
-        if checkpoint.get("task") == "classify":
-            raise WeightsError(
-                f"{path} is a classifier; expected a detector: score and export it by yolo-ema "
-                f"classify val and classify export"
-            )
         holds = ", ".join(sorted(str(key)[:50] for key in checkpoint)[:8]) or "nothing"
         raise DamagedWeightsError(
             f"{path} holds no model, only: {holds}; a state dict alone does not say which model it "
@@ -212,6 +207,12 @@ def _checkpoint(content: bytes, path: Path, *, trust: bool) -> dict[str, Any]:
         raise DamagedWeightsError(
             f"{path} is a torch file that holds a {type(checkpoint).__name__}; expected a "
             f"checkpoint with a model"
+        )
+    has_model = any(isinstance(checkpoint.get(key), nn.Module) for key in _MODELS)
+    if checkpoint.get("task") == "classify" and not has_model:
+        raise WeightsError(
+            f"{path} is a classifier; expected a detector: resume, score and export it by yolo-ema "
+            f"classify train --resume, classify val and classify export"
         )
     return checkpoint
 
