@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "RECORD",
     "Manifest",
     "Pending",
+    "check_writable",
     "open_manifest",
     "read_record",
     "weights_digest",
@@ -37,7 +39,12 @@ __all__ = [
 RECORD, _JOBS, _PROBE = "archive.json", "manifest.jsonl", ".writable"
 DETECTIONS, FILES, PROBLEMS = "detections", "files", "problems"
 _ATTEMPTS = 2
+_COLUMNS = ("id", "name", "state", "attempts", "problem")
+_COPY = "put it back from a copy, or give another folder"
 _DEFAULT = "not given"
+_LINE = re.compile(r'\{"id": "([0-9a-f]{16})", [ -~]+\}\n')
+_RESULTS = re.compile(r"([0-9a-f]{16})\.parquet")
+_ROW = re.compile(r"[0-9a-f]{16}\.json")
 
 
 @dataclass(frozen=True)
@@ -71,23 +78,20 @@ class Manifest:
         self.not_cut: dict[str, tuple[int, str]] = record.get("not_cut", {})
 
     def pending(self, shard: tuple[int, int], *, retry_failed: bool) -> Pending:
-        """Compare the jobs of a shard, ``(number, count)``, with what lies in the folder."""
+        """Compare the jobs of a shard, ``(number, count)``, with what lies in the folder.
+
+        Raises:
+            ConfigError: the manifest, or the row of a problem, is damaged.
+        """
         number, count = shard
-        finished = np.fromiter(
-            (
-                int(name[:16], 16)
-                for name in self.storage.names(DETECTIONS)
-                if name.endswith(".parquet") and len(name) == 24
-            ),
-            np.uint64,
-        )
+        results = map(_RESULTS.fullmatch, self.storage.names(DETECTIONS))
+        finished = np.fromiter((int(name[1], 16) for name in results if name), np.uint64)
         finished.sort()
         problems = {problem["id"]: problem for problem in self.problems()}
         todo, attempts, done, left_alone = array("q"), {}, 0, []
-        for index, line in enumerate(self.storage.lines(_JOBS)):
+        for index, (job_id, _) in enumerate(self._lines()):
             if index % count != number:
                 continue
-            job_id = line[8:24]  # {"id": "…
             problem, is_done = problems.get(job_id), _holds(finished, int(job_id, 16))
             if problem is not None and (problem["state"] == INCOMPLETE) != is_done:
                 problem = None  # left behind by an attempt that failed before one succeeded
@@ -108,7 +112,7 @@ class Manifest:
         """Yield the jobs that are to be done, one after the other."""
         wanted = iter(pending.todo.tolist())
         following = next(wanted, None)
-        for index, line in enumerate(self.storage.lines(_JOBS)):
+        for index, (_, line) in enumerate(self._lines()):
             if following is None:
                 return
             if index == following:
@@ -116,17 +120,35 @@ class Manifest:
                 yield Order(job, pending.attempts.get(job.id, 0))
                 following = next(wanted, None)
 
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        """Yield the jobs' names and lines. Raises `ConfigError` where the manifest is damaged."""
+        number, found = 0, None
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.storage.lines(_JOBS):
+                number += 1
+                if not (found := _LINE.fullmatch(line)):
+                    break
+                yield found[1], line
+        if not found:
+            why = f"line {number} is no job" if number else "it is empty or missing"
+            raise ConfigError(f"{self.storage.place}/{_JOBS} is damaged: {why}; {_COPY}")
+
     def problems(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of jobs that failed or are incomplete, by name."""
-        for name in sorted(self.storage.names(PROBLEMS)):
+        """Yield the rows of jobs that failed or are incomplete, by name.
+
+        Raises:
+            ConfigError: a row is damaged.
+        """
+        for name in filter(_ROW.fullmatch, sorted(self.storage.names(PROBLEMS))):
             with contextlib.suppress(FileNotFoundError):  # another shard has done it since
-                yield json.loads(self.storage.read(f"{PROBLEMS}/{name}"))
+                yield _object(
+                    self.storage, f"{PROBLEMS}/{name}", _COLUMNS, "remove it and run again"
+                )
 
 
 def write_problem(storage: Storage, outcome: Outcome) -> None:
     """Write the row of a job that failed or is incomplete. Raises `DiskFullError`."""
-    names = ("id", "name", "state", "attempts", "problem")
-    row = {name: getattr(outcome, name) for name in names}
+    row = {name: getattr(outcome, name) for name in _COLUMNS}
     storage.write(f"{PROBLEMS}/{outcome.id}.json", (json.dumps(row, indent=2) + "\n").encode())
 
 
@@ -151,16 +173,14 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
     }
     known = read_record(storage)
     if known is not None:
-        _hold_against(known, record, storage.place)
+        _hold_against(known, record, storage)
         return Manifest(storage, known)
     if next(storage.names(DETECTIONS), None) is not None:
         raise ConfigError(
             f"--out is {storage.place}, which holds {DETECTIONS}/ of something else; expected a "
             f"new or empty folder, or one of the same run"
         )
-    with _out_is_named(storage.place):  # before all sources are gone through
-        storage.write(_PROBE, b"")
-        storage.remove(_PROBE)
+    check_writable(storage)  # before all sources are gone through
     finder = JobFinder(options)
     with tempfile.TemporaryDirectory(prefix="yolo-ema-manifest-") as folder:
         lines = Path(folder) / _JOBS
@@ -175,6 +195,13 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
     return Manifest(storage, record)
 
 
+def check_writable(storage: Storage) -> None:
+    """Raise `MachineError` where the output folder cannot be written to."""
+    with _out_is_named(storage.place):
+        storage.write(_PROBE, b"")
+        storage.remove(_PROBE)
+
+
 def read_record(storage: Storage) -> dict[str, Any] | None:
     """Return what the output folder is a run of; None for a new one.
 
@@ -183,14 +210,28 @@ def read_record(storage: Storage) -> dict[str, Any] | None:
         MachineError: the folder cannot be read.
     """
     try:
-        record = json.loads(storage.read(RECORD))
+        return _object(storage, RECORD, (), _COPY)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _object(storage: Storage, name: str, needs: Sequence[str], remedy: str) -> dict[str, Any]:
+    """Return a JSON object that lies in the folder.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ConfigError: it is damaged, or lacks an entry that it ``needs``.
+    """
+    content = storage.read(name)
+    try:
+        found = json.loads(content)
+        whole = isinstance(found, dict) and found.keys() >= set(needs)
+        why = "" if whole else "entries are missing"
     except ValueError as error:
-        raise ConfigError(
-            f"{storage.place}/{RECORD} is damaged: {error}; remove it to start over"
-        ) from error
-    return dict(record)
+        why = str(error)
+    if why:
+        raise ConfigError(f"{storage.place}/{name} is damaged: {why}; {remedy}")
+    return dict(found)
 
 
 @contextlib.contextmanager
@@ -206,7 +247,7 @@ def _out_is_named(place: str) -> Iterator[None]:
         ) from error
 
 
-def _hold_against(known: dict[str, Any], record: dict[str, Any], place: str) -> None:
+def _hold_against(known: dict[str, Any], record: dict[str, Any], storage: Storage) -> None:
     """Raise `ConfigError` where a folder belongs to another run, with what differs."""
     differs = []
     if known.get("format") != record["format"]:
@@ -223,9 +264,11 @@ def _hold_against(known: dict[str, Any], record: dict[str, Any], place: str) -> 
     if known.get("sources") != record["sources"]:
         differs.append(f"the sources were {', '.join(known.get('sources', []))}")
     if differs:
+        begun = any(next(storage.names(one), None) for one in (DETECTIONS, PROBLEMS))
+        empty = "" if begun else " Nothing has been done in it so far: it can be removed."
         raise ConfigError(
-            f"--out is {place}, which belongs to another run: {'; '.join(differs)}. Give the same "
-            f"again, or another folder."
+            f"--out is {storage.place}, which belongs to another run: {'; '.join(differs)}. Give "
+            f"the same again, or another folder.{empty}"
         )
 
 

@@ -89,7 +89,7 @@ class RemoteStorage(Storage):
             _errors_name(f"{self.place}/{name}"),
             self._system.open(f"{self._root}/{name}", "rb") as file,
         ):
-            yield from io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+            yield from io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="\n")
 
     def exists(self, name: str) -> bool:
         """Say whether a file is there."""

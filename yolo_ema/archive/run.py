@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 
 from yolo_ema.archive.job import FAILED, Order, Outcome
 from yolo_ema.archive.local_engine import run_locally
-from yolo_ema.archive.manifest import open_manifest, write_problem
+from yolo_ema.archive.manifest import check_writable, open_manifest, write_problem
 from yolo_ema.archive.progress import Progress
 from yolo_ema.archive.result import ArchiveResult
 from yolo_ema.archive.storage import open_storage
@@ -50,6 +50,7 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
     count, began_at = len(pending.todo), time.perf_counter()
     if not count:
         return result
+    check_writable(storage)
     with (
         contextlib.closing(Progress(count)) as progress,
         contextlib.closing(run(options, manifest.orders(pending), count)) as outcomes,

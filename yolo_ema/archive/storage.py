@@ -96,7 +96,7 @@ class LocalStorage(Storage):
 
     def lines(self, name: str) -> Iterator[str]:
         """Yield a text file's lines; memory holds one."""
-        with (self._folder / name).open(encoding="utf-8") as file:
+        with (self._folder / name).open(encoding="utf-8", errors="replace") as file:
             yield from file
 
     def exists(self, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -107,9 +108,55 @@ def test_a_folder_of_something_else(options: ArchiveOptions) -> None:
     storage.write("detections/somebodys.parquet", b"rows")
     with pytest.raises(ConfigError, match="holds detections/ of something else"):
         opened(options)
-    storage.write("archive.json", b"{")
-    with pytest.raises(ConfigError, match=r"archive.json is damaged"):
-        opened(options)
+    for damaged in (b"{", b"", b"[1]", b"\xff"):
+        storage.write("archive.json", damaged)
+        with pytest.raises(ConfigError, match=r"archive.json is damaged: .*from a copy"):
+            opened(options)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda content: b"", "it is empty or missing"),
+        (lambda content: content[:-20], "line 7 is no job"),
+        (lambda content: content[:200] + b"\xff" + content[201:], r"line \d is no job"),
+        (lambda content: b"hello\n" + content, "line 1 is no job"),
+    ],
+)
+def test_a_damaged_manifest_is_not_a_shorter_one(
+    options: ArchiveOptions, change: Callable[[bytes], bytes], why: str
+) -> None:
+    manifest, storage = opened(options)
+    storage.write("manifest.jsonl", change(storage.read("manifest.jsonl")))
+    with pytest.raises(ConfigError, match=rf"manifest.jsonl is damaged: {why}"):
+        names(manifest)
+    storage.remove("manifest.jsonl")
+    with pytest.raises(ConfigError, match=r"manifest.jsonl is damaged: it is empty or missing"):
+        names(manifest)
+
+
+def test_files_of_others_among_the_results(options: ArchiveOptions) -> None:
+    manifest, storage = opened(options)
+    job = next(manifest.orders(manifest.pending((0, 1), retry_failed=False))).job
+    storage.write("detections/sixteen-letters!.parquet", b"")
+    storage.write(f"detections/{job.id} (1).parquet", b"")
+    storage.write("problems/notes.txt", b"")
+    assert names(manifest) == list("0123456")
+    for damaged in (b"", b"{}", b"[]"):
+        storage.write(f"problems/{job.id}.json", damaged)
+        with pytest.raises(ConfigError, match=rf"{job.id}.json is damaged: .*remove it and run"):
+            names(manifest)
+
+
+def test_a_folder_in_which_nothing_was_done_can_go(options: ArchiveOptions) -> None:
+    manifest, storage = opened(options)
+    job = next(manifest.orders(manifest.pending((0, 1), retry_failed=False))).job
+    other = dataclasses.replace(options, conf=0.5)
+    with pytest.raises(ConfigError, match="Nothing has been done in it so far"):
+        opened(other)
+    put(storage, job, DONE)
+    with pytest.raises(ConfigError, match=r"or another folder\.$"):
+        opened(other)
 
 
 def test_an_impossible_folder(tmp_path: Path) -> None:
