@@ -199,6 +199,19 @@ BAD = {
 }
 
 
+def test_a_time_that_no_video_reaches_is_a_failure_in_parts_too(
+    flights: Path, yolo_ema_command: Callable
+) -> None:
+    (flights / "broken.mp4").unlink()
+    run = yolo_ema_command(*words("out", "--start", 2.5, "--json"))  # b.mp4 alone is as long
+    assert run.code == 5
+    assert (run.json["done"], run.json["failed"]) == (4, 1)
+    assert run.json["frames"] == 8 + IMAGES
+    (problem,) = run.json["problems"]
+    assert problem["name"] == f"{flights / 'a.mp4'} from 1.0 s"
+    assert "has no frame from 2.5 s; the last one read is at 1.90 s" in problem["problem"]
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_clear_error(flights: Path, yolo_ema_command: Callable, case: str) -> None:
     more, code, message = BAD[case]

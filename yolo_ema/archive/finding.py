@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -122,12 +123,19 @@ class JobFinder:
         if not segment_s:
             return CutVideo(())
         if not is_remote:
-            return cut_video(Path(file), segment_s)
+            return self._of_the_selection(cut_video(Path(file), segment_s))
         try:
             with scratch_folder("archive") as folder:
-                return cut_video(fetch(file, folder), segment_s)
+                return self._of_the_selection(cut_video(fetch(file, folder), segment_s))
         except (OSError, YoloEmaError):  # whoever runs the job says why
             return CutVideo(())
+
+    def _of_the_selection(self, cut: CutVideo) -> CutVideo:
+        """Leave out the parts that lie outside of ``--start`` and ``--end``."""
+        start_s, end_s = self._options.start, self._options.end or math.inf
+        return cut._replace(
+            spans=tuple(one for one in cut.spans if one.start_s < end_s and one.end_s > start_s)
+        )
 
     def _image_jobs(self, images: Sequence[str]) -> Iterator[Job]:
         """Yield the images of a folder: as one sequence where they are tracked, else in parts."""

@@ -16,7 +16,12 @@ from yolo_ema.archive.job import Job
 from yolo_ema.errors import ConfigError, SourceError
 from yolo_ema.media.sources.video_cuts import VideoSpan
 
-NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_characters="/\0")
+    | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF),  # bytes that are no UTF-8
+    min_size=1,
+    max_size=8,
+)
 SPANS = st.builds(
     VideoSpan,
     st.floats(0, 1e5),
@@ -82,6 +87,23 @@ def test_long_videos_are_cut_unless_they_are_tracked(tmp_path: Path) -> None:
     for tracked in ({"track": True}, {"save": ("mot",)}):
         assert archive_options(tmp_path, clip, **tracked).segment_s(is_remote=False) == 0
         assert len(jobs_of(tmp_path, clip, segment=0.7, **tracked)[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("selected", "starts"),
+    [
+        ({"start": 1.2}, [1.0, 1.5]),
+        ({"end": 1.0}, [0.0]),
+        ({"start": 0.99, "end": 1.01}, [0.0, 1.0]),
+        ({"start": 20.0}, [1.5]),
+    ],
+)
+def test_parts_outside_of_the_selected_time_are_no_jobs(
+    tmp_path: Path, selected: dict[str, float], starts: list[float]
+) -> None:
+    clip = record(tmp_path / "clip.mp4")
+    jobs, _ = jobs_of(tmp_path, clip, segment=0.7, **selected)
+    assert [job.span.start_s for job in jobs if job.span] == starts
 
 
 def test_tracked_images_of_a_folder_are_one_job(tmp_path: Path) -> None:

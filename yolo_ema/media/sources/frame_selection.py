@@ -51,12 +51,13 @@ class FrameSelection:
         """
         if self.is_all or not source.is_video:
             return source.open()
-        whole = not isinstance(source, StoredSource) or source.span is None
-        if isinstance(source, StoredSource) and whole and self.start_s > 0:
+        part = source.span if isinstance(source, StoredSource) else None
+        holds_all = part is None or (part.start_s <= self.start_s and part.end_s >= self.end_s)
+        if isinstance(source, StoredSource) and part is None and self.start_s > 0:
             from yolo_ema.media.sources.video_cuts import span_from  # brings PyAV
 
             source = replace(source, span=span_from(source.path, self.start_s))
-        return _SelectedFrames(source.open(), self, source.name if whole else "")
+        return _SelectedFrames(source.open(), self, source.name if holds_all else "")
 
     def left_aside(self, sources: Sequence[Source]) -> str:
         """Say which sources the selection does not or not wholly apply to; "" where there are
@@ -80,7 +81,7 @@ class _SelectedFrames(ForwardingReader):
         reader: all frames.
         selection: which of them.
         name: of the source, for the error where none is taken; "" where that is not an error, as in
-            part of a video.
+            a part of a video that holds only some of the selected time.
     """
 
     def __init__(self, reader: FrameReader, selection: FrameSelection, name: str) -> None:
