@@ -216,7 +216,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _settle_streams()
     # SIGTERM (`timeout`, containers, service managers) ends a run as cleanly as Ctrl-C does.
     with signals_handled(signal.default_int_handler, signal.SIGTERM):
-        return _main(words)
+        try:
+            return _main(words)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)  # noqa: T201
+            return INTERRUPTED
 
 
 def _settle_streams() -> None:
@@ -245,9 +249,6 @@ def _main(words: list[str]) -> int:
     except YoloEmaError as error:
         _report(error, debug=namespace.debug)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

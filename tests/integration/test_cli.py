@@ -33,6 +33,15 @@ def test_a_calling_program_keeps_its_own_sigterm_handler():
         signal.signal(signal.SIGTERM, before)
 
 
+def test_an_interruption_at_the_very_beginning_is_one_word(monkeypatch, capsys):
+    def interrupted(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("yolo_ema.cli.build_parser", interrupted)
+    assert main(["models"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("yolo-ema ")
