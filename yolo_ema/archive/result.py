@@ -149,8 +149,10 @@ class ArchiveResult:
         if self.machine_problem:
             lines.append(f"ended early: {self.machine_problem}")
         if self.to_do:
-            lines.append(f"{self.to_do:,} jobs are to be done: run the same command again")
+            are = "job is" if self.to_do == 1 else "jobs are"
+            lines.append(f"{self.to_do:,} {are} to be done: run the same command again")
         if again := sum(row["attempts"] == 1 and row["state"] == FAILED for row in self.rows):
-            lines.append(f"the same command again tries {again:,} failed jobs once more")
+            jobs = f"{again:,} failed job{'s' * (again != 1)}"
+            lines.append(f"the same command again tries {jobs} once more")
         lines.append(f"written: {self.out}")
         return "\n".join(lines)
