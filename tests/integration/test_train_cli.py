@@ -59,7 +59,7 @@ def _tree(root):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, commands):
     """One training, with sockets and subprocesses blocked: its folder, what it printed, and the
     dataset before and after.
     """
@@ -67,26 +67,14 @@ def run(tmp_path_factory):
     data = draw_dataset(folder / "tiny")
     before = _tree(folder / "tiny")
     own = ["--nwd", "0.3", "--seed", "5", "--json", "lr0=0.02", "optimizer=sgd"]
-    command = [
-        sys.executable,
-        "-c",
-        _CONFINED,
-        "train",
-        "--data",
-        str(data),
-        "--pretrained",
-        "none",
-        *WORDS,
-        *own,
-    ]
-    done = subprocess.run(
-        command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    words = ["train", "--data", str(data), "--pretrained", "none", *WORDS, *own]
+    done = commands.start(words, cwd=folder, program=_CONFINED)
+    out, err = folder / "out.txt", folder / "err.txt"
+    assert done.wait() == 0, err.read_text()[-3000:]
     return {
         "folder": folder,
-        "out": done.stdout,
-        "err": done.stderr,
+        "out": out.read_text(),
+        "err": err.read_text(),
         "before": before,
         "after": _tree(folder / "tiny"),
         "data": data,
