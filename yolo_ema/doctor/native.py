@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -132,9 +133,15 @@ def _ask(package: str) -> list[Row]:
     except subprocess.TimeoutExpired:
         return [Row(title, problem=f"no answer within {LIMIT_S:g} s")]
     if answer.returncode:
-        last = (answer.stderr.strip().splitlines() or [""])[-1]
-        return [Row(title, problem=private(f"ends with code {answer.returncode}: {last}"))]
+        last = answer.stderr.strip().splitlines()[-1:]
+        return [Row(title, problem=private(": ".join([_how_it_ends(answer.returncode), *last])))]
     return [Row(**row) for row in json.loads(answer.stdout.splitlines()[-1])]
+
+
+def _how_it_ends(code: int) -> str:
+    if code < 0:
+        return f"ends with signal {-code} ({signal.strsignal(-code)})"
+    return f"ends with code {code}"
 
 
 def _spec(package: str) -> ModuleSpec | None:

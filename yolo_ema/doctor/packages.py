@@ -155,7 +155,7 @@ def _feature(extra: str, wanted: list[str]) -> Row:
             missing.append(f"{one.name}{one.specifier} (here: {have})")
     name, brings = f"[{extra}]" if extra else _NAME, _BRINGS.get(extra, "")
     if not missing:
-        return Row(name, f"{brings}: ready" if brings else "ready")
+        return Row(name, f"{brings}: installed" if brings else "installed")
     command = f'pip install "{_NAME}{name if extra else ""}"'
     return Row(name, brings, f"missing: {', '.join(missing)}", command)
 

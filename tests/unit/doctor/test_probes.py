@@ -137,7 +137,7 @@ def test_a_package_that_crashes_or_hangs_ends_its_own_row(tmp_path, monkeypatch)
     crash.chmod(0o755)
     monkeypatch.setattr(native.sys, "executable", str(crash))
     [row] = native.asked(["cv2"])["cv2"]
-    assert row.problem.startswith("ends with code -11")
+    assert row.problem.startswith("ends with signal 11 (Segmentation fault")
     crash.write_text("#!/bin/sh\nexec sleep 60\n", encoding="ascii")
     monkeypatch.setattr(native, "LIMIT_S", 0.2)
     [row] = native.asked(["cv2"])["cv2"]
