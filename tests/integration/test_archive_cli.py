@@ -205,7 +205,7 @@ def test_a_time_that_no_video_reaches_is_a_failure_in_parts_too(
     (flights / "broken.mp4").unlink()
     run = yolo_ema_command(*words("out", "--start", 2.5, "--json"))  # b.mp4 alone is as long
     assert run.code == 5
-    assert (run.json["done"], run.json["failed"]) == (4, 1)
+    assert (run.json["done"], run.json["failed"]) == (5, 1)
     assert run.json["frames"] == 8 + IMAGES
     (problem,) = run.json["problems"]
     assert problem["name"] == f"{flights / 'a.mp4'} from 1.0 s"
