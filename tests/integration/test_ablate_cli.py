@@ -8,12 +8,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from command_server import RunningCommand
 from tiny_dataset import draw_dataset
 
 from yolo_ema.classify.checkpoints import save_checkpoint
@@ -73,13 +73,7 @@ WORDS = (
 )
 
 
-def _start(place: Path, *words: str) -> subprocess.Popen:
-    with (place / "err.txt").open("w") as err, (place / "out.txt").open("w") as out:
-        command = [sys.executable, "-m", "yolo_ema", *WORDS, *words]
-        return subprocess.Popen(command, cwd=place, stdout=out, stderr=err, env=os.environ)
-
-
-def _wait(until, process: subprocess.Popen, place: Path) -> None:
+def _wait(until, process: RunningCommand, place: Path) -> None:
     deadline = time.monotonic() + 400
     while not until():
         assert process.poll() is None, (place / "err.txt").read_text()[-3000:]
@@ -101,9 +95,9 @@ def _child_is_gone(lock: Path) -> bool:
 @pytest.mark.timeout(
     1800
 )  # a dozen starts of Python with torch, on machines that do other things besides
-def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
+def test_a_study_that_was_killed_goes_on_to_its_end(place, commands, yolo_ema_command):
     runs, records = place / "runs" / "ablate" / "tiny", place / "records" / "tiny"
-    process = _start(place)
+    process = commands.start([*WORDS], cwd=place)
     _wait((runs / "none-seed3" / "weights" / "last.pt").is_file, process, place)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -155,8 +149,9 @@ def test_a_study_that_was_killed_goes_on_to_its_end(place, yolo_ema_command):
 
 
 @pytest.mark.slow
-def test_an_interruption_ends_the_run_cleanly(place, yolo_ema_command):
-    process = _start(place, "--runs", "others", "--records", "other-records")
+def test_an_interruption_ends_the_run_cleanly(place, commands, yolo_ema_command):
+    others = ("--runs", "others", "--records", "other-records")
+    process = commands.start([*WORDS, *others], cwd=place)
     lock = place / "others" / "tiny" / "none-seed3.lock"
     _wait(
         lambda: lock.is_file() and (place / "others" / "tiny" / "none-seed3").is_dir(),
@@ -171,9 +166,7 @@ def test_an_interruption_ends_the_run_cleanly(place, yolo_ema_command):
     os.kill(
         child, signal.SIGSTOP
     )  # on a quick machine it would end before the second command has begun
-    refused = yolo_ema_command(
-        *WORDS, "--runs", "others", "--records", "other-records", "--only", "none:3", cwd=place
-    )
+    refused = yolo_ema_command(*WORDS, *others, "--only", "none:3", cwd=place)
     process.send_signal(signal.SIGTERM)
     os.kill(child, signal.SIGCONT)
     assert process.wait(60) == 130
