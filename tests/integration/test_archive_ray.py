@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -20,7 +21,12 @@ from yolo_ema.archive.job import DONE, FAILED, Job, Outcome
 from yolo_ema.archive.manifest import open_manifest
 from yolo_ema.archive.run import archive
 from yolo_ema.archive.storage import open_storage
-from yolo_ema.errors import MachineError, MissingPackageError
+from yolo_ema.errors import (
+    ConfigError,
+    DamagedWeightsError,
+    MachineError,
+    MissingPackageError,
+)
 from yolo_ema.options.archive import ArchiveOptions
 
 ray = pytest.importorskip("ray")
@@ -177,6 +183,21 @@ def test_a_job_that_kills_every_process_is_abandoned(tmp_path: Path, monkeypatch
     assert begun[job.id] == 2
     assert FAILED in text
     assert "died twice" in text
+
+
+@pytest.mark.parametrize("cause", ["weights", "classes"])
+def test_what_every_node_refuses_ends_the_run_at_once(
+    node: Any, options: ArchiveOptions, tmp_path: Path, cause: str
+) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no network")
+    change, error, message = {
+        "weights": ({"weights": bad}, DamagedWeightsError, "bad.onnx is damaged"),
+        "classes": ({"classes": ("bus",)}, ConfigError, "know no class 'bus'"),
+    }[cause]
+    with pytest.raises(error, match=message):
+        archive(dataclasses.replace(options, **change))
+    assert not list(tmp_path.glob("out/detections/*"))
 
 
 def test_nodes_that_differ_are_named(node: Any, options: ArchiveOptions, monkeypatch) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from yolo_ema import errors
 from yolo_ema.archive.job import FAILED, UNDONE, Job, Order, Outcome
 from yolo_ema.archive.ray_cluster import check_nodes, connected
 from yolo_ema.archive.worker import Worker
-from yolo_ema.errors import MachineError, YoloEmaError
+from yolo_ema.errors import ConfigError, MachineError, WeightsError, YoloEmaError
 from yolo_ema.io.devices import parse_device
 from yolo_ema.io.text_files import say
 from yolo_ema.options.archive import ArchiveOptions
@@ -43,6 +44,8 @@ def run_on_ray(
 
     Raises:
         MissingPackageError: Ray is not installed.
+        WeightsError: the weights cannot be used.
+        ConfigError: they do not fit the options.
         MachineError: the cluster does not answer, or is lost; a node has another version of this
             project, other weights, or does not see the output folder.
     """
@@ -148,7 +151,15 @@ def _outcomes(
         **resources,
     )
     for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
-        yield from (Outcome(**json.loads(text)) for text in batch["outcome"])
+        yield from map(_outcome_in, batch["outcome"])
+
+
+def _outcome_in(text: str) -> Outcome:
+    """Read what an actor says of a job. Raises what it refuses all jobs with."""
+    said = json.loads(text)
+    if "refused" in said:
+        raise getattr(errors, said["kind"])(said["refused"])
+    return Outcome(**said)
 
 
 class _Ledger:
@@ -175,12 +186,17 @@ class _Actor:
         os.environ["YOLO_EMA_THREADS"] = str(options.cores)
         self._worker: Worker | None = None
         self._refusal, self._faults = "", 0
+        self._verdict: dict[str, str] = {}
         try:
             self._worker = Worker(options)
+        except (ConfigError, WeightsError) as error:  # so would every node's: weights are equal
+            self._verdict = {"refused": str(error), "kind": type(error).__name__}
         except (YoloEmaError, OSError) as error:  # raised here, Ray would try forever
             self._refusal = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self._verdict:
+            return {"outcome": np.array([json.dumps(self._verdict)], object)}
         outcomes = [
             self._run(Job.from_line(line), int(attempts))
             for line, attempts in zip(batch["job"], batch["attempts"], strict=True)
