@@ -33,7 +33,7 @@ def test_torchruns_variables_give_a_rank():
 def test_with_an_existing_group_there_is_no_rendezvous():
     of_ray = {name: _TORCHRUN[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
     assert launch_of(of_ray, has_group=True) == Launch(5, 1, 8)
-    with pytest.raises(ConfigError, match="MASTER_ADDR and MASTER_PORT is not set"):
+    with pytest.raises(ConfigError, match="MASTER_ADDR and MASTER_PORT are not set"):
         launch_of(of_ray)
 
 
