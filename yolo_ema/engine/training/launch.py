@@ -72,7 +72,8 @@ def launch_of(environment: Mapping[str, str], *, has_group: bool = False) -> Lau
         raise ConfigError(
             f"{shown} in the environment says that several processes train together, but "
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, so they "
-            f"cannot meet; start them with torchrun, or, to train in one process: {_UNSET} yolo-ema train …"
+            f"cannot meet; start them with torchrun, or, to train in one process: {_UNSET} "
+            f"yolo-ema train …"
         )
     local_size = number.get("LOCAL_WORLD_SIZE")
     if ranks["RANK"] >= world_size or ranks["LOCAL_RANK"] >= (local_size or world_size):
