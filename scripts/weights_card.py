@@ -2,7 +2,7 @@
 weights/yolo11n-ema-visdrone.pt …``.
 
 The text around the tables of ``<out>.md``, which is created if missing, is written by hand;
-``--tables`` renews the tables from ``<out>.json`` alone.
+``--tables`` renews the tables from ``<out>.json``, and there the hashes of exported files, alone.
 """
 
 import argparse
@@ -52,7 +52,9 @@ if __name__ == "__main__":
     parser.add_argument("--hours", type=float, help="how long the training took, in hours")
     parser.add_argument("--note", default="", help="what was done besides the recorded command")
     parser.add_argument(
-        "--tables", action="store_true", help="only renew the tables in the .md from the .json"
+        "--tables",
+        action="store_true",
+        help="only renew the tables in the .md and the hashes of exported files",
     )
     given = parser.parse_args()
     if not given.tables:

@@ -23,7 +23,7 @@ from yolo_ema.io.peak_memory import forget_peak_memory, peak_memory_bytes
 from yolo_ema.io.text_files import say
 from yolo_ema.options.val import ValOptions
 from yolo_ema.text_table import text_table
-from yolo_ema.tiling.plan_figures import NEARLY_AP, PlanFigures, PlanRow, cheapest_good
+from yolo_ema.tiling.plan_figures import AP_PER_DOUBLING, PlanFigures, PlanRow, worth_its_pixels
 
 __all__ = ["PlanComparison", "ScoredPlan", "compare_plans"]
 
@@ -110,8 +110,8 @@ class PlanComparison:
 
     @property
     def best(self) -> ScoredPlan:
-        """The plan to take, see `cheapest_good`."""
-        return self.plans[cheapest_good([(plan.ap, plan.megapixels) for plan in self.plans])]
+        """The plan to take, see `worth_its_pixels`."""
+        return self.plans[worth_its_pixels([(plan.ap, plan.megapixels) for plan in self.plans])]
 
     @property
     def highest(self) -> ScoredPlan:
@@ -159,10 +159,7 @@ _LEGEND = (
     "AP, AP50: official, percent; small, medium, large: COCO's AP; conf: of the best F1; ms: "
     "median of an image; MP: megapixels through the network"
 )
-_RULE = (
-    f"the fewest pixels through the network among those at most {NEARLY_AP:g} points of official "
-    f"AP below the highest"
-)
+_RULE = f"twice the pixels through the network must bring {AP_PER_DOUBLING:g} point of official AP"
 
 
 def compare_plans(options: ValOptions) -> PlanComparison:

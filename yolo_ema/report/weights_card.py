@@ -123,10 +123,7 @@ def score_card(
     settings: Sequence[Setting],
     recommended: Setting,
 ) -> dict[str, Any]:
-    """Score published weights at each setting, and write and return the card's JSON beside them.
-
-    It also holds the SHA-256 of the exported files and OpenVINO folders beside them.
-    """
+    """Score published weights at each setting, and write and return the card's JSON beside them."""
     figures = [_figures(weights, data, setting) for setting in settings]
     card = {
         **facts,
@@ -134,6 +131,13 @@ def score_card(
         "bytes": weights.stat().st_size,
         "hardware_of_figures": run_record.hardware(),
     }
+    card |= {"recommended": recommended.text, "figures": figures, "exported": _exported(weights)}
+    write_json(weights.with_suffix(".json"), card)
+    return card
+
+
+def _exported(weights: Path) -> dict[str, str]:
+    """Return the SHA-256 of the exported files and OpenVINO folders beside weights, by path."""
     beside = (
         path
         for precision in ("", "-fp16", "-int8")  # as export names them
@@ -141,15 +145,7 @@ def score_card(
         for path in weights.parent.glob(f"{weights.stem}{precision}{pattern}")
     )
     exported = sorted(path for path in beside if path.suffix in _EXPORTED)
-    card |= {
-        "recommended": recommended.text,
-        "figures": figures,
-        "exported": {
-            path.relative_to(weights.parent).as_posix(): sha256_of(path) for path in exported
-        },
-    }
-    write_json(weights.with_suffix(".json"), card)
-    return card
+    return {path.relative_to(weights.parent).as_posix(): sha256_of(path) for path in exported}
 
 
 def _record(run: Path) -> dict[str, Any]:
@@ -330,7 +326,8 @@ def _percent(value: float | None) -> str:
 
 
 def write_tables(card_json: Path) -> None:
-    """Renew the tables in the Markdown file beside a card's JSON, which is created if missing.
+    """Renew the tables in the Markdown file beside a card's JSON, which is created if missing, and
+    the SHA-256 of exported files in the JSON.
 
     Raises:
         DataError: the file lacks the marks.
@@ -343,7 +340,7 @@ def write_tables(card_json: Path) -> None:
         raise DataError(
             f"{page} needs the marks {BEGIN} and {END} exactly once: the tables go between them"
         )
+    card = read_json(card_json)
+    write_json(card_json, card | {"exported": _exported(card_json.with_name(card["file"]))})
     before, _, rest = text.partition(BEGIN)
-    write_text(
-        page, f"{before}{BEGIN}\n{card_tables(read_json(card_json))}\n{END}{rest.partition(END)[2]}"
-    )
+    write_text(page, f"{before}{BEGIN}\n{card_tables(card)}\n{END}{rest.partition(END)[2]}")

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-__all__ = ["NEARLY_AP", "PlanFigures", "PlanRow", "cheapest_good"]
+__all__ = ["AP_PER_DOUBLING", "PlanFigures", "PlanRow", "worth_its_pixels"]
 
-NEARLY_AP = 0.5
-"""Points of AP below the highest that are worth fewer pixels: the spread of three trainings that
-differ in their seed alone is about as large.
+AP_PER_DOUBLING = 1.0
+"""Points of AP that twice the pixels through the network must bring. Three trainings that differ in
+their seed alone spread by about half a point, so that less says little, and costs twice the time.
 """
 
 _KEY = "plan_figures"
@@ -58,8 +58,8 @@ class PlanFigures:
 
     @property
     def best(self) -> PlanRow:
-        """The plan to take: see `cheapest_good`."""
-        return self.rows[cheapest_good([(row.ap, row.megapixels) for row in self.rows])]
+        """The plan to take: see `worth_its_pixels`."""
+        return self.rows[worth_its_pixels([(row.ap, row.megapixels) for row in self.rows])]
 
     def as_entries(self) -> dict[str, str]:
         """Return them as a checkpoint or an exported file keeps them: one text."""
@@ -80,16 +80,15 @@ class PlanFigures:
             return None
 
 
-def cheapest_good(plans: Sequence[tuple[float, float]]) -> int:
-    """Return which plan to take: of those whose AP is at most `NEARLY_AP` below the highest, the
-    one with the fewest pixels through the network; of equal ones that of the higher AP.
+def worth_its_pixels(plans: Sequence[tuple[float, float]]) -> int:
+    """Return which plan to take: a plan with more pixels through the network than another is the
+    better one if its AP is higher by `AP_PER_DOUBLING` for each time that they double.
 
     Args:
-        plans: AP in percent and megapixels of each, one or more.
+        plans: AP in percent and megapixels (above 0) of each, one or more.
     """
-    enough = max(ap for ap, _ in plans) - NEARLY_AP
-    good = [number for number, (ap, _) in enumerate(plans) if ap >= enough]
-    return min(good, key=lambda number: (plans[number][1], -plans[number][0]))
+    worth = [ap - AP_PER_DOUBLING * math.log2(megapixels) for ap, megapixels in plans]
+    return max(range(len(plans)), key=lambda number: (worth[number], -plans[number][1]))
 
 
 def _row(values: Any) -> PlanRow:
@@ -99,7 +98,7 @@ def _row(values: Any) -> PlanRow:
         bool(_number(tiles, 0, 1)),
         bool(_number(whole, 0, 1)),
         _number(ap, 0, 100),
-        _number(megapixels, 0, 1e6),
+        _number(megapixels, 1e-6, 1e6),
         _number(shrinking, 0, 1e4),
         _number(conf, 0, 1),
     )

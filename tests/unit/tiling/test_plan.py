@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yolo_ema.errors import ConfigError
@@ -185,6 +185,7 @@ def test_objects_that_stay_large_at_the_larger_input_keep_the_frame_whole():
 
 
 @settings(max_examples=300, deadline=None)
+@example((41, 83), (1, 4))  # 64x160 pixels, against 9,216 in tiles of 32x64 and whole
 @given(
     st.tuples(st.integers(1, 9000), st.integers(1, 9000)),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -206,4 +207,6 @@ def test_the_larger_input_costs_fewer_pixels_than_tiles_and_is_bounded(image_wh,
     tiled = plan_tiles(image_wh, input_hw, stride=32, size_fixed_by="imgsz")
     views_hw = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in tiled.tiles_xyxy.tolist()]
     letterboxes = [Letterbox.of(hw, input_hw, 32) for hw in (*views_hw, image_wh[::-1])]
-    assert math.prod(letterbox.input_hw) <= sum(math.prod(one.input_hw) for one in letterboxes)
+    # up to the stride, to whose multiple the larger input alone may have to be rounded up
+    least_hw = [side - 32 for side in letterbox.input_hw]
+    assert math.prod(least_hw) <= sum(math.prod(one.input_hw) for one in letterboxes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,12 @@ from hypothesis import strategies as st
 
 from yolo_ema.inference.file_metadata import ArtifactMetadata
 from yolo_ema.tiling.plan import plan_tiles
-from yolo_ema.tiling.plan_figures import NEARLY_AP, PlanFigures, PlanRow, cheapest_good
+from yolo_ema.tiling.plan_figures import (
+    AP_PER_DOUBLING,
+    PlanFigures,
+    PlanRow,
+    worth_its_pixels,
+)
 
 OWN = PlanRow(1.0, False, True, 11.6, 0.25, 2.1, 0.16)
 LARGER = PlanRow(1.5, False, True, 15.6, 0.52, 1.4, 0.18)
@@ -25,20 +31,24 @@ def figures(*rows: PlanRow) -> PlanFigures:
     return PlanFigures(rows, 0.7)
 
 
-def test_the_best_is_the_cheapest_that_is_nearly_as_good() -> None:
+def test_more_pixels_are_taken_where_they_bring_a_point_a_doubling() -> None:
     assert MEASURED.best == TWICE
     assert figures(OWN, PlanRow(2.0, False, True, 12.0, 0.94, 1.0, 0.2)).best == OWN
-    assert figures(TILES, BOTH).best == TILES
+    assert figures(TILES, BOTH).best == BOTH, "half a point for a fifth of a doubling"
+    assert figures(TWICE, PlanRow(1.0, True, True, 17.9, 1.88, 1.0, 0.2)).best == TWICE
+    assert figures(TWICE, PlanRow(1.0, True, True, 18.4, 1.88, 1.0, 0.2)).best.tiles
 
 
-@given(st.lists(st.tuples(st.integers(0, 40).map(lambda n: n / 4), st.integers(1, 5)), min_size=1))
-def test_no_plan_that_is_good_enough_costs_less(plans: list[tuple[float, float]]) -> None:
-    ap, cost = plans[cheapest_good(plans)]
-    highest = max(one for one, _ in plans)
-    assert ap >= highest - NEARLY_AP
+@given(
+    st.lists(st.tuples(st.integers(0, 160).map(lambda n: n / 4), st.integers(1, 64)), min_size=1)
+)
+def test_against_the_best_every_plan_gains_too_little_or_loses_too_much(
+    plans: list[tuple[float, float]],
+) -> None:
+    ap, cost = plans[worth_its_pixels(plans)]
     for other_ap, other_cost in plans:
-        if other_ap >= highest - NEARLY_AP:
-            assert (cost, -ap) <= (other_cost, -other_ap)
+        doublings = math.log2(other_cost / cost)
+        assert other_ap - ap <= AP_PER_DOUBLING * doublings + 1e-9
 
 
 def test_files_keep_them() -> None:
@@ -85,10 +95,10 @@ def test_auto_uses_the_input_of_the_best_plan() -> None:
 
 
 def test_auto_uses_tiles_where_they_are_worth_their_pixels() -> None:
-    alone = plan_tiles(HD, INPUT, stride=32, figures=figures(OWN, TILES, BOTH))
+    alone = plan_tiles(HD, INPUT, stride=32, figures=figures(OWN, TILES))
     assert len(alone.tiles_xyxy) == 8
     assert not alone.whole_frame
-    better = PlanRow(1.0, True, True, 18.0, 1.6, 1.0, 0.19)
+    better = PlanRow(1.0, True, True, 18.4, 1.6, 1.0, 0.19)
     both = plan_tiles(HD, INPUT, stride=32, figures=figures(OWN, TWICE, TILES, better))
     assert (len(both.tiles_xyxy), both.whole_frame) == (8, True)
     asked = plan_tiles(HD, INPUT, stride=32, figures=figures(TILES), whole_frame=True)
