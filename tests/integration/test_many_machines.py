@@ -303,7 +303,10 @@ def test_verbs_that_train_in_one_process_refuse_a_launcher_before_they_begin(
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK and MASTER_ADDR and MASTER_PORT are not set"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2"},
+            "LOCAL_RANK and MASTER_ADDR and MASTER_PORT are not set",
+        ),
         ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many' in the environment; expected a number"),
     ],
 )
