@@ -70,6 +70,7 @@ VERBS = (
         "yolo_ema.archive.run:archive",
         (
             "archive flights/ --weights best.pt --out boxes",
+            "archive flights/ --weights best.pt --out boxes --telemetry auto    # with positions",
             "archive flights/ --weights best.pt --out boxes --shard 3/100    # of a job array",
             (
                 "archive s3://bucket/flights --weights best.pt --out s3://bucket/boxes "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from yolo_ema.media.sources.video_cuts import VideoSpan
@@ -99,6 +99,9 @@ class Outcome:
         seconds: how long it took.
         problem: why it is not done.
         attempts: how often it has failed.
+        no_positions: with ``--telemetry``, why sources of it have no positions, by source.
+        unplaced: with ``--telemetry``, how many objects have no position, by the code of the
+            reason.
     """
 
     id: str
@@ -109,3 +112,5 @@ class Outcome:
     seconds: float = 0.0
     problem: str = ""
     attempts: int = 0
+    no_positions: dict[str, str] = field(default_factory=dict)
+    unplaced: dict[str, int] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from yolo_ema._version import __version__
@@ -122,8 +122,10 @@ def check_nodes(ray: Any, options: ArchiveOptions) -> None:
             f"{'; '.join(others)}"
         )
     weights = str(options.weights or default_weights())
-    mine = _node_facts(options.out, weights)
-    facts = _on_every_node(ray, _node_facts, options.out, weights)
+    files = [options.dem, *options.telemetry] if options.dem else list(options.telemetry)
+    asked = (options.out, weights, [str(file) for file in files])
+    mine = _node_facts(*asked)
+    facts = _on_every_node(ray, _node_facts, *asked)
     problems = [
         f"{node} {_DIFFERENCES[name]}: {fact[name]}"
         for node, fact in facts.items()
@@ -140,11 +142,14 @@ def check_nodes(ray: Any, options: ArchiveOptions) -> None:
 _DIFFERENCES = {
     "out": "does not see the same --out",
     "weights": "does not see the same --weights",
+    "telemetry": "does not see the same files of --telemetry and --dem",
 }
 
 
-def _node_facts(out: str, weights: str) -> dict[str, str]:
-    """Return what a node sees of the output folder and the weights, or why it sees nothing."""
+def _node_facts(out: str, weights: str, files: Sequence[str] = ()) -> dict[str, str]:
+    """Return what a node sees of the output folder, the weights and files of telemetry, these by
+    their sizes, or why it sees nothing.
+    """
     from pathlib import Path
 
     facts = {}
@@ -156,6 +161,8 @@ def _node_facts(out: str, weights: str) -> dict[str, str]:
         facts["weights"] = weights_digest(Path(weights))
     except (YoloEmaError, OSError) as error:
         facts["weights"] = str(error)
+    sizes = {file: Path(file).stat().st_size for file in files if Path(file).is_file()}
+    facts["telemetry"] = str(sizes)
     return facts
 
 

@@ -37,6 +37,9 @@ class ArchiveResult:
         interrupted: Ctrl-C or SIGTERM ended the run.
         left_out: what lies at the sources and is not read.
         not_cut: by reason, how many long videos are one job each, and the first of them.
+        jobs_without_positions: in how many jobs of this run a source had no telemetry.
+        no_positions: why, by source, the first thousand.
+        unplaced: how many objects of this run have no position, by the code of the reason.
     """
 
     out: str
@@ -56,6 +59,9 @@ class ArchiveResult:
     interrupted: bool = False
     left_out: tuple[LeftOut, ...] = ()
     not_cut: dict[str, tuple[int, str]] = field(default_factory=dict)
+    jobs_without_positions: int = 0
+    no_positions: dict[str, str] = field(default_factory=dict)
+    unplaced: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def before(cls, out: str, pending: Pending, manifest: Manifest) -> ArchiveResult:
@@ -86,6 +92,11 @@ class ArchiveResult:
             self.machine_problem = self.machine_problem or outcome.problem
             return
         self.to_do -= 1
+        self.jobs_without_positions += bool(outcome.no_positions)
+        if len(self.no_positions) < _MOST_ROWS:
+            self.no_positions |= outcome.no_positions
+        for reason, count in outcome.unplaced.items():
+            self.unplaced[reason] = self.unplaced.get(reason, 0) + count
         if outcome.state != DONE and len(self.rows) < _MOST_ROWS:
             names = ("id", "name", "state", "attempts", "problem")
             self.rows.append({name: getattr(outcome, name) for name in names})
@@ -146,6 +157,7 @@ class ArchiveResult:
             f"{count:,} long videos are one job each, not cut: {reason}; the first: {first}"
             for reason, (count, first) in self.not_cut.items()
         )
+        lines += self._positions()
         if self.machine_problem:
             lines.append(f"ended early: {self.machine_problem}")
         if self.to_do:
@@ -156,3 +168,19 @@ class ArchiveResult:
             lines.append(f"the same command again tries {jobs} once more")
         lines.append(f"written: {self.out}")
         return "\n".join(lines)
+
+    def _positions(self) -> list[str]:
+        """Say how many objects have no position, and why."""
+        if not self.unplaced and not self.no_positions:
+            return []
+        from yolo_ema.geo.sightings import UNPLACED
+
+        lines = [
+            f"{count:,} of {self.objects:,} objects have no position: {UNPLACED[reason]}"
+            for reason, count in sorted(self.unplaced.items())
+        ]
+        if self.no_positions:
+            source, why = next(iter(self.no_positions.items()))
+            jobs = f"{self.jobs_without_positions:,} job{'s' * (self.jobs_without_positions != 1)}"
+            lines.append(f"no positions in {jobs}; the first: {source}: {why}")
+        return lines

@@ -34,6 +34,7 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
         ConfigError: the output folder belongs to another run; an option does not fit.
         SourceError: a source does not exist, or contains no image or video.
         WeightsError: the weights cannot be used.
+        DataNotFoundError: the surface model is not there.
         MissingPackageError: an extra is not installed; the message names it.
         MachineError: the output folder cannot be written to; the cluster does not answer, or does
             not fit this machine.
@@ -42,6 +43,10 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
     weights = options.weights or default_weights()
     if not weights.exists():
         raise WeightsNotFoundError(f"there is no weights file {weights}")
+    if options.telemetry:
+        from yolo_ema.detect.stored_places import check_telemetry
+
+        check_telemetry(options)
     storage = open_storage(options.out)
     run = _engine(options)
     manifest = open_manifest(options, storage, weights)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Job, Outcome
 from yolo_ema.archive.manifest import DETECTIONS, FILES, PROBLEMS, write_problem
@@ -25,6 +26,9 @@ from yolo_ema.media.sources.output_names import with_output_names
 from yolo_ema.media.sources.source import Source, UnreadableSource
 from yolo_ema.media.sources.stored_source import StoredSource
 from yolo_ema.options.archive import ArchiveOptions
+
+if TYPE_CHECKING:
+    from yolo_ema.detect.stored_places import StoredPlaces
 
 __all__ = ["Worker"]
 
@@ -54,8 +58,11 @@ class Worker:
         try:
             with scratch_folder("archive") as folder:
                 stage = folder / "results"
-                result = self._detect(job, folder / "sources", stage)
-                outcome = _outcome_of(job, result, attempts)
+                (folder / "sources").mkdir()
+                sources = self._sources(job, folder / "sources")
+                places = self._places(sources)
+                result = self._detect(sources, places, stage)
+                outcome = _outcome_of(job, result, places, attempts)
                 if outcome.state in {DONE, INCOMPLETE}:
                     self._publish(outcome, stage, attempts)
         except (DeviceMemoryError, MemoryError, SourceError) as error:
@@ -67,14 +74,23 @@ class Worker:
             outcome = _failed(job, f"unexpected {type(error).__name__}: {error}", attempts)
         return dataclasses.replace(outcome, seconds=time.perf_counter() - began_at)
 
-    def _detect(self, job: Job, fetched: Path, stage: Path) -> DetectResult:
-        fetched.mkdir()
+    def _detect(
+        self, sources: Sequence[Source], places: StoredPlaces | None, stage: Path
+    ) -> DetectResult:
         return detect(
             self._options.detect_options(stage, self._weights),
-            sources=self._sources(job, fetched),
+            sources=sources,
             detector=self._detector,
+            places=places,
             quiet=True,
         )
+
+    def _places(self, sources: Sequence[Source]) -> StoredPlaces | None:
+        if not self._options.telemetry:
+            return None
+        from yolo_ema.detect.stored_places import StoredPlaces
+
+        return StoredPlaces(sources, self._options)
 
     def _sources(self, job: Job, fetched: Path) -> Sequence[Source]:
         files = [self._source(file, job, fetched) for file in job.files]
@@ -112,7 +128,9 @@ class Worker:
             self._storage.remove(f"{PROBLEMS}/{outcome.id}.json")
 
 
-def _outcome_of(job: Job, result: DetectResult, attempts: int) -> Outcome:
+def _outcome_of(
+    job: Job, result: DetectResult, places: StoredPlaces | None, attempts: int
+) -> Outcome:
     if result.interrupted:
         return Outcome(job.id, job.name, UNDONE, problem="interrupted")
     problems = [source.problem for source in result.sources if source.problem]
@@ -122,7 +140,12 @@ def _outcome_of(job: Job, result: DetectResult, attempts: int) -> Outcome:
         return _failed(job, "; ".join(problems), attempts)
     state = INCOMPLETE if problems else DONE
     failed = attempts + bool(problems)
-    return Outcome(job.id, job.name, state, frames, objects, 0.0, "; ".join(problems), failed)
+    outcome = Outcome(job.id, job.name, state, frames, objects, 0.0, "; ".join(problems), failed)
+    if places is None:
+        return outcome
+    return dataclasses.replace(
+        outcome, no_positions=places.problems, unplaced=dict(places.unplaced)
+    )
 
 
 def _failed(job: Job, problem: str, attempts: int) -> Outcome:

@@ -15,7 +15,7 @@ from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.mapping import MapOptions
 
-__all__ = ["frame_boxes", "locate_flight"]
+__all__ = ["frame_boxes", "locate_flight", "no_pose_of"]
 
 
 def frame_boxes(found: FrameDetections, pose: Pose | NoPose, picture: str = "") -> FrameBoxes:
@@ -91,6 +91,14 @@ def _track_of(
     return open_telemetry(place, options, duration_s=source.duration_s, images=False)
 
 
+def no_pose_of(tried: Sequence[NoPose]) -> tuple[str, NoPose]:
+    """Return in words why a source has no telemetry, and the pose that its frames lack, by the
+    reason of each kind that was tried.
+    """
+    words = "; ".join(map(str, tried))
+    return words, tried[-1] if len(tried) == 1 else NoPose("not_found", words)
+
+
 def _located(
     source: ResultSource,
     track: PoseTrack | tuple[NoPose, ...],
@@ -98,8 +106,7 @@ def _located(
     problems: dict[str, str],
 ) -> LocatedSource:
     if not isinstance(track, PoseTrack):
-        problems[source.name] = "; ".join(map(str, track))
-        reason = track[-1] if len(track) == 1 else NoPose("not_found", problems[source.name])
+        problems[source.name], reason = no_pose_of(track)
         frames = [replace(frame, pose=reason) for frame in source.frames]
         return locate_source(frames, options, is_video=source.is_video)
     poses: Iterable[Pose | NoPose]

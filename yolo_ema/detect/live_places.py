@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from yolo_ema.detect.flight_poses import frame_boxes
+from yolo_ema.detect.frame_places import check_surface_model, place_frame
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.geo.camera_heights import FlightGround, flight_ground
 from yolo_ema.geo.geodesic import geodesic_inverse
@@ -17,7 +17,6 @@ from yolo_ema.geo.sightings import (
     UNPLACED,
     LocatedSource,
     Usable,
-    locate_source,
     view_of,
 )
 from yolo_ema.geo.telemetry.live import LiveTelemetry, is_live
@@ -109,8 +108,7 @@ class LivePlaces:
         Raises:
             DataNotFoundError: the surface model is not there.
         """
-        if options.dem is not None and not options.dem.is_file():
-            raise DataNotFoundError(f"there is no surface model {options.dem}")
+        check_surface_model(options)
         self._telemetry, self._options = telemetry, options
         self._ground: FlightGround | None = None
         self._first: Pose | None = None
@@ -142,14 +140,9 @@ class LivePlaces:
         counts = self._without_pose.setdefault(found.frame.source, Counter())
         if isinstance(pose, NoPose):
             counts[pose.reason] += 1
-        located = locate_source(
-            [frame_boxes(found, pose)], self._options, ground=self._ground_of(pose)
-        )
-        places = located.sightings.places
-        columns = (places.longitude_deg, places.latitude_deg, places.ellipses.semi_major_m)
-        placed = np.where(located.sightings.placed[:, None], np.column_stack(columns), np.nan)
+        placed, located = place_frame(found, pose, self._options, self._ground_of(pose))
         return LocatedFrame(
-            replace(found, places=placed),
+            placed,
             pose,
             located,
             dict(counts),

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolo_ema.detect.flight_poses import frame_boxes, locate_flight
+from yolo_ema.detect.frame_places import check_surface_model
 from yolo_ema.detect.result_files import NOT_LOOKED_UP, ResultSource
-from yolo_ema.errors import DataNotFoundError
 from yolo_ema.geo.flight_map import FlightMap, map_flight
 from yolo_ema.geo.maps.write_map import write_map
 from yolo_ema.geo.pose import NoPose, Pose
@@ -47,8 +47,7 @@ class MapOutput:
         Raises:
             DataNotFoundError: the surface model is not there.
         """
-        if options.dem is not None and not options.dem.is_file():
-            raise DataNotFoundError(f"there is no surface model {options.dem}")
+        check_surface_model(options)
         self.flight: FlightMap | None = None
         self.problems: Mapping[str, str] = {}
         self._out, self._kinds, self._options = out, kinds, options

@@ -29,6 +29,7 @@ from yolo_ema.tracking.trails import Trails
 if TYPE_CHECKING:
     from yolo_ema.detect.live_places import LivePlaces, LocatedFrame
     from yolo_ema.detect.map_output import MapOutput
+    from yolo_ema.detect.stored_places import StoredPlaces
     from yolo_ema.media.live_page.live_page import LivePage
 
 __all__ = ["DetectOutput"]
@@ -117,8 +118,10 @@ class DetectOutput:
         status: Callable[[], Sequence[SourceStatus]],
         *,
         source_count: int = 1,
+        places: StoredPlaces | None = None,
     ) -> None:
-        """Open the sinks and the page; ``status`` is called from another thread.
+        """Open the sinks and the page; ``status`` is called from another thread, and ``places``
+        gives the objects of stored sources theirs.
 
         Raises:
             ConfigError: a line or zone that cannot be read; a format that cannot hold the classes;
@@ -139,6 +142,7 @@ class DetectOutput:
         self._drawn: tuple[FrameDetections, np.ndarray] | None = None
         self._page: LivePage | None = None
         self._places: LivePlaces | None = None
+        self._stored_places = places
         self._totals: dict[str, dict[str, int]] = {}
         self._closing = threading.Event()
         self._reporter = threading.Thread(target=self._report, name="page status", daemon=True)
@@ -193,6 +197,8 @@ class DetectOutput:
         if self._places is not None and event.source.is_live:
             located = self._places.locate(detections)
             detections = located.detections
+        elif self._stored_places is not None:
+            detections = self._stored_places.locate(detections)
         if self._options.tracks and event.source.is_video and name not in self.problems:
             self._track(name, detections, homography)
         reader, image = event.reader, event.source.image_of(detections.frame.index)

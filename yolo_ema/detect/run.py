@@ -38,6 +38,8 @@ from yolo_ema.options.detect import DetectOptions
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from yolo_ema.detect.stored_places import StoredPlaces
+
 __all__ = ["detect", "fresh_folder"]
 
 
@@ -46,6 +48,7 @@ def detect(
     *,
     sources: Sequence[Source] | None = None,
     detector: Detector | None = None,
+    places: StoredPlaces | None = None,
     quiet: bool = False,
 ) -> DetectResult:
     """Detect on every source and write what is asked for.
@@ -58,6 +61,7 @@ def detect(
         options: on what, with what, how, and what to write.
         sources: found already, instead of those that ``options`` name.
         detector: loaded already, with the settings of ``options``.
+        places: of stored sources' objects, which the files of detections then have.
         quiet: nothing to stderr, no progress bar.
 
     Raises:
@@ -87,6 +91,7 @@ def detect(
                 detector.wanted_names,
                 reader.status,
                 source_count=len(sources),
+                places=places,
             )
         ) as output,
         (

@@ -20,7 +20,7 @@ from yolo_ema.geo.pose import REASONS as POSE_REASONS
 from yolo_ema.geo.pose import NoPose, Pose
 from yolo_ema.geo.uncertainty import SIGMAS, PoseSigmas
 from yolo_ema.geo.views import Views
-from yolo_ema.options.mapping import MapOptions
+from yolo_ema.options.mapping import PlacingOptions
 
 __all__ = [
     "UNPLACED",
@@ -151,7 +151,7 @@ class LocatedSource:
         return self.sightings.source
 
 
-def sigmas_for(kind: str, options: MapOptions, step_m: float = 0.0) -> PoseSigmas:
+def sigmas_for(kind: str, options: PlacingOptions, step_m: float = 0.0) -> PoseSigmas:
     """Return the deviations of a kind of telemetry that writes positions in steps of ``step_m``,
     those that the user states in their place.
     """
@@ -172,7 +172,7 @@ def sigmas_for(kind: str, options: MapOptions, step_m: float = 0.0) -> PoseSigma
 
 def locate_source(
     frames: Sequence[FrameBoxes],
-    options: MapOptions,
+    options: PlacingOptions,
     *,
     is_video: bool = True,
     sizes: Mapping[str, BodySize] = CLASS_SIZES,

@@ -13,7 +13,9 @@ from typing import Any
 from yolo_ema.options.detect import SAVED_KINDS, DetectOptions
 from yolo_ema.options.detector import INPUT, TRACKING, DetectorConfig, fps_option
 from yolo_ema.options.fields import option
+from yolo_ema.options.mapping import MAP, PlacingOptions
 from yolo_ema.options.shared import MODEL
+from yolo_ema.options.telemetry import TELEMETRY
 from yolo_ema.options.tiles import TILES
 
 __all__ = ["ENGINES", "ArchiveOptions"]
@@ -36,10 +38,10 @@ _running_option = partial(option, group=_RUNNING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArchiveOptions(DetectorConfig):
+class ArchiveOptions(DetectorConfig, PlacingOptions):
     """Which archive to run through, with which weights, on how many machines, where to write."""
 
-    GROUPS = (INPUT, MODEL, TILES, TRACKING, _OUTPUT, _RUNNING)
+    GROUPS = (INPUT, MODEL, TILES, TRACKING, TELEMETRY, MAP, _OUTPUT, _RUNNING)
 
     source: tuple[str, ...] = _input_option(
         positional=True,
@@ -106,7 +108,9 @@ class ArchiveOptions(DetectorConfig):
     def detect_options(self, out: Path, weights: Path) -> DetectOptions:
         """Return what one job asks ``yolo-ema detect`` for."""
         shared = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(DetectorConfig)
+            field.name: getattr(self, field.name)
+            for kind in (DetectorConfig, PlacingOptions)
+            for field in dataclasses.fields(kind)
         }
         shared |= {"weights": weights, "track": self.tracks}
         return DetectOptions(
@@ -119,7 +123,7 @@ class ArchiveOptions(DetectorConfig):
         """
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {
-            name: list(value) if isinstance(value, tuple) else value
+            name: _plain(value)
             for name, value in dataclasses.asdict(self).items()
             if name not in _NOT_RESULTS and value != defaults[name]
         }
@@ -131,6 +135,11 @@ class ArchiveOptions(DetectorConfig):
             yield "no source given; expected videos, images, folders, patterns or addresses"
         if not self.out:
             yield "--out is empty; expected a folder or an address"
+        if not self.telemetry:
+            for field in dataclasses.fields(PlacingOptions):
+                if getattr(self, field.name) != field.default:
+                    word = field.name.replace("_", "-")
+                    yield f"--{word} is about positions, which need --telemetry, as in auto"
         if self.address is not None and self.engine != "ray":
             yield "--address belongs to --engine ray"
         if self.shard is None:
@@ -140,3 +149,10 @@ class ArchiveOptions(DetectorConfig):
             yield f"--shard is {self.shard!r}; expected I/N with I from 1 to N, as in 1/8"
         if self.engine == "ray":
             yield "--shard is for runs without Ray, which hands out the jobs itself"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON keeps it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from yolo_ema.options.fields import option
 from yolo_ema.options.telemetry import TELEMETRY, TelemetryOptions
 
-__all__ = ["MAP", "MapOptions"]
+__all__ = ["MAP", "MapOptions", "PlacingOptions"]
 
 MAP = "map"
 """Heading of what concerns places on the ground and what is made of them."""
@@ -28,8 +28,8 @@ def _sigma_option(what: str, unit: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapOptions(TelemetryOptions):
-    """Where the camera was, how boxes are placed on the ground, and what becomes of them."""
+class PlacingOptions(TelemetryOptions):
+    """Where the camera was, and how boxes are placed on the ground."""
 
     GROUPS: ClassVar[tuple[str, ...]] = (TELEMETRY, MAP)
 
@@ -55,6 +55,12 @@ class MapOptions(TelemetryOptions):
     sigma_box: float = _map_option(
         2.0, help="standard deviation of the point of a box", at_least=0, unit="pixels"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions(PlacingOptions):
+    """Where the camera was, how boxes are placed on the ground, and what becomes of them."""
+
     unique: bool = _map_option(
         True,
         help="join sightings of one standing object: after the camera has turned away, in other "

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from archive_files import PER_FRAME, archive_options, draw, record
+from PIL import Image
+from telemetry_files import xmp
 
 from yolo_ema.archive.finding import JobFinder
 from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Job, Outcome
@@ -119,6 +122,50 @@ def test_sources_at_an_address(tmp_path: Path) -> None:
     outcome = Worker(options).run(lost)
     assert (outcome.state, outcome.frames) == (INCOMPLETE, 1)
     assert "no file at memory:///" in outcome.problem
+
+
+@pytest.mark.parametrize("track", [False, True])
+def test_images_at_an_address_have_the_positions_that_lie_inside(
+    tmp_path: Path, track: bool
+) -> None:
+    memory = fsspec.filesystem("memory")
+    for number in range(2):
+        packet = xmp(
+            f'drone-dji:GpsLatitude="47.1234{number}" drone-dji:GpsLongitude="8.765432" '
+            'drone-dji:GimbalPitchDegree="-90.0" drone-dji:GimbalYawDegree="+92.4" '
+            'drone-dji:GimbalRollDegree="+0.50" drone-dji:RelativeAltitude="+42.10"'
+        )
+        Image.open(draw(tmp_path / "a.png")).save(tmp_path / "a.jpg", xmp=packet)
+        content = (tmp_path / "a.jpg").read_bytes()
+        memory.pipe_file(f"/{tmp_path.name}/in/{number}.jpg", content)
+    how = {"telemetry": ("auto",), "hfov": 53.0, "track": track}
+    (outcome,), out = run_all(archive_options(tmp_path, f"memory://{tmp_path.name}/in", **how))
+    assert (outcome.state, outcome.no_positions, outcome.unplaced) == (DONE, {}, {})
+    latitudes = [row["latitude"] for row in rows_of(out)]
+    assert latitudes == pytest.approx([47.1234] * PER_FRAME + [47.12341] * PER_FRAME, abs=3e-4)
+    assert latitudes[PER_FRAME] - latitudes[0] == pytest.approx(1e-5, abs=2e-7)
+
+
+def test_a_surface_model_of_elsewhere_leaves_a_job_without_positions_and_is_named(
+    tmp_path: Path,
+) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    clip = record(tmp_path / "clip.mp4")
+    poses = "time_s,latitude_deg,longitude_deg,height_takeoff_m,yaw_deg,pitch_deg\n"
+    poses += "".join(f"{second},47.1234,8.7654,42,92,-60\n" for second in range(3))
+    (tmp_path / "clip.csv").write_text(poses)
+    corner = rasterio.transform.from_origin(20.0, 50.0, 1e-4, 1e-4)
+    profile = {"driver": "GTiff", "width": 9, "height": 9, "count": 1, "dtype": "float32"}
+    with rasterio.open(
+        tmp_path / "dem.tif", "w", crs="EPSG:4326", transform=corner, **profile
+    ) as file:
+        file.write(np.full((9, 9), 400, np.float32), 1)
+    how = {"telemetry": ("csv",), "hfov": 53.0, "dem": tmp_path / "dem.tif"}
+    (outcome,), out = run_all(archive_options(tmp_path, clip, **how))
+    assert outcome.state == DONE
+    assert "does not cover the place of the flight" in outcome.no_positions[str(clip)]
+    assert outcome.unplaced == {"outside_surface_model": 20 * PER_FRAME}
+    assert [row["longitude"] for row in rows_of(out)] == [None] * 20 * PER_FRAME
 
 
 @pytest.mark.parametrize("place", ["scratch", "out"])

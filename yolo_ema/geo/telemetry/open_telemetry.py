@@ -19,7 +19,7 @@ from yolo_ema.geo.telemetry.live import is_live
 from yolo_ema.geo.telemetry.reading import Reading, Sample
 from yolo_ema.options.telemetry import TelemetryOptions
 
-__all__ = ["open_telemetry"]
+__all__ = ["open_telemetry", "telemetry_words"]
 
 
 def open_telemetry(
@@ -61,7 +61,7 @@ def open_telemetry(
     if images is None:
         images = not isinstance(source, str | Path) or _is_image(paths[0])
     reasons = []
-    for word in _words(options.telemetry, images=images):
+    for word in telemetry_words(options.telemetry, images=images):
         maker = PoseMaker(options, word)
         try:
             reading = _read(word, paths, images=images)
@@ -85,8 +85,12 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _words(asked: Sequence[str], *, images: bool) -> list[str]:
-    """Return kinds and files in the user's order, each once, with ``auto`` written out."""
+def telemetry_words(asked: Sequence[str], *, images: bool) -> list[str]:
+    """Return kinds and files in the user's order, each once, with ``auto`` written out.
+
+    Raises:
+        ConfigError: an entry is neither a kind nor a file.
+    """
     words: dict[str, None] = {}
     for word in asked or ("auto",):
         if word == "auto":

@@ -82,16 +82,16 @@ class LostFrames:
         if not self._packets or not self._container.format.name.startswith(_STATES_ITS_DURATION):
             return 0
         first_s = float((self._stream.start_time or 0) * self._stream.time_base)
-        lacking_s = first_s + self._stated_s() - self._end_s
+        lacking_s = first_s + self.stated_s() - self._end_s
         # Frames may be rarer than the rate says.
         step_s = max(self._step_s, (self._end_s - first_s) / self._packets)
         if lacking_s < 1.5 * step_s:
             return 0
         # An edit list can leave out frames that the index still counts.
-        count_fits = abs(self._stream.frames * step_s - self._stated_s()) < 0.1 * self._stated_s()
+        count_fits = abs(self._stream.frames * step_s - self.stated_s()) < 0.1 * self.stated_s()
         return self._stream.frames - frames if count_fits else round(lacking_s / step_s)
 
-    def _stated_s(self) -> float:
+    def stated_s(self) -> float:
         """Return how long the stream should be; 0 if the file does not tell."""
         if self._stream.duration:
             return float(self._stream.duration * self._stream.time_base)

@@ -14,7 +14,7 @@ import av
 
 from yolo_ema.media.sources.lost_frames import LostFrames
 
-__all__ = ["CutVideo", "VideoSpan", "cut_video", "span_from"]
+__all__ = ["CutVideo", "VideoSpan", "cut_video", "span_from", "stated_duration_s"]
 
 _CONTAINERS = ("mov", "matroska")
 """Their packets carry presentation times, and a key frame can be found by its time."""
@@ -72,6 +72,16 @@ def cut_video(path: Path, segment_s: float) -> CutVideo:
             return _cut(video, segment_s)
     except (av.FFmpegError, OSError):
         return CutVideo(())
+
+
+def stated_duration_s(path: Path) -> float | None:
+    """Return how long a video is, in seconds, as its file states; None where it does not."""
+    try:
+        with av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}) as video:
+            streams = video.streams.video
+            return (LostFrames(video, streams[0]).stated_s() or None) if streams else None
+    except (av.FFmpegError, OSError):
+        return None
 
 
 def span_from(path: Path, start_s: float) -> VideoSpan | None:
