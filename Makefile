@@ -64,7 +64,12 @@ docs: $(READY)
 test-lowest:
 	@test -x $(LOWEST)/bin/python || $$(python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON)) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	@# albumentations asks for OpenCV's headless twin, of any version and in the same folder: without a desktop it comes in place of
+	@# opencv-python, of the same version.
+	echo "opencv-python-headless; sys_platform == 'none'" | $(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
+	  --resolution lowest-direct --override - --editable '.[dev]'
+	@$(LOWEST)/bin/python -c 'import cv2' 2>/dev/null || $(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps "opencv-python-headless==$$($(LOWEST)/bin/python -c 'from importlib.metadata import version; print(version("opencv-python"))')"
 	$(LOWEST)/bin/python -m pytest -n auto --dist worksteal -m "not slow" -rfE
 
 format: $(READY)

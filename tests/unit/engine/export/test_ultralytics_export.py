@@ -13,6 +13,7 @@ import pytest
 from lively_weights import lively_model
 from ultralytics.utils import LOGGER, checks
 from ultralytics.utils.export import ncnn as ncnn_export
+from ultralytics.utils.torch_utils import TORCH_2_9
 
 from yolo_ema.engine.export import ultralytics_export
 from yolo_ema.engine.export.ultralytics_export import install_line, run_exporter
@@ -58,7 +59,12 @@ def nothing_starts(monkeypatch):
         ("paddle", "x2paddle", r"pip install 'paddlepaddle\S+' 'x2paddle'"),
         ("coreml", "coremltools", r"pip install 'coremltools>=9\.0'"),
         ("mnn", "MNN", r"pip install 'MNN\S+'"),
-        ("executorch", "executorch", r"pip install 'executorch'"),
+        pytest.param(
+            "executorch",
+            "executorch",
+            r"pip install 'executorch'",
+            marks=pytest.mark.skipif(not TORCH_2_9, reason="ExecuTorch needs torch 2.9"),
+        ),
         ("rknn", "rknn", r"pip install .*'rknn-toolkit2\S+'"),
     ],
 )
