@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from lively_weights import lively_model, picture, save
+from scipy.optimize import linear_sum_assignment
 
 from yolo_ema.engine.export.exporting import export_artifact
 from yolo_ema.engine.export.onnx_file import onnx_problems
@@ -82,7 +83,9 @@ def hold(found: np.ndarray, wanted: np.ndarray, *, px: float = PX, score: float 
     """Hold an answer (1, 4 + K, N) or (1, N, 6) to another, where it scores at all."""
     assert found.shape == wanted.shape
     if wanted.shape[2] == 6:
-        found, wanted = found[0, :, [0, 1, 2, 3, 4]], wanted[0, :, [0, 1, 2, 3, 4]]
+        # Boxes whose scores are equal but for rounding may stand in another order.
+        apart = np.abs(found[0, None] - wanted[0, :, None]).max(axis=2)
+        found, wanted = found[0, linear_sum_assignment(apart)[1], :5].T, wanted[0, :, :5].T
     else:
         found, wanted = found[0], wanted[0]
     strong = wanted[4:].max(axis=0) > 0.05

@@ -296,3 +296,26 @@ def test_a_playlist_named_like_a_video_reaches_no_other_file(tmp_path):
     )
     with pytest.raises(SourceError):
         list(VideoReader(tmp_path / "x.mp4"))
+
+
+def test_a_frame_that_lacks_slices_is_damaged(tmp_path):
+    slices = {"tune": "zerolatency", "x264-params": "sliced-threads=1:slices=2:keyint=10"}
+    whole = record(tmp_path / "whole.mkv", frames=30, **slices)
+    with av.open(str(whole)) as read, av.open(str(tmp_path / "torn.mkv"), "w") as written:
+        video = read.streams.video[0]
+        copy = written.add_stream_from_template(video)
+        packets = [packet for packet in read.demux(video) if packet.size]
+        for number, packet in enumerate(packets):
+            content = bytes(packet)
+            # Each slice stands behind its length of four bytes; the last one goes.
+            ends = [0]
+            while ends[-1] < len(content):
+                ends.append(ends[-1] + 4 + struct.unpack_from(">I", content, ends[-1])[0])
+            kept = av.Packet(content[: ends[-2]] if number == 15 else content)
+            kept.pts, kept.dts, kept.time_base = packet.pts, packet.dts, packet.time_base
+            kept.is_keyframe, kept.stream = packet.is_keyframe, copy
+            written.mux(kept)
+    assert len(list(VideoReader(whole))) == 30
+    reader = VideoReader(tmp_path / "torn.mkv")
+    assert len(list(reader)) == 30
+    assert reader.damaged_packets == 1

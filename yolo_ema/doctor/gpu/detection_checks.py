@@ -24,7 +24,17 @@ from yolo_ema.options.detect import DetectOptions
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.scenes import draw_clip
 
-__all__ = ["HALF", "TILES", "BoxLimits", "compare_boxes", "export", "half_boxes", "tiles", "video"]
+__all__ = [
+    "BFLOAT16",
+    "HALF",
+    "TILES",
+    "BoxLimits",
+    "compare_boxes",
+    "export",
+    "half_boxes",
+    "tiles",
+    "video",
+]
 
 _CONF = 0.1
 
@@ -43,6 +53,8 @@ class BoxLimits:
 
 
 HALF = BoxLimits(margin=0.05, box_px=2.0, score=0.05)
+# bfloat16 rounds eight times as coarsely as float16.
+BFLOAT16 = BoxLimits(margin=0.1, box_px=2.0, score=0.1)
 TILES = BoxLimits(margin=0.02, box_px=0.5, score=0.01)
 _LEAST_MATCHED = 99.0
 """Percent of the boxes that have their counterpart. NMS may settle a tie the other way."""
@@ -94,7 +106,7 @@ def half_boxes(place: Place) -> Finding:
     else:  # `half` needs a GPU
         with torch.autocast("cpu", dtype=torch.bfloat16):
             candidate = full(images[:1]) + full(images[1:])
-    compare_boxes(finding, reference, candidate, HALF)
+    compare_boxes(finding, reference, candidate, HALF if place.is_gpu else BFLOAT16)
     return finding
 
 

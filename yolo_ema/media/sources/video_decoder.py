@@ -74,6 +74,9 @@ class VideoDecoder:
         self.stream.codec_context.options = {"max_pixels": str(max_pixels), **strict}
         # Threads that decode a frame each hold frames back, and lose them at damage.
         self.stream.thread_type = "SLICE"
+        if self.stream.codec_context.name == "h264":
+            # With several threads FFmpeg does not mark a frame of which slices are missing.
+            self.stream.codec_context.thread_count = 1
         if self.stream.codec_context.name == "libdav1d":
             self.stream.codec_context.flags |= av.codec.context.Flags.low_delay
         self._times = PresentationTimes(
