@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 from painted import dataset_of, fill_buffer, make_dataset, seed_all
-from ultralytics.utils import LOGGER
 
 from yolo_ema.engine.data.train_tiles import KEPT_SHARE, cut_into_tiles
 from yolo_ema.errors import ConfigError
@@ -167,10 +166,7 @@ def test_tiles_act_on_training_only(tmp_path):
     assert len(dataset_of(images, mode="val", drone=DroneOptions(train_tiles="64x64"))) == 6
 
 
-def test_tiles_of_another_size_are_scaled_to_the_network_and_that_is_reported(
-    tmp_path, caplog, monkeypatch
-):
-    monkeypatch.setattr(LOGGER, "propagate", True)  # an older caplog hears it by its root alone
+def test_tiles_of_another_size_are_scaled_to_the_network_and_that_is_reported(tmp_path, caplog):
     images = make_dataset(tmp_path)
     with caplog.at_level("WARNING"):
         assert len(dataset_of(images, imgsz=128, drone=DroneOptions(train_tiles="128x64"))) > 6
