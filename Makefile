@@ -8,7 +8,7 @@ LOWEST ?= .venv-lowest
 .PHONY: help demo test test-all test-lowest lint types imports pytest pytest-all docs format clean setup
 help:
 	@echo "make demo    train, validate, detect and export on drawn scenes (a few minutes on two quiet cores)"
-	@echo "make test    lint, types, import direction and the fast tests (some seven minutes on two cores)"
+	@echo "make test    lint, types, import direction and the fast tests (four and a half minutes on two quiet cores)"
 	@echo "make test-all     every test, and the documentation site"
 	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml declares"
 	@echo "make docs    the documentation site, into build/site"

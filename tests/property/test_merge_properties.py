@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from slow_merge import slow_merge
 
@@ -60,6 +60,8 @@ def test_it_gives_what_its_rules_give_box_by_box(case, method, threshold, max_de
 @given(cases(), st.sampled_from(MERGES), st.integers(0, 2**32 - 1), st.sampled_from((1, 7, 10**6)))
 def test_order_of_views_and_boxes_and_size_of_blocks_change_no_bit(case, method, seed, block):
     found, views, image_wh = case
+    # No plan has a view twice; of equal boxes in equal views nothing says which is the first.
+    assume(len(np.unique(views, axis=0)) == len(views))
     expected = merge_views(found, views, image_wh, method=method)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(views))
