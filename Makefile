@@ -47,15 +47,11 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-# A test whose worker process died under it, which says nothing of the test, is run once more, and named at the end; one that failed
-# is not.
-CRASHED := --reruns 1 --only-rerun "crashed while running"
-
 pytest: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal $(CRASHED) -m "not slow" -rfER
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" -rfE
 
 pytest-all: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal $(CRASHED) -rfER --durations 15
+	$(BIN)/python -m pytest -n auto --dist worksteal -rfE --durations 15
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
