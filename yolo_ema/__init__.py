@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from yolo_ema.detect.locate import locate as locate
     from yolo_ema.detect.predictors import open_predictor as open_predictor
     from yolo_ema.detect.tracker import Tracker as Tracker
-    from yolo_ema.engine.export.artifact_metadata import (
-        read_file_metadata as read_file_metadata,
-    )
+    from yolo_ema.engine.export.artifact_metadata import read_file_metadata as read_file_metadata
     from yolo_ema.engine.models.registration import model_yaml as model_yaml
     from yolo_ema.engine.models.registration import register as register
     from yolo_ema.engine.training.ray_train import ray_train as ray_train
@@ -34,15 +32,9 @@ if TYPE_CHECKING:
     from yolo_ema.geo.telemetry.live import LiveTelemetry as LiveTelemetry
     from yolo_ema.geo.telemetry.open_telemetry import open_telemetry as open_telemetry
     from yolo_ema.geo.uncertainty import PoseSigmas as PoseSigmas
-    from yolo_ema.inference.predictor import (
-        Predictor as Predictor,
-    )
-    from yolo_ema.inference.predictor import (
-        PredictorConfig as PredictorConfig,
-    )
-    from yolo_ema.inference.predictor import (
-        PredictorSettings as PredictorSettings,
-    )
+    from yolo_ema.inference.predictor import Predictor as Predictor
+    from yolo_ema.inference.predictor import PredictorConfig as PredictorConfig
+    from yolo_ema.inference.predictor import PredictorSettings as PredictorSettings
     from yolo_ema.inference.tiled import TiledPredictor as TiledPredictor
     from yolo_ema.media.frames import Frame as Frame
     from yolo_ema.media.frames import FrameDetections as FrameDetections
@@ -131,58 +123,7 @@ _PUBLIC = {
     "YoloEmaError": "yolo_ema.errors",
 }
 
-__all__ = [
-    "VISDRONE_CLASSES",
-    "CameraIntrinsics",
-    "Counter",
-    "Detector",
-    "DetectorConfig",
-    "EfficientMultiScaleAttention",
-    "ExportOptions",
-    "Frame",
-    "FrameDetections",
-    "LiveTelemetry",
-    "LocateOptions",
-    "NetworkOptions",
-    "Pose",
-    "PoseSigmas",
-    "PoseTrack",
-    "Predictor",
-    "PredictorConfig",
-    "PredictorSettings",
-    "PrepareOptions",
-    "SmallObjectSettings",
-    "SourceReader",
-    "TelemetryOptions",
-    "TiledPredictor",
-    "Tracker",
-    "TrainOptions",
-    "ValOptions",
-    "VerifyOptions",
-    "YoloEmaError",
-    "__version__",
-    "attention",
-    "draw_clip",
-    "draw_scene",
-    "evaluate_coco",
-    "evaluate_official",
-    "export",
-    "find_sources",
-    "locate",
-    "model_yaml",
-    "open_predictor",
-    "open_sources",
-    "open_telemetry",
-    "prepare",
-    "ray_train",
-    "read_annotations",
-    "read_file_metadata",
-    "register",
-    "tile_grid",
-    "train",
-    "validate",
-    "verify",
-]
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - its keys are names
 
 
 def __getattr__(name: str) -> Any:

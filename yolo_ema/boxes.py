@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["box_areas", "box_iou"]
-
 
 def box_areas(boxes_xyxy: np.ndarray, *, margin_px: float | np.ndarray = 0.0) -> np.ndarray:
     """Return the areas (…) of boxes (…, 4) in square pixels; 0 where a side is negative.

@@ -19,8 +19,6 @@ from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable
 from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
 
-__all__ = ["main"]
-
 INTERRUPTED = 130
 FAMILIES = {
     "data": "prepare or inspect a dataset",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["text_table"]
-
 
 def text_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
     """Return one line for each row.

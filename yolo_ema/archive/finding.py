@@ -30,8 +30,6 @@ from yolo_ema.media.sources.stored_source import StoredSource
 from yolo_ema.media.sources.video_cuts import CutVideo, cut_video
 from yolo_ema.options.archive import ArchiveOptions
 
-__all__ = ["JobFinder", "source_words"]
-
 _CUT_AHEAD = 32
 
 

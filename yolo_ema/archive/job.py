@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 from yolo_ema.media.sources.video_cuts import VideoSpan
 
-__all__ = ["DONE", "FAILED", "INCOMPLETE", "UNDONE", "Job", "Order", "Outcome"]
-
 DONE, INCOMPLETE, FAILED, UNDONE = "done", "incomplete", "failed", "undone"
 
 

@@ -23,8 +23,6 @@ from yolo_ema.io.devices import parse_device
 from yolo_ema.io.machine import available_memory_bytes, usable_cores
 from yolo_ema.options.archive import ArchiveOptions
 
-__all__ = ["run_locally", "visible_gpus", "worker_count"]
-
 _CHILD = (sys.executable, "-m", "yolo_ema.archive.worker_process")
 _GRACE_S = 10.0
 _WORKER_BYTES = 3 << 29

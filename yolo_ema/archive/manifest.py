@@ -22,20 +22,6 @@ from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.media.sources.folder_scan import LeftOut
 from yolo_ema.options.archive import ArchiveOptions
 
-__all__ = [
-    "DETECTIONS",
-    "FILES",
-    "PROBLEMS",
-    "RECORD",
-    "Manifest",
-    "Pending",
-    "check_writable",
-    "open_manifest",
-    "read_record",
-    "weights_digest",
-    "write_problem",
-]
-
 RECORD, _JOBS, _PROBE = "archive.json", "manifest.jsonl", ".writable"
 DETECTIONS, FILES, PROBLEMS = "detections", "files", "problems"
 _ATTEMPTS = 2

@@ -10,8 +10,6 @@ from tqdm import tqdm
 from yolo_ema.archive.result import ArchiveResult
 from yolo_ema.io.text_files import say
 
-__all__ = ["Progress"]
-
 _LINE_EVERY_S = 30.0
 
 

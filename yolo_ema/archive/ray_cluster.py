@@ -16,8 +16,6 @@ from yolo_ema.detect.detector import default_weights
 from yolo_ema.errors import MachineError, MissingPackageError, YoloEmaError
 from yolo_ema.options.archive import ArchiveOptions
 
-__all__ = ["check_nodes", "connected"]
-
 _ANSWERS_WITHIN_S = 8.0
 _NODE_ANSWERS_WITHIN_S = 120.0
 _ON_THIS_MACHINE = frozenset({None, "", "local"})

@@ -25,8 +25,6 @@ from yolo_ema.io.devices import parse_device
 from yolo_ema.io.text_files import say
 from yolo_ema.options.archive import ArchiveOptions
 
-__all__ = ["run_on_ray"]
-
 _WINDOW_JOBS = 20_000
 """Ray keeps a record of each: more jobs follow when these have ended."""
 _MOST_BEGINNINGS = 2

@@ -12,8 +12,6 @@ from typing import Any
 from yolo_ema.archive.storage import Storage
 from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
 
-__all__ = ["RemoteStorage", "fetch", "file_system"]
-
 _WHOLE_AT_ONCE = frozenset(
     {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "oss", "r2", "s3", "s3a"}
 )

@@ -11,8 +11,6 @@ from yolo_ema.errors import MachineError, SourceError
 from yolo_ema.media.sources.folder_scan import LeftOut
 from yolo_ema.text_table import text_table
 
-__all__ = ["ArchiveResult"]
-
 _INTERRUPTED = 130
 _MOST_ROWS, _MOST_SHOWN = 1000, 20
 

@@ -18,8 +18,6 @@ from yolo_ema.detect.detector import default_weights
 from yolo_ema.errors import WeightsNotFoundError
 from yolo_ema.options.archive import ArchiveOptions
 
-__all__ = ["archive"]
-
 Engine = Callable[[ArchiveOptions, Iterable[Order], int], Generator[Outcome, None, None]]
 
 

@@ -16,8 +16,6 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.io.atomic_files import atomic_path, disk_full_is_clear, write_bytes
 from yolo_ema.media.sources.addresses import is_address
 
-__all__ = ["LocalStorage", "Storage", "open_storage"]
-
 
 class Storage(ABC):
     """Files by name, with ``/`` between folders.

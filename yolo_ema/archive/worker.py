@@ -30,8 +30,6 @@ from yolo_ema.options.archive import ArchiveOptions
 if TYPE_CHECKING:
     from yolo_ema.detect.stored_places import StoredPlaces
 
-__all__ = ["Worker"]
-
 
 class Worker:
     """Runs jobs and puts their results into the output folder."""

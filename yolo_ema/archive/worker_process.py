@@ -16,8 +16,6 @@ from yolo_ema.archive.worker import Worker
 from yolo_ema.errors import YoloEmaError
 from yolo_ema.options.archive import ArchiveOptions
 
-__all__ = ["as_order", "main"]
-
 
 def as_order(options: ArchiveOptions) -> str:
     """Return options as the first line that a worker's process expects."""

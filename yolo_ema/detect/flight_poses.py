@@ -15,8 +15,6 @@ from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.mapping import MapOptions
 
-__all__ = ["frame_boxes", "locate_flight", "no_pose_of"]
-
 
 def frame_boxes(found: FrameDetections, pose: Pose | NoPose, picture: str = "") -> FrameBoxes:
     """Return what was detected in a frame, without its image, with the pose of its camera: to the

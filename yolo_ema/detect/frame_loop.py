@@ -19,17 +19,6 @@ from yolo_ema.options.detector import DetectorConfig
 if TYPE_CHECKING:
     from yolo_ema.engine.prediction.results import Results
 
-__all__ = [
-    "FRAME_RATE",
-    "DetectedEvent",
-    "Remarks",
-    "as_detections",
-    "as_results",
-    "detect_events",
-    "loss_in",
-    "speed_of",
-]
-
 FRAME_RATE = 30.0
 """Frames a second, where a source does not say."""
 

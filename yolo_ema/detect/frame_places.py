@@ -15,8 +15,6 @@ from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.mapping import PlacingOptions
 from yolo_ema.options.telemetry import TelemetryOptions
 
-__all__ = ["check_surface_model", "place_frame"]
-
 
 def check_surface_model(options: TelemetryOptions) -> None:
     """Raise `DataNotFoundError` where a surface model is asked for that is not there."""

@@ -21,16 +21,6 @@ from yolo_ema.media.sources.source import FrameReader, Source, SourceEvent
 from yolo_ema.media.sources.source_reader import SourceReader
 from yolo_ema.options.detector import DetectorConfig
 
-__all__ = [
-    "FINEST_RATE",
-    "Image",
-    "Place",
-    "frame_of",
-    "open_events",
-    "readable_frames",
-    "selection_of",
-]
-
 Image = np.ndarray | str | Path
 Place = str | Path | int
 FINEST_RATE = 1001

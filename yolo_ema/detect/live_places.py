@@ -24,8 +24,6 @@ from yolo_ema.geo.view_border import view_border
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.mapping import MapOptions
 
-__all__ = ["LivePlaces", "LocatedFrame"]
-
 _REOPEN_M = 200.0
 """A surface model is reread around the drone when it has flown so far."""
 

@@ -12,8 +12,6 @@ from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.sightings import UNPLACED
 from yolo_ema.text_table import text_table
 
-__all__ = ["LocateResult", "map_json", "map_lines"]
-
 _MOST_ROWS = 20
 
 

@@ -20,8 +20,6 @@ from yolo_ema.options.mapping import MapOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAP_FILES", "MapOutput"]
-
 MAP_FILES = {
     "geojson": ("objects", ".geojson"),
     "gpkg": ("objects", ".gpkg"),

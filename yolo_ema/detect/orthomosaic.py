@@ -36,8 +36,6 @@ from yolo_ema.tiling.row_merge import merge_by_rows
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["detect_orthomosaics"]
-
 _GPU_WINDOWS = 8
 
 

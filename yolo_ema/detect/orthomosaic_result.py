@@ -9,8 +9,6 @@ from typing import Any
 from yolo_ema.errors import SourceError
 from yolo_ema.text_table import text_table
 
-__all__ = ["OrthomosaicResult", "OrthomosaicSummary"]
-
 _MOST_NAMED = 5
 _MOST_IN_JSON = 1000
 _HECTARE_M2 = 10_000

@@ -13,8 +13,6 @@ from yolo_ema.geo.orthomosaic.object_files import SUFFIXES
 from yolo_ema.io.tiff_file import TiffPage, is_tiff, main_page, tiff_pages
 from yolo_ema.options.detect import DetectOptions
 
-__all__ = ["kinds_to_save", "orthomosaics_in"]
-
 _MODEL_TAGS = frozenset({33550, 33922, 34264, 34735})
 """ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory."""
 _WORLD_FILES = (".tfw", ".tifw", ".wld")

@@ -14,8 +14,6 @@ from yolo_ema.inference.view import View
 from yolo_ema.options.detector import DetectorConfig
 from yolo_ema.tiling.plan import TilePlan, plan_tiles
 
-__all__ = ["WindowGrid"]
-
 
 @dataclass(frozen=True)
 class WindowGrid:

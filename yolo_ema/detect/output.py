@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from yolo_ema.detect.stored_places import StoredPlaces
     from yolo_ema.media.live_page.live_page import LivePage
 
-__all__ = ["DetectOutput"]
-
 _STATUS_EVERY_S = 0.5
 TOKEN_VARIABLE = "YOLO_EMA_TOKEN"  # noqa: S105 - the name of the variable, not a token
 

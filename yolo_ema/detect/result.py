@@ -13,8 +13,6 @@ from yolo_ema.media.sources.folder_scan import LeftOut
 if TYPE_CHECKING:
     from yolo_ema.geo.flight_map import FlightMap
 
-__all__ = ["INTERRUPTED", "DetectResult", "SourceSummary"]
-
 INTERRUPTED = 130
 _MOST_ROWS = 20
 _MOST_FRAMES_NAMED = 100

@@ -21,8 +21,6 @@ from yolo_ema.geo.pose import NoPose
 from yolo_ema.geo.sightings import FrameBoxes
 from yolo_ema.media.sinks.csv_rows import COLUMNS
 
-__all__ = ["NOT_LOOKED_UP", "ResultSource", "read_results"]
-
 NOT_LOOKED_UP = NoPose("not_found")
 """The pose of frames whose telemetry is yet to be found."""
 

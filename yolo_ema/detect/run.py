@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from yolo_ema.detect.stored_places import StoredPlaces
 
-__all__ = ["detect", "fresh_folder"]
-
 
 def detect(
     options: DetectOptions,

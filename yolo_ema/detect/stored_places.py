@@ -23,8 +23,6 @@ from yolo_ema.media.sources.source import Source
 from yolo_ema.media.sources.stored_source import StoredSource
 from yolo_ema.options.mapping import PlacingOptions
 
-__all__ = ["StoredPlaces", "check_telemetry"]
-
 
 class _Flight(NamedTuple):
     """Where a source's camera was at each frame, and the ground below; None without a pose."""

@@ -9,8 +9,6 @@ from yolo_ema.detect.run import detect
 from yolo_ema.io.text_files import say
 from yolo_ema.options.detect import DetectOptions
 
-__all__ = ["detect_any"]
-
 
 def detect_any(options: DetectOptions) -> DetectResult | OrthomosaicResult:
     """Detect on images, videos and streams as `detect` does; GeoTIFFs, and TIFFs that are too

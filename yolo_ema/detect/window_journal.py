@@ -13,8 +13,6 @@ import numpy as np
 
 from yolo_ema.errors import ConfigError, DiskFullError
 
-__all__ = ["WindowJournal", "WindowRecord"]
-
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE windows (number INTEGER PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL,

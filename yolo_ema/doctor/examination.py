@@ -15,8 +15,6 @@ from yolo_ema.text_table import text_table
 if TYPE_CHECKING:
     from yolo_ema.doctor.gpu.result import GpuResult
 
-__all__ = ["SCHEMA", "Examination", "doctor", "examine"]
-
 SCHEMA = 1
 """Of the JSON; a new number where a key changes its meaning or goes."""
 

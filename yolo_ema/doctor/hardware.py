@@ -17,8 +17,6 @@ from yolo_ema.io.machine import (
     usable_cores,
 )
 
-__all__ = ["NVIDIA_SMI_LIMIT_S", "gpus", "processor", "threads"]
-
 NVIDIA_SMI_LIMIT_S = 20.0
 
 _MEMINFO = Path("/proc/meminfo")

@@ -21,8 +21,6 @@ from typing import Any
 
 from yolo_ema.doctor.row import Row, private
 
-__all__ = ["BACKENDS", "CODECS", "LIMIT_S", "asked", "torch_build"]
-
 LIMIT_S = 30.0
 
 _VIDEO = (

@@ -12,8 +12,6 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from yolo_ema._version import __version__
 from yolo_ema.doctor.row import Row
 
-__all__ = ["features", "versions"]
-
 _NAME = "yolo-ema"
 
 _PACKAGES = (

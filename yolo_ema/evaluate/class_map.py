@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from yolo_ema.errors import ConfigError, did_you_mean
 
-__all__ = ["distinct_names", "map_classes"]
-
 _SHOWN = 12
 
 

@@ -14,8 +14,6 @@ from yolo_ema.engine.data.split_files import ignored_path, label_path
 from yolo_ema.errors import AnnotationError
 from yolo_ema.metrics.score import read_annotation_rows
 
-__all__ = ["annotation_path", "image_names", "read_ground_truth"]
-
 
 def image_names(images: Sequence[Path]) -> list[str]:
     """Return a name for each image: its stem, or its path below their common folder where two stems

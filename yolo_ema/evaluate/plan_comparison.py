@@ -25,8 +25,6 @@ from yolo_ema.options.val import ValOptions
 from yolo_ema.text_table import text_table
 from yolo_ema.tiling.plan_figures import AP_PER_DOUBLING, PlanFigures, PlanRow, worth_its_pixels
 
-__all__ = ["PlanComparison", "ScoredPlan", "compare_plans"]
-
 LARGER_INPUTS = (1.5, 2.0)
 _WRITABLE = ("pt", "onnx", "openvino")
 

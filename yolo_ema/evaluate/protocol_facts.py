@@ -16,8 +16,6 @@ from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.options.val import ValOptions
 
-__all__ = ["network_pixels", "protocol_facts", "weights_facts"]
-
 
 def protocol_facts(
     predictor: Predictor,

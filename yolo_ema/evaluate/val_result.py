@@ -11,8 +11,6 @@ import numpy as np
 
 from yolo_ema.metrics.scorecard import Scorecard
 
-__all__ = ["Evidence", "ValResult"]
-
 
 @dataclass(frozen=True)
 class Evidence:

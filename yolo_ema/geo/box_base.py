@@ -19,8 +19,6 @@ from yolo_ema.geo.ground import Ground
 from yolo_ema.geo.lenses import Lenses
 from yolo_ema.geo.views import Views
 
-__all__ = ["BASES", "Bases", "bases_of"]
-
 Array = NDArray[np.float64]
 
 BASES = ("auto", "bottom", "centre")

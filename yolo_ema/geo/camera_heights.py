@@ -14,8 +14,6 @@ from yolo_ema.geo.pose import Pose
 from yolo_ema.geo.surface_model import SurfaceModel
 from yolo_ema.options.telemetry import TelemetryOptions
 
-__all__ = ["FlightGround", "flight_ground"]
-
 _AT_TAKEOFF_M = 5.0
 _USUAL_ABOVE_M = 150.0
 _TAKEOFF_WITHIN_M = 300.0

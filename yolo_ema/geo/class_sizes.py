@@ -8,8 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_SIZES", "UNKNOWN_SIZE", "BodySize", "sizes_of"]
-
 Array = NDArray[np.float64]
 
 

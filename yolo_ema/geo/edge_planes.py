@@ -17,8 +17,6 @@ from yolo_ema.geo.class_sizes import BodySize
 from yolo_ema.geo.lenses import Lenses
 from yolo_ema.geo.views import Views
 
-__all__ = ["BetweenEdges", "between_edges"]
-
 Array = NDArray[np.float64]
 
 _ASKEW = 0.5

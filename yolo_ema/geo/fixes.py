@@ -19,8 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from yolo_ema.geo.class_sizes import CLASS_SIZES
 from yolo_ema.geo.uncertainty import CHI2_50, CHI2_99, SHARED
 
-__all__ = ["MOST_FIXES", "Fixes", "at_its_height", "correlation", "mean_fix"]
-
 Array = NDArray[np.float64]
 
 MOST_FIXES = 120

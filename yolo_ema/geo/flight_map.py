@@ -12,8 +12,6 @@ from yolo_ema.geo.sightings import LocatedSource
 from yolo_ema.geo.uncertainty import PoseSigmas
 from yolo_ema.options.mapping import MapOptions
 
-__all__ = ["FlightMap", "map_flight"]
-
 _UNITS = {"m": "m", "deg": "°"}
 _BASES = {
     "auto": "a box stands in the middle of an upright body, as high as its class, that touches its "

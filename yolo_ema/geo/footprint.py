@@ -19,8 +19,6 @@ from yolo_ema.geo.sightings import LocatedSource, view_of, views_of
 from yolo_ema.geo.surface_model import SurfaceModel
 from yolo_ema.geo.views import Views
 
-__all__ = ["COVERAGE_DEPRESSION_DEG", "GSD_BANDS_M", "CoverageArea", "coverage_of"]
-
 Array = NDArray[np.float64]
 
 COVERAGE_DEPRESSION_DEG = 10.0

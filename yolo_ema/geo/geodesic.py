@@ -9,8 +9,6 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LocalFrame", "geodesic_forward", "geodesic_inverse", "wrapped_deg"]
-
 Array = NDArray[np.float64]
 
 _A = 6378137.0

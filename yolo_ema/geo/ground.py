@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from yolo_ema.geo.views import Views
 
-__all__ = ["LEAST_DEPRESSION_DEG", "REASONS", "Ground", "Hits", "LevelGround", "sky_reasons"]
-
 Array = NDArray[np.float64]
 
 LEAST_DEPRESSION_DEG = 5.0

@@ -22,8 +22,6 @@ from yolo_ema.geo.motion_fit import Motion, motion_of
 from yolo_ema.geo.tracklets import Tracklet
 from yolo_ema.geo.uncertainty import CHI2_99
 
-__all__ = ["Thing", "join", "may_be_one"]
-
 Array = NDArray[np.float64]
 
 _ALIKE = (

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from yolo_ema.geo.camera import CameraIntrinsics
 
-__all__ = ["Lenses"]
-
 Array = NDArray[np.float64]
 
 

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from yolo_ema.geo.fixes import Fixes
 from yolo_ema.geo.uncertainty import CHI2_99
 
-__all__ = ["Motion", "Velocity", "fit_velocity", "motion_of"]
-
 Array = NDArray[np.float64]
 
 _LEAST_SPEED = 0.3

@@ -17,8 +17,6 @@ from yolo_ema.geo.sightings import LocatedSource
 from yolo_ema.geo.tracklets import tracklets_of
 from yolo_ema.geo.uncertainty import Ellipse, ellipse_of
 
-__all__ = ["MapObject", "map_objects"]
-
 Array = NDArray[np.float64]
 
 

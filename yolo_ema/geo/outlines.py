@@ -8,8 +8,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["loops_of", "outlines"]
-
 Ring = list[tuple[int, int]]
 Corner = TypeVar("Corner", bound=Hashable)
 

@@ -16,8 +16,6 @@ from yolo_ema.geo.lenses import Lenses
 from yolo_ema.geo.uncertainty import Ellipse, PoseSigmas, changes_on_ground, ellipse_of
 from yolo_ema.geo.views import Views
 
-__all__ = ["MAX_ERROR_M", "Placed", "place_boxes", "place_pixels"]
-
 Array = NDArray[np.float64]
 
 MAX_ERROR_M = 25.0

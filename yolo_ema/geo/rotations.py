@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rotation_of", "rotation_of_quaternion", "yaw_pitch_roll_of"]
-
 Array = NDArray[np.float64]
 
 _LEAST_LEVEL = 1e-9

@@ -22,18 +22,6 @@ from yolo_ema.geo.uncertainty import SIGMAS, PoseSigmas
 from yolo_ema.geo.views import Views
 from yolo_ema.options.mapping import PlacingOptions
 
-__all__ = [
-    "UNPLACED",
-    "FrameBoxes",
-    "LocatedSource",
-    "Sightings",
-    "Usable",
-    "locate_source",
-    "sigmas_for",
-    "view_of",
-    "views_of",
-]
-
 Array = NDArray[np.float64]
 
 UNPLACED: dict[str, str] = {

@@ -16,8 +16,6 @@ from yolo_ema.geo.geodesic import geodesic_forward, geodesic_inverse
 from yolo_ema.geo.ground import LEAST_DEPRESSION_DEG, Hits, sky_reasons
 from yolo_ema.geo.views import Views
 
-__all__ = ["SurfaceModel"]
-
 Array = NDArray[np.float64]
 
 _MOST_CELLS = 150_000_000

@@ -12,8 +12,6 @@ from yolo_ema.geo.fixes import MOST_FIXES, Fixes, at_its_height
 from yolo_ema.geo.geodesic import LocalFrame
 from yolo_ema.geo.sightings import LocatedSource
 
-__all__ = ["BIN_S", "Tracklet", "tracklets_of"]
-
 Array = NDArray[np.float64]
 
 BIN_S = 0.5

@@ -10,8 +10,6 @@ from yolo_ema.geo.geodesic import LocalFrame
 from yolo_ema.geo.ground import Ground
 from yolo_ema.geo.sightings import Usable, views_of
 
-__all__ = ["view_border"]
-
 Array = NDArray[np.float64]
 
 _POINTS_PER_EDGE = 8

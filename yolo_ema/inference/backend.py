@@ -16,8 +16,6 @@ from yolo_ema.inference.predictor import PredictorConfig, PredictorSettings
 from yolo_ema.tiling.plan import ObjectSizes
 from yolo_ema.tiling.plan_figures import PlanFigures
 
-__all__ = ["Backend", "ExportedBackend"]
-
 _SELECTED_COLUMNS = 6
 """x1, y1, x2, y2, score, class id: boxes that need no NMS, as Ultralytics knows them, too."""
 

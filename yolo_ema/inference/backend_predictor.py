@@ -20,8 +20,6 @@ from yolo_ema.inference.suppression import centers_to_corners, select_boxes, sup
 from yolo_ema.inference.worker_pool import WorkerPool
 from yolo_ema.tiling.plan import SizeFixedBy
 
-__all__ = ["BackendPredictor"]
-
 _LARGEST_SIDE_BY_SIDE = 1280 * 1280
 """Pixels of the input; a larger one keeps every thread busy, and several at once take memory."""
 

@@ -23,8 +23,6 @@ from yolo_ema.io.devices import parse_device
 from yolo_ema.io.machine import thread_count
 from yolo_ema.io.malloc_tuning import keep_freed_memory
 
-__all__ = ["EXPORTED_FORMATS", "ExportedPredictor", "runs_exported"]
-
 _BACKENDS: dict[str, type[ExportedBackend]] = {
     "onnx": OnnxBackend,
     "openvino": OpenVinoBackend,

@@ -22,8 +22,6 @@ from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.tiling.plan import ObjectSizes
 from yolo_ema.tiling.plan_figures import PlanFigures
 
-__all__ = ["ArtifactMetadata", "checked_metadata", "onnx_entries", "yaml_entries"]
-
 _MOST_CHARACTERS = 1 << 19
 """Longest text that is evaluated: the names of some 20,000 classes."""
 

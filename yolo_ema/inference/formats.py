@@ -8,8 +8,6 @@ from pathlib import Path
 from yolo_ema.errors import DamagedWeightsError, MissingPackageError
 from yolo_ema.io.resources import missing_weights
 
-__all__ = ["SUFFIXES", "check_package", "format_of"]
-
 SUFFIXES = {
     ".pt": "pt",
     ".pth": "pt",

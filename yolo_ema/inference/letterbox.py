@@ -10,8 +10,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-__all__ = ["LETTERBOX_VALUE", "Letterbox"]
-
 LETTERBOX_VALUE = 114
 """Grey of the pixels around the image."""
 

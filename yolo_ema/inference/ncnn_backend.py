@@ -9,8 +9,6 @@ import numpy as np
 from yolo_ema.inference.backend import ExportedBackend
 from yolo_ema.inference.file_metadata import yaml_entries
 
-__all__ = ["NcnnBackend"]
-
 
 class NcnnBackend(ExportedBackend):
     """An ncnn folder. Its maps have no axis for several images."""

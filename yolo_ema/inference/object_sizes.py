@@ -11,8 +11,6 @@ import numpy as np
 
 from yolo_ema.tiling.plan import ObjectSizes
 
-__all__ = ["entries_of", "measured_sizes", "recorded_sizes"]
-
 _SOURCE_MEDIAN, _INPUT_TENTH = "object_source_median_px", "object_input_tenth_px"
 
 

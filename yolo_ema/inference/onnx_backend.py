@@ -11,8 +11,6 @@ import numpy as np
 from yolo_ema.errors import DamagedWeightsError
 from yolo_ema.inference.backend import ExportedBackend
 
-__all__ = ["OnnxBackend"]
-
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 

@@ -21,8 +21,6 @@ from yolo_ema.inference.file_metadata import yaml_entries
 from yolo_ema.inference.signal_stack import signal_stack_kept
 from yolo_ema.io.machine import processor_flags
 
-__all__ = ["OpenVinoBackend", "automatic_precision", "import_openvino"]
-
 _MOST_SHAPES = 16
 """Of a file that is compiled for each shape, so many are kept; a compilation takes about a
 second.

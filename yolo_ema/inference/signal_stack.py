@@ -13,8 +13,6 @@ import ctypes
 import sys
 from collections.abc import Iterator
 
-__all__ = ["signal_stack", "signal_stack_kept"]
-
 
 class _Stack(ctypes.Structure):
     _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("bytes", ctypes.c_size_t))

@@ -13,8 +13,6 @@ import numpy as np
 
 from yolo_ema.inference.predictor import PredictorSettings
 
-__all__ = ["centers_to_corners", "select_boxes", "suppress", "suppress_groups"]
-
 _MOST_CANDIDATES = 30_000
 _CLASS_OFFSET_PX = 7680
 """Distance between the boxes of two classes; raised where the input is larger."""

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["View"]
-
 Box = tuple[int, int, int, int]
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["WorkerPool"]
-
 _MOST_WORKERS = 8
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")

@@ -26,8 +26,6 @@ from yolo_ema.errors import ArchiveError, DataNotFoundError, DiskFullError
 from yolo_ema.io.atomic_files import disk_full_is_clear, sha256_of
 from yolo_ema.io.bounded_tar import tar_entries
 
-__all__ = ["Limits", "is_archive", "unpack"]
-
 UNPACKED_SUFFIXES = DATASET_IMAGE_SUFFIXES | {".txt"}
 """Only these leave an archive: a dataset needs nothing else, and some other files could carry
 code.

@@ -16,17 +16,6 @@ from typing import Any
 
 from yolo_ema.errors import DiskFullError
 
-__all__ = [
-    "atomic_path",
-    "disk_full_is_clear",
-    "locked",
-    "read_json",
-    "sha256_of",
-    "write_bytes",
-    "write_json",
-    "write_text",
-]
-
 
 @contextlib.contextmanager
 def disk_full_is_clear(path: Path) -> Iterator[None]:

@@ -18,8 +18,6 @@ from typing import IO, Any
 
 from yolo_ema.errors import ArchiveError
 
-__all__ = ["tar_entries"]
-
 _DECOMPRESSORS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
 
 _HEADER_BYTES = 64 << 10

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["DeviceRequest", "parse_device"]
-
 
 class DeviceRequest(NamedTuple):
     """What a ``--device`` asks for.

@@ -26,8 +26,6 @@ from tqdm import tqdm
 from yolo_ema.errors import DataError
 from yolo_ema.io.atomic_files import disk_full_is_clear, sha256_of, write_json
 
-__all__ = ["Fetched", "fetch", "remote_size", "shown_url"]
-
 _PIECE = 1 << 18
 _TIMEOUT_S = 30.0
 _GONE = {400, 401, 403, 404, 405, 410, 451}

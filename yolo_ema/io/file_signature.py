@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["kind_of"]
-
 _SIGNATURES = (
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself (run 'git lfs pull')"),
     (0, b"\xff\xd8\xff", "a JPEG image"),

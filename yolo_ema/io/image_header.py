@@ -19,19 +19,6 @@ from PIL import Image, UnidentifiedImageError
 from yolo_ema.io.file_signature import kind_of
 from yolo_ema.io.tiff_file import is_tiff, main_page, tiff_pages
 
-__all__ = [
-    "LARGEST_PIXELS",
-    "ImageHeader",
-    "ImageHeaderError",
-    "ImageMetadata",
-    "content_wh",
-    "image_metadata",
-    "image_orientation",
-    "image_wh",
-    "pillow_open",
-    "read_header",
-]
-
 LARGEST_PIXELS = 350_000_000
 """Larger images are refused unless the caller sets another limit: decoding one could take all
 memory.

@@ -11,15 +11,6 @@ from pathlib import Path
 
 from yolo_ema.errors import ConfigError
 
-__all__ = [
-    "available_memory_bytes",
-    "cache_dir",
-    "processor_flags",
-    "processor_name",
-    "thread_count",
-    "usable_cores",
-]
-
 _CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 

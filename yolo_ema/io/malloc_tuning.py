@@ -16,8 +16,6 @@ import contextlib
 import ctypes
 import os
 
-__all__ = ["keep_freed_memory"]
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # malloc.h
 _LARGEST_THRESHOLD = 32 << 20  # glibc takes none above it
 _KEPT_AT_THE_TOP = 512 << 20

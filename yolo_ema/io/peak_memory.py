@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-__all__ = ["forget_peak_memory", "peak_memory_bytes"]
-
 
 def peak_memory_bytes() -> int:
     """Return the most memory that this process has held, since `forget_peak_memory` where that

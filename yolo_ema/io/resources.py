@@ -8,15 +8,6 @@ from pathlib import Path
 
 from yolo_ema.errors import WeightsNotFoundError, did_you_mean
 
-__all__ = [
-    "are_installed",
-    "data_dir",
-    "missing_weights",
-    "models_dir",
-    "weights_dir",
-    "weights_path",
-]
-
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

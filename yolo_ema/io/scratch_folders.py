@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["scratch_folder"]
-
 _LOCK = ".lock"
 _NEW_S = 60.0
 """A younger folder may not be locked yet."""

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-__all__ = ["signals_handled"]
-
 
 @contextlib.contextmanager
 def signals_handled(

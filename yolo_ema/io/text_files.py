@@ -9,8 +9,6 @@ import re
 import sys
 from pathlib import Path
 
-__all__ = ["decode_text", "encoding_of", "one_line", "printable", "say", "shown_path"]
-
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 _MARKS = (  # the longer ones first: UTF-16's is the beginning of UTF-32's

@@ -10,8 +10,6 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["TiffPage", "band_as_grey", "bands_as_rgb", "is_tiff", "main_page", "tiff_pages"]
-
 _MOST_PAGES = 4096
 _MOST_ENTRIES = 4096
 _MOST_VALUES = 1 << 22

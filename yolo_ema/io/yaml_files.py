@@ -12,8 +12,6 @@ from typing import Any
 
 import yaml
 
-__all__ = ["YamlFileError", "read_yaml"]
-
 MOST_BYTES = 1_000_000
 """Largest file, and most characters with every alias written out."""
 

@@ -19,8 +19,6 @@ from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.metrics.greedy_matching import BoxTable, Pairs, match_greedily, overlapping_pairs
 from yolo_ema.metrics.visdrone_protocol import MAX_DETS, without_ignored
 
-__all__ = ["ERROR_KINDS", "Diagnosis", "ErrorKind", "ImageErrors", "diagnose"]
-
 MATCH_IOU = 0.5
 TOUCH_IOU = 0.1
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from yolo_ema.errors import DataError, did_you_mean
 
-__all__ = ["BoxTable", "Pairs", "box_rows", "match_greedily", "overlapping_pairs", "refuse_strays"]
-
 _PAIRS_AT_ONCE = 1_000_000
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["ignored_share"]
-
 
 def ignored_share(
     boxes_ltwh: np.ndarray, regions_ltwh: np.ndarray, image_wh: tuple[int, int]

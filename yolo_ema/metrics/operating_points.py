@@ -9,8 +9,6 @@ import numpy as np
 
 from yolo_ema.metrics.visdrone_protocol import Curve
 
-__all__ = ["OperatingPoint", "best_for_all", "best_of_class"]
-
 
 @dataclass(frozen=True)
 class OperatingPoint:

@@ -21,8 +21,6 @@ from yolo_ema.options.score import ScoreOptions
 from yolo_ema.visdrone.annotations import UNREADABLE, read_annotations, read_results
 from yolo_ema.visdrone.split_folders import split_named
 
-__all__ = ["read_annotation_rows", "score", "unreadable_rows"]
-
 _T = TypeVar("_T")
 
 

@@ -23,8 +23,6 @@ from yolo_ema.metrics.visdrone_protocol import (
 )
 from yolo_ema.text_table import text_table
 
-__all__ = ["Scorecard", "make_scorecard", "some_names"]
-
 _CLASS_COLUMNS = [
     *("class", "objects", "images", "AP", "AP50", "AR500", "COCO AP", "AP50", "best conf")
 ]

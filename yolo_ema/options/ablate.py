@@ -10,8 +10,6 @@ from pathlib import Path
 from yolo_ema.options.fields import Options, option
 from yolo_ema.options.shared import device_option
 
-__all__ = ["AblateOptions", "run_name"]
-
 _RUN = re.compile(r"(?P<arm>[A-Za-z0-9][A-Za-z0-9_.-]*):(?P<seed>\d+)")
 
 

@@ -18,8 +18,6 @@ from yolo_ema.options.shared import MODEL
 from yolo_ema.options.telemetry import TELEMETRY
 from yolo_ema.options.tiles import TILES
 
-__all__ = ["ENGINES", "ArchiveOptions"]
-
 ENGINES = ("local", "ray")
 _OUTPUT, _RUNNING = "output", "where it runs"
 _BESIDE = tuple(kind for kind in SAVED_KINDS if kind not in {"parquet", "none"})

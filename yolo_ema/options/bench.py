@@ -19,8 +19,6 @@ from yolo_ema.options.shared import (
     trust_option,
 )
 
-__all__ = ["DEFAULT_FORMATS", "BenchOptions"]
-
 DEFAULT_FORMATS = ("onnx", "openvino", "torchscript", "ncnn")
 """What runs on any processor."""
 

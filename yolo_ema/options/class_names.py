@@ -9,8 +9,6 @@ from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.fields import option
 from yolo_ema.options.shared import MODEL
 
-__all__ = ["group_iou_option", "group_problems", "ids_named", "nms_groups", "nms_groups_option"]
-
 
 def nms_groups_option() -> Any:
     """Return ``--nms-groups``."""

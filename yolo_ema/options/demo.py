@@ -8,8 +8,6 @@ from pathlib import Path
 from yolo_ema.options.fields import Options, option
 from yolo_ema.options.shared import device_option
 
-__all__ = ["DemoOptions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions(Options):

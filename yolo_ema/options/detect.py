@@ -15,8 +15,6 @@ from yolo_ema.options.shared import MODEL
 from yolo_ema.options.telemetry import TELEMETRY
 from yolo_ema.options.tiles import TILES
 
-__all__ = ["MAP_KINDS", "RTSP_TRANSPORTS", "SAVED_KINDS", "DetectOptions"]
-
 SAVED_KINDS = (
     "annotated",
     "jsonl",

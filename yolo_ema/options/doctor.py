@@ -10,8 +10,6 @@ from pathlib import Path
 from yolo_ema.io.devices import parse_device
 from yolo_ema.options.fields import Options, option
 
-__all__ = ["GPU_CHECKS", "DoctorOptions"]
-
 GPU_CHECKS = (
     "ema-float32",
     "ema-float16",

@@ -10,8 +10,6 @@ from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
 
-__all__ = ["AUGMENTATIONS", "DRONE", "DroneOptions"]
-
 AUGMENTATIONS = ("motion_blur", "haze", "low_light", "noise", "compression", "quarter_turns")
 DRONE = "drone footage"
 """Heading of these options."""

@@ -16,8 +16,6 @@ from typing import Any, ClassVar
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.io.resources import weights_path
 
-__all__ = ["LEAST_SIDE_PX", "Options", "flag_of", "option"]
-
 LEAST_SIDE_PX = 32
 """Shortest side of a network's input: the coarsest level has one cell then."""
 

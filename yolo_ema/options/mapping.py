@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 from yolo_ema.options.fields import option
 from yolo_ema.options.telemetry import TELEMETRY, TelemetryOptions
 
-__all__ = ["MAP", "MapOptions", "PlacingOptions"]
-
 MAP = "map"
 """Heading of what concerns places on the ground and what is made of them."""
 

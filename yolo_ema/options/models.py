@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from yolo_ema.options.fields import Options, option
 
-__all__ = ["ModelsOptions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsOptions(Options):

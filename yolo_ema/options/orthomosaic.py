@@ -9,8 +9,6 @@ from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
 
-__all__ = ["ORTHOMOSAIC", "OrthomosaicOptions"]
-
 ORTHOMOSAIC = "orthomosaics"
 """Heading of what concerns GeoTIFFs."""
 

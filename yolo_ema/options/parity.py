@@ -9,8 +9,6 @@ from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
 
-__all__ = ["PROOF", "ParityOptions"]
-
 PROOF = "proof"
 """Heading of what concerns the proof."""
 

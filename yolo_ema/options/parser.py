@@ -15,15 +15,6 @@ from typing import Any, NoReturn, TypeVar
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.fields import Options, flag_of
 
-__all__ = [
-    "Verb",
-    "add_arguments",
-    "build_parser",
-    "options_from_namespace",
-    "parse_overrides",
-    "resolve",
-]
-
 _OptionsT = TypeVar("_OptionsT", bound=Options)
 
 

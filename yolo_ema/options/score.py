@@ -8,8 +8,6 @@ from pathlib import Path
 
 from yolo_ema.options.fields import Options, option
 
-__all__ = ["ScoreOptions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(Options):

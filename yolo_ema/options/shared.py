@@ -8,18 +8,6 @@ from typing import Any
 
 from yolo_ema.options.fields import option
 
-__all__ = [
-    "MODEL",
-    "conf_option",
-    "device_option",
-    "folder_name_problems",
-    "imgsz_option",
-    "iou_option",
-    "max_det_option",
-    "max_pixels_option",
-    "trust_option",
-]
-
 MODEL = "model"
 """Heading of what concerns the network and its thresholds."""
 

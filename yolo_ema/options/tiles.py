@@ -10,8 +10,6 @@ from typing import ClassVar
 
 from yolo_ema.options.fields import Options, option
 
-__all__ = ["MERGES", "TILES", "TileOptions", "tile_size"]
-
 MERGES = ("nms", "agnostic-nms", "ios-nms", "weighted-nms")
 _SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
 _LEAST_TILE_PX = 32

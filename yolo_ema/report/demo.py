@@ -38,8 +38,6 @@ from yolo_ema.report.validation_page.html_page import validate_and_report
 from yolo_ema.scenes import draw_clip, draw_scene, write_dataset
 from yolo_ema.visdrone.prepare import prepare
 
-__all__ = ["DemoResult", "demo"]
-
 MODEL = Path(__file__).with_name("yolo11n-ema-demo.yaml")
 
 INPUT_PX = 320

@@ -27,8 +27,6 @@ from yolo_ema.io.atomic_files import read_json, sha256_of, write_json, write_tex
 from yolo_ema.io.image_header import image_wh
 from yolo_ema.options.val import ValOptions
 
-__all__ = ["LICENCE", "Setting", "card_tables", "make_card", "write_tables"]
-
 LICENCE = (
     "Weights trained from VisDrone2019: for academic, non-commercial use only (CC BY-NC-SA 3.0, as "
     "the dataset). "

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from yolo_ema.scenes.bodies import Body
 
-__all__ = ["Actor", "Sight"]
-
 Array = NDArray[np.float64]
 
 

@@ -12,8 +12,6 @@ from yolo_ema.constants import OTHERS
 from yolo_ema.scenes.meshes import Mesh, Part, box, mesh, sides, taper, wheel
 from yolo_ema.scenes.paints import DARK, GLASS, HEADLIGHT, PAINT, SECOND, SKIN, TAIL_LIGHT, TRIM
 
-__all__ = ["Body", "body_of", "rider"]
-
 
 @dataclass(frozen=True)
 class Body:

@@ -14,8 +14,6 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.io.atomic_files import write_bytes, write_text
 from yolo_ema.scenes.scene import draw_scene
 
-__all__ = ["SPLITS", "annotation_text", "split_seed", "write_dataset"]
-
 SPLITS = ("train", "val")
 
 _STRIDE = 1_000_000

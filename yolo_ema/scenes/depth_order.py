@@ -12,8 +12,6 @@ from yolo_ema.scenes.actors import Actor
 from yolo_ema.scenes.camera import Camera
 from yolo_ema.scenes.ground import House, Tree
 
-__all__ = ["far_to_near", "trees_in_view"]
-
 Array = NDArray[np.float64]
 
 

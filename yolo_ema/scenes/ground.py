@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MATERIALS", "Colour", "Ground", "House", "Rect", "Tree", "Zone", "jitter"]
-
 Array = NDArray[np.float64]
 Colour = tuple[float, float, float]  # blue, green, red
 Point = tuple[float, float]  # x, y

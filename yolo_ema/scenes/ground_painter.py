@@ -16,8 +16,6 @@ from yolo_ema.scenes.light import Look, texture
 from yolo_ema.scenes.scenery import house_mesh, tree_puffs
 from yolo_ema.scenes.town import Town
 
-__all__ = ["FINE", "paint_ground", "sunlight_on_ground"]
-
 Array = NDArray[np.float64]
 
 FINE = 2

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from yolo_ema.scenes.camera import Camera
 
-__all__ = ["Look", "develop", "draw_look", "plain_look", "texture"]
-
 Array = NDArray[np.float64]
 
 

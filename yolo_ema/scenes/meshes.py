@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Mesh", "Part", "box", "mesh", "sides", "taper", "wheel"]
-
 Array = NDArray[np.float64]
 
 # Corners 0-3 are the bottom counter-clockwise from (rear, right), 4-7 the top; faces are

@@ -25,8 +25,6 @@ from yolo_ema.scenes.meshes import Mesh
 from yolo_ema.scenes.scenery import house_mesh, tree_puffs
 from yolo_ema.scenes.town import Town
 
-__all__ = ["MOST_NUMBERED", "paint"]
-
 Array = NDArray[np.float64]
 Pixels = NDArray[np.int32]
 Extent = tuple[int, int, int, int]

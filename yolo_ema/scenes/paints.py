@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 
 from yolo_ema.constants import OTHERS
 
-__all__ = [
-    "DARK",
-    "GLASS",
-    "HEADLIGHT",
-    "PAINT",
-    "SECOND",
-    "SKIN",
-    "TAIL_LIGHT",
-    "TRIM",
-    "palette_of",
-]
-
 PAINT, SECOND, GLASS, DARK, HEADLIGHT, TAIL_LIGHT, SKIN, TRIM = range(8)
 
 Colour = tuple[int, int, int]  # red, green, blue

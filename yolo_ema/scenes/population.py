@@ -17,8 +17,6 @@ from yolo_ema.scenes.ground import Rect, Zone
 from yolo_ema.scenes.paints import palette_of
 from yolo_ema.scenes.town import Town
 
-__all__ = ["CLASS_MIX", "Population"]
-
 Array = NDArray[np.float64]
 
 CLASS_MIX = {

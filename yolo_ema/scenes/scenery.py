@@ -11,8 +11,6 @@ from yolo_ema.scenes.ground import House, Tree
 from yolo_ema.scenes.light import Look
 from yolo_ema.scenes.meshes import Mesh, Part, box, mesh
 
-__all__ = ["house_mesh", "tree_puffs"]
-
 Array = NDArray[np.float64]
 
 

@@ -12,8 +12,6 @@ import numpy as np
 
 from yolo_ema.scenes.ground import Ground, Rect, Tree, Zone, jitter
 
-__all__ = ["Road", "Streets", "parallel_roads"]
-
 LANE = 3.4
 CYCLE_LANE = 2.0
 PAVEMENT = 4.5

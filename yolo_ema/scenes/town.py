@@ -11,8 +11,6 @@ import numpy as np
 from yolo_ema.scenes.ground import Colour, Ground, House, Rect, Tree, Zone, jitter
 from yolo_ema.scenes.streets import Road, Streets, parallel_roads
 
-__all__ = ["Town", "build_town"]
-
 
 @dataclass(frozen=True)
 class Town:

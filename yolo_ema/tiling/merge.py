@@ -18,8 +18,6 @@ from yolo_ema.boxes import box_areas, box_iou
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.tiles import MERGES
 
-__all__ = ["COVERED_SHARE", "JOINED_IOU", "clusters", "merge_views"]
-
 COVERED_SHARE = 0.7
 """Share of a cut box's area that must lie inside another view's box for that one to cover it."""
 

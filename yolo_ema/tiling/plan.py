@@ -14,8 +14,6 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.tiling.grid import tile_grid
 from yolo_ema.tiling.plan_figures import PlanFigures
 
-__all__ = ["ObjectSizes", "SizeFixedBy", "TilePlan", "plan_tiles"]
-
 HARMLESS_SHRINKING = 1.25
 """Up to this factor a frame may be shrunk to the weights' input before ``auto`` takes a larger one
 or tiles.

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-__all__ = ["AP_PER_DOUBLING", "PlanFigures", "PlanRow", "worth_its_pixels"]
-
 AP_PER_DOUBLING = 1.0
 """Points of AP that twice the pixels through the network must bring. Three trainings that differ in
 their seed alone spread by about half a point, so that less says little, and costs twice the time.

@@ -12,8 +12,6 @@ import numpy as np
 
 from yolo_ema.tiling.merge import clusters
 
-__all__ = ["merge_by_rows"]
-
 Found = Sequence[tuple[Sequence[float], np.ndarray]]
 """Of each view of a row: its x1, y1, x2, y2 in pixels, and its boxes (N, 6)."""
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from yolo_ema.tracking.motion import warp_points
 
-__all__ = ["BoxKalmanFilter"]
-
 Array = NDArray[np.float64]
 
 _STEP = np.eye(8) + np.eye(8, k=4)

@@ -13,8 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CameraMotion", "warp_points"]
-
 Array = NDArray[np.float64]
 
 LONGER_SIDE_PX = 640

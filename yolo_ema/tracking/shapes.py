@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["CountLine", "Zone"]
-
 Array = NDArray[np.float64]
 ShapeT = TypeVar("ShapeT", bound="_Shape")
 

@@ -8,8 +8,6 @@ import numpy as np
 
 from yolo_ema.tracking.motion import warp_points
 
-__all__ = ["Trails"]
-
 
 class Trails:
     """The trails of tracked objects, for drawing. Memory holds only what is younger than

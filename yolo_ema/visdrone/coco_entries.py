@@ -14,18 +14,6 @@ from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import DataError
 from yolo_ema.io.text_files import one_line
 
-__all__ = [
-    "Categories",
-    "EntryError",
-    "EntryId",
-    "ImageEntry",
-    "ObjectEntry",
-    "entry_id",
-    "read_categories",
-    "read_image_entry",
-    "read_object_entry",
-]
-
 EntryId = int | str
 
 _LARGEST_PX = 1e7

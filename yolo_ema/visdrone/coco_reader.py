@@ -32,8 +32,6 @@ from yolo_ema.visdrone.coco_entries import (
 from yolo_ema.visdrone.image_labels import LabelledImage, clip_boxes, describe_fate
 from yolo_ema.visdrone.split_content import SplitContent
 
-__all__ = ["read_coco"]
-
 
 def read_coco(file: Path, folder: Path) -> SplitContent:
     """Read a split in COCO's layout.

@@ -20,15 +20,6 @@ from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.prepared_files import FOLDERS
 from yolo_ema.visdrone.split_sources import LICENCE
 
-__all__ = [
-    "MARK",
-    "Fingerprint",
-    "SplitRecord",
-    "is_marked",
-    "write_anomalies",
-    "write_data_yaml",
-]
-
 MARK = "# Made by 'yolo-ema data prepare'; made anew when the dataset is prepared again."
 """First line of the files right below the root that are ours."""
 

@@ -12,8 +12,6 @@ import numpy as np
 from yolo_ema.constants import IGNORED, OTHERS
 from yolo_ema.visdrone.annotations import Annotations, Anomaly
 
-__all__ = ["LabelledImage", "clip_boxes", "describe_fate", "label_annotations", "yolo_rows"]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelledImage:

@@ -8,8 +8,6 @@ import numpy as np
 
 from yolo_ema.constants import IGNORED, OTHERS, VISDRONE_CLASSES
 
-__all__ = ["OFFICIAL_TOTALS", "OfficialTotals", "compare_with_official"]
-
 
 @dataclasses.dataclass(frozen=True)
 class OfficialTotals:

@@ -13,8 +13,6 @@ from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.fingerprint import Fingerprint, SplitRecord
 from yolo_ema.visdrone.split_content import losses
 
-__all__ = ["PrepareResult"]
-
 _SHOWN = 10
 
 

@@ -16,17 +16,6 @@ from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
 from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.visdrone.image_labels import LabelledImage, yolo_rows
 
-__all__ = [
-    "FOLDERS",
-    "derived_digest",
-    "folders_digest",
-    "foreign_files",
-    "link",
-    "places_of",
-    "remove_files",
-    "write_split",
-]
-
 FOLDERS = ("images", "labels", "ignored", "annotations")
 """Below each of them lies one folder per split."""
 

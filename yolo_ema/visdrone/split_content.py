@@ -14,8 +14,6 @@ from yolo_ema.errors import DataError
 from yolo_ema.visdrone.annotations import Anomaly
 from yolo_ema.visdrone.image_labels import LabelledImage
 
-__all__ = ["SplitContent", "common_names", "losses", "refuse_empty", "with_names"]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SplitContent:

@@ -12,8 +12,6 @@ from pathlib import Path
 from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
 from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
 
-__all__ = ["SplitFolder", "find_splits", "official_name", "split_named"]
-
 WITHOUT_ANNOTATIONS = "test-challenge"
 """The only split whose annotations were never published."""
 

@@ -24,8 +24,6 @@ from yolo_ema.visdrone.split_sources import (
 )
 from yolo_ema.visdrone.visdrone_reader import read_split
 
-__all__ = ["SplitReader", "coco_readers", "visdrone_readers"]
-
 
 @dataclasses.dataclass(frozen=True)
 class SplitReader:

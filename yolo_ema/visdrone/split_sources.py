@@ -23,15 +23,6 @@ from yolo_ema.io.download import fetch, remote_size, shown_url
 from yolo_ema.io.text_files import say
 from yolo_ema.visdrone.split_folders import SplitFolder, find_splits, official_name, split_named
 
-__all__ = [
-    "LICENCE",
-    "PUBLIC_ARCHIVES",
-    "PUBLISHED_SPLITS",
-    "Acquired",
-    "acquire_public",
-    "acquire_sources",
-]
-
 PUBLISHED_SPLITS = ("train", "val", "test-dev")
 """The splits whose annotations are published, which are prepared unless others are asked for."""
 

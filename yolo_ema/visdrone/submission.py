@@ -11,8 +11,6 @@ import numpy as np
 
 from yolo_ema.io.atomic_files import write_text
 
-__all__ = ["rounded", "write_submission"]
-
 BOX_DECIMALS = 2
 SCORE_DECIMALS = 6
 

@@ -18,8 +18,6 @@ from yolo_ema.visdrone.image_labels import LabelledImage, label_annotations
 from yolo_ema.visdrone.split_content import SplitContent
 from yolo_ema.visdrone.split_folders import SplitFolder
 
-__all__ = ["read_split"]
-
 
 def read_split(folder: SplitFolder) -> SplitContent:
     """Read every image's header and annotations of a split.

@@ -26,8 +26,6 @@ from typing import Any
 from yolo_ema.errors import WeightsError, YoloEmaError
 from yolo_ema.io.peak_memory import peak_memory_bytes
 
-__all__ = ["Runner", "main"]
-
 _WARM_UP = 3
 _PACKAGES = {
     "pt": "torch",

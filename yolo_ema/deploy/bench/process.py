@@ -15,8 +15,6 @@ from typing import Any
 
 from yolo_ema.errors import MachineError
 
-__all__ = ["RuntimeProcess"]
-
 _CHILD = (sys.executable, "-m", "yolo_ema.deploy.bench.child")
 _GRACE_S = 10.0
 

@@ -11,8 +11,6 @@ from yolo_ema.deploy.bench.row import BenchRow
 from yolo_ema.errors import MachineError
 from yolo_ema.text_table import text_table
 
-__all__ = ["BenchResult", "advice"]
-
 _HEAD = (
     "runtime",
     "precision",

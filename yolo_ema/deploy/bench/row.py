@@ -12,8 +12,6 @@ import numpy as np
 from yolo_ema.deploy.parity.comparison import Tolerance, compare_image
 from yolo_ema.options.export import ExportOptions
 
-__all__ = ["EXACT", "BenchRow", "BoxAgreement", "Round", "box_agreement"]
-
 EXACT = Tolerance(px=ExportOptions.tolerance_px, score=ExportOptions.tolerance_score)
 """How far the boxes of a float32 file may differ from those of its weights and count as the same,
 by default of the proof.

@@ -30,8 +30,6 @@ from yolo_ema.io.scratch_folders import scratch_folder
 from yolo_ema.options.bench import BenchOptions
 from yolo_ema.scenes.scene import draw_scene
 
-__all__ = ["bench", "export_settings"]
-
 _SCENES = 4
 _SCENE_WH = (1920, 1080)
 _SCENE_OBJECTS = 140

@@ -8,8 +8,6 @@ from yolo_ema.evaluate.validation import validate
 from yolo_ema.inference.backend_predictor import BackendPredictor
 from yolo_ema.options.val import ValOptions
 
-__all__ = ["accuracy_faults", "measure_accuracy_drop"]
-
 
 def measure_accuracy_drop(pair: ModelPair, data: str) -> AccuracyDrop:
     """Score weights and file on a dataset's val split, at the file's input size, padded alike.

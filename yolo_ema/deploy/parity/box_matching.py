@@ -14,8 +14,6 @@ import numpy as np
 
 from yolo_ema.boxes import box_iou
 
-__all__ = ["MIN_IOU", "Matching", "match_boxes", "overlaps"]
-
 MIN_IOU = 0.5
 """Boxes that overlap less are not the same box; how far a pair lies apart is judged later, and much
 more strictly.

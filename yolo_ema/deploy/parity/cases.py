@@ -14,8 +14,6 @@ from yolo_ema.deploy.parity.model_pair import SCORE_THRESHOLDS, ModelPair
 from yolo_ema.deploy.parity.parity_report import MIN_BOXES, MIN_CROWD_BOXES, CaseFigures
 from yolo_ema.deploy.parity.proof_images import ProofImage, crowded_image
 
-__all__ = ["BATCH", "Case", "empty_like", "fitting_score", "other_cases", "plain_case"]
-
 BATCH = 4
 """Images per pass of a file that takes any number."""
 

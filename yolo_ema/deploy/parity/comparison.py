@@ -12,8 +12,6 @@ import numpy as np
 
 from yolo_ema.deploy.parity.box_matching import Matching, match_boxes, overlaps
 
-__all__ = ["ImageComparison", "Tolerance", "as_shares", "compare_image"]
-
 _LEAST_SCORE = 0.01
 
 _NEIGHBOUR_IOU = 0.4

@@ -15,8 +15,6 @@ from yolo_ema.deploy.parity.model_pair import ModelPair
 from yolo_ema.deploy.parity.proof_images import ProofImage
 from yolo_ema.errors import YoloEmaError
 
-__all__ = ["diagnose"]
-
 _TRIED_IMAGES = 2
 _MOST_CHANGED = 0.02
 """A changed input explains the difference if at most this share of the boxes is still beyond the

@@ -40,8 +40,6 @@ from yolo_ema.inference.file_metadata import ArtifactMetadata
 from yolo_ema.inference.formats import format_of
 from yolo_ema.io.atomic_files import sha256_of
 
-__all__ = ["prove"]
-
 _LIKELY_TIES = 0.01
 """Where NMS is built in and cannot be replayed, ties may explain this share of the boxes."""
 

@@ -9,8 +9,6 @@ from yolo_ema.engine.export.onnx_file import onnx_problems
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.inference.file_metadata import ArtifactMetadata
 
-__all__ = ["MetadataCheck", "check_metadata", "validity_faults"]
-
 _PREPROCESSING = {"channel_order": "RGB", "letterbox_value": 114, "layout": "NCHW"}
 _PIXEL_SCALE = 1 / 255
 

@@ -24,8 +24,6 @@ from yolo_ema.inference.predictor import Predictor, PredictorConfig
 from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.options.val import ValOptions
 
-__all__ = ["MAX_BOXES", "SCORE_THRESHOLDS", "ModelPair", "ParitySetup", "open_pair"]
-
 MAX_BOXES = 1000
 """Boxes per image that are compared, those with the highest scores; fewer if the file says that it
 holds fewer.

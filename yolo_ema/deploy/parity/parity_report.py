@@ -9,19 +9,6 @@ from typing import Any
 from yolo_ema.options.parity import ParityOptions
 from yolo_ema.text_table import text_table
 
-__all__ = [
-    "FAILED",
-    "MIN_BOXES",
-    "MIN_CROWD_BOXES",
-    "MIN_IMAGES",
-    "NOT_PROVEN",
-    "PASSED",
-    "AccuracyDrop",
-    "CaseFigures",
-    "GateLimits",
-    "ParityReport",
-]
-
 PASSED, FAILED, NOT_PROVEN = "passed", "failed", "not proven"
 
 MIN_BOXES, MIN_IMAGES = 500, 20

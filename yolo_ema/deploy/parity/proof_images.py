@@ -14,15 +14,6 @@ from yolo_ema.errors import DataNotFoundError
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.scenes.scene import Scene, draw_scene
 
-__all__ = [
-    "MAX_IMAGES",
-    "ProofImage",
-    "crowded_image",
-    "drawn_images",
-    "sampled_files",
-    "user_images",
-]
-
 MAX_IMAGES = 24
 """Maximum number of images; larger sets are sampled evenly."""
 

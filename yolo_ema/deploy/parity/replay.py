@@ -28,8 +28,6 @@ from yolo_ema.inference.backend import Backend
 from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.inference.suppression import centers_to_corners
 
-__all__ = ["Recorder", "Recording", "Replay", "answers_agree"]
-
 
 @dataclass
 class Recording:

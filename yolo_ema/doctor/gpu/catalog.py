@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from yolo_ema.doctor.gpu.place import Finding, Place
 
-__all__ = ["CHECKS", "Check"]
-
 
 @dataclass(frozen=True)
 class Check:

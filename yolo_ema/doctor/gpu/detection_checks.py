@@ -24,18 +24,6 @@ from yolo_ema.options.detect import DetectOptions
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.scenes import draw_clip
 
-__all__ = [
-    "BFLOAT16",
-    "HALF",
-    "TILES",
-    "BoxLimits",
-    "compare_boxes",
-    "export",
-    "half_boxes",
-    "tiles",
-    "video",
-]
-
 _CONF = 0.1
 
 

@@ -15,8 +15,6 @@ from yolo_ema.options.data import PrepareOptions
 from yolo_ema.scenes import draw_scene, write_dataset
 from yolo_ema.visdrone.prepare import prepare
 
-__all__ = ["dataset", "drawn_batch", "pictures"]
-
 SEED = 2_147_470_000
 
 

@@ -16,8 +16,6 @@ from torch.nn import functional
 from yolo_ema.doctor.gpu.place import CannotRunError, Finding, Place
 from yolo_ema.nn.ema import EfficientMultiScaleAttention
 
-__all__ = ["COMPILED_LIMIT", "LIMITS", "compiled", "literal_ema", "precision"]
-
 LIMITS = {"float32": 5e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
 """Largest difference to float64, as a share of the largest value: a few roundings of the type."""
 

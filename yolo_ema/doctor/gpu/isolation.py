@@ -21,8 +21,6 @@ from yolo_ema.doctor.gpu.result import COULD_NOT_RUN, FAILED, PASSED, SKIPPED, O
 from yolo_ema.doctor.row import private
 from yolo_ema.errors import MissingPackageError
 
-__all__ = ["LOG", "run_isolated"]
-
 LOG = "log.txt"
 
 _ANSWER = "answer.json"

@@ -7,8 +7,6 @@ from typing import Any
 
 from yolo_ema.doctor.gpu.result import MINIATURE, PASSED, GpuResult
 
-__all__ = ["page"]
-
 _HERE = Path(__file__).parent
 _PRESET = "train-"
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CannotRunError", "Finding", "Place"]
-
 
 class CannotRunError(Exception):
     """Something that a check needs is not installed here, which is not a fault."""

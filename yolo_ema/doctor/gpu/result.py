@@ -11,18 +11,6 @@ from yolo_ema.doctor.gpu.catalog import CHECKS
 from yolo_ema.errors import CheckFailedError, MachineError
 from yolo_ema.text_table import text_table
 
-__all__ = [
-    "COULD_NOT_RUN",
-    "FAILED",
-    "MINIATURE",
-    "NOT_RUN",
-    "PASSED",
-    "SCHEMA",
-    "SKIPPED",
-    "GpuResult",
-    "Outcome",
-]
-
 SCHEMA = 1
 PASSED, FAILED, COULD_NOT_RUN = "passed", "failed", "could not run"
 SKIPPED, NOT_RUN = "skipped", "not run"

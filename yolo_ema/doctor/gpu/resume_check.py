@@ -14,8 +14,6 @@ from yolo_ema.doctor.gpu.drawn import dataset
 from yolo_ema.doctor.gpu.place import Finding, Place
 from yolo_ema.io.atomic_files import read_json
 
-__all__ = ["resume"]
-
 _EPOCHS = 4
 _POLL_S = 0.02
 _INTERRUPTED = 130

@@ -25,8 +25,6 @@ from yolo_ema.options.doctor import DoctorOptions
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["prove_gpu", "run_checks"]
-
 _OUT = Path("runs/doctor")
 _LEAST_S = 1.0
 """With less of the budget left no check is started."""

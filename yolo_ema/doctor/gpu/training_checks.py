@@ -22,8 +22,6 @@ from yolo_ema.engine.training.train import train
 from yolo_ema.nn.ema import EfficientMultiScaleAttention
 from yolo_ema.options.train import TrainOptions
 
-__all__ = ["GRADIENT_LIMIT", "LOSS_LIMIT", "TINY_PX", "ddp", "deterministic", "preset_steps"]
-
 GRADIENT_LIMIT = 1e-3
 """Largest difference of a gradient under DDP, as a share of the largest gradient: one process
 averages with itself, so only the order of additions may differ.

@@ -16,8 +16,6 @@ from ultralytics.utils.metrics import bbox_ioa
 
 from yolo_ema.engine.data.ignored_regions import IGNORED_CLASS
 
-__all__ = ["LARGEST_PX", "MOST_COPIES", "SMALLEST_PX", "paste_boxes", "paste_into_sample"]
-
 LARGEST_PX = 48
 """Longest side of an object that is copied, in pixels of the image as it is trained on."""
 

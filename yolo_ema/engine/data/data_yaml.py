@@ -15,16 +15,6 @@ from typing import Any
 from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 
-__all__ = [
-    "DATASETS",
-    "SPLITS",
-    "SPLIT_ALIASES",
-    "is_data_yaml",
-    "path_exists",
-    "read_data",
-    "yaml_content",
-]
-
 DATASETS = Path("datasets")
 """Where datasets that we fetch or prepare go, relative to the folder that the command runs in."""
 

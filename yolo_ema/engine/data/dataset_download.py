@@ -19,8 +19,6 @@ from yolo_ema.io.archives import is_archive, unpack
 from yolo_ema.io.download import fetch, remote_size, shown_url
 from yolo_ema.io.text_files import say
 
-__all__ = ["fetch_dataset"]
-
 # The script is what Ultralytics runs in its own process with exec; here it has one of its own,
 # which may use the network.
 _RUN_SCRIPT = (

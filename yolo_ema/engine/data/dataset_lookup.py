@@ -22,8 +22,6 @@ from yolo_ema.io.download import shown_url
 from yolo_ema.io.resources import data_dir
 from yolo_ema.io.text_files import say
 
-__all__ = ["local_data", "named_yaml", "resolve_data"]
-
 
 def resolve_data(
     data: str | Path, *, offline: bool = False, trust: bool = False, splits: tuple[str, ...] = ()

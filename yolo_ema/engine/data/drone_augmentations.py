@@ -30,8 +30,6 @@ from ultralytics.utils.instance import Instances
 
 from yolo_ema.errors import CheckFailedError
 
-__all__ = ["PROBABILITY", "DroneAugmentation", "Haze", "QuarterTurns", "add_drone_augmentations"]
-
 PROBABILITY = 0.1
 """How often each photometric augmentation acts, drawn for each image. Quarter turns act on three
 images of four.

@@ -47,8 +47,6 @@ from yolo_ema.engine.setup.environment import cache_dir
 from yolo_ema.errors import DataError, DataNotFoundError, SourceError
 from yolo_ema.options.drone import DroneOptions
 
-__all__ = ["DroneDataset", "build_train_dataset"]
-
 
 def build_train_dataset(
     args: Any,

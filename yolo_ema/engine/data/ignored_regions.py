@@ -30,15 +30,6 @@ from ultralytics.utils.ops import resample_segments
 
 from yolo_ema.inference.suppression import centers_to_corners
 
-__all__ = [
-    "CELL_PX",
-    "IGNORED_CLASS",
-    "RegionFormat",
-    "add_regions",
-    "carry_regions",
-    "collate_regions",
-]
-
 IGNORED_CLASS = -1.0
 """The class of a region while it travels; labels are 0 and up."""
 

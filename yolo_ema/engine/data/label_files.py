@@ -17,8 +17,6 @@ import numpy as np
 from yolo_ema.engine.data.split_files import decoded_text
 from yolo_ema.errors import AnnotationError
 
-__all__ = ["ImageLabels", "Problem", "label_row_length", "read_label_file", "read_region_file"]
-
 _TOLERANCE = 0.01
 """How far outside 0 to 1 a coordinate may lie, as in Ultralytics; the transforms clip it."""
 

@@ -30,8 +30,6 @@ from yolo_ema.engine.data.label_files import (
 from yolo_ema.errors import AnnotationError, DataError
 from yolo_ema.io.atomic_files import write_bytes
 
-__all__ = ["MOST_LOGGED", "Scan", "scan_labels"]
-
 _VERSION = "2"  # raise it when what is kept, or what is accepted, changes
 _SMALLEST_SIDE_PX = 10
 

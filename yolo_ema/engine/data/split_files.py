@@ -20,16 +20,6 @@ from yolo_ema.errors import DataError, DataNotFoundError, did_you_mean
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.io.text_files import encoding_of
 
-__all__ = [
-    "data_fingerprint",
-    "decoded_text",
-    "ignored_path",
-    "images_in",
-    "label_path",
-    "region_files",
-    "split_images",
-]
-
 
 def split_images(data_yaml: str | Path, split: str) -> list[Path]:
     """Return the images of ``train``, ``val`` or ``test`` (``test-dev`` is another name of it) in

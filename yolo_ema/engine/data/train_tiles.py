@@ -22,8 +22,6 @@ from yolo_ema.boxes import box_areas
 from yolo_ema.inference.suppression import centers_to_corners
 from yolo_ema.tiling.grid import tile_grid
 
-__all__ = ["KEPT_SHARE", "cut_into_tiles"]
-
 KEPT_SHARE = 0.5
 """Share of a label's area that a tile must show for the label to be kept in it."""
 

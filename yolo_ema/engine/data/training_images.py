@@ -22,15 +22,6 @@ from yolo_ema.io.atomic_files import atomic_path
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.media.sources.image_reader import read_image
 
-__all__ = [
-    "decoded_hw",
-    "kept_image_path",
-    "read_kept_image",
-    "read_training_image",
-    "scaled_to",
-    "write_kept_image",
-]
-
 _THROUGH_PILLOW = frozenset({".avif", ".heic", ".heif"})
 
 

@@ -12,15 +12,6 @@ from yolo_ema.io.atomic_files import atomic_path, disk_full_is_clear
 from yolo_ema.io.resources import are_installed
 from yolo_ema.options.export import ExportOptions
 
-__all__ = [
-    "artifact_stem",
-    "final_name",
-    "final_path",
-    "publish",
-    "size_of",
-    "unproven_path",
-]
-
 _MARK = "-unproven"
 _ENDING = re.compile(r"(_[a-z0-9]+_model|(_edgetpu)?\.[a-z0-9]+)$")
 """What the format is recognised by: it stays at the end of the name."""

@@ -15,8 +15,6 @@ from yolo_ema.errors import DataNotFoundError
 from yolo_ema.io.atomic_files import write_text
 from yolo_ema.options.export import ExportOptions
 
-__all__ = ["calibration_dataset", "calibration_files"]
-
 
 def calibration_files(options: ExportOptions) -> list[Path]:
     """Return the images of ``--calibrate``, or of ``--data``'s train split; larger sets are sampled

@@ -15,8 +15,6 @@ from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import ConfigError, MachineError, WeightsError
 from yolo_ema.options.export import ExportOptions
 
-__all__ = ["check_detector", "check_request"]
-
 _NO_TOP_K = frozenset({"rknn", "ncnn", "executorch", "paddle", "imx", "edgetpu", "qnn"})
 """Formats without the top-k operator of the head that needs no NMS."""
 

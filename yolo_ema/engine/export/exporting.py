@@ -28,8 +28,6 @@ from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.io.text_files import say
 from yolo_ema.options.export import ExportOptions
 
-__all__ = ["Artifact", "export_artifact"]
-
 _OWN_INT8 = ("onnx", "openvino")
 """Formats that this project quantizes itself: Ultralytics would quantize the sensitive layers, too.
 """

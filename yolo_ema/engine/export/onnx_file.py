@@ -19,8 +19,6 @@ from typing import IO, Any
 from yolo_ema.errors import MachineError, first_line
 from yolo_ema.io.atomic_files import atomic_path
 
-__all__ = ["captured_stderr", "make_valid", "onnx_problems"]
-
 _LOG_ID = "yolo-ema"
 
 

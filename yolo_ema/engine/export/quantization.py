@@ -29,15 +29,6 @@ from yolo_ema.errors import ConfigError, DataNotFoundError, MachineError, Missin
 from yolo_ema.inference.signal_stack import signal_stack_kept
 from yolo_ema.media.sources.image_reader import read_image
 
-__all__ = [
-    "FLOAT_PARTS",
-    "ONNX_RANGES",
-    "CalibrationInputs",
-    "calibration_inputs",
-    "float_nodes",
-    "quantize_int8",
-]
-
 FLOAT_PARTS = ("ema", "head")
 """Parts that may be kept in float: EMA's blocks, and the last convolutions of Detect."""
 

@@ -24,8 +24,6 @@ from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, Yolo
 from yolo_ema.io.text_files import say
 from yolo_ema.nn import trace_for
 
-__all__ = ["install_line", "run_exporter"]
-
 _EXTRAS = {"onnx": "onnx", "openvino": "openvino", "ncnn": "ncnn", "torchscript": ""}
 """Formats whose packages an extra of this project installs, by its name."""
 

@@ -25,16 +25,6 @@ from yolo_ema.nn import BLOCKS
 for _name, _block in BLOCKS.items():
     vars(tasks).setdefault(_name, _block)
 
-__all__ = [
-    "ACTIVATIONS",
-    "HEADS",
-    "MOST_CLASSES",
-    "checked_activation",
-    "checked_row",
-    "has_user_blocks",
-    "known_blocks",
-]
-
 HEADS = ("Detect", "v10Detect")
 """Heads of a detection model, which stand in its last row."""
 

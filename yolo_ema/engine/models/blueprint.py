@@ -31,8 +31,6 @@ from yolo_ema.errors import ModelError, first_line
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.nn import BLOCKS
 
-__all__ = ["checked_definition", "draw", "is_published", "probe", "read_definition"]
-
 _MOST_ROWS = 500
 _USUAL_CLASSES = 1000
 _SCALE_LIMITS = (10.0, 10.0, 65_536.0)  # depth, width, most channels

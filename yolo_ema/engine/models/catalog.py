@@ -31,8 +31,6 @@ from yolo_ema.nn.attention.catalog import ATTENTIONS, attention
 from yolo_ema.options.models import ModelsOptions
 from yolo_ema.text_table import text_table
 
-__all__ = ["ModelEntry", "ModelsResult", "describe", "forward_cost", "list_models"]
-
 IMAGE_PX = 640
 """Height and width, in pixels, for which GFLOPs are counted."""
 

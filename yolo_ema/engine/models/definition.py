@@ -20,17 +20,6 @@ from yolo_ema.io.resources import models_dir
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.nn.attention.catalog import ATTENTIONS, Attention
 
-__all__ = [
-    "Definition",
-    "find_definition",
-    "is_known",
-    "model_names",
-    "named_definition",
-    "paper_models",
-    "scaled_names",
-    "shipped_models",
-]
-
 # The same letters at the same place as in Ultralytics' guess_model_scale; a canary test holds the
 # two together.
 _SCALED = re.compile(r"(?P<head>.*?yolo(?:e-)?v?\d+)(?P<scale>[nslmx])(?P<tail>.*)")

@@ -16,8 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolo_ema.errors import ModelError
 
-__all__ = ["PROBE_PX", "SizeWatch", "bounded"]
-
 PROBE_PX = 256
 _MOST_MODULES = 10_000
 _MOST_PARAMETERS = 2_000_000_000

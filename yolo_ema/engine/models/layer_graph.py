@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["inputs_of", "run_layers"]
-
 
 def run_layers(layers: Sequence[nn.Module], image: torch.Tensor) -> list[torch.Tensor]:
     """Run the layers below the head, as Ultralytics builds them (``layer.f`` says where each reads

@@ -21,8 +21,6 @@ from yolo_ema.engine.models.blueprint import draw
 from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
 from yolo_ema.engine.models.registration import model_yaml
 
-__all__ = ["PRESETS", "Cost", "Preset", "fitting_batch", "training_cost"]
-
 _SHARE_OF_MEMORY = 0.7
 """What the kept tensors may take of a GPU; the rest is for the loss, the optimizer and cuDNN."""
 

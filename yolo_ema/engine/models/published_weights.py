@@ -9,8 +9,6 @@ from ultralytics.utils import checks, downloads
 
 from yolo_ema.engine.models.definition import find_definition
 
-__all__ = ["default_pretrained", "published_name", "published_weights"]
-
 # The families that the shipped models build on; the other assets are of other kinds or under other
 # licences.
 _FAMILY = re.compile(r"yolo(v5|v8|11|26)[nslmx]\d?(u|-\w[\w-]*)?\.pt")

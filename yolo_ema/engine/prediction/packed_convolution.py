@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Layer", "packed"]
-
 _OPERATORS = ("_convolution_pointwise", "_reorder_convolution_weight")
 _KEPT_SHAPES = 2  # the tiles' and the whole frame's
 

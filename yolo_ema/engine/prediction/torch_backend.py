@@ -36,8 +36,6 @@ from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.tiling.plan import ObjectSizes
 from yolo_ema.tiling.plan_figures import PlanFigures
 
-__all__ = ["TorchBackend"]
-
 # candidates are chosen before the sigmoid a little below the threshold; NMS then draws the line
 # exactly
 _LOGIT_MARGIN = 1e-3

@@ -40,8 +40,6 @@ from yolo_ema.inference.worker_pool import WorkerPool
 from yolo_ema.io.malloc_tuning import keep_freed_memory
 from yolo_ema.tiling.plan_figures import PlanFigures
 
-__all__ = ["TorchPredictor", "open_predictor"]
-
 _PROGRAMS = frozenset({"torchscript", "saved_model", "pb"})
 """Formats whose operations reach beyond arithmetic: they write files."""
 

@@ -11,8 +11,6 @@ from ultralytics.engine.results import Boxes
 from ultralytics.trackers.track import TRACKER_MAP
 from ultralytics.utils import YAML, IterableSimpleNamespace
 
-__all__ = ["UltralyticsTracker"]
-
 
 class UltralyticsTracker:
     """One of Ultralytics' trackers, called as `yolo_ema.tracking.small_object_tracker` is.

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 from ultralytics.utils import LOGGER
 
-__all__ = ["log_to_stderr"]
-
 
 @contextlib.contextmanager
 def log_to_stderr() -> Iterator[None]:

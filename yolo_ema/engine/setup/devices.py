@@ -7,8 +7,6 @@ import torch
 from yolo_ema.errors import MachineError
 from yolo_ema.io.devices import DeviceRequest, parse_device
 
-__all__ = ["select_device", "ultralytics_device"]
-
 
 def select_device(word: str) -> torch.device:
     """Return the one device that a word names, see `parse_device`; for ``auto`` the first GPU where

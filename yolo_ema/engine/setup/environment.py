@@ -29,13 +29,6 @@ from collections.abc import Iterator
 import yolo_ema.io.image_header  # noqa: F401 - keeps Pillow's own way to open images
 from yolo_ema.io.machine import cache_dir, thread_count
 
-__all__ = [
-    "SUPPORTED_ULTRALYTICS",
-    "quiet_log",
-    "use_all_cores",
-    "warn_of_untested_ultralytics",
-]
-
 _LOG = logging.getLogger(__name__)
 
 SUPPORTED_ULTRALYTICS = ("8.4.190", "8.5")

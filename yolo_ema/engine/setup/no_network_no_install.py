@@ -19,8 +19,6 @@ from ultralytics.utils import checks, downloads
 
 from yolo_ema.errors import OfflineError
 
-__all__ = ["DownloadRefused", "no_network_no_install"]
-
 _DOWNLOADERS = (
     (downloads, "safe_download"),
     (downloads, "get_github_assets"),

@@ -11,8 +11,6 @@ from ultralytics.utils import USER_CONFIG_DIR
 
 from yolo_ema.io.atomic_files import write_bytes
 
-__all__ = ["place_fonts"]
-
 
 def place_fonts() -> None:
     """Put the font into Ultralytics' settings folder where it is missing there."""

@@ -20,16 +20,6 @@ from yolo_ema.errors import ConfigError, MissingPackageError, did_you_mean
 from yolo_ema.io.machine import cache_dir
 from yolo_ema.options.train import LOGGERS
 
-__all__ = [
-    "OPTIMIZERS",
-    "enable_loggers",
-    "parse_settings",
-    "pinned_settings",
-    "require_loggers",
-    "training_settings",
-    "user_settings",
-]
-
 _ONLINE_LOGGERS = {"wandb", "comet", "clearml"}
 _PACKAGES = {"comet": "comet_ml", "raytune": "ray"}
 OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")

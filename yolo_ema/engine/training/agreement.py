@@ -19,8 +19,6 @@ from yolo_ema.engine.training.run_record import source_commit, versions
 from yolo_ema.errors import ConfigError, DataError, MachineError
 from yolo_ema.options.train import TrainOptions
 
-__all__ = ["check_same_data", "check_same_start", "own_device", "own_facts"]
-
 _MUST_BE_EQUAL = ("yolo-ema", "commit", "ultralytics", "torch")
 _OF_EACH_NODE = ("device", "workers")
 """Options in which nodes may differ."""

@@ -20,8 +20,6 @@ from ultralytics.engine import validator
 
 from yolo_ema.engine.setup.environment import use_all_cores
 
-__all__ = ["several_on_cpu", "use_own_cores"]
-
 
 @contextlib.contextmanager
 def several_on_cpu(trainer: Any) -> Iterator[None]:

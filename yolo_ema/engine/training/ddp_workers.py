@@ -17,8 +17,6 @@ from pathlib import Path
 import yolo_ema.errors
 from yolo_ema.errors import MachineError, YoloEmaError
 
-__all__ = ["error_file", "report_to_starter", "run_workers"]
-
 _VARIABLE = "YOLO_EMA_WORKER_ERROR"
 _ROOM = 4096  # bytes
 _STOP_SECONDS = 30.0

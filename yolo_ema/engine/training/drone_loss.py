@@ -24,8 +24,6 @@ from yolo_ema.engine.training.wasserstein import WassersteinAssigner, Wasserstei
 from yolo_ema.errors import ModelError
 from yolo_ema.options.drone import DroneOptions
 
-__all__ = ["DroneDetectionLoss", "anchors_in_regions", "attach_drone_loss"]
-
 
 def attach_drone_loss(model: nn.Module, drone: DroneOptions) -> None:
     """Make ``model.loss`` leave out ignored regions and use the share of Wasserstein distance that

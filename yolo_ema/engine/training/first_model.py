@@ -11,8 +11,6 @@ from torch import nn
 from yolo_ema.engine.training.setting_checks import check_freeze, check_same_classes
 from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 
-__all__ = ["first_model"]
-
 
 def first_model(trainer: Any) -> tuple[nn.Module, dict[str, Any] | None]:
     """Make the model and its first weights for an `EmaTrainer` whose data is read; return it with

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["Launch", "check_variables", "launch_of", "require_one_process"]
-
 _LOG = logging.getLogger(__name__)
 
 _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")

@@ -26,8 +26,6 @@ from ultralytics.utils import LOGGER
 
 from yolo_ema.errors import MachineError, YoloEmaError
 
-__all__ = ["clear_loading_errors", "prepare_loader", "workers_allowed"]
-
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the system keeps it
 _LEAST_BYTES = 1 << 20
 """Below this not even the processes' locks, of a page each, are sure of a place."""

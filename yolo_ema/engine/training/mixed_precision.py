@@ -22,8 +22,6 @@ from ultralytics.utils import LOGGER
 
 from yolo_ema.errors import MachineError
 
-__all__ = ["check_bfloat16", "cpu_bfloat16", "half_precision_works", "own_amp_check"]
-
 _TOLERANCE = 0.25
 """Largest difference to float32 in standard deviations of a map. Broken GPUs give NaN, infinities
 or something else altogether.

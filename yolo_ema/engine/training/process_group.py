@@ -26,8 +26,6 @@ from yolo_ema.engine.training.launch import Launch
 from yolo_ema.engine.training.shared_failures import SharedFailures
 from yolo_ema.errors import ConfigError, MachineError
 
-__all__ = ["from_first", "gathered", "in_turn", "join"]
-
 _MEET = dt.timedelta(seconds=300)
 _WAIT = dt.timedelta(hours=3)
 """How long processes wait for each other once all are there: the first may download a dataset."""

@@ -20,8 +20,6 @@ from yolo_ema.io.atomic_files import read_json
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import TrainOptions
 
-__all__ = ["resuming", "unfinished_run"]
-
 _UNNAMED = {None, "", "none"}
 """What torchrun calls a training without ``--rdzv-id``."""
 

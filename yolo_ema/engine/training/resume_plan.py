@@ -28,8 +28,6 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LATEST, TrainOptions
 
-__all__ = ["CHANGEABLE", "plan_resume", "planned_data"]
-
 CHANGEABLE = {
     "device",
     "workers",

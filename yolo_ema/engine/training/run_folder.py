@@ -13,8 +13,6 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.io.atomic_files import locked
 from yolo_ema.io.machine import cache_dir
 
-__all__ = ["make_run_folder", "open_run_folder"]
-
 _OLD_SECONDS = 24 * 3600
 """A half-written file in the cache that is older belongs to no running process."""
 

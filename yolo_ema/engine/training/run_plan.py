@@ -32,8 +32,6 @@ from yolo_ema.errors import ConfigError, OfflineError
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LATEST, TrainOptions
 
-__all__ = ["MAX_DET", "plan_run"]
-
 MAX_DET = 500
 """Most detections an image in the validation during training; VisDrone's images hold up to 902
 objects, its protocol counts 500.

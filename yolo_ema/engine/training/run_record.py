@@ -26,17 +26,6 @@ from yolo_ema.engine.training.run_settings import RUN_KEY
 from yolo_ema.io.atomic_files import read_json, write_json, write_text
 from yolo_ema.io.machine import processor_name
 
-__all__ = [
-    "RECORD_NAME",
-    "RunRecord",
-    "begin_records",
-    "hardware",
-    "source_commit",
-    "trim_epochs_table",
-    "versions",
-    "write_data_yaml",
-]
-
 RECORD_NAME = "run.json"
 _PACKAGES = ("ultralytics", "torch", "torchvision", "numpy", "opencv-python", "albumentations")
 _MODULES = {"opencv-python": "cv2"}

@@ -13,8 +13,6 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LOGGERS
 
-__all__ = ["RUN_KEY", "RunSettings", "command_line"]
-
 _LONGEST_COMMAND = 100_000
 
 RUN_KEY = "yolo_ema"

@@ -20,17 +20,6 @@ from yolo_ema.engine.data.data_yaml import SPLITS, path_exists
 from yolo_ema.engine.setup.ultralytics_settings import OPTIMIZERS
 from yolo_ema.errors import ConfigError, DataError, YoloEmaError
 
-__all__ = [
-    "NO_EFFECT",
-    "check_batch",
-    "check_data_settings",
-    "check_freeze",
-    "check_same_classes",
-    "check_settings",
-    "clear_ultralytics_errors",
-    "warn_of_no_effect",
-]
-
 _WORDS = {
     "cache": ("ram", "disk"),
     "compile": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),

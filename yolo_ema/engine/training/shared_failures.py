@@ -25,8 +25,6 @@ from yolo_ema.errors import MachineError, YoloEmaError
 from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable
 
-__all__ = ["SharedFailures"]
-
 _KEY = "failure"
 _LONGEST = 4000  # characters of a reason
 _LOOK_SECONDS = 0.5

@@ -14,8 +14,6 @@ from ultralytics.utils import LOGGER, RANK, nms
 
 from yolo_ema.engine.training.cpu_group import use_own_cores
 
-__all__ = ["TrainValidator"]
-
 _MOST_NAMED = 5
 _NO_TIME_LIMIT_S = 1e6
 

@@ -68,8 +68,6 @@ from yolo_ema.inference.object_sizes import measured_sizes
 from yolo_ema.io.atomic_files import disk_full_is_clear
 from yolo_ema.io.malloc_tuning import keep_freed_memory
 
-__all__ = ["EmaTrainer"]
-
 
 class EmaTrainer(DetectionTrainer):
     """Trains a detection model, with EMA blocks or without.

@@ -9,8 +9,6 @@ from typing import Any
 
 from yolo_ema.io.atomic_files import read_json, write_json
 
-__all__ = ["TrainingBudget"]
-
 
 class TrainingBudget:
     """Times each epoch of a run, by the process's own processor time and by the wall clock, also

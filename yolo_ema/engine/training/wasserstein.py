@@ -19,8 +19,6 @@ from torch import Tensor
 from ultralytics.utils.loss import BboxLoss
 from ultralytics.utils.tal import TaskAlignedAssigner
 
-__all__ = ["SIZE_PX", "WassersteinAssigner", "WassersteinBboxLoss", "normalised_wasserstein"]
-
 SIZE_PX = 12.8
 """The constant C, in pixels of the network's input."""
 

@@ -15,8 +15,6 @@ from torch import nn
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import ConfigError, WeightsError
 
-__all__ = ["average_into"]
-
 
 def average_into(model: nn.Module, other: Path, share: float) -> None:
     """Move a detector's weights towards those of another file, in place.

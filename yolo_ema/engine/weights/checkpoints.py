@@ -26,15 +26,6 @@ from yolo_ema.errors import (
 )
 from yolo_ema.io.atomic_files import atomic_path, write_bytes
 
-__all__ = [
-    "AtomicPath",
-    "discard_leftovers",
-    "latest_checkpoint",
-    "resumable_checkpoint",
-    "strip_checkpoint",
-    "training_state_fits",
-]
-
 
 class AtomicPath(type(Path())):  # type: ignore[misc] # the platform's own Path: before Python 3.12 Path itself can't be derived from
     """A path whose `write_bytes` replaces the file at once or not at all; what is made from it with

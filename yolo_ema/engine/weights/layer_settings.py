@@ -15,8 +15,6 @@ from ultralytics.nn.modules.head import Detect
 from yolo_ema.engine.weights.pickle_records import BoundMethod, SavedObject
 from yolo_ema.engine.weights.plain_values import NotPlain, is_number, plain_value
 
-__all__ = ["RESIZABLE", "UncheckedModel", "check_attribute", "check_sizes"]
-
 RESIZABLE = (
     nn.BatchNorm2d,
     nn.Conv2d,

@@ -27,10 +27,10 @@ from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_ema.engine.models.blocks import HEADS
+from yolo_ema.engine.weights.layer_settings import UncheckedModel
 from yolo_ema.engine.weights.model_rebuild import (
     IMAGE_CHANNELS,
     OtherModel,
-    UncheckedModel,
     rebuild_model,
     task_of_head,
 )
@@ -47,8 +47,6 @@ from yolo_ema.errors import (
 )
 from yolo_ema.io.file_signature import kind_of
 from yolo_ema.io.resources import missing_weights
-
-__all__ = ["LoadedModel", "guarded_torch_load", "load_checkpoint", "load_model"]
 
 _torch_load = torch.load
 _MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch's format before its zip archive

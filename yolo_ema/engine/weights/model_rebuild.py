@@ -36,8 +36,6 @@ from yolo_ema.engine.weights.plain_values import (
     plain_value,
 )
 
-__all__ = ["IMAGE_CHANNELS", "OtherModel", "UncheckedModel", "rebuild_model", "task_of_head"]
-
 _TASKS = {
     "Segment": "segment",
     "Pose": "pose",

@@ -24,8 +24,6 @@ from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.engine.weights.transfer import TransferReport, corresponding_tensors, transfer_weights
 from yolo_ema.errors import CheckFailedError
 
-__all__ = ["PairedStart"]
-
 
 @dataclasses.dataclass
 class PairedStart:

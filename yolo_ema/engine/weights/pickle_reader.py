@@ -28,8 +28,6 @@ from yolo_ema.engine.weights.pickle_records import (
     is_count,
 )
 
-__all__ = ["MOST_BYTES", "read_pickle"]
-
 MOST_BYTES = 16 << 20
 """Largest pickle: that of an unfinished run of the largest models takes one of them."""
 

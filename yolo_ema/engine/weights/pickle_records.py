@@ -14,22 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = [
-    "CALLS",
-    "CLASS_MODULES",
-    "KNOWN_GLOBALS",
-    "STORAGES",
-    "BoundMethod",
-    "GlobalName",
-    "NumpyKind",
-    "RefusedPickle",
-    "SavedObject",
-    "SavedStorage",
-    "SavedTensor",
-    "checked_key",
-    "is_count",
-]
-
 _LARGEST_KEY = 1 << 31  # larger ones can be chosen so that a dictionary takes hours
 
 CLASS_MODULES = (

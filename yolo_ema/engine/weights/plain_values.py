@@ -12,8 +12,6 @@ from ultralytics.utils import IterableSimpleNamespace
 
 from yolo_ema.engine.weights.pickle_records import SavedObject, SavedTensor
 
-__all__ = ["NotPlain", "plain_names", "plain_value"]
-
 _MOST_DEPTH = 32
 _MOST_VALUES = 1_000_000
 _MOST_CHARACTERS = 64 << 20

@@ -23,8 +23,6 @@ from yolo_ema.io.machine import cache_dir
 from yolo_ema.io.resources import weights_dir
 from yolo_ema.io.text_files import say
 
-__all__ = ["resolve_pretrained"]
-
 _LICENCE = "AGPL-3.0"
 
 

@@ -18,8 +18,6 @@ from yolo_ema.engine.weights.loading import load_checkpoint
 from yolo_ema.errors import DamagedWeightsError
 from yolo_ema.io.atomic_files import write_bytes
 
-__all__ = ["release_weights", "without_folders"]
-
 _KEPT = (
     "date",
     "version",

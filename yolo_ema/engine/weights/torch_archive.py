@@ -16,8 +16,6 @@ import torch
 from yolo_ema.engine.weights.pickle_reader import MOST_BYTES
 from yolo_ema.engine.weights.pickle_records import SavedStorage, SavedTensor
 
-__all__ = ["ArchiveFault", "TorchArchive"]
-
 _MOST_ENTRIES = 50_000
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _MOST_EXPANSION = 4

@@ -30,8 +30,6 @@ from yolo_ema.engine.models.layer_graph import run_layers
 from yolo_ema.errors import TransferError
 from yolo_ema.nn import BLOCKS
 
-__all__ = ["MINIMUM_SHARE", "TransferReport", "corresponding_tensors", "transfer_weights"]
-
 MINIMUM_SHARE = 0.5
 """Share of the target's tensors, 0 to 1, that must come from the source by default."""
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from yolo_ema.geo.outlines import loops_of
 
-__all__ = ["cut_line", "cut_polygons"]
-
 _BESIDE = 179.9999999
 
 Point = list[float]

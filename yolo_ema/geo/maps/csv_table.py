@@ -10,8 +10,6 @@ from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.maps.features import features_of, header_of
 from yolo_ema.io.atomic_files import atomic_path, write_json
 
-__all__ = ["cell_of", "write_csv"]
-
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = (
     *("source", "frame", "time_s", "utc", "object_id", "track_id", "class", "score"),

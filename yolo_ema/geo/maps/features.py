@@ -17,8 +17,6 @@ from yolo_ema.geo.maps.antimeridian import cut_line, cut_polygons
 from yolo_ema.geo.objects import MapObject
 from yolo_ema.geo.sightings import LocatedSource
 
-__all__ = ["LAYERS", "Feature", "features_of", "header_of", "layers_of"]
-
 LAYERS = ("objects", "paths", "sightings", "coverage")
 
 _DECIMALS = 7

@@ -10,8 +10,6 @@ from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.maps.features import features_of, header_of
 from yolo_ema.io.atomic_files import atomic_path
 
-__all__ = ["write_geojson"]
-
 
 def write_geojson(path: Path, flight: FlightMap, layers: Sequence[str]) -> None:
     """Write layers of a flight's map into one collection; a property ``layer`` tells them apart,

@@ -18,15 +18,6 @@ from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.maps.features import LAYERS, Feature, features_of, header_of
 from yolo_ema.io.atomic_files import atomic_path
 
-__all__ = [
-    "WGS84",
-    "blob_of",
-    "new_geopackage",
-    "register_layer",
-    "write_about",
-    "write_geopackage",
-]
-
 _APPLICATION_ID = 0x47504B47  # "GPKG"
 _USER_VERSION = 10300
 WGS84 = 4326

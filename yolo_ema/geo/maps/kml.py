@@ -17,8 +17,6 @@ from yolo_ema.geo.maps.antimeridian import cut_polygons
 from yolo_ema.geo.maps.features import Feature, features_of, header_of
 from yolo_ema.io.atomic_files import atomic_path
 
-__all__ = ["ellipse_ring", "write_kml"]
-
 _CORNERS = 36
 _ORDER = ("coverage", "paths", "sightings", "objects")
 _FILLED, _LINE = "40", "d0"

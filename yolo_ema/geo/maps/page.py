@@ -19,8 +19,6 @@ from yolo_ema.geo.maps.features import features_of, header_of
 from yolo_ema.geo.sightings import UNPLACED
 from yolo_ema.io.atomic_files import write_text
 
-__all__ = ["MOST_SIGHTINGS", "map_page", "write_page"]
-
 MOST_SIGHTINGS = 20_000
 """Sightings on the page; of more, every second, third, … is shown, and the page says so."""
 

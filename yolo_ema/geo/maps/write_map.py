@@ -8,8 +8,6 @@ from pathlib import Path
 from yolo_ema.errors import ConfigError
 from yolo_ema.geo.flight_map import FlightMap
 
-__all__ = ["write_map"]
-
 
 def write_map(
     path: Path,

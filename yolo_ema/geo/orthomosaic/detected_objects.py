@@ -12,8 +12,6 @@ import numpy as np
 from yolo_ema.geo.maps.antimeridian import cut_polygons
 from yolo_ema.geo.orthomosaic.georeference import Georeference
 
-__all__ = ["DetectedObject", "objects_of"]
-
 _DEGREE_DECIMALS = 7
 
 

@@ -24,8 +24,6 @@ from yolo_ema.geo.orthomosaic.detected_objects import DetectedObject
 from yolo_ema.geo.orthomosaic.georeference import Georeference
 from yolo_ema.io.atomic_files import atomic_path
 
-__all__ = ["SUFFIXES", "open_object_files"]
-
 SUFFIXES = {"geojson": ".geojson", "gpkg": ".gpkg", "csv": ".csv", "jsonl": ".jsonl"}
 """Of each kind of file."""
 

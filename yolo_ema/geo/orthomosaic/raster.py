@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from yolo_ema.errors import ConfigError, MissingPackageError, SourceError
 from yolo_ema.geo.orthomosaic.georeference import Georeference, georeference_of
 
-__all__ = ["DamagedWindowError", "OrthomosaicReader", "Window"]
-
 HIDDEN_GREY = 114
 """What is shown where there is no data: the grey around images in the network's input."""
 

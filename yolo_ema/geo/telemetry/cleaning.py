@@ -14,8 +14,6 @@ from yolo_ema.geo.geodesic import geodesic_inverse
 from yolo_ema.geo.pose import REASONS, LostSample
 from yolo_ema.geo.telemetry.reading import Reading, Sample
 
-__all__ = ["FASTEST_M_S", "cleaned"]
-
 FASTEST_M_S = 150.0
 """What moves faster, beyond `_SLACK_M`, jumps: no drone, and no propeller aircraft with such a
 camera, flies so fast.

@@ -14,8 +14,6 @@ from yolo_ema.geo.pose import Pose
 from yolo_ema.geo.telemetry.reading import Sample
 from yolo_ema.options.telemetry import TelemetryOptions
 
-__all__ = ["PoseMaker"]
-
 _USUAL_ASPECT = 4 / 3
 _GIVEN = {"yaw_deg": "yaw", "pitch_deg": "pitch", "roll_deg": "roll", "hfov_deg": "hfov"}
 _HEIGHTS = (

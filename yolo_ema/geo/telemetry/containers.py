@@ -14,8 +14,6 @@ from yolo_ema.geo.telemetry.reading import Reading, utc_moment
 from yolo_ema.geo.telemetry.srt import Cue, read_cues
 from yolo_ema.geo.telemetry.st0601 import Packet, packets_in
 
-__all__ = ["creation_utc", "read_klv", "read_klv_file", "read_subtitle_track"]
-
 _PREFIXED = {"mov_text"}  # two bytes of length, the text, then styles
 _DJMD = (
     "it has a binary djmd track, which ExifTool reads: make its JSON with exiftool -ee -G3 -n -j "

@@ -11,16 +11,6 @@ from dataclasses import dataclass
 
 from yolo_ema.geo.telemetry.reading import Field, number
 
-__all__ = [
-    "AUAIR_FIELDS",
-    "EXIFTOOL_FIELDS",
-    "SRT_DIALECTS",
-    "XMP_FIELDS",
-    "SrtDialect",
-    "focal_length_mm",
-    "zoom_factor",
-]
-
 _TO_DEGREES = 180 / math.pi
 _LATITUDES = ("latitude", "gpslatitude")
 _LONGITUDES = ("longitude", "longtitude", "gpslongitude", "gpslongtitude")

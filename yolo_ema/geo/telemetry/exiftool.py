@@ -13,8 +13,6 @@ from yolo_ema.geo.pose import LostSample
 from yolo_ema.geo.telemetry.dialects import EXIFTOOL_FIELDS
 from yolo_ema.geo.telemetry.reading import Reading, Sample, number, values_of
 
-__all__ = ["is_exiftool", "read_exiftool"]
-
 _DOCUMENT = re.compile(r"Doc\d+(?:-\d+)*", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
 _DATE = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?(?:Z|\+00:00)")

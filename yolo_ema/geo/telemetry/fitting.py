@@ -9,8 +9,6 @@ from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.pose import LostSample
 from yolo_ema.geo.telemetry.reading import Reading
 
-__all__ = ["on_video_clock", "without_future"]
-
 _LEAST_APART_S = 2.0
 _SHARE_APART = 0.02
 _SAID_FROM_S = 0.5

@@ -10,8 +10,6 @@ from typing import Any
 from yolo_ema.errors import TelemetryError
 from yolo_ema.io.text_files import decode_text
 
-__all__ = ["finite", "read_json"]
-
 
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file.

@@ -17,8 +17,6 @@ from yolo_ema.geo.telemetry.st0601 import UNIVERSAL_LABEL
 from yolo_ema.geo.telemetry.stills import read_exif_of, read_xmp_of
 from yolo_ema.io.text_files import decode_text
 
-__all__ = ["AUTO", "KINDS", "Kind", "read_file"]
-
 _HEAD = 1 << 16
 _LARGEST = 1 << 30
 _TABLES = frozenset({".csv", ".txt"})

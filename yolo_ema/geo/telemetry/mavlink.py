@@ -14,8 +14,6 @@ from yolo_ema.errors import MissingPackageError, TelemetryError
 from yolo_ema.geo.rotations import rotation_of_quaternion, yaw_pitch_roll_of
 from yolo_ema.geo.telemetry.reading import QUANTITIES, Reading, Sample
 
-__all__ = ["MESSAGES", "MavlinkStreams", "mavlink_dialect", "read_tlog", "samples_of"]
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MARKS = {0xFE: 8, 0xFD: 12}  # magic byte: bytes of a packet besides its payload
 _MARK_1 = 0xFE  # of MAVLink 1

@@ -18,8 +18,6 @@ from yolo_ema.geo.telemetry.json_files import finite
 from yolo_ema.geo.telemetry.reading import Reading, Sample
 from yolo_ema.io.text_files import decode_text
 
-__all__ = ["is_lla_rpy", "is_reconstruction", "read_lla_rpy", "read_reconstruction"]
-
 Array = NDArray[np.float64]
 
 _A = 6378137.0

@@ -13,17 +13,6 @@ from datetime import datetime, timezone
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.pose import LostSample
 
-__all__ = [
-    "QUANTITIES",
-    "Field",
-    "Reading",
-    "Sample",
-    "degrees",
-    "number",
-    "utc_moment",
-    "values_of",
-]
-
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[-+]\d\d:?\d\d)?")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d+|\.)?|\.\d+)(?:[eE][-+]?\d+)?")
 _PLAIN = re.compile(r"[-+]?(?:\d{1,12}(?:\.\d*|,\d{3,})?|\.\d+)(?:[eE][-+]?\d{1,3})?")

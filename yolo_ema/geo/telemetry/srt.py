@@ -15,8 +15,6 @@ from yolo_ema.geo.telemetry.dialects import SRT_DIALECTS, SrtDialect
 from yolo_ema.geo.telemetry.reading import Field, Reading, Sample, number, values_of
 from yolo_ema.io.text_files import decode_text
 
-__all__ = ["Cue", "read_cues", "read_srt"]
-
 # Repeats are bounded: a file made to take long to search is searched in linear time, too.
 _NUMBER = r"[-+]?(?:\d{1,12}(?:[.,]\d{1,16}|\.)?|\.\d{1,16})(?:[eE][-+]?\d{1,3})?"
 _MOMENT = r"(?:(\d{1,3}):)?(\d\d):(\d\d)(?:[,.](\d{1,3}))?"

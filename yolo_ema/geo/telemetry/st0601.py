@@ -13,8 +13,6 @@ from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.rotations import rotation_of, yaw_pitch_roll_of
 from yolo_ema.geo.telemetry.reading import Sample
 
-__all__ = ["UNIVERSAL_LABEL", "Packet", "packets_in", "parse_packet"]
-
 UNIVERSAL_LABEL = bytes.fromhex("060e2b34020b01010e01030101000000")
 _LONGEST = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

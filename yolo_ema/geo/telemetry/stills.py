@@ -14,8 +14,6 @@ from yolo_ema.geo.telemetry.dialects import XMP_FIELDS
 from yolo_ema.geo.telemetry.reading import QUANTITIES, Reading, Sample, number, values_of
 from yolo_ema.io.image_header import ImageHeaderError, ImageMetadata, image_metadata
 
-__all__ = ["read_exif_of", "read_xmp_of"]
-
 _FOCAL_35MM, _ZOOM = 0xA405, 0xA404
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _ALTITUDE_REF, _ALTITUDE = range(1, 7)
 _TIME, _DIRECTION_REF, _DIRECTION, _DATE = 7, 16, 17, 29

@@ -15,8 +15,6 @@ from yolo_ema.geo.telemetry.dialects import AUAIR_FIELDS
 from yolo_ema.geo.telemetry.reading import QUANTITIES, Reading, Sample, utc_moment, values_of
 from yolo_ema.io.text_files import decode_text, one_line
 
-__all__ = ["CSV_COLUMNS", "is_auair", "read_auair", "read_csv_poses"]
-
 CSV_COLUMNS = {
     "time_s": "seconds since the first frame of the video",
     "utc": "the moment in UTC, as in 2026-05-17T08:28:30.250Z, instead of time_s",

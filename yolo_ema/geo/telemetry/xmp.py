@@ -8,8 +8,6 @@ from xml.parsers import expat
 from yolo_ema.errors import TelemetryError
 from yolo_ema.io.text_files import decode_text
 
-__all__ = ["xmp_values"]
-
 _LARGEST = 4_000_000
 _DEEPEST = 64
 _BEGINNINGS = ("<x:xmpmeta", "<rdf:RDF")

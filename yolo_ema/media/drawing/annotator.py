@@ -18,8 +18,6 @@ from yolo_ema.media.drawing.legend import draw_legend
 from yolo_ema.media.drawing.style import class_colour_bgr, copy_inside, render_label
 from yolo_ema.media.frames import FrameDetections
 
-__all__ = ["Overlay", "draw_detections"]
-
 _WHITE, _BLACK, _EDGE = (255, 255, 255), (0, 0, 0), (30, 30, 30)
 _SMALL_PX = 28
 """Boxes with a shorter side below this have lines one pixel wide; each multiple of it adds one."""

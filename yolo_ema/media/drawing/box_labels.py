@@ -7,8 +7,6 @@ import numpy as np
 from yolo_ema.media.drawing.style import class_colour_bgr, copy_inside, render_label
 from yolo_ema.media.frames import FrameDetections
 
-__all__ = ["draw_labels"]
-
 _SIZE_PX = 12
 _SCORES_UP_TO = 40
 """Up to this many objects per frame, labels say class and score; beyond it, the class only."""

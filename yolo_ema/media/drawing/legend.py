@@ -7,8 +7,6 @@ import numpy as np
 from yolo_ema.media.drawing.style import class_colour_bgr, text_mask
 from yolo_ema.media.frames import FrameDetections
 
-__all__ = ["draw_legend"]
-
 _SIZE_PX = 14
 _MOST_ROWS = 12
 _GROUND = np.array((24, 20, 18), np.float32)

@@ -15,8 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from yolo_ema.constants import BOX_COLOURS_RGB
 
-__all__ = ["class_colour_bgr", "copy_inside", "ink_on_bgr", "render_label", "text_mask"]
-
 _CACHE_BYTES = 4 << 20
 """Labels with scores and identities hardly ever repeat: without a bound on bytes their cache would
 grow by 50 MB in some thousand frames.

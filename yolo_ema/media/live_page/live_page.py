@@ -14,8 +14,6 @@ from yolo_ema.media.live_page.page_handler import PageHandler
 from yolo_ema.media.live_page.server import PageServer
 from yolo_ema.media.live_page.token_auth import TokenAuth
 
-__all__ = ["LivePage"]
-
 
 class LivePage:
     """A page that shows each source's newest annotated frame, counts, rates and drops.

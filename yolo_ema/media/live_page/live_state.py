@@ -15,8 +15,6 @@ import numpy as np
 from yolo_ema.media.drawing.style import class_colour_bgr
 from yolo_ema.media.frames import FrameDetections
 
-__all__ = ["LiveState"]
-
 _MOST_IMAGES = 16
 """Sources whose newest image is kept; a folder of images would fill the memory otherwise."""
 _MOST_STATUSES = 64

@@ -14,8 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from yolo_ema.media.live_page.server import PageServer
 
-__all__ = ["PageHandler"]
-
 _POLL_S = 2.0
 _TYPES = {
     ".html": "text/html; charset=utf-8",

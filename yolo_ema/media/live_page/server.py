@@ -15,8 +15,6 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.media.live_page.live_state import LiveState
 from yolo_ema.media.live_page.token_auth import TokenAuth
 
-__all__ = ["PageServer"]
-
 _MOST_CONNECTIONS = 48
 _MOST_PER_ADDRESS = 24
 _WHOLE_REQUEST_S = 10.0

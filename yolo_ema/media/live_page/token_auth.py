@@ -11,8 +11,6 @@ from http.cookies import CookieError, SimpleCookie
 
 from yolo_ema.errors import ConfigError
 
-__all__ = ["TokenAuth", "is_loopback"]
-
 _SHORTEST_TOKEN = 8
 
 

@@ -20,8 +20,6 @@ from yolo_ema.media.sinks.unique_paths import write_unique
 if TYPE_CHECKING:
     from yolo_ema.media.sinks.video_writer import VideoWriter
 
-__all__ = ["AnnotatedCopies"]
-
 _LOSSY = frozenset({".avif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".webp"})
 _NOMINAL_RATE = Fraction(25)
 _JPEG_SIDE = 65_500  # pixels; the format's limit is 65,535

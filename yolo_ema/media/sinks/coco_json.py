@@ -16,8 +16,6 @@ from yolo_ema.media.sinks.growing_file import GrowingFile, no_room
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.unique_paths import assemble_unique
 
-__all__ = ["CocoJson"]
-
 
 class CocoJson(Sink):
     """``coco.json``: images, annotations with scores, categories; it appears whole when the sink is

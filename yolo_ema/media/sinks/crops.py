@@ -12,8 +12,6 @@ from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.unique_paths import write_unique
 
-__all__ = ["LARGEST_NUMBER", "Crops"]
-
 LARGEST_NUMBER = 10_000
 """A minute of video with 300 objects per frame would be half a million files."""
 

@@ -12,8 +12,6 @@ from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 
-__all__ = ["COLUMNS", "CsvRows"]
-
 COLUMNS = (
     *("source", "frame", "time_s", "width", "height", "track_id"),
     *("class_id", "class", "score", "x1", "y1", "x2", "y2"),

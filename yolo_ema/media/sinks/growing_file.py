@@ -11,8 +11,6 @@ from typing import IO
 from yolo_ema.errors import DiskFullError
 from yolo_ema.media.sinks.unique_paths import create_unique
 
-__all__ = ["GrowingFile", "no_room"]
-
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",

@@ -9,8 +9,6 @@ from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 
-__all__ = ["JsonLines"]
-
 
 class JsonLines(Sink):
     """``detections.jsonl``: one line per frame, on disk as soon as it is written, so that programs

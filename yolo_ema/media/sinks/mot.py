@@ -23,8 +23,6 @@ from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
 from yolo_ema.media.sinks.sink import FilePerSource, FrameContext
 
-__all__ = ["MOT_STYLES", "MotFiles"]
-
 MOT_STYLES = ("mot", "visdrone-mot")
 
 Style = Literal["mot", "visdrone-mot"]

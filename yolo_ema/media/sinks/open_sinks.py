@@ -23,8 +23,6 @@ from yolo_ema.media.sinks.unique_paths import remove_stale_parts
 from yolo_ema.media.sinks.visdrone_results import VisdroneResults
 from yolo_ema.media.sinks.yolo_labels import YoloLabels
 
-__all__ = ["SINK_KINDS", "open_sinks"]
-
 SINK_KINDS = (
     "annotated",
     "jsonl",

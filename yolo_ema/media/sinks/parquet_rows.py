@@ -13,8 +13,6 @@ from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.unique_paths import assemble_unique
 
-__all__ = ["COLUMNS", "ParquetRows"]
-
 COLUMNS = {
     "source": "string",
     "frame": "int64",

@@ -10,8 +10,6 @@ from pathlib import Path
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
 
-__all__ = ["FilePerSource", "FrameContext", "Sink"]
-
 
 @dataclass(frozen=True)
 class FrameContext:

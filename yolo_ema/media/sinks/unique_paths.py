@@ -25,16 +25,6 @@ try:
 except ImportError:  # Windows: parts of killed processes stay
     fcntl = None  # type: ignore[assignment]
 
-__all__ = [
-    "assemble_unique",
-    "create_part",
-    "create_unique",
-    "move_unique",
-    "numbered_paths",
-    "remove_stale_parts",
-    "write_unique",
-]
-
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
 _NEW_S = 1.0
 """A younger part may not be locked yet."""

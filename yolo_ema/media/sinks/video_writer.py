@@ -15,8 +15,6 @@ from yolo_ema.errors import DiskFullError
 from yolo_ema.media.sinks.growing_file import GrowingFile
 from yolo_ema.media.sinks.unique_paths import create_part, create_unique, move_unique
 
-__all__ = ["VideoWriter"]
-
 _TICKS = 90_000
 """Lower bound of ticks per second: every frame rate and every arrival time falls on a tick."""
 _BT709 = 1  # primaries and transfer of nearly all cameras, as ITU-T H.273 numbers them

@@ -11,8 +11,6 @@ from yolo_ema.media.sinks.growing_file import GrowingFile
 from yolo_ema.media.sinks.sink import FilePerSource, FrameContext
 from yolo_ema.media.sinks.unique_paths import write_unique
 
-__all__ = ["VisdroneResults"]
-
 
 class VisdroneResults(FilePerSource):
     """``visdrone/<source>.txt``.

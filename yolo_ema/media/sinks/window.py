@@ -10,8 +10,6 @@ import numpy as np
 
 from yolo_ema.errors import MachineError
 
-__all__ = ["Window"]
-
 _KEYS_TO_END = frozenset({ord("q"), 27})
 _MOST_WH = (1600, 900)
 

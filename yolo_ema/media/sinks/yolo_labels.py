@@ -14,8 +14,6 @@ from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.unique_paths import write_unique
 
-__all__ = ["YoloLabels"]
-
 
 class YoloLabels(Sink):
     """``yolo/labels/<image>.txt`` and ``yolo/classes.txt``; a frame without objects gets an empty

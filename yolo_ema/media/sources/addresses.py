@@ -10,8 +10,6 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from yolo_ema.errors import SourceError, did_you_mean
 
-__all__ = ["SCHEMES", "Address", "is_address", "parse_address"]
-
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "tcp")
 
 _HIDDEN = "…"

@@ -18,8 +18,6 @@ from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.presentation_times import stated_rate
 from yolo_ema.media.sources.video_decoder import VideoDecoder
 
-__all__ = ["AvConnection"]
-
 _MOST_DAMAGED_IN_A_ROW = 500
 _REFUSALS = (
     av.error.HTTPBadRequestError,

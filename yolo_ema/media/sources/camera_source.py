@@ -17,8 +17,6 @@ from yolo_ema.media.sources.live_reader import LiveReader
 from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import LiveSource
 
-__all__ = ["CameraSource"]
-
 _DEVICES = Path("/dev")
 _ON_LINUX = sys.platform.startswith("linux")
 

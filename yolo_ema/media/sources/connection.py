@@ -10,8 +10,6 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Connection", "ConnectionThread"]
-
 
 class Connection(Protocol):
     """One connection to a camera or stream; used by one thread, except for `close`.

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from yolo_ema.constants import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_hidden
 
-__all__ = ["FolderScan", "LeftOut", "has_wildcards", "is_media", "scan_folder", "scan_pattern"]
-
 _MOST_KINDS = 8
 
 

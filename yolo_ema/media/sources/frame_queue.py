@@ -11,8 +11,6 @@ from dataclasses import replace
 
 from yolo_ema.media.sources.source import SourceEvent
 
-__all__ = ["FrameQueue"]
-
 _MOST_NOTICES = 32
 
 

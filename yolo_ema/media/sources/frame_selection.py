@@ -12,8 +12,6 @@ from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.source import ForwardingReader, FrameReader, Source
 from yolo_ema.media.sources.stored_source import StoredSource
 
-__all__ = ["FrameSelection"]
-
 
 @dataclass(frozen=True)
 class FrameSelection:

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["GifPackets"]
-
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _HEADER_BYTES, _IMAGE_BYTES = 13, 10
 _FRAME_START = re.compile(rb"!\xf9\x04.{4}\0,", re.DOTALL)

@@ -29,8 +29,6 @@ from yolo_ema.media.sources.jpeg_decoder import decode_jpeg
 from yolo_ema.media.sources.jpeg_splitter import JpegSplitter
 from yolo_ema.media.sources.network_options import NetworkOptions
 
-__all__ = ["HttpConnection"]
-
 _USELESS_TO_RETRY = frozenset({400, 401, 402, 403, 404, 405, 406, 407, 410, 451})
 
 

@@ -15,8 +15,6 @@ from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeader, ImageHeaderErr
 from yolo_ema.io.tiff_file import band_as_grey, bands_as_rgb, main_page, tiff_pages
 from yolo_ema.media.sources.jpeg_decoder import decode_jpeg
 
-__all__ = ["read_image"]
-
 _LARGE_PIXELS = 50_000_000
 
 

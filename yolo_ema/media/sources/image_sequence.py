@@ -16,8 +16,6 @@ from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.source import FrameReader, Source
 from yolo_ema.media.sources.stored_source import StoredSource
 
-__all__ = ["ImageSequence", "as_sequences", "natural_order"]
-
 _NUMBER = re.compile("([0-9]+)")
 
 

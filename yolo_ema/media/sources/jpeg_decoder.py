@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import simplejpeg
 
-__all__ = ["decode_jpeg"]
-
 _HARMLESS = re.compile(
     r"colou?r ?conver|colou?r ?space|CMYK|precision|Adobe color transform|SOS parameters|"
     r"JFIF revision|progression sequence|ICC marker",

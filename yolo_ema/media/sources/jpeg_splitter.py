@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["JpegSplitter"]
-
 _START = b"\xff\xd8\xff"
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 """In coded pixels: not a stuffed byte, a fill byte or a restart."""

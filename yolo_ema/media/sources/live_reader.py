@@ -25,8 +25,6 @@ from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import FrameReader, Source, SourceEvent, SourceStatus
 from yolo_ema.media.sources.stall_detector import StallDetector
 
-__all__ = ["LiveReader"]
-
 _TICK_S = 0.05
 _LONGEST_HANG_S = 30.0
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from yolo_ema.media.sources.presentation_times import JOIN_S, stated_rate
 
-__all__ = ["LostFrames"]
-
 _STATES_ITS_DURATION = ("mov", "avi", "matroska", "flv")
 """Containers whose header tells how long they should be; others are measured by what is there."""
 _SKIPS_SILENTLY = "matroska"

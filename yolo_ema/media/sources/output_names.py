@@ -16,8 +16,6 @@ from yolo_ema.media.sources.source import Source
 from yolo_ema.media.sources.stored_source import PipeSource, StoredSource
 from yolo_ema.media.sources.stream_source import StreamSource
 
-__all__ = ["with_output_names"]
-
 _Stored = StoredSource | ImageSequence
 _RENAMED = (StoredSource, ImageSequence, StreamSource, PipeSource)
 _LONGEST_BYTES = 200

@@ -5,8 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["JOIN_S", "PresentationTimes", "stated_rate"]
-
 _HIGHEST_RATE = 1000
 JOIN_S = 10.0
 """In formats whose recordings may be joined end to end, a longer jump of the clock is a join."""

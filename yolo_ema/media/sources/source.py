@@ -11,16 +11,6 @@ from typing import Any
 from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
 
-__all__ = [
-    "ForwardingReader",
-    "FrameReader",
-    "LiveSource",
-    "Source",
-    "SourceEvent",
-    "SourceStatus",
-    "UnreadableSource",
-]
-
 
 class FrameReader(ABC):
     """An opened source: iterate over it, once, for its frames.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["StallDetector"]
-
 _STRIDE = 4
 _SAME_WITHIN_LEVELS = 2
 """An encoder does not return a frozen image as the very same bits each time."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from yolo_ema.media.sources.video_cuts import VideoSpan
     from yolo_ema.media.sources.video_reader import VideoReader
 
-__all__ = ["PipeSource", "StoredSource"]
-
 
 @dataclass(frozen=True)
 class StoredSource(Source):

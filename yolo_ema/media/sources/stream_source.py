@@ -11,8 +11,6 @@ from yolo_ema.media.sources.live_reader import LiveReader
 from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import LiveSource
 
-__all__ = ["StreamSource"]
-
 
 @dataclass(frozen=True)
 class StreamSource(LiveSource):

@@ -14,8 +14,6 @@ import av
 
 from yolo_ema.media.sources.lost_frames import LostFrames
 
-__all__ = ["CutVideo", "VideoSpan", "cut_video", "span_from", "stated_duration_s"]
-
 _CONTAINERS = ("mov", "matroska")
 """Their packets carry presentation times, and a key frame can be found by its time."""
 _CODECS = frozenset({"av1", "h264", "hevc", "mjpeg", "mpeg4", "vp9"})

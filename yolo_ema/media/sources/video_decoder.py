@@ -20,8 +20,6 @@ from yolo_ema.errors import SourceRefusedError
 from yolo_ema.media.sources.gif_packets import GifPackets
 from yolo_ema.media.sources.presentation_times import PresentationTimes
 
-__all__ = ["VideoDecoder"]
-
 _TS_DISCONT = 0x0200
 """FFmpeg's AVFMT_TS_DISCONT: recordings of the format may be joined end to end."""
 _COLOUR_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})

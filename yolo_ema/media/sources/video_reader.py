@@ -17,8 +17,6 @@ from yolo_ema.media.sources.presentation_times import stated_rate
 from yolo_ema.media.sources.video_cuts import VideoSpan
 from yolo_ema.media.sources.video_decoder import VideoDecoder
 
-__all__ = ["VideoReader"]
-
 _MOST_FAILURES_IN_A_ROW = 1000
 
 

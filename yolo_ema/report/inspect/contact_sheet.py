@@ -17,8 +17,6 @@ from yolo_ema.errors import SourceError
 from yolo_ema.io.atomic_files import atomic_path
 from yolo_ema.report.inspect.dataset_scan import SplitScan, one_line
 
-__all__ = ["draw_contact_sheet"]
-
 TILE_WIDTH_PX = 800
 TALLEST_TILE_PX = 2400
 COLUMNS = 3

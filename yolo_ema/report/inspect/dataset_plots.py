@@ -16,8 +16,6 @@ from yolo_ema.constants import CHART_COLOURS
 from yolo_ema.io.atomic_files import atomic_path
 from yolo_ema.report.inspect.dataset_scan import SplitScan, percent_below
 
-__all__ = ["SIZE_EDGES_PX", "draw_plots"]
-
 SIZE_EDGES_PX = (8, 16, 32)
 
 _GREY = "#555555"

@@ -17,15 +17,6 @@ from yolo_ema.engine.data.split_files import label_path, region_files
 from yolo_ema.engine.data.training_images import read_training_image
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 
-__all__ = [
-    "THUMBNAIL_SIDE",
-    "SplitScan",
-    "one_line",
-    "percent_below",
-    "read_thumbnail",
-    "scan_split",
-]
-
 THUMBNAIL_SIDE = 32
 _ROUNDING_PX = 0.005
 _REDUCED = {

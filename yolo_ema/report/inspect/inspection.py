@@ -25,8 +25,6 @@ from yolo_ema.report.inspect.near_duplicates import NearDuplicate, near_duplicat
 from yolo_ema.report.inspect.suspicious_labels import KINDS, Suspicion, suspicious_labels
 from yolo_ema.text_table import text_table
 
-__all__ = ["InspectResult", "inspect"]
-
 _SHOWN = 5
 
 

@@ -17,8 +17,6 @@ import numpy as np
 
 from yolo_ema.report.inspect.dataset_scan import SplitScan
 
-__all__ = ["NearDuplicate", "difference_hashes", "hamming_distances", "near_duplicates"]
-
 MOST_BITS = 10
 LEAST_CORRELATION = 0.95
 _CHUNK = 512

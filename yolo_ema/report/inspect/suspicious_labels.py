@@ -12,8 +12,6 @@ from yolo_ema.boxes import box_iou
 from yolo_ema.engine.data.split_files import label_path
 from yolo_ema.report.inspect.dataset_scan import SplitScan
 
-__all__ = ["KINDS", "Suspicion", "suspicious_labels"]
-
 TINY_PX = 2.0
 HUGE_SHARE = 0.5
 EXTREME_ASPECT = 10.0

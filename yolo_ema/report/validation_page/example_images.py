@@ -9,8 +9,6 @@ import numpy as np
 
 from yolo_ema.metrics.error_analysis import ImageErrors
 
-__all__ = ["COLOURS", "draw_errors", "jpeg_data_uri"]
-
 COLOURS = {
     "found": "#56b4e9",
     "missed": "#ff2fa8",

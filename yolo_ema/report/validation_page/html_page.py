@@ -32,8 +32,6 @@ from yolo_ema.report.validation_page.line_chart import (
     precision_recall_chart,
 )
 
-__all__ = ["MOST_EXAMPLES", "REPORT_NAME", "val", "validate_and_report", "validation_page"]
-
 REPORT_NAME = "report.html"
 
 MOST_EXAMPLES = 8

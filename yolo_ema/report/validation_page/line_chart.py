@@ -12,8 +12,6 @@ import numpy as np
 from yolo_ema.constants import CHART_COLOURS
 from yolo_ema.metrics.visdrone_protocol import Curve
 
-__all__ = ["Chart", "Line", "Series", "line_chart", "precision_recall_chart"]
-
 WIDTH, HEIGHT = 380, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 8, 10, HEIGHT - 40  # edges of the plot inside the chart
 
