@@ -161,9 +161,7 @@ def _outcome_in(text: str) -> Outcome:
 
 
 class _Ledger:
-    """Counts how often jobs have begun: Ray itself would begin forever one that kills its
-    process.
-    """
+    """Counts how often jobs have begun: Ray would begin forever one that kills its process."""
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()

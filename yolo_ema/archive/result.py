@@ -106,9 +106,7 @@ class ArchiveResult:
 
     @property
     def exit_code(self) -> int:
-        """0; 5 if a job failed or is incomplete; 6 if the machine ended the run; 130 if a signal
-        did.
-        """
+        """0; 5: a job failed or is incomplete; 6: the machine ended the run; 130: a signal did."""
         if self.interrupted:
             return _INTERRUPTED
         if self.machine_problem:

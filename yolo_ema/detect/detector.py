@@ -188,9 +188,7 @@ class Detector:
 
     @property
     def max_det(self) -> int:
-        """Maximum objects per image; fewer than set where an exported file holds fewer, which its
-        first frame shows.
-        """
+        """Maximum objects per image; less than set where an exported file says so once it ran."""
         return self.predictor.max_det
 
     @max_det.setter
@@ -212,9 +210,7 @@ class Detector:
         self.config = config
 
     def plan(self, image_wh: tuple[int, int]) -> str:
-        """Say in a sentence how frames of this width and height in pixels go through the network,
-        whole or in tiles, and why.
-        """
+        """Say how frames of this size in pixels go through the network, whole or tiled, and why."""
         return self.predictor.plan(image_wh).reason
 
     def detect(self, image: Image | Sequence[Image]) -> Results | list[Results]:

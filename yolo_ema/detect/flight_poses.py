@@ -69,9 +69,7 @@ def locate_flight(
 
 
 def _telemetry_of(name: str, names: Sequence[str], asked: Sequence[str]) -> tuple[str, ...]:
-    """Return the entries of ``--telemetry`` for one of several videos: of files that bear the names
-    of videos, its own.
-    """
+    """Return a video's own entries of ``--telemetry``: those of other videos' names are not."""
     others = {other for other in names if other != Path(name).stem}
     return tuple(word for word in asked if Path(word).stem not in others) or tuple(asked)
 
@@ -90,9 +88,7 @@ def _track_of(
 
 
 def no_pose_of(tried: Sequence[NoPose]) -> tuple[str, NoPose]:
-    """Return in words why a source has no telemetry, and the pose that its frames lack, by the
-    reason of each kind that was tried.
-    """
+    """Return why a source has no telemetry, by each kind tried, and the pose its frames lack."""
     words = "; ".join(map(str, tried))
     return words, tried[-1] if len(tried) == 1 else NoPose("not_found", words)
 

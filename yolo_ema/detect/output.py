@@ -78,9 +78,7 @@ class SourceState:
         self.counter.update(boxes, detections.class_ids, track_ids, ground)
 
     def _resized(self, image_wh: tuple[int, int]) -> np.ndarray | None:
-        """Return (3, 3) from pixels of the last frame to those of this one where a stream changed
-        its size; else None.
-        """
+        """Return (3, 3) from the last frame's pixels to this one's if a stream's size changed."""
         before, self._image_wh = self._image_wh, image_wh
         if before == image_wh:
             return None
@@ -261,9 +259,7 @@ class DetectOutput:
             )
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """Return what was counted, by source: identities by class, crossings, and what was in the
-        zones.
-        """
+        """Return counts by source: identities by class, crossings, and what was in the zones."""
         return {name: state.counter.as_json() for name, state in self._states.items()}
 
     @property

@@ -142,9 +142,7 @@ def _images_of(source: StoredSource | ImageSequence) -> Sequence[StoredSource]:
 
 
 def _own(video: Path, asked: Sequence[str]) -> tuple[str, ...]:
-    """Return the entries of ``--telemetry`` for a video: of files, where one bears its name, that
-    one alone.
-    """
+    """Return a video's entries of ``--telemetry``: of files the one of its name, if any."""
     others = {word for word in asked if word not in KINDS and word != "auto"}
     own = {word for word in others if Path(word).stem == video.stem}
     return tuple(word for word in asked if not own or word in own or word not in others)

@@ -81,9 +81,7 @@ class Tracker:
 
     @property
     def homography(self) -> np.ndarray:
-        """How the ground moved: (3, 3) from the last frame's pixels to this one's; the identity
-        unless ``drone`` follows the camera.
-        """
+        """How the ground moved since the last frame, (3, 3) in pixels; else the identity."""
         return self._tracker.homography
 
     def update(self, detections: FrameDetections) -> FrameDetections:

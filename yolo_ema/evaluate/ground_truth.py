@@ -16,9 +16,7 @@ from yolo_ema.metrics.score import read_annotation_rows
 
 
 def image_names(images: Sequence[Path]) -> list[str]:
-    """Return a name for each image: its stem, or its path below their common folder where two stems
-    are equal; without suffix.
-    """
+    """Name images by stem, or path below their common folder where stems repeat; no suffix."""
     stems = [image.stem for image in images]
     if len(set(stems)) == len(stems):
         return stems
@@ -27,9 +25,7 @@ def image_names(images: Sequence[Path]) -> list[str]:
 
 
 def annotation_path(image: Path) -> Path | None:
-    """Return where an image's VisDrone annotations lie, beside ``labels``; None where there are
-    none.
-    """
+    """Return where an image's VisDrone annotations lie, beside ``labels``; or None."""
     head, images, tail = str(image.with_suffix(".txt")).rpartition(f"{os.sep}images{os.sep}")
     path = Path(f"{head}{os.sep}annotations{os.sep}{tail}")
     return path if images and path.is_file() else None

@@ -150,9 +150,7 @@ class Fixes:
 
 
 def _correlated(roots: Array, correlations: Array) -> Array:
-    """Return (n, 2, n, 2): the covariance of what roots (n, 2, k) make of errors that are so
-    correlated (n, n).
-    """
+    """Return (n, 2, n, 2): the covariance of roots (n, 2, k) of errors so correlated (n, n)."""
     return np.tensordot(roots, roots, (2, 2)) * correlations[:, None, :, None]
 
 

@@ -97,9 +97,7 @@ def _edges(
 def _leftmost(
     before: tuple[int, int] | None, place: tuple[int, int], options: list[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return where to go on where two cells touch at a corner: to the left, which keeps them
-    apart.
-    """
+    """Return where to go where cells touch at a corner: left, which keeps them apart."""
     if before is None or len(options) == 1:
         return options[0]
     came = (place[0] - before[0], place[1] - before[1])

@@ -98,9 +98,7 @@ compass and its gimbal; ``odm`` are poses that a reconstruction has adjusted.
 
 
 class Ellipse(NamedTuple):
-    """A 95 % error ellipse: half axes in metres; direction of the longer one, degrees clockwise
-    from north, 0 to 180.
-    """
+    """A 95 % error ellipse: half axes, metres; longer one's direction, 0 to 180 from north."""
 
     semi_major_m: Array
     semi_minor_m: Array

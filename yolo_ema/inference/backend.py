@@ -122,14 +122,10 @@ class ExportedBackend(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Open the file: set ``dynamic``, ``imgsz_hw`` where the file fixes it, and say what is in
-        it by `_describe`.
-        """
+        """Open the file: set ``dynamic``, and ``imgsz_hw`` if fixed; tell `_describe` the rest."""
 
     def _describe(self, entries: dict[str, Any], output_shape: Sequence[Any]) -> None:
-        """Take a file's entries and the shape of its output (batch, 4 + K, N) or (batch, N, 6),
-        where it is known; else empty.
-        """
+        """Take entries and output shape, (batch, 4 + K, N) or (batch, N, 6), empty if unknown."""
         self.metadata = checked_metadata(entries, self.file)
         columns = output_shape[2] if len(output_shape) == 3 else None
         self.has_builtin_nms = (

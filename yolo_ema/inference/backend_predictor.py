@@ -80,9 +80,7 @@ class BackendPredictor:
         return min([self.settings.max_det, *held])
 
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
-        """Return how many images share a call best: 1 where they go one by one, or in one forward
-        pass.
-        """
+        """Return how many images share a call best: 1 where they go one by one or in one pass."""
         workers = self._usable_workers(imgsz_hw or self.imgsz_hw)
         return workers.workers if workers else 1
 
@@ -169,9 +167,7 @@ class BackendPredictor:
         smallest: bool,
         max_det: int | None,
     ) -> _Found:
-        """Return each image's boxes, and the seconds that each stage took. Called by several
-        threads at once.
-        """
+        """Return each image's boxes and each stage's seconds. Several threads call it at once."""
         started = time.perf_counter()
         letterboxes = [self._letterbox(image, input_hw, smallest=smallest) for image in images_bgr]
         inputs = backend.prepare(

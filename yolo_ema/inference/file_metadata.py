@@ -96,9 +96,7 @@ class ArtifactMetadata:
 
     @classmethod
     def from_entries(cls, entries: Mapping[str, Any]) -> ArtifactMetadata:
-        """Make sense of a file's entries, be they values or, as ONNX has them, their text; what
-        makes none counts as not said.
-        """
+        """Make sense of entries, values or, in ONNX, their text; what makes none is not said."""
         values = {key: _value(entry) for key, entry in entries.items()}
         settings = values["args"] if isinstance(values.get("args"), dict) else {}
         names = values.get("names")

@@ -123,9 +123,7 @@ def _kept(
 
 
 def _greedy(boxes: np.ndarray, threshold: float, max_det: int) -> np.ndarray:
-    """Return the indices of the boxes, (4, N) by falling score, that no stronger one which stays
-    suppresses.
-    """
+    """Return the indices of boxes, (4, N) by falling score, that no stronger one suppresses."""
     limit = np.float32(threshold)
     if float(limit) > threshold:  # torchvision compares float32 overlaps with a float64 threshold
         limit = np.nextafter(limit, np.float32(-math.inf))

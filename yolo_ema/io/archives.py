@@ -249,9 +249,7 @@ def _check_ratio(size: int, packed_size: int, what: str, archive: Path, limits: 
 
 
 def _place(name: str, archive: Path) -> PurePosixPath:
-    """Return an entry's place below the folder; raise where its name leads out of it, on any
-    system.
-    """
+    """Return an entry's place below the folder; raise where its name leads out of it."""
     plain = name.replace("\\", "/")
     if plain.startswith("/") or re.match(r"[A-Za-z]:", plain):
         raise ArchiveError(f"{archive} is refused: {name!r} is an absolute path")

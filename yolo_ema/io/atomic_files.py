@@ -19,9 +19,7 @@ from yolo_ema.errors import DiskFullError
 
 @contextlib.contextmanager
 def disk_full_is_clear(path: Path) -> Iterator[None]:
-    """Turn "no space left" and "quota exceeded" while writing ``path`` into a `DiskFullError` that
-    says what is intact.
-    """
+    """Turn a full disk or quota, writing ``path``, into a `DiskFullError`: what is intact."""
     try:
         yield
     except OSError as error:
@@ -97,9 +95,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` to ``path`` atomically as indented JSON; NaN is refused, since it isn't
-    JSON.
-    """
+    """Write ``content`` to ``path`` atomically as indented JSON, which has no NaN."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -109,9 +105,7 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal, reading it in pieces; of a folder, that
-    of its files' names and digests.
-    """
+    """Return a file's SHA-256 in hexadecimal; of a folder that of its names and digests."""
     digest = hashlib.sha256()
     if Path(path).is_dir():
         for inner in sorted(inner for inner in Path(path).rglob("*") if inner.is_file()):

@@ -33,9 +33,7 @@ _GONE = {400, 401, 403, 404, 405, 410, 451}
 
 @dataclasses.dataclass(frozen=True)
 class Fetched:
-    """A file that was fetched: from where (see `shown_url`), how many bytes, and its SHA-256 in
-    hexadecimal.
-    """
+    """A fetched file: from where (see `shown_url`), its bytes, and SHA-256 in hexadecimal."""
 
     url: str
     size: int
@@ -185,9 +183,7 @@ def _attempt(url: str, target: Path, bar: Any) -> str | None:
 
 
 def _is_of_our_disk(error: OSError) -> bool:
-    """Return whether an error comes from our disk rather than from the network, whose errors name
-    no file.
-    """
+    """Say whether an error is our disk's; those of the network name no file."""
     return error.filename is not None or error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 

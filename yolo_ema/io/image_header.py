@@ -42,9 +42,7 @@ _pillow_limit = threading.Lock()
 
 
 class ImageHeaderError(ValueError):
-    """An image's size cannot be read, or is too large; the message is a clause about the file that
-    the caller names.
-    """
+    """An image's size cannot be read, or is too large; the message is a clause on the file."""
 
 
 class ImageHeader(NamedTuple):
@@ -209,9 +207,7 @@ def _check_size(image_wh: tuple[int, int], max_pixels: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """Return the EXIF orientation; of a PNG only one that stands before the pixels, since Pillow
-    decodes them to look behind.
-    """
+    """Return the EXIF orientation; of a PNG only one that stands before the pixels."""
     if image.format != "PNG":
         return image.getexif().get(_EXIF_ORIENTATION)
     exif = Image.Exif()
@@ -221,9 +217,7 @@ def _orientation(image: Image.Image) -> int | None:
 
 @contextlib.contextmanager
 def _any_size() -> Iterator[None]:
-    """Let Pillow read the header of any image: its own limit is lower than ours, and warns from
-    half of it on.
-    """
+    """Let Pillow read any header: its own limit is lower than ours, and warns below it."""
     with _pillow_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

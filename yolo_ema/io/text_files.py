@@ -48,9 +48,7 @@ def encoding_of(content: bytes) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a name as a file with one name a line takes it: line breaks, control characters and
-    doubled spaces become one space.
-    """
+    """Return a name in one line: breaks, control characters and doubled spaces as one space."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 

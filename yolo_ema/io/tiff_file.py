@@ -93,9 +93,7 @@ class TiffPage:
 
     @property
     def has_unnamed_colours(self) -> bool:
-        """Whether three or four bands are not said to be red, green and blue, as GDAL writes 16-bit
-        ones.
-        """
+        """Whether its bands are not said to be red, green and blue, as in GDAL's 16-bit ones."""
         return self.bands in {3, 4} and self._one(_PHOTOMETRIC) in {0, _GREY}
 
     @property
@@ -231,9 +229,7 @@ def band_as_grey(content: bytes, page: TiffPage, band: int) -> bytes:
 
 
 def _with_first_page(content: bytes, page: TiffPage, changes: dict[int, tuple[int, ...]]) -> bytes:
-    """Return a file with a directory appended: the page's, but for some tags; without values a tag
-    is left out.
-    """
+    """Return a file with the page's directory appended, some tags changed or, empty, left out."""
     layout, entries = page.layout, dict(page.entries)
     made = bytearray(content)
     made += b"\0" * (len(made) % 2)

@@ -51,9 +51,7 @@ class ErrorKind:
 
 @dataclass(frozen=True)
 class ImageErrors:
-    """What went right and wrong in one image at the confidence threshold; rows are left, top,
-    width, height, score, category.
-    """
+    """What is right and wrong in an image; rows left, top, width, height, score, category."""
 
     name: str
     found: np.ndarray
@@ -143,9 +141,7 @@ def _judge(
 
 
 def _confusion(judged: _Judged, pairs: Pairs, confidence: float) -> np.ndarray:
-    """Match across classes: each detection to an object of its own class if one is free, else to
-    the best of another.
-    """
+    """Match detections to objects: of the own class if one is free, else the best other."""
     found, gt_boxes, nothing = judged.found, judged.gt_boxes, judged.class_count
     sure = pairs[
         (pairs.overlap >= MATCH_IOU)
@@ -194,9 +190,7 @@ def _errors(judged: _Judged, pairs: Pairs, confidence: float) -> tuple[ErrorKind
 
 
 def _kinds(judged: _Judged, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-    """Return each false positive's kind, else -1, and the ground-truth box that a class or location
-    error belongs to, else -1.
-    """
+    """Return false positives' kinds, and the box of a class or location error; else -1."""
     found, gt_boxes = judged.found, judged.gt_boxes
     same = found.class_id[pairs.detection] == gt_boxes.class_id[pairs.gt]
     best, best_gt = {}, {}
@@ -226,9 +220,7 @@ def _kinds(judged: _Judged, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 def _ap50_if_fixed(
     judged: _Judged, of_kind: np.ndarray, culprit: np.ndarray, held: np.ndarray
 ) -> float:
-    """Return AP50 if an oracle fixes the chosen detections: the most confident one on each free
-    object becomes right, the rest vanish.
-    """
+    """Return AP50 if the best chosen detection of each free object were right, the rest gone."""
     found, gt_boxes = judged.found, judged.gt_boxes
     class_id, true, counts = found.class_id.copy(), judged.true.copy(), ~judged.neutral & ~of_kind
     fixable = np.flatnonzero(of_kind & (culprit >= 0))
@@ -245,9 +237,7 @@ def _ap50_if_fixed(
 def _mean_ap(
     class_id: np.ndarray, true: np.ndarray, counts: np.ndarray, ground_truth_count: np.ndarray
 ) -> float:
-    """Return the plain mean of AP50 in percent over classes with objects; detections are sorted by
-    falling score.
-    """
+    """Return the mean AP50, percent, over classes with objects; by falling score."""
     areas = []
     for k in np.flatnonzero(ground_truth_count):
         hit = np.flatnonzero(true[counts & (class_id == k)])

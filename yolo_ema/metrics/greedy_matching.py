@@ -38,9 +38,7 @@ class BoxTable:
 
     @classmethod
     def of_images(cls, rows: Sequence[np.ndarray], class_count: int, *, by_score: bool) -> BoxTable:
-        """Join one (N, 6) array per image: left, top, width, height, score, category. Only
-        categories 1 to ``class_count`` stay.
-        """
+        """Join images' (N, 6): left, top, width, height, score, category 1 to ``class_count``."""
         image_id = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
         file_rank = (
             np.concatenate([np.arange(len(one)) for one in rows])
@@ -79,9 +77,7 @@ class BoxTable:
 
 @dataclass(frozen=True)
 class Pairs:
-    """P pairs of a detection and a ground-truth box of the same image and class: rows in two
-    tables, and their overlap.
-    """
+    """P pairs of a detection and a box of one image and class: rows in tables, overlap."""
 
     detection: np.ndarray
     gt: np.ndarray
@@ -181,9 +177,7 @@ def _pairs_of_some(
     first: np.ndarray,
     count: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pair some detections with the ground-truth boxes ``first … first + count - 1`` of their
-    groups; only those that touch are kept.
-    """
+    """Pair detections with boxes ``first … first + count - 1`` of their groups, if they touch."""
     detection = np.repeat(chosen, count)
     gt = (
         np.arange(len(detection))

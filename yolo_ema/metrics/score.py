@@ -224,8 +224,6 @@ def _is_whole(text: str) -> bool:
 
 
 def _split_of(folder: Path) -> str | None:
-    """Return the split that the folder's name or else its parent's ends in, as in
-    ``VisDrone2019-DET-val/annotations``.
-    """
+    """Return the split of a folder's or its parent's name (``VisDrone2019-DET-val/…``)."""
     folder = folder.resolve()
     return split_named(folder.name) or split_named(folder.parent.name)

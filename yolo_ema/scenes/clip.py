@@ -151,9 +151,7 @@ def _moved(actor: Actor, seconds: float) -> Actor:
 def _bridges(
     rng: np.random.Generator, town: Town, cameras: Sequence[Camera], count: int
 ) -> list[Actor]:
-    """Return the pieces of ``count`` footbridges, each across a street with traffic, in sight of
-    one of the cameras.
-    """
+    """Return the pieces of ``count`` footbridges over streets with traffic, in sight."""
     lanes = [zone for zone in town.zones if zone.kind == "lane" and zone.moving]
     pieces: list[Actor] = []
     for number in range(count if lanes else 0):
@@ -179,9 +177,7 @@ def _away(rect: tuple[float, float, float, float], point: np.ndarray) -> float:
 
 
 def _bridge(middle: tuple[float, float], heading: float) -> list[Actor]:
-    """Return a bridge in pieces as long as wide, so that each is painted before what stands
-    nearer.
-    """
+    """Return a bridge in square pieces, each painted before what stands nearer."""
     side, height, pieces = 5.0, 6.0, 7
     rails = [
         box((-side / 2, side / 2), 0.25, (height + 0.7, height + 1.7), 1, layer=1, y=y)
@@ -205,9 +201,7 @@ def _bridge(middle: tuple[float, float], heading: float) -> list[Actor]:
 
 @dataclass(frozen=True)
 class _Flight:
-    """A camera's path: the speeds, per second, of its target, its yaw and the logarithm of its
-    distance, and its sway in the wind.
-    """
+    """A camera's path: speeds a second of target, yaw, log distance; and sway in the wind."""
 
     start: Camera
     drift: tuple[float, float]

@@ -85,9 +85,7 @@ def draw_look(rng: np.random.Generator) -> Look:
 
 @functools.cache
 def texture() -> NDArray[np.float32]:
-    """Return a tile (512, 512) of cloudy noise that repeats without a seam: mean 0, standard
-    deviation 1.
-    """
+    """Return a tile (512, 512) of seamless cloudy noise: mean 0, standard deviation 1."""
     rng = np.random.default_rng(20_190_101)
     frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.fftfreq(512)[None])
     frequency[0, 0] = np.inf

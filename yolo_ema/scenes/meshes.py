@@ -108,9 +108,7 @@ def box(
 def sides(
     x: tuple[float, float], width: float, z: tuple[float, float], slot: int, *, layer: int
 ) -> Part:
-    """Return two flat strips ``width`` apart, as pillars between windows are; arguments as for
-    `taper`.
-    """
+    """Return two flat strips ``width`` apart, as pillars between windows; see `taper`."""
     whole = box(x, width, z, slot, layer=layer)
     return Part(whole.corners, _FACES[3:], (slot, slot), layer)
 
@@ -118,9 +116,7 @@ def sides(
 def wheel(
     x: float, y: float, radius: float, slot: int, *, thickness: float = 0.1, layer: int = 0
 ) -> Part:
-    """Return a wheel as a ring of eight plates, seen from both sides and from above; its axle lies
-    along y.
-    """
+    """Return a wheel of eight plates, seen from both sides and above; its axle is along y."""
     angle = np.arange(8) * (np.pi / 4)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
     rings = [

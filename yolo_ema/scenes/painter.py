@@ -116,9 +116,7 @@ class _Canvas:
         self.pixels = np.zeros((height, width, 4), np.uint8)
 
     def measure(self, extent: Extent, number: int) -> tuple[Extent, int]:
-        """Return where the pixels within ``extent`` that carry ``number`` now reach, and how many
-        they are.
-        """
+        """Return where pixels within ``extent`` that carry ``number`` reach, and how many."""
         left, top = max(extent[0], 0), max(extent[1], 0)
         own = self.pixels[top : extent[3] + 1, left : extent[2] + 1, 3] == number
         count = int(np.count_nonzero(own))

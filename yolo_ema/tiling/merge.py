@@ -118,9 +118,7 @@ def merge_views(
 
 
 def clusters(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """Return (N,) for each box (N, 4) the number of the first one that it hangs together with by
-    boxes that overlap.
-    """
+    """Return (N,) for each box (N, 4) the first of those it hangs together with by overlap."""
     count = len(boxes_xyxy)
     alike, apart = np.zeros(count), np.arange(count)
     boxes = _Boxes(boxes_xyxy.astype(np.float64), alike, alike, alike, apart, alike > 0)
@@ -131,9 +129,7 @@ def clusters(boxes_xyxy: np.ndarray) -> np.ndarray:
 def _gathered(
     found: Sequence[np.ndarray], views: np.ndarray, image_wh: tuple[int, int], margin_px: float
 ) -> _Boxes:
-    """Return the boxes of all views in total order; cut is what lies on a border of its view that
-    is not the image's.
-    """
+    """Return all views' boxes in order; cut: on a border of the view that is not the image's."""
     rows = np.concatenate([np.empty((0, 6)), *found]).astype(np.float64)
     view = np.repeat(np.arange(len(found)), [len(one) for one in found])
     borders = np.column_stack((views[:, :2] > 0, views[:, 2:] < np.asarray(image_wh)))
@@ -144,9 +140,7 @@ def _gathered(
 
 
 def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
-    """Drop the cut boxes that a whole one covers; of the others, join those that agree in what both
-    views show.
-    """
+    """Drop cut boxes that a whole one covers; join others that agree in what both views show."""
     if not boxes.cut.any():
         return boxes
     first, second, shared = _overlaps(boxes)
@@ -168,9 +162,7 @@ def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
 
 
 def _joined(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> _Boxes:
-    """Return the kept boxes; of those that hang together by pairs, the one of the highest score,
-    grown around all of them.
-    """
+    """Return the kept boxes, of those that hang together by pairs the best, grown around all."""
     if not len(first):
         return boxes.take(kept)
     leaders = _leaders(len(boxes), first, second)
@@ -207,9 +199,7 @@ def _merged(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
 def _uncovered(
     boxes: _Boxes, areas: np.ndarray, first: np.ndarray, second: np.ndarray, shared: np.ndarray
 ) -> np.ndarray:
-    """Return which boxes stay when cut ones go that a whole one, or a larger cut one that stays,
-    covers.
-    """
+    """Return which boxes stay when cut ones go that whole or larger ones cover."""
     rank = np.empty(len(boxes), dtype=np.int64)  # no two boxes share one
     rank[np.lexsort((np.arange(len(boxes)), -areas, boxes.cut))] = np.arange(len(boxes))
     swap = rank[first] > rank[second]
@@ -219,9 +209,7 @@ def _uncovered(
 
 
 def _means(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (N, 4) for each box that stays the mean with those that it is the best to drop,
-    weighted by score.
-    """
+    """Return (N, 4): each kept box's mean with those that it drops, weighted by score."""
     owners = np.arange(len(boxes))
     drops = kept[first]  # nobody who stays is second to one who does
     np.minimum.at(owners, second[drops], first[drops])
@@ -284,9 +272,7 @@ def _blocks(counts: np.ndarray) -> Iterator[tuple[int, int]]:
 def _pairs_of(
     columns: Sequence[np.ndarray], band: np.ndarray, counts: np.ndarray, start: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the overlapping pairs of entries ``start`` to ``stop`` with those that follow them,
-    and the areas they share.
-    """
+    """Return overlapping pairs of ``start`` to ``stop`` with later ones, and shared areas."""
     x1, y1, x2, y2, views, low = columns
     first = np.repeat(np.arange(start, stop), counts[start:stop])
     second = first + 1 + _counted(counts[start:stop])
@@ -323,9 +309,7 @@ def _first_come(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray
 
 
 def _leaders(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return for each box the first one, by number, of those that hang together with it by
-    pairs.
-    """
+    """Return for each box the first, by number, that it hangs together with by pairs."""
     leaders = np.arange(count)
     while True:
         least = np.minimum(leaders[first], leaders[second])

@@ -250,9 +250,7 @@ def _trimmed(
 
 
 def _needed(image: int, tile: int, overlap: int, stride: int) -> int:
-    """Return the least multiple of the stride, up to the tile, that covers a side with as many
-    tiles and as much overlap.
-    """
+    """Return the least multiple of the stride that covers a side with as many tiles."""
     if image <= tile:
         return tile
     count = math.ceil((image - overlap) / (tile - overlap))

@@ -78,9 +78,7 @@ class _LineState:
         self.sides[track_id] = side
 
     def _distance(self, point: Array, along: Array, length: float) -> float:
-        """Return how far a point lies to the right of the line, as the image shows it; negative to
-        the left.
-        """
+        """Return how far a point lies right of the line as the image shows it; left is below 0."""
         away = point - self.ends[0]
         return float(along[0] * away[1] - along[1] * away[0]) / length
 
@@ -203,9 +201,7 @@ class Counter:
             self._forget()
 
     def as_json(self) -> dict[str, Any]:
-        """Return all counts as plain values: identities by class, crossings of each line, and what
-        each zone saw and holds.
-        """
+        """Return plain values: identities by class, crossings by line, each zone's counts."""
         total = self._gone + Tally(seen.class_id for seen in self._seen.values())
         return {
             "objects": self._named(total),
@@ -222,9 +218,7 @@ class Counter:
 
     @property
     def overlays(self) -> list[tuple[str, Array, str]]:
-        """Lines and zones to draw: ``line`` or ``zone``, points (P, 2) in pixels of this frame, and
-        a label with counts.
-        """
+        """Lines and zones to draw: ``line`` or ``zone``, points (P, 2) in pixels, and a label."""
         lines = [
             (
                 "line",

@@ -64,9 +64,7 @@ class _Shape:
         return shape
 
     def points_in(self, image_wh: tuple[int, int]) -> Array:
-        """Return the points (P, 2) in pixels of an image. Raises `ConfigError` if they lie entirely
-        outside it.
-        """
+        """Return (P, 2) in pixels of an image. Raises `ConfigError` if all lie outside it."""
         points = np.array(self.points) * (image_wh if self.shares else (1, 1))
         if (points.min(axis=0) > image_wh).any():
             raise ConfigError(

@@ -242,9 +242,7 @@ class SmallObjectTracker:
     def _match(
         self, rows: Ints, boxes_xyxy: Array, class_ids: np.ndarray, detections: Ints, worst: float
     ) -> tuple[Ints, Ints]:
-        """Continue tracks by detections where they match; return the tracks and the detections that
-        are left.
-        """
+        """Continue tracks by detections that match; return tracks and detections left."""
         tracks = self._tracks
         chosen = tracks.take(rows)
         deviation = np.sqrt((chosen.covariance[:, 0, 0] + chosen.covariance[:, 1, 1]) / 2)

@@ -108,9 +108,7 @@ class Annotations:
 
     @property
     def rows(self) -> np.ndarray:
-        """Return (N, 6) float64: left, top, width, height, score, category, as the protocols expect
-        them.
-        """
+        """Return (N, 6) float64 left, top, width, height, score, category, as protocols expect."""
         return np.column_stack([self.boxes_ltwh, self.score, self.category]).astype(np.float64)
 
 
@@ -135,9 +133,7 @@ def read_annotations(path: str | Path) -> Annotations:
 
 
 def parse_annotations(content: bytes, file: str) -> Annotations:
-    """Parse the bytes of an annotation file; ``file`` is the name used in anomalies. See
-    `read_annotations`.
-    """
+    """Parse an annotation file's bytes, ``file`` for anomalies. See `read_annotations`."""
     rows: list[list[int]] = []
     lines: list[int] = []
     anomalies: list[Anomaly] = []
@@ -259,9 +255,7 @@ def read_results(path: str | Path) -> np.ndarray:
 
 
 def parse_results(content: bytes, file: str) -> np.ndarray:
-    """Parse the bytes of a result file; ``file`` is the name to use in errors. See
-    `read_results`.
-    """
+    """Parse a result file's bytes, ``file`` for errors. See `read_results`."""
     rows = list(_rows(content))
     if not rows:
         return np.zeros((0, 6))

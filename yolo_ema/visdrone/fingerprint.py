@@ -75,9 +75,7 @@ class SplitRecord:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> SplitRecord:
-        """Build a record from what `dataclasses.asdict` gave. Raises `TypeError` or `KeyError`
-        where it is something else.
-        """
+        """Undo `dataclasses.asdict`. Raises `TypeError` or `KeyError` for anything else."""
         anomalies = tuple(Anomaly(**anomaly) for anomaly in content["anomalies"])
         lists = {key: tuple(content[key]) for key in ("boxes_per_class", "given")}
         return cls(**{**content, **lists, "anomalies": anomalies})
@@ -184,9 +182,7 @@ def _places(lists: dict[str, list[str]]) -> frozenset[str]:
 
 
 def is_marked(path: Path) -> bool:
-    """Say whether a text file right below the root is ours. Raises `OSError` where it cannot be
-    read.
-    """
+    """Say whether a text file right below the root is ours. Raises `OSError`."""
     with path.open("rb") as file:
         return file.read(len(MARK)) == MARK.encode()
 
@@ -246,9 +242,7 @@ def write_anomalies(record: Fingerprint, root: Path) -> None:
 
 
 def write_data_yaml(record: Fingerprint, root: Path, data_yaml: Path) -> None:
-    """Write the data YAML. Both train and val must be in it: one that was not prepared is an empty
-    folder, and says so.
-    """
+    """Write the data YAML, which needs train and val: one not prepared is an empty folder."""
     head = [MARK]
     if record.dataset == "visdrone":
         head.append(f"# Terms of the images and annotations: {LICENCE}")

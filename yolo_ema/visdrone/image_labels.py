@@ -98,9 +98,7 @@ def label_annotations(
 
 
 def describe_fate(fate: str, box_ltwh: np.ndarray, size_wh: tuple[int, int]) -> tuple[str, str]:
-    """Return the kind of anomaly and the message for a box that `clip_boxes` calls anything but
-    ``inside``.
-    """
+    """Return the anomaly's kind and message for a box that is not ``inside``."""
     box = f"the box {','.join(f'{number:g}' for number in box_ltwh)}"
     image = f"the {size_wh[0]}x{size_wh[1]} image"
     return {
@@ -113,9 +111,7 @@ def describe_fate(fate: str, box_ltwh: np.ndarray, size_wh: tuple[int, int]) -> 
 def yolo_rows(
     boxes_xyxy: np.ndarray, size_wh: tuple[int, int], classes: np.ndarray | None = None
 ) -> str:
-    """Return text rows ``[class] x_center y_center width height``, normalised to 0..1 with six
-    decimals, one box per row.
-    """
+    """Return rows ``[class] x_center y_center width height`` in 0..1 with six decimals."""
     scale = np.array([*size_wh, *size_wh], dtype=np.float64)
     corners = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4) / scale
     rows = np.concatenate(

@@ -11,9 +11,7 @@ from yolo_ema.constants import IGNORED, OTHERS, VISDRONE_CLASSES
 
 @dataclasses.dataclass(frozen=True)
 class OfficialTotals:
-    """What an official split holds: images, and readable rows per category 0 to 11, including
-    boxes without area.
-    """
+    """A split's images, and readable rows per category 0 to 11, boxes without area too."""
 
     split: str
     images: int

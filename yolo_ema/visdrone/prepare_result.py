@@ -88,9 +88,7 @@ class PrepareResult:
         }
 
     def as_text(self) -> str:
-        """Return a table of the splits, what failed, the first anomalies, and where the data YAML
-        is.
-        """
+        """Return a table of splits, what failed, first anomalies, and the data YAML's place."""
         records = [self.record.splits[split] for split in self.splits]
         figures = [("images", [one.images for one in records])]
         for index, name in enumerate(self.record.names):

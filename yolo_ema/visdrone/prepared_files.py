@@ -23,9 +23,7 @@ _TEXT = frozenset({".txt"})
 
 
 def places_of(images: Iterable[LabelledImage]) -> frozenset[str]:
-    """Return the places of everything that `write_split` derives from ``images``, as
-    ``folder/file`` without the split.
-    """
+    """Return the places of what `write_split` derives, ``folder/file`` below the split."""
     places = set()
     for one in images:
         places |= {f"images/{one.key}{one.image.suffix}", f"labels/{one.key}.txt"}
@@ -37,9 +35,7 @@ def places_of(images: Iterable[LabelledImage]) -> frozenset[str]:
 
 
 def foreign_files(root: Path, split: str, places: Collection[str]) -> list[Path]:
-    """Return the images and text files in a split's folders that are not among ``places``, and
-    therefore not ours.
-    """
+    """Return a split's images and text files not among ``places``, hence not ours."""
     return [
         path
         for folder in FOLDERS

@@ -20,9 +20,7 @@ _SPLIT = re.compile(r"(?:^|.*[^a-z])(train|val|test-dev|test-challenge|test)$")
 
 @dataclasses.dataclass(frozen=True)
 class SplitFolder:
-    """Where a split's images and annotations lie; ``annotations`` is None where none were ever
-    published.
-    """
+    """Where a split's images and annotations lie; None where none were ever published."""
 
     split: str
     images: Path
@@ -35,9 +33,7 @@ def official_name(split: str) -> str:
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that the name of a folder or archive ends in, as in
-    ``VisDrone2019-DET-val``; None where it ends in none.
-    """
+    """Return the split that a name ends in (``VisDrone2019-DET-val``), or None."""
     match = _SPLIT.match(name.lower())
     if match is None:
         return None

@@ -136,9 +136,7 @@ def _visdrone_reader(acquired: Acquired, given: tuple[str, ...]) -> SplitReader:
 
 
 def coco_readers(options: PrepareOptions, failures: dict[str, DataError]) -> dict[str, SplitReader]:
-    """Return the splits to prepare in COCO's layout. ``failures`` takes those whose file is not
-    there.
-    """
+    """Return the COCO splits to prepare; ``failures`` takes those without a file."""
     readers = {}
     splits = options.splits or ("train",)
     for split, file, folder in zip(splits, options.annotations, options.images, strict=True):

@@ -45,9 +45,7 @@ _GIVE = "give what you have: yolo-ema data prepare visdrone --source DIR_OR_ZIP 
 
 @dataclasses.dataclass(frozen=True)
 class Acquired:
-    """A split that is on this disk: its folders, whether the user gave it or it was fetched, and
-    the archive it came in.
-    """
+    """A split on this disk: its folders, whether given or fetched, and from which archive."""
 
     folder: SplitFolder
     origin: str

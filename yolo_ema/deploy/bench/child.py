@@ -63,9 +63,7 @@ class Runner:
         return orders[order.pop("do")](**order)
 
     def machine(self, *, weights: str, trust: bool) -> dict[str, Any]:
-        """Return the hardware, the versions of the packages, and why the weights are refused, ""
-        if they are not.
-        """
+        """Return hardware, versions of the packages, and why the weights are refused, or ""."""
         from yolo_ema.engine.training.run_record import hardware, versions
         from yolo_ema.engine.weights.loading import load_model
 
@@ -79,9 +77,7 @@ class Runner:
     def open(
         self, *, weights: str, images: Sequence[str], imgsz: Sequence[int] | None, **settings: Any
     ) -> dict[str, Any]:
-        """Load a runtime of fixed input size, warm it up on every shape of image, and describe
-        it.
-        """
+        """Load a runtime of fixed input size, warm it up on every image shape, and describe it."""
         from yolo_ema.engine.prediction.torch_predictor import open_predictor
         from yolo_ema.media.sources.image_reader import read_image
 
@@ -160,9 +156,7 @@ class Runner:
         return {"path": str(made.path), "imgsz_hw": list(made.imgsz_hw), "seconds": made.seconds}
 
     def _seconds(self, images: list[Any]) -> float:
-        """Return how long a call takes. It ends when its boxes are in main memory, so a GPU is done
-        by then, too.
-        """
+        """Return a call's seconds until its boxes are in main memory: a GPU is done by then."""
         self._wait_for_gpu()
         started = time.perf_counter()
         self.runtime(images)

@@ -220,9 +220,7 @@ class BenchRow:
 
     @property
     def throughput(self) -> tuple[float, int]:
-        """Images per second, and images per call: several if the runtime takes them, even if one by
-        one is faster.
-        """
+        """Images per second, and per call: several if the runtime takes them, even if slower."""
         batches = [turn.batch_seconds for turn in self.rounds if turn.batch_seconds]
         if batches:
             return self.batch / statistics.median(batches), self.batch
@@ -230,9 +228,7 @@ class BenchRow:
 
     @property
     def times_as_fast(self) -> tuple[float, float, float] | None:
-        """How many times as fast as the .pt: median and quartiles of the rounds, each compared with
-        the same round of the .pt.
-        """
+        """How many times as fast as the .pt, round by round: median and quartiles."""
         ratios = [
             theirs.median / own.median
             for own, theirs in zip(self.rounds, self.pt_rounds, strict=False)

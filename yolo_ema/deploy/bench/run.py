@@ -123,9 +123,7 @@ class _Bench:
         return machine
 
     def _contenders(self, gpus: Sequence[Any]) -> Iterator[_Contender]:
-        """Yield the .pt on each device, each format in each precision, exported here, and the files
-        that were given.
-        """
+        """Yield the .pt on each device, formats and precisions exported here, and given files."""
         options = self._options
         every = ["cpu", "cuda:0"] if gpus else ["cpu"]
         devices = every if options.device == "auto" else [options.device]
@@ -264,9 +262,7 @@ class _Bench:
             contender.row = replace(row, agreement=agreement)
 
     def _reference(self, key: Key, weights: _Contender) -> list[np.ndarray] | None:
-        """Return the weights' boxes for an input, from a process of its own; None if they do not
-        run.
-        """
+        """Return the weights' boxes for an input, from a process of its own; None if they fail."""
         if key not in self._boxes:
             with self._process() as process, contextlib.suppress(MachineError):
                 self._ask_open(

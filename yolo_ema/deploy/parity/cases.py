@@ -143,9 +143,7 @@ def _second_size(pair: ModelPair, images: Sequence[ProofImage], lowest: float) -
 
 
 def _crowd(pair: ModelPair) -> Iterator[Case]:
-    """Compare on an image of more than 300 objects, at a score low enough for more than 300 boxes,
-    whole and in tiles.
-    """
+    """Compare, whole and in tiles, on over 300 objects at a score that leaves over 300 boxes."""
     image, objects = crowded_image()
     reference, lowest = _reference_rows(pair, [image], wanted=MIN_CROWD_BOXES + 1)
     candidate = pair.candidate_rows([image], lowest, 1)
@@ -199,7 +197,5 @@ def _about(pair: ModelPair, how: str) -> str:
 
 
 def empty_like(image: ProofImage) -> ProofImage:
-    """Return an image of the same size that shows nothing: a file that ignores its input answers it
-    like any other.
-    """
+    """Return an image of this size that shows nothing: files that ignore input answer the same."""
     return ProofImage("empty image", np.full_like(image.bgr(), _GREY))

@@ -53,9 +53,7 @@ class Tolerance:
 
 
 def as_shares(differences: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return differences relative to the scores; to 0.01 below that, since rounding does not get
-    finer there.
-    """
+    """Return differences relative to the scores; to 0.01 below that: rounding is no finer."""
     return np.abs(differences) / np.maximum(scores, _LEAST_SCORE)
 
 
@@ -199,9 +197,7 @@ def compare_image(
 
 
 class _Likely:
-    """Ties that are likely from the boxes that were kept. Methods return a mask over their
-    argument.
-    """
+    """Ties that the boxes that were kept make likely. Methods return a mask over arguments."""
 
     def __init__(
         self, reference: np.ndarray, candidate: np.ndarray, tolerance: Tolerance, scale: float

@@ -15,9 +15,7 @@ _PIXEL_SCALE = 1 / 255
 
 @dataclass(frozen=True)
 class MetadataCheck:
-    """What contradicts the weights in a file's metadata, and what the file does not say, a sentence
-    each.
-    """
+    """What contradicts the weights in a file's metadata, and what is missing, in sentences."""
 
     faults: tuple[str, ...]
     notes: tuple[str, ...]

@@ -98,9 +98,7 @@ class ParitySetup:
 
 @dataclass(frozen=True)
 class ModelPair:
-    """The weights and their exported file, at one input size that is always filled: both see the
-    same pixels.
-    """
+    """Weights and their file at one input size that is always filled: both see the same."""
 
     setup: ParitySetup
     reference: BackendPredictor
@@ -112,9 +110,7 @@ class ModelPair:
         return self.candidate.imgsz_hw
 
     def scale(self, shown_hw: Sequence[int]) -> float:
-        """Return how many pixels of the input a pixel of an image or tile of ``shown_hw`` pixels
-        is.
-        """
+        """Return how many pixels of the input one of an image or tile of ``shown_hw`` is."""
         return min(side / own for side, own in zip(self.imgsz_hw, shown_hw, strict=True))
 
     def at_size(self, imgsz_hw: tuple[int, int]) -> ModelPair:
@@ -130,9 +126,7 @@ class ModelPair:
         return replace(self, candidate=candidate)
 
     def for_scoring(self, predictor: BackendPredictor, options: ValOptions) -> BackendPredictor:
-        """Return one of the two with the thresholds that ``val`` scores by; a whole dataset is not
-        recorded.
-        """
+        """Return one of the two with the thresholds of ``val``; a dataset is not recorded."""
         _recorder(predictor).recording.stop()
         variant = _variant(predictor)
         variant.settings.conf, variant.settings.max_det = options.conf, options.max_det
@@ -216,9 +210,7 @@ class ModelPair:
         tile_wh: tuple[int, int] | None,
         tolerance: Tolerance,
     ) -> bool:
-        """Say whether the file's boxes of an image can differ from the weights' by ties alone, see
-        `replay`.
-        """
+        """Say whether an image's boxes can differ from the weights' by ties alone, see `replay`."""
         selected = self.candidate.has_builtin_nms
         comparable = self.reference.names.keys() == self.candidate.names.keys()
         if not comparable or self.reference.has_builtin_nms != selected:

@@ -87,9 +87,7 @@ def drawn_images() -> list[ProofImage]:
 
 
 def crowded_image() -> tuple[ProofImage, int]:
-    """Return a drawn image of four scenes side by side, and the number of objects in it, more than
-    300.
-    """
+    """Return four drawn scenes side by side, and the number of their objects, above 300."""
     scenes = [_scene(number) for number in range(4)]
     rows = [np.hstack([scene.image_bgr for scene in scenes[start : start + 2]]) for start in (0, 2)]
     objects = sum(int((scene.annotations[:, 5] > 0).sum()) for scene in scenes)

@@ -78,9 +78,7 @@ def paste_boxes(
 
 
 def paste_into_sample(sample: dict[str, Any], rng: np.random.Generator) -> None:
-    """Do as `paste_boxes` for a sample of a dataset, in place; one with polygons is left as it is,
-    since a copy would have none.
-    """
+    """Do as `paste_boxes` for a sample, in place; one with polygons stays: copies have none."""
     instances = sample["instances"]
     if len(instances.segments):
         return
@@ -127,9 +125,7 @@ def _place(
     taken: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[int, int] | None:
-    """Draw whole pixels to move a box by, so that it lands beside an object and free of all that is
-    taken; None where none fits.
-    """
+    """Draw whole pixels to move a box by, beside an object, free of what is taken; or None."""
     height, width = shape[:2]
     margin = float(_margin(box))
     centre, reach = (box[:2] + box[2:]) / 2, _VERTICAL * height

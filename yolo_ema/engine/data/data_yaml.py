@@ -70,9 +70,7 @@ def read_data(data_yaml: str | Path) -> dict[str, Any]:
 
 
 def is_data_yaml(file: Path) -> bool:
-    """Say whether a file in a dataset's folder is its data YAML, by name and keys. Raises
-    `DataError` where a YAML file is damaged.
-    """
+    """Say whether a file is a data YAML, by name and keys. Raises `DataError` if damaged."""
     if file.suffix not in {".yaml", ".yml"} or file.name.startswith(".") or not file.is_file():
         return False
     content = _load(file)
@@ -139,9 +137,7 @@ def _names(content: Mapping[str, Any], problems: list[str]) -> dict[int, str]:
 
 
 def _numbered_names(names: Any) -> dict[int, str]:
-    """Return names by class number, which may be text as in Ultralytics; empty where they are of
-    another form.
-    """
+    """Return names by class number, which may be text as in Ultralytics; empty for other forms."""
     pairs = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(pairs, dict) or any(isinstance(name, list | dict) for name in pairs.values()):
         return {}
@@ -204,9 +200,7 @@ def _entries(content: Mapping[str, Any], split: str, problems: list[str]) -> lis
 
 
 def _root(file: Path, path: Any, problems: list[str]) -> Path:
-    """Return the dataset's root: as Ultralytics finds it, but for the folder of fetched datasets,
-    which is `DATASETS` too.
-    """
+    """Return the root as Ultralytics finds it; fetched datasets may lie in `DATASETS`, too."""
     if not path:
         return file.parent.resolve()
     if not isinstance(path, str) or "\0" in path:

@@ -81,9 +81,7 @@ def _yaml_in(folder: Path) -> Path | None:
 
 
 def _is_shipped_visdrone(data_yaml: Path) -> bool:
-    """Say whether this is the YAML that this project ships, or a copy of it: prepared data have one
-    of their own.
-    """
+    """Say whether this is the YAML shipped here, or a copy: prepared data have their own."""
     return data_yaml.read_bytes() == (data_dir() / "visdrone.yaml").read_bytes()
 
 
@@ -95,9 +93,7 @@ def _prepare_visdrone(offline: bool, splits: tuple[str, ...]) -> Path:
 
 
 def _prepared(*, alone: bool = False, **options: Any) -> Path:
-    """Prepare a dataset, say on stderr what was found where there was something to do, and return
-    the data YAML.
-    """
+    """Prepare a dataset, say what was found where there was work to do; return its YAML."""
     from yolo_ema.options.data import PrepareOptions
     from yolo_ema.visdrone.prepare import prepare
 
@@ -108,9 +104,7 @@ def _prepared(*, alone: bool = False, **options: Any) -> Path:
 
 
 def named_yaml(name: str) -> Path:
-    """Return the data YAML of that name that this project or Ultralytics ships. Raises
-    `DataNotFoundError`, naming the closest.
-    """
+    """Return the shipped data YAML of a name. Raises `DataNotFoundError`, naming the closest."""
     shipped = {
         file.stem: file
         for folder in (ROOT / "cfg" / "datasets", data_dir())

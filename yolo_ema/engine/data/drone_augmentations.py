@@ -71,9 +71,7 @@ def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
 
 
 def check_active(step: BaseTransform) -> None:
-    """Try each augmentation of a step on a test image. Raises `CheckFailedError` where one changes
-    nothing, or fails.
-    """
+    """Try a step's augmentations. Raises `CheckFailedError` where one changes nothing or fails."""
     image = _test_image()
     for name, act in step.parts().items():
         try:
@@ -171,9 +169,7 @@ class DroneAugmentation(BaseTransform):
 
 
 class QuarterTurns(BaseTransform):
-    """A turn by 0, 90, 180 or 270 degrees, equally probable; by 0 or 180 where the image is oblong,
-    since its shape must stay.
-    """
+    """A turn by 0, 90, 180 or 270 degrees, equally probable; 0 or 180 if the image is oblong."""
 
     def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:
         """Turn image, boxes, polygons and ignored regions of ``labels``."""

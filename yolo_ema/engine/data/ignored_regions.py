@@ -87,9 +87,7 @@ def carry_regions(transform: Any) -> None:
 
 
 def collate_regions(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Take the regions out of each sample and return them for the batch: ``ignored_xyxy`` (R, 4)
-    and ``ignored_batch_idx`` (R,).
-    """
+    """Pop the samples' regions: ``ignored_xyxy`` (R, 4) and ``ignored_batch_idx`` (R,)."""
     regions = [sample.pop("ignored_xyxy") for sample in samples]
     counts = torch.tensor([len(boxes) for boxes in regions])
     return {
@@ -104,9 +102,7 @@ class RegionPerspective(RandomPerspective):
     def apply_instances(
         self, labels: dict[str, Any], params: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Move labels as Ultralytics does, and regions without its filter on what is left of
-        them.
-        """
+        """Move labels as Ultralytics does, and regions without its filter on what is left."""
         is_region = _is_region(labels["cls"])
         if params is None or not is_region.any():
             return super().apply_instances(labels, params)
@@ -138,14 +134,10 @@ class RegionPerspective(RandomPerspective):
 
 
 class RegionCutMix(CutMix):
-    """`CutMix` whose patch brings every ignored region it touches. Regions of the first image keep
-    patches off, as objects do.
-    """
+    """`CutMix` whose patch brings every region it touches; the first image's keep patches off."""
 
     def get_params(self, labels: dict[str, Any]) -> dict[str, Any]:
-        """Choose the patch as Ultralytics does, and add the regions that its threshold on the
-        visible share leaves out.
-        """
+        """Choose the patch as Ultralytics does; add regions that its threshold leaves out."""
         params = super().get_params(labels)
         if params.get("skip"):
             return params
@@ -157,16 +149,12 @@ class RegionCutMix(CutMix):
 
 
 class RegionFormat(Format):
-    """`Format` that takes the regions out of the labels, into ``ignored_xyxy`` (R, 4), as shares of
-    the network's input.
-    """
+    """`Format` that takes regions out of labels, into ``ignored_xyxy`` (R, 4), in shares."""
 
     def apply_instances(
         self, labels: dict[str, Any], params: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Format the labels; regions are clipped to the image, and dropped where nothing is
-        left.
-        """
+        """Format the labels; clip regions to the image, and drop those of which nothing is left."""
         if params is None:
             return super().apply_instances(labels, params)
         is_region = _is_region(params["cls"])
@@ -192,26 +180,20 @@ def _is_region(classes: np.ndarray) -> np.ndarray:
 
 
 def _clipped(boxes_xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """Return the parts of boxes that lie inside an image, without those of which nothing is
-    left.
-    """
+    """Return the parts of boxes that lie inside an image, without empty ones."""
     inside = np.clip(boxes_xyxy, 0, np.tile(size_wh, 2)).astype(np.float32)
     return inside[(inside[:, 2:] > inside[:, :2]).all(axis=1)]
 
 
 def _is_axis_aligned(matrix: np.ndarray) -> bool:
-    """Whether an affine matrix turns axis-aligned rectangles into axis-aligned rectangles (scale,
-    shift, flip, quarter turn).
-    """
+    """Whether a matrix keeps rectangles axis-aligned (scale, shift, flip, quarter turn)."""
     straight, crossed = abs(matrix[[0, 1], [0, 1]]), abs(matrix[[0, 1], [1, 0]])
     slight = 1e-6 * max(straight.max(), crossed.max())
     return bool((crossed <= slight).all() or (straight <= slight).all())
 
 
 def _cells(boxes_xyxy: np.ndarray, scale: float) -> np.ndarray:
-    """Cut boxes into cells whose sides, once scaled, are at most `CELL_PX`, and at most
-    `_MOST_CELLS` along a side.
-    """
+    """Cut boxes into cells of at most `CELL_PX` once scaled, `_MOST_CELLS` along a side."""
     cells = []
     for x1, y1, x2, y2 in boxes_xyxy:
         across, down = (
@@ -226,9 +208,7 @@ def _cells(boxes_xyxy: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _instances(boxes_xyxy: np.ndarray, *, points: int, normalized: bool) -> Instances:
-    """Return boxes as instances, with their outlines as polygons of ``points`` points where that is
-    not 0.
-    """
+    """Return boxes as instances, with outlines of ``points`` points where that is not 0."""
     boxes = boxes_xyxy.astype(np.float32)
     outlines = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     segments = (

@@ -246,9 +246,7 @@ def _remember(kept: Path, fingerprint: str, scan: Scan) -> None:
 
 
 def _recall(kept: Path, fingerprint: str) -> Scan | None:
-    """Return the scan of that fingerprint; None where there is none, or what is there is not what
-    `_remember` writes.
-    """
+    """Return the scan of that fingerprint; None where `_remember` wrote no such."""
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             texts = json.loads(arrays["texts"].tobytes())

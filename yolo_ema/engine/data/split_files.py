@@ -142,9 +142,7 @@ def _check_utf8(file: Path) -> None:
 
 
 def label_path(image: Path) -> Path:
-    """Return where an image's labels lie: the last folder ``images`` of its path becomes
-    ``labels``, its suffix ``.txt``.
-    """
+    """Return where an image's labels lie: last folder ``images`` → ``labels``, suffix ``.txt``."""
     return _beside(image, "labels")
 
 

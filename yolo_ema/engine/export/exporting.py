@@ -116,9 +116,7 @@ def _full_disk_is_clear(folder: Path) -> Iterator[None]:
 
 
 def _input_hw(options: ExportOptions, loaded: LoadedModel) -> tuple[int, int]:
-    """Return the input's height and width in pixels: what is asked for, rounded up to multiples of
-    the stride.
-    """
+    """Return the input's height and width in pixels, rounded up to multiples of the stride."""
     asked = options.imgsz or (loaded.imgsz,)
     height, width = (
         math.ceil(side / loaded.stride) * loaded.stride for side in (asked[0], asked[-1])

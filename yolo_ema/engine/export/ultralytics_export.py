@@ -143,9 +143,7 @@ def _listening(heard: list[str]) -> Iterator[None]:
 
 
 def _check_operators(made: Path) -> None:
-    """Raise `MachineError` if ncnn's converter left operators of PyTorch in the file: ncnn crashes
-    on loading them.
-    """
+    """Raise `MachineError` if operators of PyTorch are left, on which ncnn crashes."""
     lines = next(made.glob("*.param")).read_text(encoding="utf-8").splitlines()[2:]
     unknown = sorted(
         {

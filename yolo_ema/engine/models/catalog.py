@@ -112,9 +112,7 @@ def list_models(options: ModelsOptions) -> ModelsResult:
 
 
 def _chosen(patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the scaled names that match: a model's name means all its scales, else a pattern or a
-    part of the name.
-    """
+    """Return the scaled names that match: a model's name (all scales), a pattern, or a part."""
     models = shipped_models() | (paper_models() if patterns else {})
     families = {stem: scaled_names(stem, path) for stem, path in models.items()}
     names = tuple(name for scaled in families.values() for name in scaled)
@@ -155,9 +153,7 @@ def _with_attentions(names: Sequence[str], blocks: Sequence[str]) -> tuple[str, 
 
 
 def describe(name: str) -> ModelEntry:
-    """Count a model's parameters, operations, strides and attention blocks. ``name`` is as in
-    `model_yaml`.
-    """
+    """Count a model's parameters, operations, strides and blocks; names as in `model_yaml`."""
     layers, _ = draw(yaml_model_load(model_yaml(name)), name)
     kinds = [name for layer in layers for name, block in BLOCKS.items() if type(layer) is block]
     parameters = sum(parameter.numel() for parameter in layers.parameters())
@@ -193,18 +189,14 @@ def forward_cost(layers: torch.nn.Sequential, imgsz: int) -> tuple[int, tuple[in
 
 
 def _drop_batch_norms(layers: torch.nn.Module) -> None:
-    """Take out Ultralytics' ``bn``: fusing removes it, so it counts nothing, and on the meta device
-    it costs most of the time.
-    """
+    """Take out ``bn``: fusing removes it, and on the meta device it costs most of the time."""
     for module in layers.modules():
         if isinstance(getattr(module, "bn", None), torch.nn.BatchNorm2d):
             module.bn = torch.nn.Identity()
 
 
 class _OperationCounter(TorchDispatchMode):
-    """Counts as torch's `FlopCounterMode` does, without its splitting of every other operator,
-    which takes ten times as long.
-    """
+    """Torch's `FlopCounterMode` without the splitting of other operators: ten times as fast."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -55,9 +55,7 @@ def bounded(where: str) -> Iterator[None]:
 
 
 class SizeWatch(TorchDispatchMode):
-    """Refuses operations whose result would be huge, before any such memory is taken for real, and
-    more of them than a model has.
-    """
+    """Refuses huge results before memory is taken, and more operations than a model has."""
 
     def __init__(self) -> None:
         super().__init__()

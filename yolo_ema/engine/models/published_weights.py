@@ -16,16 +16,12 @@ _MODEL = re.compile(r"(yolo(?:v5|v8|11|26)[nslmx])(?:-.*)?")
 
 
 def published_weights() -> tuple[str, ...]:
-    """Return the names of the weights that Ultralytics publishes for the families that the shipped
-    models build on.
-    """
+    """Return the names of Ultralytics' published weights of the shipped models' families."""
     return tuple(sorted(name for name in downloads.GITHUB_ASSETS_NAMES if _FAMILY.fullmatch(name)))
 
 
 def published_name(name: str) -> str:
-    """Return the name under which weights are published: those of YOLOv5 carry a u, as in
-    ``yolov5su.pt``.
-    """
+    """Return the name that weights are published under: YOLOv5's carry a u (``yolov5su.pt``)."""
     return checks.check_yolov5u_filename(name, verbose=False)
 
 

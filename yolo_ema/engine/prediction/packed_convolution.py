@@ -20,9 +20,7 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def packed(convolution: nn.Conv2d, activation: nn.Module, *, padded: bool = True) -> Layer:
-    """Return a convolution and its activation as one call, or in two where oneDNN cannot join them;
-    perhaps without its padding.
-    """
+    """Return a convolution and activation as one call, or two where oneDNN cannot join them."""
     fuses = torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, operator) for operator in _OPERATORS
     )

@@ -12,9 +12,7 @@ from ultralytics.utils import LOGGER
 
 @contextlib.contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """Send Ultralytics' log, its progress bars and every print of a logger to stderr while the
-    block runs.
-    """
+    """Send Ultralytics' log, progress bars and loggers' prints to stderr inside the block."""
     handlers = [
         handler for handler in LOGGER.handlers if isinstance(handler, logging.StreamHandler)
     ]

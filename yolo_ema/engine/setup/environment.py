@@ -53,9 +53,7 @@ def _prepare_environment() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Say whether a message is worth showing: that Ultralytics made its settings file in our cache
-    folder is not.
-    """
+    """Say whether a message is news: that the settings file in our cache was made is not."""
     return not str(record.msg).startswith("Creating new Ultralytics Settings")
 
 

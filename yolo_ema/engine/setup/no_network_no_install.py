@@ -29,9 +29,7 @@ _DOWNLOADERS = (
 
 
 class DownloadRefused(OfflineError, ConnectionError):  # noqa: N818 - it is a verdict
-    """A download was refused. Also a `ConnectionError`, which Ultralytics expects where it can do
-    without the file.
-    """
+    """A download was refused; a `ConnectionError`, too, as Ultralytics expects."""
 
 
 @contextlib.contextmanager

@@ -142,9 +142,7 @@ def _user_settings_file() -> Path:
 
 
 def require_loggers(chosen: Iterable[str]) -> None:
-    """Raise `MissingPackageError` where a logger that was asked for is not installed; Ultralytics
-    would continue without.
-    """
+    """Raise `MissingPackageError` for a logger not installed; Ultralytics would go on without."""
     missing = [
         name
         for name in chosen

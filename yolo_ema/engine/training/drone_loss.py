@@ -100,9 +100,7 @@ class DroneDetectionLoss(v8DetectionLoss):
     def get_assigned_targets_and_loss(
         self, preds: dict[str, Tensor], batch: dict[str, Any], **assign_kwargs: Any
     ) -> tuple:
-        """Return what Ultralytics' loss returns, with unassigned anchors in ignored regions left
-        out of the class loss.
-        """
+        """Return Ultralytics' loss, without unassigned anchors in ignored regions."""
         regions = batch.get("ignored_xyxy") if self.mask_ignored else None
         if regions is not None and len(regions):
             shapes_hw = [tuple(level.shape[2:]) for level in preds["feats"]]
@@ -119,9 +117,7 @@ class DroneDetectionLoss(v8DetectionLoss):
 
 
 class _RememberingAssigner(WassersteinAssigner):
-    """Keeps which anchors were assigned until the class loss, later in the same call, asks for
-    it.
-    """
+    """Keeps which anchors were assigned until the class loss, in the same call, asks for it."""
 
     assigned: Tensor | None = None  # B, A of bool
 

@@ -29,9 +29,7 @@ or something else altogether.
 
 
 def half_precision_works(model: nn.Module) -> bool:
-    """Return whether ``model`` gives finite and close outputs under autocast on its own device;
-    False on a device without it.
-    """
+    """Say whether ``model`` gives finite and close outputs under autocast on its device."""
     device = next(model.parameters()).device
     if device.type != "cuda":
         return False
@@ -70,9 +68,7 @@ def _close_under_autocast(model: nn.Module, images: torch.Tensor, dtype: torch.d
 
 
 def own_amp_check() -> AbstractContextManager[Any]:
-    """Let Ultralytics' trainer ask `half_precision_works` in place of its own check while the block
-    runs.
-    """
+    """Let Ultralytics' trainer ask `half_precision_works` in place of its own check."""
     return mock.patch.object(ultralytics_trainer, "check_amp", half_precision_works)
 
 

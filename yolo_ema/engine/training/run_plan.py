@@ -93,9 +93,7 @@ def plan_run(options: TrainOptions, launch: Launch | None = None) -> dict[str, A
 def _plan_new_run(
     options: TrainOptions, settings: dict[str, Any], launch: Launch | None, processes: int
 ) -> dict[str, Any]:
-    """Return Ultralytics' settings of a new run. What can be wrong without a download is checked
-    first.
-    """
+    """Return a new run's settings; what can be wrong without a download is checked first."""
     ignored = [key for key in ("lr0", "momentum") if key in settings]
     if ignored and settings.get("optimizer", "auto") == "auto":
         LOGGER.warning(
@@ -142,9 +140,7 @@ def _plan_new_run(
 
 
 def _check_without_downloads(model: str, options: TrainOptions, settings: dict[str, Any]) -> None:
-    """Check everything that is here already, so that nothing is fetched for a command that is
-    wrong.
-    """
+    """Check all that is here already, so that nothing is fetched for a wrong command."""
     if options.project.exists() and not options.project.is_dir():
         raise ConfigError(
             f"--project is {options.project}, which is a file; expected a folder, or a name that "
@@ -205,9 +201,7 @@ def _merged(options: TrainOptions) -> tuple[TrainOptions, dict[str, Any]]:
 
 
 def _model_and_weights(model: str, options: TrainOptions) -> tuple[Path, str | bool]:
-    """Return the model YAML or the .pt to fine-tune, and the weights to start from: a path, True
-    for that .pt's, False for none.
-    """
+    """Return the model YAML or .pt, and what to start from: path, True (that .pt) or False."""
     is_weights = model.lower().endswith(".pt")
     config = resolve_pretrained(model, offline=options.offline) if is_weights else model_yaml(model)
     if options.pretrained == "none":

@@ -57,9 +57,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _type_problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what Ultralytics' own check says, setting by setting, and numbers that are not
-    finite.
-    """
+    """Yield what Ultralytics' own check says, by setting, and numbers that are not finite."""
     for key, value in settings.items():
         if key not in DEFAULT_CFG_DICT:
             continue

@@ -224,9 +224,7 @@ def _result(folder: Path) -> TrainResult:
 
 @contextlib.contextmanager
 def _ending_well(last: Path, *, trust: bool = False, several: bool = False) -> Iterator[None]:
-    """Name the command that resumes the run, whatever ends it early, and put the end into the
-    record.
-    """
+    """Whatever ends a run early, name the command that resumes it, and record the end."""
     status = "failed"
     try:
         with disk_full_is_clear(last):

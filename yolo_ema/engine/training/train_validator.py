@@ -33,9 +33,7 @@ class TrainValidator(DetectionValidator):
         self.full_images: list[str] = []
 
     def postprocess(self, preds: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-        """Return the detections of each image: ``bboxes`` (N, 4) x1 y1 x2 y2 in input pixels,
-        ``conf`` (N,), ``cls`` (N,).
-        """
+        """Return each image's ``bboxes`` (N, 4) x1 y1 x2 y2 in pixels, ``conf`` and ``cls``."""
         outputs = nms.non_max_suppression(
             preds,
             self.args.conf,

@@ -51,9 +51,7 @@ class TrainingBudget:
         }
 
     def _start(self, trainer: Any) -> None:
-        """Forget epochs that are done again: the run was cut off before their checkpoint was
-        written.
-        """
+        """Forget epochs that are done again: the run ended before their checkpoint."""
         self.epochs = [entry for entry in self.epochs if entry["epoch"] <= trainer.start_epoch]
 
     def _epoch_start(self, _trainer: Any) -> None:

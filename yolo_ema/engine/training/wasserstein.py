@@ -60,9 +60,7 @@ class WassersteinAssigner(TaskAlignedAssigner):
         self.share = share
 
     def iou_calculation(self, gt_bboxes: Tensor, pd_bboxes: Tensor) -> Tensor:
-        """Return the overlap of each pair, (N,) from 0 to 1, of boxes (N, 4) x1 y1 x2 y2 in
-        pixels.
-        """
+        """Return pairs' overlap, (N,) in 0…1, of boxes (N, 4) x1 y1 x2 y2 in pixels."""
         overlap = super().iou_calculation(gt_bboxes, pd_bboxes)
         if not self.share:
             return overlap
@@ -72,9 +70,7 @@ class WassersteinAssigner(TaskAlignedAssigner):
 
 
 class WassersteinBboxLoss(BboxLoss):
-    """Box loss whose overlap term is ``(1 - share)`` (1 - CIoU) plus ``share`` (1 - NWD); the
-    distance term is Ultralytics' own.
-    """
+    """Box loss of ``(1 - share)`` (1 - CIoU) plus ``share`` (1 - NWD), beside the distance's."""
 
     def __init__(self, reg_max: int, *, share: float) -> None:
         super().__init__(reg_max)

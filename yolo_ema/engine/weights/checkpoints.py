@@ -28,14 +28,10 @@ from yolo_ema.io.atomic_files import atomic_path, write_bytes
 
 
 class AtomicPath(type(Path())):  # type: ignore[misc] # the platform's own Path: before Python 3.12 Path itself can't be derived from
-    """A path whose `write_bytes` replaces the file at once or not at all; what is made from it with
-    ``/`` is one too.
-    """
+    """A path whose `write_bytes` is all or nothing; what ``/`` makes of it is one, too."""
 
     def write_bytes(self, data: Any) -> int:
-        """Write ``data`` atomically and return its length. Raises `DiskFullError` with the old file
-        intact.
-        """
+        """Write ``data`` at once; return its length. `DiskFullError` leaves the old file."""
         write_bytes(Path(self), bytes(data))
         return len(data)
 

@@ -322,9 +322,7 @@ def _check_trusted(model: Any, path: Path) -> None:
 
 
 def _imgsz(train_args: dict[str, Any], stride: int) -> int:
-    """Return the input side that a file states, up to a multiple of the stride; the usual one
-    where what it states is none.
-    """
+    """Return the stated input side, up to a multiple of the stride; else the usual one."""
     size = train_args.get("imgsz")
     sides = size if isinstance(size, list | tuple) and size else [size]
     if not all(isinstance(side, int) and 32 <= side <= _LARGEST_SIDE_PX for side in sides):

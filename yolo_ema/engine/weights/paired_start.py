@@ -89,9 +89,7 @@ class PairedStart:
 
 
 def _draw_new_outputs(model: nn.Module, transfer: TransferReport, seed: int) -> None:
-    """Draw the head's convolutions that no weights were carried over to, as torch draws them, from
-    the seed and their place.
-    """
+    """Draw the head's new convolutions as torch draws them, from the seed and their place."""
     head: Any = model.model[-1]
     strides = [int(stride) for stride in head.stride]
     place = f"model.{len(model.model) - 1}."

@@ -90,9 +90,7 @@ def release_weights(
 
 
 def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings whose paths are cut down to their last part: where the data lay is nobody's
-    business.
-    """
+    """Return settings with paths cut to their last part: where data lay is nobody's business."""
 
     def bare(value: Any) -> Any:
         if isinstance(value, Mapping):

@@ -36,9 +36,7 @@ def write_csv(path: Path, flight: FlightMap) -> None:
 
 
 def cell_of(value: object) -> object:
-    """Return a value as a cell; text that spreadsheets would run as a formula goes behind an
-    apostrophe.
-    """
+    """Return a value as a cell; what spreadsheets would run as a formula after an apostrophe."""
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, str):

@@ -197,9 +197,7 @@ class OrthomosaicReader:
         return low, high
 
     def _sampled(self) -> NDArray[np.float64]:
-        """Return values from all over the file: of an overview, or of parts where there is none
-        and the file is large.
-        """
+        """Return values from all over the file: of an overview, or of parts of a large file."""
         width, height = self.image_wh
         large = width * height > _SAMPLED_FROM_PIXELS and not self._raster.overviews(self.bands[0])
         found = []
@@ -229,9 +227,7 @@ class OrthomosaicReader:
         return [known] if len(known) else []
 
     def _cache(self, rasterio: Any, rows: int) -> None:
-        """Let GDAL keep a row of windows where blocks are as wide as the file: each would be
-        decoded once for every window otherwise.
-        """
+        """Let GDAL keep a row of windows where blocks span the file, to decode each just once."""
         raster, needed = self._raster, _CACHE_MB
         if raster.block_shapes[0][1] >= raster.width:
             size = sum(np.dtype(kind).itemsize for kind in raster.dtypes)

@@ -170,9 +170,7 @@ def _sign(text: str) -> float:
 
 
 def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Return the quantities of a record, keys in lower case; of rows for one quantity the first
-    that the record has wins.
-    """
+    """Return a record's quantities, keys in lower case; of rows for one the first one there."""
     values: dict[str, float] = {}
     for one in fields:
         if one.to not in values and one.key in record:
@@ -183,9 +181,7 @@ def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> d
 
 
 def utc_moment(text: str) -> datetime | None:
-    """Return the moment that a text such as ``2026-05-17T08:28:30.25Z`` names, UTC where it names
-    no zone; None where it names none.
-    """
+    """Return a text's moment (``2026-05-17T08:28:30.25Z``; without a zone UTC), or None."""
     found = _MOMENT.fullmatch(text.strip())
     if found is None:
         return None

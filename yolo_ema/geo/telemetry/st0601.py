@@ -20,9 +20,7 @@ _CHECKSUM_TAG, _TIME_TAG = 1, 2
 
 
 class _Tag(NamedTuple):
-    """A quantity in an integer of so many bytes that spans low to high; signed ones keep their
-    lowest value for "out of range".
-    """
+    """An integer of so many bytes from low to high; the lowest signed one: "out of range"."""
 
     name: str
     length: int

@@ -56,9 +56,7 @@ class LiveState:
         image_bgr: np.ndarray,
         on_map: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take a source's newest image, and what it shows on the map; nothing is encoded until a
-        viewer asks.
-        """
+        """Take a source's newest image and its map; nothing is encoded until a viewer asks."""
         class_ids, counts = np.unique(found.class_ids, return_counts=True)
         classes = [
             {"name": found.names[class_id], "count": count, "colour": _hex(class_id)}
@@ -93,9 +91,7 @@ class LiveState:
         return _Channel(self._numbers, name)
 
     def publish_status(self, statuses: Sequence[Mapping[str, Any]]) -> None:
-        """Take the state of the sources: ``name``, ``state``, ``frames_read``, ``frames_dropped``,
-        ``reconnects``, ``problem``, ….
-        """
+        """Take the state of the sources, the values of `SourceStatus` by name."""
         with self._news:
             self._statuses = [dict(status) for status in statuses]
             self._changed()
@@ -111,9 +107,7 @@ class LiveState:
         self._news.notify_all()
 
     def state(self, after: int, timeout_s: float) -> dict[str, Any]:
-        """Return everything but the images, as soon as there is something newer than revision
-        ``after``, or at the timeout.
-        """
+        """Return all but images, once newer than revision ``after``, or at the timeout."""
         with self._news:
             self._news.wait_for(lambda: self._revision > after or self.ended, timeout_s)
             now = time.monotonic()

@@ -15,9 +15,7 @@ _SHORTEST_TOKEN = 8
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address: all of 127.0.0.0/8, ``::1`` and
-    ``localhost``.
-    """
+    """Say whether only this machine can reach an address: 127.0.0.0/8, ``::1``, ``localhost``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -32,9 +32,7 @@ class Crops(Sink):
         self._limit, self._written = limit, 0
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Write the objects of one frame; each file appears whole. Raises `DiskFullError` if there
-        is no space.
-        """
+        """Write a frame's objects; each file appears whole. Raises `DiskFullError`."""
         stem, (width, height) = context.frame_stem(found.frame), found.frame.image_wh
         starts = np.floor(found.boxes_xyxy[:, :2]).astype(int).clip(0)
         ends = np.minimum(np.ceil(found.boxes_xyxy[:, 2:]).astype(int), (width, height))

@@ -20,9 +20,7 @@ _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CsvRows(Sink):
-    """``detections.csv``: a header line, then one row per object; a frame without objects leaves no
-    row.
-    """
+    """``detections.csv``: a header, then a row per object; none for an empty frame."""
 
     def __init__(self, out: Path) -> None:
         """Start the file in the folder ``out``. Raises `DiskFullError` if there is no space."""

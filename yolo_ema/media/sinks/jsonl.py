@@ -11,9 +11,7 @@ from yolo_ema.media.sinks.sink import FrameContext, Sink
 
 
 class JsonLines(Sink):
-    """``detections.jsonl``: one line per frame, on disk as soon as it is written, so that programs
-    can follow the file as it grows.
-    """
+    """``detections.jsonl``: a line per frame, on disk at once, so that programs can follow."""
 
     def __init__(self, out: Path) -> None:
         """Start the file in the folder ``out``. Raises `DiskFullError` if there is no space."""

@@ -125,9 +125,7 @@ class VideoWriter:
         self._mux(frame)
 
     def _tick(self, time_s: float | None) -> int:
-        """Return when the frame is shown, always later than the one before; times that jump back
-        continue from where they were.
-        """
+        """Return when the frame is shown, ever later; times that jump back go on from there."""
         following = self._last_tick + self._frame_ticks
         if time_s is None:
             time_s = (following - self._offset) / self._ticks_per_s
@@ -192,9 +190,7 @@ class VideoWriter:
 
 
 class _Disk:
-    """The file as PyAV writes to it. Once the disk is full, nothing more reaches the file, and it
-    ends where it was whole.
-    """
+    """The file as PyAV writes it; on a full disk it ends where it was whole."""
 
     def __init__(self, file: GrowingFile) -> None:
         self._file = file

@@ -16,9 +16,7 @@ from yolo_ema.media.sinks.unique_paths import write_unique
 
 
 class YoloLabels(Sink):
-    """``yolo/labels/<image>.txt`` and ``yolo/classes.txt``; a frame without objects gets an empty
-    file, as training expects.
-    """
+    """``yolo/labels/<image>.txt``, empty for no objects, as training expects, and classes.txt."""
 
     def __init__(self, out: Path, names: Mapping[int, str], *, scores: bool = False) -> None:
         """Write the class names.

@@ -138,7 +138,5 @@ def _shown_query(parts: SplitResult) -> str:
 
 
 def _is_key(part: str) -> bool:
-    """Return whether a part of a path looks like the key that some services put there: long, and
-    full of digits.
-    """
+    """Say whether a path's part looks like a service's key: long, and full of digits."""
     return _LIKE_A_KEY.fullmatch(part) is not None

@@ -47,9 +47,7 @@ class Connection(Protocol):
         """Connect. Raises `SourceError`, or `SourceRefusedError` if retrying is useless."""
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield images, (H, W, 3) uint8 BGR, each with its time in seconds if the source states it.
-        Raises `SourceError`.
-        """
+        """Yield images (H, W, 3) uint8 BGR and seconds where stated. Raises `SourceError`."""
 
     def close(self) -> None:
         """End soon whatever is going on; called from any thread, and more than once."""

@@ -62,9 +62,7 @@ class FrameQueue:
         return event
 
     def take(self, timeout_s: float = 0) -> SourceEvent | None:
-        """Return the oldest event; None if none arrives within ``timeout_s``, or the queue is
-        closed and empty.
-        """
+        """Return the oldest event; None after ``timeout_s``, or if closed and empty."""
         with self._condition:
             if not self._events and timeout_s > 0:
                 self._condition.wait_for(lambda: self._closed or self._events, timeout_s)

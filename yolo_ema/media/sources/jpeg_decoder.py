@@ -42,9 +42,7 @@ def decode_jpeg(content: bytes, orientation: int = 1) -> np.ndarray | None:
 
 
 def _is_padded(content: bytes, problem: str) -> bool:
-    """Return whether all that libjpeg complains of is padding behind the last pixels, which some
-    cameras write.
-    """
+    """Say whether libjpeg complains only of padding at the end, as some cameras write it."""
     extra = _EXTRANEOUS.search(problem)
     end = content.rfind(b"\xff\xd9")
     if extra is None or end < 0:

@@ -31,9 +31,7 @@ class JpegSplitter:
         self._in_pixels = False
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take the next bytes and return the images that they complete. Raises `ValueError` if one
-        has no end.
-        """
+        """Take bytes; return the images that they complete. `ValueError` if one has no end."""
         self._buffer += piece
         found = []
         while (image := self._next()) is not None:
@@ -65,9 +63,7 @@ class JpegSplitter:
         return True
 
     def _step(self) -> int | None:
-        """Advance by one segment; return the image's length at its end, 0 before it, None if more
-        bytes are needed.
-        """
+        """Go on by a segment; return the image's length, 0 before its end, None for more bytes."""
         buffer = self._buffer
         if self._in_pixels:
             found = _MARKER.search(buffer, self._at)
@@ -108,9 +104,7 @@ class JpegSplitter:
         return 0
 
     def _break_off(self) -> int:
-        """Give up the image at the buffer's start and look for the next one behind its first
-        mark.
-        """
+        """Give up the image at the buffer's start; look for another behind its first mark."""
         self.broken += 1
         self._restart(2)
         return 0

@@ -82,9 +82,7 @@ def _with_folders(sources: Sequence[_Stored]) -> dict[Source, str]:
 
 
 def _told_apart(folders: set[Path]) -> dict[Path, str]:
-    """Return for each folder as many of its last names as tell all of them apart, each with ``_``
-    behind; none for one folder.
-    """
+    """Return folders' last names, ``_`` behind each, that tell them apart; none for one."""
     if len(folders) == 1:
         return dict.fromkeys(folders, "")
     deepest = max(len(folder.parts) for folder in folders)

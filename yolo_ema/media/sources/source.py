@@ -29,9 +29,7 @@ class FrameReader(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames in order. Raises `SourceError` if the source turns out to be damaged, or
-        is given up.
-        """
+        """Yield the frames in order. Raises `SourceError` if damaged, or given up."""
 
     @abstractmethod
     def close(self) -> None:
@@ -141,9 +139,7 @@ class Source(ABC):
 
     @abstractmethod
     def open(self) -> FrameReader:
-        """Open the source. Raises `SourceError` if a file cannot be read; a live source is
-        connected to while it is iterated.
-        """
+        """Open the source. Raises `SourceError` for files; a live source connects when iterated."""
 
 
 class LiveSource(Source):

@@ -114,9 +114,7 @@ class SourceReader:
         return None
 
     def status(self) -> list[SourceStatus]:
-        """Return the state of every camera and stream, and of the file that is being read; from
-        any thread.
-        """
+        """Return the state of cameras, streams, and the file being read; from any thread."""
         return [lane.status for lane in self._lanes]
 
     def stop(self) -> None:
@@ -256,9 +254,7 @@ class _FileLane:
             del frame
 
     def _may_decode(self, more_bytes: int) -> bool:
-        """Wait while too much is decoded and still in use, unless detection waits for this lane;
-        return False once closed.
-        """
+        """Wait while too much is decoded, unless this lane is waited for; False once closed."""
         while not self.queue.closed:
             if self._ahead.bytes_in_use() + more_bytes <= _LOOK_AHEAD_BYTES or (
                 self.wanted and not len(self.queue)

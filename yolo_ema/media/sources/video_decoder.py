@@ -196,9 +196,7 @@ class _Timed(NamedTuple):
 
 
 class _Deinterlacer:
-    """Makes whole frames of interlaced ones; progressive frames pass unchanged. Each frame comes
-    out when the next one is in.
-    """
+    """Makes whole frames of interlaced ones, each when the next one is in; others pass."""
 
     def __init__(self) -> None:
         self._graph: Graph | None = None

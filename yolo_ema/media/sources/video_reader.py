@@ -94,9 +94,7 @@ class VideoReader:
 
     @property
     def damaged_packets(self) -> int:
-        """How many packets could not be decoded and were skipped, and how many frames are damaged,
-        so far.
-        """
+        """How many packets were skipped, and how many frames are damaged, so far."""
         return self._decoder.damaged
 
     @property

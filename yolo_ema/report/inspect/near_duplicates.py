@@ -45,9 +45,7 @@ def difference_hashes(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def hamming_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return (A, B) the number of differing bits between each of (A, 8) and each of (B, 8) uint8
-    hashes.
-    """
+    """Return (A, B) the number of bits that differ between hashes (A, 8) and (B, 8) uint8."""
     return _BITS_OF[left[:, None, :] ^ right[None, :, :]].sum(axis=2, dtype=np.int64)
 
 
@@ -81,9 +79,7 @@ def near_duplicates(scans: Sequence[SplitScan]) -> list[NearDuplicate]:
 
 
 def _normalised(thumbnails: np.ndarray) -> np.ndarray:
-    """Return (I, P) with mean 0 and length 1 each, so that a product is a correlation; a uniform
-    image becomes all zeros.
-    """
+    """Return (I, P) of mean 0 and length 1: products are correlations; uniform images 0."""
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)

@@ -111,9 +111,7 @@ def precision_recall_chart(
 
 
 def _envelope(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Return some 200 points of the highest precision at each recall or beyond, in percent, down to
-    zero at the end.
-    """
+    """Return some 200 points of the highest precision from each recall on, in percent, to 0."""
     if not len(curve.recall):
         return np.array([0.0]), np.array([0.0])
     best = np.maximum.accumulate(curve.precision[::-1])[::-1]
