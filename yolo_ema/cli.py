@@ -199,7 +199,7 @@ VERBS = (
         "doctor",
         "say what this installation and machine can do, and prove a GPU",
         "yolo_ema.options.doctor:DoctorOptions",
-        "yolo_ema.doctor.examination:doctor",
+        "yolo_ema.doctor.verb:doctor",
         (
             "doctor                                         # what a bug report needs",
             "doctor --gpu --out gpu                         # a page and a JSON, in minutes",

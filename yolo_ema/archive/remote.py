@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.archive.storage import Storage
 from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
 
 _WHOLE_AT_ONCE = frozenset(
@@ -66,8 +65,8 @@ def fetch(address: str, folder: Path) -> Path:
     return local
 
 
-class RemoteStorage(Storage):
-    """An address that fsspec writes to."""
+class RemoteStorage:
+    """A `Storage` at an address that fsspec writes to."""
 
     def __init__(self, address: str) -> None:
         self.place = address.rstrip("/")

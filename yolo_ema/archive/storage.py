@@ -8,16 +8,16 @@ import contextlib
 import os
 import shutil
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.io.atomic_files import atomic_path, disk_full_is_clear, write_bytes
 from yolo_ema.media.sources.addresses import is_address
 
 
-class Storage(ABC):
+class Storage(Protocol):
     """Files by name, with ``/`` between folders.
 
     Attributes:
@@ -26,35 +26,27 @@ class Storage(ABC):
 
     place: str
 
-    @abstractmethod
     def read(self, name: str) -> bytes:
         """Return a file's content. Raises `FileNotFoundError` where it is not there."""
 
-    @abstractmethod
     def lines(self, name: str) -> Iterator[str]:
         """Yield a text file's lines; memory holds one."""
 
-    @abstractmethod
     def exists(self, name: str) -> bool:
         """Say whether a file is there."""
 
-    @abstractmethod
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names of the files in a folder, without it; none where it is not there."""
 
-    @abstractmethod
     def write(self, name: str, content: bytes) -> None:
         """Write a file, in place of the one that is there. Raises `DiskFullError`."""
 
-    @abstractmethod
     def put_file(self, local: Path, name: str) -> None:
         """Copy a local file, in place of the one that is there. Raises `DiskFullError`."""
 
-    @abstractmethod
     def put_folder(self, local: Path, name: str) -> None:
         """Copy all files below a local folder; what was under that name goes."""
 
-    @abstractmethod
     def remove(self, name: str) -> None:
         """Remove a file; nothing happens where it is not there."""
 
@@ -75,8 +67,8 @@ def open_storage(place: str) -> Storage:
     return RemoteStorage(place)
 
 
-class LocalStorage(Storage):
-    """A folder of this machine, or one that all machines share."""
+class LocalStorage:
+    """A `Storage` in a folder of this machine, or one that all machines share."""
 
     def __init__(self, folder: Path) -> None:
         """Take a folder, which need not exist yet.

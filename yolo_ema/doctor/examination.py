@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from yolo_ema.doctor.hardware import gpus, processor, threads
 from yolo_ema.doctor.native import BACKENDS, CODECS, asked, torch_build
 from yolo_ema.doctor.packages import features, versions
 from yolo_ema.doctor.row import Row, probed
-from yolo_ema.options.doctor import DoctorOptions
 from yolo_ema.text_table import text_table
-
-if TYPE_CHECKING:
-    from yolo_ema.doctor.gpu.result import GpuResult
 
 SCHEMA = 1
 """Of the JSON; a new number where a key changes its meaning or goes."""
@@ -37,19 +33,6 @@ class Examination:
             lines = text_table([row.as_cells() for row in rows], left=3)
             parts.append("\n".join([name, *(f"  {line}" for line in lines)]))
         return "\n\n".join(parts)
-
-
-def doctor(options: DoctorOptions) -> Examination | GpuResult:
-    """Describe installation and machine; with ``options.gpu`` also prove a GPU.
-
-    Raises:
-        What `yolo_ema.doctor.gpu.run.prove_gpu` raises, with ``options.gpu``.
-    """
-    if not options.gpu:
-        return examine()
-    from yolo_ema.doctor.gpu.run import prove_gpu
-
-    return prove_gpu(options)
 
 
 def examine() -> Examination:
