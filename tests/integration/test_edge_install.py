@@ -35,6 +35,10 @@ def place(tmp_path_factory) -> Path:
     with VideoWriter(folder / "clip.mp4", frame_rate=Fraction(10), image_wh=(480, 320)) as writer:
         for scene in scenes:
             writer.write(scene.image_bgr)
+    (folder / "poses.csv").write_text(
+        "time_s,latitude_deg,longitude_deg,height_takeoff_m,yaw_deg,pitch_deg,hfov_deg\n"
+        "0,47.1234,8.7654,60,92,-60,64\n2,47.1235,8.7654,60,92,-60,64\n"
+    )
     model = lively_model("tiny")
     model.names = dict(enumerate(VISDRONE_CLASSES))
     weights = save(model, folder / "tiny.pt")
@@ -66,9 +70,11 @@ def assert_same(out: Path, expected: Path) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.01)
 
 
-def detect_alone(place: Path, *words: object, more: str = "") -> subprocess.CompletedProcess[str]:
-    """Run ``yolo-ema detect`` where no other package can be imported."""
-    command = [sys.executable, str(REPOSITORY / "tests/edge_packages.py"), more, "detect"]
+def run_alone(
+    place: Path, *words: object, more: str = "", verb: str = "detect"
+) -> subprocess.CompletedProcess[str]:
+    """Run a verb where no other package can be imported."""
+    command = [sys.executable, str(REPOSITORY / "tests/edge_packages.py"), more, verb]
     return subprocess.run(
         [*command, *map(str, words)],
         cwd=place,
@@ -82,13 +88,15 @@ def detect_alone(place: Path, *words: object, more: str = "") -> subprocess.Comp
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_everything_about_detection_works_without_torch(place, yolo_ema_command, name):
-    """Tiles, tracking, counting, every sink and the live page."""
+    """Tiles, tracking, counting, every sink and map, and the live page."""
     pytest.importorskip(FORMATS[name])
     words = ["clip.mp4", "--weights", file_of(place, name), "--tile", "240x200", "--track"]
     words += ["--count-line", "gate=0,0.5,1,0.5", "--zone", "0,0,1,0,1,1", "--count-on", "ground"]
     every = "annotated,jsonl,csv,coco,visdrone,yolo,crops,mot,visdrone-mot"
-    words += ["--save", every, "--serve", "0", "--conf", "0.4"]
-    done = detect_alone(place, *words, "--out", f"{name}-alone", more=FORMATS[name])
+    maps = "geojson,gpkg,kml,html,positions"
+    words += ["--save", f"{every},{maps}", "--telemetry", "poses.csv"]
+    words += ["--serve", "0", "--conf", "0.4"]
+    done = run_alone(place, *words, "--out", f"{name}-alone", more=FORMATS[name])
     assert done.returncode == 0, done.stderr
     assert "live page: http" in done.stderr
     usual = yolo_ema_command("detect", *words, "--out", f"{name}-usual", cwd=place)
@@ -99,12 +107,37 @@ def test_everything_about_detection_works_without_torch(place, yolo_ema_command,
         for folder in (place / f"{name}-alone", place / f"{name}-usual")
     )
     assert files == expected
+    assert {"objects.geojson", "objects.gpkg", "objects.kml", "map.html"} <= set(map(str, files))
     assert "gate" in done.stdout
 
 
 @pytest.mark.slow
+def test_what_was_detected_is_put_on_the_map_and_scored_without_torch(place):
+    """By the verbs that docs/edge.md names beside ``detect``."""
+    (place / "seen.jsonl").write_text(
+        '{"source": "clip.mp4", "frame": 0, "time_s": 0.0, "width": 480, "height": 320, '
+        '"detections": [{"class": "car", "score": 0.9, "box_xyxy": [200, 200, 250, 240]}]}\n'
+    )
+    for folder, row in (("annotations", "10,20,30,15,1,4,0,0"), ("results", "10,20,30,15,0.9,4")):
+        (place / folder).mkdir()
+        (place / folder / "a.txt").write_text(f"{row}\n")
+    (place / "sizes.csv").write_text("image,width,height\na,640,360\n")
+    located = run_alone(
+        place, "seen.jsonl", "--telemetry", "poses.csv", "--out", "seen.html", verb="locate"
+    )
+    assert located.returncode == 0, located.stderr
+    assert "<html" in (place / "seen.html").read_text()
+    words = ["--annotations", "annotations", "--results", "results", "--sizes", "sizes.csv"]
+    scored = run_alone(place, *words, verb="score")
+    assert scored.returncode == 0, scored.stderr
+    doctor = run_alone(place, verb="doctor")
+    assert doctor.returncode == 0, doctor.stderr
+    assert "not installed: .pt weights, training and --gpu need it" in doctor.stdout
+
+
+@pytest.mark.slow
 def test_torch_weights_say_what_is_missing(place):
-    done = detect_alone(place, "clip.mp4", "--weights", "tiny.pt", "--save", "none")
+    done = run_alone(place, "clip.mp4", "--weights", "tiny.pt", "--save", "none")
     assert done.returncode == 6
     assert re.search(
         r"tiny\.pt .*needs torch, which is not installed.*pip install yolo-ema.*yolo-ema export",
@@ -113,9 +146,17 @@ def test_torch_weights_say_what_is_missing(place):
 
 
 @pytest.mark.slow
+def test_an_exported_file_on_a_gpu_says_that_the_cpu_needs_no_torch(place):
+    words = ["clip.mp4", "--weights", file_of(place, "onnx"), "--device", "cuda", "--save", "none"]
+    done = run_alone(place, *words)
+    assert done.returncode == 6
+    assert re.search(r"--device cuda needs torch, .*, or take --device cpu\n", done.stderr)
+
+
+@pytest.mark.slow
 def test_the_default_weights_are_an_exported_file(place):
     words = ["clip.mp4", "--save", "jsonl", "--tile", "off", "--out", "default"]
-    done = detect_alone(place, *words)
+    done = run_alone(place, *words)
     assert done.returncode == 0, done.stderr
     assert "torch is not installed: detecting with the shipped yolo11n-ema-visdrone.onnx" in (
         done.stderr

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import MachineError, MissingPackageError
-from yolo_ema.inference.exported import ExportedPredictor, runs_exported
+from yolo_ema.inference.exported import EXPORTED_FORMATS, ExportedPredictor, runs_exported
+from yolo_ema.inference.formats import format_of
 from yolo_ema.inference.predictor import (
     Predictor,
     PredictorConfig,
@@ -50,11 +51,13 @@ def open_predictor(
     config = replace(config or PredictorConfig(), **fields)
     if runs_exported(Path(weights), config):
         return ExportedPredictor(Path(weights), config)
-    with torch_needed(
-        f"{weights} on --device {config.device}",
-        "or export the weights where it is installed (yolo-ema export --weights best.pt --format "
-        "onnx) and detect with that file on the CPU",
-    ):
+    alternative = (
+        "or take --device cpu"
+        if format_of(Path(weights)) in EXPORTED_FORMATS
+        else "or export the weights where it is installed (yolo-ema export --weights best.pt "
+        "--format onnx) and detect with that file on the CPU"
+    )
+    with torch_needed(f"{weights} on --device {config.device}", alternative):
         from yolo_ema.engine.prediction import torch_predictor
     if _last_with_torch:
         _last_with_torch[0].check()
