@@ -23,14 +23,18 @@ from yolo_ema.options.parser import (
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted(
-    page
-    for page in REPOSITORY.rglob("*.md")
-    if page.relative_to(REPOSITORY).parts[0] in {"docs", "examples", "weights", "README.md"}
+    [*REPOSITORY.glob("*.md")]
+    + [
+        page
+        for folder in ("docs", "examples", "experiments", "weights")
+        for page in (REPOSITORY / folder).rglob("*.md")
+    ]
 )
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
 )
-_INLINE = re.compile(r"`(yolo-ema [^`]+)`")
+_INLINE = re.compile(r"`((?:yolo-ema|python|pytest|make|pip|torchrun) [^`]+)`")
+_PROGRAMS = {"python", "pytest", "make", "pip"}
 
 
 def _blocks(page: Path, *languages: str) -> Iterator[tuple[int, str]]:
@@ -40,11 +44,11 @@ def _blocks(page: Path, *languages: str) -> Iterator[tuple[int, str]]:
             yield text.count("\n", 0, found.start()) + 2, found["body"]
 
 
-def _commands(page: Path) -> Iterator[tuple[int, list[str], bool]]:
-    """Yield line, words after ``yolo-ema`` and whether it stands in a sentence, of each command."""
+def _lines(page: Path) -> Iterator[tuple[int, list[str], bool]]:
+    """Yield line, words and whether it stands in a sentence, of each command line of a page."""
     lines = [
         (line + number, command, False)
-        for line, body in _blocks(page, "sh", "bash", "console", "")
+        for line, body in _blocks(page, "sh", "bash", "console", "yaml", "")
         for number, command in enumerate(body.replace("\\\n", " ").splitlines())
     ]
     text = page.read_text(encoding="utf-8")
@@ -53,13 +57,25 @@ def _commands(page: Path) -> Iterator[tuple[int, list[str], bool]]:
         for found in _INLINE.finditer(text)
     ]
     for line, command, in_sentence in lines:
-        words = shlex.split(command.strip().removeprefix("$ "), comments=True)
+        try:
+            plain = re.sub(r"\$\w+", "1", command.strip().removeprefix("$ "))  # a shell's variables
+            words = shlex.split(plain, comments=True)
+        except ValueError:
+            continue  # a drawing
         while words and "=" in words[0]:  # environment variables
             words = words[1:]
+        if words:
+            yield line, words[: _end(words)], in_sentence
+
+
+def _commands(page: Path) -> Iterator[tuple[int, list[str], bool]]:
+    """Yield line, words after ``yolo-ema`` and whether it stands in a sentence, of each command."""
+    for line, words, in_sentence in _lines(page):
         if "torchrun" in words and "yolo_ema" in words:
             words = ["yolo-ema", *words[words.index("yolo_ema") + 1 :]]
-        if words and words[0] == "yolo-ema":
-            yield line, words[1 : _end(words)], in_sentence
+        words = words[words[0] == "srun" :]
+        if words and Path(words[0]).name == "yolo-ema":
+            yield line, words[1:], in_sentence
 
 
 def _end(words: list[str]) -> int:
@@ -73,6 +89,12 @@ COMMANDS = [
     for page in PAGES
     for line, words, in_sentence in _commands(page)
 ]
+OTHERS = [
+    pytest.param([Path(words[0]).name, *words[1:]], id=f"{page.relative_to(REPOSITORY)}:{line}")
+    for page in PAGES
+    for line, words, _ in _lines(page)
+    if Path(words[0]).name in _PROGRAMS
+]
 BLOCKS = [
     pytest.param(body, id=f"{page.relative_to(REPOSITORY)}:{line}")
     for page in PAGES
@@ -82,7 +104,15 @@ BLOCKS = [
 
 def test_there_are_commands_and_blocks():
     assert len(COMMANDS) > 100
+    assert len(OTHERS) > 50
     assert len(BLOCKS) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_line_stands_in_a_fence(page):
+    """Where the tests below find it."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    assert not re.findall(r"^(?: {4}|\t)(?:yolo-ema|python|pip) .*", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("words", "in_sentence"), COMMANDS)
@@ -102,6 +132,31 @@ def test_a_command_line_is_accepted(words, in_sentence):
     settings = hasattr(namespace, "settings")
     assert not [word for word in unknown if not (settings and "=" in word)]
     options_from_namespace(resolve(namespace.verb.options), namespace)
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_a_command_of_another_program_names_what_there_is(words):
+    """Our scripts with their options, test files, targets of the Makefile and extras."""
+    program, *words = words
+    if program == "make":
+        targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+        assert {word for word in words if "=" not in word} <= {*targets}
+    elif program == "pip":
+        text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+        extras = re.findall(
+            r"^([\w-]+) = \[", text.partition("optional-dependencies]")[2], re.MULTILINE
+        )
+        asked = [found for word in words for found in re.findall(r"(?:\.|yolo-ema)\[(.+)\]", word)]
+        assert {extra for one in asked for extra in one.split(",")} <= {*extras}
+        files = [word for word in words if word.endswith(".txt")]
+        assert all((REPOSITORY / file).is_file() for file in files)
+    else:
+        files = [word for word in words if word.endswith(".py")]
+        assert all((REPOSITORY / file).is_file() for file in files)
+        if program == "python" and files:
+            source = (REPOSITORY / files[0]).read_text(encoding="utf-8")
+            flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert not [flag for flag in flags if f'"{flag}"' not in source]
 
 
 @pytest.mark.parametrize("body", BLOCKS)
