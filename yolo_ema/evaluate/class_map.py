@@ -78,21 +78,21 @@ def _by_name(names: Mapping[int, str]) -> dict[str, list[int]]:
 def _pair(
     pair: str, weights_names: Mapping[int, str], data_names: Sequence[str]
 ) -> tuple[int, int]:
-    theirs, _, ours = pair.partition("=")
-    numbers = [number for number, name in weights_names.items() if _plain(name) == _plain(theirs)]
+    source, _, target = pair.partition("=")
+    numbers = [number for number, name in weights_names.items() if _plain(name) == _plain(source)]
     class_ids = [
-        class_id for class_id, name in enumerate(data_names) if _plain(name) == _plain(ours)
+        class_id for class_id, name in enumerate(data_names) if _plain(name) == _plain(target)
     ]
     if not numbers:
         known = list(weights_names.values())
         raise ConfigError(
-            f"--map {pair}: the weights have no class {theirs!r}; they have "
-            f"{_some(known)}{did_you_mean(theirs, known)}"
+            f"--map {pair}: the weights have no class {source!r}; they have "
+            f"{_some(known)}{did_you_mean(source, known)}"
         )
     if not class_ids:
         raise ConfigError(
-            f"--map {pair}: the data has no class {ours!r}; it has "
-            f"{_some(data_names)}{did_you_mean(ours, data_names)}"
+            f"--map {pair}: the data has no class {target!r}; it has "
+            f"{_some(data_names)}{did_you_mean(target, data_names)}"
         )
     return numbers[0], class_ids[0]
 

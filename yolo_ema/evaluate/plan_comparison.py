@@ -60,19 +60,19 @@ class ScoredPlan:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
-        found = self.result.scorecard.as_json()
+        scorecard = self.result.scorecard.as_json()
         return {
             "plan": self.name,
             "imgsz": list(self.options.imgsz),
             "tile": self.options.tile,
             "whole_frame": self.options.whole_frame is not False,
-            "official": found["official"],
-            "coco": found["coco"],
-            "confidence": _confidence(found),
+            "official": scorecard["official"],
+            "coco": scorecard["coco"],
+            "confidence": _confidence(scorecard),
             "median_ms": 1000 * self.result.median_seconds,
             "megapixels": self.megapixels,
             "peak_memory_bytes": self.peak_memory_bytes,
-            "tiles": found["protocol"]["tiles"],
+            "tiles": scorecard["protocol"]["tiles"],
         }
 
     def row(self) -> PlanRow:
@@ -194,13 +194,13 @@ def compare_plans(options: ValOptions) -> PlanComparison:
             whole_frame=whole_frame,
         )
         say(f"yolo-ema: {name}")
-        told = forget_peak_memory()
+        reset = forget_peak_memory()
         on_gpu = torch.cuda.is_available() and options.device not in {"cpu", "mps"}
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
         result = validate(of_plan)
         peak = torch.cuda.max_memory_allocated() if on_gpu else peak_memory_bytes()
-        scored.append(ScoredPlan(name, scale, of_plan, result, peak if on_gpu or told else None))
+        scored.append(ScoredPlan(name, scale, of_plan, result, peak if on_gpu or reset else None))
     scored.sort(key=lambda plan: plan.megapixels)
     figures = PlanFigures(tuple(plan.row() for plan in scored), options.iou)
     if options.write:
@@ -217,11 +217,11 @@ def _plans(
         (f"whole at {_shown(_scaled(own_hw, scale, stride))}", scale, "off", None)
         for scale in scales
     ]
-    own = _shown(own_hw)
+    size = _shown(own_hw)
     return [
         *whole,
-        (f"tiles of {own}", 1.0, "auto", False),
-        (f"tiles of {own} and whole", 1.0, "auto", True),
+        (f"tiles of {size}", 1.0, "auto", False),
+        (f"tiles of {size} and whole", 1.0, "auto", True),
     ]
 
 
@@ -234,8 +234,8 @@ def _shown(input_hw: tuple[int, int]) -> str:
     return f"{input_hw[1]}x{input_hw[0]}"
 
 
-def _confidence(found: Mapping[str, Any]) -> float | None:
-    point = found["thresholds"]["all"]
+def _confidence(scorecard: Mapping[str, Any]) -> float | None:
+    point = scorecard["thresholds"]["all"]
     return None if point is None else float(point["confidence"])
 
 

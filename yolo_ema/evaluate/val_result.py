@@ -96,8 +96,8 @@ def _tile_line(tiles: Mapping[str, Any] | None) -> list[str]:
         return []
     frame = "and the whole frame" if tiles["whole_frame"] else "without the whole frame"
     counts = f"{tiles['tiles_an_image']:.1f} per image, {tiles['images_in_tiles']} images in tiles"
-    how = f"{frame}, overlap {tiles['overlap']}, merged by {tiles['merge']}"
+    tiling = f"{frame}, overlap {tiles['overlap']}, merged by {tiles['merge']}"
     larger = [
         f", {count} whole at {size}" for size, count in tiles["images_at_larger_input"].items()
     ]
-    return [f"tiles {tiles['tile']} {how}: {counts}{''.join(larger)}"]
+    return [f"tiles {tiles['tile']} {tiling}: {counts}{''.join(larger)}"]

@@ -153,8 +153,8 @@ class ExportedBackend(ABC):
     @property
     def computed(self) -> str:
         """Precision of the computation; int8 layers stay what they are, whatever the others do."""
-        told = self._told_precision()
-        return told if told and (self.stored, told) != ("int8", "fp32") else self.stored
+        hint = self._told_precision()
+        return hint if hint and (self.stored, hint) != ("int8", "fp32") else self.stored
 
     def _told_precision(self) -> str | None:
         """Return the precision that the runtime says it computes in, where it does."""

@@ -156,7 +156,7 @@ class BackendPredictor:
         self.seconds = {
             stage: passed * seconds / sum(spent.values()) for stage, seconds in spent.items()
         }
-        return [rows for found, _ in answers for rows in found]
+        return [rows for rows_of_images, _ in answers for rows in rows_of_images]
 
     def _detect(
         self,
@@ -171,7 +171,7 @@ class BackendPredictor:
         started = time.perf_counter()
         letterboxes = [self._letterbox(image, input_hw, smallest=smallest) for image in images_bgr]
         inputs = backend.prepare(
-            [one.apply(image) for one, image in zip(letterboxes, images_bgr, strict=True)]
+            [pad.apply(image) for pad, image in zip(letterboxes, images_bgr, strict=True)]
         )
         prepared = time.perf_counter()
         answers = backend(inputs, self.settings, max_det or self.max_det)

@@ -188,9 +188,9 @@ def _fields(message: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
         yield number, message[start:end]
 
 
-def _messages(message: mmap.mmap, wanted: int) -> Iterator[tuple[int, int]]:
+def _messages(message: mmap.mmap, field: int) -> Iterator[tuple[int, int]]:
     for number, start, end in _spans(message):
-        if number == wanted:
+        if number == field:
             yield start, end
 
 

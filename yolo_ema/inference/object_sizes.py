@@ -33,23 +33,23 @@ def measured_sizes(labels: Sequence[Mapping[str, Any]], imgsz: int) -> dict[str,
         sizes = np.sqrt(np.prod(label["bboxes"][:, 2:].astype(np.float64), axis=1) * height * width)
         source.append(sizes)
         scaled.append(sizes * imgsz / max(height, width))
-    every = np.concatenate([np.empty(0), *source])
-    if not len(every):
+    sides = np.concatenate([np.empty(0), *source])
+    if not len(sides):
         return {}
     tenth = np.quantile(np.concatenate(scaled), 0.1)
-    return {_SOURCE_MEDIAN: round(float(np.median(every)), 2), _INPUT_TENTH: round(float(tenth), 2)}
+    return {_SOURCE_MEDIAN: round(float(np.median(sides)), 2), _INPUT_TENTH: round(float(tenth), 2)}
 
 
 def recorded_sizes(metadata: Mapping[str, Any]) -> ObjectSizes | None:
     """Return what `measured_sizes` put into a checkpoint or its export; None if not sensible."""
-    found = [
+    values = [
         value
         for key in (_SOURCE_MEDIAN, _INPUT_TENTH)
         if isinstance(value := metadata.get(key), float)
     ]
-    if len(found) < 2 or not all(0 < value < float("inf") for value in found):
+    if len(values) < 2 or not all(0 < value < float("inf") for value in values):
         return None
-    return ObjectSizes(*found)
+    return ObjectSizes(*values)
 
 
 def entries_of(sizes: ObjectSizes) -> dict[str, float]:

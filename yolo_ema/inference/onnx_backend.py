@@ -31,9 +31,9 @@ class OnnxBackend(ExportedBackend):
         )
         (images, *others), answer = self._session.get_inputs(), self._session.get_outputs()[0]
         if others or images.type not in _TYPES:
-            takes = ", ".join(f"{one.name} {one.type}" for one in (images, *others))
+            inputs = ", ".join(f"{tensor.name} {tensor.type}" for tensor in (images, *others))
             raise DamagedWeightsError(
-                f"{self.file} takes {takes}; expected one input of images in float32 or float16"
+                f"{self.file} takes {inputs}; expected one input of images in float32 or float16"
             )
         self._output, self._input, self._type = answer.name, images.name, _TYPES[images.type]
         self.dynamic = isinstance(answer.shape[0], str)

@@ -93,8 +93,8 @@ class OpenVinoBackend(ExportedBackend):
 
     def _told_precision(self) -> str | None:
         """Return the precision that OpenVINO has chosen or was given."""
-        told = self._some_compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        return _PRECISIONS.get(str(told))
+        hint = self._some_compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        return _PRECISIONS.get(str(hint))
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return images as (1, H, W, 3) uint8; if it takes no bytes (1, 3, H, W) float32."""

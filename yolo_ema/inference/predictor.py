@@ -262,13 +262,13 @@ def check_images(images: Sequence[Any]) -> None:
     """Raise `ConfigError` unless all images are arrays (H, W, 3) uint8."""
     for index, image in enumerate(images):
         if not isinstance(image, np.ndarray):
-            what = f"a {type(image).__name__}"
+            actual = f"a {type(image).__name__}"
         elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            what = f"shape {image.shape} and type {image.dtype}"
+            actual = f"shape {image.shape} and type {image.dtype}"
         else:
             continue
         raise ConfigError(
-            f"image {index} of the batch has {what}; expected an array (H, W, 3) of uint8 in BGR "
+            f"image {index} of the batch has {actual}; expected an array (H, W, 3) of uint8 in BGR "
             f"order"
         )
 

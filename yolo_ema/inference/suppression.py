@@ -48,8 +48,8 @@ def suppress(
     else:
         place, class_ids = np.arange(len(candidates)), candidates[:, 4:].argmax(axis=1)
     if settings.classes is not None:
-        wanted = np.isin(class_ids, settings.classes)
-        place, class_ids = place[wanted], class_ids[wanted]
+        keep = np.isin(class_ids, settings.classes)
+        place, class_ids = place[keep], class_ids[keep]
     scores = candidates[place, 4 + class_ids]
     order = np.argsort(-scores, kind="stable")[:_MOST_CANDIDATES]
     place, class_ids, scores = place[order], class_ids[order], scores[order]
@@ -93,10 +93,10 @@ def select_boxes(rows: np.ndarray, settings: PredictorSettings, max_det: int) ->
     Returns:
         (M, 6) float32 in their order.
     """
-    wanted = rows[:, 4] > np.float32(settings.conf)
+    keep = rows[:, 4] > np.float32(settings.conf)
     if settings.classes is not None:
-        wanted &= np.isin(rows[:, 5], settings.classes)
-    return suppress_groups(rows[wanted, :6], settings)[:max_det]
+        keep &= np.isin(rows[:, 5], settings.classes)
+    return suppress_groups(rows[keep, :6], settings)[:max_det]
 
 
 def centers_to_corners(boxes: np.ndarray) -> np.ndarray:
@@ -144,15 +144,15 @@ def _greedy(boxes: np.ndarray, threshold: float, max_det: int) -> np.ndarray:
 
 
 def _overlap(
-    boxes: np.ndarray, areas: np.ndarray, one: np.ndarray, other: np.ndarray, limit: np.float32
+    boxes: np.ndarray, areas: np.ndarray, rows: np.ndarray, columns: np.ndarray, limit: np.float32
 ) -> np.ndarray:
-    """Return (A, B) whether the IoU of boxes ``one`` and ``other`` is above the limit.
+    """Return (A, B) whether the IoU of boxes ``rows`` and ``columns`` is above the limit.
 
     In float32 and in torchvision's order; `yolo_ema.boxes` computes in float64.
     """
-    first, second = boxes[:, one, None], boxes[:, None, other]
+    first, second = boxes[:, rows, None], boxes[:, None, columns]
     width = np.minimum(first[2], second[2]) - np.maximum(first[0], second[0])
     height = np.minimum(first[3], second[3]) - np.maximum(first[1], second[1])
     shared = np.maximum(width, 0, out=width)
     shared *= np.maximum(height, 0, out=height)
-    return shared / (areas[one, None] + areas[other] - shared) > limit
+    return shared / (areas[rows, None] + areas[columns] - shared) > limit

@@ -105,9 +105,9 @@ def unpack(
     """
     if not archive.is_file():
         raise DataNotFoundError(f"the archive {archive} does not exist")
-    if sha256 is not None and (found := sha256_of(archive)) != sha256.lower():
+    if sha256 is not None and (digest := sha256_of(archive)) != sha256.lower():
         raise ArchiveError(
-            f"{archive} has the SHA-256 {found}, expected {sha256.lower()}; download it again, or "
+            f"{archive} has the SHA-256 {digest}, expected {sha256.lower()}; download it again, or "
             f"from elsewhere"
         )
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -239,10 +239,10 @@ def _checked(
             passed_over.append(place.name)
 
 
-def _check_ratio(size: int, packed_size: int, what: str, archive: Path, limits: Limits) -> None:
+def _check_ratio(size: int, packed_size: int, item: str, archive: Path, limits: Limits) -> None:
     if size > limits.small_bytes and size > limits.ratio * packed_size:
         raise ArchiveError(
-            f"{archive} is refused: {what} would unpack from {packed_size} to {size} bytes, more "
+            f"{archive} is refused: {item} would unpack from {packed_size} to {size} bytes, more "
             f"than {limits.ratio} times; "
             "photographs and annotations never do"
         )

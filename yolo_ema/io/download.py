@@ -107,15 +107,15 @@ def fetch(
             answers.append(f"{shown_url(url)}: {error}")
             continue
         part = _part(target)
-        found = sha256_of(part)
-        if sha256 is not None and found != sha256.lower():
+        digest = sha256_of(part)
+        if sha256 is not None and digest != sha256.lower():
             _discard(target)
-            answers.append(f"{shown_url(url)}: its SHA-256 is {found}, expected {sha256.lower()}")
+            answers.append(f"{shown_url(url)}: its SHA-256 is {digest}, expected {sha256.lower()}")
             continue
         size = part.stat().st_size
         part.replace(target)
         _discard(target)
-        return Fetched(shown_url(url), size, found)
+        return Fetched(shown_url(url), size, digest)
     raise DataError(
         f"{target.name} could not be fetched: {'; '.join(answers)}. Run the same command again to "
         f"resume"

@@ -101,7 +101,7 @@ def image_metadata(path: Path) -> ImageMetadata:
 def _xmp_packet(image: Image.Image, exif: dict[int, Any]) -> bytes:
     """Return the XMP packet from where a version of Pillow keeps it."""
     segments = [content for _, content in getattr(image, "applist", ())]
-    in_jpeg = (one[len(_XMP_MARK) :] for one in segments if one.startswith(_XMP_MARK))
+    in_jpeg = (segment[len(_XMP_MARK) :] for segment in segments if segment.startswith(_XMP_MARK))
     xmp = image.info.get("xmp") or exif.get(_XMP_TAG) or next(in_jpeg, b"")
     return xmp if isinstance(xmp, bytes) else str(xmp).encode()
 
@@ -163,8 +163,8 @@ def read_header(file: BinaryIO, *, max_pixels: int = LARGEST_PIXELS) -> ImageHea
         )
     except (UnidentifiedImageError, ImportError):  # the latter from Ultralytics' wrapper
         kind = kind_of(head)
-        what = "" if kind == "a file of an unknown kind" else f": it is {kind}"
-        raise ImageHeaderError(f"is not an image that can be read{what}") from None
+        detail = "" if kind == "a file of an unknown kind" else f": it is {kind}"
+        raise ImageHeaderError(f"is not an image that can be read{detail}") from None
     except ImageHeaderError:
         raise
     # what readers raise on damaged headers

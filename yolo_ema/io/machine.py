@@ -21,8 +21,8 @@ def available_memory_bytes() -> int | None:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
     except OSError:
         lines = []
-    found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
-    free = None if found is None else int(found) * 1024
+    kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    free = None if kib is None else int(kib) * 1024
     try:
         limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
         used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))

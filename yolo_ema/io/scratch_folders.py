@@ -45,9 +45,9 @@ def _remove_stale(prefix: str) -> None:
 
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with contextlib.suppress(OSError, Timeout):
-            found = folder.lstat()
-            mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-            if folder.is_symlink() or not mine or time.time() - found.st_mtime < _NEW_S:
+            info = folder.lstat()
+            is_ours = not hasattr(os, "getuid") or info.st_uid == os.getuid()
+            if folder.is_symlink() or not is_ours or time.time() - info.st_mtime < _NEW_S:
                 continue
             with FileLock(folder / _LOCK, timeout=0):  # fails while its process lives
                 shutil.rmtree(folder / "files", ignore_errors=True)

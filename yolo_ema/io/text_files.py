@@ -57,7 +57,7 @@ def printable(text: str) -> str:
 
     An escape sequence would recolour the terminal or worse. Line breaks and tabs stay.
     """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def say(text: str) -> None:

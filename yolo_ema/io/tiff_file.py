@@ -213,8 +213,8 @@ def bands_as_rgb(content: bytes, page: TiffPage) -> bytes:
 def band_as_grey(content: bytes, page: TiffPage, band: int) -> bytes:
     """Return a TIFF whose first page is one band of a page that stores each by itself."""
     where, sizes = (_TILES, _TILE_BYTES) if _TILES in page.values else (_STRIPS, _STRIP_BYTES)
-    each = len(page.values[where]) // page.bands
-    part = slice(band * each, (band + 1) * each)
+    per_band = len(page.values[where]) // page.bands
+    part = slice(band * per_band, (band + 1) * per_band)
     changes = {
         _SAMPLES: (1,),
         _PHOTOMETRIC: (_GREY,),

@@ -131,26 +131,26 @@ def evaluate_coco(
     names, class_count = sorted(ground_truth), len(class_names)
     gt_rows = [rows[rows[:, 4] != 0] for rows in box_rows(ground_truth, names, "the ground truth")]
     gt_boxes = BoxTable.of_images(gt_rows, class_count, by_score=False)
-    found = BoxTable.of_images(
+    dets = BoxTable.of_images(
         box_rows(detections, names, "the detections"), class_count, by_score=True
     )
-    rank = _rank_in_group(found.group)
-    found, rank = found[rank < COCO_MAX_DETS[-1]], rank[rank < COCO_MAX_DETS[-1]]
-    pairs = overlapping_pairs(found, gt_boxes, COCO_IOU_THRESHOLDS[0])
-    ranking = np.lexsort((-found.score, found.class_id))
+    rank = _rank_in_group(dets.group)
+    dets, rank = dets[rank < COCO_MAX_DETS[-1]], rank[rank < COCO_MAX_DETS[-1]]
+    pairs = overlapping_pairs(dets, gt_boxes, COCO_IOU_THRESHOLDS[0])
+    ranking = np.lexsort((-dets.score, dets.class_id))
     precision, recall, counts = [], [], []
     for low, high in OBJECT_SIZES.values():
         other_size = ~_within(gt_boxes, low, high)
         count = np.bincount(gt_boxes.class_id[~other_size], minlength=class_count)
         judged = _judge(
-            found, pairs.by_preference(other_size), other_size, ~_within(found, low, high)
+            dets, pairs.by_preference(other_size), other_size, ~_within(dets, low, high)
         )
         of_size = [
-            (_precision(found, ranking, *outcome, count), _recall(found, rank, outcome[0], count))
+            (_precision(dets, ranking, *outcome, count), _recall(dets, rank, outcome[0], count))
             for outcome in judged
         ]
-        precision.append(np.stack([one[0] for one in of_size], axis=1))  # (K, T)
-        recall.append(np.stack([one[1] for one in of_size], axis=1))  # (K, T, 4)
+        precision.append(np.stack([figures[0] for figures in of_size], axis=1))  # (K, T)
+        recall.append(np.stack([figures[1] for figures in of_size], axis=1))  # (K, T, 4)
         counts.append(count)
     return CocoScores(
         tuple(class_names), 100 * np.stack(precision), 100 * np.stack(recall), np.stack(counts)
@@ -168,33 +168,33 @@ def _rank_in_group(group: np.ndarray) -> np.ndarray:
 
 
 def _judge(
-    found: BoxTable, pairs: Pairs, other_size: np.ndarray, found_other_size: np.ndarray
+    dets: BoxTable, pairs: Pairs, other_size: np.ndarray, dets_other_size: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return by threshold which detections are true and which false; the rest are neither."""
     outcomes = []
     for threshold in COCO_IOU_THRESHOLDS:
         enough = pairs[pairs.overlap >= threshold]
         matched = enough[match_greedily(enough.detection, enough.gt)]
-        true, absorbed = np.zeros(len(found), dtype=bool), np.zeros(len(found), dtype=bool)
+        true, absorbed = np.zeros(len(dets), dtype=bool), np.zeros(len(dets), dtype=bool)
         true[matched.detection[~other_size[matched.gt]]] = True
         absorbed[matched.detection[other_size[matched.gt]]] = True
-        outcomes.append((true, ~true & ~absorbed & ~found_other_size))
+        outcomes.append((true, ~true & ~absorbed & ~dets_other_size))
     return outcomes
 
 
 def _recall(
-    found: BoxTable, rank: np.ndarray, true: np.ndarray, ground_truth_count: np.ndarray
+    dets: BoxTable, rank: np.ndarray, true: np.ndarray, ground_truth_count: np.ndarray
 ) -> np.ndarray:
     """Return (K, 4) recall, NaN without ground truth; ``rank``: place in its image and class."""
     recall = np.full((len(ground_truth_count), len(COCO_MAX_DETS)), np.nan)
     for m, limit in enumerate(COCO_MAX_DETS):
-        hits = np.bincount(found.class_id[true & (rank < limit)], minlength=len(ground_truth_count))
+        hits = np.bincount(dets.class_id[true & (rank < limit)], minlength=len(ground_truth_count))
         np.divide(hits, ground_truth_count, out=recall[:, m], where=ground_truth_count > 0)
     return recall
 
 
 def _precision(
-    found: BoxTable,
+    dets: BoxTable,
     ranking: np.ndarray,
     true: np.ndarray,
     false: np.ndarray,
@@ -205,7 +205,7 @@ def _precision(
     ``ranking`` sorts all detections by class, then falling score.
     """
     judged = ranking[(true | false)[ranking]]
-    bounds = np.searchsorted(found.class_id[judged], np.arange(len(ground_truth_count) + 1))
+    bounds = np.searchsorted(dets.class_id[judged], np.arange(len(ground_truth_count) + 1))
     precision = np.full(len(ground_truth_count), np.nan)
     for k in np.flatnonzero(ground_truth_count):
         hit = np.flatnonzero(true[judged[bounds[k] : bounds[k + 1]]])

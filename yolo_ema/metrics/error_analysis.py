@@ -83,7 +83,7 @@ class Diagnosis:
 class _Judged:
     """Detections by falling score over all images, and what became of each at IoU 0.5."""
 
-    found: BoxTable
+    dets: BoxTable
     gt_boxes: BoxTable  # without ignore boxes
     true: np.ndarray  # (N,) bool
     neutral: np.ndarray  # (N,) bool
@@ -101,16 +101,16 @@ def diagnose(
 ) -> Diagnosis:
     """Sort every error into its kind. Arguments and errors are those of `evaluate_official`."""
     names = sorted(ground_truth)
-    kept_gt, kept_found = without_ignored(ground_truth, detections, sizes_wh)
+    kept_gt, kept_dets = without_ignored(ground_truth, detections, sizes_wh)
     judged = _judge(
         [kept_gt[name] for name in names],
-        [kept_found[name][: MAX_DETS[-1]] for name in names],
+        [kept_dets[name][: MAX_DETS[-1]] for name in names],
         len(class_names),
     )
-    found, gt_boxes = (
-        dataclasses.replace(one, group=one.image_id) for one in (judged.found, judged.gt_boxes)
+    dets, gt_boxes = (
+        dataclasses.replace(table, group=table.image_id) for table in (judged.dets, judged.gt_boxes)
     )
-    pairs = overlapping_pairs(found, gt_boxes, TOUCH_IOU)  # across classes
+    pairs = overlapping_pairs(dets, gt_boxes, TOUCH_IOU)  # across classes
     return Diagnosis(
         tuple(class_names),
         confidence,
@@ -121,56 +121,56 @@ def diagnose(
 
 
 def _judge(
-    gt_rows: Sequence[np.ndarray], found_rows: Sequence[np.ndarray], class_count: int
+    gt_rows: Sequence[np.ndarray], det_rows: Sequence[np.ndarray], class_count: int
 ) -> _Judged:
     gt_boxes = BoxTable.of_images(gt_rows, class_count, by_score=False)
-    found = BoxTable.of_images(found_rows, class_count, by_score=True)
-    found = found[np.argsort(-found.score, kind="stable")]  # keeps the order within image and class
+    dets = BoxTable.of_images(det_rows, class_count, by_score=True)
+    dets = dets[np.argsort(-dets.score, kind="stable")]  # keeps the order within image and class
     ignore = gt_boxes.score == 0
     absorbing, gt_boxes = gt_boxes[ignore], gt_boxes[~ignore]
-    near = overlapping_pairs(found, absorbing, MATCH_IOU, np.ones(len(absorbing), dtype=bool))
-    pairs = overlapping_pairs(found, gt_boxes, MATCH_IOU).by_preference(
+    near = overlapping_pairs(dets, absorbing, MATCH_IOU, np.ones(len(absorbing), dtype=bool))
+    pairs = overlapping_pairs(dets, gt_boxes, MATCH_IOU).by_preference(
         np.zeros(len(gt_boxes), dtype=bool)
     )
     matched = pairs[match_greedily(pairs.detection, pairs.gt)]
-    gt_of = np.full(len(found), -1)
+    gt_of = np.full(len(dets), -1)
     gt_of[matched.detection] = matched.gt
-    neutral = np.zeros(len(found), dtype=bool)
+    neutral = np.zeros(len(dets), dtype=bool)
     neutral[near.detection] = True
-    return _Judged(found, gt_boxes, gt_of >= 0, neutral & (gt_of < 0), gt_of, class_count)
+    return _Judged(dets, gt_boxes, gt_of >= 0, neutral & (gt_of < 0), gt_of, class_count)
 
 
 def _confusion(judged: _Judged, pairs: Pairs, confidence: float) -> np.ndarray:
     """Match detections to objects: of the own class if one is free, else the best other."""
-    found, gt_boxes, nothing = judged.found, judged.gt_boxes, judged.class_count
+    dets, gt_boxes, nothing = judged.dets, judged.gt_boxes, judged.class_count
     sure = pairs[
         (pairs.overlap >= MATCH_IOU)
-        & (found.score[pairs.detection] >= confidence)
+        & (dets.score[pairs.detection] >= confidence)
         & ~judged.neutral[pairs.detection]
     ]
-    other_class = found.class_id[sure.detection] != gt_boxes.class_id[sure.gt]
+    other_class = dets.class_id[sure.detection] != gt_boxes.class_id[sure.gt]
     sure = sure[np.lexsort((-sure.gt, -sure.overlap, other_class, sure.detection))]
     matched = sure[match_greedily(sure.detection, sure.gt)]
-    alone = (found.score >= confidence) & ~judged.neutral
+    alone = (dets.score >= confidence) & ~judged.neutral
     alone[matched.detection] = False
     missed = np.ones(len(gt_boxes), dtype=bool)
     missed[matched.gt] = False
     confusion = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
-    np.add.at(confusion, (gt_boxes.class_id[matched.gt], found.class_id[matched.detection]), 1)
-    np.add.at(confusion[nothing], found.class_id[alone], 1)
+    np.add.at(confusion, (gt_boxes.class_id[matched.gt], dets.class_id[matched.detection]), 1)
+    np.add.at(confusion[nothing], dets.class_id[alone], 1)
     np.add.at(confusion[:, nothing], gt_boxes.class_id[missed], 1)
     return confusion
 
 
 def _errors(judged: _Judged, pairs: Pairs, confidence: float) -> tuple[ErrorKind, ...]:
-    found, gt_boxes = judged.found, judged.gt_boxes
+    dets, gt_boxes = judged.dets, judged.gt_boxes
     kind, culprit = _kinds(judged, pairs)
     held = np.zeros(len(gt_boxes), dtype=bool)
     held[judged.gt_of[judged.true]] = True
     covered = held.copy()
     covered[culprit[(kind == _CLASS) | (kind == _LOCATION)]] = True
     base = _mean_ap(
-        found.class_id,
+        dets.class_id,
         judged.true,
         ~judged.neutral,
         np.bincount(gt_boxes.class_id, minlength=judged.class_count),
@@ -178,26 +178,26 @@ def _errors(judged: _Judged, pairs: Pairs, confidence: float) -> tuple[ErrorKind
     errors = []
     for number, name in enumerate(list(ERROR_KINDS)[:-1]):
         of_kind = kind == number
-        count = int((of_kind & (found.score >= confidence)).sum())
+        count = int((of_kind & (dets.score >= confidence)).sum())
         errors.append(ErrorKind(name, count, _ap50_if_fixed(judged, of_kind, culprit, held) - base))
     reached = np.zeros(len(gt_boxes), dtype=bool)
-    sure = found.score >= confidence
+    sure = dets.score >= confidence
     reached[judged.gt_of[judged.true & sure]] = True
     reached[culprit[sure & ((kind == _CLASS) | (kind == _LOCATION))]] = True
     left = np.bincount(gt_boxes.class_id[covered], minlength=judged.class_count)
-    without_missed = _mean_ap(found.class_id, judged.true, ~judged.neutral, left)
+    without_missed = _mean_ap(dets.class_id, judged.true, ~judged.neutral, left)
     return (*errors, ErrorKind("missed", int((~reached).sum()), without_missed - base))
 
 
 def _kinds(judged: _Judged, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """Return false positives' kinds, and the box of a class or location error; else -1."""
-    found, gt_boxes = judged.found, judged.gt_boxes
-    same = found.class_id[pairs.detection] == gt_boxes.class_id[pairs.gt]
+    dets, gt_boxes = judged.dets, judged.gt_boxes
+    same = dets.class_id[pairs.detection] == gt_boxes.class_id[pairs.gt]
     best, best_gt = {}, {}
     for own_class in (True, False):
         chosen = pairs[same == own_class]
         order = np.argsort(chosen.overlap, kind="stable")  # the best is written last
-        best[own_class], best_gt[own_class] = np.zeros(len(found)), np.full(len(found), -1)
+        best[own_class], best_gt[own_class] = np.zeros(len(dets)), np.full(len(dets), -1)
         best[own_class][chosen.detection[order]] = chosen.overlap[order]
         best_gt[own_class][chosen.detection[order]] = chosen.gt[order]
     kind = np.select(
@@ -221,8 +221,8 @@ def _ap50_if_fixed(
     judged: _Judged, of_kind: np.ndarray, culprit: np.ndarray, held: np.ndarray
 ) -> float:
     """Return AP50 if the best chosen detection of each free object were right, the rest gone."""
-    found, gt_boxes = judged.found, judged.gt_boxes
-    class_id, true, counts = found.class_id.copy(), judged.true.copy(), ~judged.neutral & ~of_kind
+    dets, gt_boxes = judged.dets, judged.gt_boxes
+    class_id, true, counts = dets.class_id.copy(), judged.true.copy(), ~judged.neutral & ~of_kind
     fixable = np.flatnonzero(of_kind & (culprit >= 0))
     fixable = fixable[~held[culprit[fixable]]]
     _, surest = np.unique(culprit[fixable], return_index=True)  # detections are sorted by score
@@ -247,22 +247,22 @@ def _mean_ap(
 
 
 def _by_image(judged: _Judged, names: Sequence[str], confidence: float) -> tuple[ImageErrors, ...]:
-    found, gt_boxes = judged.found, judged.gt_boxes
-    sure = found.score >= confidence
+    dets, gt_boxes = judged.dets, judged.gt_boxes
+    sure = dets.score >= confidence
     missed = np.ones(len(gt_boxes), dtype=bool)
     missed[judged.gt_of[judged.true & sure]] = False
     false = sure & ~judged.true & ~judged.neutral
     images = [
         ImageErrors(
             name,
-            _rows(found[judged.true & sure & (found.image_id == n)]),
-            _rows(found[false & (found.image_id == n)]),
+            _rows(dets[judged.true & sure & (dets.image_id == n)]),
+            _rows(dets[false & (dets.image_id == n)]),
             _rows(gt_boxes[missed & (gt_boxes.image_id == n)]),
         )
         for n, name in enumerate(names)
     ]
     return tuple(
-        sorted(images, key=lambda one: (-len(one.missed) - len(one.false_alarms), one.name))
+        sorted(images, key=lambda image: (-len(image.missed) - len(image.false_alarms), image.name))
     )
 
 

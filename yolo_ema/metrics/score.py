@@ -84,9 +84,9 @@ def read_annotation_rows(path: Path) -> tuple[np.ndarray, list[str]]:
     """
     annotations = read_annotations(path)
     problems = [
-        f"{one.file}, row {one.row}: {one.message.partition('; the row')[0]}"
-        for one in annotations.anomalies
-        if one.kind in UNREADABLE
+        f"{anomaly.file}, row {anomaly.row}: {anomaly.message.partition('; the row')[0]}"
+        for anomaly in annotations.anomalies
+        if anomaly.kind in UNREADABLE
     ]
     return annotations.rows, problems
 
@@ -106,13 +106,13 @@ def unreadable_rows(problems: Sequence[str], *, strict: bool) -> list[str]:
             f"out"
         )
     rows = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
-    fate = f"cannot be read and {'is' if len(problems) == 1 else 'are'} left out"
-    return [f"{rows} of the ground truth {fate}, so the figures are not exact: {problems[0]}{more}"]
+    note = f"cannot be read and {'is' if len(problems) == 1 else 'are'} left out"
+    return [f"{rows} of the ground truth {note}, so the figures are not exact: {problems[0]}{more}"]
 
 
-def _text_files(folder: Path, what: str) -> dict[str, Path]:
+def _text_files(folder: Path, content: str) -> dict[str, Path]:
     if not folder.is_dir():
-        raise DataNotFoundError(f"the folder of {what} {folder} does not exist")
+        raise DataNotFoundError(f"the folder of {content} {folder} does not exist")
     return {
         path.stem: path
         for path in sorted(folder.iterdir())
@@ -154,15 +154,15 @@ def _read_detections(
         (unsorted, f"with rows not by falling score, {unsorted_fate}"),
         (strays, "with a result file but no annotation, left out"),
     )
-    return detections, strays, [_finding(found, fate) for found, fate in findings if found]
+    return detections, strays, [_finding(names, note) for names, note in findings if names]
 
 
 def _progress(images: Collection[_T], title: str) -> Iterable[_T]:
     return tqdm(images, desc=title, unit="image", leave=False, disable=None)
 
 
-def _finding(names: Sequence[str], fate: str) -> str:
-    return f"{len(names)} image{'s' if len(names) > 1 else ''} {fate}: {some_names(names, 3)}"
+def _finding(names: Sequence[str], note: str) -> str:
+    return f"{len(names)} image{'s' if len(names) > 1 else ''} {note}: {some_names(names, 3)}"
 
 
 def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -174,9 +174,9 @@ def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, 
         raise DataError(f"{path} cannot be read as CSV: {error}") from error
     columns = {"image", "width", "height"}
     if not rows or not columns <= set(rows[0]):
-        found = ", ".join(map(str, rows[0])) if rows else "nothing below its first row"
+        header = ", ".join(map(str, rows[0])) if rows else "nothing below its first row"
         raise DataError(
-            f"{path} has {found}; expected the columns image,width,height and one row per image"
+            f"{path} has {header}; expected the columns image,width,height and one row per image"
         )
     sizes_wh = {}
     for number, row in enumerate(rows, start=2):

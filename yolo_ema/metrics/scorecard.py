@@ -115,8 +115,8 @@ class Scorecard:
             *text_table([_CLASS_COLUMNS, *self._class_rows()]),
         ]
         if point := self.threshold_for_all:
-            what = "best conf: of the highest F1 at IoU 0.5, official protocol; one for all classes"
-            lines += ["", f"{what}: {_confidence(point)}"]
+            note = "best conf: of the highest F1 at IoU 0.5, official protocol; one for all classes"
+            lines += ["", f"{note}: {_confidence(point)}"]
         return "\n".join([*lines, "", self._footer()])
 
     def _class_rows(self) -> list[list[str]]:
@@ -140,7 +140,7 @@ class Scorecard:
             f"{about['images']} images, {about['detections']} detections, at most {MAX_DETS[-1]} "
             f"per image"
         )
-        lost = ", ".join(f"{count} {what}" for what, count in self.left_out.items() if count)
+        lost = ", ".join(f"{count} {kind}" for kind, count in self.left_out.items() if count)
         left_out = f"; left out: {lost}, see the warnings" if lost else ""
         return f"percent; split {about['split'] or 'not known'}, {counts}{left_out}"
 

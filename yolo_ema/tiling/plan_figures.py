@@ -67,9 +67,9 @@ class PlanFigures:
     @classmethod
     def of_entries(cls, entries: Mapping[str, Any]) -> PlanFigures | None:
         """Return what `as_entries` put into a file; None where it says nothing sensible."""
-        found = entries.get(_KEY)
+        entry = entries.get(_KEY)
         try:
-            content = json.loads(found) if isinstance(found, str) else found
+            content = json.loads(entry) if isinstance(entry, str) else entry
             rows = content["rows"] if isinstance(content, Mapping) else None
             if content is None or not isinstance(rows, list) or not 0 < len(rows) <= _MOST_ROWS:
                 return None

@@ -35,10 +35,10 @@ def merge_by_rows(
         (M, 6) with M above 0: in any one array by falling score.
     """
     boxes, views = np.empty((0, 6), np.float32), np.empty((0, 4))
-    for next_y1, found in rows:
-        sizes = [len(rows_of_view) for _, rows_of_view in found]
-        boxes = np.concatenate([boxes, *(rows_of_view for _, rows_of_view in found)])
-        new = np.array([view for view, _ in found], float).reshape(-1, 4)
+    for next_y1, view_rows in rows:
+        sizes = [len(rows_of_view) for _, rows_of_view in view_rows]
+        boxes = np.concatenate([boxes, *(rows_of_view for _, rows_of_view in view_rows)])
+        new = np.array([view for view, _ in view_rows], float).reshape(-1, 4)
         views = np.concatenate([views, np.repeat(new, sizes, axis=0)])
         done = _settled(boxes[:, :4].astype(float), views, next_y1, margin_px)
         if done.any():

@@ -211,7 +211,7 @@ class Counter:
             },
             "zones": {
                 name: {"now": self._named(self._within(zone))}
-                | {what: self._named(count) for what, count in zone.counts.items()}
+                | {event: self._named(count) for event, count in zone.counts.items()}
                 for name, zone in self._zones.items()
             },
         }

@@ -279,13 +279,13 @@ class SmallObjectTracker:
 
     def _settled(self, missed: Ints, dropped: Ints, new: _Tracks) -> _Tracks:
         """Return the tracks at the end of a frame, in the order in which ties are decided."""
-        fate = np.where(self._tracks.lost, _STILL_LOST, _KEPT)
-        fate[self._tracks.lost & (self._tracks.detections >= 0)] = _FOUND_AGAIN
-        fate[missed], fate[dropped] = _LOST_NOW, _DROPPED
-        fate = np.concatenate([fate, np.full(len(new), _NEW)])
-        order = np.argsort(fate, kind="stable")[: np.count_nonzero(fate != _DROPPED)]
+        status = np.where(self._tracks.lost, _STILL_LOST, _KEPT)
+        status[self._tracks.lost & (self._tracks.detections >= 0)] = _FOUND_AGAIN
+        status[missed], status[dropped] = _LOST_NOW, _DROPPED
+        status = np.concatenate([status, np.full(len(new), _NEW)])
+        order = np.argsort(status, kind="stable")[: np.count_nonzero(status != _DROPPED)]
         tracks = self._tracks.plus(new).take(order)
-        tracks.lost = fate[order] >= _STILL_LOST
+        tracks.lost = status[order] >= _STILL_LOST
         return tracks.take(~self._duplicates(tracks))
 
     def _duplicates(self, tracks: _Tracks) -> NDArray[np.bool_]:
