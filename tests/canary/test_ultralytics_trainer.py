@@ -183,11 +183,92 @@ def test_the_setup_runs_in_this_order_and_resumes_from_the_checkpoint_of_setup_m
     ]
 
 
-def test_a_run_by_time_counts_its_warmup_right_after_it_estimates_its_epochs():
-    """Read from the source: only a whole training by time would show it."""
-    source = inspect.getsource(BaseTrainer._do_train)
-    _, rest = source.split("self.epochs = self.args.epochs = math.ceil(")
-    assert rest.index("self._get_warmup_iterations(") < rest.index("self._setup_scheduler()")
+class _Weight(torch.nn.Module):
+    """A module that is its own loss."""
+
+    criterion = None
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, batch):
+        return self.weight, {"loss": self.weight.detach()}
+
+
+class _Images(list):
+    num_workers = 0
+    dataset = ()
+
+
+class _RunByTime(_Trainer):
+    """Trains a single number on two batches; each epoch ends right away, and the first the run."""
+
+    def _setup_train(self):
+        self.steps, self.metrics, self.model, self.amp = [], {}, _Weight(), False
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        self.scaler = torch.amp.GradScaler("cpu", enabled=False)
+        self.train_loader = self.test_loader = _Images([{"img": torch.zeros(1, 3, 8, 8)}] * 2)
+        self.accumulate, self.start_epoch, self.nan_recovery_attempts = 1, 0, 0
+        self.ema = SimpleNamespace(update_attr=lambda *_, **__: None)
+        self.stopper = SimpleNamespace(possible_stop=False)
+        self.args.warmup_epochs, self.args.close_mosaic = 0, 0
+        self._setup_scheduler()
+
+    def _get_warmup_iterations(self, num_batches):
+        self.steps.append(("warmup", self.epochs, num_batches))
+        return 0
+
+    def _setup_scheduler(self):
+        self.steps.append(("scheduler", self.epochs))
+        super()._setup_scheduler()
+
+    def _model_train(self):
+        pass
+
+    def preprocess_batch(self, batch):
+        return batch
+
+    def optimizer_step(self):
+        pass
+
+    def label_loss_items(self, loss_items=None, prefix="train"):
+        return {}
+
+    def validate(self):
+        return {}, 0.0
+
+    def save_metrics(self, metrics):
+        self.stop = True
+        self.stopper = lambda *_: True
+
+    def _handle_nan_recovery(self, epoch):
+        return False
+
+    def final_eval(self):
+        pass
+
+
+def test_a_run_by_time_counts_its_warmup_right_after_it_estimates_its_epochs(tmp_path):
+    """By `_get_warmup_iterations`, which ours overrides; then it sets up its schedule."""
+    settings = {
+        "device": "cpu",
+        "deterministic": False,
+        "plots": False,
+        "save": False,
+        "val": False,
+    }
+    settings |= {"save_dir": str(tmp_path / "run"), "model": "m.yaml", "epochs": 9, "time": 1.0}
+    trainer = _RunByTime(overrides=settings)
+    trainer._do_train()
+    estimated = trainer.epochs
+    assert estimated > 9
+    assert trainer.steps == [
+        ("scheduler", 9),
+        ("warmup", 9, 2),
+        ("warmup", estimated, 2),
+        ("scheduler", estimated),
+    ]
 
 
 def test_check_resume_decides_when_the_trainer_is_made_by_setting_self_resume(trainer, tmp_path):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lively_weights import lively_model
@@ -184,7 +184,16 @@ def test_ultralytics_names_unmet_requirements_as_a_list_in_its_log(caplog):
     assert ast.literal_eval(found[1]) == ["no-such-package>=9", "numpy<1"]
 
 
-def test_ultralytics_converts_to_ncnn_in_this_process():
-    source = inspect.getsource(ncnn_export)
-    assert "pnnx.export(model" in source
-    assert "subprocess" not in source
+def test_ultralytics_converts_to_ncnn_in_this_process(nothing_starts, monkeypatch, tmp_path):
+    """What it writes is captured, and what it starts is refused, in this process alone."""
+    converted = []
+    pnnx = SimpleNamespace(
+        __version__="0", export=lambda model, **settings: converted.append((model, settings))
+    )
+    monkeypatch.setitem(sys.modules, "pnnx", pnnx)
+    monkeypatch.setitem(sys.modules, "ncnn", SimpleNamespace(__version__="0"))
+    monkeypatch.setattr(checks, "check_requirements", lambda *_, **__: True)
+    ncnn_export.torch2ncnn("the model", "its input", tmp_path / "made")
+    ((model, settings),) = converted
+    assert (model, settings["inputs"]) == ("the model", "its input")
+    assert settings["ncnnparam"] == (tmp_path / "made/model.ncnn.param").as_posix()
