@@ -55,11 +55,8 @@ def shared() -> Path:
 @pytest.fixture(autouse=True)
 def _sigchld_is_left_alone() -> Iterator[None]:
     """Take back the handler that a data loader of torch's sets for the signal of a child's end,
-    once its test is over.
-
-    Where it stays, every later test in this process that waits for a child meets it: on some
-    virtual machines the kernel fails to deliver that signal now and then, and kills the process.
-    The next data loader sets it anew.
+    once its test is over: later tests start children and set no such handler. The next data loader
+    sets it anew.
     """
     yield
     handling = sys.modules.get("torch.utils.data._utils.signal_handling")
