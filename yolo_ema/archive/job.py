@@ -98,8 +98,7 @@ class Outcome:
         problem: why it is not done.
         attempts: how often it has failed.
         no_positions: with ``--telemetry``, why sources of it have no positions, by source.
-        unplaced: with ``--telemetry``, how many objects have no position, by the code of the
-            reason.
+        unplaced: with ``--telemetry``, how many objects have no position, by the reason's code.
     """
 
     id: str

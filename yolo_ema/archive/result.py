@@ -23,8 +23,7 @@ class ArchiveResult:
         out: the folder or address.
         jobs: how many there are.
         done_before: how many of them were done before this run.
-        done, incomplete, failed: how many ended so in this run; incomplete jobs have detections of
-            what could be read.
+        done, incomplete, failed: how many ended so in this run; the second have detections, too.
         left_alone: how many were incomplete, or had failed twice, before this run.
         to_do: how many have not ended; the same command again runs them.
         frames, objects: how many were run and found in this run.

@@ -143,8 +143,7 @@ class Detector:
 
         Raises:
             WeightsError: the weights are missing, damaged, foreign, or carry code.
-            ConfigError: a setting is of the wrong type or out of its range, or the weights do not
-                know a class.
+            ConfigError: a setting is of the wrong type or out of range, or a class is unknown.
         """
         if weights is not None:
             settings["weights"] = weights
@@ -287,8 +286,7 @@ class Detector:
         A lost connection, a stale image, damaged frames and the like are given as warnings.
 
         Raises:
-            SourceError: a source cannot be opened or read; with several, when the others have
-                ended.
+            SourceError: a source cannot be read; with several, when the others have ended.
             MachineError: this process is a fork of the one that opened the detector.
         """
         events = self._stream(source, every_frame=every_frame, fps=fps)

@@ -1,6 +1,4 @@
-"""The loop over frames: from what sources bring to boxes with identities. `Detector.stream` and
-``yolo-ema detect`` run the same one.
-"""
+"""From what sources bring to boxes with identities, for `Detector.stream` and ``detect``."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ class DetectedEvent(NamedTuple):
 
     Attributes:
         event: a frame, a notice, or the source's end.
-        detections: those of the frame, with identities where they are tracked; None without a
-            frame.
+        detections: those of the frame, with identities where tracked; None without a frame.
         homography: (3, 3) how the ground moved, from the source's last frame to this one; None
             where nothing is tracked.
         speed_ms: milliseconds of ``preprocess``, ``inference`` and ``postprocess``.

@@ -1,6 +1,4 @@
-"""Which sources of ``detect`` are read window by window: TIFFs with a georeference, and TIFFs too
-large to be an image.
-"""
+"""Which sources are read window by window: TIFFs with a georeference, or too large as images."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ def orthomosaics_in(options: DetectOptions) -> tuple[tuple[Path, ...], list[str]
     """Return the sources that are read window by window, and what is to be said of others.
 
     Raises:
-        ConfigError: they are mixed with other sources, or something is asked for that only images
-            and videos have.
+        ConfigError: they are mixed with others, or something is asked for that others have.
     """
     taken, remarks = [], []
     for word in options.source:

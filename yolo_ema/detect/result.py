@@ -27,8 +27,7 @@ class SourceSummary:
         is_live: a camera or a network stream, which has no end of its own.
         frames, objects: how many were run and found.
         seconds: wall time from its first frame to its last.
-        frames_dropped: frames of a live source that were replaced by newer ones before they were
-            run.
+        frames_dropped: frames of a live source that newer ones replaced before they were run.
         reconnects: how often a network source came back.
         frames_at_limit: the first hundred frames that reached the limit of objects.
         count_at_limit: how many reached it.
@@ -88,8 +87,7 @@ class DetectResult:
         sources: a summary of each source, in the order they were given.
         objects_per_class: most frequent first.
         tiling: how frames of each size went through the network, whole or in tiles, and why.
-        interrupted: Ctrl-C or SIGTERM ended the run; all files are complete for the frames until
-            then.
+        interrupted: Ctrl-C or SIGTERM ended the run; files are complete for the frames run.
         crops_left_out: how many objects got no crop because ``--crop-limit`` was reached.
         left_out: what lies at the named places and was not read, with the reason.
         flight: the map of what was found, where one was asked for.

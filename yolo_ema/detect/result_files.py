@@ -1,6 +1,4 @@
-"""Reads what ``detect`` wrote: ``detections.jsonl``, ``detections.csv`` and MOT files, as frames of
-sources.
-"""
+"""Reads what ``detect`` wrote, ``detections.jsonl``, ``.csv`` and MOT files, as frames."""
 
 from __future__ import annotations
 

@@ -54,8 +54,7 @@ class Tracker:
             settings: others than the preset ``drone`` has.
 
         Raises:
-            ConfigError: an unknown preset, a frame rate that is not positive, or settings for
-                another preset.
+            ConfigError: an unknown preset, a frame rate not above 0, or another preset's settings.
             MissingPackageError: the preset needs torch, which is not installed.
         """
         if preset not in TRACKERS:

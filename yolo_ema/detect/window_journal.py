@@ -49,8 +49,7 @@ class WindowJournal:
         values.
 
         Raises:
-            ConfigError: the file belongs to a run with other settings, to one that is going on, or
-                is no journal.
+            ConfigError: the file is no journal, or of another run: other settings, or going on.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)

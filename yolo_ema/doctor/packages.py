@@ -1,6 +1,4 @@
-"""What is installed, and what is missing for which feature: read from the packages' metadata,
-without importing any.
-"""
+"""What is installed, and what is missing for what, by the packages' metadata, importing none."""
 
 from __future__ import annotations
 

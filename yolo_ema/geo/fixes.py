@@ -40,10 +40,8 @@ class Fixes:
         box_covariances: (n, 2, 2) the part of the boxes, the object apart.
         by_height: (n, 2) how the position moves with that height, metres a metre.
         heights_m: (n, 2) the height that is assumed, and its standard deviation.
-        by_shape: (n, 2, 2) how far the position is off by the object's shape, the rows, see
-            `BetweenEdges`.
-        pose_roots: (n, 2, 7) how the position moves with each of the pose's quantities, a standard
-            deviation of it.
+        by_shape: (n, 2, 2) how far the position is off by the shape, see `BetweenEdges`.
+        pose_roots: (n, 2, 7) how it moves with a standard deviation of each pose quantity.
         tracklets: (n,) the number of the tracklet.
         clocks: (n,) the number of the clock: −1 for UTC, or else that of the source.
     """

@@ -16,8 +16,7 @@ def outlines(cells: NDArray[np.bool_]) -> list[list[Ring]]:
     """Return the polygons of cells that are set, each its outer ring and those of its holes.
 
     Args:
-        cells: (H, W); cell (row, column) spans x from column to column + 1 and y, upwards, from row
-            to row + 1.
+        cells: (H, W); cell (row, column) spans 1 from x = column and, upwards, y = row.
 
     Returns:
         Closed rings of corners (x, y), the outer ones counter-clockwise, holes clockwise. Cells

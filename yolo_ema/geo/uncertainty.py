@@ -53,8 +53,7 @@ class PoseSigmas:
 
     Attributes:
         position_m: of the position over the ground, in each of two directions.
-        height_m: of the camera's height above the ground that is seen: barometer, and the ground's
-            own unevenness.
+        height_m: of the camera's height above the ground: barometer, and the ground's own.
         yaw_deg, pitch_deg, roll_deg: of the optical axis.
         hfov_deg: of the horizontal field of view.
 

@@ -39,8 +39,7 @@ class Backend(Protocol):
         plan_figures: what plans gained and cost with it, where recorded.
         stored, computed: precision of the weights, and of the computation as far as the runtime
             tells: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-        threads: threads on the processor over all workers; None where the runtime does not tell,
-            or runs elsewhere.
+        threads: on the processor, over all workers; None where the runtime does not tell.
     """
 
     names: dict[int, str]

@@ -38,8 +38,7 @@ class ArtifactMetadata:
 
     Attributes:
         names: class names by class id.
-        imgsz_hw: height and width of the input in pixels; of a dynamic file those that it was made
-            with.
+        imgsz_hw: height and width of the input in pixels; of a dynamic file as it was made.
         stride: input sides are multiples of it, pixels.
         batch: images per forward pass; of a dynamic file with NMS inside the maximum.
         channels: of the input.

@@ -31,8 +31,7 @@ def suppress(
     """Return the boxes that stay of those that a network proposes for an image.
 
     Args:
-        candidates: (N, 4 + K) float32: center x and y, width, height in pixels of the input, then K
-            class scores.
+        candidates: (N, 4 + K) float32: center x, y, width, height in input pixels, class scores.
         settings: thresholds and classes.
         input_hw: height and width of the input in pixels.
         max_det: maximum boxes.
@@ -66,8 +65,7 @@ def suppress_groups(rows: np.ndarray, settings: PredictorSettings) -> np.ndarray
     ``group_iou``, only the one of the highest score does: one vehicle is not car and van at once.
 
     Args:
-        rows: (N, 6) float32 x1, y1, x2, y2, score, class id; boxes of one class have been through
-            NMS.
+        rows: (N, 6) float32 x1, y1, x2, y2, score, class id, after NMS within classes.
         settings: the groups and their overlap.
 
     Returns:

@@ -1,6 +1,4 @@
-"""Files that appear under their name only when whole: written under a temporary one, flushed to the
-disk, renamed.
-"""
+"""Files that appear only when whole: under a temporary name, flushed to disk, renamed."""
 
 from __future__ import annotations
 
@@ -124,8 +122,7 @@ def locked(path: Path, taken: Callable[[], None]) -> Iterator[None]:
 
     Args:
         path: the lock file; its folder must exist.
-        taken: called if another process has the lock. It may raise; otherwise the lock is waited
-            for.
+        taken: called if another process has the lock; unless it raises, the lock is awaited.
 
     Raises:
         OSError: the file cannot be created.

@@ -1,6 +1,4 @@
-"""The words that name a device, one grammar for every verb; whether the machine has it is another
-question.
-"""
+"""The words that name a device, the same for every verb, whether the machine has it or not."""
 
 from __future__ import annotations
 

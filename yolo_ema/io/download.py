@@ -86,10 +86,8 @@ def fetch(
         target: the file to create; it appears only when whole, with the size that the server stated
             and the hash if one is given.
         sha256: the expected hash in hexadecimal, or None.
-        attempts: how many times in a row an address may fail without sending a byte before the
-            next one is tried.
-        pause_s: pause in seconds after the first failure; it doubles with each further one, up to
-            30.
+        attempts: how often in a row an address may send nothing before the next is tried.
+        pause_s: seconds after the first failure; doubled with each further one, up to 30.
         label: name for the progress bar.
 
     Raises:

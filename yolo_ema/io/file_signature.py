@@ -31,9 +31,8 @@ def kind_of(head: bytes) -> str:
     for offset, signature, kind in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return kind
-    if (
-        head[0:1] == b"\x08" and head[2:3] == b"\x12"
-    ):  # protobuf: field 1 the IR version, field 2 the producer's name
+    # protobuf: field 1 the IR version, field 2 the producer's name
+    if head[0:1] == b"\x08" and head[2:3] == b"\x12":
         return "an ONNX model (its name should end in .onnx)"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "a safetensors file; it holds tensors but no model"

@@ -44,9 +44,8 @@ def keep_freed_memory(*, of_any_size: bool = False) -> bool:
         "GLIBC_TUNABLES", ""
     ):
         return False
-    with contextlib.suppress(
-        AttributeError, OSError, TypeError
-    ):  # no such function, no such library, not this kind of system
+    # no such function, no such library, not this kind of system
+    with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         if of_any_size:
             return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _NEVER))

@@ -26,8 +26,7 @@ def read_yaml(path: Path) -> Any:
     """Return a YAML file's content as plain values.
 
     Raises:
-        YamlFileError: it is not YAML, gives a key twice, is nested too deeply, or comes to more
-            than `MOST_BYTES`.
+        YamlFileError: it is not YAML, gives a key twice, or is too deep or larger than allowed.
         OSError: it cannot be read.
     """
     if path.stat().st_size > MOST_BYTES:

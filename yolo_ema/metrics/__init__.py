@@ -1,3 +1,1 @@
-"""Detection metrics: VisDrone's official protocol, COCO's, matching and operating points. numpy in,
-numpy out.
-"""
+"""Detection metrics, numpy in and out: VisDrone's and COCO's, matching, operating points."""

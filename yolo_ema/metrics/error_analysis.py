@@ -66,8 +66,7 @@ class Diagnosis:
     Attributes:
         class_names: (K) names.
         confidence: the score from which detections count, but for ``ap50_lost``.
-        confusion: (K + 1, K + 1) counts: rows are true classes, columns detected ones, the last of
-            both is "nothing".
+        confusion: (K + 1, K + 1) counts, true classes by detected ones, "nothing" the last.
         errors: one entry for each of `ERROR_KINDS`.
         images: one entry per image, the most missed objects and false alarms first.
     """

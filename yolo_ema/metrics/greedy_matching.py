@@ -100,8 +100,7 @@ def box_rows(
     """Return one checked (N, 6) float64 array per name; a name without rows gets an empty one.
 
     Raises:
-        DataError: an array of another shape, or a number that is not finite; the message names
-            ``what`` and the image.
+        DataError: an array of another shape, or a number not finite; named with the image.
     """
     checked = []
     for name in names:
@@ -213,9 +212,8 @@ def match_greedily(detection: np.ndarray, gt: np.ndarray) -> np.ndarray:
     chosen = np.zeros(len(detection), dtype=bool)
     if len(detection) == 0:
         return chosen
-    at = np.flatnonzero(
-        np.r_[True, detection[1:] != detection[:-1]]
-    )  # the pair that each suitor proposes now
+    # the pair that each suitor proposes now
+    at = np.flatnonzero(np.r_[True, detection[1:] != detection[:-1]])
     end = np.r_[at[1:], len(detection)]
     nobody = len(at)
     holder = np.full(int(gt.max()) + 1, nobody)

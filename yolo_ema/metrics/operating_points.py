@@ -62,9 +62,8 @@ def best_for_all(curves: Sequence[Curve]) -> OperatingPoint | None:
         return None
     precision, recall = np.zeros((2, len(curves), len(thresholds)))
     for k, curve in enumerate(curves):
-        counted = np.searchsorted(
-            -curve.score, -thresholds, side="right"
-        )  # true positives of at least the threshold
+        # true positives of at least the threshold
+        counted = np.searchsorted(-curve.score, -thresholds, side="right")
         found = counted > 0
         precision[k, found] = curve.precision[counted[found] - 1]
         recall[k, found] = curve.recall[counted[found] - 1]

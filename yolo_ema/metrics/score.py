@@ -33,8 +33,7 @@ def score(options: ScoreOptions) -> Scorecard:
     out and counted.
 
     Raises:
-        DataNotFoundError: a folder, an image or the table of sizes does not exist, or a folder
-            holds no annotations.
+        DataNotFoundError: folder, image, table of sizes or annotations do not exist.
         AnnotationError: a row of a result file cannot be read, or with ``options.strict`` one of
             the ground truth; the message names file and row.
         DataError: no result file belongs to an annotation, or an image's size is not known.

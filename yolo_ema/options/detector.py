@@ -1,6 +1,4 @@
-"""`DetectorConfig`: weights, thresholds, tiles and tracking, for ``yolo-ema detect`` and `Detector`
-alike.
-"""
+"""`DetectorConfig`: weights, thresholds, tiles, tracking, for ``detect`` and `Detector`."""
 
 from __future__ import annotations
 

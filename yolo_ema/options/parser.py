@@ -180,9 +180,8 @@ def _add_argument(
         return
     if field.metadata["positional"]:
         arguments["nargs"] = ("+" if required else "*") if many else (None if required else "?")
-        if (
-            not required and not many
-        ):  # argparse holds this default against the choices, so it must be the real one
+        # argparse holds this default against the choices, so it must be the real one
+        if not required and not many:
             arguments["default"] = field.default
         parser.add_argument(field.name, **arguments)
         return

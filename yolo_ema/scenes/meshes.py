@@ -1,6 +1,4 @@
-"""Solid bodies of flat faces, built from six-sided parts: what vehicles, people and houses are made
-of.
-"""
+"""Solid bodies of flat faces in six-sided parts: vehicles, people and houses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Straight streets: carriageways, lane markings, pavements and the zones of their traffic, which
-keeps to the right.
-"""
+"""Straight streets: lanes, markings, pavements, and zones of traffic that keeps right."""
 
 from __future__ import annotations
 

@@ -82,8 +82,7 @@ def merge_views(
     """Merge the boxes that were found in several views of one image.
 
     Args:
-        found: for each view (N, 6) x1, y1, x2, y2 in pixels of the image, score, class id; any
-            order.
+        found: for each view (N, 6) x1, y1, x2, y2 in pixels, score, class id; any order.
         views_xyxy: (V, 4) which part of the image each view shows, pixels.
         image_wh: the image's width and height in pixels; its own border cuts nothing.
         method: ``nms``: of two boxes of one class that overlap, the one of higher score stays.
@@ -106,9 +105,7 @@ def merge_views(
             f"{did_you_mean(method, MERGES)}"
         )
     views = np.asarray(views_xyxy, dtype=np.float64).reshape(-1, 4)
-    places = np.lexsort(
-        views.T[::-1]
-    )  # views are numbered by where they lie, whatever their order in the list
+    places = np.lexsort(views.T[::-1])  # views are numbered by where they lie, not by their order
     views = views[places]
     boxes = _gathered([found[place] for place in places], views, image_wh, margin_px)
     if method == "agnostic-nms":
@@ -169,9 +166,8 @@ def _joined(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarr
     xyxy, views = boxes.xyxy.copy(), boxes.views.copy()
     for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
         outermost.at(xyxy[:, side], leaders, boxes.xyxy[:, side])
-    views[leaders[first]] = (
-        boxes.views.max(initial=0) + 1 + leaders[first]
-    )  # what is joined belongs to no single view
+    # What is joined belongs to no single view.
+    views[leaders[first]] = boxes.views.max(initial=0) + 1 + leaders[first]
     kept = kept & (leaders == np.arange(len(boxes)))
     return dataclasses.replace(boxes, xyxy=xyxy, views=views).take(kept).ordered()
 
@@ -276,9 +272,8 @@ def _pairs_of(
     x1, y1, x2, y2, views, low = columns
     first = np.repeat(np.arange(start, stop), counts[start:stop])
     second = first + 1 + _counted(counts[start:stop])
-    meet = np.minimum(y2[first], y2[second]) > np.maximum(
-        y1[first], y1[second]
-    )  # the test that most pairs fail comes first
+    # The test that most pairs fail comes first.
+    meet = np.minimum(y2[first], y2[second]) > np.maximum(y1[first], y1[second])
     first, second = first[meet], second[meet]
     meet = (views[first] != views[second]) & (np.maximum(low[first], low[second]) == band[first])
     first, second = first[meet], second[meet]

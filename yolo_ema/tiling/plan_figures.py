@@ -1,6 +1,4 @@
-"""What each plan gained on a dataset and cost in pixels, as weights carry it: ``auto`` and the
-default thresholds follow it.
-"""
+"""What plans gained and cost, as weights carry it: ``auto`` and default thresholds follow."""
 
 from __future__ import annotations
 

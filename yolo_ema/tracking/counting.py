@@ -141,8 +141,7 @@ class Counter:
             zones: where entries, exits and visitors are counted.
             image_wh: size of the source's frames, pixels.
             names: the classes' names by id.
-            anchor: the point of a box that counts: its ``centre``, or the middle of its lower
-                border, ``bottom``.
+            anchor: the point of a box that counts: ``centre``, or ``bottom``, its lower middle.
 
         Raises:
             ConfigError: a line or zone outside the image, two with one name, or an unknown anchor.

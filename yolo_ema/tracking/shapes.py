@@ -36,8 +36,7 @@ class _Shape:
         above 1, else pixels.
 
         Raises:
-            ConfigError: not numbers, not pairs, too few or too many, or points that do not make a
-                line or zone.
+            ConfigError: not numbers, not pairs, too few or many, or no line or zone.
         """
         name, given, numbers = text.rpartition("=")
         words = numbers.replace(",", " ").split()

@@ -47,8 +47,7 @@ class SmallObjectSettings:
         new_score: least score that starts a track.
         lost_s: seconds for which a lost track may be found again.
         buffer_px: by how much boxes are widened on each side before they are compared, pixels.
-        wide_buffer: what is added for tracks that were seen once, deviations of where they are
-            expected.
+        wide_buffer: added for tracks that were seen once, deviations of where they should be.
         worst_cost: 1 − overlap of the widened boxes, above which two do not match.
         worst_weak_cost: the same for weak detections.
         worst_new_cost: the same for tracks that were seen once.
@@ -141,8 +140,7 @@ class SmallObjectTracker:
         ...     )
 
     Attributes:
-        homography: (3, 3) from the last frame's pixels to this one's; the identity where the camera
-            is not followed.
+        homography: (3, 3) from the last frame's pixels to this one's; else the identity.
     """
 
     def __init__(

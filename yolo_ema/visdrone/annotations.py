@@ -83,8 +83,7 @@ class Annotations:
     """The readable rows of one annotation file, as columns in file order.
 
     Attributes:
-        boxes_ltwh: (N, 4) int64, left, top, width and height in pixels, as written: neither clipped
-            nor checked for area.
+        boxes_ltwh: (N, 4) int64, left, top, width, height in pixels, as written, unchecked.
         score: (N,) int64, 1 where the box counts in the evaluation, 0 where it doesn't.
         category: (N,) int64, 0 to 11.
         truncation: (N,) int64, 0 none, 1 partly outside the frame.

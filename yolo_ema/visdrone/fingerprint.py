@@ -34,12 +34,10 @@ class SplitRecord:
 
     Attributes:
         images_from: folder of the user's images.
-        annotations_from: folder, or JSON file, of the user's annotations; None where the split has
-            none.
+        annotations_from: folder or JSON file of the user's; None where the split has none.
         origin: ``source`` (given by the user) or ``download``.
         given: absolute paths of the sources that the user gave; none where it was fetched.
-        archive: name, size in bytes and SHA-256 of the archive that it was unpacked from; None
-            where it was a folder.
+        archive: name, bytes and SHA-256 of the archive that it came in; None for a folder.
         source_digest: hash over path, size and modification time of the user's files.
         derived_digest: the same over the files below the root.
         images: number of images that can be used.
@@ -108,8 +106,7 @@ class Fingerprint:
         """Read a root's fingerprint, or return a new one.
 
         Raises:
-            ConfigError: the root holds another kind of dataset, or files of somebody else where
-                ours would go.
+            ConfigError: the root holds another dataset, or others' files where ours would go.
         """
         try:
             content = json.loads((root / _FILE).read_bytes())
@@ -203,8 +200,7 @@ def _recognised_files(root: Path) -> dict[str, frozenset[str]]:
     same name.
 
     Raises:
-        ConfigError: there is no data YAML of ours, or ``images`` holds files of their own rather
-            than links.
+        ConfigError: there is no data YAML of ours, or ``images`` holds files, not links.
     """
     if not any(is_marked(path) for path in root.glob("*.yaml")):
         raise ConfigError(

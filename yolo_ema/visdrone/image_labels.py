@@ -1,6 +1,4 @@
-"""From annotated boxes to the labels of an image: clipped boxes with classes, ignored regions, and
-what was odd on the way.
-"""
+"""From annotated boxes to an image's labels: clipped boxes, ignored regions, oddities."""
 
 from __future__ import annotations
 
@@ -20,8 +18,7 @@ class LabelledImage:
     Attributes:
         key: the image's place below its split's folder, without suffix, with ``/`` between folders.
         image: the user's image.
-        annotation: the original file with eight fields per row; None if there is none in that
-            format.
+        annotation: the original file with eight fields a row; None where there is none.
         image_wh: width and height in pixels as the image is shown, turned by its EXIF orientation.
         boxes_xyxy: (N, 4) float64 in pixels, inside the image.
         classes: (N,) int64, from 0.

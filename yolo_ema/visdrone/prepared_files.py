@@ -1,6 +1,4 @@
-"""Writes what is derived from a split below the root, and nothing else: links to the user's files,
-YOLO labels, ignored regions.
-"""
+"""Writes what derives from a split below the root: links, YOLO labels, ignored regions."""
 
 from __future__ import annotations
 

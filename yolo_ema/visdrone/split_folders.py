@@ -1,6 +1,4 @@
-"""Finds the splits in folders of VisDrone's official layout: ``VisDrone2019-DET-<split>`` with
-``images`` and ``annotations``.
-"""
+"""Finds splits in VisDrone's folders ``VisDrone2019-DET-<split>``, images and annotations."""
 
 from __future__ import annotations
 
@@ -48,13 +46,11 @@ def find_splits(
     Args:
         folder: a split's folder, or a folder that holds such folders.
         name: the name that tells the split where the folder's own does not (an unpacked archive).
-        wanted: the splits asked for; where there is only one, a folder whose name tells nothing is
-            taken for it.
+        wanted: the splits asked for; if only one, a folder whose name tells nothing is it.
 
     Raises:
         DataNotFoundError: there is no such folder, or no split in it.
-        DataError: a split has no annotations though they were published; or the folder is in COCO's
-            or YOLO's layout.
+        DataError: a split lacks published annotations; or the layout is COCO's or YOLO's.
         ConfigError: a folder's name does not tell which split it is.
     """
     if not folder.is_dir():

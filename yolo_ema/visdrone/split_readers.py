@@ -31,8 +31,7 @@ class SplitReader:
 
     Attributes:
         images_from: folder of the user's images.
-        annotations_from: folder, or JSON file, of the user's annotations; None where there are
-            none.
+        annotations_from: folder or JSON file of the user's; None where there are none.
         read: reads them. Raises `DataError`.
         origin: ``source`` (given by the user) or ``download``.
         given: absolute paths of the sources that the user gave.

@@ -1,6 +1,4 @@
-"""Reads a split in VisDrone's layout: each image's size, its labels, and everything that is not as
-it should be.
-"""
+"""Reads a split in VisDrone's layout: sizes, labels, and everything that is odd."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The cases of the proof: one image per pass and several, another size, a crowded image, tiles, and
-every proposal before NMS.
-"""
+"""The proof's cases: one image a pass and several, another size, a crowd, tiles, proposals."""
 
 from __future__ import annotations
 

@@ -29,8 +29,7 @@ class ProofImage:
 
     Attributes:
         name: of the image.
-        source: its file, reread each time since many large images would not fit into memory; or
-            its pixels.
+        source: its file, reread each time, as many would not fit into memory; or its pixels.
     """
 
     name: str

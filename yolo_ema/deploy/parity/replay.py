@@ -34,8 +34,7 @@ class Recording:
     """What a network said.
 
     Attributes:
-        answers: (N, 4 + K) candidates or (N, 6) boxes, see `Backend`, by the pixels that the
-            network was shown.
+        answers: (N, 4 + K) candidates or (N, 6) boxes, see `Backend`, by the pixels shown.
         on: whether more is recorded.
     """
 

@@ -106,9 +106,7 @@ def _sources(shape: tuple[int, ...], boxes: np.ndarray, regions: np.ndarray) -> 
     if not len(candidates):
         return candidates
     others = np.concatenate((boxes, regions))
-    covered = bbox_ioa(
-        others, boxes[candidates]
-    )  # share of each candidate that each other box covers
+    covered = bbox_ioa(others, boxes[candidates])  # share of each candidate under each other box
     covered[candidates, np.arange(len(candidates))] = 0
     return candidates[(covered < _ALONE).all(0)]
 

@@ -47,8 +47,7 @@ def add_regions(
     Args:
         labels: Ultralytics' labels of one image with ``cls`` (N, 1) and normalised ``instances``.
         regions_xywh: (R, 4) x_center y_center w h as shares of the image.
-        with_polygons: whether the dataset's instances have polygons; the regions need some too,
-            then, to stay in step.
+        with_polygons: whether the dataset's instances have polygons; then regions get some.
     """
     if not len(regions_xywh):
         return labels

@@ -45,8 +45,7 @@ class Scan:
         images: the places, among the images given, of those that can be used.
         shapes_hw: (I, 2) height and width in pixels, upright.
         labels: the labels of each image.
-        regions: (R, 4) x_center y_center w h of each image's ignored regions, as shares of the
-            image.
+        regions: (R, 4) x_center y_center w h of each image's ignored regions, in shares.
         problems: rows and images that were left out.
         notes: what was corrected without loss, such as repeated rows.
         without_file: images that have no label file.

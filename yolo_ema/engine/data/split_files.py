@@ -26,8 +26,7 @@ def split_images(data_yaml: str | Path, split: str) -> list[Path]:
     order of path, each once.
 
     Raises:
-        DataNotFoundError: the YAML has no such split, or its folder, list file or images are
-            missing.
+        DataNotFoundError: the YAML has no such split, or its folder, list or images are missing.
         DataError: a list file is not text, or a file's name is not UTF-8.
     """
     data = read_data(data_yaml)
@@ -63,8 +62,7 @@ def images_in(entries: Iterable[str | Path]) -> Iterator[Path]:
     followed, each real folder once.
 
     Args:
-        entries: folders, image files, and list files with a path a row, where ``./`` means the
-            list's own folder.
+        entries: folders, images, and list files of paths, where ``./`` means the list's folder.
 
     Raises:
         DataNotFoundError: an entry does not exist.

@@ -103,8 +103,7 @@ def quantize_int8(
         inputs: what to calibrate on, (1, 3, H, W) float32, RGB in 0…1.
         out: the file, or for OpenVINO the folder, to write.
         keep_float: of `FLOAT_PARTS`, what stays in float.
-        ranges: of `ONNX_RANGES`, for ONNX only; OpenVINO takes the mean of the images' smallest and
-            largest values.
+        ranges: of `ONNX_RANGES`, for ONNX only; OpenVINO takes the mean of images' extremes.
 
     Returns:
         `out`.
@@ -148,8 +147,7 @@ def float_nodes(nodes: Iterable[tuple[str, str]], keep_float: Sequence[str]) -> 
     is folded. The last is Detect.
 
     Args:
-        nodes: (name, kind) of each operation, with the layer's number in the name as exporters
-            write it.
+        nodes: (name, kind) of each operation, with the layer's number in the name.
         keep_float: of `FLOAT_PARTS`.
     """
     found = [(name, kind, _layer(name)) for name, kind in nodes]
@@ -229,9 +227,8 @@ def _quantize_onnx(
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=excluded,
             calibrate_method=getattr(quantization.CalibrationMethod, ONNX_RANGES[ranges]),
-            extra_options={
-                "CalibStridedMinMax": 1
-            },  # one image at a time: a histogram keeps every map of a range
+            # One image at a time: a histogram keeps every map of a range.
+            extra_options={"CalibStridedMinMax": 1},
         )
         finished = onnx.load(made)
     del finished.metadata_props[:]

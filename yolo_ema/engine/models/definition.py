@@ -118,8 +118,7 @@ def find_definition(name: str | Path) -> Definition:
     ours), as in Ultralytics.
 
     Raises:
-        ModelError: no such name (the message has the closest one), no such file, or no such scale
-            in it.
+        ModelError: no such name (the message has the closest), file, or scale in it.
     """
     path = Path(name).expanduser()
     if path.suffix.lower() == ".pt":

@@ -1,6 +1,4 @@
-"""Limits within which a model may grow while it is made and tried: a file from elsewhere may ask
-for anything.
-"""
+"""Limits of a model's growth while it is made and tried: a file may ask for anything."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Ultralytics' own training settings, as its users type them (``lr0=0.01``), checked before
-anything starts.
-"""
+"""Ultralytics' training settings, typed as by its users (``lr0=0.01``), checked at once."""
 
 from __future__ import annotations
 
@@ -58,8 +56,7 @@ def parse_settings(words: Mapping[str, str]) -> dict[str, Any]:
     rules.
 
     Raises:
-        ConfigError: naming every unknown key with the closest known one, and every value of a wrong
-            type or out of range.
+        ConfigError: naming each unknown key, with the closest, and each wrong value.
     """
     settings: dict[str, Any] = {}
     problems: list[str] = []
@@ -159,8 +156,7 @@ def enable_loggers(chosen: Iterable[str] = (), *, offline: bool = False) -> tupl
     """Turn Ultralytics' loggers on and off for this process, and return those that are on.
 
     Args:
-        chosen: exactly these; ``none`` for none; empty for what the user's own Ultralytics settings
-            say.
+        chosen: exactly these; ``none`` for none; empty for what the user's settings say.
         offline: leave those out that talk to a server of their maker's.
     """
     wanted = set(chosen)

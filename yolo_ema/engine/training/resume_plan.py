@@ -1,6 +1,4 @@
-"""The settings of a run that is resumed: those of its checkpoint, checked like a user's, but for
-what a machine may need otherwise.
-"""
+"""A resumed run's settings: its checkpoint's, checked, but for what a machine may change."""
 
 from __future__ import annotations
 

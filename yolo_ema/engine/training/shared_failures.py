@@ -41,8 +41,7 @@ class SharedFailures:
 
     Args:
         launch: this process's place among them.
-        store: where the first failure is left; None where whoever made the group ends all its
-            processes when one fails.
+        store: where the first failure is left; None where others end a failed group.
         watched: another connection to it, for the thread.
 
     Attributes:

@@ -1,6 +1,4 @@
-"""The validation during training, with as many detections as drone images need and without a time
-limit.
-"""
+"""The validation during training: enough detections for drone images, and no time limit."""
 
 from __future__ import annotations
 

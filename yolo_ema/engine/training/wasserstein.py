@@ -39,9 +39,7 @@ def normalised_wasserstein(
         (...,) float32 in (0, 1]; 1 for equal boxes.
     """
     difference = boxes1_xyxy.float() - boxes2_xyxy.float()
-    first, second = difference.split(
-        2, dim=-1
-    )  # differences of the corners: (dx1, dy1), (dx2, dy2)
+    first, second = difference.split(2, dim=-1)  # of the corners: (dx1, dy1), (dx2, dy2)
     centre, half_side = (first + second) / 2, (second - first) / 2
     squared = centre.square().sum(-1) + half_side.square().sum(-1)
     return torch.exp(-(squared + _EPSILON).sqrt() / size_px)

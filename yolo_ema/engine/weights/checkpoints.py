@@ -1,6 +1,4 @@
-"""Checkpoints that are either whole or absent: Ultralytics writes them in place, and a kill at the
-wrong moment leaves half a file.
-"""
+"""Checkpoints that are whole or absent, where Ultralytics leaves half a file if killed."""
 
 from __future__ import annotations
 

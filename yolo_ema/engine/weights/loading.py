@@ -63,8 +63,7 @@ class LoadedModel:
         model: float32, in eval mode, on the CPU.
         names: class names by class id.
         stride: the model's largest stride in pixels; input sides are multiples of it.
-        imgsz: the longer input side in pixels that it was trained with, 640 where the file does not
-            say.
+        imgsz: the longer input side in pixels that it was trained with; 640 if not said.
         metadata: what else the file says in plain values: version, date, epoch, task, train_args, …
         sha256: of the bytes that were loaded, in hexadecimal.
     """

@@ -31,8 +31,7 @@ class PairedStart:
 
     Attributes:
         baseline: the baseline's model, by name or path.
-        facts: what was found, for the record: how many tensors the two share, how many are the
-            run's alone.
+        facts: for the record: how many tensors the two share, how many are the run's alone.
     """
 
     baseline: str
@@ -62,9 +61,7 @@ class PairedStart:
 
     def _started_baseline(self, trainer: Any) -> nn.Module:
         """Return the baseline's model as its own run with this seed starts with it."""
-        torch.manual_seed(
-            trainer.args.seed
-        )  # as Ultralytics' trainer does before it builds the model
+        torch.manual_seed(trainer.args.seed)  # as Ultralytics' trainer before it builds the model
         baseline = build_model(self.baseline, trainer.data["nc"])
         source = load_model(trainer.args.pretrained, trust=trainer.run_settings.trust).model
         _draw_new_outputs(baseline, transfer_weights(source, baseline), trainer.args.seed)

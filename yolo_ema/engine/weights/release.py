@@ -1,6 +1,4 @@
-"""Weights fit to be given to others: a run's averaged model in half precision, without optimizer or
-this machine's paths.
-"""
+"""Weights to give to others: the averaged model in half precision, without local paths."""
 
 from __future__ import annotations
 
@@ -44,14 +42,12 @@ def release_weights(
         checkpoint: the run's ``last.pt`` or ``best.pt``.
         out: the file to write; of the paths in the training settings only the last part stays.
         licence: the terms, which the file carries as ``license``.
-        facts: entries for what the run recorded none of, as those of
-            `object_sizes.measured_sizes`.
+        facts: entries for what the run recorded none of, as of `object_sizes.measured_sizes`.
         average_with: a file to average the weights with, and its share, 0 to 1; see `average_into`.
 
     Raises:
         ConfigError: ``share`` is out of range.
-        WeightsError: the checkpoint or the other file is missing, damaged, carries code, or they
-            are not of one model.
+        WeightsError: a file is missing, damaged, carries code, or they are of two models.
         DamagedWeightsError: it holds no model.
         DiskFullError: there is no room; what was there before is intact.
     """
@@ -82,9 +78,8 @@ def release_weights(
         "best_fitness": None,
         "train_args": train_args,
     }
-    written = (
-        io.BytesIO()
-    )  # torch puts a file's name into the file: without one the same weights are the same bytes
+    # torch puts a file's name into the file: without one the same weights are the same bytes.
+    written = io.BytesIO()
     torch.save(released, written)
     write_bytes(out, written.getvalue())
 

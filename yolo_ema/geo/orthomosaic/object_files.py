@@ -1,6 +1,4 @@
-"""Writes the objects of an orthomosaic: GeoJSON, GeoPackage, CSV and JSON Lines, one object after
-the other.
-"""
+"""Writes an orthomosaic's objects one by one: GeoJSON, GeoPackage, CSV and JSON Lines."""
 
 from __future__ import annotations
 

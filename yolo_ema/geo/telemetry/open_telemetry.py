@@ -45,8 +45,7 @@ def open_telemetry(
         The track, or, where no kind tells anything, the reason of each that was tried.
 
     Raises:
-        ConfigError: an entry of ``--telemetry`` is neither a kind nor a file, or ``--camera`` is
-            unknown.
+        ConfigError: an entry of ``--telemetry`` is no kind or file, or ``--camera`` unknown.
 
     Examples:
         >>> from yolo_ema import open_telemetry

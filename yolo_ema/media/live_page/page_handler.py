@@ -67,11 +67,8 @@ class PageHandler(BaseHTTPRequestHandler):
                 "text/plain",
                 b"This page answers only to requests that come from itself.\n",
             )
-        elif address.path in {
-            "/page.css",
-            "/page.js",
-            "/live_map.js",
-        }:  # no secrets; the login needs the first
+        # no secrets; the login needs the first
+        elif address.path in {"/page.css", "/page.js", "/live_map.js"}:
             self._send_part(address.path[1:])
         elif "token" in query:
             self._enter(query["token"])

@@ -34,8 +34,7 @@ class TokenAuth:
         """Check that the page is protected as its address requires.
 
         Raises:
-            ConfigError: others could reach the page without a token, or the token is easily
-                guessed.
+            ConfigError: others could reach the page without a token, or with an easy one.
         """
         if token is not None and (
             len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()

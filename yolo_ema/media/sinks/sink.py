@@ -16,15 +16,13 @@ class FrameContext:
     """What a sink has to know about a frame's source.
 
     Attributes:
-        frame_rate: frames per second; None for an image, and for a live source that does not
-            report its rate.
+        frame_rate: frames per second; None for an image, or a live source of unknown rate.
         stem: the source's name for files, without folder and suffix.
         is_live: a camera or a stream, whose frames arrive at irregular times.
         image_path: the image file that the frame was read from, where the source is a sequence of
             image files; "" otherwise.
         image_stem: that image's name for files.
-        pixel_aspect: width of a pixel divided by its height; None where pixels are square or the
-            source does not say.
+        pixel_aspect: width of a pixel by its height; None where square or not said.
     """
 
     frame_rate: Fraction | None

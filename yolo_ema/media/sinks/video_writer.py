@@ -50,8 +50,7 @@ class VideoWriter:
         Args:
             path: the file; its folder is created if missing.
             frame_rate: frames per second.
-            image_wh: pixels; odd sizes are padded by one pixel, since H.264's usual form (4:2:0)
-                needs even ones.
+            image_wh: pixels; odd sizes get one more, since H.264's usual form (4:2:0) is even.
             is_live: hold no frame back in the encoder, at the price of a larger file.
             pixel_aspect: width of a pixel divided by its height, for players; None for square ones.
 

@@ -1,6 +1,4 @@
-"""YOLO label files: one text file per image or frame, with rows of ``class x_center y_center width
-height`` as shares of the image.
-"""
+"""YOLO label files, one an image: rows ``class x_center y_center width height``, as shares."""
 
 from __future__ import annotations
 
@@ -23,10 +21,8 @@ class YoloLabels(Sink):
 
         Args:
             out: the folder that gets ``yolo/``.
-            names: class by id, of all classes of the weights; a class's line in ``classes.txt`` is
-                its id.
-            scores: append the score as the sixth number of a row, for tools that compare
-                detections.
+            names: class by id, of all of the weights; a class's line in ``classes.txt`` is its id.
+            scores: append the score as the sixth number, for tools that compare detections.
 
         Raises:
             DiskFullError: there is no space left.

@@ -1,6 +1,4 @@
-"""Addresses of streams: what may be shown of them, and what never is: user, password, and whatever
-in a query or path may be a secret.
-"""
+"""Addresses of streams, and what is never shown of them: user, password, likely secrets."""
 
 from __future__ import annotations
 

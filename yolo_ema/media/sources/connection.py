@@ -16,8 +16,7 @@ class Connection(Protocol):
 
     Attributes:
         frame_rate: frames per second; None if unknown.
-        finite: whether it turned out to be a recording behind an address: all of it is read, and
-            its end is expected.
+        finite: whether it turned out to be a recording: it is read to its expected end.
     """
 
     frame_rate: Fraction | None

@@ -1,6 +1,4 @@
-"""Files below a folder or matching a pattern: links are followed once, hidden files are skipped,
-and what is left out is counted.
-"""
+"""Files below a folder or of a pattern: links followed once, hidden ones skipped and counted."""
 
 from __future__ import annotations
 
@@ -109,8 +107,7 @@ def scan_pattern(pattern: str, base: Path | None = None) -> FolderScan:
 
     Args:
         pattern: such as ``flight/**/*.jpg``.
-        base: the folder that it counts from, whose own name is not a pattern; None for the current
-            one.
+        base: the folder that it counts from, which is no pattern; None for the current one.
     """
     scan = FolderScan(pattern)
     parts = Path(pattern).parts

@@ -1,6 +1,4 @@
-"""Hands frames from a thread that reads to the one that detects: bounded, and either lossless or
-newest first.
-"""
+"""Hands frames from reading to detecting: bounded, and either lossless or newest first."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A folder of images that are the frames of one flight, as VisDrone's video and tracking sequences
-are.
-"""
+"""A folder of images that are one flight's frames, as in VisDrone's sequences."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Finds whole JPEGs in a stream of bytes, however it is cut into pieces and whatever stands between
-them.
-"""
+"""Finds whole JPEGs in a stream of bytes, however it is cut and whatever lies between."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Turns what a user names into sources: files, folders, patterns, lists, pipes, cameras and
-addresses.
-"""
+"""Turns a user's words into sources: files, folders, patterns, lists, pipes, cameras, URLs."""
 
 from __future__ import annotations
 

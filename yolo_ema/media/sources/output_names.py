@@ -1,6 +1,4 @@
-"""Names for output files, one for each source of a run: what lies under a name belongs to one
-source, in every kind of output.
-"""
+"""Names for output files: what lies under one belongs to one source in every kind of output."""
 
 from __future__ import annotations
 

@@ -181,8 +181,7 @@ class SourceEvent:
         frame: the frame; None for a notice and for the end.
         reader: the opened source; None if it could not be opened.
         ended: whether this was the source's last event.
-        problem: "" or what is wrong: the reason of the end, or a notice such as a lost connection
-            or another frame size.
+        problem: "" or what is wrong: why it ended, or a notice such as a lost connection.
     """
 
     source: Source

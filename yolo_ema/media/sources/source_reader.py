@@ -1,6 +1,4 @@
-"""Reads several sources at once: files one after the other, decoded ahead; every camera and stream
-on its own.
-"""
+"""Reads sources at once: files in order, decoded ahead; cameras and streams side by side."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ class StreamSource(LiveSource):
     """A stream.
 
     Attributes:
-        number: distinguishes streams that are shown alike because they differ in their secrets
-            only; 1 for the first.
+        number: tells streams apart that differ in their secrets only; 1 for the first.
         file_stem: a name for files to use instead of the address.
     """
 

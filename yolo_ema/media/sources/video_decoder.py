@@ -1,6 +1,4 @@
-"""From the packets of a video to upright BGR frames with their times: what files and network
-streams have in common.
-"""
+"""From a video's packets to upright BGR frames with times, for files and streams alike."""
 
 from __future__ import annotations
 
@@ -36,8 +34,7 @@ class VideoDecoder:
         stream: the stream that FFmpeg would choose.
         damaged: how many packets could not be decoded, and how many frames were damaged, so far.
         notes: what the user should know of the frames, each once.
-        pixel_aspect: width of a pixel divided by its height, of upright frames; None if square or
-            not stated.
+        pixel_aspect: width of an upright pixel by its height; None if square or not stated.
     """
 
     def __init__(

@@ -28,8 +28,7 @@ class VideoReader:
         frame_rate: frames per second.
         frame_count: as the file states or as its duration implies; None if it states neither.
         image_wh: width and height of the first frame as it is stored.
-        missing_frames: how many frames the file states and does not hold, known once it is read to
-            its end.
+        missing_frames: frames that the file states and does not hold, known at its end.
     """
 
     def __init__(

@@ -1,6 +1,4 @@
-"""Inspects a dataset: counts, sizes and places of boxes, labels and images that deserve a second
-look, plots and a contact sheet.
-"""
+"""Inspects a dataset: counts, sizes, places, what deserves a second look, plots, a sheet."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Line charts as the page's template draws them: everything in units of a small SVG, so that their
-text stays readable on a phone.
-"""
+"""Line charts for the page's template, in units of a small SVG: readable on a phone."""
 
 from __future__ import annotations
 
