@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ from yolo_ema.options.val import ValOptions
 def protocol_facts(
     predictor: Predictor,
     options: ValOptions,
-    *,
     data_yaml: Path,
     ground_truth: Mapping[str, int],
-    sizes_wh: Sequence[tuple[int, int]],
+    sizes_wh: Collection[tuple[int, int]],
 ) -> dict[str, Any]:
     """Return what has to be named beside every figure."""
     return {
@@ -64,7 +63,7 @@ def network_pixels(predictor: Predictor, image_wh: tuple[int, int]) -> int:
 
 
 def _tile_facts(
-    predictor: TiledPredictor, options: ValOptions, sizes_wh: Sequence[tuple[int, int]]
+    predictor: TiledPredictor, options: ValOptions, sizes_wh: Collection[tuple[int, int]]
 ) -> dict[str, Any]:
     """Return how the images went through the network."""
     plans = [predictor.plan(size) for size in sizes_wh]

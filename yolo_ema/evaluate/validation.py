@@ -54,8 +54,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
             ``options.strict`` also where ground truth cannot be read.
         OfflineError: the dataset's images are not here.
         WeightsError: the weights are missing, damaged, foreign, or carry code.
-        ConfigError: the classes of weights and data don't fit, or the input size does not fit an
-            exported file.
+        ConfigError: the classes of weights and data don't fit, or a file takes another size.
         SourceError: no image can be read, or with ``options.strict`` one of them cannot.
         MachineError: the device or a package is not there.
 
@@ -65,8 +64,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         >>> 0 <= result.scorecard.official.official["AP"] <= 100
         True
     """
-    # Before the data: mistyped weights show at once.
-    predictor = predictor or open_for_scoring(options)
+    predictor = predictor or open_for_scoring(options)  # before the data: mistyped names show
     data_yaml = local_data(options.data)
     data = read_data(data_yaml)
     class_names = distinct_names(tuple(data["names"].values()))
@@ -74,17 +72,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
     classes = map_classes(predictor.names, tuple(data["names"].values()), options.map)
     predictor.settings.classes = sorted(classes)
     found = _detect(predictor, images, data, classes, options)
-    if not found.sizes_wh:
-        error = next(iter(found.left_out.values()))
-        raise type(error)(
-            f"none of the {len(images)} images of {options.split!r} can be scored; the first: "
-            f"{error}"
-        )
-    if set(found.origins) == {"nothing"}:
-        raise DataError(
-            f"{data_yaml}: none of the {len(images)} images of {options.split!r} has labels; there "
-            f"is nothing to score against"
-        )
+    _check_scorable(found, data_yaml, f"none of the {len(images)} images of {options.split!r}")
     evidence = Evidence(
         class_names, found.images, found.sizes_wh, found.ground_truth, found.detections
     )
@@ -106,26 +94,18 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         evidence.detections,
         evidence.sizes_wh,
         class_names=class_names,
-        about=protocol_facts(
-            predictor,
-            options,
-            data_yaml=data_yaml,
-            ground_truth=found.origins,
-            sizes_wh=list(found.sizes_wh.values()),
-        ),
+        about=protocol_facts(predictor, options, data_yaml, found.origins, found.sizes_wh.values()),
         warnings=warnings,
-        left_out={
-            "images": len(found.left_out),
-            "ground-truth rows": len(found.unreadable_rows),
-        },
+        left_out={"images": len(found.left_out), "ground-truth rows": len(found.unreadable_rows)},
     )
+    batches = found.batches[1:] or found.batches  # the first one warms up
     return ValResult(
         scorecard,
         weights_facts(predictor, class_names, classes),
-        _mean_seconds(found.batches[1:] or found.batches),
+        _mean_seconds(batches),
         at_limit,
         evidence,
-        median_seconds=_median_seconds(found.batches[1:] or found.batches),
+        median_seconds=median(sum(seconds.values()) / images for images, seconds in batches),
         images_left_out={image: str(error) for image, error in found.left_out.items()},
         run_record=_run_record(options.weights),
         saved_results=options.save_results,
@@ -217,6 +197,16 @@ def _detect(
     return found
 
 
+def _check_scorable(found: _Detected, data_yaml: Path, none_of_them: str) -> None:
+    if not found.sizes_wh:
+        error = next(iter(found.left_out.values()))
+        raise type(error)(f"{none_of_them} can be scored; the first: {error}")
+    if set(found.origins) == {"nothing"}:
+        raise DataError(
+            f"{data_yaml}: {none_of_them} has labels; there is nothing to score against"
+        )
+
+
 def _rows(boxes_xyxy: np.ndarray, classes: Mapping[int, int]) -> np.ndarray:
     """Return (M, 6) left, top, width, height, score, category, as result files hold them."""
     boxes = boxes_xyxy[np.isin(boxes_xyxy[:, 5], list(classes))].astype(np.float64)
@@ -235,10 +225,6 @@ def _rows(boxes_xyxy: np.ndarray, classes: Mapping[int, int]) -> np.ndarray:
 def _mean_seconds(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:
     count = sum(images for images, _ in batches)
     return {stage: sum(seconds[stage] for _, seconds in batches) / count for stage in batches[0][1]}
-
-
-def _median_seconds(batches: Sequence[tuple[int, dict[str, float]]]) -> float:
-    return median(sum(seconds.values()) / images for images, seconds in batches)
 
 
 def _left_out_warnings(left_out: Mapping[Path, YoloEmaError], image_count: int) -> list[str]:

@@ -137,18 +137,15 @@ def evaluate_official(
     """
     names = _checked_names(ground_truth, detections, sizes_wh)
     kept_gt, kept_detections = without_ignored(ground_truth, detections, sizes_wh)
-    gt_boxes = BoxTable.of_images(
-        [kept_gt[name] for name in names], len(class_names), by_score=False
-    )
-    found = BoxTable.of_images(
-        [kept_detections[name] for name in names], len(class_names), by_score=True
-    )
+    class_count, threshold_count = len(class_names), len(IOU_THRESHOLDS)
+    gt_boxes = BoxTable.of_images([kept_gt[name] for name in names], class_count, by_score=False)
+    rows = [kept_detections[name] for name in names]
+    found = BoxTable.of_images(rows, class_count, by_score=True)
     found = found[found.file_rank < MAX_DETS[-1]]
     absorbing = gt_boxes.score == 0
     pairs = overlapping_pairs(found, gt_boxes, IOU_THRESHOLDS[0], absorbing).by_preference(
         absorbing
     )
-    class_count, threshold_count = len(class_names), len(IOU_THRESHOLDS)
     ground_truth_count = np.bincount(gt_boxes.class_id, minlength=class_count)
     recall = np.zeros((class_count, threshold_count, len(MAX_DETS)))
     precision = np.zeros((class_count, threshold_count))

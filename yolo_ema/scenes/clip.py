@@ -1,6 +1,4 @@
-"""A drawn clip: the drone pans, turns and climbs over moving traffic, and every object keeps its
-number.
-"""
+"""A drawn clip: the drone moves over moving traffic, and every object keeps its number."""
 
 from __future__ import annotations
 
@@ -55,8 +53,7 @@ def draw_clip(
         objects: how many objects to place along the camera's path, 1 to 200, not counting riders;
             fewer where there is no room.
         motions: what the camera does, out of `MOTIONS`; none for a hovering one.
-        range_m: smallest and largest distance from the lens to the ground in the centre of the
-            first image, metres.
+        range_m: smallest and largest distance from lens to centre in the first image, metres.
         pace: factor on the camera's speeds.
         bridges: footbridges over streets with moving traffic; they hide what passes below.
 
@@ -81,9 +78,8 @@ def draw_clip(
     seconds = frames / fps
     cameras = [flight.at(seconds * step / (_SAMPLES - 1)) for step in range(_SAMPLES)]
     corners = np.concatenate([camera.visible_ground() for camera in cameras])
-    town = build_town(
-        rng, (*(corners.min(axis=0) - 1).tolist(), *(corners.max(axis=0) + 1).tolist())
-    )
+    extent = (*(corners.min(axis=0) - 1).tolist(), *(corners.max(axis=0) + 1).tolist())
+    town = build_town(rng, extent)
     safe = replace(town, zones=tuple(zone for zone in town.zones if not zone.busy))
     population = Population(safe, cameras[0], rng)
     population.crowd(int(rng.integers(12, 30)))

@@ -1,12 +1,10 @@
-"""Whether an image goes through the network whole, at which input size, or in tiles, and where
-these are.
-"""
+"""Whether an image goes through the network whole, at which size, or in which tiles."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -15,9 +13,7 @@ from yolo_ema.tiling.grid import tile_grid
 from yolo_ema.tiling.plan_figures import PlanFigures
 
 HARMLESS_SHRINKING = 1.25
-"""Up to this factor a frame may be shrunk to the weights' input before ``auto`` takes a larger one
-or tiles.
-"""
+"""How much ``auto`` may shrink a frame to the weights' input before it takes another plan."""
 
 LARGEST_INPUT = 2
 """How many times as long as the weights' input ``auto`` makes the sides of a larger one. Weights
@@ -52,8 +48,7 @@ class ObjectSizes:
 
     Attributes:
         source_median: the median in the pixels of the images.
-        input_tenth: the size below which a tenth of them lay in the network's input, before
-            augmentation.
+        input_tenth: below it a tenth of them lay in the network's input, not augmented.
     """
 
     source_median: float
@@ -65,8 +60,7 @@ class TilePlan:
     """How an image goes through the network.
 
     Attributes:
-        tiles_xyxy: (T, 4) int64 x1 y1 x2 y2 in pixels, half open; none where the frame
-            only runs as a whole.
+        tiles_xyxy: (T, 4) int64 x1 y1 x2 y2 in pixels, half open; none for the frame alone.
         whole_frame: the frame runs as a whole, alone or besides the tiles.
         overlap_px: least overlap of neighbouring tiles in pixels, x and y.
         reason: what was chosen and why, a sentence for the user.
@@ -125,45 +119,49 @@ def plan_tiles(
     Raises:
         ConfigError: ``tile`` or ``overlap`` makes no sense.
     """
-    if not 0 <= overlap <= 0.9:
-        raise ConfigError(
-            f"the overlap of tiles is {overlap}; expected a share of the tile, 0 to 0.9"
-        )
-    input_wh = (input_hw[1], input_hw[0])
+    _check(tile, overlap)
     if tile == "off":
         return _whole("tiles are off", input_hw)
     if tile == "auto":
         grows = whole_frame is not False and not size_fixed_by
         if stride and not size_fixed_by and _is_turned(image_wh, input_hw):
             input_hw = input_hw[::-1]
-            input_wh = (input_hw[1], input_hw[0])
         if whole_frame is False or size_fixed_by == "imgsz":
             figures = None  # another plan was asked for than those that were measured
         judged = _judge(image_wh, input_hw, objects, figures, stride if grows else None)
         if isinstance(judged, TilePlan):
             return judged
-        tile_wh, why_tiles = input_wh, judged + _FIXED_BY[size_fixed_by]
-    elif isinstance(tile, str) or len(tile) != 2 or min(tile) < 1:
-        raise ConfigError(
-            f"the tile is {tile!r}; expected auto, off, or width and height in pixels"
-        )
+        tile_wh, why_tiles = input_hw[::-1], judged + _FIXED_BY[size_fixed_by]
     else:
-        tile_wh, why_tiles = tile, "as asked for"
+        tile_wh, why_tiles = cast("tuple[int, int]", tile), "as asked for"
     if image_wh[0] <= tile_wh[0] and image_wh[1] <= tile_wh[1]:
         fits = f"its {image_wh[0]}x{image_wh[1]} pixels fit into one tile"
         return _whole(f"{fits} of {tile_wh[0]}x{tile_wh[1]}", input_hw)
     overlap_px = (int(tile_wh[0] * overlap), int(tile_wh[1] * overlap))
     if tile == "auto" and stride:
         tile_wh = _trimmed(image_wh, tile_wh, overlap_px, stride)
-    tiles = tile_grid(image_wh, tile_wh, overlap_px)
     if whole_frame is None and tile == "auto" and figures and figures.best.tiles:
         whole_frame = figures.best.whole_frame
-    with_whole = whole_frame is not False
-    width, height = (tiles[0, 2:] - tiles[0, :2]).tolist()
-    what = f"{len(tiles)} tiles of {width}x{height} pixels" + (
-        " and the whole frame" if with_whole else ""
-    )
+    with_whole, tiles = whole_frame is not False, tile_grid(image_wh, tile_wh, overlap_px)
+    what = _described(tiles, with_whole)
     return TilePlan(tiles, with_whole, overlap_px, f"{what}: {why_tiles}", input_hw)
+
+
+def _described(tiles_xyxy: np.ndarray, with_whole: bool) -> str:
+    width, height = (tiles_xyxy[0, 2:] - tiles_xyxy[0, :2]).tolist()
+    besides = " and the whole frame" if with_whole else ""
+    return f"{len(tiles_xyxy)} tiles of {width}x{height} pixels{besides}"
+
+
+def _check(tile: str | tuple[int, int], overlap: float) -> None:
+    if not 0 <= overlap <= 0.9:
+        raise ConfigError(
+            f"the overlap of tiles is {overlap}; expected a share of the tile, 0 to 0.9"
+        )
+    if tile not in ("auto", "off") and (isinstance(tile, str) or len(tile) != 2 or min(tile) < 1):
+        raise ConfigError(
+            f"the tile is {tile!r}; expected auto, off, or width and height in pixels"
+        )
 
 
 def _whole(why: str, input_hw: tuple[int, int], at: str = "") -> TilePlan:

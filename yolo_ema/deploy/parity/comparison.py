@@ -1,6 +1,4 @@
-"""How far the boxes of a file lie from those of its weights in one image, and which differences NMS
-and merging made and not the file.
-"""
+"""How far a file's boxes lie from its weights', and which differences NMS and merging made."""
 
 from __future__ import annotations
 
@@ -15,14 +13,10 @@ from yolo_ema.deploy.parity.box_matching import Matching, match_boxes, overlaps
 _LEAST_SCORE = 0.01
 
 _NEIGHBOUR_IOU = 0.4
-"""A box that NMS keeps in place of another overlaps it at least this much: thresholds in use are
-higher.
-"""
+"""A box that NMS keeps in another's place overlaps it at least so much."""
 
 _ANOTHER_IOU, _ANOTHER_PX = 0.95, 1.0
-"""Boxes of a pair that overlap less, or lie farther apart, are two proposals of the network, not
-one that drifted.
-"""
+"""Boxes that overlap less, or lie farther apart, are two proposals, not one that drifted."""
 
 
 _FEW_TIES, _MANY_TIES_LIMIT = 0.1, 0.1
@@ -75,8 +69,7 @@ class ImageComparison:
         missing: indices of the weights' boxes that the file does not give.
         spurious: indices of the file's boxes that the weights do not give.
         class_mismatch: (Q, 2) indices of boxes to which the file gives another class.
-        exact: whether the ties are proven, see `replay`; otherwise they are only likely, and their
-            number is limited.
+        exact: whether the ties are proven, see `replay`; else they are likely, and limited.
     """
 
     name: str
@@ -150,18 +143,14 @@ def compare_image(
     """
     matching = match_boxes(reference, candidate)
     first, second = reference[matching.pairs[:, 0]], candidate[matching.pairs[:, 1]]
-    px = np.abs(first[:, :4].astype(np.float64) - second[:, :4]).max(axis=1, initial=0.0) * scale
-    px[~np.isfinite(px)] = np.inf
-    scores = second[:, 4].astype(np.float64) - first[:, 4]
-    scores[~np.isfinite(scores)] = np.inf
+    px, scores = _differences(first.astype(np.float64), second, scale)
     shares = as_shares(scores, first[:, 4])
     wrong = (px > tolerance.px) | (shares > tolerance.score)
     edge = lowest + tolerance.of_scores(lowest)
     missing = matching.missing[~(reference[matching.missing, 4] <= edge)]
     spurious = matching.spurious[~(candidate[matching.spurious, 4] <= edge)]
-    class_mismatch = matching.class_mismatch
-    alone = len(matching.missing) + len(matching.spurious)
-    excused, exact = alone - len(missing) - len(spurious), True
+    excused = len(matching.missing) + len(matching.spurious) - len(missing) - len(spurious)
+    class_mismatch, exact = matching.class_mismatch, True
     excused_pairs = np.zeros(len(px), bool)
     different = int(wrong.sum()) + len(missing) + len(spurious) + len(class_mismatch)
     if different:
@@ -194,6 +183,16 @@ def compare_image(
         class_mismatch,
         exact,
     )
+
+
+def _differences(
+    first: np.ndarray, second: np.ndarray, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``px`` and ``scores`` of `ImageComparison`; what is no number counts as infinite."""
+    px = np.abs(first[:, :4] - second[:, :4]).max(axis=1, initial=0.0) * scale
+    scores = second[:, 4] - first[:, 4]
+    px[~np.isfinite(px)] = scores[~np.isfinite(scores)] = np.inf
+    return px, scores
 
 
 class _Likely:

@@ -81,8 +81,7 @@ def prove(
         loaded: the model in it, which stays as it is; ``weights`` is not read again.
         limits: how far the file may differ.
         images: at least 20 images, or folders of them, to compare on; drawn scenes if empty.
-        data: dataset, as in ``val``, on whose val split the loss of official AP is measured; needed
-            for fp16 and int8.
+        data: dataset, as in ``val``, for the loss of official AP; needed for fp16 and int8.
         device: where both run: cpu, cuda, auto or a GPU's number.
         trust_artifact: run the file although its format is a program.
 
@@ -106,26 +105,9 @@ def prove(
     findings, metadata = _Findings(), ArtifactMetadata()
     try:
         metadata = artifact_metadata.read_file_metadata(artifact)
-        setup = ParitySetup(
-            artifact,
-            weights,
-            loaded,
-            metadata,
-            Tolerance(limits.px, limits.score),
-            device,
-            trust_artifact,
-        )
-        title = f"prove {artifact_format}"
-        with tqdm(total=_PASSES, desc=title, unit="pass", disable=None) as bar:
-            pair = open_pair(replace(setup, advance=bar.update))
-            _check_file(pair, artifact_format, findings)
-            comparable = len(metadata.names or loaded.names) == len(loaded.names)
-            if comparable:
-                _compare_boxes(pair, proof_images, findings)
-            else:
-                findings.notes.append("the boxes were not compared, since the classes differ")
-        if comparable and (data is not None or not setup.is_float):
-            _judge_accuracy(pair, limits, data, findings)
+        tolerance = Tolerance(limits.px, limits.score)
+        setup = ParitySetup(artifact, weights, loaded, metadata, tolerance, device, trust_artifact)
+        _examine(setup, proof_images, limits, data, findings)
     except UnsafeWeightsError:
         raise
     except WeightsError as error:
@@ -146,10 +128,26 @@ def prove(
     )
 
 
-def _check_file(pair: ModelPair, artifact_format: str, findings: _Findings) -> None:
-    check = check_metadata(pair.setup.metadata, pair.setup.loaded)
-    findings.faults += [*check.faults, *validity_faults(pair.setup.artifact, artifact_format)]
-    findings.notes += check.notes
+def _examine(
+    setup: ParitySetup,
+    images: Sequence[ProofImage],
+    limits: GateLimits,
+    data: str | None,
+    findings: _Findings,
+) -> None:
+    artifact_format, names = format_of(setup.artifact), setup.loaded.names
+    title = f"prove {artifact_format}"
+    with tqdm(total=_PASSES, desc=title, unit="pass", disable=None) as bar:
+        pair = open_pair(replace(setup, advance=bar.update))
+        check = check_metadata(setup.metadata, setup.loaded)
+        findings.faults += [*check.faults, *validity_faults(setup.artifact, artifact_format)]
+        findings.notes += check.notes
+        if len(setup.metadata.names or names) != len(names):
+            findings.notes.append("the boxes were not compared, since the classes differ")
+            return
+        _compare_boxes(pair, images, findings)
+    if data is not None or not setup.is_float:
+        _judge_accuracy(pair, limits, data, findings)
 
 
 def _compare_boxes(pair: ModelPair, images: Sequence[ProofImage], findings: _Findings) -> None:
