@@ -21,8 +21,6 @@ from yolo_ema.geo.views import Views
 
 Array = NDArray[np.float64]
 
-BASES = ("auto", "bottom", "centre")
-
 _LEAST_HALF_PX = 0.5
 _UNKNOWN = 0.25
 _LOWEST_UNCERTAIN, _STRAIGHT_DOWN = 45.0, 90.0
@@ -36,8 +34,7 @@ class Bases(NamedTuple):
         covariances: (n, 2, 2) by the box alone.
         by_height: (n, 2) how they move with the height of the object, pixels a metre.
         heights_m: (n, 2) what that is taken to be, and its standard deviation.
-        by_shape: (n, 2, 2) how far they are off by the object's shape, the rows, see
-            `BetweenEdges`.
+        by_shape: (n, 2, 2) how far they are off by the object's shape, see `BetweenEdges`.
     """
 
     pixels_xy: Array
@@ -71,7 +68,7 @@ def bases_of(
         lenses: the cameras.
         ground: what the objects stand on.
         sizes: (n, 5) of the objects, see `BodySize`; NaN where unknown.
-        base: one of `BASES`; ``bottom`` and ``centre`` take that point of every box.
+        base: ``auto``, or the point to take of every box, ``bottom`` or ``centre``.
         box_sigma_px: standard deviation of that point in each direction, pixels.
     """
     middle = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2

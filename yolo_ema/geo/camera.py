@@ -225,12 +225,6 @@ class KnownCamera(NamedTuple):
     focal_35mm: float
     sensor_aspect: float
 
-    def intrinsics(self, width_px: int, height_px: int) -> CameraIntrinsics:
-        """Return the camera for frames of a size, as wide as the sensor: not cut, no zoom."""
-        return CameraIntrinsics.from_35mm(
-            width_px, height_px, self.focal_35mm, sensor_aspect=self.sensor_aspect
-        )
-
 
 CAMERAS: dict[str, KnownCamera] = {
     "air2s": KnownCamera(22.0, 3 / 2),

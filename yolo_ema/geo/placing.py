@@ -34,8 +34,7 @@ class Placed:
         box_covariances: (n, 2, 2) the part of the box, its object apart.
         by_height: (n, 2) how the place moves with the height of the object, metres a metre.
         heights_m: (n, 2) what that is taken to be, and its standard deviation.
-        by_shape: (n, 2, 2) how far the place is off by the object's shape, the rows, see
-            `BetweenEdges`.
+        by_shape: (n, 2, 2) how far the place is off by the shape, see `BetweenEdges`.
         pose_changes: (n, 2, 7) how the place moves with the pose, see `changes_on_ground`.
         gsd_m: (n,) metres on the ground a pixel, the mean of its two directions.
         reasons: (n,) codes of `REASONS`; "" where it is placed.
@@ -95,33 +94,19 @@ def place_boxes(
         base=base,
         box_sigma_px=box_sigma_px,
     )
-    return _placed(bases, views, cameras, ground, sigmas=sigmas, max_error_m=max_error_m)
+    return place_bases(bases, views, cameras, ground, sigmas=sigmas, max_error_m=max_error_m)
 
 
-def place_pixels(
-    pixels_xy: Array,
-    views: Views,
-    cameras: Sequence[CameraIntrinsics],
-    ground: Ground,
-    *,
-    sigmas: PoseSigmas,
-    pixel_covariances: Array,
-    max_error_m: float = MAX_ERROR_M,
-) -> Placed:
-    """Return where pixels (n, 2) with covariances (n, 2, 2) lie, see `place_boxes`."""
-    bases = Bases.of_pixels(pixels_xy, pixel_covariances)
-    return _placed(bases, views, cameras, ground, sigmas=sigmas, max_error_m=max_error_m)
-
-
-def _placed(
+def place_bases(
     bases: Bases,
     views: Views,
     cameras: Sequence[CameraIntrinsics],
     ground: Ground,
     *,
     sigmas: PoseSigmas,
-    max_error_m: float,
+    max_error_m: float = MAX_ERROR_M,
 ) -> Placed:
+    """Return where the pixels lie that stand for boxes, see `place_boxes`."""
     lenses = Lenses(cameras)
     rays = lenses.to_rays(bases.pixels_xy)
     hits = ground.hits(views, views.directions(rays))

@@ -1,12 +1,9 @@
-"""An image's size from its header, before anything is decoded: the one gate that oversized and
-damaged images meet.
-"""
+"""An image's size before anything is decoded: the one gate for oversized and damaged images."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import threading
 import warnings
 from collections.abc import Iterator
@@ -20,18 +17,14 @@ from yolo_ema.io.file_signature import kind_of
 from yolo_ema.io.tiff_file import is_tiff, main_page, tiff_pages
 
 LARGEST_PIXELS = 350_000_000
-"""Larger images are refused unless the caller sets another limit: decoding one could take all
-memory.
-"""
+"""Larger images are refused unless the caller says so: decoding could take all memory."""
 
 _EXIF_ORIENTATION = 274
 _EXIF_IFD, _GPS_IFD, _XMP_TAG = 0x8769, 0x8825, 700
 _XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 _QUARTER_TURNED = frozenset({5, 6, 7, 8})
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "WEBP")
-"""Those that the readers decode. Pillow knows more, such as ICO, which it decodes while it opens
-it.
-"""
+"""What the readers decode; Pillow knows more, such as ICO, which it decodes on opening."""
 _PLUGINS = ("AvifImagePlugin", "Jpeg2KImagePlugin", "WebPImagePlugin")
 """Those of these formats that Pillow does not load at once."""
 pillow_open = Image.open.__globals__.get("_image_open", Image.open)
@@ -125,18 +118,12 @@ def image_wh(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]
         max_pixels: the most pixels that the header may claim.
 
     Raises:
-        ImageHeaderError: the file is empty, not an image, damaged at its start, or claims more than
-            ``max_pixels``.
+        ImageHeaderError: the file is empty, no image, damaged, or beyond ``max_pixels``.
     """
     if path.is_file() and path.stat().st_size == 0:
         raise ImageHeaderError("is empty (0 bytes)")
     with path.open("rb") as file:
         return read_header(file, max_pixels=max_pixels).shown_wh
-
-
-def content_wh(content: bytes, *, max_pixels: int = LARGEST_PIXELS) -> tuple[int, int]:
-    """Do the same as `image_wh` for an encoded image in memory."""
-    return read_header(io.BytesIO(content), max_pixels=max_pixels).shown_wh
 
 
 def image_orientation(path: Path) -> int:

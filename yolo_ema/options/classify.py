@@ -10,9 +10,6 @@ from pathlib import Path
 from yolo_ema.options.fields import LEAST_SIDE_PX, Options, option
 from yolo_ema.options.shared import device_option, folder_name_problems
 
-DOWNLOADED = ("cifar10", "cifar100")
-"""Datasets that are fetched where they are absent."""
-
 RECIPE_NAMES = (
     "cifar100-resnet50",
     "cifar100-resnet101",

@@ -42,11 +42,6 @@ class Look:
     grain: float = 1.0
 
 
-def plain_look() -> Look:
-    """Return even light without shadows, haze, noise or texture: what is left is geometry."""
-    return Look((0.0, 0.0, 1.0), 0.0, 1.0, 0.0, (1.0, 1.0, 1.0), 0.0, 0.0, 0.0, grain=0.0)
-
-
 def draw_look(rng: np.random.Generator) -> Look:
     """Return the light of a time of day: noon, cloud, a warm evening or dusk."""
     azimuth = float(rng.uniform(0, 2 * math.pi))

@@ -5,10 +5,17 @@ import numpy as np
 import pytest
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.geo.camera import CAMERAS, CameraIntrinsics, known_camera
+from yolo_ema.geo.camera import CAMERAS, CameraIntrinsics, KnownCamera, known_camera
 
 BROWN = (-0.2641, 0.1019, 0.00073, 0.00026, -0.0258)
 CAMERA = CameraIntrinsics(1368, 912, 911.7, 681.9, 462.5, BROWN)
+
+
+def whole_frame(camera: KnownCamera, width_px: int, height_px: int) -> CameraIntrinsics:
+    """Return a camera whose frames are as wide as its sensor: not cut, no zoom."""
+    return CameraIntrinsics.from_35mm(
+        width_px, height_px, camera.focal_35mm, sensor_aspect=camera.sensor_aspect
+    )
 
 
 def test_distortion_is_opencvs():
@@ -47,7 +54,7 @@ def test_equivalents_of_35_mm_go_by_the_diagonal(aspect, hfov_deg):
 def test_a_video_is_as_wide_as_the_sensor_that_the_equivalent_is_of():
     wide = CameraIntrinsics.from_35mm(3840, 2160, 24, sensor_aspect=4 / 3)
     assert wide.hfov_deg == pytest.approx(71.6, abs=0.05)
-    assert known_camera("mavic3").intrinsics(3840, 2160) == wide
+    assert whole_frame(known_camera("mavic3"), 3840, 2160) == wide
 
 
 def test_the_field_of_view_is_kept():
@@ -74,4 +81,4 @@ def test_an_impossible_field_of_view_is_refused(hfov_deg):
 def test_an_unknown_camera_is_refused_with_the_closest():
     with pytest.raises(ConfigError, match="mavic3"):
         known_camera("mavic-3")
-    assert all(20 < camera.intrinsics(400, 300).hfov_deg < 90 for camera in CAMERAS.values())
+    assert all(20 < whole_frame(camera, 400, 300).hfov_deg < 90 for camera in CAMERAS.values())

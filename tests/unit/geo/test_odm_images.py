@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from yolo_ema.geo.box_base import Bases
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.geodesic import LocalFrame
-from yolo_ema.geo.placing import place_pixels
+from yolo_ema.geo.placing import place_bases
 from yolo_ema.geo.surface_model import SurfaceModel
 from yolo_ema.geo.uncertainty import CHI2_95, SIGMAS
 from yolo_ema.geo.views import Views
@@ -77,14 +78,8 @@ class Reconstruction:
     def place(self, name: str, pixels: np.ndarray):
         n = len(pixels)
         views = Views(**{key: np.full(n, value) for key, value in self.poses[name].items()})
-        return place_pixels(
-            pixels,
-            views,
-            [self.camera] * n,
-            self.model,
-            sigmas=SIGMAS["odm"],
-            pixel_covariances=np.tile(np.eye(2), (n, 1, 1)),
-        )
+        bases = Bases.of_pixels(pixels, np.tile(np.eye(2), (n, 1, 1)))
+        return place_bases(bases, views, [self.camera] * n, self.model, sigmas=SIGMAS["odm"])
 
 
 def _matches(first: Path, second: Path) -> tuple[np.ndarray, np.ndarray]:

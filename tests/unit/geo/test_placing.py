@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from yolo_ema.geo.box_base import Bases
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.class_sizes import CLASS_SIZES, BodySize
 from yolo_ema.geo.geodesic import LocalFrame
 from yolo_ema.geo.ground import REASONS, LevelGround
-from yolo_ema.geo.placing import place_boxes, place_pixels
+from yolo_ema.geo.placing import place_bases, place_boxes
 from yolo_ema.geo.uncertainty import CHI2_95, PoseSigmas, ellipse_of
 from yolo_ema.geo.views import Views
 
@@ -40,7 +41,8 @@ def placed(pixels, poses: Views, camera=CAMERA, ground=LEVEL, **settings):
         "pixel_covariances": np.tile(np.eye(2) * 4.0, (len(poses), 1, 1)),
         "max_error_m": np.inf,
     } | settings
-    return place_pixels(pixels, poses, [camera] * len(poses), ground, **settings)
+    bases = Bases.of_pixels(pixels, settings.pop("pixel_covariances"))
+    return place_bases(bases, poses, [camera] * len(poses), ground, **settings)
 
 
 def metres(pixels, poses: Views, **settings) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.geo.box_base import Bases
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.camera_heights import flight_ground
-from yolo_ema.geo.placing import place_pixels
+from yolo_ema.geo.placing import place_bases
 from yolo_ema.geo.pose import Pose
 from yolo_ema.geo.sightings import FrameBoxes, locate_source
 from yolo_ema.geo.surface_model import SurfaceModel
@@ -78,15 +79,9 @@ def opened(path: Path, above_m: float = 120.0) -> SurfaceModel:
 
 
 def located(model: SurfaceModel, pixels: np.ndarray, poses: Views):
-    found = place_pixels(
-        pixels,
-        poses,
-        [CAMERA] * len(poses),
-        model,
-        sigmas=PoseSigmas(),
-        pixel_covariances=np.tile(np.eye(2), (len(poses), 1, 1)),
-        max_error_m=np.inf,
-    )
+    bases = Bases.of_pixels(pixels, np.tile(np.eye(2), (len(poses), 1, 1)))
+    cameras = [CAMERA] * len(poses)
+    found = place_bases(bases, poses, cameras, model, sigmas=PoseSigmas(), max_error_m=np.inf)
     x, y = TO_UTM.transform(found.longitude_deg, found.latitude_deg)
     return found, np.column_stack([np.asarray(x) - EAST, np.asarray(y) - NORTH])
 

@@ -14,12 +14,15 @@ import pytest
 
 from yolo_ema.scenes.actors import Actor
 from yolo_ema.scenes.ground import Ground
-from yolo_ema.scenes.light import plain_look
+from yolo_ema.scenes.light import Look
 from yolo_ema.scenes.painter import paint
 from yolo_ema.scenes.scene import MOST_CUT, Stage, draw_scene, set_stage
 from yolo_ema.scenes.town import Town
 
 SIZES = {"small": (320, 192), "tall": (192, 288)}
+
+PLAIN = Look((0.0, 0.0, 1.0), 0.0, 1.0, 0.0, (1.0, 1.0, 1.0), 0.0, 0.0, 0.0, grain=0.0)
+"""Even light without shadows, haze, noise or texture: what is left is geometry."""
 
 
 def alone(stage: Stage, actor: Actor) -> np.ndarray:
@@ -29,7 +32,7 @@ def alone(stage: Stage, actor: Actor) -> np.ndarray:
         ground = Ground((-1000.0, -1000.0, 1000.0, 1000.0))
         ground.rect((-300.0, -300.0, 300.0, 300.0), (level, level, level), "paint")
         town = Town(ground, (), (), (), (level, level, level))
-        image, _ = paint(town, [actor], stage.camera, plain_look(), np.random.default_rng(0))
+        image, _ = paint(town, [actor], stage.camera, PLAIN, np.random.default_rng(0))
         shots.append(image.astype(float).mean(axis=2))
     return 1 - (shots[0] - shots[1]) / 255
 
@@ -50,7 +53,7 @@ def visible_cover(stage: Stage, index: int) -> float:
     for level in (255.0, 0.0):
         actors = list(stage.actors)
         actors[index] = replace(actors[index], palette=np.full((8, 3), level))
-        image, _ = paint(stage.town, actors, stage.camera, plain_look(), np.random.default_rng(0))
+        image, _ = paint(stage.town, actors, stage.camera, PLAIN, np.random.default_rng(0))
         shots.append(image.astype(float).mean(axis=2))
     return float((shots[0] - shots[1]).sum() / 255)
 
@@ -71,9 +74,7 @@ def test_every_box_is_the_box_of_the_objects_pixels(seed, size):
 
 def test_hidden_shares_are_counted():
     stage = set_stage(8, image_wh=(480, 270), objects=90, crowd=False)
-    _, sights = paint(
-        stage.town, stage.actors, stage.camera, plain_look(), np.random.default_rng(0)
-    )
+    _, sights = paint(stage.town, stage.actors, stage.camera, PLAIN, np.random.default_rng(0))
     ranked = sorted(
         (index for index, sight in enumerate(sights) if sight),
         key=lambda index: sights[index].hidden,

@@ -1,6 +1,4 @@
-"""The layers of a flight's map as features, which every format writes: objects, paths, sightings
-and coverage.
-"""
+"""A flight's layers as features for every format: objects, paths, sightings and coverage."""
 
 from __future__ import annotations
 
@@ -27,18 +25,12 @@ class Feature(NamedTuple):
     """One thing of a layer.
 
     Attributes:
-        geometry: its type and coordinates as GeoJSON has them, longitude first; None without a
-            place.
+        geometry: type and coordinates as in GeoJSON, longitude first; None without a place.
         properties: what is known of it, plain values.
     """
 
     geometry: dict[str, Any] | None
     properties: dict[str, Any]
-
-
-def layers_of(flight: FlightMap) -> dict[str, list[Feature]]:
-    """Return all layers of a flight's map."""
-    return {name: list(features_of(flight, name)) for name in LAYERS}
 
 
 def features_of(flight: FlightMap, layer: str) -> Iterator[Feature]:
