@@ -38,7 +38,7 @@ import yolo_ema.engine
 import torch
 from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from yolo_ema.engine.setup.console import log_to_stderr
+from yolo_ema.engine.setup.environment import log_to_stderr
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.training.mixed_precision import cpu_bfloat16
 from yolo_ema.engine.training.trainer import EmaTrainer

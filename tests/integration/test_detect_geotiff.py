@@ -412,7 +412,7 @@ for name in ("torch", "torchvision", "ultralytics"):
     sys.modules[name] = None
 from yolo_ema.cli import main
 code = main(sys.argv[1:])
-from yolo_ema.io.peak_memory import peak_memory_bytes
+from yolo_ema.io.machine import peak_memory_bytes
 print(peak_memory_bytes(), file=sys.stderr)
 sys.exit(code)
 """

@@ -15,7 +15,7 @@ from ultralytics import YOLO
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.prediction.torch_predictor import open_predictor
-from yolo_ema.engine.setup.console import log_to_stderr
+from yolo_ema.engine.setup.environment import log_to_stderr
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.options.val import ValOptions

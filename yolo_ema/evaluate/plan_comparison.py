@@ -19,7 +19,7 @@ from yolo_ema.evaluate.val_result import ValResult
 from yolo_ema.evaluate.validation import open_for_scoring, validate
 from yolo_ema.inference.formats import format_of
 from yolo_ema.io.atomic_files import write_bytes
-from yolo_ema.io.peak_memory import forget_peak_memory, peak_memory_bytes
+from yolo_ema.io.machine import forget_peak_memory, peak_memory_bytes
 from yolo_ema.io.text_files import say
 from yolo_ema.options.val import ValOptions
 from yolo_ema.text_table import text_table

@@ -1,12 +1,11 @@
-"""What this machine gives the process: processor cores and what they can do, a folder for what can
-be made again.
-"""
+"""What this machine gives the process: cores, what they can do, memory, and a cache folder."""
 
 from __future__ import annotations
 
 import math
 import os
 import platform
+import sys
 from pathlib import Path
 
 from yolo_ema.errors import ConfigError
@@ -30,6 +29,34 @@ def available_memory_bytes() -> int | None:
         return free
     left = max(0, limit - used)
     return left if free is None else min(free, left)
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held, since `forget_peak_memory` where that
+    could be.
+
+    On Linux from the kernel's own count: `getrusage` starts with what the parent held there.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource  # which Windows has not
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+
+
+def forget_peak_memory() -> bool:
+    """Let the peak begin again at what the process holds now; return whether the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def cache_dir() -> Path:

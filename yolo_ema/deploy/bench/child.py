@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import WeightsError, YoloEmaError
-from yolo_ema.io.peak_memory import peak_memory_bytes
+from yolo_ema.io.machine import peak_memory_bytes
 
 _WARM_UP = 3
 _PACKAGES = {
@@ -189,9 +189,8 @@ def main() -> None:
     """Answer until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent ends this process
+    # Ctrl-C reaches the whole group; the parent ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     runner = Runner()
     for line in sys.stdin:
         try:

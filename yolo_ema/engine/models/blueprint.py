@@ -26,7 +26,6 @@ from ultralytics.nn.tasks import parse_model
 from yolo_ema.engine.models.blocks import MOST_CLASSES, checked_activation, checked_row
 from yolo_ema.engine.models.definition import named_definition
 from yolo_ema.engine.models.growth_limits import PROBE_PX, SizeWatch, bounded
-from yolo_ema.engine.models.layer_graph import inputs_of
 from yolo_ema.errors import ModelError, first_line
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.nn import BLOCKS
@@ -264,6 +263,25 @@ def probe(
     if not all(part.shape[-1] == cells for part in maps):
         raise ModelError(f"{where}: the outputs of its head do not fit its levels")
     return tuple(image_px // level.shape[-2] for level in levels)
+
+
+def run_layers(layers: Sequence[nn.Module], image: torch.Tensor) -> list[torch.Tensor]:
+    """Run the layers below the head, as Ultralytics builds them (``layer.f`` says where each reads
+    from), on images (B, C, H, W), and return each one's output.
+    """
+    outputs: list[torch.Tensor] = []
+    for layer in layers:
+        outputs.append(layer(inputs_of(layer, outputs) if outputs else image))
+    return outputs
+
+
+def inputs_of(
+    layer: nn.Module, outputs: Sequence[torch.Tensor]
+) -> torch.Tensor | list[torch.Tensor]:
+    """Return what a layer reads, given the outputs of all layers before it."""
+    if isinstance(layer.f, int):
+        return outputs[layer.f]
+    return [outputs[source] for source in layer.f]
 
 
 def _output(layer: nn.Module, inputs: Any, place: str) -> Any:

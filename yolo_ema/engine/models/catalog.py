@@ -1,6 +1,4 @@
-"""The list of shipped models with their size and cost, counted without weights or arithmetic (on
-torch's meta device).
-"""
+"""The shipped models with size and cost, counted without arithmetic (torch's meta device)."""
 
 from __future__ import annotations
 
@@ -15,14 +13,13 @@ from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
 from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_ema.engine.models.blueprint import draw
+from yolo_ema.engine.models.blueprint import draw, inputs_of, run_layers
 from yolo_ema.engine.models.definition import (
     model_names,
     paper_models,
     scaled_names,
     shipped_models,
 )
-from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
 from yolo_ema.engine.models.published_weights import default_pretrained
 from yolo_ema.engine.models.registration import model_yaml
 from yolo_ema.errors import ModelError, did_you_mean
@@ -178,7 +175,10 @@ def forward_cost(layers: torch.nn.Sequential, imgsz: int) -> tuple[int, tuple[in
         layers: a detector's, on torch's meta device; they lose their batch norms.
         imgsz: side of the image in pixels.
     """
-    _drop_batch_norms(layers)
+    # Fusing removes batch norms, so they count nothing; here they would take most of the time.
+    for module in layers.modules():
+        if isinstance(getattr(module, "bn", None), torch.nn.BatchNorm2d):
+            module.bn = torch.nn.Identity()
     head: Any = layers.eval()[-1]
     head.training = True  # the raw maps, for which it needs no strides
     image = torch.zeros(1, 3, imgsz, imgsz, device="meta")
@@ -186,13 +186,6 @@ def forward_cost(layers: torch.nn.Sequential, imgsz: int) -> tuple[int, tuple[in
         levels = inputs_of(head, run_layers(layers[:-1], image))
         head(levels)
     return counter.operations, tuple(imgsz // level.shape[-2] for level in levels)
-
-
-def _drop_batch_norms(layers: torch.nn.Module) -> None:
-    """Take out ``bn``: fusing removes it, and on the meta device it costs most of the time."""
-    for module in layers.modules():
-        if isinstance(getattr(module, "bn", None), torch.nn.BatchNorm2d):
-            module.bn = torch.nn.Identity()
 
 
 class _OperationCounter(TorchDispatchMode):

@@ -17,8 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_ema.engine.models.blueprint import draw
-from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
+from yolo_ema.engine.models.blueprint import draw, inputs_of, run_layers
 from yolo_ema.engine.models.registration import model_yaml
 
 _SHARE_OF_MEMORY = 0.7

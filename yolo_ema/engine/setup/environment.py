@@ -105,6 +105,24 @@ def quiet_log(name: str = "ultralytics", level: int = logging.WARNING) -> Iterat
         logger.setLevel(before)
 
 
+@contextlib.contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Keep stdout for results: send Ultralytics' log, progress bars and prints to stderr."""
+    handlers = [
+        handler
+        for handler in logging.getLogger("ultralytics").handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            if stream is not None:
+                handler.setStream(stream)
+
+
 _prepare_environment()
 if os.environ.get("LOCAL_RANK", "0") == "0":  # once in a training on several GPUs, too
     warn_of_untested_ultralytics()

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
 
 import torch.hub
 from ultralytics.data import utils as data_utils
-from ultralytics.utils import checks, downloads
+from ultralytics.utils import USER_CONFIG_DIR, checks, downloads
 
 from yolo_ema.errors import OfflineError
+from yolo_ema.io.atomic_files import write_bytes
 
 _DOWNLOADERS = (
     (downloads, "safe_download"),
@@ -37,14 +39,26 @@ def no_network_no_install() -> Iterator[None]:
     """Refuse downloads and installing of packages by Ultralytics and torch.hub inside this block.
 
     Raises:
-        OfflineError: from inside the block, where something would have been downloaded that is
-            needed.
+        OfflineError: inside the block, where something that is needed would be downloaded.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(checks, "AUTOINSTALL", False))
         for module, name in _DOWNLOADERS:
             stack.enter_context(mock.patch.object(module, name, _refuse))
         yield
+
+
+def place_fonts() -> None:
+    """Give Ultralytics' plots matplotlib's DejaVu Sans under the names that it looks for where they
+    are missing, so that it doesn't download Arial.
+    """
+    import matplotlib as mpl  # for training alone
+
+    font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    for name in ("Arial.ttf", "Arial.Unicode.ttf"):
+        target = Path(USER_CONFIG_DIR) / name
+        if not target.exists():
+            write_bytes(target, font.read_bytes())
 
 
 def _refuse(*arguments: Any, **named: Any) -> NoReturn:

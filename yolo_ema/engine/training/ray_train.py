@@ -83,7 +83,7 @@ def _options(config: Mapping[str, Any]) -> TrainOptions:
 
 
 def _train(options: TrainOptions, ray: Any) -> TrainResult:
-    from yolo_ema.engine.setup.console import log_to_stderr
+    from yolo_ema.engine.setup.environment import log_to_stderr
     from yolo_ema.engine.training.train import train, train_together
 
     def report(trainer: Any) -> None:

@@ -1,6 +1,4 @@
-"""``yolo-ema train``: plans the run, trains, and names the next command, whether it ended well or
-not.
-"""
+"""``yolo-ema train``: plans the run, trains, names the next command, however it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from typing import Any
 from torch import distributed as dist
 from ultralytics.utils import LOCAL_RANK, RANK, WORLD_SIZE
 
-from yolo_ema.engine.setup.console import log_to_stderr
+from yolo_ema.engine.setup.environment import log_to_stderr
 from yolo_ema.engine.training.agreement import (
     check_same_data,
     check_same_start,
@@ -49,8 +47,7 @@ class TrainResult:
         record: the run record.
         metrics: of the best checkpoint on the validation split, in percent; Ultralytics' own, not
             the official protocol's.
-        transfer: how many tensors were carried over from the first weights; None where there were
-            none.
+        transfer: how many tensors the first weights gave; None where there were none.
         left_out: for each split, how many images and label rows were left out, by reason.
         is_told: whether this process prints it: of several that train together, the first one.
     """
@@ -121,8 +118,7 @@ def train(
         OfflineError: a download would be needed.
         SourceError: an image that was sound when training started cannot be read any more.
         DiskFullError: the disk is full; the last checkpoint is intact.
-        MachineError: the device asked for is not available, or a process on a GPU, or one that
-            loads images, failed.
+        MachineError: the device is not available, or a process for a GPU or images failed.
 
     Examples:
         >>> from yolo_ema import TrainOptions, train

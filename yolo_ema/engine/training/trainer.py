@@ -34,8 +34,7 @@ from yolo_ema.engine.data.data_yaml import read_data
 from yolo_ema.engine.data.dataset_lookup import resolve_data
 from yolo_ema.engine.data.drone_dataset import DroneDataset, build_train_dataset
 from yolo_ema.engine.models.registration import model_yaml, register
-from yolo_ema.engine.setup.no_network_no_install import no_network_no_install
-from yolo_ema.engine.setup.plot_fonts import place_fonts
+from yolo_ema.engine.setup.no_network_no_install import no_network_no_install, place_fonts
 from yolo_ema.engine.setup.ultralytics_settings import enable_loggers
 from yolo_ema.engine.training.cpu_group import several_on_cpu, use_own_cores
 from yolo_ema.engine.training.ddp_workers import report_to_starter, run_workers

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from ultralytics.nn.modules.head import Detect
 
-from yolo_ema.engine.models.layer_graph import run_layers
+from yolo_ema.engine.models.blueprint import run_layers
 from yolo_ema.errors import TransferError
 from yolo_ema.nn import BLOCKS
 
@@ -262,9 +262,8 @@ def _at_width_of(source: nn.Module, target: nn.Module) -> nn.Module:
     if source[-1].out_channels != target[-1].out_channels:
         branch[-1] = nn.Conv2d(source[-1].in_channels, target[-1].out_channels, 1)
         with torch.no_grad():
-            branch[-1].bias.copy_(
-                target[-1].bias
-            )  # Detect sets it to the expected share of objects
+            # Detect sets it to the expected share of objects.
+            branch[-1].bias.copy_(target[-1].bias)
     for mine, theirs in zip(branch.parameters(), target.parameters(), strict=True):
         mine.requires_grad_(theirs.requires_grad)
     like = target[-1].weight

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_ema.engine.models.blueprint import draw
+from yolo_ema.engine.models.blueprint import draw, inputs_of, run_layers
 from yolo_ema.engine.models.definition import paper_models, scaled_names, shipped_models
-from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
 from yolo_ema.engine.models.registration import build_model, model_yaml
 from yolo_ema.nn import EfficientMultiScaleAttention
 

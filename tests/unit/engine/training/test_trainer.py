@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from yolo_ema.engine.setup import plot_fonts
-from yolo_ema.engine.setup.console import log_to_stderr
+from yolo_ema.engine.setup import no_network_no_install
+from yolo_ema.engine.setup.environment import log_to_stderr
 from yolo_ema.engine.training import run_record
 from yolo_ema.engine.training.train_validator import TrainValidator
 
@@ -20,9 +20,9 @@ from ultralytics.utils import LOGGER
 def test_fonts_are_placed_once_and_never_replaced(tmp_path, monkeypatch):
     from PIL import ImageFont
 
-    monkeypatch.setattr(plot_fonts, "USER_CONFIG_DIR", tmp_path)
+    monkeypatch.setattr(no_network_no_install, "USER_CONFIG_DIR", tmp_path)
     (tmp_path / "Arial.ttf").write_bytes(b"the user's own")
-    plot_fonts.place_fonts()
+    no_network_no_install.place_fonts()
     assert (tmp_path / "Arial.ttf").read_bytes() == b"the user's own"
     ImageFont.truetype(str(tmp_path / "Arial.Unicode.ttf"), 12)
 

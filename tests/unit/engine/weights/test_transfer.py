@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from ultralytics.nn.tasks import ClassificationModel
 
-from yolo_ema.engine.models.layer_graph import inputs_of, run_layers
+from yolo_ema.engine.models.blueprint import inputs_of, run_layers
 from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.engine.weights.transfer import transfer_weights
