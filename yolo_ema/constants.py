@@ -101,6 +101,4 @@ CHART_COLOURS = (
     "#c0392b",
     "#607d8b",
 )
-"""Colours of lines and bars on white: six of Okabe and Ito's (2008), which colour-blind readers can
-tell apart, then darker ones.
-"""
+"""Six of Okabe and Ito's colours (2008), for colour-blind readers, too; then darker ones."""

@@ -1,6 +1,4 @@
-"""Runs jobs on a Ray cluster: Ray Data over jobs, and one actor for each GPU or group of cores, as
-many as there is room for.
-"""
+"""Runs jobs on a Ray cluster: Ray Data over jobs, an actor for each GPU or group of cores."""
 
 from __future__ import annotations
 
@@ -149,15 +147,11 @@ def _outcomes(
         **resources,
     )
     for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
-        yield from map(_outcome_in, batch["outcome"])
-
-
-def _outcome_in(text: str) -> Outcome:
-    """Read what an actor says of a job. Raises what it refuses all jobs with."""
-    said = json.loads(text)
-    if "refused" in said:
-        raise getattr(errors, said["kind"])(said["refused"])
-    return Outcome(**said)
+        for text in batch["outcome"]:
+            said = json.loads(text)
+            if "refused" in said:  # for which it refuses all jobs
+                raise getattr(errors, said["kind"])(said["refused"])
+            yield Outcome(**said)
 
 
 class _Ledger:

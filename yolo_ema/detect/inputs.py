@@ -24,9 +24,7 @@ from yolo_ema.options.detector import DetectorConfig
 Image = np.ndarray | str | Path
 Place = str | Path | int
 FINEST_RATE = 1001
-"""Rates are fractions with a denominator of at most this: 29.97 frames per second and the like are
-n/1001.
-"""
+"""The largest denominator of a rate: 29.97 frames per second and the like are n/1001."""
 _BGR = "(H, W, 3) uint8 in BGR order"
 
 

@@ -92,7 +92,9 @@ class StoredPlaces:
             self._lack(source.name, *no_pose_of(track))
             return
         at, poses = track.at, [track.still(path) for path in paths]
-        known = [pose for pose in poses or _in_the_video(track) if isinstance(pose, Pose)]
+        # A video's from its first frame on, which tells the point of take-off.
+        every = poses or [at(0.0), *(pose for pose in track.poses if pose.time_s > 0)]
+        known = [pose for pose in every if isinstance(pose, Pose)]
         try:
             ground = flight_ground(self._options, known) if known else None
         except DataNotFoundError:
@@ -146,8 +148,3 @@ def _own(video: Path, asked: Sequence[str]) -> tuple[str, ...]:
     others = {word for word in asked if word not in KINDS and word != "auto"}
     own = {word for word in others if Path(word).stem == video.stem}
     return tuple(word for word in asked if not own or word in own or word not in others)
-
-
-def _in_the_video(track: PoseTrack) -> list[Pose | NoPose]:
-    """Return the poses of a video from its first frame on, which tells the point of take-off."""
-    return [track.at(0.0), *(pose for pose in track.poses if pose.time_s > 0)]

@@ -129,11 +129,6 @@ class LocatedSource:
     start_s: float | None = None
 
     @property
-    def has_utc(self) -> bool:
-        """Whether its moments are UTC."""
-        return self.start_s is not None
-
-    @property
     def name(self) -> str:
         """The video or image."""
         return self.sightings.source
@@ -156,6 +151,14 @@ def sigmas_for(kind: str, options: PlacingOptions, step_m: float = 0.0) -> PoseS
     # Values rounded to steps are off by the step over the root of twelve.
     rounded = replace(assumed, position_m=math.hypot(assumed.position_m, step_m / math.sqrt(12)))
     return replace(rounded, **given)
+
+
+def _sigmas_on(ground: FlightGround, poses: Sequence[Pose], options: PlacingOptions) -> PoseSigmas:
+    kind, step_m = (poses[0].source, poses[0].position_step_m) if poses else ("", 0.0)
+    sigmas = sigmas_for(kind, options, step_m)
+    if options.sigma_height is not None:
+        return sigmas
+    return replace(sigmas, height_m=math.hypot(sigmas.height_m, ground.doubt_m))
 
 
 def locate_source(
@@ -183,13 +186,7 @@ def locate_source(
     """
     poses = [frame.pose for frame in frames if isinstance(frame.pose, Pose)]
     ground = ground or flight_ground(options, poses)
-    sigmas = (
-        sigmas_for(poses[0].source, options, poses[0].position_step_m)
-        if poses
-        else sigmas_for("", options)
-    )
-    if options.sigma_height is None:
-        sigmas = replace(sigmas, height_m=math.hypot(sigmas.height_m, ground.doubt_m))
+    sigmas = _sigmas_on(ground, poses, options)
     reasons, used = _usable(frames, ground)
     counts = np.array([len(frame.scores) for frame in frames], int)
     rows = np.repeat(np.arange(len(frames)), counts)

@@ -35,8 +35,7 @@ class SurfaceModel:
     Attributes:
         path: the file.
         heights_m: (H, W) float, NaN where there is none.
-        to_cells: from longitudes and latitudes, degrees, to columns and rows; cell (0, 0) has its
-            middle at 0, 0.
+        to_cells: from degrees to columns and rows; the middle of cell (0, 0) is at 0, 0.
         cell_m: width of a cell on the ground, the smaller of its two.
         projection: the raster's, by name.
     """
@@ -167,14 +166,12 @@ class SurfaceModel:
         reach = max(2 * self.cell_m, _SLOPE_OVER_M)
         slopes = []
         for step in ((reach, 0.0), (0.0, reach)):
-            sides = [self._sample_at(views, offsets + np.multiply(sign, step)) for sign in (1, -1)]
+            points = [offsets + np.multiply(sign, step) for sign in (1, -1)]
+            sides = [self.sample(*self.cells_of(views, some)) for some in points]
             with np.errstate(invalid="ignore"):
                 slopes.append((sides[0] - sides[1]) / (2 * reach))
         found = np.stack(slopes, axis=1)
         return np.clip(np.where(np.isfinite(found), found, 0.0), -_STEEPEST, _STEEPEST)
-
-    def _sample_at(self, views: Views, offsets: Array) -> Array:
-        return self.sample(*self.cells_of(views, offsets))
 
     def cells_of(self, views: Views, offsets: Array) -> tuple[Array, Array]:
         """Return the cells of places (n, 2), metres east and north of the cameras."""

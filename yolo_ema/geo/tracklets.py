@@ -110,7 +110,7 @@ def _fixes(
     width = max(BIN_S, float(np.ptp(moments)) / MOST_FIXES)
     places, n = source.sightings.places, len(rows)
     roots = places.pose_changes[rows] * np.sqrt(source.sigmas.variances())
-    clock = -1 if source.has_utc else index
+    clock = index if source.start_s is None else -1  # all moments in UTC have one
     every = Fixes(
         moments,
         metres_en,

@@ -42,10 +42,8 @@ class TiledPredictor:
     memory does not grow with their number. Calls from several threads wait for each other.
 
     Args:
-        predictor: what runs each tile; its input size holds for each tile, its settings are
-            shared.
-        tile: ``auto`` (see `plan_tiles`), ``off``: the predictor itself, or a tile's width and
-            height in pixels.
+        predictor: runs each tile; its input size holds for each, its settings are shared.
+        tile: ``auto`` (see `plan_tiles`), ``off``, or a tile's width and height in pixels.
         overlap: least overlap of neighbouring tiles as a share of the tile, 0 to 0.9.
         whole_frame: also run the whole frame, for objects longer than the overlap: any other lies
             whole in some tile. None for yes.
@@ -57,8 +55,7 @@ class TiledPredictor:
 
     Attributes:
         predictor: what runs each tile.
-        seconds: what the last call took, over all tiles: ``preprocess``, ``inference``,
-            ``postprocess``.
+        seconds: the last call's, over all tiles: ``preprocess``, ``inference``, ``postprocess``.
         last_plans: how the images of the last call were divided.
 
     All other attributes are those of the predictor itself.
@@ -187,7 +184,8 @@ class TiledPredictor:
             found: list[list[tuple[View, np.ndarray]]] = [[] for _ in sizes]
             waiting = self._views_by_shape(sizes, max_det)
             while waiting:
-                views = waiting[0][: self._fitting(waiting[0])]
+                at_once = max(1, self._chunk // self._tiles_in(waiting[0][0].input_hw))
+                views = waiting[0][:at_once]
                 crops = [view.pixels_of(images_bgr[view.image]) for view in views]
                 input_hw, limit = views[0].input_hw, views[0].max_det
                 try:
@@ -239,10 +237,6 @@ class TiledPredictor:
         if not self.batched or not self.device.startswith("cuda"):
             return 1
         return max(1, _GPU_CHUNK_PIXELS // (height * width))
-
-    def _fitting(self, views: Sequence[View]) -> int:
-        """Return how many views of one shape go through the network at once."""
-        return max(1, self._chunk // self._tiles_in(views[0].input_hw))
 
     def _views_by_shape(
         self, sizes_wh: Sequence[tuple[int, int]], max_det: int | None

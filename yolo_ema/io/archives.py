@@ -27,9 +27,7 @@ from yolo_ema.io.atomic_files import disk_full_is_clear, sha256_of
 from yolo_ema.io.bounded_tar import tar_entries
 
 UNPACKED_SUFFIXES = DATASET_IMAGE_SUFFIXES | {".txt"}
-"""Only these leave an archive: a dataset needs nothing else, and some other files could carry
-code.
-"""
+"""Only these leave an archive: a dataset needs nothing else, and others might carry code."""
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 

@@ -1,10 +1,12 @@
-"""Locates the shipped YAMLs and weights, inside an installed wheel or at the top of a checkout, and
-finds weights by name.
+"""Locates the shipped YAMLs and weights, inside an installed wheel or at the top of a checkout,
+finds weights by name, and opens the templates of pages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from yolo_ema.errors import WeightsNotFoundError, did_you_mean
 
@@ -43,6 +45,21 @@ def missing_weights(path: Path) -> WeightsNotFoundError:
 def are_installed(weights: Path) -> bool:
     """Return whether weights came with an installed wheel, beside which nothing is written."""
     return weights.parent == _PACKAGE / "weights"
+
+
+def page_template(file: Path, **filters: Callable[..., str]) -> Any:
+    """Return the jinja2 template of a page of ours, which escapes what it is given."""
+    import jinja2  # here alone, since most verbs make no page
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(file.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(file.name)
 
 
 def _shipped(name: str) -> Path:

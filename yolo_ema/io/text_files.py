@@ -47,6 +47,14 @@ def encoding_of(content: bytes) -> str:
     return "utf-8"
 
 
+def csv_text(text: str) -> str:
+    """Return text as a cell that spreadsheets do not run as a formula: behind an apostrophe. A
+    carriage return, which `csv` does not quote, becomes a space.
+    """
+    plain = text.replace("\r", " ")
+    return f"'{plain}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else plain
+
+
 def one_line(text: str) -> str:
     """Return a name in one line: breaks, control characters and doubled spaces as one space."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

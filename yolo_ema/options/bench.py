@@ -22,7 +22,7 @@ from yolo_ema.options.shared import (
 DEFAULT_FORMATS = ("onnx", "openvino", "torchscript", "ncnn")
 """What runs on any processor."""
 
-_MOST_IMAGES = 64
+MOST_IMAGES = 64
 _FILES, _MEASURING = "files", "measuring"
 _files_option = partial(option, group=_FILES)
 _measuring_option = partial(option, group=_MEASURING)
@@ -75,7 +75,7 @@ class BenchOptions(Options):
     )
     images: tuple[Path, ...] = _measuring_option(
         (),
-        help=f"images, or folders of them, to run on, {_MOST_IMAGES} at most; default: four drawn "
+        help=f"images, or folders of them, to run on, {MOST_IMAGES} at most; default: four drawn "
         "scenes of 1920x1080",
     )
     threads: int | None = _measuring_option(
@@ -95,11 +95,6 @@ class BenchOptions(Options):
         above=0,
         unit="seconds",
     )
-
-    @property
-    def most_images(self) -> int:
-        """The maximum number of images."""
-        return _MOST_IMAGES
 
     @property
     def formats(self) -> tuple[str, ...]:

@@ -1,6 +1,4 @@
-"""``yolo-ema demo``: from scratch to a checked ONNX file, on scenes drawn in code, in a few minutes
-on two cores.
-"""
+"""``yolo-ema demo``: from scratch to a checked ONNX file on drawn scenes, in minutes."""
 
 from __future__ import annotations
 
@@ -72,9 +70,7 @@ SETTINGS = {
     "val": "false",
     "plots": "false",
 }
-"""What a few minutes from scratch need: a step for every batch, no mosaic, a short steep warm-up,
-and no validation on the way.
-"""
+"""A few minutes from scratch: every batch a step, no mosaic, steep warm-up, no validation."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,7 @@ class DemoResult:
     Attributes:
         out: the folder.
         validation: the figures on scenes of unseen seeds.
-        median_box_px: median over the validation scenes of the square root of a box's area at the
-            network's input.
+        median_box_px: median root of a box's area in validation, at the network's input.
         training: where weights and record are.
         outputs: the annotated scene and clip, and the page.
         onnx: the exported file and its proof.
@@ -146,8 +141,7 @@ def demo(options: DemoOptions) -> DemoResult:
     and check.
 
     Raises:
-        CheckFailedError: too little was learned, or the exported file's boxes differ from those of
-            the weights.
+        CheckFailedError: too little was learned, or the file's boxes differ from the weights'.
         ConfigError: a launcher has started several processes.
         MissingPackageError: the packages for ONNX are not installed.
         DiskFullError: the disk is full.

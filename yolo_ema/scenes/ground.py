@@ -19,9 +19,7 @@ Point = tuple[float, float]  # x, y
 Rect = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 PIECE = 15.0
-"""Large areas are cut into pieces of at most this side, so that one which reaches behind the lens
-is never in view.
-"""
+"""Largest side of a piece of an area, so that one that reaches behind the lens is not seen."""
 
 MATERIALS = ("asphalt", "paving", "grass", "paint", "tiles", "soil")
 

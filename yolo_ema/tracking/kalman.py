@@ -25,9 +25,7 @@ _SIZE_NOISE = 1.4
 
 _SPEED_SHARES = np.array([1, 1, 0.3, 0.3])
 _CHANGE_SHARES = np.array([0.5, 0.5, 0.2, 0.2, 1, 1, 0.2, 0.2])
-"""Shares of an unknown speed, and of its change in a frame, in each component: sizes change less
-than places.
-"""
+"""Shares of an unknown speed and of its change: sizes change less than places."""
 
 
 class BoxKalmanFilter:

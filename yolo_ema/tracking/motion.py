@@ -16,18 +16,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LONGER_SIDE_PX = 640
-"""Motion is estimated on an image reduced to this: more costs time and gains nothing that matching
-could use.
-"""
+"""Motion is estimated on an image reduced to this: more gains nothing for matching."""
 
 _MOST_CORNERS = 200
 _LEAST_AGREEING = 12
 _LEAST_SHARE = 0.3
 _TOLERANCE_PX = 1.0
 _MARGIN = 0.15
-"""Share by which boxes are widened before they are masked out: moving objects reach over their
-boxes, and so do their shadows.
-"""
+"""Share by which boxes grow before they are masked: objects and shadows reach over them."""
 
 
 def warp_points(points: Array, homography: Array) -> Array:

@@ -34,9 +34,7 @@ OFFICIAL_TOTALS = (
 
 
 _CLOSE = 0.98
-"""A split with at least this share of the official number of images is taken for the official one
-with images missing.
-"""
+"""With at least this share of the official images a split is the official one, incomplete."""
 
 
 def compare_with_official(
@@ -49,8 +47,7 @@ def compare_with_official(
         rows_per_category: (12,) rows of each category, of the images that are used.
         found: number of images, including those that are left out.
         used: number of images without those.
-        certain: it was downloaded as the official one, so it is compared whatever its number of
-            images.
+        certain: it was downloaded as the official one: compared however many images it has.
 
     Returns:
         None, False or True for "not an official split", "differs" and "equal", and a sentence that

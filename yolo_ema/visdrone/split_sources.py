@@ -1,6 +1,4 @@
-"""Where the files of a split come from: folders and archives that the user has, or the public
-archives.
-"""
+"""Where a split's files come from: the user's folders and archives, or the public ones."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ PUBLIC_ARCHIVES = "https://github.com/ultralytics/assets/releases/download/v0.0.
 LICENCE = "academic, non-commercial use only (commonly stated as CC BY-NC-SA 3.0), see https://github.com/VisDrone/VisDrone-Dataset"
 
 _FETCHED = ".fetched"
-"""Folder below the root that holds only what was downloaded; it is removed once all of that is
-unpacked.
-"""
+"""Folder below the root for what was downloaded; removed once all is unpacked."""
 
 _MARKER = ".unpacked-by-yolo-ema.json"
 """Lies in each folder that an archive was unpacked to, and holds what is known of the archive.

@@ -13,14 +13,10 @@ from yolo_ema.deploy.parity.comparison import Tolerance, compare_image
 from yolo_ema.options.export import ExportOptions
 
 EXACT = Tolerance(px=ExportOptions.tolerance_px, score=ExportOptions.tolerance_score)
-"""How far the boxes of a float32 file may differ from those of its weights and count as the same,
-by default of the proof.
-"""
+"""How far a float32 file's boxes may lie from its weights' to be the same: the proof's."""
 
 _FEW = 0.02
-"""Share of the boxes that may be unmatched or ties: if two networks differ in the last digit, NMS
-rarely chooses differently.
-"""
+"""Share of boxes that may be unmatched or ties: the last digit rarely changes NMS's choice."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +143,7 @@ class BenchRow:
         quantize: fp16 or int8 if that was asked for.
         file: the artifact's name if it was given.
         reason: why it did not run; empty if it did.
-        facts: what the runtime says of itself: device, threads, precisions, input, versions,
-            memory.
+        facts: what the runtime says of itself: device, threads, precisions, input, memory.
         rounds: its times.
         pt_rounds: those of the .pt, with which it took turns.
         batch: images in a call with several.

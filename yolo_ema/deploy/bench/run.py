@@ -27,7 +27,7 @@ from yolo_ema.errors import ConfigError, MachineError, WeightsError, did_you_mea
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.io.resources import missing_weights
 from yolo_ema.io.scratch_folders import scratch_folder
-from yolo_ema.options.bench import BenchOptions
+from yolo_ema.options.bench import MOST_IMAGES, BenchOptions
 from yolo_ema.scenes.scene import draw_scene
 
 _SCENES = 4
@@ -36,9 +36,7 @@ _SCENE_OBJECTS = 140
 _GPU_FORMATS = frozenset({"engine"})
 
 Key = tuple[tuple[int, int], bool]
-"""Input height and width, and whether the NMS-free head is meant: what the weights' boxes depend
-on.
-"""
+"""Input height and width, and whether without NMS: what the weights' boxes depend on."""
 
 
 @dataclass
@@ -317,7 +315,7 @@ def _check_weights(weights: Path) -> None:
 def _images(options: BenchOptions, folder: Path) -> list[Path]:
     if options.images:
         places = [path.absolute() for path in options.images]
-        return sampled_files(places, options.most_images)
+        return sampled_files(places, MOST_IMAGES)
     paths = [folder / f"scene{seed}.png" for seed in range(_SCENES)]
     for seed, path in enumerate(paths):
         scene = draw_scene(seed, image_wh=_SCENE_WH, objects=_SCENE_OBJECTS)

@@ -15,14 +15,10 @@ import numpy as np
 from yolo_ema.boxes import box_iou
 
 MIN_IOU = 0.5
-"""Boxes that overlap less are not the same box; how far a pair lies apart is judged later, and much
-more strictly.
-"""
+"""Boxes that overlap less are not the same box; how far a pair lies apart is judged later."""
 
 _MARGIN_PX = 0.5
-"""Boxes are widened by this on each side: a head may give a box of zero or negative size, which
-would not even overlap itself.
-"""
+"""Boxes grow by this on each side: one of no or negative size would not overlap itself."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,4 @@
-"""Why the boxes of a file are not those of its weights: known faults, each tried out or seen in the
-boxes.
-"""
+"""Why a file's boxes are not those of its weights: known faults, tried out or seen in boxes."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from yolo_ema.errors import YoloEmaError
 
 _TRIED_IMAGES = 2
 _MOST_CHANGED = 0.02
-"""A changed input explains the difference if at most this share of the boxes is still beyond the
-tolerance.
-"""
+"""An input explains the difference if at most this share of boxes stays beyond tolerance."""
 
 _ONE_SIDED = 0.9
 _FEW = 3

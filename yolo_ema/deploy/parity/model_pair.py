@@ -25,9 +25,7 @@ from yolo_ema.inference.tiled import TiledPredictor
 from yolo_ema.options.val import ValOptions
 
 MAX_BOXES = 1000
-"""Boxes per image that are compared, those with the highest scores; fewer if the file says that it
-holds fewer.
-"""
+"""Boxes per image that are compared, the best; fewer if the file says it holds fewer."""
 
 SCORE_THRESHOLDS = (0.25, 0.1, 0.05, 0.01, 0.001, 0.0)
 """Boxes are compared from the first of these scores on that gives enough of them."""
@@ -179,8 +177,7 @@ class ModelPair:
             lowest: lowest score that counts.
             guess: whether ties that are not proven may be guessed; None: only if NMS is built in,
                 so that it cannot be replayed.
-            tile_wh: the boxes come from tiles of this size: distances are measured in the input
-                that saw a tile.
+            tile_wh: the boxes come from tiles of this size: distances are in the tile's input.
         """
         if guess is None:
             guess = self.reference.has_builtin_nms or self.candidate.has_builtin_nms

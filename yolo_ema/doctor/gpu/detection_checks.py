@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from fractions import Fraction
 from importlib.util import find_spec
-from pathlib import Path
 
 import av
 import numpy as np
@@ -143,16 +142,12 @@ def video(place: Place) -> Finding:
     finding.measured["frames_per_second"] = frames / max(summary.seconds, 1e-9)
     finding.measured["objects"] = summary.objects
     finding.expect(not summary.problem, f"the video ends early: {summary.problem}")
-    sizes = _frame_sizes(result.paths["annotated"][0])
+    with av.open(str(result.paths["annotated"][0])) as container:
+        sizes = [(frame.width, frame.height) for frame in container.decode(video=0)]
     finding.measured["frames"] = len(sizes)
     finding.expect(len(sizes) == frames, f"{len(sizes)} frames of {frames} are in the mp4")
     finding.expect(set(sizes) == {image_wh}, f"the mp4's frames are {set(sizes)}, not {image_wh}")
     return finding
-
-
-def _frame_sizes(path: Path) -> list[tuple[int, int]]:
-    with av.open(str(path)) as container:
-        return [(frame.width, frame.height) for frame in container.decode(video=0)]
 
 
 def export(place: Place) -> Finding:

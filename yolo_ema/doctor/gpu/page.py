@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.doctor.gpu.result import MINIATURE, PASSED, GpuResult
+from yolo_ema.io.resources import page_template
 
 _HERE = Path(__file__).parent
 _PRESET = "train-"
@@ -13,18 +14,9 @@ _PRESET = "train-"
 
 def page(result: GpuResult) -> str:
     """Return the page as HTML."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = _figure
-    return environment.get_template("page.html.jinja").render(
+    return page_template(_HERE / "page.html.jinja", figure=_figure).render(
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
         result=result,
         miniature="" if result.is_gpu else MINIATURE,

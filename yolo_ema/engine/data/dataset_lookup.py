@@ -1,6 +1,4 @@
-"""From what a user calls a dataset to its data YAML; what is missing is fetched and prepared, where
-the verb may.
-"""
+"""From a dataset's name to its data YAML, fetched and prepared where the verb may do that."""
 
 from __future__ import annotations
 
@@ -34,8 +32,7 @@ def resolve_data(
             a prepared root or any folder with one data YAML in it; a data YAML; or the name of one
             that Ultralytics ships (``coco8``).
         offline: forbid downloads.
-        trust: let a download script in a data YAML run. Those that Ultralytics itself ships need
-            no permission.
+        trust: let a download script in a data YAML run; Ultralytics' own need no permission.
         splits: what to fetch of ``visdrone`` where it is missing; empty for all published ones.
 
     Raises:
@@ -80,11 +77,6 @@ def _yaml_in(folder: Path) -> Path | None:
     return next(iter(named_as_folder or candidates), None)
 
 
-def _is_shipped_visdrone(data_yaml: Path) -> bool:
-    """Say whether this is the YAML shipped here, or a copy: prepared data have their own."""
-    return data_yaml.read_bytes() == (data_dir() / "visdrone.yaml").read_bytes()
-
-
 def _prepare_visdrone(offline: bool, splits: tuple[str, ...]) -> Path:
     prepared = DATASETS / "visdrone" / "visdrone.yaml"
     if prepared.is_file() and not _missing(prepared):
@@ -123,7 +115,8 @@ def named_yaml(name: str) -> Path:
 
 def _with_images(data_yaml: Path, offline: bool, trust: bool, splits: tuple[str, ...]) -> Path:
     missing = _missing(data_yaml)
-    if missing and _is_shipped_visdrone(data_yaml):
+    # The YAML that this project ships, or a copy of it: prepared data have one of their own.
+    if missing and data_yaml.read_bytes() == (data_dir() / "visdrone.yaml").read_bytes():
         return _prepare_visdrone(offline, splits)
     if missing:
         from yolo_ema.engine.data.dataset_download import fetch_dataset

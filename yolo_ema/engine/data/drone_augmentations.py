@@ -31,9 +31,7 @@ from ultralytics.utils.instance import Instances
 from yolo_ema.errors import CheckFailedError
 
 PROBABILITY = 0.1
-"""How often each photometric augmentation acts, drawn for each image. Quarter turns act on three
-images of four.
-"""
+"""How often a photometric augmentation acts on an image; quarter turns: three of four."""
 
 
 def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
@@ -41,8 +39,7 @@ def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
     changes.
 
     Raises:
-        CheckFailedError: one of them does not act, or an Albumentations step of the user's was
-            silently left out.
+        CheckFailedError: one does not act, or an Albumentations step was silently left out.
     """
     steps = transforms.transforms
     place = next(
@@ -94,21 +91,14 @@ def _test_image() -> np.ndarray:
 
 
 class Haze(A.ImageOnlyTransform):
-    """Blend an image towards a bright airlight, thicker towards its top.
-
-    Args:
-        density: range of the share of airlight at the bottom; at the top it is half again as much.
-        p: how often it acts.
-    """
-
-    def __init__(self, density: tuple[float, float] = (0.1, 0.4), p: float = 0.5) -> None:
-        super().__init__(p=p)
-        self.density = density
+    """Blend an image towards a bright airlight, thicker towards its top."""
 
     def get_params(self) -> dict[str, Any]:
-        """Draw the density and the airlight's brightness."""
+        """Draw the share of airlight at the bottom (at the top it is half again as much), and the
+        airlight's brightness.
+        """
         return {
-            "haze": self.py_random.uniform(*self.density),
+            "haze": self.py_random.uniform(0.1, 0.4),
             "airlight": self.py_random.uniform(190, 240),
         }
 
@@ -136,16 +126,13 @@ def _photometric(name: str, p: float) -> A.BasicTransform:
 
 
 class DroneAugmentation(BaseTransform):
-    """The named photometric augmentations, each with `PROBABILITY`.
-
-    Args:
-        names: of `AUGMENTATIONS`, without ``quarter_turns``.
-        probability: how often each acts.
+    """The named photometric augmentations, of `AUGMENTATIONS` without ``quarter_turns``, each with
+    `PROBABILITY`.
     """
 
-    def __init__(self, names: Sequence[str], probability: float = PROBABILITY) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.transform = A.Compose([_photometric(name, probability) for name in self.names])
+        self.transform = A.Compose([_photometric(name, PROBABILITY) for name in self.names])
         self.seed: int | None = None
 
     def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:

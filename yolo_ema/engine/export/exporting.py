@@ -45,8 +45,7 @@ class Artifact:
     Attributes:
         format: as Ultralytics names it.
         path: where it lies.
-        imgsz_hw: the input's height and width in pixels; of a dynamic file those that it was made
-            with.
+        imgsz_hw: the input's height and width in pixels; of a dynamic file as it was made.
         dynamic: it takes any batch, height and width.
         batch: images per forward pass; of a dynamic file with NMS inside the maximum.
         quantize: fp16, int8, or None for float32.
@@ -115,21 +114,13 @@ def _full_disk_is_clear(folder: Path) -> Iterator[None]:
             raise OSError(errno.ENOSPC, str(error)) from error
 
 
-def _input_hw(options: ExportOptions, loaded: LoadedModel) -> tuple[int, int]:
-    """Return the input's height and width in pixels, rounded up to multiples of the stride."""
-    asked = options.imgsz or (loaded.imgsz,)
-    height, width = (
-        math.ceil(side / loaded.stride) * loaded.stride for side in (asked[0], asked[-1])
-    )
-    return height, width
-
-
 def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[str, Any]:
     """Return Ultralytics' settings for the export. Raises `ConfigError` for an unknown key."""
+    asked, stride = options.imgsz or (loaded.imgsz,), loaded.stride
     own: dict[str, Any] = {
         "format": name,
         "mode": "export",
-        "imgsz": list(_input_hw(options, loaded)),
+        "imgsz": [math.ceil(side / stride) * stride for side in (asked[0], asked[-1])],
         "dynamic": options.dynamic,
         "batch": options.batch,
         "nms": options.nms,

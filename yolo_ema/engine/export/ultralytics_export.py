@@ -53,10 +53,8 @@ def run_exporter(
     """
     model = copy.deepcopy(model)
     model.pt_path = str(folder / f"{stem}.pt")  # the exporter writes next to this
-    model.args = {
-        **DEFAULT_CFG_DICT,
-        "data": "",
-    }  # the path of the training data is nobody's business
+    # The path of the training data is nobody's business.
+    model.args = {**DEFAULT_CFG_DICT, "data": ""}
     trace_for(
         model,
         fixed_size=not settings.get("dynamic"),
@@ -145,14 +143,8 @@ def _listening(heard: list[str]) -> Iterator[None]:
 def _check_operators(made: Path) -> None:
     """Raise `MachineError` if operators of PyTorch are left, on which ncnn crashes."""
     lines = next(made.glob("*.param")).read_text(encoding="utf-8").splitlines()[2:]
-    unknown = sorted(
-        {
-            kind
-            for kind in (line.split(maxsplit=1)[0] for line in lines if line.strip())
-            if not kind.isalnum()
-        }
-    )
-    if unknown:
+    kinds = {line.split(maxsplit=1)[0] for line in lines if line.strip()}
+    if unknown := sorted(kind for kind in kinds if not kind.isalnum()):
         raise MachineError(
             f"export to ncnn failed here: its converter pnnx does not know {', '.join(unknown)}"
         )

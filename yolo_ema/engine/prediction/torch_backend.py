@@ -36,20 +36,15 @@ from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.tiling.plan import ObjectSizes
 from yolo_ema.tiling.plan_figures import PlanFigures
 
-# candidates are chosen before the sigmoid a little below the threshold; NMS then draws the line
-# exactly
-_LOGIT_MARGIN = 1e-3
-_FEW = (
-    0.5  # the box branch sees single places where that costs less than this share of the whole map
-)
+_LOGIT_MARGIN = 1e-3  # candidates score a little less than the threshold; NMS draws the line
+_FEW = 0.5  # share of the whole map's cost below which the box branch sees single places
 
 
 class TorchBackend:
     """Runs a fused Ultralytics detector on the CPU; a `Backend`.
 
     Args:
-        model: in eval mode, fused, in float32 on the CPU; its convolutions are replaced by packed
-            ones in place.
+        model: in eval mode, fused, float32, on the CPU; its convolutions are packed in place.
         loaded: what it was made of.
         object_sizes: how large the objects were that it was trained on, where recorded.
         plan_figures: what plans gained and cost with it, where recorded.
@@ -250,15 +245,11 @@ class _Surroundings:
         height, width = features.shape[2:]
         steps = torch.arange(-self._reach, self._reach + 1)
         down, right = rows[:, None] + steps, columns[:, None] + steps  # (M, P)
-        inside = ((down >= 0) & (down < height))[:, :, None] & ((right >= 0) & (right < width))[
-            :, None, :
-        ]  # (M, P, P)
-        index = (
-            down.clamp(0, height - 1)[:, :, None] * width + right.clamp(0, width - 1)[:, None, :]
-        )
-        x = (_by_place(features)[index] * inside[..., None]).permute(
-            0, 3, 1, 2
-        )  # (M, C, P, P), channels side by side
+        down, right = down[:, :, None], right[:, None, :]
+        inside = (down >= 0) & (down < height) & (right >= 0) & (right < width)  # (M, P, P)
+        index = down.clamp(0, height - 1) * width + right.clamp(0, width - 1)
+        # (M, C, P, P), channels side by side
+        x = (_by_place(features)[index] * inside[..., None]).permute(0, 3, 1, 2)
         for number, layer in enumerate(self._layers):
             # beyond the map's border the next convolution sees zeros, not what this one would say
             # there

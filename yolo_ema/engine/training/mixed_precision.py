@@ -23,9 +23,7 @@ from ultralytics.utils import LOGGER
 from yolo_ema.errors import MachineError
 
 _TOLERANCE = 0.25
-"""Largest difference to float32 in standard deviations of a map. Broken GPUs give NaN, infinities
-or something else altogether.
-"""
+"""Largest difference to float32, in a map's standard deviations; broken GPUs are far off."""
 
 
 def half_precision_works(model: nn.Module) -> bool:

@@ -33,9 +33,7 @@ from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LATEST, TrainOptions
 
 MAX_DET = 500
-"""Most detections an image in the validation during training; VisDrone's images hold up to 902
-objects, its protocol counts 500.
-"""
+"""Most detections an image in training's validation; VisDrone's protocol counts 500."""
 
 _CPU_BATCH = 4
 _FLAGS: dict[str, Any] = {
@@ -69,8 +67,7 @@ def plan_run(options: TrainOptions, launch: Launch | None = None) -> dict[str, A
     ``device`` is left to each of them.
 
     Raises:
-        ConfigError, ModelError, DataError, WeightsError, MachineError: see
-            `yolo_ema.engine.training.train.train`.
+        ConfigError, ModelError, DataError, WeightsError, MachineError: see `train`.
     """
     options, settings = _merged(options)
     require_loggers(options.loggers)

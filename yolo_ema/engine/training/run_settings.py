@@ -16,9 +16,7 @@ from yolo_ema.options.train import LOGGERS
 _LONGEST_COMMAND = 100_000
 
 RUN_KEY = "yolo_ema"
-"""Where they stand among Ultralytics' settings, in a worker's as in a checkpoint's
-``train_args``.
-"""
+"""Where they stand among Ultralytics' settings and a checkpoint's ``train_args``."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.maps.features import features_of, header_of
 from yolo_ema.io.atomic_files import atomic_path, write_json
+from yolo_ema.io.text_files import csv_text
 
-_STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = (
     *("source", "frame", "time_s", "utc", "object_id", "track_id", "class", "score"),
     *("longitude_deg", "latitude_deg", "error_major_m", "error_minor_m", "error_azimuth_deg"),
@@ -36,10 +36,7 @@ def write_csv(path: Path, flight: FlightMap) -> None:
 
 
 def cell_of(value: object) -> object:
-    """Return a value as a cell; what spreadsheets would run as a formula after an apostrophe."""
+    """Return a value as a cell, truth values and text as `csv` itself does not write them."""
     if isinstance(value, bool):
         return json.dumps(value)
-    if isinstance(value, str):
-        plain = value.replace("\r", " ")
-        return f"'{plain}" if value.startswith(_STARTS_A_FORMULA) else plain
-    return value
+    return csv_text(value) if isinstance(value, str) else value

@@ -1,6 +1,4 @@
-"""The map as one HTML page that draws itself on a plain background and fetches nothing, unless the
-user names a server of tiles.
-"""
+"""The map as one HTML page that fetches nothing, unless the user names a server of tiles."""
 
 from __future__ import annotations
 
@@ -10,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import jinja2
 from markupsafe import Markup
 
 from yolo_ema.constants import CHART_COLOURS
@@ -18,6 +15,7 @@ from yolo_ema.geo.flight_map import FlightMap
 from yolo_ema.geo.maps.features import features_of, header_of
 from yolo_ema.geo.sightings import UNPLACED
 from yolo_ema.io.atomic_files import write_text
+from yolo_ema.io.resources import page_template
 
 MOST_SIGHTINGS = 20_000
 """Sightings on the page; of more, every second, third, … is shown, and the page says so."""
@@ -41,16 +39,9 @@ def map_page(flight: FlightMap, *, tiles: str | None = None) -> str:
         flight: what to show.
         tiles: address with {z}, {x} and {y} of tiles below it, which the reader's browser fetches.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     host = f"{urlsplit(tiles).scheme}://{urlsplit(tiles).netloc}" if tiles else ""
     step = max(1, -(-flight.sightings // MOST_SIGHTINGS))
-    return environment.get_template("page.html.jinja").render(
+    return page_template(_HERE / "page.html.jinja").render(
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
         script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
         data=Markup(_as_script(_data(flight, step, tiles))),  # noqa: S704 - escaped there

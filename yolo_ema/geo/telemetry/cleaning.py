@@ -15,9 +15,7 @@ from yolo_ema.geo.pose import REASONS, LostSample
 from yolo_ema.geo.telemetry.reading import Reading, Sample
 
 FASTEST_M_S = 150.0
-"""What moves faster, beyond `_SLACK_M`, jumps: no drone, and no propeller aircraft with such a
-camera, flies so fast.
-"""
+"""What moves faster, beyond `_SLACK_M`, jumps: no drone or propeller aircraft does."""
 _SLACK_M = 25.0
 """Receivers put themselves right, and coarse telemetry goes in steps, by about this much."""
 _BACK_S = 1.0

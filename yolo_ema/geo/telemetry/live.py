@@ -8,11 +8,11 @@ import time
 from types import TracebackType
 from typing import Any
 
-from yolo_ema.errors import ConfigError, MissingPackageError, TelemetryError
+from yolo_ema.errors import ConfigError, TelemetryError
 from yolo_ema.geo.pose import MAX_GAP_S, NoPose, Pose, PoseTrack
 from yolo_ema.geo.telemetry.cleaning import cleaned
 from yolo_ema.geo.telemetry.completion import PoseMaker
-from yolo_ema.geo.telemetry.mavlink import MESSAGES, MavlinkStreams, samples_of
+from yolo_ema.geo.telemetry.mavlink import MESSAGES, MavlinkStreams, pymavlink_needed, samples_of
 from yolo_ema.options.telemetry import TelemetryOptions
 
 __all__ = ["LiveTelemetry", "is_live"]
@@ -126,10 +126,6 @@ class LiveTelemetry:
     ) -> None:
         self.close()
 
-    def _now_s(self) -> float:
-        """Return seconds since 1970 that never go back."""
-        return self._zero_s + time.monotonic()
-
     def _listen(self) -> None:
         while not self._ended.is_set():
             try:
@@ -139,20 +135,15 @@ class LiveTelemetry:
                 continue
             if message is not None:
                 with self._lock:
-                    now_s = self._now_s()
+                    now_s = self._zero_s + time.monotonic()  # since 1970, and never going back
                     self._streams.take(message, now_s)
                     kept_s = _KEPT_S + abs(self._options.telemetry_offset or 0.0)
                     self._streams.forget(before_s=now_s - kept_s)
 
 
 def _connected(address: str) -> Any:
-    try:
+    with pymavlink_needed():
         from pymavlink import mavutil
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "MAVLink needs pymavlink, which is not installed here; install it with: pip install "
-            '"yolo-ema[mavlink]"'
-        ) from error
     expected = "expected pymavlink's notation, as in udp:127.0.0.1:14550"
     if ":" in address and not _HOST_AND_PORT.fullmatch(address):
         raise ConfigError(f"--telemetry {address} has no host and port; {expected}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,20 +47,16 @@ MESSAGES = {
 """Messages that are read, and the method that reads them."""
 
 
-def mavlink_dialect() -> Any:
-    """Return pymavlink's module of messages.
-
-    Raises:
-        MissingPackageError: pymavlink is not installed.
-    """
+@contextlib.contextmanager
+def pymavlink_needed() -> Iterator[None]:
+    """Raise `MissingPackageError` where the block imports pymavlink and it is not installed."""
     try:
-        from pymavlink.dialects.v20 import ardupilotmega
+        yield
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             "MAVLink needs pymavlink, which is not installed here; install it with: pip install "
             '"yolo-ema[mavlink]"'
         ) from error
-    return ardupilotmega
 
 
 @dataclass
@@ -278,7 +275,8 @@ def _possible(values: dict[str, float]) -> dict[str, float]:
 
 def _messages(content: bytes) -> Iterator[tuple[Any, float]]:
     """Yield the messages that matter, with their times in seconds; None for damaged packets."""
-    dialect = mavlink_dialect()
+    with pymavlink_needed():
+        from pymavlink.dialects.v20 import ardupilotmega as dialect
     link = dialect.MAVLink(None)
     wanted = {number for number, kind in dialect.mavlink_map.items() if kind.msgname in MESSAGES}
     at = _next_packet(content, 0, most=_LONGEST_START)

@@ -108,8 +108,7 @@ class Reading:
     Attributes:
         source: the reader, as ``srt``.
         samples: of a clip, in the order of the file.
-        stills: of images, by file name or path; those that tell nothing carry why, a code of
-            `REASONS`.
+        stills: of images, by file name or path; those that tell nothing carry a reason's code.
         clock: ``video``: times count from the first frame; ``utc``: samples carry UTC, times count
             from the first of them.
         length_s: from the first frame to the end of the last sample, where the format says it.
@@ -158,15 +157,12 @@ def degrees(text: str) -> float | None:
         minutes, seconds = float(parts[2]), float(parts[3] or 0)
         if max(minutes, seconds) > 60:
             return None
-        value = math.copysign(abs(int(parts[1])) + minutes / 60 + seconds / 3600, _sign(parts[1]))
+        value = abs(int(parts[1])) + minutes / 60 + seconds / 3600
+        value = -value if parts[1].startswith("-") else value
     else:
         return None
     negative = side is not None and (side[1] or side[2]).upper() in {"S", "W"}
     return -abs(value) if negative else value
-
-
-def _sign(text: str) -> float:
-    return -1.0 if text.startswith("-") else 1.0
 
 
 def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> dict[str, float]:

@@ -81,7 +81,8 @@ def read_cues(cues: Sequence[Cue], source: str) -> Reading:
     fields = dialect.fields
     if dialect.pair_order:
         fields = (*_pair_fields(dialect, records, reading), *fields)
-    times, datum = _times_s(cues, reading), _datum(dialect)
+    times, above_sea = _times_s(cues, reading), any(one.key == "abs_alt" for one in dialect.fields)
+    datum = "sea level" if above_sea else "unknown"
     for record, time_s in zip(records, times, strict=True):
         values = values_of(fields, record)
         if time_s is None:
@@ -196,10 +197,6 @@ def _clock(text: str) -> datetime | None:
         return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=timezone.utc)
     except ValueError:
         return None
-
-
-def _datum(dialect: SrtDialect) -> str:
-    return "sea level" if any(one.key == "abs_alt" for one in dialect.fields) else "unknown"
 
 
 def _say_scaled(

@@ -61,7 +61,9 @@ def _metadata(path: Path) -> ImageMetadata:
 
 
 def _by_xmp_and_exif(metadata: ImageMetadata, reading: Reading) -> Sample:
-    record = xmp_of(metadata)
+    from yolo_ema.geo.telemetry.xmp import xmp_values
+
+    record = xmp_values(metadata.xmp) if metadata.xmp else {}
     values = values_of(XMP_FIELDS, record)
     if "latitude_deg" not in values or "longitude_deg" not in values:
         for half in ("latitude_deg", "longitude_deg"):
@@ -80,13 +82,6 @@ def _by_xmp_and_exif(metadata: ImageMetadata, reading: Reading) -> Sample:
 def _by_exif(metadata: ImageMetadata, _reading: Reading) -> Sample:
     values = {**_exif_view(metadata), **_exif_place(metadata.gps)}
     return _sample(values, metadata, None, "sea level")
-
-
-def xmp_of(metadata: ImageMetadata) -> Mapping[str, list[str]]:
-    """Return the values of an image's XMP; none where it has none."""
-    from yolo_ema.geo.telemetry.xmp import xmp_values
-
-    return xmp_values(metadata.xmp) if metadata.xmp else {}
 
 
 def _sample(

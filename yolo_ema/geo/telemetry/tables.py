@@ -40,7 +40,7 @@ def read_csv_poses(path: Path) -> Reading:
     Raises:
         TelemetryError: a column is missing, or a cell is wrong: the message names line and column.
     """
-    delimiter = _delimiter(path)
+    delimiter = max(",;\t", key=next(iter(_lines(path)), "").count)
     rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     try:
         header = [one_line(name).lower() for name in next(rows)]
@@ -71,11 +71,6 @@ def read_csv_poses(path: Path) -> Reading:
 
 def _lines(path: Path) -> list[str]:
     return decode_text(path.read_bytes()).splitlines(keepends=True)
-
-
-def _delimiter(path: Path) -> str:
-    first = next(iter(_lines(path)), "")
-    return max(",;\t", key=first.count)
 
 
 def _key_column(header: Sequence[str]) -> str:

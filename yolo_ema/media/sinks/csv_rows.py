@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.io.text_files import csv_text
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.growing_file import GrowingFile
 from yolo_ema.media.sinks.sink import FrameContext, Sink
@@ -16,7 +17,6 @@ COLUMNS = (
     *("source", "frame", "time_s", "width", "height", "track_id"),
     *("class_id", "class", "score", "x1", "y1", "x2", "y2"),
 )
-_STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CsvRows(Sink):
@@ -30,14 +30,14 @@ class CsvRows(Sink):
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Append a row for each object; ``track_id`` is empty where an object has none."""
         frame = found.as_json()
-        about = [_text(frame["source"]), *(frame[key] for key in COLUMNS[1:5])]
+        about = [csv_text(frame["source"]), *(frame[key] for key in COLUMNS[1:5])]
         self._file.append(
             _lines(
                 [
                     *about,
                     detection.get("track_id"),
                     detection["class_id"],
-                    _text(detection["class"]),
+                    csv_text(detection["class"]),
                     detection["score"],
                     *detection["box_xyxy"],
                 ]
@@ -48,14 +48,6 @@ class CsvRows(Sink):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _text(cell: str) -> str:
-    """Return a name as a cell that spreadsheets do not run as a formula: behind an apostrophe. A
-    carriage return, which `csv` does not quote, becomes a space.
-    """
-    plain = cell.replace("\r", " ")
-    return f"'{plain}" if cell.startswith(_STARTS_A_FORMULA) else plain
 
 
 def _lines(rows: Iterable[Sequence[Any]]) -> str:

@@ -1,6 +1,4 @@
-"""The ``val`` verb and its page: one HTML file that loads nothing from outside, runs no script,
-and reads well on a phone.
-"""
+"""The ``val`` verb and its page: one HTML file, nothing from outside, no script, for phones."""
 
 from __future__ import annotations
 
@@ -11,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -20,6 +17,7 @@ from yolo_ema.evaluate.plan_comparison import PlanComparison, compare_plans
 from yolo_ema.evaluate.val_result import ValResult
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.io.atomic_files import write_text
+from yolo_ema.io.resources import page_template
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.metrics.error_analysis import ERROR_KINDS, Diagnosis, ImageErrors, diagnose
 from yolo_ema.metrics.scorecard import Scorecard
@@ -76,21 +74,15 @@ def validation_page(result: ValResult, diagnosis: Diagnosis) -> str:
     Raises:
         SourceError: an image that should be shown can no longer be read.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    template = page_template(
+        _HERE / "report.html.jinja",
+        percent=_percent,
+        json=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )
-    environment.filters |= {
-        "percent": _percent,
-        "json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
-    }
     scorecard, record = result.scorecard, result.run_record
     official = scorecard.official
     names = official.class_names
-    return environment.get_template("report.html.jinja").render(
+    return template.render(
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
         title=Path(str(result.weights["path"])).name,
         protocol=scorecard.protocol,
