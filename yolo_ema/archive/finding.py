@@ -81,10 +81,10 @@ class JobFinder:
 
     def _named(self, word: str) -> list[str]:
         """Return what a file, a pattern or a list names."""
-        found = find_sources([word.removeprefix("file://")])
-        self.left_out += found.left_out
+        scan = find_sources([word.removeprefix("file://")])
+        self.left_out += scan.left_out
         files = []
-        for source in found.sources:
+        for source in scan.sources:
             if not isinstance(source, StoredSource):
                 raise SourceError(
                     f"{source.name} is not a file; an archive is made of videos and images "
@@ -132,7 +132,7 @@ class JobFinder:
         """Leave out the parts that lie outside of ``--start`` and ``--end``."""
         start_s, end_s = self._options.start, self._options.end or math.inf
         return cut._replace(
-            spans=tuple(one for one in cut.spans if one.start_s < end_s and one.end_s > start_s)
+            spans=tuple(span for span in cut.spans if span.start_s < end_s and span.end_s > start_s)
         )
 
     def _image_jobs(self, images: Sequence[str]) -> Iterator[Job]:
@@ -172,22 +172,22 @@ def _scan_address(word: str) -> FolderScan:
     try:
         system, path = file_system(word)
         if has_wildcards(path):
-            found = system.glob(path)
+            paths = system.glob(path)
         else:
-            found = [path] if system.isfile(path) else system.find(path)
+            paths = [path] if system.isfile(path) else system.find(path)
     except YoloEmaError:
         raise
     except Exception as error:  # whatever a storage's package raises
         raise SourceError(f"{word} cannot be read: {type(error).__name__}: {error}") from error
-    if not found:
+    if not paths:
         raise SourceError(f"nothing at {word}")
     scan = FolderScan(word)
-    for one in sorted(found):
-        name = PurePosixPath(one)
+    for file in sorted(paths):
+        name = PurePosixPath(file)
         if is_hidden(name.name):
             scan.hidden += 1
         elif is_media(Path(name)):
-            scan.files.append(system.unstrip_protocol(one))
+            scan.files.append(system.unstrip_protocol(file))
         else:
             scan.other_kinds[name.suffix.lower()] += 1
     return scan

@@ -31,8 +31,8 @@ class Job:
     def id(self) -> str:
         """Sixteen hexadecimal digits that follow from the files and the part alone."""
         part = "" if self.span is None else f"{self.span.start_s!r}-{self.span.end_s!r}"
-        said = "\0".join((*self.files, part, "sequence" * self.is_sequence))
-        return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        text = "\0".join((*self.files, part, "sequence" * self.is_sequence))
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     @property
     def name(self) -> str:

@@ -66,7 +66,7 @@ def visible_gpus() -> list[str]:
     """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [one.strip() for one in chosen.split(",") if one.strip() not in {"", "-1"}]
+        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in {"", "-1"}]
     return (
         [str(number) for number in range(len(list(_NVIDIA.iterdir())))] if _NVIDIA.is_dir() else []
     )
@@ -118,10 +118,10 @@ class _Pool:
         yield from (Outcome(**line) for line in lines or () if "state" in line)
         if lines is not None:
             return
-        order, how = process.order, process.how_it_ended()
+        order, ending = process.order, process.how_it_ended()
         self._retire(process)
         if order is None:
-            raise MachineError(f"a worker's process did not come up: {how}")
+            raise MachineError(f"a worker's process did not come up: {ending}")
         self._start(process.number)
         if order.job.id not in self._died_once:
             self._died_once.add(order.job.id)
@@ -131,7 +131,7 @@ class _Pool:
             order.job.id,
             order.job.name,
             FAILED,
-            problem=f"its process died twice; the second time {how}",
+            problem=f"its process died twice; the second time {ending}",
             attempts=order.attempts + 1,
         )
 
@@ -210,15 +210,15 @@ class _Process:
             code = self._process.wait(timeout=_GRACE_S)
         except subprocess.TimeoutExpired:
             return "it closed its output"
-        how = f"it ended with code {code}"
+        ending = f"it ended with code {code}"
         if code < 0:
             with contextlib.suppress(ValueError):
-                how = f"it was ended by {signal.Signals(-code).name}"
+                ending = f"it was ended by {signal.Signals(-code).name}"
             if code == -signal.SIGKILL:
-                how += ", as by a system that is out of memory"
+                ending += ", as by a system that is out of memory"
         self._words.seek(0)
         lines = self._words.read().decode(errors="replace").strip().splitlines()
-        return how + (f": {lines[-1][:300]}" if lines else "")
+        return ending + (f": {lines[-1][:300]}" if lines else "")
 
     def end(self) -> None:
         """Ask the process to end at once."""

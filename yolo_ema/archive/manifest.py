@@ -60,7 +60,7 @@ class Manifest:
 
     def __init__(self, storage: Storage, record: dict[str, Any]) -> None:
         self.storage = storage
-        self.left_out = tuple(LeftOut(**one) for one in record.get("left_out", []))
+        self.left_out = tuple(LeftOut(**entry) for entry in record.get("left_out", []))
         self.not_cut: dict[str, tuple[int, str]] = record.get("not_cut", {})
 
     def pending(self, shard: tuple[int, int], *, retry_failed: bool) -> Pending:
@@ -96,28 +96,28 @@ class Manifest:
 
     def orders(self, pending: Pending) -> Iterator[Order]:
         """Yield the jobs that are to be done, one after the other."""
-        wanted = iter(pending.todo.tolist())
-        following = next(wanted, None)
+        numbers = iter(pending.todo.tolist())
+        following = next(numbers, None)
         for index, (_, line) in enumerate(self._lines()):
             if following is None:
                 return
             if index == following:
                 job = Job.from_line(line)
                 yield Order(job, pending.attempts.get(job.id, 0))
-                following = next(wanted, None)
+                following = next(numbers, None)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         """Yield the jobs' names and lines. Raises `ConfigError` where the manifest is damaged."""
-        number, found = 0, None
+        number, match = 0, None
         with contextlib.suppress(FileNotFoundError):
             for line in self.storage.lines(_JOBS):
                 number += 1
-                if not (found := _LINE.fullmatch(line)):
+                if not (match := _LINE.fullmatch(line)):
                     break
-                yield found[1], line
-        if not found:
-            why = f"line {number} is no job" if number else "it is empty or missing"
-            raise ConfigError(f"{self.storage.place}/{_JOBS} is damaged: {why}; {_COPY}")
+                yield match[1], line
+        if not match:
+            problem = f"line {number} is no job" if number else "it is empty or missing"
+            raise ConfigError(f"{self.storage.place}/{_JOBS} is damaged: {problem}; {_COPY}")
 
     def problems(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of jobs that failed or are incomplete, by name.
@@ -175,7 +175,7 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
         with _out_is_named(storage.place):
             storage.put_file(lines, _JOBS)
             # Last, so that what it is the record of is there.
-            record["left_out"] = [asdict(one) for one in finder.left_out]
+            record["left_out"] = [asdict(entry) for entry in finder.left_out]
             record["not_cut"] = finder.not_cut
             storage.write(RECORD, (json.dumps(record, indent=2) + "\n").encode())
     return Manifest(storage, record)
@@ -210,14 +210,14 @@ def _object(storage: Storage, name: str, needs: Sequence[str], remedy: str) -> d
     """
     content = storage.read(name)
     try:
-        found = json.loads(content)
-        whole = isinstance(found, dict) and found.keys() >= set(needs)
-        why = "" if whole else "entries are missing"
+        record = json.loads(content)
+        whole = isinstance(record, dict) and record.keys() >= set(needs)
+        problem = "" if whole else "entries are missing"
     except ValueError as error:
-        why = str(error)
-    if why:
-        raise ConfigError(f"{storage.place}/{name} is damaged: {why}; {remedy}")
-    return dict(found)
+        problem = str(error)
+    if problem:
+        raise ConfigError(f"{storage.place}/{name} is damaged: {problem}; {remedy}")
+    return dict(record)
 
 
 @contextlib.contextmanager
@@ -250,7 +250,7 @@ def _hold_against(known: dict[str, Any], record: dict[str, Any], storage: Storag
     if known.get("sources") != record["sources"]:
         differs.append(f"the sources were {', '.join(known.get('sources', []))}")
     if differs:
-        begun = any(next(storage.names(one), None) for one in (DETECTIONS, PROBLEMS))
+        begun = any(next(storage.names(folder), None) for folder in (DETECTIONS, PROBLEMS))
         empty = "" if begun else " Nothing has been done in it so far: it can be removed."
         raise ConfigError(
             f"--out is {storage.place}, which belongs to another run: {'; '.join(differs)}. Give "

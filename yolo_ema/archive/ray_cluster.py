@@ -69,8 +69,8 @@ def _connect(connect: Callable[[], Any], address: str) -> None:
     thread.start()
     thread.join(_ANSWERS_WITHIN_S)
     if failed or thread.is_alive():
-        why = f": {str(failed[0]).splitlines()[0]}" if failed and str(failed[0]) else ""
-        raise MachineError(_no_answer(address) + why) from (failed[0] if failed else None)
+        reason = f": {str(failed[0]).splitlines()[0]}" if failed and str(failed[0]) else ""
+        raise MachineError(_no_answer(address) + reason) from (failed[0] if failed else None)
 
 
 def _check_port(address: str) -> None:
@@ -112,8 +112,8 @@ def check_nodes(ray: Any, options: ArchiveOptions) -> None:
             return f"none ({error})"
         return found
 
-    found = _on_every_node(ray, version)
-    others = [f"{node} has {other}" for node, other in found.items() if other != __version__]
+    versions = _on_every_node(ray, version)
+    others = [f"{node} has {other}" for node, other in versions.items() if other != __version__]
     if others:
         raise MachineError(
             f"the nodes of the cluster need yolo-ema {__version__}, as this machine has: "
@@ -122,13 +122,13 @@ def check_nodes(ray: Any, options: ArchiveOptions) -> None:
     weights = str(options.weights or default_weights())
     files = [options.dem, *options.telemetry] if options.dem else list(options.telemetry)
     asked = (options.out, weights, [str(file) for file in files])
-    mine = _node_facts(*asked)
+    local = _node_facts(*asked)
     facts = _on_every_node(ray, _node_facts, *asked)
     problems = [
         f"{node} {_DIFFERENCES[name]}: {fact[name]}"
         for node, fact in facts.items()
         for name in _DIFFERENCES
-        if fact[name] != mine[name]
+        if fact[name] != local[name]
     ]
     if problems:
         raise MachineError(
@@ -189,5 +189,5 @@ def _answer_of(ray: Any, name: str, reference: Any) -> Any:
     except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
         return None
     except ray.exceptions.RayError as error:
-        said = str(error).strip().splitlines()
-        raise MachineError(f"node {name} fails: {said[-1] if said else error!r}") from error
+        lines = str(error).strip().splitlines()
+        raise MachineError(f"node {name} fails: {lines[-1] if lines else error!r}") from error

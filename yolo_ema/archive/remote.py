@@ -47,8 +47,8 @@ def _errors_name(place: str) -> Iterator[None]:
     except (FileNotFoundError, YoloEmaError):
         raise
     except Exception as error:
-        said = str(error) or type(error).__name__
-        raise MachineError(f"{place}: {type(error).__name__}: {said}") from error
+        message = str(error) or type(error).__name__
+        raise MachineError(f"{place}: {type(error).__name__}: {message}") from error
 
 
 def fetch(address: str, folder: Path) -> Path:
@@ -130,8 +130,8 @@ class RemoteStorage:
     @contextlib.contextmanager
     def _named_at_the_end(self, name: str) -> Iterator[str]:
         path = f"{self._root}/{name}"
-        folder, _, own = path.rpartition("/")
-        beside = path if self._whole_at_once else f"{folder}/.{own}-{uuid.uuid4().hex}.part"
+        folder, _, base = path.rpartition("/")
+        beside = path if self._whole_at_once else f"{folder}/.{base}-{uuid.uuid4().hex}.part"
         with _errors_name(f"{self.place}/{name}"):
             if not self._whole_at_once:
                 self._system.makedirs(folder, exist_ok=True)

@@ -175,7 +175,7 @@ class ArchiveResult:
             for reason, count in sorted(self.unplaced.items())
         ]
         if self.no_positions:
-            source, why = next(iter(self.no_positions.items()))
+            source, reason = next(iter(self.no_positions.items()))
             jobs = f"{self.jobs_without_positions:,} job{'s' * (self.jobs_without_positions != 1)}"
-            lines.append(f"no positions in {jobs}; the first: {source}: {why}")
+            lines.append(f"no positions in {jobs}; the first: {source}: {reason}")
         return lines

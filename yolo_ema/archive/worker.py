@@ -66,8 +66,8 @@ class Worker:
         except (DeviceMemoryError, MemoryError, SourceError) as error:
             outcome = _failed(job, str(error) or type(error).__name__, attempts)
         except (YoloEmaError, OSError) as error:
-            said = f"{socket.gethostname()}: {error}"
-            return Outcome(job.id, job.name, UNDONE, problem=said)
+            problem = f"{socket.gethostname()}: {error}"
+            return Outcome(job.id, job.name, UNDONE, problem=problem)
         except Exception as error:  # a job never ends the others
             outcome = _failed(job, f"unexpected {type(error).__name__}: {error}", attempts)
         return dataclasses.replace(outcome, seconds=time.perf_counter() - began_at)
@@ -92,12 +92,12 @@ class Worker:
 
     def _sources(self, job: Job, fetched: Path) -> Sequence[Source]:
         files = [self._source(file, job, fetched) for file in job.files]
-        images = tuple(one for one in files if isinstance(one, StoredSource))
+        images = tuple(file for file in files if isinstance(file, StoredSource))
         if not job.is_sequence or len(images) < 2:
             return with_output_names(files)
         folder = job.files[0].rpartition("/")[0]
         rate = Fraction(self._options.fps).limit_denominator(FINEST_RATE)
-        missing = [one for one in files if not isinstance(one, StoredSource)]
+        missing = [file for file in files if not isinstance(file, StoredSource)]
         return [ImageSequence(images[0].path.parent, images, rate, given=folder), *missing]
 
     def _source(self, file: str, job: Job, fetched: Path) -> Source:

@@ -51,7 +51,7 @@ def main() -> int:
 def _options(line: str) -> ArchiveOptions:
     values = json.loads(line)
     fields: dict[str, Any] = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in values.items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
     return ArchiveOptions(**fields)
 

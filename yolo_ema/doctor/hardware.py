@@ -75,8 +75,8 @@ def gpus() -> list[Row]:
         check=False,
     )
     if answer.returncode:
-        said = (answer.stdout + answer.stderr).strip().splitlines()
-        return [Row("NVIDIA GPUs", problem=f"nvidia-smi fails: {said[-1] if said else ''}")]
+        output = (answer.stdout + answer.stderr).strip().splitlines()
+        return [Row("NVIDIA GPUs", problem=f"nvidia-smi fails: {output[-1] if output else ''}")]
     lines = [line.split(", ") for line in answer.stdout.splitlines() if line.strip()]
     rows = [
         Row(f"GPU {index}", f"{name}, {mib} MiB, driver {driver}, compute capability {cap}")
@@ -93,16 +93,16 @@ def _memory_total_bytes() -> int | None:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    found = next((line.split()[1] for line in lines if line.startswith("MemTotal:")), None)
-    return None if found is None else int(found) * 1024
+    kib = next((line.split()[1] for line in lines if line.startswith("MemTotal:")), None)
+    return None if kib is None else int(kib) * 1024
 
 
 def _cgroup(name: str) -> str | None:
     try:
-        said = (_CGROUP / name).read_text(encoding="ascii").strip()
+        text = (_CGROUP / name).read_text(encoding="ascii").strip()
     except OSError:
         return None
-    return None if said.startswith("max") else said
+    return None if text.startswith("max") else text
 
 
 def _number(text: str | None) -> int | None:

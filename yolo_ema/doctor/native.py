@@ -36,9 +36,9 @@ _VIDEO = (
 def _onnxruntime() -> list[Row]:
     import onnxruntime
 
-    said = f"as the file is stored, float32 or float16; {onnxruntime.__version__}"
+    value = f"as the file is stored, float32 or float16; {onnxruntime.__version__}"
     providers = list(onnxruntime.get_available_providers())
-    return [Row("ONNX Runtime", said), Row("ONNX Runtime's providers", providers)]
+    return [Row("ONNX Runtime", value), Row("ONNX Runtime's providers", providers)]
 
 
 def _openvino() -> list[Row]:
@@ -71,12 +71,12 @@ def _av() -> list[Row]:
 
     rows = []
     for name, decoders, encoders in _VIDEO:
-        reads = [one for one in decoders if one in codecs_available and _is(one, "r")]
-        writes = [one for one in encoders if one in codecs_available and _is(one, "w")]
-        said = (
+        reads = [codec for codec in decoders if codec in codecs_available and _is(codec, "r")]
+        writes = [codec for codec in encoders if codec in codecs_available and _is(codec, "w")]
+        value = (
             f"read by {', '.join(reads) or 'nothing'}, written by {', '.join(writes) or 'nothing'}"
         )
-        rows.append(Row(name, said, "" if reads else "this video cannot be read"))
+        rows.append(Row(name, value, "" if reads else "this video cannot be read"))
     libraries = [f"{name} {'.'.join(map(str, n))}" for name, n in av.library_versions.items()]
     return [*rows, Row("FFmpeg's libraries", libraries)]
 

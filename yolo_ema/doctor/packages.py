@@ -70,8 +70,8 @@ def versions() -> list[Row]:
 
 def _installed(names: tuple[str, ...]) -> Row:
     for name in names:
-        if (found := _version(name)) is not None:
-            return Row(name, found)
+        if (version := _version(name)) is not None:
+            return Row(name, version)
     return Row(names[0])
 
 
@@ -117,11 +117,11 @@ def _requirements() -> dict[str, list[str]]:
 
     asked: dict[str, list[str]] = {"": []}
     for line in requires(_NAME) or ():
-        one = Requirement(line)
-        marker = str(one.marker or "")
+        req = Requirement(line)
+        marker = str(req.marker or "")
         extra = marker.partition("extra ==")[2].strip().split(" ")[0].strip("'\"")
-        plain = f"{one.name}[{','.join(sorted(one.extras))}]" if one.extras else one.name
-        asked.setdefault(extra, []).append(f"{plain}{one.specifier}")
+        plain = f"{req.name}[{','.join(sorted(req.extras))}]" if req.extras else req.name
+        asked.setdefault(extra, []).append(f"{plain}{req.specifier}")
     return asked
 
 
@@ -130,25 +130,25 @@ def _all_of(extra: str, asked: dict[str, list[str]]) -> Iterator[str]:
     from packaging.requirements import Requirement
 
     for line in asked.get(extra, ()):
-        one = Requirement(line)
-        if one.name == _NAME:
-            for other in one.extras:
+        req = Requirement(line)
+        if req.name == _NAME:
+            for other in req.extras:
                 yield from _all_of(other, asked)
         else:
             yield line
 
 
-def _feature(extra: str, wanted: list[str]) -> Row:
+def _feature(extra: str, requirements: list[str]) -> Row:
     from packaging.requirements import Requirement
 
     missing = []
-    for line in wanted:
-        one = Requirement(line)
-        have = _version(one.name) or _version_of_stand_in(one.name)
+    for line in requirements:
+        req = Requirement(line)
+        have = _version(req.name) or _version_of_stand_in(req.name)
         if have is None:
-            missing.append(one.name)
-        elif not one.specifier.contains(have, prereleases=True):
-            missing.append(f"{one.name}{one.specifier} (here: {have})")
+            missing.append(req.name)
+        elif not req.specifier.contains(have, prereleases=True):
+            missing.append(f"{req.name}{req.specifier} (here: {have})")
     name, brings = f"[{extra}]" if extra else _NAME, _BRINGS.get(extra, "")
     if not missing:
         return Row(name, f"{brings}: installed" if brings else "installed")
@@ -158,4 +158,4 @@ def _feature(extra: str, wanted: list[str]) -> Row:
 
 def _version_of_stand_in(name: str) -> str | None:
     others = next((names for names in _PACKAGES if name in names), ())
-    return next((found for other in others if (found := _version(other)) is not None), None)
+    return next((version for other in others if (version := _version(other)) is not None), None)

@@ -94,8 +94,8 @@ class ArchiveOptions(DetectorConfig, PlacingOptions):
     @property
     def shard_of(self) -> tuple[int, int]:
         """The 0-based number of the shard, and of how many."""
-        found = _SHARD.fullmatch(self.shard or "1/1")
-        return (int(found[1]) - 1, int(found[2])) if found else (0, 1)
+        match = _SHARD.fullmatch(self.shard or "1/1")
+        return (int(match[1]) - 1, int(match[2])) if match else (0, 1)
 
     def segment_s(self, *, is_remote: bool) -> float:
         """Return how long a job of a video may be, in seconds; 0 for whole files."""

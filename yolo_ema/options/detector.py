@@ -159,10 +159,10 @@ class DetectorConfig(TileOptions):
                 f"pixels, or height and width"
             )
         if not isinstance(self.classes, tuple):
-            wanted = self.classes.split(",") if isinstance(self.classes, str) else ["car", "bus"]
+            examples = self.classes.split(",") if isinstance(self.classes, str) else ["car", "bus"]
             yield (
                 f"--classes is {self.classes!r}; expected a list of names, as in "
-                f"{[name.strip() for name in wanted]!r}"
+                f"{[name.strip() for name in examples]!r}"
             )
 
 

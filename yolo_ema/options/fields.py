@@ -145,9 +145,9 @@ def _make_paths(options: Options) -> None:
     for name in _path_fields(type(options)):
         value = getattr(options, name)
         several = isinstance(value, list | tuple)
-        for one in value if several else (value,):
-            if one is not None and not isinstance(one, str | Path):
-                raise ConfigError(f"{flag_of(name)} is {one!r}; expected a path")
+        for path in value if several else (value,):
+            if path is not None and not isinstance(path, str | Path):
+                raise ConfigError(f"{flag_of(name)} is {path!r}; expected a path")
         if several:
             object.__setattr__(options, name, tuple(map(Path, value)))
         elif isinstance(value, str):
@@ -158,10 +158,10 @@ def _name_shipped_weights(options: Options) -> None:
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if field.metadata.get("weights") and value is not None:
-            found = (
+            paths = (
                 tuple(map(weights_path, value)) if isinstance(value, tuple) else weights_path(value)
             )
-            object.__setattr__(options, field.name, found)  # frozen for everyone else
+            object.__setattr__(options, field.name, paths)  # frozen for everyone else
 
 
 def _wrong_choices(options: Options) -> Iterator[str]:
@@ -169,11 +169,11 @@ def _wrong_choices(options: Options) -> Iterator[str]:
         choices, value = field.metadata.get("choices"), getattr(options, field.name)
         if not choices or value is None:
             continue
-        for one in value if isinstance(value, tuple) else (value,):
-            if one not in choices:
+        for choice in value if isinstance(value, tuple) else (value,):
+            if choice not in choices:
                 yield (
-                    f"{flag_of(field.name)} is {one!r}; expected one of "
-                    f"{', '.join(choices)}{did_you_mean(one, choices)}"
+                    f"{flag_of(field.name)} is {choice!r}; expected one of "
+                    f"{', '.join(choices)}{did_you_mean(choice, choices)}"
                 )
 
 

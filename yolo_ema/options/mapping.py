@@ -16,10 +16,10 @@ MAP = "map"
 _map_option = partial(option, group=MAP)
 
 
-def _sigma_option(what: str, unit: str) -> Any:
+def _sigma_option(quantity: str, unit: str) -> Any:
     return _map_option(
         None,
-        help=f"standard deviation of the {what}; default: by the kind of telemetry",
+        help=f"standard deviation of the {quantity}; default: by the kind of telemetry",
         at_least=0,
         unit=unit,
     )

@@ -232,7 +232,7 @@ def _default_note(field: dataclasses.Field[Any]) -> str:
 def _scalar_of(hint: Any) -> tuple[Any, bool]:
     """Return the type to parse one word with, and whether the field takes several."""
     if typing.get_origin(hint) in {typing.Union, types.UnionType}:
-        hint = next(one for one in typing.get_args(hint) if one is not type(None))
+        hint = next(argument for argument in typing.get_args(hint) if argument is not type(None))
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0], True
     return (hint if hint in {int, float, bool, Path} else str), False
@@ -249,7 +249,7 @@ def options_from_namespace(options: type[_OptionsT], namespace: argparse.Namespa
             value = parse_overrides(value or [])
         elif isinstance(value, list):
             value = tuple(
-                part for one in value for part in (one if isinstance(one, tuple) else (one,))
+                part for item in value for part in (item if isinstance(item, tuple) else (item,))
             )
         values[field.name] = value
     return options(**values)

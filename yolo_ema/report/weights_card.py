@@ -161,11 +161,11 @@ def _facts(record: Mapping[str, Any], out: Path, notes: Mapping[str, Any]) -> di
     epochs = record["epochs"]
     curve = [
         {
-            "epoch": one["epoch"],
-            "mAP50-95": one["metrics/mAP50-95(B)"],
-            "mAP50": one["metrics/mAP50(B)"],
+            "epoch": row["epoch"],
+            "mAP50-95": row["metrics/mAP50-95(B)"],
+            "mAP50": row["metrics/mAP50(B)"],
         }
-        for one in epochs
+        for row in epochs
     ]
     kept: dict[str, Any] = without_folders(
         {key: record[key] for key in ("drone", "versions", "data")}
@@ -215,27 +215,27 @@ def _figures(weights: Path, data: str, setting: Setting) -> dict[str, Any]:
             weights=weights, data=data, imgsz=(setting.imgsz,), tile=setting.tile, device="cpu"
         )
     )
-    found = result.scorecard.as_json()
+    scorecard = result.scorecard.as_json()
     return {
         "setting": setting.text,
         "imgsz": setting.imgsz,
         "tile": setting.tile,
         "ms_per_image": round(1000 * sum(result.seconds_per_image.values()), 1),
         **{
-            key: found[key]
+            key: scorecard[key]
             for key in ("official", "official_macro", "coco", "per_class", "thresholds")
         },
-        "images": found["protocol"]["images"],
-        "tiles": found["protocol"]["tiles"],
+        "images": scorecard["protocol"]["images"],
+        "tiles": scorecard["protocol"]["tiles"],
     }
 
 
 def card_tables(card: Mapping[str, Any]) -> str:
     """Return the card's figures as Markdown."""
-    best = next(one for one in card["figures"] if one["setting"] == card["recommended"])
+    best = next(row for row in card["figures"] if row["setting"] == card["recommended"])
     first = card["figures"][0]
     training, hardware = card["training"], card["training"]["hardware"]
-    gpus = ", ".join(one["name"] for one in hardware["gpus"])
+    gpus = ", ".join(gpu["name"] for gpu in hardware["gpus"])
     averaged = training.get("averaged_with")
     facts = [
         ("file", f"`{card['file']}`, {card['bytes'] / 1e6:.2f} MB, half precision"),
@@ -263,10 +263,10 @@ def card_tables(card: Mapping[str, Any]) -> str:
         "",
     ]
     lines += _figures_table(card["figures"])
-    for one in dict.fromkeys((first["setting"], best["setting"])):
-        shown = next(figures for figures in card["figures"] if figures["setting"] == one)
+    for setup in dict.fromkeys((first["setting"], best["setting"])):
+        shown = next(figures for figures in card["figures"] if figures["setting"] == setup)
         title = (
-            f"By class at {one} (official AP, AP50 / COCO AP, AP50; the threshold of the best F1 "
+            f"By class at {setup} (official AP, AP50 / COCO AP, AP50; the threshold of the best F1 "
             f"at IoU 0.5):"
         )
         lines += ["", title, "", *_class_table(shown)]
@@ -282,34 +282,34 @@ def _figures_table(figures: Sequence[Mapping[str, Any]]) -> list[str]:
         "ms an image",
     ]
     lines = [f"| input | {' | '.join(head)} |", f"| --- |{' ---: |' * len(head)}"]
-    for one in figures:
-        coco = one["coco"]
-        cells = [_percent(one["official"][name]) for name in _FIGURES] + [
+    for row in figures:
+        coco = row["coco"]
+        cells = [_percent(row["official"][name]) for name in _FIGURES] + [
             _percent(coco["AP"]),
             _percent(coco["AP50"]),
         ]
         cells.append(
             " / ".join(_percent(coco[f"AP_{size}"]) for size in ("small", "medium", "large"))
         )
-        cells += [_threshold(one["thresholds"]["all"]), f"{one['ms_per_image']:.0f}"]
-        lines.append(f"| {one['setting']} | {' | '.join(cells)} |")
+        cells += [_threshold(row["thresholds"]["all"]), f"{row['ms_per_image']:.0f}"]
+        lines.append(f"| {row['setting']} | {' | '.join(cells)} |")
     return lines
 
 
-def _class_table(one: Mapping[str, Any]) -> list[str]:
+def _class_table(figures: Mapping[str, Any]) -> list[str]:
     lines = [
         "| class | objects | official | COCO | best conf | precision, recall there |",
         "| --- |" + " ---: |" * 5,
     ]
-    for name, found in one["per_class"].items():
-        point = one["thresholds"]["per_class"].get(name)
+    for name, entry in figures["per_class"].items():
+        point = figures["thresholds"]["per_class"].get(name)
         official, coco = (
-            f"{_percent(found[kind]['AP'])}, {_percent(found[kind]['AP50'])}"
+            f"{_percent(entry[kind]['AP'])}, {_percent(entry[kind]['AP50'])}"
             for kind in ("official", "coco")
         )
         there = f"{_percent(point['precision'])}, {_percent(point['recall'])}" if point else "–"
         lines.append(
-            f"| {name} | {found['objects']['official']} | {official} | {coco} | "
+            f"| {name} | {entry['objects']['official']} | {official} | {coco} | "
             f"{_threshold(point)} | {there} |"
         )
     return lines

@@ -138,9 +138,9 @@ def _moved(actor: Actor, seconds: float) -> Actor:
     if not actor.speed:
         return actor
     x, y, z = actor.position
-    way = actor.speed * seconds
+    step = actor.speed * seconds
     return replace(
-        actor, position=(x + way * math.cos(actor.heading), y + way * math.sin(actor.heading), z)
+        actor, position=(x + step * math.cos(actor.heading), y + step * math.sin(actor.heading), z)
     )
 
 
@@ -237,7 +237,7 @@ def _plan(
     focal = max(1.0, image_wh[1] / image_wh[0])
     half_view = math.degrees(math.atan(image_wh[1] / image_wh[0] / focal / 2))
     pitch = math.radians(float(rng.uniform(max(45.0, half_view + 20), 70)))
-    way, pace = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(3, 6))
+    angle, pace = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(3, 6))
     turn = float(rng.choice([-1, 1])) * math.radians(float(rng.uniform(4, 10)))
     climb = float(rng.uniform(0.03, 0.08))
     distance = float(rng.uniform(*range_m))
@@ -245,7 +245,7 @@ def _plan(
     still = not motions
     return _Flight(
         start=Camera((0.0, 0.0), distance, yaw, pitch, image_wh, focal),
-        drift=(pace * math.cos(way), pace * math.sin(way)) if "pan" in motions else (0.0, 0.0),
+        drift=(pace * math.cos(angle), pace * math.sin(angle)) if "pan" in motions else (0.0, 0.0),
         turn=turn if "turn" in motions else 0.0,
         climb=climb if "climb" in motions else 0.0,
         sway=0.0 if still else 0.3,

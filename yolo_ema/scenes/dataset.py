@@ -61,8 +61,8 @@ def write_dataset(
         folder = root / f"VisDrone2019-DET-{split}"
         for index in tqdm(range(count), desc=f"drawing {split}", unit="scene", disable=None):
             number = split_seed(seed, split, index)
-            some = None if objects is None else _around(objects, number)
-            scene = draw_scene(number, image_wh=image_wh, objects=some, range_m=range_m)
+            object_count = None if objects is None else _around(objects, number)
+            scene = draw_scene(number, image_wh=image_wh, objects=object_count, range_m=range_m)
             name = f"drawn_{number:010d}"
             write_bytes(folder / "images" / f"{name}.jpg", _jpeg(scene.image_bgr))
             write_text(folder / "annotations" / f"{name}.txt", annotation_text(scene.annotations))

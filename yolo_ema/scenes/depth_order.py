@@ -36,26 +36,26 @@ def far_to_near(
     lens.
     """
     foot = camera.position[:2]
-    things: list[tuple[Actor | Tree, int]] = [
+    items: list[tuple[Actor | Tree, int]] = [
         *((actor, index) for index, actor in enumerate(actors)),
         *((tree, -1) for tree in trees),
     ]
-    places = np.array([thing.position[:2] for thing, _ in things]).reshape(-1, 2)
-    nearness = np.array([getattr(thing, "order", 0.0) for thing, _ in things])
+    places = np.array([item.position[:2] for item, _ in items]).reshape(-1, 2)
+    nearness = np.array([getattr(item, "order", 0.0) for item, _ in items])
     distances = np.hypot(*(places - foot).T) - nearness
     rects = np.array([house.rect for house in standing]).reshape(-1, 4)
     nearest = np.clip(foot, rects[:, :2], rects[:, 2:])
     houses = np.argsort(-np.hypot(*(nearest - foot).T), kind="stable")
-    slots = np.full(len(things), len(houses))
+    slots = np.full(len(items), len(houses))
     for slot in reversed(range(len(houses))):
         slots[_behind(rects[houses[slot]], foot, places)] = slot
     keyed: list[tuple[float, float, Actor | Tree | House, int]] = [
-        (float(slot), -float(distance), thing, index)
-        for slot, distance, (thing, index) in zip(slots, distances, things, strict=True)
+        (float(slot), -float(distance), item, index)
+        for slot, distance, (item, index) in zip(slots, distances, items, strict=True)
     ]
     keyed += [(slot + 0.5, 0.0, standing[house], -1) for slot, house in enumerate(houses)]
     keyed.sort(key=lambda entry: entry[:2])
-    return [(thing, index) for _, _, thing, index in keyed]
+    return [(item, index) for _, _, item, index in keyed]
 
 
 def _behind(rect: Array, foot: Array, places: Array) -> NDArray[np.bool_]:

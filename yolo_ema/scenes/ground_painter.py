@@ -81,11 +81,11 @@ def sunlight_on_ground(
         return np.ones((height // FINE, width // FINE), np.float32)
     mask = np.zeros((height, width), np.uint8)
     lean = -np.array(look.sun[:2]) / look.sun[2]
-    for thing in things:
-        if isinstance(thing, Tree):
-            _tree_shadow(mask, thing, fine, look, lean)
+    for caster in things:
+        if isinstance(caster, Tree):
+            _tree_shadow(mask, caster, fine, look, lean)
             continue
-        corners = house_mesh(thing)[0].corners if isinstance(thing, House) else thing.corners()
+        corners = house_mesh(caster)[0].corners if isinstance(caster, House) else caster.corners()
         cast = np.column_stack([corners[:, :2] + corners[:, 2:] * lean, np.zeros(len(corners))])
         points, depths = fine.project(cast)
         if (

@@ -52,36 +52,36 @@ def paint(
         for count, index in enumerate(i for i, actor in enumerate(actors) if actor.identity)
     }
     measured: dict[int, tuple[Extent, Extent, int]] = {}
-    for thing, index in order:
-        if isinstance(thing, Actor):
+    for item, index in order:
+        if isinstance(item, Actor):
             extent = canvas.body(
-                thing.corners(),
-                thing.body.mesh,
-                thing.palette,
-                thing.heading,
+                item.corners(),
+                item.body.mesh,
+                item.palette,
+                item.heading,
                 numbers.get(index, SCENERY),
             )
             if extent is not None:
-                inside, own = canvas.measure(extent, numbers.get(index, SCENERY))
-                measured[index] = extent, inside, own
-        elif isinstance(thing, Tree):
-            canvas.tree(thing)
+                inside, drawn = canvas.measure(extent, numbers.get(index, SCENERY))
+                measured[index] = extent, inside, drawn
+        elif isinstance(item, Tree):
+            canvas.tree(item)
         else:
-            built, palette = house_mesh(thing)
+            built, palette = house_mesh(item)
             canvas.body(built.corners, built, palette, 0.0, SCENERY)
     sights: list[Sight | None] = [None] * len(actors)
-    for index, (extent, inside, own) in measured.items():
-        seen = canvas.measure(extent, numbers[index])[1] if index in numbers else own
-        sights[index] = _sight(extent, inside, own, seen)
+    for index, (extent, inside, drawn) in measured.items():
+        seen = canvas.measure(extent, numbers[index])[1] if index in numbers else drawn
+        sights[index] = _sight(extent, inside, drawn, seen)
     return develop(_over(ground, canvas.pixels, camera.image_wh), camera, look, rng), sights
 
 
-def _sight(extent: Extent, inside: Extent, own: int, seen: int) -> Sight | None:
+def _sight(extent: Extent, inside: Extent, drawn: int, seen: int) -> Sight | None:
     """Turn what was measured on the canvas into what the image shows; None if that is nothing. The
-    whole thing reaches over ``extent``, also outside the canvas, its ``own`` pixels over
+    whole thing reaches over ``extent``, also outside the canvas, its ``drawn`` pixels over
     ``inside``; ``seen`` of them are left when everything is painted.
     """
-    if not own:
+    if not drawn:
         return None
     left, top, right, bottom = extent
     area = (right - left + 1) * (bottom - top + 1)
@@ -92,7 +92,7 @@ def _sight(extent: Extent, inside: Extent, own: int, seen: int) -> Sight | None:
         inside[2] // FINE + 1,
         inside[3] // FINE + 1,
     )
-    return Sight((x0, y0, x1 - x0, y1 - y0), 1 - kept / area, 1 - seen / own)
+    return Sight((x0, y0, x1 - x0, y1 - y0), 1 - kept / area, 1 - seen / drawn)
 
 
 def _over(
@@ -102,8 +102,8 @@ def _over(
     covered = cv2.resize(
         (pixels[..., 3] > 0).astype(np.float32), image_wh, interpolation=cv2.INTER_AREA
     )
-    things = cv2.resize(pixels[..., :3], image_wh, interpolation=cv2.INTER_AREA)
-    result: NDArray[np.float32] = ground * (1 - covered[..., None]) + things
+    foreground = cv2.resize(pixels[..., :3], image_wh, interpolation=cv2.INTER_AREA)
+    result: NDArray[np.float32] = ground * (1 - covered[..., None]) + foreground
     return result
 
 
@@ -118,11 +118,11 @@ class _Canvas:
     def measure(self, extent: Extent, number: int) -> tuple[Extent, int]:
         """Return where pixels within ``extent`` that carry ``number`` reach, and how many."""
         left, top = max(extent[0], 0), max(extent[1], 0)
-        own = self.pixels[top : extent[3] + 1, left : extent[2] + 1, 3] == number
-        count = int(np.count_nonzero(own))
+        mask = self.pixels[top : extent[3] + 1, left : extent[2] + 1, 3] == number
+        count = int(np.count_nonzero(mask))
         if not count:
             return (left, top, left, top), 0
-        rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         return (
             left + int(columns[0]),
             top + int(rows[0]),
@@ -148,9 +148,9 @@ class _Canvas:
             return None
         pixels = np.floor(np.clip(points, -20000, 20000)).astype(np.int32)
         quads = points[shape.faces]
-        one, other = quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]
+        first, second = quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]
         # Counter-clockwise from outside is clockwise in an image whose y points down.
-        facing = np.flatnonzero(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0] < 0)
+        facing = np.flatnonzero(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0)
         if not len(facing):
             return None
         cos, sin = math.cos(heading), math.sin(heading)

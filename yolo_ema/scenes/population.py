@@ -135,13 +135,13 @@ class Population:
 
     def _zones_in(self, window: tuple[Array, Array]) -> list[tuple[Zone, Rect]]:
         """Return the zones that meet the window, each with its part inside."""
-        found = []
+        zones = []
         for zone in self.town.zones:
             x0, y0 = np.maximum(zone.rect[:2], window[0])
             x1, y1 = np.minimum(zone.rect[2:], window[1])
             if x1 > x0 and y1 > y0:
-                found.append((zone, (float(x0), float(y0), float(x1), float(y1))))
-        return found
+                zones.append((zone, (float(x0), float(y0), float(x1), float(y1))))
+        return zones
 
     def _zone_for(
         self, category: int, zones: Sequence[tuple[Zone, Rect]]

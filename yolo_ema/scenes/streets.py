@@ -161,11 +161,11 @@ class Streets:
     def _arrow(self, road: Road, side: int, lane: int, along: float) -> None:
         """Paint the arrow of a lane that leads to a junction."""
         across = side * (road.median / 2 + (lane + 0.5) * LANE)
-        way = 1.0 if side < 0 else -1.0
+        sign = 1.0 if side < 0 else -1.0
         shaft = [(-2.2, -0.14), (0.4, -0.14), (0.4, 0.14), (-2.2, 0.14)]
         head = [(0.4, -0.5), (2.0, 0.0), (2.0, 0.0), (0.4, 0.5)]
         for shape in (shaft, head):
-            corners = [road.place(along + way * x, across + y) for x, y in shape]
+            corners = [road.place(along + sign * x, across + y) for x, y in shape]
             self.ground.quad(corners, (214, 218, 220), "paint")
 
     def _zebra(self, road: Road, at: float, stop: float, *, entering: bool) -> None:

@@ -162,8 +162,8 @@ def read_object_entry(entry: Any, row: int, categories: Categories) -> ObjectEnt
     ignored = _flag(entry, "iscrowd") or _flag(entry, "ignore") or category in categories.ignored
     class_id = categories.class_ids.get(category) if category is not None else None
     if class_id is None and not ignored and category not in categories.others:
-        found = repr(entry.get("category_id"))[:60]
-        raise EntryError("unknown-category", f"has the category_id {found}, which no category has")
+        shown = repr(entry.get("category_id"))[:60]
+        raise EntryError("unknown-category", f"has the category_id {shown}, which no category has")
     return ObjectEntry(row, image_id, ltwh, class_id, ignored)
 
 
@@ -186,12 +186,12 @@ def _around(polygons: Any) -> tuple[float, float, float, float] | None:
     if not isinstance(polygons, list) or not polygons:
         return None
     if not all(
-        isinstance(one, list) and len(one) >= 6 and len(one) % 2 == 0 and all(map(_is_pixels, one))
-        for one in polygons
+        isinstance(xys, list) and len(xys) >= 6 and len(xys) % 2 == 0 and all(map(_is_pixels, xys))
+        for xys in polygons
     ):
         return None
-    xs = [x for one in polygons for x in one[::2]]
-    ys = [y for one in polygons for y in one[1::2]]
+    xs = [x for xys in polygons for x in xys[::2]]
+    ys = [y for xys in polygons for y in xys[1::2]]
     return float(min(xs)), float(min(ys)), float(max(xs) - min(xs)), float(max(ys) - min(ys))
 
 

@@ -79,7 +79,7 @@ class _CocoSplit:
             if len(entries) > 1:
                 message = f"image {row} of the list is in it {len(entries)} times; it counts once"
                 self._add(row, "repeated-image", message)
-            of_image = [one for _, entry in entries for one in objects.get(entry.image_id, ())]
+            of_image = [box for _, entry in entries for box in objects.get(entry.image_id, ())]
             if not of_image and any(entry.image_id in unreadable for _, entry in entries):
                 self._leave_out(row, "unreadable-annotations", "has no annotation that can be read")
                 continue
@@ -96,9 +96,9 @@ class _CocoSplit:
             images_found=len(content["images"]),
             annotations_found=len(content["annotations"]),
             others=sum(
-                one.class_id is None and not one.ignored
-                for some in objects.values()
-                for one in some
+                box.class_id is None and not box.ignored
+                for boxes in objects.values()
+                for box in boxes
             ),
         )
 
@@ -116,13 +116,13 @@ class _CocoSplit:
         unreadable: set[EntryId] = set()
         for row, entry in enumerate(entries, start=1):
             try:
-                one = read_object_entry(entry, row, categories)
+                box = read_object_entry(entry, row, categories)
             except EntryError as error:
                 message = f"annotation {row} {error}; the annotation is left out"
                 self._add(row, error.kind, message)
                 unreadable.update(_ids([entry], "image_id"))
                 continue
-            objects[one.image_id].append(one)
+            objects[box.image_id].append(box)
         return objects, unreadable
 
     def _places(self, entries: list[Any]) -> dict[str, list[tuple[int, ImageEntry]]]:
@@ -141,7 +141,7 @@ class _CocoSplit:
         for _, image in readable:
             places_of[image.image_id].add(image.place)
         by_place: dict[str, list[tuple[int, ImageEntry]]] = defaultdict(list)
-        for row, image in sorted(readable, key=lambda one: one[1].place):
+        for row, image in sorted(readable, key=lambda pair: pair[1].place):
             if len(places_of[image.image_id]) > 1:
                 clause = f"shares its id, {image.image_id!r}, with another image"
                 self._leave_out(row, "repeated-id", clause)
@@ -167,12 +167,12 @@ class _CocoSplit:
     def _labelled(self, entry: ImageEntry, row: int, objects: list[ObjectEntry]) -> LabelledImage:
         path = self._existing(entry.place)
         size_wh = image_wh(path)
-        ltwh = np.array([one.ltwh for one in objects], dtype=np.float64).reshape(-1, 4)
+        ltwh = np.array([box.ltwh for box in objects], dtype=np.float64).reshape(-1, 4)
         if entry.stated_wh is not None and entry.stated_wh != size_wh:
             ltwh = self._as_shown(ltwh, entry.stated_wh, size_wh, path, row)
-        ignored = np.array([one.ignored for one in objects], dtype=bool)
-        labelled = np.array([one.class_id is not None for one in objects], dtype=bool) & ~ignored
-        classes = np.array([one.class_id or 0 for one in objects], dtype=np.int64)
+        ignored = np.array([box.ignored for box in objects], dtype=bool)
+        labelled = np.array([box.class_id is not None for box in objects], dtype=bool) & ~ignored
+        classes = np.array([box.class_id or 0 for box in objects], dtype=np.int64)
         corners, fates = clip_boxes(ltwh, size_wh)
         for index in np.flatnonzero((fates != "inside") & (labelled | ignored)):
             kind, message = describe_fate(fates[index], ltwh[index], size_wh)
@@ -235,14 +235,14 @@ class _CocoSplit:
     def _without_twins(self, images: list[LabelledImage]) -> list[LabelledImage]:
         """Leave out images whose labels would share a file."""
         kept: dict[str, LabelledImage] = {}
-        for one in images:
-            if one.key in kept:
+        for image in images:
+            if image.key in kept:
                 message = (
-                    f"{one.image} and {kept[one.key].image} share a name without suffix; the "
+                    f"{image.image} and {kept[image.key].image} share a name without suffix; the "
                     f"first one is left out"
                 )
                 self._add(None, "same-name", message)
-            kept[one.key] = one
+            kept[image.key] = image
         return [kept[key] for key in sorted(kept)]
 
 
@@ -270,8 +270,8 @@ def _content(file: Path) -> dict[str, list[Any]]:
 
 
 def _ids(entries: list[Any], key: str) -> list[EntryId]:
-    found = (entry_id(entry.get(key)) for entry in entries if isinstance(entry, dict))
-    return [one for one in found if one is not None]
+    ids = (entry_id(entry.get(key)) for entry in entries if isinstance(entry, dict))
+    return [value for value in ids if value is not None]
 
 
 def _is_file(path: Path) -> bool:

@@ -207,7 +207,7 @@ def _recognised_files(root: Path) -> dict[str, frozenset[str]]:
             f"{root / _FILE} is not ours, or damaged, so what lies there may be yours; give "
             f"another --root"
         )
-    found: dict[str, set[str]] = {}
+    files: dict[str, set[str]] = {}
     for path in (root / "images").glob("*/**/*"):
         if path.is_dir():
             continue
@@ -218,18 +218,18 @@ def _recognised_files(root: Path) -> dict[str, frozenset[str]]:
             )
         split, _, name = path.relative_to(root / "images").as_posix().partition("/")
         text = f"{name.removesuffix(path.suffix)}.txt"
-        found.setdefault(split, set()).update(
+        files.setdefault(split, set()).update(
             {f"images/{name}", *(f"{folder}/{text}" for folder in FOLDERS[1:])}
         )
-    return {split: frozenset(places) for split, places in found.items()}
+    return {split: frozenset(places) for split, places in files.items()}
 
 
 def write_anomalies(record: Fingerprint, root: Path) -> None:
     """Write ``anomalies.txt``, or remove it where nothing is odd."""
     lines = [
         f"{split}: {anomaly.kind}: {anomaly}\n"
-        for split, one in record.splits.items()
-        for anomaly in one.anomalies
+        for split, split_record in record.splits.items()
+        for anomaly in split_record.anomalies
     ]
     if lines:
         write_text(root / "anomalies.txt", "".join([f"{MARK}\n", *lines]))

@@ -53,7 +53,7 @@ def compare_with_official(
         None, False or True for "not an official split", "differs" and "equal", and a sentence that
         says it.
     """
-    official = next((one for one in OFFICIAL_TOTALS if one.split == split), None)
+    official = next((totals for totals in OFFICIAL_TOTALS if totals.split == split), None)
     if official is None or not (certain or _CLOSE * official.images <= found <= official.images):
         return None, "not an official split: nothing to compare with"
     names = {IGNORED: "ignored regions", OTHERS: "others"}

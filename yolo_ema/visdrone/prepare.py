@@ -137,7 +137,7 @@ def _prepare(options: PrepareOptions, root: Path, started: float, *, alone: bool
         anomalies = contents[split] if split in contents else record.splits[split]
         _refuse_anomalies(split, anomalies.anomalies)
     if not up_to_date:
-        made = {split: (stale[split], digests[split], one) for split, one in contents.items()}
+        made = {split: (stale[split], digests[split], data) for split, data in contents.items()}
         _make(record, made, root, data_yaml, gone=gone)
     return PrepareResult(
         data_yaml,
@@ -151,14 +151,14 @@ def _prepare(options: PrepareOptions, root: Path, started: float, *, alone: bool
 
 def _refuse_other_sources(record: Fingerprint, sources: Sequence[Path], root: Path) -> None:
     """Refuse a root with splits from elsewhere: two datasets would be mixed silently."""
-    ours = [source.resolve() for source in sources]
-    for split, one in record.splits.items():
-        inside = [any(Path(given).is_relative_to(source) for source in ours) for given in one.given]
+    dirs = [source.resolve() for source in sources]
+    for split, old in record.splits.items():
+        inside = [any(Path(given).is_relative_to(source) for source in dirs) for given in old.given]
         if not inside or not all(inside):
-            before = ", ".join(one.given) or "what was fetched"
+            before = ", ".join(old.given) or "what was fetched"
             raise ConfigError(
                 f"{root} was prepared from {before} ({split}), not from "
-                f"{', '.join(map(str, ours))}; prepare that with a --root of its own (yolo-ema "
+                f"{', '.join(map(str, dirs))}; prepare that with a --root of its own (yolo-ema "
                 f"data prepare visdrone --source … --root …) and give this root"
             )
 
@@ -311,7 +311,7 @@ def _split_record(
     reader: SplitReader, content: SplitContent, source_digest: str, derived: str
 ) -> SplitRecord:
     classes = np.concatenate(
-        [np.zeros(0, dtype=np.int64), *(one.classes for one in content.images)]
+        [np.zeros(0, dtype=np.int64), *(image.classes for image in content.images)]
     )
     return SplitRecord(
         images_from=str(reader.images_from),
@@ -323,7 +323,7 @@ def _split_record(
         derived_digest=derived,
         images=len(content.images),
         boxes_per_class=tuple(np.bincount(classes, minlength=len(content.names)).tolist()),
-        ignored_regions=sum(len(one.ignored_xyxy) for one in content.images),
+        ignored_regions=sum(len(image.ignored_xyxy) for image in content.images),
         others=content.others,
         trailing_commas=content.trailing_commas,
         official=content.official,

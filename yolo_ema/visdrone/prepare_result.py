@@ -90,17 +90,17 @@ class PrepareResult:
     def as_text(self) -> str:
         """Return a table of splits, what failed, first anomalies, and the data YAML's place."""
         records = [self.record.splits[split] for split in self.splits]
-        figures = [("images", [one.images for one in records])]
+        figures = [("images", [record.images for record in records])]
         for index, name in enumerate(self.record.names):
-            figures.append((name, [one.boxes_per_class[index] for one in records]))
-        figures.append(("boxes", [sum(one.boxes_per_class) for one in records]))
-        figures.append(("ignored regions", [one.ignored_regions for one in records]))
-        if any(one.others for one in records) or self.record.dataset == "visdrone":
-            figures.append(("others (unused)", [one.others for one in records]))
-        for what in ("image", "annotation"):
-            counts = [sum(losses(one.anomalies, what).values()) for one in records]
-            figures.append((f"{what}s left out", counts))
-        figures.append(("anomalies", [len(one.anomalies) for one in records]))
+            figures.append((name, [record.boxes_per_class[index] for record in records]))
+        figures.append(("boxes", [sum(record.boxes_per_class) for record in records]))
+        figures.append(("ignored regions", [record.ignored_regions for record in records]))
+        if any(record.others for record in records) or self.record.dataset == "visdrone":
+            figures.append(("others (unused)", [record.others for record in records]))
+        for kind in ("image", "annotation"):
+            counts = [sum(losses(record.anomalies, kind).values()) for record in records]
+            figures.append((f"{kind}s left out", counts))
+        figures.append(("anomalies", [len(record.anomalies) for record in records]))
         rows = [[title, *(f"{number:,}" for number in row)] for title, row in figures]
         done = "nothing to do: " if self.up_to_date else ""
         without = f", without {' and '.join(self.failures)}" if self.failures else ""
@@ -118,13 +118,13 @@ class PrepareResult:
         official ones, what is left out, and the first anomalies.
         """
         records = {split: self.record.splits[split] for split in self.splits}
-        lines = [f"{name} could not be prepared: {why}" for name, why in self.failures.items()]
-        lines += [f"{split}: {one.official}" for split, one in records.items() if one.official]
+        lines = [f"{name} could not be prepared: {error}" for name, error in self.failures.items()]
+        lines += [f"{split}: {part.official}" for split, part in records.items() if part.official]
         for split, record in records.items():
-            for what in ("image", "annotation"):
-                if counts := losses(record.anomalies, what):
+            for kind in ("image", "annotation"):
+                if counts := losses(record.anomalies, kind):
                     reasons = ", ".join(f"{number:,} {kind}" for kind, number in counts.items())
-                    lines.append(f"{split}: {what}s left out: {reasons}")
+                    lines.append(f"{split}: {kind}s left out: {reasons}")
         return [*lines, *self._anomaly_lines()]
 
     def _anomaly_lines(self) -> list[str]:

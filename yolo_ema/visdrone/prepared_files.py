@@ -23,12 +23,12 @@ _TEXT = frozenset({".txt"})
 def places_of(images: Iterable[LabelledImage]) -> frozenset[str]:
     """Return the places of what `write_split` derives, ``folder/file`` below the split."""
     places = set()
-    for one in images:
-        places |= {f"images/{one.key}{one.image.suffix}", f"labels/{one.key}.txt"}
-        if len(one.ignored_xyxy):
-            places.add(f"ignored/{one.key}.txt")
-        if one.annotation is not None:
-            places.add(f"annotations/{one.key}.txt")
+    for image in images:
+        places |= {f"images/{image.key}{image.image.suffix}", f"labels/{image.key}.txt"}
+        if len(image.ignored_xyxy):
+            places.add(f"ignored/{image.key}.txt")
+        if image.annotation is not None:
+            places.add(f"annotations/{image.key}.txt")
     return frozenset(places)
 
 
@@ -65,14 +65,14 @@ def write_split(root: Path, split: str, images: Iterable[LabelledImage]) -> None
     """
     for folder in FOLDERS:
         (root / folder / split).mkdir(parents=True, exist_ok=True)
-    for one in tqdm(images, desc=f"writing {split}", unit="image", disable=None, leave=False):
-        image, text = f"{one.key}{one.image.suffix}", f"{one.key}.txt"
-        link(one.image, root / "images" / split / image, root)
-        _write(root / "labels" / split / text, yolo_rows(one.boxes_xyxy, one.image_wh, one.classes))
-        if len(one.ignored_xyxy):
-            _write(root / "ignored" / split / text, yolo_rows(one.ignored_xyxy, one.image_wh))
-        if one.annotation is not None:
-            link(one.annotation, root / "annotations" / split / text, root)
+    for img in tqdm(images, desc=f"writing {split}", unit="image", disable=None, leave=False):
+        image, text = f"{img.key}{img.image.suffix}", f"{img.key}.txt"
+        link(img.image, root / "images" / split / image, root)
+        _write(root / "labels" / split / text, yolo_rows(img.boxes_xyxy, img.image_wh, img.classes))
+        if len(img.ignored_xyxy):
+            _write(root / "ignored" / split / text, yolo_rows(img.ignored_xyxy, img.image_wh))
+        if img.annotation is not None:
+            link(img.annotation, root / "annotations" / split / text, root)
 
 
 def link(source: Path, target: Path, root: Path) -> None:
@@ -104,11 +104,11 @@ def _stands_for(target: Path, source: Path, pointer: str) -> bool:
     try:
         if target.is_symlink():
             return str(target.readlink()) == pointer
-        found, wanted = target.stat(), source.stat()
+        old, new = target.stat(), source.stat()
     except FileNotFoundError:
         return False
-    same_content = (found.st_size, found.st_mtime_ns) == (wanted.st_size, wanted.st_mtime_ns)
-    return os.path.samestat(found, wanted) or same_content
+    same_content = (old.st_size, old.st_mtime_ns) == (new.st_size, new.st_mtime_ns)
+    return os.path.samestat(old, new) or same_content
 
 
 def _write(path: Path, content: str) -> None:
@@ -170,11 +170,11 @@ def _stats(folder: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
                 yield from _stats(entry.path, f"{prefix}{entry.name}/", suffixes)
             elif entry.name.lower().endswith(tuple(suffixes)):
                 try:
-                    found = entry.stat()
+                    info = entry.stat()
                 except FileNotFoundError:
                     yield f"{prefix}{entry.name}\0gone\n"
                     continue
-                yield f"{prefix}{entry.name}\0{found.st_size}\0{found.st_mtime_ns}\n"
+                yield f"{prefix}{entry.name}\0{info.st_size}\0{info.st_mtime_ns}\n"
 
 
 def derived_digest(root: Path, split: str) -> str:

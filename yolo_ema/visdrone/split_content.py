@@ -66,7 +66,7 @@ def refuse_empty(split: str, content: SplitContent) -> None:
             f"{split}: none of its {content.images_found:,} images can be used"
             f"{_reasons(content.anomalies, 'image')}"
         )
-    if any(len(one.classes) for one in content.images):
+    if any(len(image.classes) for image in content.images):
         return
     if not content.annotations_found and not split.startswith("test"):
         raise DataError(
@@ -74,7 +74,7 @@ def refuse_empty(split: str, content: SplitContent) -> None:
             f"labelled objects, or a name in --splits that begins with test for images to detect on"
         )
     if content.annotations_found:
-        ignored = sum(len(one.ignored_xyxy) for one in content.images)
+        ignored = sum(len(image.ignored_xyxy) for image in content.images)
         crowd = (
             f"; {ignored:,} became ignored regions (iscrowd or ignore is set, or VisDrone's score "
             f"is 0): clear it where single objects are meant"
@@ -87,11 +87,11 @@ def refuse_empty(split: str, content: SplitContent) -> None:
         )
 
 
-def _reasons(anomalies: Sequence[Anomaly], what: str) -> str:
-    counts = losses(anomalies, what)
+def _reasons(anomalies: Sequence[Anomaly], kind: str) -> str:
+    counts = losses(anomalies, kind)
     if not counts:
         return ""
-    first = next(anomaly for anomaly in anomalies if anomaly.lost == what)
+    first = next(anomaly for anomaly in anomalies if anomaly.lost == kind)
     listed = ", ".join(f"{number:,} {kind}" for kind, number in counts.items())
     return f" ({listed}; the first: {first})"
 
@@ -103,9 +103,9 @@ def common_names(names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
         DataError: no split has every class, so that no one can say how they are numbered.
     """
     union = set().union(*names.values())
-    complete = [one for one in names.values() if union == set(one)]
+    complete = [listed for listed in names.values() if union == set(listed)]
     if not complete:
-        differing = "; ".join(f"{split} {', '.join(one)}" for split, one in names.items())
+        differing = "; ".join(f"{split} {', '.join(listed)}" for split, listed in names.items())
         raise DataError(
             f"the splits have different classes, and none has all of them: {differing}; give every "
             f"file the same categories"
@@ -120,7 +120,7 @@ def with_names(split: str, content: SplitContent, names: tuple[str, ...]) -> Spl
     if content.names == names:
         return content
     numbers = np.array([names.index(name) for name in content.names], dtype=np.int64)
-    images = [dataclasses.replace(one, classes=numbers[one.classes]) for one in content.images]
+    images = [dataclasses.replace(img, classes=numbers[img.classes]) for img in content.images]
     missing = [name for name in names if name not in content.names]
     message = (
         f"no category {', '.join(missing)}, which another split has; no image of {split} can show "

@@ -63,11 +63,11 @@ def find_splits(
         return [_split_folder(folder, name or folder.resolve().name, wanted)]
     inner = [path for path in _visible(folder, "*/", "*/*/") if _is_split(path)]
     if not inner:
-        found = ", ".join(path.name for path in _visible(folder, "*")[:5]) or "nothing"
+        names = ", ".join(path.name for path in _visible(folder, "*")[:5]) or "nothing"
         raise DataNotFoundError(
             f"{folder} has no split in VisDrone's layout: expected the folders images and "
             f"annotations in it, or folders such as {official_name('train')} that hold them; "
-            f"found {found}"
+            f"found {names}"
         )
     if len(inner) == 1:
         only = inner[0]
@@ -115,8 +115,8 @@ def _is_split(folder: Path) -> bool:
     )
 
 
-def _split_folder(folder: Path, name: str, wanted: Sequence[str]) -> SplitFolder:
-    split = split_named(name) or (wanted[0] if len(wanted) == 1 else None)
+def _split_folder(folder: Path, name: str, splits: Sequence[str]) -> SplitFolder:
+    split = split_named(name) or (splits[0] if len(splits) == 1 else None)
     if split is None:
         raise ConfigError(
             f"the name of {folder} does not say which split it is; rename it, as in "

@@ -52,8 +52,8 @@ class SplitReader:
             return folders_digest(folders)
         if self.annotations_from.is_dir():
             return folders_digest([*folders, (self.annotations_from, frozenset({".txt"}))])
-        found = self.annotations_from.stat()
-        return f"{folders_digest(folders)}-{found.st_size}-{found.st_mtime_ns}"
+        info = self.annotations_from.stat()
+        return f"{folders_digest(folders)}-{info.st_size}-{info.st_mtime_ns}"
 
 
 def visdrone_readers(
@@ -66,20 +66,20 @@ def visdrone_readers(
         ConfigError: a source's name does not tell its split, or two sources hold the same one.
         OfflineError: something would have to be fetched, and that is forbidden.
     """
-    wanted = tuple("test-dev" if split == "test" else split for split in options.splits)
+    splits = tuple("test-dev" if split == "test" else split for split in options.splits)
     if options.source:
         sources = [Path(source) for source in options.source]
-        acquired = acquire_sources(sources, root, wanted, options.hashes, failures)
+        acquired = acquire_sources(sources, root, splits, options.hashes, failures)
         given = tuple(str(source.resolve()) for source in options.source)
-        return {split: _visdrone_reader(one, given) for split, one in acquired.items()}
+        return {split: _visdrone_reader(source, given) for split, source in acquired.items()}
     before = {
-        split: one
-        for split, one in record.splits.items()
-        if one.origin == "source" and record.complete
+        split: part
+        for split, part in record.splits.items()
+        if part.origin == "source" and record.complete
     }
-    wanted = wanted or tuple(before) or PUBLISHED_SPLITS
+    splits = splits or tuple(before) or PUBLISHED_SPLITS
     public = acquire_public(
-        [split for split in wanted if split not in before],
+        [split for split in splits if split not in before],
         root,
         mirrors=options.mirror,
         hashes=options.hashes,
@@ -87,7 +87,7 @@ def visdrone_readers(
         failures=failures,
     )
     readers = {}
-    for split in wanted:
+    for split in splits:
         if split in public:
             readers[split] = _visdrone_reader(public[split], ())
         elif split in before:

@@ -69,7 +69,7 @@ def acquire_sources(
     Raises:
         ConfigError: a folder's name does not tell its split, or two sources hold the same one.
     """
-    found: dict[str, Acquired] = {}
+    acquired: dict[str, Acquired] = {}
     with contextlib.ExitStack() as undo:
         for source, name in _expanded(sources):
             with contextlib.ExitStack() as undo_source:
@@ -78,24 +78,24 @@ def acquire_sources(
                     folder, archive = _unpacked(source, into, hashes, undo_source)
                     of_archive = _stem(source) if archive else None
                     splits = find_splits(folder, name=of_archive, wanted=wanted)
-                    _refuse_twice(splits, found)
+                    _refuse_twice(splits, acquired)
                 except DataError as error:
                     failures[str(source)] = error
                     continue
-                found |= {split.split: Acquired(split, "source", archive) for split in splits}
+                acquired |= {split.split: Acquired(split, "source", archive) for split in splits}
                 undo.push(undo_source.pop_all())
         undo.pop_all()
-    for split in (split for split in wanted if split not in found):
-        places, has = ", ".join(map(str, sources)), ", ".join(sorted(found)) or "none"
+    for split in (split for split in wanted if split not in acquired):
+        places, has = ", ".join(map(str, sources)), ", ".join(sorted(acquired)) or "none"
         failures[split] = DataNotFoundError(f"the split {split} is not in {places}; found {has}")
     order = (*PUBLISHED_SPLITS, "test-challenge")
-    return {split: found[split] for split in (wanted or order) if split in found}
+    return {split: acquired[split] for split in (wanted or order) if split in acquired}
 
 
-def _refuse_twice(splits: Sequence[SplitFolder], found: Mapping[str, Acquired]) -> None:
+def _refuse_twice(splits: Sequence[SplitFolder], acquired: Mapping[str, Acquired]) -> None:
     for split in splits:
-        if split.split in found:
-            first = found[split.split].folder.images.parent
+        if split.split in acquired:
+            first = acquired[split.split].folder.images.parent
             raise ConfigError(
                 f"the split {split.split} is in {first} and in {split.images.parent}; give one of "
                 f"them"
@@ -158,7 +158,7 @@ def acquire_public(
         for split, archive in missing.items()
     }
     _announce(addresses)
-    found = {}
+    acquired = {}
     for split, archive in archives.items():
         try:
             if split in missing:
@@ -170,13 +170,13 @@ def acquire_public(
             with contextlib.ExitStack() as undo:
                 folder, about = _unpacked(archive, _folder_of(archive, root), hashes, undo)
                 (of_split,) = find_splits(folder, name=official_name(split), wanted=(split,))[:1]
-                found[split] = Acquired(of_split, "download", about)
+                acquired[split] = Acquired(of_split, "download", about)
                 undo.pop_all()
         except DataError as error:
             failures[split] = error
             continue
         _discard_fetched(archive, root)
-    return found
+    return acquired
 
 
 def _below(base: str, name: str) -> str:
@@ -266,8 +266,8 @@ def _unpacked(
 def _is_same(archive: Path, known: Mapping[str, Any]) -> bool:
     if not archive.exists():
         return True
-    found = archive.stat()
-    return (str(archive.absolute()), found.st_size, found.st_mtime_ns) == (
+    info = archive.stat()
+    return (str(archive.absolute()), info.st_size, info.st_mtime_ns) == (
         known.get("path"),
         known.get("size"),
         known.get("mtime_ns"),
@@ -290,9 +290,9 @@ def _unpack(archive: Path, into: Path, sha256: str | None) -> dict[str, Any]:
         leave=False,
     ) as bar:
         unpack(archive, fresh, sha256=sha256, advance=bar.update, marker=_MARKER)
-    found = archive.stat()
-    about = {"name": archive.name, "size": found.st_size, "sha256": sha256 or sha256_of(archive)}
-    note = {**about, "path": str(archive.absolute()), "mtime_ns": found.st_mtime_ns}
+    info = archive.stat()
+    about = {"name": archive.name, "size": info.st_size, "sha256": sha256 or sha256_of(archive)}
+    note = {**about, "path": str(archive.absolute()), "mtime_ns": info.st_mtime_ns}
     write_json(fresh / _MARKER, note)
     _remove_unpacked(into)
     fresh.rename(into)

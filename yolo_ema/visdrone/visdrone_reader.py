@@ -58,7 +58,7 @@ def read_split(folder: SplitFolder) -> SplitContent:
         except DataError as error:
             anomalies.append(_left_out(image, "unreadable-annotations", str(error)))
             continue
-        unreadable = sum(one.kind in UNREADABLE for one in annotations.anomalies)
+        unreadable = sum(anomaly.kind in UNREADABLE for anomaly in annotations.anomalies)
         annotations_found += len(annotations) + unreadable
         if unreadable and not len(annotations):
             anomalies += annotations.anomalies

@@ -30,8 +30,8 @@ class Check:
     def __call__(self, place: Place) -> Finding:
         """Run the check."""
         module, _, name = self.function.partition(":")
-        found: Callable[..., Finding] = getattr(importlib.import_module(module), name)
-        return found(place, self.word) if self.word else found(place)
+        check: Callable[..., Finding] = getattr(importlib.import_module(module), name)
+        return check(place, self.word) if self.word else check(place)
 
 
 _HERE = "yolo_ema.doctor.gpu"

@@ -55,13 +55,13 @@ def compare_boxes(
     """Note how far two sets of boxes (N, 6), an array for each image, lie apart."""
     sure = matched = 0
     sides, scores = [np.zeros(0)], [np.zeros(0)]
-    for ours, theirs in zip(reference, candidate, strict=True):
-        pairs = match_boxes(ours, theirs).pairs
-        for rows, column in ((ours, 0), (theirs, 1)):
+    for expected, actual in zip(reference, candidate, strict=True):
+        pairs = match_boxes(expected, actual).pairs
+        for rows, column in ((expected, 0), (actual, 1)):
             certain = np.flatnonzero(rows[:, 4] >= _CONF + limits.margin)
             sure += len(certain)
             matched += int(np.isin(certain, pairs[:, column]).sum())
-        first, second = ours[pairs[:, 0]], theirs[pairs[:, 1]]
+        first, second = expected[pairs[:, 0]], actual[pairs[:, 1]]
         sides.append(np.abs(first[:, :4] - second[:, :4]).max(axis=1, initial=0.0))
         scores.append(np.abs(first[:, 4] - second[:, 4]))
     finding.measured["boxes"] = sum(map(len, reference))
@@ -75,7 +75,7 @@ def compare_boxes(
         f"{share:.1f} % of the boxes have a counterpart; expected {_LEAST_MATCHED:g} % or more",
     )
     apart_px, apart = (
-        float(np.percentile(np.concatenate(one), _PERCENTILE)) for one in (sides, scores)
+        float(np.percentile(np.concatenate(values), _PERCENTILE)) for values in (sides, scores)
     )
     finding.limit("side_difference_px", apart_px, at_most=limits.box_px, unit=" px")
     finding.limit("score_difference", apart, at_most=limits.score)
@@ -106,16 +106,16 @@ def tiles(place: Place) -> Finding:
     )
     together = TiledPredictor(network, tile=(side, side))
     one_by_one = TiledPredictor(network, tile=(side, side), chunk=1)
-    found = together(images)
+    batched = together(images)
     rounds = place.size(5, 1)
     started = time.perf_counter()
     for _ in range(rounds):
-        found = together(images)
+        batched = together(images)
     seconds = time.perf_counter() - started
     views = len(together.views((images[0].shape[1], images[0].shape[0])))
     finding.measured["views_per_image"] = views
     finding.measured["tiles_per_second"] = rounds * len(images) * views / seconds
-    compare_boxes(finding, one_by_one(images), found, TILES)
+    compare_boxes(finding, one_by_one(images), batched, TILES)
     return finding
 
 

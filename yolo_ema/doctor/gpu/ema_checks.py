@@ -70,7 +70,7 @@ def literal_ema(x: Tensor, parameters: Mapping[str, Tensor], groups: int, eps: f
     second = functional.conv2d(
         grouped, parameters["conv3x3.weight"], parameters["conv3x3.bias"], padding=1
     )
-    shares = [one.mean((2, 3), True).softmax(1) for one in (first, second)]
+    shares = [group.mean((2, 3), True).softmax(1) for group in (first, second)]
     attention = (shares[0] * second).sum(1, True) + (shares[1] * first).sum(1, True)
     return (grouped * attention.sigmoid()).reshape(x.shape)
 
@@ -83,7 +83,7 @@ def _case(place: Place, dtype: torch.dtype) -> tuple[EfficientMultiScaleAttentio
     for parameter in block.parameters():
         nn.init.uniform_(parameter, -0.5, 0.5, generator=generator)
     maps = [torch.randn(shape, generator=generator) for _ in range(2)]
-    x, towards = (one.to(place.torch_device, dtype) for one in maps)
+    x, towards = (tensor.to(place.torch_device, dtype) for tensor in maps)
     return block.to(place.torch_device, dtype), x, towards
 
 
@@ -110,18 +110,18 @@ def _results(
     return dict(zip(names, [out.detach(), *gradients], strict=True))
 
 
-def _relative(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
+def _relative(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
     return {
-        name: float((found[name].double() - exact.double()).abs().max() / exact.abs().max())
+        name: float((actual[name].double() - exact.double()).abs().max() / exact.abs().max())
         for name, exact in expected.items()
     }
 
 
 def _worst_of_parameters(errors: dict[str, float]) -> dict[str, float]:
     """Return the errors of result and gradient, and the largest of the parameters' gradients."""
-    own = {name: errors.pop(name) for name in ("result", "gradient")}
+    map_errors = {name: errors.pop(name) for name in ("result", "gradient")}
     # Not max: of a NaN it would return the other.
-    return own | {"parameter_gradient": float(torch.tensor(list(errors.values())).max())}
+    return map_errors | {"parameter_gradient": float(torch.tensor(list(errors.values())).max())}
 
 
 def _without_tf32() -> None:

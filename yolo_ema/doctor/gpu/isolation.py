@@ -52,8 +52,8 @@ def run_isolated(
         return Outcome(name, COULD_NOT_RUN, seconds, f"ended after its limit of {limit_s:.0f} s")
     answer = _answer(folder)
     if answer is None:
-        how = _how(os.waitstatus_to_exitcode(status))
-        return Outcome(name, FAILED, seconds, private(f"{how}: {_last_line(folder)}"))
+        ending = _how(os.waitstatus_to_exitcode(status))
+        return Outcome(name, FAILED, seconds, private(f"{ending}: {_last_line(folder)}"))
     return Outcome(name, answer["status"], seconds, answer["reason"], answer["measured"])
 
 

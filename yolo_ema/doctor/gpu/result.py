@@ -77,10 +77,10 @@ class GpuResult:
     @property
     def exit_code(self) -> int:
         """0 if all passed or were skipped; 7 if one failed; 6 if none did and one was not run."""
-        found = {outcome.status for outcome in self.outcomes}
-        if FAILED in found:
+        statuses = {outcome.status for outcome in self.outcomes}
+        if FAILED in statuses:
             return CheckFailedError.exit_code
-        return MachineError.exit_code if found & {COULD_NOT_RUN, NOT_RUN} else 0
+        return MachineError.exit_code if statuses & {COULD_NOT_RUN, NOT_RUN} else 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -114,7 +114,7 @@ class GpuResult:
         """Return a row for each check, the verdict, and where to read more."""
         rows = [
             ("check", "", "", "seconds"),
-            *((one.name, one.status, one.reason, f"{one.seconds:.1f}") for one in self.outcomes),
+            *((run.name, run.status, run.reason, f"{run.seconds:.1f}") for run in self.outcomes),
         ]
         return "\n".join(
             [

@@ -80,12 +80,12 @@ def run_checks(checks: Mapping[str, Check], place: Place, *, deadline: float) ->
             outcomes.append(Outcome(name, NOT_RUN, reason="the budget was used up before"))
             continue
         say(f"[{number}/{len(checks)}] {name}: {check.title}")
-        own = place.folder / name
-        own.mkdir()
+        folder = place.folder / name
+        folder.mkdir()
         allowed_s = check.limit_s * place.size(1, _CPU_PATIENCE)
         limit_s = min(allowed_s, left)
-        run = functools.partial(_run, check, Place(place.device, own, shared))
-        outcome = run_isolated(name, run, folder=own, limit_s=limit_s)
+        run = functools.partial(_run, check, Place(place.device, folder, shared))
+        outcome = run_isolated(name, run, folder=folder, limit_s=limit_s)
         if outcome.status == COULD_NOT_RUN and limit_s < allowed_s and outcome.seconds >= limit_s:
             outcome = Outcome(name, NOT_RUN, outcome.seconds, "the budget was used up during it")
         outcomes.append(outcome)

@@ -179,7 +179,7 @@ def ddp(place: Place) -> Finding:
         together = _gradients(wrapped, model, batch)
     finally:
         dist.destroy_process_group()
-    largest = max(float(one.abs().max()) for one in alone)
+    largest = max(float(tensor.abs().max()) for tensor in alone)
     apart = max(float((a - b).abs().max()) for a, b in zip(alone, together, strict=True))
     finding.limit("gradient_difference", apart / largest, at_most=GRADIENT_LIMIT)
     return finding
@@ -188,7 +188,7 @@ def ddp(place: Place) -> Finding:
 def _gradients(call: nn.Module, model: nn.Module, batch: dict[str, Any]) -> list[torch.Tensor]:
     model.zero_grad()
     call(batch)[0].sum().backward()
-    return [one.grad.clone() for one in model.parameters() if one.grad is not None]
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
 def _model_and_batch(place: Place) -> tuple[Any, dict[str, Any]]:

@@ -107,9 +107,9 @@ def _tile(scan: SplitScan, index: int) -> Image.Image:
     regions = scan.regions_xyxy[scan.regions_of == index] * scale
     _hatch(tile, regions)
     pen = ImageDraw.Draw(tile)
-    mine = scan.image_of == index
+    in_image = scan.image_of == index
     # The largest first, so that small boxes stay on top.
-    boxes, classes = scan.boxes_xyxy[mine] * scale, scan.classes[mine]
+    boxes, classes = scan.boxes_xyxy[in_image] * scale, scan.classes[in_image]
     for place in np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable"):
         corners = _pixels(boxes[place], side_wh)
         large = min(corners[2] - corners[0], corners[3] - corners[1]) >= _LARGE_PX

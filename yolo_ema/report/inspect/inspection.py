@@ -65,11 +65,11 @@ def inspect(options: InspectOptions) -> InspectResult:
 
 
 def _images_of_splits(
-    data_yaml: Path, data: dict[str, Any], wanted: tuple[str, ...]
+    data_yaml: Path, data: dict[str, Any], splits: tuple[str, ...]
 ) -> dict[str, list[Path]]:
     """Return the images of the wanted splits, or of all that have images."""
-    if wanted:
-        return {split: split_images(data_yaml, split) for split in wanted}
+    if splits:
+        return {split: split_images(data_yaml, split) for split in splits}
     images = {}
     for split in [split for split in SPLITS if split in data]:
         # A prepared root names train and val even if one of them was not prepared, and is empty.
@@ -146,12 +146,12 @@ class InspectResult:
 
     def _sizes_json(self, sizes_px: np.ndarray) -> dict[str, float | None]:
         """Return the median in pixels and the percentage of boxes below each edge, or None."""
-        some = len(sizes_px) > 0
+        has_boxes = len(sizes_px) > 0
         shares = {
-            f"below_{edge}_px": round(percent_below(sizes_px, edge), 2) if some else None
+            f"below_{edge}_px": round(percent_below(sizes_px, edge), 2) if has_boxes else None
             for edge in SIZE_EDGES_PX
         }
-        return {"median_px": round(float(np.median(sizes_px)), 2) if some else None, **shares}
+        return {"median_px": round(float(np.median(sizes_px)), 2) if has_boxes else None, **shares}
 
     def _suspicious_counts(self, split: str) -> dict[str, int]:
         counts = Counter(label.kind for label in self.suspicions if label.split == split)
@@ -194,9 +194,9 @@ class InspectResult:
             "ignored regions": [f"{split['ignored_regions']:,}" for split in splits],
             "objects per image, median": [f"{counts['median']:g}" for counts in per_image],
             "objects per image, most": [f"{counts['most']:,}" for counts in per_image],
-            f"box size at {self.imgsz}, median px": [_number(each["median_px"]) for each in sizes],
+            f"box size at {self.imgsz}, median px": [_number(row["median_px"]) for row in sizes],
             **{
-                f"boxes below {edge} px, %": [_number(each[f"below_{edge}_px"]) for each in sizes]
+                f"boxes below {edge} px, %": [_number(row[f"below_{edge}_px"]) for row in sizes]
                 for edge in SIZE_EDGES_PX
             },
         }

@@ -225,5 +225,5 @@ def _progress(epochs: Sequence[Mapping[str, Any]]) -> Chart | None:
         x_label="epoch",
         y_label="validation in training (%)",
         x_range=(float(series[0].x[0]), float(series[0].x[-1])),
-        y_range=(0, 20 * max(1, math.ceil(max(float(each.y.max()) for each in series) / 20))),
+        y_range=(0, 20 * max(1, math.ceil(max(float(curve.y.max()) for curve in series) / 20))),
     )

@@ -67,15 +67,15 @@ def line_chart(
     """Return series as a chart whose axes have the given ranges."""
     lines = tuple(
         Line(
-            name=each.name,
-            note=each.note,
+            name=curve.name,
+            note=curve.note,
             points_xy=np.column_stack(
-                [_place(each.x, x_range, LEFT, RIGHT), _place(each.y, y_range, BOTTOM, TOP)]
+                [_place(curve.x, x_range, LEFT, RIGHT), _place(curve.y, y_range, BOTTOM, TOP)]
             ),
             colour=CHART_COLOURS[index % len(CHART_COLOURS)],
             dashed=bool(index // len(CHART_COLOURS) % 2),
         )
-        for index, each in enumerate(series)
+        for index, curve in enumerate(series)
     )
     return Chart(
         lines, x_label, y_label, _ticks(x_range, LEFT, RIGHT), _ticks(y_range, BOTTOM, TOP)
