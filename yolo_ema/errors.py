@@ -198,7 +198,7 @@ def first_line(error: BaseException) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or "" where none is close."""
     likeness, closest = 0.6, ""
-    for one in known:  # of equally close names the first: callers list the common ones first
-        if (ratio := difflib.SequenceMatcher(a=one, b=str(name)).ratio()) > likeness:
-            likeness, closest = ratio, one
+    for candidate in known:  # of equally close names the first: callers list the common ones first
+        if (ratio := difflib.SequenceMatcher(a=candidate, b=str(name)).ratio()) > likeness:
+            likeness, closest = ratio, candidate
     return f"; did you mean {closest!r}?" if closest else ""

@@ -181,5 +181,5 @@ def _refusal(refused: Sequence[ExportedFile], options: ExportOptions) -> str:
                 f"{path} is not written because it does not give the boxes of its weights: "
                 f"{reasons}"
             )
-    told = f" ({options.report} has the figures)" if options.report else ""
-    return " | ".join(sentences) + told
+    note = f" ({options.report} has the figures)" if options.report else ""
+    return " | ".join(sentences) + note

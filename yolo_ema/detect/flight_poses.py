@@ -27,9 +27,9 @@ def frame_boxes(found: FrameDetections, pose: Pose | NoPose, picture: str = "") 
         found.frame.index,
         line["time_s"],
         found.frame.image_wh,
-        np.array([one["box_xyxy"] for one in objects], float).reshape(-1, 4),
-        tuple(one["class"] for one in objects),
-        np.array([one["score"] for one in objects], float),
+        np.array([item["box_xyxy"] for item in objects], float).reshape(-1, 4),
+        tuple(item["class"] for item in objects),
+        np.array([item["score"] for item in objects], float),
         np.full(len(found), -1) if found.track_ids is None else found.track_ids.astype(np.int64),
         pose,
         picture,
@@ -57,15 +57,15 @@ def locate_flight(
         if source.has_poses:
             located.append(locate_source(source.frames, options))
             continue
-        own = replace(options, telemetry=_telemetry_of(source.name, names, options.telemetry))
-        track = _track_of(source, own, now_at)
-        located.append(_located(source, track, own, problems))
+        opts = replace(options, telemetry=_telemetry_of(source.name, names, options.telemetry))
+        track = _track_of(source, opts, now_at)
+        located.append(_located(source, track, opts, problems))
     if stills:
-        paths = [now_at.get(Path(one.name).name, one.name) for one in stills]
+        paths = [now_at.get(Path(still.name).name, still.name) for still in stills]
         images = open_telemetry(paths, options, images=True)
         located += [_located(source, images, options, problems) for source in stills]
     order = {source.name: number for number, source in enumerate(sources)}
-    return sorted(located, key=lambda one: order[one.name]), problems
+    return sorted(located, key=lambda source: order[source.name]), problems
 
 
 def _telemetry_of(name: str, names: Sequence[str], asked: Sequence[str]) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ def _track_of(
     if source.pictures:
         folder = now_at.get(Path(source.name).name)
         pictures = [
-            str(Path(folder) / Path(one).name) if folder else one for one in source.pictures
+            str(Path(folder) / Path(name).name) if folder else name for name in source.pictures
         ]
         return open_telemetry(pictures, options, images=True)
     place = now_at.get(Path(source.name).name, source.name)
@@ -109,7 +109,7 @@ def _located(
     else:
         poses = track.at_each(frame.time_s for frame in source.frames)
     frames = [replace(frame, pose=pose) for frame, pose in zip(source.frames, poses, strict=True)]
-    lacks = [f"the telemetry does not state the {what}: give {how}" for what, how in _lacks(track)]
+    lacks = [f"the telemetry does not state the {fact}: give {opt}" for fact, opt in _lacks(track)]
     return locate_source(
         frames, options, is_video=source.is_video, assumptions=[*track.assumptions, *lacks]
     )
@@ -117,10 +117,10 @@ def _located(
 
 def _lacks(track: PoseTrack) -> Iterator[tuple[str, str]]:
     """Yield what no pose has, and how the user gives it."""
-    for name, what, how in (
+    for name, fact, opt in (
         ("yaw", "camera's direction", "--yaw"),
         ("pitch", "camera's pitch", "--pitch"),
         ("hfov", "field of view", "--hfov or --camera"),
     ):
         if name in track.missing:
-            yield what, how
+            yield fact, opt

@@ -43,13 +43,13 @@ def frame_of(image: Image, max_pixels: int) -> Frame:
         )
     sources = open_sources([str(image)], max_pixels=max_pixels)
     if len(sources) != 1 or sources[0].is_video:
-        what = (
+        name = (
             sources[0].name
             if len(sources) == 1
             else f"{image}, which holds {len(sources)} images and videos,"
         )
         raise SourceError(
-            f"{what} is not one image; use Detector.stream for folders, patterns, videos and live "
+            f"{name} is not one image; use Detector.stream for folders, patterns, videos and live "
             f"sources"
         )
     return next(iter(sources[0].open()))

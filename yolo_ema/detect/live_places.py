@@ -152,13 +152,13 @@ class LivePlaces:
         """Stop listening."""
         self._telemetry.close()
 
-    def _pose_of(self, found: FrameDetections) -> Pose | NoPose:
-        if found.frame.received_s is None:
+    def _pose_of(self, detections: FrameDetections) -> Pose | NoPose:
+        if detections.frame.received_s is None:
             return NoPose("no_common_clock", "it is a recording, which was not taken as it arrives")
-        return self._telemetry.at(found.frame.received_s)
+        return self._telemetry.at(detections.frame.received_s)
 
-    def _age_s(self, found: FrameDetections, pose: Pose | NoPose) -> float | None:
-        received_s = found.frame.received_s
+    def _age_s(self, detections: FrameDetections, pose: Pose | NoPose) -> float | None:
+        received_s = detections.frame.received_s
         if isinstance(pose, NoPose) or received_s is None:
             return None
         return self._telemetry.age_s(pose, received_s)

@@ -172,8 +172,8 @@ class _Run:
         if not waiting:
             return
         images = [image for _, image in waiting]
-        found = self._network(images, max_det=NO_LIMIT, imgsz_hw=grid.plan.input_hw)
-        for (record, _), rows in zip(waiting, found, strict=True):
+        rows_of_images = self._network(images, max_det=NO_LIMIT, imgsz_hw=grid.plan.input_hw)
+        for (record, _), rows in zip(waiting, rows_of_images, strict=True):
             boxes = grid.view(record.number).to_image(rows)
             journal.add(record._replace(boxes=boxes))
         waiting.clear()
@@ -205,13 +205,13 @@ class _Run:
         summary, names = self._summary, self._tiled.names
         paths = self._free_paths(has_degrees=reader.place.to_degrees is not None)
 
-        def merge(found: list[np.ndarray], views: np.ndarray) -> np.ndarray:
-            own = [
+        def merge(rows_of_views: list[np.ndarray], views: np.ndarray) -> np.ndarray:
+            windows = [
                 View(0, (int(x1), int(y1), int(x2), int(y2)), None, grid.plan.input_hw)
                 for x1, y1, x2, y2 in views.tolist()
             ]
             return self._tiled.merged(
-                list(zip(own, found, strict=True)), grid.plan, reader.image_wh, None
+                list(zip(windows, rows_of_views, strict=True)), grid.plan, reader.image_wh, None
             )
 
         about = {**summary.as_json(), "generator": f"yolo-ema {__version__}"}
@@ -222,10 +222,10 @@ class _Run:
         parts = merge_by_rows(grid.found_in(journal), merge, margin_px=cut_margin_px(grid.plan))
         with open_object_files(paths, reader.place, about) as write:
             for part in parts:
-                for one in objects_of(part, reader.place, names, counts.total() + 1):
-                    write(one)
-                    counts[one.class_name] += 1
-                    if one.geometry is None and reader.place.to_degrees is not None:
+                for feature in objects_of(part, reader.place, names, counts.total() + 1):
+                    write(feature)
+                    counts[feature.class_name] += 1
+                    if feature.geometry is None and reader.place.to_degrees is not None:
                         summary.not_placed += 1
         summary.objects_per_class = most_frequent(counts)
         summary.paths = paths

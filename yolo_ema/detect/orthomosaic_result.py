@@ -130,14 +130,14 @@ class OrthomosaicResult:
     @property
     def exit_code(self) -> int:
         """0; 5 where a file, or windows of it, could not be read."""
-        failed = any(one.problem or one.unreadable for one in self.orthomosaics)
+        failed = any(mosaic.problem or mosaic.unreadable for mosaic in self.orthomosaics)
         return SourceError.exit_code if failed else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
         return {
             "out": str(self.out),
-            "orthomosaics": [one.as_json() for one in self.orthomosaics],
+            "orthomosaics": [mosaic.as_json() for mosaic in self.orthomosaics],
         }
 
     def as_text(self) -> str:
@@ -146,16 +146,16 @@ class OrthomosaicResult:
         rows += [
             tuple(
                 str(number)
-                for number in (one.windows, one.detected, one.no_data, one.unreadable, one.objects)
+                for number in (row.windows, row.detected, row.no_data, row.unreadable, row.objects)
             )
-            for one in self.orthomosaics
+            for row in self.orthomosaics
         ]
-        names = ["source", *(one.source for one in self.orthomosaics)]
+        names = ["source", *(mosaic.source for mosaic in self.orthomosaics)]
         table = text_table(rows, left=0)
         lines = [f"{line}  {name}" for line, name in zip(table, names, strict=True)]
-        for one in self.orthomosaics:
-            own = one.lines()
+        for mosaic in self.orthomosaics:
+            notes = mosaic.lines()
             if len(self.orthomosaics) > 1:
-                own = [f"{one.source}: {line}" for line in own]
-            lines += own
+                notes = [f"{mosaic.source}: {line}" for line in notes]
+            lines += notes
         return "\n".join(lines)

@@ -92,11 +92,11 @@ def apply_settings(predictor: Predictor, config: DetectorConfig) -> None:
     Raises:
         ConfigError: the weights do not know a class.
     """
-    settings, own, figures = predictor.settings, PredictorSettings(), predictor.plan_figures
+    settings, defaults, figures = predictor.settings, PredictorSettings(), predictor.plan_figures
     settings.classes = config.class_ids(predictor.names)
     settings.nms_groups = nms_groups(config.nms_groups, predictor.names)
     settings.max_det, settings.group_iou = config.max_det, config.group_iou
-    conf, iou = (figures.best.conf, figures.iou) if figures else (own.conf, own.iou)
+    conf, iou = (figures.best.conf, figures.iou) if figures else (defaults.conf, defaults.iou)
     settings.conf = conf if config.conf is None else config.conf
     settings.iou = iou if config.iou is None else config.iou
 

@@ -182,12 +182,12 @@ def _json_line(text: bytes) -> _Row:
     line: dict[str, Any] = json.loads(text)
     boxes = [
         _box(
-            one["box_xyxy"],
-            str(one["class"]),
-            float(one["score"]),
-            one.get("track_id"),
+            detection["box_xyxy"],
+            str(detection["class"]),
+            float(detection["score"]),
+            detection.get("track_id"),
         )
-        for one in line["detections"]
+        for detection in line["detections"]
     ]
     return _Row(
         str(line["source"]),

@@ -68,8 +68,8 @@ def detect(
         ConfigError: an unknown class, a line, zone or page that cannot be.
         DiskFullError: there is no room for what is written.
     """
-    found = _find_sources(options) if sources is None else FoundSources(tuple(sources), ())
-    sources = found.sources
+    scan = _find_sources(options) if sources is None else FoundSources(tuple(sources), ())
+    sources = scan.sources
     if detector is None:
         detector = Detector(config=options)
         if options.weights is None and detector.weights.suffix != ".pt" and not quiet:
@@ -106,7 +106,7 @@ def detect(
                 reader.stop()
         account.add_live(reader)
     result = account.result(out, output, interrupted=bool(interrupted))
-    return replace(result, left_out=found.left_out)
+    return replace(result, left_out=scan.left_out)
 
 
 def _find_sources(options: DetectOptions) -> FoundSources:
@@ -119,12 +119,12 @@ def _find_sources(options: DetectOptions) -> FoundSources:
         rtsp_transport=options.rtsp_transport,
     )
     rate = Fraction(options.fps).limit_denominator(FINEST_RATE) if options.tracks else None
-    found = find_sources(
+    scan = find_sources(
         options.source, max_pixels=options.max_pixels, network=network, sequence_rate=rate
     )
     if options.tracks:
-        _say_how_images_are_tracked(found.sources, options)
-    return found
+        _say_how_images_are_tracked(scan.sources, options)
+    return scan
 
 
 def _say_how_images_are_tracked(sources: Sequence[Source], options: DetectOptions) -> None:

@@ -58,8 +58,8 @@ class StoredPlaces:
             for source in sources
             if isinstance(source, StoredSource | ImageSequence)
         }
-        every = [path for paths in pictures.values() for path in paths]
-        stills = open_telemetry(every, options, images=True) if every else ()
+        files = [path for paths in pictures.values() for path in paths]
+        stills = open_telemetry(files, options, images=True) if files else ()
         for source in sources:
             if source.name in pictures:
                 self._add(source, stills, pictures[source.name])
@@ -85,16 +85,16 @@ class StoredPlaces:
         if not paths and isinstance(source, StoredSource):
             from yolo_ema.media.sources.video_cuts import stated_duration_s  # brings PyAV
 
-            own = replace(self._options, telemetry=_own(source.path, self._options.telemetry))
+            options = replace(self._options, telemetry=_own(source.path, self._options.telemetry))
             length_s = stated_duration_s(source.path)
-            track = open_telemetry(source.path, own, duration_s=length_s, images=False)
+            track = open_telemetry(source.path, options, duration_s=length_s, images=False)
         if not isinstance(track, PoseTrack):
             self._lack(source.name, *no_pose_of(track))
             return
         at, poses = track.at, [track.still(path) for path in paths]
         # A video's from its first frame on, which tells the point of take-off.
-        every = poses or [at(0.0), *(pose for pose in track.poses if pose.time_s > 0)]
-        known = [pose for pose in every if isinstance(pose, Pose)]
+        all_poses = poses or [at(0.0), *(pose for pose in track.poses if pose.time_s > 0)]
+        known = [pose for pose in all_poses if isinstance(pose, Pose)]
         try:
             ground = flight_ground(self._options, known) if known else None
         except DataNotFoundError:
@@ -104,17 +104,17 @@ class StoredPlaces:
             return
         # Times to the digits that files of results have, from which ``locate`` makes maps.
         self._flights[source.name] = _Flight(
-            (lambda found: poses[found.frame.index])
+            (lambda detected: poses[detected.frame.index])
             if poses
-            else (lambda found: at(round(found.frame.time_s, 6))),
+            else (lambda detected: at(round(detected.frame.time_s, 6))),
             ground,
         )
 
     def _lack(self, name: str, problem: str, pose: NoPose | None = None) -> None:
         """Note why a source has no places: none of its frames has a pose."""
-        why = pose or NoPose("other_clip", problem)
+        no_pose = pose or NoPose("other_clip", problem)
         self.problems.setdefault(name, problem)
-        self._flights[name] = _Flight(lambda _: why, None)
+        self._flights[name] = _Flight(lambda _: no_pose, None)
 
 
 def check_telemetry(options: PlacingOptions) -> None:
@@ -146,5 +146,5 @@ def _images_of(source: StoredSource | ImageSequence) -> Sequence[StoredSource]:
 def _own(video: Path, asked: Sequence[str]) -> tuple[str, ...]:
     """Return a video's entries of ``--telemetry``: of files the one of its name, if any."""
     others = {word for word in asked if word not in KINDS and word != "auto"}
-    own = {word for word in others if Path(word).stem == video.stem}
-    return tuple(word for word in asked if not own or word in own or word not in others)
+    matching = {word for word in others if Path(word).stem == video.stem}
+    return tuple(word for word in asked if not matching or word in matching or word not in others)

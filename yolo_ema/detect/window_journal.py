@@ -139,12 +139,12 @@ class WindowJournal:
         self._connection.commit()
         other = [name for name in {**known, **settings} if known.get(name) != settings.get(name)]
         if other:
-            what = "; ".join(
+            diff = "; ".join(
                 f"{name} was {known.get(name, 'not set')} and is {settings.get(name, 'not set')}"
                 for name in other[:3]
             )
             raise ConfigError(
-                f"{self.path} belongs to a run with other settings: {what}. Give the same ones to "
+                f"{self.path} belongs to a run with other settings: {diff}. Give the same ones to "
                 f"continue, or another --out for a new run"
             )
 

@@ -108,13 +108,13 @@ class RuntimeProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_GRACE_S)
         code = self._process.returncode
-        how = f"the process ended with code {code}"
+        ending = f"the process ended with code {code}"
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
-                how = f"the process was ended by {signal.Signals(-code).name}"
+                ending = f"the process was ended by {signal.Signals(-code).name}"
         last = ""
         if not self._words.closed:
             self._words.seek(0)
             lines = self._words.read().decode(errors="replace").strip().splitlines()
             last = f": {lines[-1][:300]}" if lines else ""
-        return how + last
+        return ending + last

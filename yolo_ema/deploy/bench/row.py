@@ -225,8 +225,7 @@ class BenchRow:
     def times_as_fast(self) -> tuple[float, float, float] | None:
         """How many times as fast as the .pt, round by round: median and quartiles."""
         ratios = [
-            theirs.median / own.median
-            for own, theirs in zip(self.rounds, self.pt_rounds, strict=False)
+            pt.median / file.median for file, pt in zip(self.rounds, self.pt_rounds, strict=False)
         ]
         if not ratios:
             return None
@@ -240,7 +239,7 @@ class BenchRow:
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as plain values."""
-        told = {
+        record = {
             "runtime": self.name,
             "quantize": self.quantize,
             "file": self.file,
@@ -248,11 +247,11 @@ class BenchRow:
             "reason": self.reason or None,
         }
         if not self.ran:
-            return told
+            return record
         throughput, together = self.throughput
         ratio = self.times_as_fast
         return {
-            **told,
+            **record,
             **self.facts,
             "latency_s": {
                 "median": self.latency,

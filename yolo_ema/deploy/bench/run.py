@@ -123,8 +123,8 @@ class _Bench:
     def _contenders(self, gpus: Sequence[Any]) -> Iterator[_Contender]:
         """Yield the .pt on each device, formats and precisions exported here, and given files."""
         options = self._options
-        every = ["cpu", "cuda:0"] if gpus else ["cpu"]
-        devices = every if options.device == "auto" else [options.device]
+        available = ["cpu", "cuda:0"] if gpus else ["cpu"]
+        devices = available if options.device == "auto" else [options.device]
         for device in devices:
             yield _Contender(BenchRow("pt"), device, options.weights)
         if gpus and "fp16" in options.quantize and devices[-1] != "cpu":
@@ -223,9 +223,9 @@ class _Bench:
             if contender.process is None:
                 continue
             with _row_of(contender):
-                found = contender.process.ask("boxes")
-                sizes_hw = found["sizes_hw"]
-                self._compare(contender, weights, _rows(found["boxes"]), sizes_hw)
+                answer = contender.process.ask("boxes")
+                sizes_hw = answer["sizes_hw"]
+                self._compare(contender, weights, _rows(answer["boxes"]), sizes_hw)
         return [list(size) for size in sorted({(width, height) for height, width in sizes_hw})]
 
     def _run(self, contender: _Contender) -> None:
@@ -272,8 +272,8 @@ class _Bench:
     def _process(self) -> RuntimeProcess:
         return RuntimeProcess(threads=self._options.threads, limit_s=self._options.time_limit)
 
-    def _step(self, what: str, contender: _Contender) -> None:
-        self._progress.set_postfix_str(f"{what} {contender.row.label}", refresh=False)
+    def _step(self, action: str, contender: _Contender) -> None:
+        self._progress.set_postfix_str(f"{action} {contender.row.label}", refresh=False)
         self._progress.update()
 
 

@@ -48,8 +48,8 @@ def match_boxes(reference: np.ndarray, candidate: np.ndarray) -> Matching:
     """
     pairs = [np.empty((0, 2), np.int64)]
     for class_id in np.intersect1d(reference[:, 5], candidate[:, 5]):
-        ours, theirs = (np.flatnonzero(rows[:, 5] == class_id) for rows in (reference, candidate))
-        pairs.append(_assigned(reference, candidate, ours, theirs))
+        ref, cand = (np.flatnonzero(rows[:, 5] == class_id) for rows in (reference, candidate))
+        pairs.append(_assigned(reference, candidate, ref, cand))
     matched = np.concatenate(pairs)
     missing = np.setdiff1d(np.arange(len(reference)), matched[:, 0])
     spurious = np.setdiff1d(np.arange(len(candidate)), matched[:, 1])
@@ -74,16 +74,16 @@ def _upright(boxes: np.ndarray) -> np.ndarray:
 
 
 def _assigned(
-    reference: np.ndarray, candidate: np.ndarray, ours: np.ndarray, theirs: np.ndarray
+    reference: np.ndarray, candidate: np.ndarray, ref: np.ndarray, cand: np.ndarray
 ) -> np.ndarray:
     """Return the pairs (P, 2) of the assignment with the largest total overlap, less the difference
-    in score, among the rows ``ours`` and ``theirs``.
+    in score, among the rows ``ref`` and ``cand``.
     """
-    if not len(ours) or not len(theirs):
+    if not len(ref) or not len(cand):
         return np.empty((0, 2), np.int64)
-    shared = overlaps(reference[ours], candidate[theirs])
+    shared = overlaps(reference[ref], candidate[cand])
     shared[~np.isfinite(shared)] = 0.0  # a box of NaN overlaps nothing
-    scores = reference[ours, None, 4].astype(np.float64), candidate[None, theirs, 4]
+    scores = reference[ref, None, 4].astype(np.float64), candidate[None, cand, 4]
     apart = np.nan_to_num(np.abs(scores[0] - scores[1]), nan=1.0, posinf=1.0).clip(0, 1)
     # Between boxes in one place the scores decide; pairs that overlap too little cost more than
     # anything outweighs.
@@ -92,4 +92,4 @@ def _assigned(
     rows = np.flatnonzero(counterpart >= 0)
     columns = np.asarray(counterpart, dtype=np.int64)[rows]
     near = shared[rows, columns] >= MIN_IOU
-    return np.column_stack([ours[rows[near]], theirs[columns[near]]])
+    return np.column_stack([ref[rows[near]], cand[columns[near]]])

@@ -50,7 +50,7 @@ def plain_case(
     Returns:
         The case, the weights' boxes of each image, and the lowest score that was compared.
     """
-    reference, lowest = _reference_rows(pair, images, wanted=2 * MIN_BOXES)
+    reference, lowest = _reference_rows(pair, images, count=2 * MIN_BOXES)
     batch = pair.setup.batch
     candidate = pair.candidate_rows(images, lowest, batch)
     compared = pair.compare(images, reference, candidate, lowest)
@@ -143,27 +143,27 @@ def _second_size(pair: ModelPair, images: Sequence[ProofImage], lowest: float) -
 def _crowd(pair: ModelPair) -> Iterator[Case]:
     """Compare, whole and in tiles, on over 300 objects at a score that leaves over 300 boxes."""
     image, objects = crowded_image()
-    reference, lowest = _reference_rows(pair, [image], wanted=MIN_CROWD_BOXES + 1)
+    reference, lowest = _reference_rows(pair, [image], count=MIN_CROWD_BOXES + 1)
     candidate = pair.candidate_rows([image], lowest, 1)
     compared = pair.compare([image], reference, candidate, lowest)
     yield _case(f"crowded, {objects} objects", pair, compared, lowest)
     height, width = image.bgr().shape[:2]
     tile = (int(width * _TILE_SHARE), int(height * _TILE_SHARE))
-    ours, theirs = pair.tiled(image, tile, lowest)
-    compared = pair.compare([image], [ours], [theirs], lowest, tile_wh=tile)
+    ref, cand = pair.tiled(image, tile, lowest)
+    compared = pair.compare([image], [ref], [cand], lowest, tile_wh=tile)
     yield _case(f"tiles of {tile[0]}x{tile[1]}", pair, compared, lowest)
 
 
 def _reference_rows(
-    pair: ModelPair, images: Sequence[ProofImage], wanted: int
+    pair: ModelPair, images: Sequence[ProofImage], count: int
 ) -> tuple[list[np.ndarray], float]:
     """Return the weights' boxes and the lowest score to compare."""
     if (built_in := pair.setup.conf) is not None:
         return pair.reference_rows(images, built_in), built_in
     rows = pair.reference_rows(images, _FIRST_LOWEST)
-    if sum(map(len, rows)) < wanted:
+    if sum(map(len, rows)) < count:
         rows = pair.reference_rows(images, 0.0)
-    return rows, fitting_score(rows, wanted)
+    return rows, fitting_score(rows, count)
 
 
 def _case(name: str, pair: ModelPair, compared: Sequence[ImageComparison], lowest: float) -> Case:
@@ -189,9 +189,9 @@ def _case(name: str, pair: ModelPair, compared: Sequence[ImageComparison], lowes
     return Case(figures, tuple(compared), all(image.exact for image in compared))
 
 
-def _about(pair: ModelPair, how: str) -> str:
+def _about(pair: ModelPair, mode: str) -> str:
     height, width = pair.imgsz_hw
-    return f"input {height}x{width}, {how}"
+    return f"input {height}x{width}, {mode}"
 
 
 def empty_like(image: ProofImage) -> ProofImage:

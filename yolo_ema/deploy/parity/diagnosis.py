@@ -97,18 +97,18 @@ def _permuted(pair: ModelPair, images: Sequence[ProofImage]) -> Iterator[str]:
     candidates = _candidates(pair, images[0])
     if candidates is None:
         return
-    ours, theirs = (rows[:, 4:] for rows in candidates)
+    ref, cand = (rows[:, 4:] for rows in candidates)
     tolerance, names = pair.setup.tolerance, pair.reference.names
     order = [
         next(
             (
                 j
-                for j in range(theirs.shape[1])
-                if as_shares(theirs[:, j] - column, column).max() <= tolerance.score
+                for j in range(cand.shape[1])
+                if as_shares(cand[:, j] - column, column).max() <= tolerance.score
             ),
             None,
         )
-        for column in ours.T
+        for column in ref.T
     ]
     if None in order or order == sorted(order, key=lambda j: j or 0):
         return
@@ -126,13 +126,13 @@ def _mismatched(compared: Sequence[ImageComparison], names: Mapping[int, str]) -
     of_class: Counter[int] = Counter()
     for image in compared:
         of_class.update(image.reference[:, 5].astype(int).tolist())
-        for ours, theirs in image.class_mismatch:
-            seen[int(image.reference[ours, 5]), int(image.candidate[theirs, 5])] += 1
-    for (ours, theirs), count in sorted(seen.items()):
-        if count >= _FEW and count >= _DRIFTING * of_class[ours]:
+        for ref, cand in image.class_mismatch:
+            seen[int(image.reference[ref, 5]), int(image.candidate[cand, 5])] += 1
+    for (ref, cand), count in sorted(seen.items()):
+        if count >= _FEW and count >= _DRIFTING * of_class[ref]:
             yield (
-                f"the file gives class {theirs} ({names.get(theirs)}) where the weights give "
-                f"{ours} ({names.get(ours)}): {count} of {of_class[ours]} boxes of that class"
+                f"the file gives class {cand} ({names.get(cand)}) where the weights give "
+                f"{ref} ({names.get(ref)}): {count} of {of_class[ref]} boxes of that class"
             )
 
 
@@ -162,7 +162,7 @@ def _dropped(
     if missing < _FEW or missing < _ONE_SIDED * (missing + spurious):
         return
     total = sum(len(image.reference) for image in compared)
-    what = (
+    message = (
         f"the file drops detections: {missing} of the weights' {total} boxes are missing, and it "
         f"gives {spurious} of its own"
     )
@@ -175,18 +175,18 @@ def _dropped(
         and all(len(image.candidate) == limit for image in short)
     ):
         most = max(len(image.reference) for image in compared)
-        yield f"{what}; it keeps at most {limit} boxes per image, and the weights up to {most}"
+        yield f"{message}; it keeps at most {limit} boxes per image, and the weights up to {most}"
         return
-    yield what + _missing_proposals(pair, images) + _about_missing(compared)
+    yield message + _missing_proposals(pair, images) + _about_missing(compared)
 
 
 def _missing_proposals(pair: ModelPair, images: Sequence[ProofImage]) -> str:
     if pair.reference.has_builtin_nms or pair.candidate.has_builtin_nms:
         return ""
-    ours, theirs = map(len, pair.proposals(images[0].bgr()))
+    ref, cand = map(len, pair.proposals(images[0].bgr()))
     return (
-        f"; its network proposes {theirs} boxes per image before NMS, the weights' {ours}"
-        if ours != theirs
+        f"; its network proposes {cand} boxes per image before NMS, the weights' {ref}"
+        if ref != cand
         else ""
     )
 
@@ -212,15 +212,15 @@ def _misplaced(pair: ModelPair, images: Sequence[ProofImage]) -> Iterator[str]:
     candidates = _candidates(pair, images[0])
     if candidates is None:
         return
-    ours, theirs = candidates
-    if as_shares(theirs[:, 4:] - ours[:, 4:], ours[:, 4:]).max() > pair.setup.tolerance.score:
+    ref, cand = candidates
+    if as_shares(cand[:, 4:] - ref[:, 4:], ref[:, 4:]).max() > pair.setup.tolerance.score:
         return
     factors, shifts = [], []
     for axis in range(2):
-        factor, shift = np.polyfit(ours[:, axis], theirs[:, axis], 1)
+        factor, shift = np.polyfit(ref[:, axis], cand[:, axis], 1)
         if (
-            np.abs(factor * ours[:, axis] + shift - theirs[:, axis]).max()
-            > 1.0 + 0.001 * abs(ours[:, axis]).max()
+            np.abs(factor * ref[:, axis] + shift - cand[:, axis]).max()
+            > 1.0 + 0.001 * abs(ref[:, axis]).max()
         ):
             return
         factors.append(float(factor))
@@ -244,14 +244,14 @@ def _drifting(
     moved, changed = px > pair.setup.tolerance.px, shares > pair.setup.tolerance.score
     if not len(px) or not (moved | changed).any():
         return
-    what = [word for word, mask in (("boxes", moved), ("scores", changed)) if mask.any()]
+    kinds = [word for word, mask in (("boxes", moved), ("scores", changed)) if mask.any()]
     side = ""
     if changed.any():
         lower = float((scores[changed] < 0).mean())
         word = "lower" if lower > 0.5 else "higher"
         side = f", {100 * max(lower, 1 - lower):.0f} % of the changed scores {word}"
     yield (
-        f"{' and '.join(what)} drift: {100 * (moved | changed).mean():.0f} % of the matched boxes "
+        f"{' and '.join(kinds)} drift: {100 * (moved | changed).mean():.0f} % of the matched boxes "
         f"differ beyond the tolerance, by a median of {np.median(px):.2g} px and "
         f"{100 * np.median(shares):.2g} % of the score{side}; no change to the input fixes it: a "
         f"layer computes something else, as if a convolution were scaled or rounded"
@@ -264,9 +264,9 @@ def _where(pair: ModelPair, images: Sequence[ProofImage]) -> str:
     candidates, counts = _candidates(pair, images[0]), _levels(pair)
     if candidates is None or sum(counts.values()) != len(candidates[0]):
         return ""
-    ours, theirs = candidates
-    apart = (np.abs(theirs[:, :4] - ours[:, :4]).max(axis=1) > pair.setup.tolerance.px) | (
-        as_shares(theirs[:, 4:] - ours[:, 4:], ours[:, 4:]).max(axis=1) > pair.setup.tolerance.score
+    ref, cand = candidates
+    apart = (np.abs(cand[:, :4] - ref[:, :4]).max(axis=1) > pair.setup.tolerance.px) | (
+        as_shares(cand[:, 4:] - ref[:, 4:], ref[:, 4:]).max(axis=1) > pair.setup.tolerance.score
     )
     parts = np.split(apart, np.cumsum(list(counts.values()))[:-1])
     touched = [str(stride) for stride, part in zip(counts, parts, strict=True) if part.any()]
@@ -292,12 +292,7 @@ def _levels(pair: ModelPair) -> dict[int, int]:
 def _candidates(pair: ModelPair, image: ProofImage) -> tuple[np.ndarray, np.ndarray] | None:
     """Return what both propose in the order of the grid; None if that cannot be compared."""
     shown = image.bgr()
-    ours, theirs = pair.reference.candidates(shown), pair.candidate.candidates(shown)
-    if (
-        ours is None
-        or theirs is None
-        or ours.shape != theirs.shape
-        or not np.isfinite(theirs).all()
-    ):
+    ref, cand = pair.reference.candidates(shown), pair.candidate.candidates(shown)
+    if ref is None or cand is None or ref.shape != cand.shape or not np.isfinite(cand).all():
         return None
-    return ours, theirs
+    return ref, cand

@@ -165,9 +165,9 @@ def _compare_boxes(pair: ModelPair, images: Sequence[ProofImage], findings: _Fin
         findings.faults += faults
         findings.notes.append("the other cases were not run, since this one failed")
         return
-    if why := _proves_nothing(pair, plain, images, reference, lowest):
+    if reason := _proves_nothing(pair, plain, images, reference, lowest):
         findings.undecided.append(
-            f"{why}, so a file that ignores its input would agree, too; take weights that have "
+            f"{reason}, so a file that ignores its input would agree, too; take weights that have "
             f"learned something, or other images"
         )
         return

@@ -109,7 +109,7 @@ class ModelPair:
 
     def scale(self, shown_hw: Sequence[int]) -> float:
         """Return how many pixels of the input one of an image or tile of ``shown_hw`` is."""
-        return min(side / own for side, own in zip(self.imgsz_hw, shown_hw, strict=True))
+        return min(side / shown for side, shown in zip(self.imgsz_hw, shown_hw, strict=True))
 
     def at_size(self, imgsz_hw: tuple[int, int]) -> ModelPair:
         """Return the pair with another input size, of a dynamic file."""
@@ -182,8 +182,8 @@ class ModelPair:
         if guess is None:
             guess = self.reference.has_builtin_nms or self.candidate.has_builtin_nms
         compared = []
-        for image, ours, theirs in zip(images, reference, candidate, strict=True):
-            rows = ours[ours[:, 4] >= lowest], theirs[theirs[:, 4] >= lowest]
+        for image, ref, cand in zip(images, reference, candidate, strict=True):
+            rows = ref[ref[:, 4] >= lowest], cand[cand[:, 4] >= lowest]
             # A list cut off at the maximum number of boxes ends at a score of its own.
             full = [float(kept[-1, 4]) for kept in rows if len(kept) >= self.setup.max_boxes]
             compared.append(
@@ -212,8 +212,8 @@ class ModelPair:
         comparable = self.reference.names.keys() == self.candidate.names.keys()
         if not comparable or self.reference.has_builtin_nms != selected:
             return False
-        ours, theirs = (_recorder(one).recording for one in (self.reference, self.candidate))
-        weights, replay = _variant(self.reference), Replay(self.reference.backend, theirs)
+        ref, cand = (_recorder(model).recording for model in (self.reference, self.candidate))
+        weights, replay = _variant(self.reference), Replay(self.reference.backend, cand)
         weights.backend, weights.settings.conf = cast("Backend", replay), lowest
         detect = self._in_tiles(weights, tile_wh) if tile_wh else weights
         (rows,) = detect([image.bgr()])
@@ -221,10 +221,10 @@ class ModelPair:
             np.array_equal(rows[rows[:, 4] >= lowest], candidate)
             and not replay.unknown
             and all(
-                pixels in ours.answers
+                pixels in ref.answers
                 and answers_agree(
-                    ours.answers[pixels],
-                    theirs.answers[pixels],
+                    ref.answers[pixels],
+                    cand.answers[pixels],
                     tolerance,
                     lowest,
                     selected=selected,
