@@ -69,9 +69,9 @@ def draw_detections(
     return canvas
 
 
-def _draw_boxes(canvas: np.ndarray, found: FrameDetections, scale: float) -> None:
+def _draw_boxes(canvas: np.ndarray, detections: FrameDetections, scale: float) -> None:
     limit = 2 * max(canvas.shape)
-    boxes = np.nan_to_num(found.boxes_xyxy).clip(-limit, limit).round().astype(np.int32)
+    boxes = np.nan_to_num(detections.boxes_xyxy).clip(-limit, limit).round().astype(np.int32)
     sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
     widths = (sides // _SMALL_PX + 1).clip(1, round(2 * scale))
     # Around a small object the line keeps a pixel's distance, so that it hides nothing of it.
@@ -81,10 +81,10 @@ def _draw_boxes(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
         # A dark outer edge keeps light colours visible on light ground.
         edge = np.array([-1, -1, 1, 1], np.int32) * (width // 2 + 1)
         _outline(canvas, boxes[of_width] + edge, 1, _EDGE)
-        for class_id in np.unique(found.class_ids[of_width]).tolist():
+        for class_id in np.unique(detections.class_ids[of_width]).tolist():
             _outline(
                 canvas,
-                boxes[of_width & (found.class_ids == class_id)],
+                boxes[of_width & (detections.class_ids == class_id)],
                 width,
                 class_colour_bgr(class_id),
             )
@@ -98,18 +98,18 @@ def _outline(
 
 
 def _draw_trails(
-    canvas: np.ndarray, found: FrameDetections, trails: Mapping[int, np.ndarray], scale: float
+    canvas: np.ndarray, detections: FrameDetections, trails: Mapping[int, np.ndarray], scale: float
 ) -> None:
-    if found.track_ids is None:
+    if detections.track_ids is None:
         return
-    classes = dict(zip(found.track_ids.tolist(), found.class_ids.tolist(), strict=True))
-    boxes = dict(zip(found.track_ids.tolist(), found.boxes_xyxy, strict=True))
+    classes = dict(zip(detections.track_ids.tolist(), detections.class_ids.tolist(), strict=True))
+    boxes = dict(zip(detections.track_ids.tolist(), detections.boxes_xyxy, strict=True))
     by_class: dict[int, list[np.ndarray]] = {}
     for track_id, points in trails.items():
         if track_id in classes and len(points) > 1 and _leaves(boxes[track_id], points):
             step = -(-len(points) // _TRAIL_POINTS)
-            some = np.asarray(points)[(len(points) - 1) % step :: step]  # always with the last
-            by_class.setdefault(classes[track_id], []).append(some.round().astype(np.int32))
+            sampled = np.asarray(points)[(len(points) - 1) % step :: step]  # always with the last
+            by_class.setdefault(classes[track_id], []).append(sampled.round().astype(np.int32))
     smooth = cv2.LINE_AA if len(trails) <= _SMOOTH_TRAILS else cv2.LINE_8
     for class_id, lines in by_class.items():
         colour = class_colour_bgr(class_id)

@@ -37,15 +37,15 @@ def draw_labels(canvas: np.ndarray, found: FrameDetections, scale: float) -> Non
                 break
 
 
-def _texts(found: FrameDetections, row: int) -> list[str]:
+def _texts(dets: FrameDetections, row: int) -> list[str]:
     """Return the possible labels of a box, the longest first."""
     number = ""
-    if found.track_ids is not None and (track_id := int(found.track_ids[row])) >= 0:
+    if dets.track_ids is not None and (track_id := int(dets.track_ids[row])) >= 0:
         number = f"#{track_id}"
-    if len(found) > _WORDS_UP_TO:
+    if len(dets) > _WORDS_UP_TO:
         return [number] if number else []
-    class_name = f"{number} {found.names[int(found.class_ids[row])]}".strip()
-    texts = [f"{class_name} {found.scores[row]:.2f}"] if len(found) <= _SCORES_UP_TO else []
+    class_name = f"{number} {dets.names[int(dets.class_ids[row])]}".strip()
+    texts = [f"{class_name} {dets.scores[row]:.2f}"] if len(dets) <= _SCORES_UP_TO else []
     return [*texts, class_name, *([number] if number else [])]
 
 

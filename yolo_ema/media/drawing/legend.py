@@ -51,18 +51,18 @@ def draw_legend(
     return (pad, pad, pad + width, pad + height)
 
 
-def _rows(found: FrameDetections) -> list[tuple[int | None, int, str]]:
+def _rows(dets: FrameDetections) -> list[tuple[int | None, int, str]]:
     """Return class (None for totals), count and text of each row."""
-    class_ids, counts = np.unique(found.class_ids, return_counts=True)
+    class_ids, counts = np.unique(dets.class_ids, return_counts=True)
     shown = np.sort(np.argsort(-counts, kind="stable")[:_MOST_ROWS])
     rows: list[tuple[int | None, int, str]] = [
-        (None, len(found), "object" if len(found) == 1 else "objects")
+        (None, len(dets), "object" if len(dets) == 1 else "objects")
     ]
     rows += [
-        (int(class_ids[row]), int(counts[row]), found.names[int(class_ids[row])]) for row in shown
+        (int(class_ids[row]), int(counts[row]), dets.names[int(class_ids[row])]) for row in shown
     ]
     if rest := len(class_ids) - len(shown):
-        rows.append((None, len(found) - int(counts[shown].sum()), f"of {rest} more classes"))
+        rows.append((None, len(dets) - int(counts[shown].sum()), f"of {rest} more classes"))
     return rows
 
 

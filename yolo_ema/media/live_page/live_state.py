@@ -152,7 +152,7 @@ class LiveState:
         It is encoded once for all viewers, in the thread of the first one.
         """
         with self._news:
-            channel = {each.number: each for each in self._channels.values()}.get(number)
+            channel = {channel.number: channel for channel in self._channels.values()}.get(number)
         if channel is None:
             return None
         width = next((offered for offered in _WIDTHS if offered >= width), _WIDTHS[-1])

@@ -88,7 +88,7 @@ class PageServer(ThreadingHTTPServer):
         """
         address = str(client_address[0])
         with self._lock:
-            alike = [one for one, about in self._connections.items() if about.address == address]
+            alike = [s for s, about in self._connections.items() if about.address == address]
             crowd: list[socket.socket] | None = None
             if len(alike) >= _MOST_PER_ADDRESS:
                 crowd = alike
@@ -101,9 +101,7 @@ class PageServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def _drop_longest_waiting(self, crowd: list[socket.socket]) -> bool:
-        waits = {
-            one: since for one in crowd if (since := self._connections[one].waits_since) is not None
-        }
+        waits = {s: since for s in crowd if (since := self._connections[s].waits_since) is not None}
         if not waits:
             return False
         self._drop(min(waits, key=waits.__getitem__))

@@ -91,8 +91,8 @@ class CocoJson(Sink):
         file.write(b"}\n")
 
 
-def _annotations(found: FrameDetections, image_id: int, first_id: int) -> Iterator[dict[str, Any]]:
-    for row, detection in enumerate(found.as_json()["detections"]):
+def _annotations(dets: FrameDetections, image_id: int, first_id: int) -> Iterator[dict[str, Any]]:
+    for row, detection in enumerate(dets.as_json()["detections"]):
         x1, y1, x2, y2 = detection["box_xyxy"]
         width, height = round(x2 - x1, 2), round(y2 - y1, 2)
         entry = {

@@ -52,10 +52,10 @@ class Crops(Sink):
             self._written += 1
 
 
-def _identity(found: FrameDetections, row: int) -> str:
+def _identity(dets: FrameDetections, row: int) -> str:
     return (
-        f"-id{found.track_ids[row]}"
-        if found.track_ids is not None and found.track_ids[row] >= 0
+        f"-id{dets.track_ids[row]}"
+        if dets.track_ids is not None and dets.track_ids[row] >= 0
         else ""
     )
 

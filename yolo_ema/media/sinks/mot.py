@@ -77,17 +77,17 @@ class MotFiles(FilePerSource):
             self.paths += (self._files[source].path,)
         self._files[source].append("".join(self._lines(found, found.track_ids)))
 
-    def _lines(self, found: FrameDetections, track_ids: np.ndarray) -> Iterator[str]:
-        number = found.frame.index + 1
+    def _lines(self, dets: FrameDetections, track_ids: np.ndarray) -> Iterator[str]:
+        number = dets.frame.index + 1
         from_one = 1 if self.style == "mot" else 0
         kept = np.flatnonzero(track_ids >= 0)
         for row in kept[np.argsort(track_ids[kept], kind="stable")].tolist():
-            x1, y1, x2, y2 = map(float, found.boxes_xyxy[row])
+            x1, y1, x2, y2 = map(float, dets.boxes_xyxy[row])
             box = f"{x1 + from_one:.2f},{y1 + from_one:.2f},{x2 - x1:.2f},{y2 - y1:.2f}"
             rest = "-1,-1,-1"
             if self.style == "visdrone-mot":
-                rest = f"{_VISDRONE_CATEGORIES[found.names[int(found.class_ids[row])]]},-1,-1"
-            yield f"{number},{int(track_ids[row])},{box},{float(found.scores[row]):.6f},{rest}\n"
+                rest = f"{_VISDRONE_CATEGORIES[dets.names[int(dets.class_ids[row])]]},-1,-1"
+            yield f"{number},{int(track_ids[row])},{box},{float(dets.scores[row]):.6f},{rest}\n"
 
 
 def _check_names(names: Mapping[int, str]) -> None:

@@ -34,11 +34,11 @@ class VisdroneResults(FilePerSource):
         numbers = {_plain(name): number for number, name in enumerate(visdrone_names, start=1)}
         foreign = [name for name in names.values() if _plain(name) not in numbers]
         if foreign:
-            some = ", ".join(foreign[:5]) + (
+            shown = ", ".join(foreign[:5]) + (
                 f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
             )
             raise ConfigError(
-                f"VisDrone's result files cannot hold the classes {some}; VisDrone's are "
+                f"VisDrone's result files cannot hold the classes {shown}; VisDrone's are "
                 f"{', '.join(visdrone_names)}. "
                 "Choose classes with --classes, or save in another format."
             )
@@ -59,9 +59,9 @@ class VisdroneResults(FilePerSource):
             "".join(f"{found.frame.index + 1},-1,{row}" for row in self._rows(found))
         )
 
-    def _rows(self, found: FrameDetections) -> list[str]:
+    def _rows(self, dets: FrameDetections) -> list[str]:
         rows = zip(
-            found.boxes_xyxy.tolist(), found.scores.tolist(), found.class_ids.tolist(), strict=True
+            dets.boxes_xyxy.tolist(), dets.scores.tolist(), dets.class_ids.tolist(), strict=True
         )
         return [
             f"{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.6f},"

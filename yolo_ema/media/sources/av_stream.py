@@ -143,9 +143,9 @@ class AvConnection:
             problem = _reason(error)
         raise self._error("broke off", problem)
 
-    def _error(self, what: str, problem: str, *, refused: bool = False) -> SourceError:
+    def _error(self, failure: str, problem: str, *, refused: bool = False) -> SourceError:
         kind = SourceRefusedError if refused else SourceError
-        return kind(f"{self._address.shown} {what}: {problem}")
+        return kind(f"{self._address.shown} {failure}: {problem}")
 
     def close(self) -> None:
         """Ask the reading thread to stop; a read that waits ends at its own time limit."""

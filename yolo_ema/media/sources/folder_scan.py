@@ -54,14 +54,14 @@ class FolderScan:
 
     def left_out(self) -> list[LeftOut]:
         """Return what is not read, a reason each."""
-        found = []
+        groups = []
         if self.hidden:
-            found.append((self.hidden, "hidden, or files of an operating system"))
+            groups.append((self.hidden, "hidden, or files of an operating system"))
         if self.broken_links:
-            found.append((self.broken_links, "links that lead nowhere"))
+            groups.append((self.broken_links, "links that lead nowhere"))
         if self.other_kinds:
-            found.append((self.other_kinds.total(), f"neither image nor video ({self.kinds()})"))
-        return [LeftOut(self.place, count, reason) for count, reason in found]
+            groups.append((self.other_kinds.total(), f"neither image nor video ({self.kinds()})"))
+        return [LeftOut(self.place, count, reason) for count, reason in groups]
 
     def kinds(self) -> str:
         """Return the other kinds in words, the most frequent first."""

@@ -61,13 +61,13 @@ class FrameSelection:
         """Say which sources the selection does not apply to, or not wholly; "" for none."""
         images = sum(not source.is_video for source in sources)
         live = [source.name for source in sources if source.is_live]
-        said = []
+        notes = []
         if images and not self.is_all:
-            what = "1 image is" if images == 1 else f"{images} images are"
-            said.append(f"{what} taken whatever --vid-stride, --start and --end say")
+            subject = "1 image is" if images == 1 else f"{images} images are"
+            notes.append(f"{subject} taken whatever --vid-stride, --start and --end say")
         if live and (self.start_s > 0 or self.end_s < math.inf):
-            said.append(f"--start and --end do not apply to live sources: {', '.join(live)}")
-        return "; ".join(said)
+            notes.append(f"--start and --end do not apply to live sources: {', '.join(live)}")
+        return "; ".join(notes)
 
 
 class _SelectedFrames(ForwardingReader):
@@ -109,10 +109,10 @@ class _SelectedFrames(ForwardingReader):
         self._reader.close()
         if not taken and self._name:
             until = "" if math.isinf(self._selection.end_s) else f" to {self._selection.end_s:g} s"
-            every = f" whose number is a multiple of {self._selection.stride}"
+            condition = f" whose number is a multiple of {self._selection.stride}"
             raise SourceError(
                 f"{self._name} has no frame from {self._selection.start_s:g} s{until}"
-                f"{every if self._selection.stride > 1 else ''}; the last one read is at "
+                f"{condition if self._selection.stride > 1 else ''}; the last one read is at "
                 f"{last_s:.2f} s"
             )
 

@@ -31,12 +31,12 @@ class JpegSplitter:
     def feed(self, piece: bytes) -> list[bytes]:
         """Take bytes; return the images that they complete. `ValueError` if one has no end."""
         self._buffer += piece
-        found = []
+        images = []
         while (image := self._next()) is not None:
-            found.append(image)
+            images.append(image)
         if len(self._buffer) > _LARGEST_BYTES:
             raise ValueError(f"an image without an end after {_LARGEST_BYTES >> 20} MB")
-        return found
+        return images
 
     def _next(self) -> bytes | None:
         if self._at == 0 and not self._seek_start():
@@ -64,11 +64,11 @@ class JpegSplitter:
         """Go on by a segment; return the image's length, 0 before its end, None for more bytes."""
         buffer = self._buffer
         if self._in_pixels:
-            found = _MARKER.search(buffer, self._at)
-            if found is None:
+            match = _MARKER.search(buffer, self._at)
+            if match is None:
                 self._at = max(self._at, len(buffer) - 1)
                 return None
-            self._at, self._in_pixels = found.start(), False
+            self._at, self._in_pixels = match.start(), False
         if len(buffer) < self._at + 4:
             ends = (
                 len(buffer) >= self._at + 2

@@ -72,10 +72,10 @@ def open_sources(
         >>> [source.is_live for source in open_sources(["flight.mp4", "rtsp://10.0.0.7/live"])]
         [False, True]
     """
-    found = find_sources(
+    scan = find_sources(
         specifications, max_pixels=max_pixels, network=network, sequence_rate=sequence_rate
     )
-    return list(found.sources)
+    return list(scan.sources)
 
 
 def find_sources(

@@ -39,7 +39,7 @@ def with_output_names(sources: Sequence[Source]) -> list[Source]:
     stems = {source: source.stem for source in sources if source not in set(crowded)}
     taken = {stem.casefold() for stem in stems.values()}
     longer = _with_folders(
-        [one for one in crowded if isinstance(one, (StoredSource, ImageSequence))]
+        [source for source in crowded if isinstance(source, (StoredSource, ImageSequence))]
     )
     for source in crowded:
         stem = _cut(longer.get(source, source.stem))

@@ -170,16 +170,16 @@ def _main_stream(container: Any) -> Any:
     then the first choice of its library.
     """
     streams = list(container.streams.video)
-    moving = [one for one in streams if not one.disposition & Disposition.attached_pic] or streams
-    clips = [one for one in moving if one.frames != 1] or moving
+    moving = [s for s in streams if not s.disposition & Disposition.attached_pic] or streams
+    clips = [s for s in moving if s.frames != 1] or moving
     best = container.streams.best("video")
     return max(
         clips,
-        key=lambda one: (
-            bool(one.disposition & Disposition.default),
-            one.codec_context.name not in _IMAGE_CODECS,
-            one.width * one.height,
-            best is not None and one.index == best.index,
+        key=lambda stream: (
+            bool(stream.disposition & Disposition.default),
+            stream.codec_context.name not in _IMAGE_CODECS,
+            stream.width * stream.height,
+            best is not None and stream.index == best.index,
         ),
     )
 
