@@ -100,14 +100,14 @@ def _by_edges(
     """Return the ways (n, 2) from the middles of boxes to their bases, pixels, and how these move
     (n, 3, 2) with the height, a metre, and with the shape.
     """
-    found = between_edges(boxes_xyxy, views, lenses, sizes, drop_m)
-    ways = [np.zeros_like(found.places), found.by_height, *np.moveaxis(found.by_shape, 1, 0)]
+    bases = between_edges(boxes_xyxy, views, lenses, sizes, drop_m)
+    shifts = [np.zeros_like(bases.places), bases.by_height, *np.moveaxis(bases.by_shape, 1, 0)]
     pixels = [
-        lenses.to_pixels(views.rays_to(np.column_stack([found.places + way, -drop_m])))
-        for way in ways
+        lenses.to_pixels(views.rays_to(np.column_stack([bases.places + shift, -drop_m])))
+        for shift in shifts
     ]
     middle = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
-    return pixels[0] - middle, np.stack([one - pixels[0] for one in pixels[1:]], axis=1)
+    return pixels[0] - middle, np.stack([moved - pixels[0] for moved in pixels[1:]], axis=1)
 
 
 def _oblique(directions: Array) -> Array:

@@ -87,40 +87,40 @@ def _on_model(model: SurfaceModel, poses: Sequence[Pose]) -> FlightGround:
     receivers' altitudes are less certain, and their zero need not be the model's.
     """
     first = poses[0]
-    said = [f"the ground is the surface model {model.path.name} in {model.projection}"]
+    notes = [f"the ground is the surface model {model.path.name} in {model.projection}"]
     takeoff_m, relief_m = _ground_around(first, model)
     above_m = first.height_takeoff_m
     has_takeoff = above_m is not None and math.isfinite(takeoff_m)
     if first.altitude_m is None and not has_takeoff:
-        said.append(
+        notes.append(
             "the surface model has no height at the first position, and there is no altitude"
         )
-        return FlightGround(model, None, None, said)
+        return FlightGround(model, None, None, notes)
     if above_m is None or not has_takeoff:
-        return FlightGround(model, None, None, [*said, _one_zero(first)])
+        return FlightGround(model, None, None, [*notes, _one_zero(first)])
     begins_low = above_m <= _AT_TAKEOFF_M
     apart_m = 0.0 if first.altitude_m is None else first.altitude_m - takeoff_m - above_m
     explained_m = 2 * math.hypot(relief_m, _ALTITUDE_SIGMA_M)
     if not (begins_low or first.altitude_m is None or abs(apart_m) > explained_m):
-        return FlightGround(model, None, None, [*said, _one_zero(first)])
-    said.append(
+        return FlightGround(model, None, None, [*notes, _one_zero(first)])
+    notes.append(
         f"the point of take-off is taken to lie below the first position, at {takeoff_m:.1f} m in "
         "the surface model"
     )
     if begins_low:
-        return FlightGround(model, None, takeoff_m, said)
+        return FlightGround(model, None, takeoff_m, notes)
     if first.altitude_m is not None:
-        said.append(
+        notes.append(
             f"by its altitude the first position lies {above_m + apart_m:.0f} m above the surface "
             f"model, and {above_m:.0f} m above the take-off: altitudes and model have unlike zeros,"
             " as sea level and the ellipsoid, or unlike units, so that altitudes do not count"
         )
-    said.append(
+    notes.append(
         f"the clip begins {above_m:.0f} m above its take-off, which may lie elsewhere: heights "
         f"have a deviation of {relief_m:.1f} m more, as those of the ground within "
         f"{_TAKEOFF_WITHIN_M:g} m, unless --sigma-height states it"
     )
-    return FlightGround(model, None, takeoff_m, said, relief_m)
+    return FlightGround(model, None, takeoff_m, notes, relief_m)
 
 
 def _one_zero(first: Pose) -> str:

@@ -104,10 +104,10 @@ class Fixes:
         joint = _correlated(_roots(self.box_covariances), _mostly(same, SHARED))
         height = self.by_height * self.heights_m[:, 1:]
         joint += np.multiply.outer(height, height)
-        for ways in np.moveaxis(self.by_shape, 1, 0):
-            sides = ways / np.maximum(np.hypot(*ways.T), 1e-12)[:, None]
+        for shifts in np.moveaxis(self.by_shape, 1, 0):
+            sides = shifts / np.maximum(np.hypot(*shifts.T), 1e-12)[:, None]
             alike = (1 + sides @ sides.T) / 2
-            joint += _correlated(ways[..., None], _mostly(alike, _OF_ONE_SIDE))
+            joint += _correlated(shifts[..., None], _mostly(alike, _OF_ONE_SIDE))
         return joint
 
     def and_(self, other: Fixes) -> Fixes:

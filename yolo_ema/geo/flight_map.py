@@ -54,20 +54,20 @@ class FlightMap:
     @property
     def objects_per_class(self) -> dict[str, int]:
         """How many objects of each class there are, most frequent first."""
-        return dict(Counter(one.class_name for one in self.objects).most_common())
+        return dict(Counter(item.class_name for item in self.objects).most_common())
 
 
 def map_flight(sources: Sequence[LocatedSource], options: MapOptions) -> FlightMap:
     """Return the map of one flight's located videos and images."""
     coverage, cell_m = coverage_of(sources, most_gsd_m=options.coverage_gsd)
-    said = dict.fromkeys(
+    notes = dict.fromkeys(
         sentence for source in sources for sentence in _of_source(source)
     ) | dict.fromkeys(_of_options(sources, options, cell_m))
     return FlightMap(
         tuple(sources),
         tuple(map_objects(sources, unique=options.unique)),
         tuple(coverage),
-        tuple(said),
+        tuple(notes),
     )
 
 

@@ -77,10 +77,10 @@ def coverage_of(
     stills = tuple(source for source in sources if not source.is_video)
     groups = [*videos, *([stills] if stills else [])]
     shots = [[shot for source in group for shot in _shots(source)] for group in groups]
-    every = [shot for of_group in shots for shot in of_group]
-    if not every:
+    all_shots = [shot for of_group in shots for shot in of_group]
+    if not all_shots:
         return [], 0.0
-    grid = _Grid.around(every, most_gsd_m, sources[0].ground)
+    grid = _Grid.around(all_shots, most_gsd_m, sources[0].ground)
     areas = []
     for group, of_group in zip(groups, shots, strict=True):
         seen = _Seen(grid)
@@ -91,7 +91,7 @@ def coverage_of(
 
 
 def _shots(source: LocatedSource) -> list[_Shot]:
-    found, last = [], -math.inf
+    shots, last = [], -math.inf
     for frame in source.frames:
         if source.is_video and frame.time_s - last < _EVERY_S - 1e-6:
             continue
@@ -99,8 +99,8 @@ def _shots(source: LocatedSource) -> list[_Shot]:
         if isinstance(usable, str):
             continue
         last = frame.time_s
-        found.append(_Shot(views_of([usable]), usable[2], frame.time_s + (source.start_s or 0.0)))
-    return found
+        shots.append(_Shot(views_of([usable]), usable[2], frame.time_s + (source.start_s or 0.0)))
+    return shots
 
 
 def _latitudes_longitudes(shots: Sequence[_Shot]) -> Array:
@@ -220,12 +220,12 @@ class _Seen:
 
     def areas(self, names: tuple[str, ...]) -> list[CoverageArea]:
         """Return what has been seen, by how finely."""
-        found = []
+        areas = []
         for low, high in itertools.pairwise(GSD_BANDS_M):
             cells = (self._gsd > low) & (self._gsd <= high) & np.isfinite(self._gsd)
             if not cells.any():
                 continue
-            found.append(
+            areas.append(
                 CoverageArea(
                     names,
                     low,
@@ -233,10 +233,10 @@ class _Seen:
                     float(self._first[cells].min()),
                     float(self._last[cells].max()),
                     float(cells.sum()) * self._grid.cell_m**2,
-                    [[self._in_degrees(ring) for ring in one] for one in outlines(cells)],
+                    [[self._in_degrees(ring) for ring in polygon] for polygon in outlines(cells)],
                 )
             )
-        return found
+        return areas
 
     def _in_degrees(self, ring: list[tuple[int, int]]) -> list[tuple[float, float]]:
         metres = self._grid.low_en + np.array(ring, float) * self._grid.cell_m

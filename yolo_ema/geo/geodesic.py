@@ -67,11 +67,11 @@ def geodesic_inverse(
     """Return the azimuth at the first point, degrees clockwise from north, and the distance in
     metres; NaN for nearly opposite points of the earth, where the formula fails.
     """
-    way = np.radians(wrapped_deg(np.asarray(longitude2_deg) - np.asarray(longitude1_deg)))
+    span = np.radians(wrapped_deg(np.asarray(longitude2_deg) - np.asarray(longitude1_deg)))
     u1 = np.arctan((1 - _F) * np.tan(np.radians(latitude1_deg)))
     u2 = np.arctan((1 - _F) * np.tan(np.radians(latitude2_deg)))
     sin_u1, cos_u1, sin_u2, cos_u2 = np.sin(u1), np.cos(u1), np.sin(u2), np.cos(u2)
-    turned, change = way, np.full(np.broadcast(way, u1, u2).shape, np.inf)
+    turned, change = span, np.full(np.broadcast(span, u1, u2).shape, np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
         for _ in range(_ROUNDS):
             east = cos_u2 * np.sin(turned)
@@ -84,7 +84,7 @@ def geodesic_inverse(
             along = cos2_alpha > 1e-14  # not along the equator
             mid = np.where(along, cos_s - 2 * sin_u1 * sin_u2 / np.where(along, cos2_alpha, 1), 0.0)
             lag = sin_alpha * _lag(cos2_alpha, sigma, sin_s, cos_s, mid)
-            before, turned = turned, way + lag
+            before, turned = turned, span + lag
             change = np.abs(turned - before)
             if np.nanmax(change, initial=0.0) < 1e-15:
                 break

@@ -67,8 +67,8 @@ class LevelGround:
         drop_m = views.height_m - self.height_m
         reasons = sky_reasons(directions)
         reasons[(reasons == "") & ~(drop_m > 0)] = "below_ground"
-        met = reasons == ""
-        stretch = np.where(met, -drop_m / np.where(met, directions[:, 2], -1), np.nan)
+        hit = reasons == ""
+        stretch = np.where(hit, -drop_m / np.where(hit, directions[:, 2], -1), np.nan)
         return Hits(
             directions[:, :2] * stretch[:, None], drop_m, np.zeros((len(views), 2)), reasons
         )

@@ -87,10 +87,10 @@ class Thing:
     def seen_beside(self, other: Thing) -> bool:
         """Say whether one frame shows both, as two boxes."""
         return any(
-            _beside(one, two)
-            for one in self.tracklets
-            for two in other.tracklets
-            if one.source == two.source
+            _beside(first, second)
+            for first in self.tracklets
+            for second in other.tracklets
+            if first.source == second.source
         )
 
 
@@ -114,7 +114,7 @@ def join(tracklets: Sequence[Tracklet]) -> list[Thing]:
     """Return the things that tracklets are of, in order of their first sighting."""
     things: list[Thing] = []
     for batch in _batches(tracklets):
-        new = [Thing([one], one.fixes, motion_of(one.fixes)) for one in batch]
+        new = [Thing([track], track.fixes, motion_of(track.fixes)) for track in batch]
         taken = _assign(new, things)
         fresh: list[Thing] = []
         for number, thing in enumerate(new):
@@ -133,12 +133,12 @@ def join(tracklets: Sequence[Tracklet]) -> list[Thing]:
 def _batches(tracklets: Sequence[Tracklet]) -> Iterator[list[Tracklet]]:
     """Yield tracklets that begin in the same ten seconds of a source; single ones by frame."""
     batches: dict[tuple[int, float, int], list[Tracklet]] = {}
-    for one in tracklets:
-        start = float(one.fixes.moments_s[0])
-        frame = min(one.boxes) if one.track_id < 0 else -1
-        batches.setdefault((one.source, start // _BATCH_S, frame), []).append(one)
+    for tracklet in tracklets:
+        start = float(tracklet.fixes.moments_s[0])
+        frame = min(tracklet.boxes) if tracklet.track_id < 0 else -1
+        batches.setdefault((tracklet.source, start // _BATCH_S, frame), []).append(tracklet)
     for key in sorted(batches):
-        yield sorted(batches[key], key=lambda one: float(one.fixes.moments_s[0]))
+        yield sorted(batches[key], key=lambda tracklet: float(tracklet.fixes.moments_s[0]))
 
 
 def _assign(new: Sequence[Thing], old: Sequence[Thing]) -> dict[int, int]:
@@ -176,16 +176,16 @@ class _Pairs:
         old_reach = np.array([thing.reach for thing in old])
         for number, thing in enumerate(new):
             near = np.hypot(*(old_mean - thing.mean).T) <= 3.5 * (old_reach + thing.reach) + 50 * (
-                np.array([bool(one.motion.is_moving) for one in old])
+                np.array([bool(thing.motion.is_moving) for thing in old])
             )
             for place in np.flatnonzero(near).tolist():
-                found = _difference(thing, old[place])
-                if found is not None and may_be_one(thing.class_name, old[place].class_name):
+                difference = _difference(thing, old[place])
+                if difference is not None and may_be_one(thing.class_name, old[place].class_name):
                     rows.append(number)
                     columns.append(place)
-                    off.append(found[0])
-                    own.append(found[1])
-                    shared.append(found[2])
+                    off.append(difference[0])
+                    own.append(difference[1])
+                    shared.append(difference[2])
         self.new, self.old = np.array(rows, int), np.array(columns, int)
         self.off = np.array(off).reshape(-1, 2)
         self.own = np.array(own).reshape(-1, 2, 2) + np.eye(2) * 1e-6
@@ -242,5 +242,5 @@ def _difference(new: Thing, old: Thing) -> tuple[Array, Array, Array] | None:
         return None
     expected = line.end_m + line.metres_s * gap_s
     strayed = (_ACCELERATION * gap_s**2 / 2) ** 2 * np.eye(2)
-    own = new.fixes.joint_of_boxes[0, :, 0] + old.box + line.covariance * gap_s**2 + strayed
-    return new.fixes.metres_en[0] - expected, own, np.zeros((2, 2))
+    covariance = new.fixes.joint_of_boxes[0, :, 0] + old.box + line.covariance * gap_s**2 + strayed
+    return new.fixes.metres_en[0] - expected, covariance, np.zeros((2, 2))

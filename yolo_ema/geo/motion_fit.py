@@ -80,8 +80,8 @@ def fit_velocity(fixes: Fixes) -> Velocity:
     at_end = weights + parts * times[-1]
     end_covariance = fixes.combined(at_end[:, None, None] * np.eye(2))
     freedom = 2.0 * len(fixes) - 4
-    own = np.trace(fixes.box_covariances, axis1=1, axis2=2) / 2
-    excess = float(((residuals**2).sum(axis=1) / np.maximum(own, 1e-6)).sum())
+    variance = np.trace(fixes.box_covariances, axis1=1, axis2=2) / 2
+    excess = float(((residuals**2).sum(axis=1) / np.maximum(variance, 1e-6)).sum())
     if freedom > 0 and excess > freedom:
         scatter = np.einsum("n,ni,nj->ij", weights, residuals, residuals) * 2 * len(fixes) / freedom
         covariance = covariance + parts @ parts * scatter

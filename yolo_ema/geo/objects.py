@@ -70,14 +70,14 @@ def map_objects(sources: Sequence[LocatedSource], *, unique: bool = True) -> lis
     if not placed:
         return []
     frame = LocalFrame.around(
-        np.concatenate([one.places.latitude_deg[one.placed] for one in placed]),
-        np.concatenate([one.places.longitude_deg[one.placed] for one in placed]),
+        np.concatenate([rows.places.latitude_deg[rows.placed] for rows in placed]),
+        np.concatenate([rows.places.longitude_deg[rows.placed] for rows in placed]),
     )
     tracklets = tracklets_of(sources, frame)
     if unique:
         things = join(tracklets)
     else:
-        things = [Thing([one], one.fixes, motion_of(one.fixes)) for one in tracklets]
+        things = [Thing([track], track.fixes, motion_of(track.fixes)) for track in tracklets]
     return [
         _as_object(number, thing, sources, frame) for number, thing in enumerate(things, start=1)
     ]

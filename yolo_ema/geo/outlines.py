@@ -36,18 +36,18 @@ def loops_of(ring: list[Corner]) -> list[list[Corner]]:
     a ring that encloses a hole in passing becomes an outer ring and a hole.
     """
     loops: list[list[Corner]] = []
-    way: list[Corner] = []
+    path: list[Corner] = []
     at: dict[Corner, int] = {}
     for corner in ring:
         if corner in at:
             start = at[corner]
-            loops.append([*way[start:], corner])
-            for left in way[start + 1 :]:
+            loops.append([*path[start:], corner])
+            for left in path[start + 1 :]:
                 del at[left]
-            del way[start + 1 :]
+            del path[start + 1 :]
         else:
-            at[corner] = len(way)
-            way.append(corner)
+            at[corner] = len(path)
+            path.append(corner)
     return loops
 
 
@@ -128,8 +128,8 @@ def _point_inside(hole: Ring) -> tuple[float, float]:
     """Return the middle of a cell inside a hole: on the right of its first edge."""
     (x0, y0), (x1, y1) = hole[0], hole[1]
     length = max(abs(x1 - x0), abs(y1 - y0))
-    way = ((x1 - x0) / length, (y1 - y0) / length)
-    return x0 + way[0] / 2 + way[1] / 2, y0 + way[1] / 2 - way[0] / 2
+    step = ((x1 - x0) / length, (y1 - y0) / length)
+    return x0 + step[0] / 2 + step[1] / 2, y0 + step[1] / 2 - step[0] / 2
 
 
 def _holds(ring: Ring, point: tuple[float, float]) -> bool:

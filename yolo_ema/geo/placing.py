@@ -130,11 +130,11 @@ def place_bases(
         np.degrees(np.arctan2(hits.offsets_en[:, 0], hits.offsets_en[:, 1])),
         np.hypot(hits.offsets_en[:, 0], hits.offsets_en[:, 1]),
     )
-    met = reasons == ""
+    hit = reasons == ""
     return Placed(
-        np.where(met, latitude, np.nan),
-        np.where(met, longitude, np.nan),
-        np.where(met, views.height_m - hits.drop_m, np.nan),
+        np.where(hit, latitude, np.nan),
+        np.where(hit, longitude, np.nan),
+        np.where(hit, views.height_m - hits.drop_m, np.nan),
         bases.pixels_xy,
         covariances,
         box,

@@ -159,14 +159,14 @@ class PoseTrack:
     @property
     def camera(self) -> CameraIntrinsics | None:
         """The calibrated camera, where the source has one and the same for all its poses."""
-        every = [*self.poses, *(one for one in self.stills.values() if isinstance(one, Pose))]
-        cameras = {pose.camera for pose in every}
+        poses = [*self.poses, *(still for still in self.stills.values() if isinstance(still, Pose))]
+        cameras = {pose.camera for pose in poses}
         return cameras.pop() if len(cameras) == 1 else None
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Which of height, yaw, pitch and hfov no pose has: the user must give them."""
-        every = [*self.poses, *(one for one in self.stills.values() if isinstance(one, Pose))]
+        poses = [*self.poses, *(still for still in self.stills.values() if isinstance(still, Pose))]
         names = {
             "height": ("height_takeoff_m", "altitude_m"),
             "yaw": ("yaw_deg",),
@@ -176,16 +176,16 @@ class PoseTrack:
         return tuple(
             word
             for word, fields in names.items()
-            if all(getattr(pose, one) is None for pose in every for one in fields)
+            if all(getattr(pose, name) is None for pose in poses for name in fields)
         )
 
     def still(self, path: str | Path) -> Pose | NoPose:
         """Return an image's pose by path, file name, or name without suffix, as OpenSfM writes."""
         path = Path(path)
         keys = (str(path), path.name, path.stem)
-        found = next((self.stills[key] for key in keys if key in self.stills), None)
+        pose = next((self.stills[key] for key in keys if key in self.stills), None)
         detail = f"the telemetry does not name {path.name}"
-        return found or NoPose("unknown_image", detail, self.source)
+        return pose or NoPose("unknown_image", detail, self.source)
 
     def at(self, time_s: float) -> Pose | NoPose:
         """Return the pose at a moment of the source, in seconds since its first frame.
@@ -197,9 +197,9 @@ class PoseTrack:
 
     def at_each(self, times_s: Iterable[float]) -> list[Pose | NoPose]:
         """Return the poses at several moments, see `at`."""
-        found = [self._around(time_s) for time_s in times_s]
-        between = iter(_between([one for one in found if isinstance(one, tuple)]))
-        return [next(between) if isinstance(one, tuple) else one for one in found]
+        answers = [self._around(time_s) for time_s in times_s]
+        between = iter(_between([answer for answer in answers if isinstance(answer, tuple)]))
+        return [next(between) if isinstance(answer, tuple) else answer for answer in answers]
 
     def _around(self, time_s: float) -> Pose | NoPose | tuple[Pose, Pose, float]:
         """Return the pose at a moment, or the two that it lies between, and the moment."""

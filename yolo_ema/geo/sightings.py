@@ -243,12 +243,12 @@ def _usable(
     reasons = np.full(len(frames), "", dtype="<U24")
     used: list[Usable] = []
     for row, frame in enumerate(frames):
-        found = view_of(frame, ground)
-        if isinstance(found, str):
-            reasons[row] = found
+        view = view_of(frame, ground)
+        if isinstance(view, str):
+            reasons[row] = view
             used.append(_NO_VIEW)
         else:
-            used.append(found)
+            used.append(view)
     return reasons, used
 
 
@@ -309,9 +309,9 @@ def _spread(places: Placed, known: NDArray[np.bool_], reasons: NDArray[np.str_])
         for name in places.__dataclass_fields__
         if name != "reasons"
     }
-    every = reasons.copy()
-    every[known] = places.reasons
-    return Placed(**columns, reasons=every)
+    all_reasons = reasons.copy()
+    all_reasons[known] = places.reasons
+    return Placed(**columns, reasons=all_reasons)
 
 
 def _at_border(boxes: Array, image_wh: Array) -> NDArray[np.bool_]:

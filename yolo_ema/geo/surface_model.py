@@ -132,12 +132,12 @@ class SurfaceModel:
         order = np.argsort(counts, kind="stable")
         for chunk in _chunks(counts[order], _SAMPLES_AT_ONCE):
             part = order[chunk]
-            some = rows[part]
-            path = _GroundPath(self, views[some], directions[some], start[part], end[part])
-            stretch, reasons[some] = path.first_hit(int(counts[part].max()))
-            offsets[some] = directions[some, :2] * stretch[:, None]
-            drop[some] = -directions[some, 2] * stretch
-            slopes[some] = self._slopes(views[some], offsets[some])
+            chosen = rows[part]
+            path = _GroundPath(self, views[chosen], directions[chosen], start[part], end[part])
+            stretch, reasons[chosen] = path.first_hit(int(counts[part].max()))
+            offsets[chosen] = directions[chosen, :2] * stretch[:, None]
+            drop[chosen] = -directions[chosen, 2] * stretch
+            slopes[chosen] = self._slopes(views[chosen], offsets[chosen])
         return Hits(offsets, drop, slopes, reasons)
 
     def sample(self, columns: Array, rows: Array) -> Array:
@@ -154,8 +154,8 @@ class SurfaceModel:
         across, down = column - left, row - top
         upper = self._mix(top, left, right, across)
         lower = self._mix(bottom, left, right, across)
-        found = np.where(down == 0, upper, upper * (1 - down) + lower * down)
-        return np.where(outside, -np.inf, found)
+        heights = np.where(down == 0, upper, upper * (1 - down) + lower * down)
+        return np.where(outside, -np.inf, heights)
 
     def _mix(self, row: Array, left: Array, right: Array, across: Array) -> Array:
         first, second = self.heights_m[row, left], self.heights_m[row, right]
@@ -167,11 +167,11 @@ class SurfaceModel:
         slopes = []
         for step in ((reach, 0.0), (0.0, reach)):
             points = [offsets + np.multiply(sign, step) for sign in (1, -1)]
-            sides = [self.sample(*self.cells_of(views, some)) for some in points]
+            sides = [self.sample(*self.cells_of(views, point)) for point in points]
             with np.errstate(invalid="ignore"):
                 slopes.append((sides[0] - sides[1]) / (2 * reach))
-        found = np.stack(slopes, axis=1)
-        return np.clip(np.where(np.isfinite(found), found, 0.0), -_STEEPEST, _STEEPEST)
+        stacked = np.stack(slopes, axis=1)
+        return np.clip(np.where(np.isfinite(stacked), stacked, 0.0), -_STEEPEST, _STEEPEST)
 
     def cells_of(self, views: Views, offsets: Array) -> tuple[Array, Array]:
         """Return the cells of places (n, 2), metres east and north of the cameras."""
@@ -206,13 +206,13 @@ class _GroundPath:
         under, outside, unknown = above <= 0, np.isposinf(above), np.isnan(above)
         event = under | outside | unknown
         first = event.argmax(axis=0)
-        every = np.arange(len(self._start))
-        reasons = np.full(len(every), "", dtype="<U24")
-        reasons[unknown[first, every]] = "surface_nodata"
-        reasons[outside[first, every] | ~event.any(axis=0)] = "outside_surface_model"
+        rays = np.arange(len(self._start))
+        reasons = np.full(len(rays), "", dtype="<U24")
+        reasons[unknown[first, rays]] = "surface_nodata"
+        reasons[outside[first, rays] | ~event.any(axis=0)] = "outside_surface_model"
         reasons[(first == 0) & under[0] & (self._start == 0)] = "below_ground"
-        high = shares[first, every]
-        low = shares[np.maximum(first - 1, 0), every]
+        high = shares[first, rays]
+        low = shares[np.maximum(first - 1, 0), rays]
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             is_under = self._above(middle[None])[0] <= 0
@@ -224,9 +224,9 @@ class _GroundPath:
         """Return how far the lines run above the surface, (m, n) metres at shares (m, n)."""
         place = np.clip(shares, 0, 1) * (_KNOTS - 1)
         knot = np.minimum(place.astype(int), _KNOTS - 2)
-        rest, every = place - knot, np.arange(shares.shape[1])
+        rest, rays = place - knot, np.arange(shares.shape[1])
         columns, rows = (
-            cells[knot, every] * (1 - rest) + cells[knot + 1, every] * rest
+            cells[knot, rays] * (1 - rest) + cells[knot + 1, rays] * rest
             for cells in (self._columns, self._rows)
         )
         stretch = self._start + shares * (self._end - self._start)
@@ -256,7 +256,7 @@ def _window_around(
     ]
     corners.append(places)
     latitudes, longitudes = (
-        np.concatenate([np.atleast_1d(one[i]) for one in corners]) for i in (0, 1)
+        np.concatenate([np.atleast_1d(corner[i]) for corner in corners]) for i in (0, 1)
     )
     x, y = transformer.transform(longitudes, latitudes)
     inverse = ~raster.transform
@@ -285,10 +285,10 @@ def _refuse_feet(path: Path, unit: str, crs: Any) -> None:
     """
     up = next((axis for axis in crs.axis_info if axis.direction == "up"), None)
     over = crs.axis_info[0].unit_name if crs.axis_info else ""
-    told = unit or (up.unit_name if up else "")
-    if told and told.lower() not in _UNITS:
-        raise DataError(f"the heights of {path} are in {told}; expected metres")
-    if not told and "foot" in over.lower():
+    stated = unit or (up.unit_name if up else "")
+    if stated and stated.lower() not in _UNITS:
+        raise DataError(f"the heights of {path} are in {stated}; expected metres")
+    if not stated and "foot" in over.lower():
         raise DataError(
             f"the projection of the surface model {path} is in {over}, and the file does not say "
             "in what its heights are; expected metres: if they are, gdal_edit.py -units m says so"

@@ -43,15 +43,15 @@ def tracklets_of(sources: Sequence[LocatedSource], frame: LocalFrame) -> list[Tr
     source; sightings that the image's border cuts count only where a tracklet has no others.
     """
     number = 0
-    found: list[Tracklet] = []
+    tracklets: list[Tracklet] = []
     for index, source in enumerate(sources):
         metres = frame.to_metres(
             source.sightings.places.latitude_deg, source.sightings.places.longitude_deg
         )
         for rows in _rows_of(source):
-            found.append(_tracklet(source, index, number, rows, metres[rows]))
+            tracklets.append(_tracklet(source, index, number, rows, metres[rows]))
             number += 1
-    return found
+    return tracklets
 
 
 def _rows_of(source: LocatedSource) -> Iterator[NDArray[np.int64]]:
@@ -111,7 +111,7 @@ def _fixes(
     places, n = source.sightings.places, len(rows)
     roots = places.pose_changes[rows] * np.sqrt(source.sigmas.variances())
     clock = index if source.start_s is None else -1  # all moments in UTC have one
-    every = Fixes(
+    fixes = Fixes(
         moments,
         metres_en,
         places.box_covariances[rows],
@@ -122,4 +122,4 @@ def _fixes(
         np.full(n, number),
         np.full(n, clock),
     )
-    return every.averaged(np.floor((moments - moments[0]) / width))
+    return fixes.averaged(np.floor((moments - moments[0]) / width))

@@ -111,7 +111,7 @@ def ellipse_of(covariances: Array) -> Ellipse:
     axes = np.sqrt(np.maximum(values, 0) * CHI2_95)
     east, north = vectors[..., 0, 1], vectors[..., 1, 1]
     azimuth = np.degrees(np.arctan2(east, north)) % 180
-    return Ellipse(*(np.where(known, one, np.nan) for one in (axes[..., 1], axes[..., 0], azimuth)))
+    return Ellipse(*(np.where(known, arr, np.nan) for arr in (axes[..., 1], axes[..., 0], azimuth)))
 
 
 def changes_on_ground(views: Views, lenses: Lenses, rays_xy: Array, hits: Hits) -> Array:

@@ -68,8 +68,8 @@ def _half(rings: list[Ring], *, left: bool) -> list[list[Ring]]:
         (chain[end][1], number, end) for number, chain in enumerate(chains) for end in (0, -1)
     )
     following: dict[int, int] = {}
-    for one, other in zip(ends[::2], ends[1::2], strict=True):
-        leaving, entering = (one, other) if one[2] else (other, one)
+    for end, other in zip(ends[::2], ends[1::2], strict=True):
+        leaving, entering = (end, other) if end[2] else (other, end)
         following[leaving[1]] = entering[1]
     while following:
         number, joined = next(iter(following)), []

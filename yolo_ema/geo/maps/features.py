@@ -61,16 +61,16 @@ def header_of(flight: FlightMap) -> dict[str, Any]:
 
 
 def _objects(flight: FlightMap) -> Iterator[Feature]:
-    for one in flight.objects:
-        yield Feature(_point(one.longitude_deg, one.latitude_deg), _of_object(one))
+    for item in flight.objects:
+        yield Feature(_point(item.longitude_deg, item.latitude_deg), _of_object(item))
 
 
-def _of_object(one: MapObject) -> dict[str, Any]:
-    major, minor, azimuth = (float(part) for part in one.ellipse)
-    motion = one.motion
+def _of_object(item: MapObject) -> dict[str, Any]:
+    major, minor, azimuth = (float(part) for part in item.ellipse)
+    motion = item.motion
     return {
-        "object_id": one.number,
-        "class": one.class_name,
+        "object_id": item.number,
+        "class": item.class_name,
         "error_major_m": _rounded(major, 2),
         "error_minor_m": _rounded(minor, 2),
         "error_azimuth_deg": _rounded(azimuth, 1),
@@ -79,29 +79,29 @@ def _of_object(one: MapObject) -> dict[str, Any]:
         "speed_sigma_m_s": _rounded(motion.speed_sigma_m_s, 2),
         "heading_deg": _rounded(motion.heading_deg, 1),
         "heading_sigma_deg": _rounded(motion.heading_sigma_deg, 1),
-        "sightings": one.sightings,
-        "times_seen": len(one.tracklets),
-        "first_s": _rounded(one.moments_s[0], 3),
-        "last_s": _rounded(one.moments_s[1], 3),
-        "first_utc": _utc(one.moments_s[0]),
-        "last_utc": _utc(one.moments_s[1]),
+        "sightings": item.sightings,
+        "times_seen": len(item.tracklets),
+        "first_s": _rounded(item.moments_s[0], 3),
+        "last_s": _rounded(item.moments_s[1], 3),
+        "first_utc": _utc(item.moments_s[0]),
+        "last_utc": _utc(item.moments_s[1]),
         "seen_in": "; ".join(
             source if identity is None else f"{source} #{identity}"
-            for source, identity, _ in one.tracklets[:20]
+            for source, identity, _ in item.tracklets[:20]
         )
-        + (f"; and {len(one.tracklets) - 20} more" if len(one.tracklets) > 20 else ""),
+        + (f"; and {len(item.tracklets) - 20} more" if len(item.tracklets) > 20 else ""),
     }
 
 
 def _paths(flight: FlightMap) -> Iterator[Feature]:
-    for one in flight.objects:
-        if len(one.path_deg) < 2:
+    for item in flight.objects:
+        if len(item.path_deg) < 2:
             continue
-        properties = _of_object(one)
+        properties = _of_object(item)
         kept = ("object_id", "class", "speed_m_s", "speed_sigma_m_s", "heading_deg")
-        moments = [round(float(moment), 3) for moment in one.path_moments_s]
+        moments = [round(float(moment), 3) for moment in item.path_moments_s]
         yield Feature(
-            cut_line(_rounded_points(one.path_deg)),
+            cut_line(_rounded_points(item.path_deg)),
             {name: properties[name] for name in kept}
             | {name: properties[name] for name in ("first_s", "last_s", "first_utc", "last_utc")}
             | {"times_s": moments},
@@ -111,8 +111,8 @@ def _paths(flight: FlightMap) -> Iterator[Feature]:
 def _sightings(flight: FlightMap) -> Iterator[Feature]:
     for index, source in enumerate(flight.sources):
         owners: dict[int, int] = {}
-        for one in flight.objects:
-            owners |= dict.fromkeys(one.rows.get(index, np.zeros(0, int)).tolist(), one.number)
+        for item in flight.objects:
+            owners |= dict.fromkeys(item.rows.get(index, np.zeros(0, int)).tolist(), item.number)
         yield from _of_source(source, owners)
 
 
@@ -152,7 +152,7 @@ def _of_source(source: LocatedSource, owners: Mapping[int, int]) -> Iterator[Fea
 
 def _coverage(flight: FlightMap) -> Iterator[Feature]:
     for area in flight.coverage:
-        polygons = [[_rounded_points(np.array(ring)) for ring in one] for one in area.polygons_deg]
+        polygons = [[_rounded_points(np.array(ring)) for ring in p] for p in area.polygons_deg]
         yield Feature(
             cut_polygons(polygons),
             {

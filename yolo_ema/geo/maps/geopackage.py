@@ -234,8 +234,8 @@ def _points(coordinates: Any) -> Iterator[Sequence[float]]:
     if isinstance(coordinates[0], float | int):
         yield coordinates
     else:
-        for one in coordinates:
-            yield from _points(one)
+        for part in coordinates:
+            yield from _points(part)
 
 
 def _wkb(name: str, coordinates: Any) -> bytes:
@@ -244,7 +244,7 @@ def _wkb(name: str, coordinates: Any) -> bytes:
         return start + struct.pack("<2d", *coordinates)
     if name.startswith("Multi"):
         single = name.removeprefix("Multi")
-        return start + _counted(_wkb(single, one) for one in coordinates)
+        return start + _counted(_wkb(single, part) for part in coordinates)
     if name == "LineString":
         return start + _counted(struct.pack("<2d", *point) for point in coordinates)
     return start + _counted(
@@ -253,5 +253,5 @@ def _wkb(name: str, coordinates: Any) -> bytes:
 
 
 def _counted(parts: Iterable[bytes]) -> bytes:
-    every = list(parts)
-    return struct.pack("<I", len(every)) + b"".join(every)
+    encoded = list(parts)
+    return struct.pack("<I", len(encoded)) + b"".join(encoded)

@@ -44,7 +44,7 @@ def _lines(flight: FlightMap, layers: Sequence[str]) -> Iterator[str]:
     for number, colour in enumerate(CHART_COLOURS):
         yield from _style(f"class-{number}", colour)
     yield from _style("coverage", "#808080")
-    for layer in (one for one in _ORDER if one in layers):
+    for layer in (name for name in _ORDER if name in layers):
         yield f"<Folder><name>{layer}</name>"
         for feature in features_of(flight, layer):
             if feature.geometry is not None:
@@ -112,7 +112,7 @@ def _times(properties: Mapping[str, Any]) -> str:
 
 def _geometry(kind: str, coordinates: Any) -> str:
     if kind.startswith("Multi"):
-        parts = "".join(_geometry(kind.removeprefix("Multi"), one) for one in coordinates)
+        parts = "".join(_geometry(kind.removeprefix("Multi"), part) for part in coordinates)
         return f"<MultiGeometry>{parts}</MultiGeometry>"
     if kind == "Point":
         return f"<Point>{_coordinates([coordinates])}</Point>"

@@ -49,7 +49,7 @@ def map_page(flight: FlightMap, *, tiles: str | None = None) -> str:
         flight=flight,
         header=header_of(flight),
         reasons=UNPLACED,
-        moving=Counter(one.motion.is_moving for one in flight.objects)[True],
+        moving=Counter(item.motion.is_moving for item in flight.objects)[True],
         hectares=sum(area.square_metres for area in flight.coverage) / 1e4,
         step=step,
     )

@@ -117,8 +117,8 @@ def _projected(matrix: Array, crs: Any, remarks: list[str]) -> Georeference:
         projection = pyproj.CRS.from_wkt(wkt)
         transformer = pyproj.Transformer.from_crs(projection, "EPSG:4326", always_xy=True)
     except pyproj.exceptions.ProjError as error:
-        what = " ".join(str(error).split())[:200]
-        remarks.append(f"{_UNKNOWN_PROJECTION} ({what})")
+        message = " ".join(str(error).split())[:200]
+        remarks.append(f"{_UNKNOWN_PROJECTION} ({message})")
         return Georeference(matrix, "unknown", wkt, None, None, tuple(remarks))
     return Georeference(
         matrix,

@@ -51,9 +51,9 @@ def open_object_files(
             stack.enter_context(openers[kind](path, place, about)) for kind, path in paths.items()
         ]
 
-        def write(one: DetectedObject) -> None:
+        def write(item: DetectedObject) -> None:
             for writer in writers:
-                writer(one)
+                writer(item)
 
         yield write
 
@@ -63,11 +63,11 @@ def _geojson(path: Path, place: Georeference, about: Mapping[str, Any]) -> Itera
     comma = ""
     with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
 
-        def write(one: DetectedObject) -> None:
+        def write(item: DetectedObject) -> None:
             nonlocal comma
-            properties = one.as_json()
+            properties = item.as_json()
             del properties["polygon_xy"], properties["geometry"]
-            feature = {"type": "Feature", "geometry": one.geometry, "properties": properties}
+            feature = {"type": "Feature", "geometry": item.geometry, "properties": properties}
             file.write(f"{comma}\n{_json(feature)}")
             comma = ","
 
@@ -80,7 +80,7 @@ def _geojson(path: Path, place: Georeference, about: Mapping[str, Any]) -> Itera
 @contextlib.contextmanager
 def _jsonl(path: Path, place: Georeference, about: Mapping[str, Any]) -> Iterator[Write]:
     with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        yield lambda one: print(_json(one.as_json()), file=file)
+        yield lambda item: print(_json(item.as_json()), file=file)
 
 
 @contextlib.contextmanager
@@ -89,9 +89,9 @@ def _csv(path: Path, place: Georeference, about: Mapping[str, Any]) -> Iterator[
         table = csv.writer(file)
         table.writerow(["object_id", "class", "score", *_NUMBERS])
 
-        def write(one: DetectedObject) -> None:
+        def write(item: DetectedObject) -> None:
             table.writerow(
-                [one.number, cell_of(one.class_name), one.score, *_numbers(one)],
+                [item.number, cell_of(item.class_name), item.score, *_numbers(item)],
             )
 
         yield write
@@ -110,11 +110,11 @@ def _geopackage(path: Path, place: Georeference, about: Mapping[str, Any]) -> It
         insert = f"INSERT INTO objects VALUES (NULL, {marks})"  # noqa: S608 - only marks
         extent: list[float | None] = [None] * 4
 
-        def write(one: DetectedObject) -> None:
-            geometry = {"type": "Polygon", "coordinates": [one.ring_xy]}
+        def write(item: DetectedObject) -> None:
+            geometry = {"type": "Polygon", "coordinates": [item.ring_xy]}
             blob, box = blob_of(geometry, "POLYGON", system)
             connection.execute(
-                insert, (blob, one.number, one.class_name, one.score, *_numbers(one))
+                insert, (blob, item.number, item.class_name, item.score, *_numbers(item))
             )
             extent[:] = _widened(extent, box)
 
@@ -151,8 +151,8 @@ def _widened(extent: Sequence[float | None], box: Sequence[float]) -> list[float
     ]
 
 
-def _numbers(one: DetectedObject) -> list[float | None]:
-    return [*one.box_xyxy, *one.centre_xy, *(one.centre_deg or (None, None))]
+def _numbers(item: DetectedObject) -> list[float | None]:
+    return [*item.box_xyxy, *item.centre_xy, *(item.centre_deg or (None, None))]
 
 
 def _json(value: Any) -> str:

@@ -185,36 +185,36 @@ class OrthomosaicReader:
         kinds = {np.dtype(self._raster.dtypes[band - 1]) for band in self.bands}
         if asked:
             low, high = asked
-            why = "as asked for"
+            basis = "as asked for"
         elif kinds == {np.dtype(np.uint8)}:
             return None
         else:
             values = self._sampled()
             low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
             high = high if high > low else low + 1.0
-            why = "the 2nd and 98th percentile of the whole file, for all bands alike"
-        self.remarks.append(f"values from {low:g} to {high:g} are shown as 0 to 255: {why}")
+            basis = "the 2nd and 98th percentile of the whole file, for all bands alike"
+        self.remarks.append(f"values from {low:g} to {high:g} are shown as 0 to 255: {basis}")
         return low, high
 
     def _sampled(self) -> NDArray[np.float64]:
         """Return values from all over the file: of an overview, or of parts of a large file."""
         width, height = self.image_wh
         large = width * height > _SAMPLED_FROM_PIXELS and not self._raster.overviews(self.bands[0])
-        found = []
+        samples = []
         if large:
             for y in np.linspace(0, height - _SAMPLE_PX, _SAMPLES_PER_SIDE).astype(int).tolist():
                 for x in np.linspace(0, width - _SAMPLE_PX, _SAMPLES_PER_SIDE).astype(int).tolist():
-                    found += self._known((x, y, x + _SAMPLE_PX, y + _SAMPLE_PX), None)
-        if not found:
+                    samples += self._known((x, y, x + _SAMPLE_PX, y + _SAMPLE_PX), None)
+        if not samples:
             shrinking = max(1.0, width / _OVERVIEW_PX, height / _OVERVIEW_PX)
             small = (max(1, round(height / shrinking)), max(1, round(width / shrinking)))
-            found = self._known((0, 0, width, height), small)
-        if not found:
+            samples = self._known((0, 0, width, height), small)
+        if not samples:
             raise SourceError(
                 f"{self.path} has no data to choose a stretch from, in an overview of it; where "
                 f"there is some all the same, give --stretch LOW,HIGH"
             )
-        return np.concatenate(found)
+        return np.concatenate(samples)
 
     def _known(
         self, xyxy: tuple[int, int, int, int], out_hw: tuple[int, int] | None

@@ -30,7 +30,7 @@ def cleaned(reading: Reading) -> Reading:
     Raises:
         TelemetryError: the clock runs backwards, or nothing is left.
     """
-    told = len(reading.samples)
+    total = len(reading.samples)
     samples, sentences = _in_order(reading.samples)
     lost = list(reading.lost)
     slack_m = max(_SLACK_M, 2 * reading.position_step_m)
@@ -38,15 +38,15 @@ def cleaned(reading: Reading) -> Reading:
     samples, contradicting = _once(samples, slack_m)
     samples, jumping = _without_jumps(samples, slack_m)
     lost += [*without_fix, *contradicting, *jumping]
-    lost.sort(key=lambda one: one.time_s)
+    lost.sort(key=lambda sample: sample.time_s)
     if not samples:
-        reason = Counter(one.reason for one in lost).most_common(1)[0][0] if lost else "no_position"
+        reason = Counter(s.reason for s in lost).most_common(1)[0][0] if lost else "no_position"
         raise TelemetryError(
-            f"none of its {max(told, len(lost))} samples can be used: {REASONS[reason]}", reason
+            f"none of its {max(total, len(lost))} samples can be used: {REASONS[reason]}", reason
         )
     if lost:
-        counts = Counter(one.reason for one in lost)
-        shares = ", ".join(f"{count} ({REASONS[why]})" for why, count in sorted(counts.items()))
+        counts = Counter(s.reason for s in lost)
+        shares = ", ".join(f"{count} ({REASONS[key]})" for key, count in sorted(counts.items()))
         sentences.append(f"samples left out: {shares}; {len(samples)} are left")
     return replace(
         reading, samples=samples, lost=lost, assumptions=[*reading.assumptions, *sentences]
@@ -73,9 +73,9 @@ def _with_fix(samples: Sequence[Sample]) -> tuple[list[Sample], list[LostSample]
     """Leave out latitude 0 at longitude 0, which receivers write without a fix."""
     kept, lost = [], []
     for sample in samples:
-        why = without_place(sample)
-        if why:
-            lost.append(LostSample(sample.time_s, why))
+        reason = without_place(sample)
+        if reason:
+            lost.append(LostSample(sample.time_s, reason))
         else:
             kept.append(sample)
     return kept, lost
@@ -95,7 +95,7 @@ def _once(samples: Sequence[Sample], slack_m: float) -> tuple[list[Sample], list
     lost: list[LostSample] = []
     for moment in _moments(samples):
         if len(moment) > 1 and _steps_m(moment).max() > slack_m:
-            lost += [LostSample(one.time_s, "contradiction") for one in moment]
+            lost += [LostSample(sample.time_s, "contradiction") for sample in moment]
         else:
             kept.append(moment[-1])
     return kept, lost
@@ -146,11 +146,11 @@ def _reaches(before: Sample, after: Sample, slack_m: float) -> bool:
 def _steps_m(samples: Sequence[Sample]) -> np.ndarray:
     """Return (n - 1,): the way from each sample to the next, up and down included."""
     places = np.array(
-        [(one.values["latitude_deg"], one.values["longitude_deg"]) for one in samples]
+        [(sample.values["latitude_deg"], sample.values["longitude_deg"]) for sample in samples]
     ).T
     _, level = geodesic_inverse(places[0, :-1], places[1, :-1], places[0, 1:], places[1, 1:])
     steep = np.zeros_like(level)
     for name in ("height_takeoff_m", "altitude_m"):
-        heights = np.array([one.values.get(name, np.nan) for one in samples])
+        heights = np.array([sample.values.get(name, np.nan) for sample in samples])
         steep = np.fmax(steep, np.abs(np.diff(heights)))
     return np.hypot(level, steep)

@@ -80,13 +80,13 @@ class PoseMaker:
 
     def _angle(self, name: str, values: Mapping[str, float]) -> float | None:
         """Return the user's angle, or else the telemetry's."""
-        told = values.get(name)
+        angle = values.get(name)
         given = getattr(self._options, _GIVEN[name])
         if given is not None:
-            instead = "" if told is None else f", instead of the telemetry's {told:g} and so on"
+            instead = "" if angle is None else f", instead of the telemetry's {angle:g} and so on"
             self._say(name, f"{_GIVEN[name]} is {given:g} degrees, as given{instead}")
-            told = given
-        return None if told is None else _wrapped(told)
+            angle = given
+        return None if angle is None else _wrapped(angle)
 
     def _say_heights(self, values: Mapping[str, float]) -> None:
         if self._options.dem is not None or self._options.ground_height is not None:

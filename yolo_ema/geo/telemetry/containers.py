@@ -73,10 +73,10 @@ def read_klv(path: Path) -> Reading:
     with _opened(path) as container:
         stream = _klv_stream(container)
         for packet in _packets(container, stream):
-            for found in packets_in(packet.content):
+            for inner in packets_in(packet.content):
                 seen += 1
                 untimed += not packet.timed
-                _take(reading, refused, found, packet.time_s)
+                _take(reading, refused, inner, packet.time_s)
     if untimed:
         reading.assumptions.append(
             f"{untimed} of {seen} packets of MISB ST 0601 have no time stamp: each is taken to be "
@@ -106,12 +106,12 @@ def read_klv_file(path: Path) -> Reading:
     refused: list[str] = []
     first_us = None
     packets = list(packets_in(path.read_bytes()))
-    for found in packets:
-        time_us = None if isinstance(found, TelemetryError) else found.time_us
+    for packet in packets:
+        time_us = None if isinstance(packet, TelemetryError) else packet.time_us
         if first_us is None:
             first_us = time_us
         time_s = 0.0 if time_us is None or first_us is None else (time_us - first_us) / 1e6
-        _take(reading, refused, found, time_s)
+        _take(reading, refused, packet, time_s)
     return _checked(reading, refused, len(packets))
 
 
@@ -128,13 +128,13 @@ def creation_utc(path: Path) -> datetime | None:
 
 
 def _take(
-    reading: Reading, refused: list[str], found: Packet | TelemetryError, time_s: float
+    reading: Reading, refused: list[str], packet: Packet | TelemetryError, time_s: float
 ) -> None:
-    if isinstance(found, TelemetryError):
-        refused.append(str(found))
+    if isinstance(packet, TelemetryError):
+        refused.append(str(packet))
         reading.lost.append(LostSample(time_s, "unreadable"))
         return
-    sample = found.sample(time_s)
+    sample = packet.sample(time_s)
     if sample is None:
         reading.lost.append(LostSample(time_s, "no_position"))
     else:
@@ -146,9 +146,9 @@ def _checked(reading: Reading, refused: list[str], seen: int) -> Reading:
     if not seen:
         raise TelemetryError("its data holds no packets of MISB ST 0601", "not_found")
     if not reading.samples:
-        why = f": {refused[0]}" if refused else ", none of them with a position"
+        detail = f": {refused[0]}" if refused else ", none of them with a position"
         raise TelemetryError(
-            f"none of its {seen} packets of MISB ST 0601 can be used{why}",
+            f"none of its {seen} packets of MISB ST 0601 can be used{detail}",
             "unreadable" if refused else "no_position",
         )
     if refused:
@@ -183,7 +183,7 @@ def _packets(container: Any, stream: Any) -> Iterator[_Packet]:
     if video is not None and video.start_time is not None:
         zero = float(video.start_time * video.time_base)
     newest = zero
-    for packet in container.demux([one for one in (stream, video) if one is not None]):
+    for packet in container.demux([s for s in (stream, video) if s is not None]):
         stamp = None if packet.pts is None else float(packet.pts * packet.time_base)
         if packet.stream is not stream:
             newest = max(newest, newest if stamp is None else stamp)

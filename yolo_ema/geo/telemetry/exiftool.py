@@ -24,7 +24,7 @@ def is_exiftool(content: Any) -> bool:
     return (
         isinstance(content, list)
         and bool(content)
-        and all(isinstance(one, dict) and "SourceFile" in one for one in content)
+        and all(isinstance(record, dict) and "SourceFile" in record for record in content)
     )
 
 
@@ -40,9 +40,9 @@ def read_exiftool(content: Any, source: Path | None = None) -> Reading:
     """
     reading = Reading("exiftool")
     videos: dict[str, dict[str, dict[str, str]]] = {}
-    for one in content:
-        name = Path(str(one["SourceFile"]).replace("\\", "/")).name
-        documents = _documents(one)
+    for record in content:
+        name = Path(str(record["SourceFile"]).replace("\\", "/")).name
+        documents = _documents(record)
         main = documents.pop("", {})
         if any(_has_place(record) for record in documents.values()):
             videos[name] = documents
@@ -50,13 +50,13 @@ def read_exiftool(content: Any, source: Path | None = None) -> Reading:
             values = _values(main)
             if "latitude_deg" in values and "longitude_deg" in values:
                 reading.stills[name] = Sample(0.0, values, "unknown", _utc(main))
-    wanted = source.name if source is not None else ""
-    if len(videos) > 1 and wanted not in videos:
+    clip = source.name if source is not None else ""
+    if len(videos) > 1 and clip not in videos:
         raise TelemetryError(
-            f"it describes {len(videos)} videos, and none is called {wanted!r}", "other_clip"
+            f"it describes {len(videos)} videos, and none is called {clip!r}", "other_clip"
         )
     if videos:
-        _read_video(videos[wanted] if wanted in videos else next(iter(videos.values())), reading)
+        _read_video(videos[clip] if clip in videos else next(iter(videos.values())), reading)
     if not reading.samples and not reading.stills:
         raise TelemetryError(
             "ExifTool found no positions; expected GPSLatitude and GPSLongitude, of a video with "
@@ -70,8 +70,8 @@ def _read_video(documents: Mapping[str, Mapping[str, str]], reading: Reading) ->
     """Read the samples of a video, each of which ExifTool calls a document."""
     time_s: float | None = None
     for record in documents.values():
-        told = _seconds(record.get("sampletime", ""))
-        time_s = told if told is not None else time_s  # parts of a sample follow it
+        stated_s = _seconds(record.get("sampletime", ""))
+        time_s = stated_s if stated_s is not None else time_s  # parts of a sample follow it
         if not _has_place(record):
             continue
         if time_s is None:
@@ -86,10 +86,10 @@ def _read_video(documents: Mapping[str, Mapping[str, str]], reading: Reading) ->
             reading.lost.append(LostSample(time_s, "no_position"))
 
 
-def _documents(one: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _documents(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return the tags, in lower case and without their groups, of each document in a file."""
     documents: dict[str, dict[str, str]] = {}
-    for key, value in one.items():
+    for key, value in record.items():
         *groups, tag = key.split(":")
         document = next((group for group in groups if _DOCUMENT.fullmatch(group)), "")
         documents.setdefault(document, {}).setdefault(tag.lower(), str(value))
@@ -97,7 +97,7 @@ def _documents(one: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _has_place(record: Mapping[str, str]) -> bool:
-    return any(one.key in record for one in EXIFTOOL_FIELDS if one.to == "latitude_deg")
+    return any(field.key in record for field in EXIFTOOL_FIELDS if field.to == "latitude_deg")
 
 
 def _values(record: Mapping[str, str]) -> dict[str, float]:
@@ -110,18 +110,18 @@ def _values(record: Mapping[str, str]) -> dict[str, float]:
 
 def _seconds(text: str) -> float | None:
     """Return a time such as ``0.03``, ``0.03 s`` or ``0:01:02.5`` in seconds."""
-    found = _CLOCK.search(text)
-    if found is None:
+    match = _CLOCK.search(text)
+    if match is None:
         return number(text)
-    hours, minutes, seconds = found.groups()
+    hours, minutes, seconds = match.groups()
     return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def _utc(record: Mapping[str, str]) -> datetime | None:
-    found = _DATE.match(record.get("gpsdatetime", ""))
-    if found is None:
+    match = _DATE.match(record.get("gpsdatetime", ""))
+    if match is None:
         return None
-    *whole, part = found.groups()
+    *whole, part = match.groups()
     try:
         moment = datetime(*map(int, whole), tzinfo=timezone.utc)  # type: ignore[arg-type,misc]
     except ValueError:

@@ -42,15 +42,15 @@ def on_video_clock(
         )
     elif duration_s is not None and reading.length_s is not None:
         _check_length(reading.length_s, duration_s)
-        stretch, said = _stretched(reading, reading.length_s, duration_s)
-        sentences += [said] if said else []
+        stretch, sentence = _stretched(reading, reading.length_s, duration_s)
+        sentences += [sentence] if sentence else []
     shifted = replace(reading, assumptions=[*reading.assumptions, *sentences])
     if (shift_s, stretch) != (0, 1):
         shifted.samples = [
-            replace(one, time_s=one.time_s * stretch + shift_s) for one in reading.samples
+            replace(sample, time_s=sample.time_s * stretch + shift_s) for sample in reading.samples
         ]
         shifted.lost = [
-            LostSample(one.time_s * stretch + shift_s, one.reason) for one in reading.lost
+            LostSample(sample.time_s * stretch + shift_s, sample.reason) for sample in reading.lost
         ]
     if duration_s is not None and shifted.samples:
         _check_overlap(shifted, duration_s)
@@ -59,23 +59,23 @@ def on_video_clock(
 
 def without_future(reading: Reading, now: datetime | None = None) -> Reading:
     """Leave out UTC in the future: the clock of telemetry, or of this machine, is wrong."""
-    latest = max((one.utc for one in reading.samples if one.utc is not None), default=None)
+    latest = max((sample.utc for sample in reading.samples if sample.utc is not None), default=None)
     if latest is None or latest <= (now or datetime.now(timezone.utc)) + _AHEAD:
         return reading
-    says = (
+    assumption = (
         f"the telemetry's clock says {latest.date()}, which lies in the future: times in UTC are "
         "left out"
     )
     return replace(
         reading,
-        samples=[replace(one, utc=None) for one in reading.samples],
-        assumptions=[*reading.assumptions, says],
+        samples=[replace(sample, utc=None) for sample in reading.samples],
+        assumptions=[*reading.assumptions, assumption],
     )
 
 
 def _start_of(reading: Reading, start_utc: datetime | None) -> float:
     """Return what to add to times since the first sample to have times since the first frame."""
-    first = next((one for one in reading.samples if one.utc is not None), None)
+    first = next((sample for sample in reading.samples if sample.utc is not None), None)
     if start_utc is None or first is None or first.utc is None:
         raise TelemetryError(
             "it has times of its own, and the video does not say when it begins: give "
@@ -123,7 +123,7 @@ def _stretched(reading: Reading, length_s: float, duration_s: float) -> tuple[fl
 
 
 def _check_overlap(reading: Reading, duration_s: float) -> None:
-    times = [one.time_s for one in reading.samples]
+    times = [sample.time_s for sample in reading.samples]
     if min(times) > duration_s + _LEAST_APART_S or max(times) < -_LEAST_APART_S:
         raise TelemetryError(
             f"none of its samples lies within the video: they run from {min(times):.1f} to "

@@ -50,11 +50,11 @@ class Kind:
         if not images and self.inside is not None:
             return self.inside(sources[0])
         looked = list(self._places(sources[0], images=images))
-        found = next((path for path in looked if path.is_file()), None)
-        if found is None:
+        file = next((path for path in looked if path.is_file()), None)
+        if file is None:
             where = f"there is none of {', '.join(map(str, looked))}"
             raise TelemetryError(where if looked else "it is not of such a source", "not_found")
-        return read_file(found, sources[0])
+        return read_file(file, sources[0])
 
     def _places(self, source: Path, *, images: bool) -> Iterator[Path]:
         if images:
@@ -135,13 +135,13 @@ def _read_json(path: Path, source: Path | None) -> Reading:
 
 def _read_video(path: Path) -> Reading:
     """Read the subtitle or the data track of another video."""
-    why = []
+    errors = []
     for read in (read_subtitle_track, read_klv):
         try:
             return read(path)
         except TelemetryError as error:  # noqa: PERF203 - two tracks at most
-            why.append(str(error))
+            errors.append(str(error))
     raise TelemetryError(
-        f"it is of no known kind ({'; '.join(dict.fromkeys(why))}); expected .srt, .tlog, .csv, "
+        f"it is of no known kind ({'; '.join(dict.fromkeys(errors))}); expected .srt, .tlog, .csv, "
         ".json, packets of MISB ST 0601, or a video with such a track"
     )

@@ -97,7 +97,7 @@ class LiveTelemetry:
         newest = reading.samples[-1]
         age_s = wanted_s - newest.time_s
         if age_s > self.max_age_s:
-            later = next((one.reason for one in reading.lost if one.time_s > newest.time_s), None)
+            later = next((s.reason for s in reading.lost if s.time_s > newest.time_s), None)
             detail = f"the newest position that can be used is {age_s:.1f} s old"
             return NoPose(later or "stale", detail, "mavlink")
         track = PoseTrack(self._maker.poses(reading.samples), "mavlink", lost=tuple(reading.lost))

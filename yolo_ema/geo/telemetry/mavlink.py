@@ -126,18 +126,18 @@ class MavlinkStreams:
             not flags & _YAW_IN_VEHICLE and bool(flags & _YAW_LOCK)
         )
         if all(map(math.isfinite, angles)):
-            told = dict(zip(_ANGLES, angles, strict=True))
-            self.gimbal.append((time_s, told | {"relative": float(not in_earth)}))
+            attitude = dict(zip(_ANGLES, angles, strict=True))
+            self.gimbal.append((time_s, attitude | {"relative": float(not in_earth)}))
 
     def _mount_orientation(self, message: Any, time_s: float) -> None:
         absolute = getattr(message, "yaw_absolute", 0.0)  # 0 also where the sender is older
-        told = {
+        attitude = {
             "yaw_deg": absolute or message.yaw,
             "pitch_deg": message.pitch,
             "roll_deg": message.roll,
         }
-        if all(map(math.isfinite, told.values())):
-            self.mount.append((time_s, told | {"relative": float(not absolute)}))
+        if all(map(math.isfinite, attitude.values())):
+            self.mount.append((time_s, attitude | {"relative": float(not absolute)}))
 
     def _camera_feedback(self, message: Any, time_s: float) -> None:
         values = {
@@ -225,17 +225,17 @@ def _absolute(stream: Stream, headings: Stream) -> Stream:
     """Return angles whose yaw is from north: where it is from the aircraft's nose, the aircraft's
     heading is added, and without one it is left out.
     """
-    exact = [one for one in headings if one[1]["exact"]] or headings
+    exact = [entry for entry in headings if entry[1]["exact"]] or headings
     turned: Stream = []
     for time_s, values in stream:
-        told = {key: value for key, value in values.items() if key in _ANGLES}
+        attitude = {key: value for key, value in values.items() if key in _ANGLES}
         if values.get("relative"):
             heading = _at(exact, ("yaw_deg",), time_s)
             if heading:
-                told["yaw_deg"] += heading["yaw_deg"]
+                attitude["yaw_deg"] += heading["yaw_deg"]
             else:
-                del told["yaw_deg"]
-        turned.append((time_s, told))
+                del attitude["yaw_deg"]
+        turned.append((time_s, attitude))
     return turned
 
 
@@ -247,21 +247,21 @@ def _at(
     """
     after = bisect.bisect_left(stream, time_s, key=_time)
     around = [stream[at] for at in (after - 1, after) if 0 <= at < len(stream)]
-    near = [one for one in around if abs(one[0] - time_s) <= apart_s]
-    found: dict[str, float] = {}
+    near = [entry for entry in around if abs(entry[0] - time_s) <= apart_s]
+    result: dict[str, float] = {}
     for name in names:
-        told = [(when, values[name]) for when, values in near if name in values]
-        if len(told) == 2 and told[1][0] > told[0][0]:
-            share = (time_s - told[0][0]) / (told[1][0] - told[0][0])
-            turn = (told[1][1] - told[0][1] + 180) % 360 - 180
-            found[name] = told[0][1] + share * turn
-        elif told:
-            found[name] = min(told, key=lambda one: abs(one[0] - time_s))[1]
-    return found
+        known = [(when, values[name]) for when, values in near if name in values]
+        if len(known) == 2 and known[1][0] > known[0][0]:
+            share = (time_s - known[0][0]) / (known[1][0] - known[0][0])
+            turn = (known[1][1] - known[0][1] + 180) % 360 - 180
+            result[name] = known[0][1] + share * turn
+        elif known:
+            result[name] = min(known, key=lambda entry: abs(entry[0] - time_s))[1]
+    return result
 
 
-def _time(one: tuple[float, dict[str, float]]) -> float:
-    return one[0]
+def _time(entry: tuple[float, dict[str, float]]) -> float:
+    return entry[0]
 
 
 def _possible(values: dict[str, float]) -> dict[str, float]:
@@ -278,7 +278,7 @@ def _messages(content: bytes) -> Iterator[tuple[Any, float]]:
     with pymavlink_needed():
         from pymavlink.dialects.v20 import ardupilotmega as dialect
     link = dialect.MAVLink(None)
-    wanted = {number for number, kind in dialect.mavlink_map.items() if kind.msgname in MESSAGES}
+    numbers = {number for number, kind in dialect.mavlink_map.items() if kind.msgname in MESSAGES}
     at = _next_packet(content, 0, most=_LONGEST_START)
     while at >= 0:
         time_s, begin = _stamp_s(content, at), at + 8
@@ -287,7 +287,7 @@ def _messages(content: bytes) -> Iterator[tuple[Any, float]]:
             yield None, time_s
             return
         at = end
-        if number in wanted:
+        if number in numbers:
             try:
                 yield link.decode(bytearray(content[begin:end])), time_s
             except Exception:  # pymavlink raises its own error and others on damaged packets

@@ -54,7 +54,7 @@ def read_reconstruction(content: Any) -> Reading:
             for key in ("latitude", "longitude", "altitude")
         )
         shots, described = _named(part, "shots"), _named(part, "cameras")
-        cameras = {name: _camera(name, one) for name, one in described.items()}
+        cameras = {name: _camera(name, camera) for name, camera in described.items()}
         to_true = _from_grid(shots, origin)
         if to_true is not None:
             reading.assumptions.append(
@@ -132,24 +132,24 @@ def _shot(
     return Sample(0.0, values, "unknown", None, camera)
 
 
-def _camera(name: str, one: Any) -> CameraIntrinsics:
+def _camera(name: str, camera: Any) -> CameraIntrinsics:
     """Return a camera whose lengths are in units of the image's longer side."""
-    kind = one.get("projection_type") if isinstance(one, dict) else None
+    kind = camera.get("projection_type") if isinstance(camera, dict) else None
     if kind not in _BROWN:
         raise TelemetryError(
             f"the camera {name!r} is of kind {kind!r}; expected one of {', '.join(sorted(_BROWN))}"
         )
 
-    def told(key: str, *, else_value: float | None = None) -> float:
-        value = one.get(key, else_value)
+    def read(key: str, *, else_value: float | None = None) -> float:
+        value = camera.get(key, else_value)
         return finite(value, f"{key} of the camera {name!r}")
 
-    width, height = round(told("width")), round(told("height"))
+    width, height = round(read("width")), round(read("height"))
     side = max(width, height)
-    plain = told("focal", else_value=0.0)
-    focal = (told("focal_x", else_value=plain) + told("focal_y", else_value=plain)) / 2
-    k1, k2, p1, p2, k3 = (told(key, else_value=0.0) for key in ("k1", "k2", "p1", "p2", "k3"))
-    cx, cy = (told(key, else_value=0.0) * side for key in ("c_x", "c_y"))
+    plain = read("focal", else_value=0.0)
+    focal = (read("focal_x", else_value=plain) + read("focal_y", else_value=plain)) / 2
+    k1, k2, p1, p2, k3 = (read(key, else_value=0.0) for key in ("k1", "k2", "p1", "p2", "k3"))
+    cx, cy = (read(key, else_value=0.0) * side for key in ("c_x", "c_y"))
     try:
         return CameraIntrinsics(
             width, height, focal * side, width / 2 + cx, height / 2 + cy, (k1, k2, p1, p2, k3)
@@ -158,10 +158,10 @@ def _camera(name: str, one: Any) -> CameraIntrinsics:
         raise TelemetryError(f"the camera {name!r} cannot be: {error}") from error
 
 
-def _three(value: Any, what: str) -> tuple[float, float, float]:
+def _three(value: Any, name: str) -> tuple[float, float, float]:
     if not isinstance(value, list) or len(value) != 3:
-        raise TelemetryError(f"the {what} is not three numbers")
-    first, second, third = (finite(part, what) for part in value)
+        raise TelemetryError(f"the {name} is not three numbers")
+    first, second, third = (finite(part, name) for part in value)
     return first, second, third
 
 

@@ -54,7 +54,7 @@ def open_telemetry(
         ['srt', 'subtitles', 'klv', 'exiftool', 'csv', 'mavlink']
     """
     options = options or TelemetryOptions()
-    paths = [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
+    paths = [Path(source)] if isinstance(source, str | Path) else [Path(name) for name in source]
     if not paths:
         return (NoPose("not_found", "there are no images"),)
     if images is None:
@@ -140,14 +140,14 @@ def _still_track(reading: Reading, paths: Sequence[Path], maker: PoseMaker) -> P
     """Return the poses of images."""
     maker.source = reading.source
     stills = _by_path(reading.stills, paths) or _by_order(reading, paths)
-    made = {path: _still(one, maker) for path, one in stills.items()}
-    poses = [one for one in made.values() if isinstance(one, Pose)]
+    made = {path: _still(still, maker) for path, still in stills.items()}
+    poses = [pose for pose in made.values() if isinstance(pose, Pose)]
     if not poses:
         first = next(iter(made.values()))
         reason = first.reason if isinstance(first, NoPose) else "unknown_image"
         raise TelemetryError(f"none of the {len(paths)} images has a pose: {first}", reason)
     names = Counter(path.name for path in made)
-    by_name = {path.name: one for path, one in made.items() if names[path.name] == 1}
+    by_name = {path.name: pose for path, pose in made.items() if names[path.name] == 1}
     assumptions = [*reading.assumptions, *maker.assumptions]
     if len(poses) < len(made) and reading.source not in {"xmp", "exif"}:  # these say it themselves
         assumptions.append(f"{len(made) - len(poses)} of {len(made)} images have no pose")
@@ -155,17 +155,17 @@ def _still_track(reading: Reading, paths: Sequence[Path], maker: PoseMaker) -> P
         (),
         reading.source,
         tuple(assumptions),
-        stills={**by_name, **{str(path): one for path, one in made.items()}},
+        stills={**by_name, **{str(path): pose for path, pose in made.items()}},
     )
 
 
-def _still(one: Sample | str, maker: PoseMaker) -> Pose | NoPose:
-    if isinstance(one, str):
-        return NoPose(one, source=maker.source)
-    why = without_place(one)
-    if why:
-        return NoPose(why, source=maker.source)
-    return maker.pose(replace(one, time_s=0.0))
+def _still(still: Sample | str, maker: PoseMaker) -> Pose | NoPose:
+    if isinstance(still, str):
+        return NoPose(still, source=maker.source)
+    reason = without_place(still)
+    if reason:
+        return NoPose(reason, source=maker.source)
+    return maker.pose(replace(still, time_s=0.0))
 
 
 def _by_path(stills: Mapping[str, Sample | str], paths: Sequence[Path]) -> dict[Path, Sample | str]:
@@ -175,11 +175,11 @@ def _by_path(stills: Mapping[str, Sample | str], paths: Sequence[Path]) -> dict[
     if not stills:
         return {}
     names = Counter(path.name for path in paths)
-    found: dict[Path, Sample | str] = {}
+    samples: dict[Path, Sample | str] = {}
     for path in paths:
         keys = [str(path)] + [path.name, path.stem] * (names[path.name] == 1)
-        found[path] = next((stills[key] for key in keys if key in stills), "unknown_image")
-    return found
+        samples[path] = next((stills[key] for key in keys if key in stills), "unknown_image")
+    return samples
 
 
 def _by_order(reading: Reading, paths: Sequence[Path]) -> dict[Path, Sample | str]:

@@ -74,10 +74,10 @@ class Field:
         if self.at >= len(texts):
             return None
         read = self.read or (degrees if self.to in _PLACE else number)
-        found = read(texts[self.at])
-        if found is None:
+        raw = read(texts[self.at])
+        if raw is None:
             return None
-        value = found * self.scale + self.offset
+        value = raw * self.scale + self.offset
         low, high = QUANTITIES[self.to]
         return value if low <= value <= high else None
 
@@ -134,8 +134,8 @@ def number(text: str) -> float | None:
     """Return the first number in a text, such as ``+92.4``, ``48.70m``, ``60,1`` or ``110.1°``;
     None where there is none or it is not finite.
     """
-    found = _NUMBER.search(text)
-    value = float(found[0].replace(",", ".")) if found else math.nan
+    match = _NUMBER.search(text)
+    value = float(match[0].replace(",", ".")) if match else math.nan
     return value if math.isfinite(value) else None
 
 
@@ -168,20 +168,20 @@ def degrees(text: str) -> float | None:
 def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Return a record's quantities, keys in lower case; of rows for one the first one there."""
     values: dict[str, float] = {}
-    for one in fields:
-        if one.to not in values and one.key in record:
-            value = one.value(record[one.key])
+    for quantity in fields:
+        if quantity.to not in values and quantity.key in record:
+            value = quantity.value(record[quantity.key])
             if value is not None:
-                values[one.to] = value
+                values[quantity.to] = value
     return values
 
 
 def utc_moment(text: str) -> datetime | None:
     """Return a text's moment (``2026-05-17T08:28:30.25Z``; without a zone UTC), or None."""
-    found = _MOMENT.fullmatch(text.strip())
-    if found is None:
+    match = _MOMENT.fullmatch(text.strip())
+    if match is None:
         return None
-    whole, part, zone = found.groups()
+    whole, part, zone = match.groups()
     zone = "+00:00" if zone in {None, "Z"} else f"{zone[:3]}:{zone[-2:]}"
     try:
         moment = datetime.fromisoformat(f"{whole}.{(part or '').ljust(6, '0')[:6]}{zone}")

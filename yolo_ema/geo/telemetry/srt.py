@@ -81,7 +81,7 @@ def read_cues(cues: Sequence[Cue], source: str) -> Reading:
     fields = dialect.fields
     if dialect.pair_order:
         fields = (*_pair_fields(dialect, records, reading), *fields)
-    times, above_sea = _times_s(cues, reading), any(one.key == "abs_alt" for one in dialect.fields)
+    times, above_sea = _times_s(cues, reading), any(f.key == "abs_alt" for f in dialect.fields)
     datum = "sea level" if above_sea else "unknown"
     for record, time_s in zip(records, times, strict=True):
         values = values_of(fields, record)
@@ -91,9 +91,9 @@ def read_cues(cues: Sequence[Cue], source: str) -> Reading:
             reading.samples.append(Sample(time_s, values, datum))
         else:
             written = any(
-                one.key in record and one.value(record[one.key]) is None
-                for one in fields
-                if one.to in _PLACE
+                field.key in record and field.value(record[field.key]) is None
+                for field in fields
+                if field.to in _PLACE
             )
             reading.lost.append(LostSample(time_s, "no_fix" if written else "no_position"))
     _say_scaled(fields, records, reading)
@@ -107,8 +107,8 @@ def read_cues(cues: Sequence[Cue], source: str) -> Reading:
 
 def _cues(text: str) -> Iterator[Cue]:
     """Split a file; what stands after the last whole line with times is the last one's text."""
-    found = _TIMES.finditer(text)
-    marks = [mark for mark in found if (mark[1] is None) == (mark[5] is None)]  # none cut off
+    matches = _TIMES.finditer(text)
+    marks = [mark for mark in matches if (mark[1] is None) == (mark[5] is None)]  # none cut off
     if not marks:
         yield from (Cue(block) for block in re.split(r"\n\s*\n", text) if block.strip())
         return
@@ -142,11 +142,11 @@ def _record(text: str) -> dict[str, list[str]]:
 def _dialect_of(records: Iterable[Mapping[str, Sequence[str]]]) -> SrtDialect | None:
     """Return the dialect of most subtitles that have one: single ones may be cut off."""
     places = (
-        next((place for place, one in enumerate(SRT_DIALECTS) if one.needs <= record.keys()), None)
+        next((place for place, d in enumerate(SRT_DIALECTS) if d.needs <= record.keys()), None)
         for record in records
     )
-    found = Counter(place for place in places if place is not None)
-    return SRT_DIALECTS[found.most_common(1)[0][0]] if found else None
+    counts = Counter(place for place in places if place is not None)
+    return SRT_DIALECTS[counts.most_common(1)[0][0]] if counts else None
 
 
 def _pair_fields(
@@ -160,13 +160,13 @@ def _pair_fields(
         any((number(pair[at]) or 0.0) ** 2 > 90**2 for pair in pairs if at < len(pair))
         for at in (0, 1)
     ]
-    order, why = dialect.pair_order, "as these models usually write it"
+    order, basis = dialect.pair_order, "as these models usually write it"
     if any(beyond):
         order = "longitude, latitude" if beyond[0] else "latitude, longitude"
-        why = "by values beyond 90 degrees"
+        basis = "by values beyond 90 degrees"
     if all(beyond):
         raise TelemetryError("both values of GPS(…) exceed 90 degrees: none is a latitude")
-    reading.assumptions.append(f"GPS(a, b) is {order}, {why}")
+    reading.assumptions.append(f"GPS(a, b) is {order}, {basis}")
     first, second = _ORDERS[order]
     return Field("gps()", "latitude_deg", at=first), Field("gps()", "longitude_deg", at=second)
 
@@ -188,11 +188,11 @@ def _times_s(cues: Sequence[Cue], reading: Reading) -> list[float | None]:
 
 def _clock(text: str) -> datetime | None:
     """Return the drone's clock, whose time zone is unknown."""
-    found = _CLOCK.search(text)
-    if found is None:
+    match = _CLOCK.search(text)
+    if match is None:
         return None
-    year, month, day, hour, minute, second = map(int, found.groups()[:6])
-    microsecond = int((found[7] or "0").ljust(3, "0")) * 1000
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    microsecond = int((match[7] or "0").ljust(3, "0")) * 1000
     try:
         return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=timezone.utc)
     except ValueError:
@@ -203,13 +203,13 @@ def _say_scaled(
     fields: Iterable[Field], records: Iterable[Mapping[str, Sequence[str]]], reading: Reading
 ) -> None:
     """Say once how a focal length that is no plain number of millimetres was read."""
-    for one in fields:
-        if one.to != "focal_35mm":
+    for field in fields:
+        if field.to != "focal_35mm":
             continue
-        text = next((record[one.key][0] for record in records if one.key in record), None)
-        value = one.value([text]) if text else None
+        text = next((record[field.key][0] for record in records if field.key in record), None)
+        value = field.value([text]) if text else None
         if value is not None and value != number(text or ""):
-            reading.assumptions.append(f"{one.key} {text} is {value:g} mm in 35 mm equivalents")
+            reading.assumptions.append(f"{field.key} {text} is {value:g} mm in 35 mm equivalents")
 
 
 def _say_coarse(
@@ -217,11 +217,11 @@ def _say_coarse(
 ) -> None:
     """Say in which steps positions stand, where these are as coarse as the receiver's own error."""
     steps = [
-        one.scale / 10 ** len(record[one.key][one.at].strip().partition(".")[2])
-        for one in fields
-        if one.to in _PLACE
+        field.scale / 10 ** len(record[field.key][field.at].strip().partition(".")[2])
+        for field in fields
+        if field.to in _PLACE
         for record in records
-        if one.at < len(record.get(one.key, ()))
+        if field.at < len(record.get(field.key, ()))
     ]
     step_m = _DEGREE_M * min(steps, default=0.0)
     if step_m > _COARSE_M:

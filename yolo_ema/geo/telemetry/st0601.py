@@ -104,10 +104,10 @@ class Packet:
         turns = [self.values.get(name) for name in (*_TURNS, *_SENSOR_TURNS)]
         if turns[5] is None:
             turns[5] = 0.0
-        told = [turn for turn in turns if turn is not None]
-        if len(told) < len(turns):
+        known = [turn for turn in turns if turn is not None]
+        if len(known) < len(turns):
             return {}
-        heading, pitch, roll, azimuth, elevation, sensor_roll = told
+        heading, pitch, roll, azimuth, elevation, sensor_roll = known
         aircraft = rotation_of(heading, pitch, roll)
         sensor = rotation_of(azimuth, elevation, sensor_roll)
         angles = yaw_pitch_roll_of(aircraft @ sensor)

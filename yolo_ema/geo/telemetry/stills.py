@@ -35,20 +35,20 @@ def read_exif_of(paths: Sequence[Path]) -> Reading:
 
 def _read(paths: Sequence[Path], source: str, read: Any) -> Reading:
     reading = Reading(source)
-    why: TelemetryError | None = None
+    problem: TelemetryError | None = None
     for path in paths:
         try:
             reading.stills[str(path)] = read(_metadata(path), reading)
         except TelemetryError as error:  # noqa: PERF203 - each image stands for itself
-            why = why or TelemetryError(f"{path.name}: {error}", error.reason)
+            problem = problem or TelemetryError(f"{path.name}: {error}", error.reason)
             reading.stills[str(path)] = error.reason
-    told = sum(isinstance(one, Sample) for one in reading.stills.values())
-    if not told:
-        raise why or TelemetryError("there are no images", "not_found")
-    if why is not None:
+    count = sum(isinstance(still, Sample) for still in reading.stills.values())
+    if not count:
+        raise problem or TelemetryError("there are no images", "not_found")
+    if problem is not None:
         reading.assumptions.append(
-            f"{len(reading.stills) - told} of {len(reading.stills)} images tell no position, the "
-            f"first of them {why}"
+            f"{len(reading.stills) - count} of {len(reading.stills)} images tell no position, the "
+            f"first of them {problem}"
         )
     return reading
 
@@ -102,13 +102,13 @@ def _exif_place(gps: Mapping[int, Any]) -> dict[str, float]:
     altitude = _plain(gps.get(_ALTITUDE))
     below = _plain(gps.get(_ALTITUDE_REF)) == 1 or gps.get(_ALTITUDE_REF) == b"\x01"
     direction = _plain(gps.get(_DIRECTION)) if _word(gps.get(_DIRECTION_REF)) == "T" else None
-    found = {
+    place = {
         "latitude_deg": _degrees(gps.get(_LATITUDE), _word(gps.get(_LATITUDE_REF)), "S"),
         "longitude_deg": _degrees(gps.get(_LONGITUDE), _word(gps.get(_LONGITUDE_REF)), "W"),
         "altitude_m": -altitude if altitude is not None and below else altitude,
         "yaw_deg": direction,
     }
-    return _in_range(found)
+    return _in_range(place)
 
 
 def _exif_view(metadata: ImageMetadata) -> dict[str, float]:
@@ -120,10 +120,10 @@ def _exif_view(metadata: ImageMetadata) -> dict[str, float]:
     return _in_range({"focal_35mm": focal, "zoom": zoom, "sensor_aspect": width / height})
 
 
-def _in_range(found: Mapping[str, float | None]) -> dict[str, float]:
+def _in_range(place: Mapping[str, float | None]) -> dict[str, float]:
     return {
         name: value
-        for name, value in found.items()
+        for name, value in place.items()
         if value is not None and QUANTITIES[name][0] <= value <= QUANTITIES[name][1]
     }
 

@@ -133,11 +133,11 @@ def _moment(text: str, line: int) -> datetime:
 
 def _count_from_first(reading: Reading) -> None:
     """Count the times of samples with UTC from the first of them."""
-    first = min((one.utc for one in reading.samples if one.utc is not None), default=None)
+    first = min((sample.utc for sample in reading.samples if sample.utc is not None), default=None)
     reading.samples = [
-        Sample((one.utc - first).total_seconds(), one.values, one.altitude_datum, one.utc)
-        for one in reading.samples
-        if one.utc is not None and first is not None
+        Sample((s.utc - first).total_seconds(), s.values, s.altitude_datum, s.utc)
+        for s in reading.samples
+        if s.utc is not None and first is not None
     ]
 
 
@@ -155,11 +155,11 @@ def read_auair(content: Any) -> Reading:
     Raises:
         TelemetryError: no image has a position.
     """
-    says = (
+    assumption = (
         "heights are in millimetres above the take-off, the camera looks where the aircraft heads; "
         "how far down it looks AU-AIR does not tell"
     )
-    reading = Reading("auair", assumptions=[says])
+    reading = Reading("auair", assumptions=[assumption])
     for row in content["annotations"]:
         if not isinstance(row, dict) or "image_name" not in row:
             continue
@@ -167,6 +167,6 @@ def read_auair(content: Any) -> Reading:
         values = values_of(AUAIR_FIELDS, record)
         placed = "latitude_deg" in values and "longitude_deg" in values
         reading.stills[str(row["image_name"])] = Sample(0.0, values) if placed else "no_position"
-    if not any(isinstance(one, Sample) for one in reading.stills.values()):
+    if not any(isinstance(still, Sample) for still in reading.stills.values()):
         raise TelemetryError("none of its images has a position", "no_position")
     return reading
