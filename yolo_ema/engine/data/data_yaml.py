@@ -213,8 +213,8 @@ def _root(file: Path, path: Any, problems: list[str]) -> Path:
     except RuntimeError:  # "~someone" who has no home here
         given = Path(path)
     places = [Path(), DATASETS, file.parent]
-    if theirs := user_settings().get("datasets_dir"):
-        places.append(Path(theirs))
+    if folder := user_settings().get("datasets_dir"):
+        places.append(Path(folder))
     return next(
         (place / given for place in places if path_exists(place / given)), DATASETS / given
     ).resolve()

@@ -94,11 +94,11 @@ def _fetch_archive(url: str, into: Path) -> None:
         f"fetching {shown_url(url)} ({how_large}) into {into}; the YAML states no licence, see its "
         f"publisher's page"
     )
-    own = into.parent / f".{into.name}.fetched"
-    own.mkdir(parents=True, exist_ok=True)
-    archive = own / _archive_name(url)
+    fetched = into.parent / f".{into.name}.fetched"
+    fetched.mkdir(parents=True, exist_ok=True)
+    archive = fetched / _archive_name(url)
     fetch([url], archive)
-    with _removed(archive), tempfile.TemporaryDirectory(dir=own) as folder:
+    with _removed(archive), tempfile.TemporaryDirectory(dir=fetched) as folder:
         unpacked = Path(folder) / "content"
         unpack(archive, unpacked)
         inside = list(unpacked.iterdir())

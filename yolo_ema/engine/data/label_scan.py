@@ -71,9 +71,9 @@ class Scan:
     def warnings(self) -> list[str]:
         """Return what was left out and what was corrected, `MOST_LOGGED` of each by name."""
         texts = []
-        for problems, what in ((self.problems, "left out"), (self.notes, "corrected")):
+        for problems, outcome in ((self.problems, "left out"), (self.notes, "corrected")):
             if problems:
-                lines = [f"{len(problems)} {what}:", *map(str, problems[:MOST_LOGGED])]
+                lines = [f"{len(problems)} {outcome}:", *map(str, problems[:MOST_LOGGED])]
                 if len(problems) > MOST_LOGGED:
                     lines.append(f"and {len(problems) - MOST_LOGGED} more")
                 texts.append("\n  ".join(lines))

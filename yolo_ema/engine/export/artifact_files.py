@@ -29,8 +29,8 @@ def final_path(made: Path, options: ExportOptions) -> Path:
         ConfigError: ``--out`` names a file of another format.
     """
     if options.out is None:
-        own = Path() if are_installed(options.weights) else options.weights.parent
-        return own / made.name
+        folder = Path() if are_installed(options.weights) else options.weights.parent
+        return folder / made.name
     ending = made.name.removeprefix(artifact_stem(options))
     if options.out.name.endswith(ending):
         return options.out

@@ -119,8 +119,8 @@ def _write_openvino(artifact: Path, entries: Mapping[str, Any]) -> None:
     info = ET.SubElement(root, "rt_info") if info is None else info
     for old in info.findall("yolo_ema"):
         info.remove(old)
-    own = ET.SubElement(info, "yolo_ema")
+    element = ET.SubElement(info, "yolo_ema")
     for key, value in entries.items():
-        ET.SubElement(own, key, {"value": str(value)})
+        ET.SubElement(element, key, {"value": str(value)})
     with atomic_path(description) as beside:
         tree.write(beside, encoding="utf-8", xml_declaration=True)

@@ -25,25 +25,25 @@ def calibration_files(options: ExportOptions) -> list[Path]:
         DataError: ``--data`` is not a dataset.
     """
     if options.calibrate:
-        found = [
+        files = [
             file
             for place in options.calibrate
             for file in (sorted(place.rglob("*")) if place.is_dir() else [place])
         ]
         named = set(options.calibrate)
-        found = [file for file in found if file in named or file.suffix[1:].lower() in IMG_FORMATS]
-        missing = [str(file) for file in found if not file.is_file()]
+        files = [file for file in files if file in named or file.suffix[1:].lower() in IMG_FORMATS]
+        missing = [str(file) for file in files if not file.is_file()]
         where = ", ".join(map(str, options.calibrate))
     else:
         data = resolve_data(str(options.data), offline=True)
-        found, missing, where = split_images(data, "train"), [], f"the train split of {data}"
-    if missing or not found:
-        what = f"{missing[0]} is not there" if missing else f"there are no images in {where}"
-        raise DataNotFoundError(f"nothing to calibrate int8 on: {what}")
+        files, missing, where = split_images(data, "train"), [], f"the train split of {data}"
+    if missing or not files:
+        problem = f"{missing[0]} is not there" if missing else f"there are no images in {where}"
+        raise DataNotFoundError(f"nothing to calibrate int8 on: {problem}")
     most = options.calibration_images
-    if len(found) <= most:
-        return list(found)
-    return [found[round(index * (len(found) - 1) / max(most - 1, 1))] for index in range(most)]
+    if len(files) <= most:
+        return list(files)
+    return [files[round(index * (len(files) - 1) / max(most - 1, 1))] for index in range(most)]
 
 
 def calibration_dataset(files: Sequence[Path], names: Mapping[int, str], folder: Path) -> Path:

@@ -60,17 +60,17 @@ def check_request(name: str, options: ExportOptions, model: nn.Module) -> None:
 
 def _problems(name: str, options: ExportOptions, model: Any) -> Iterator[str]:
     formats = export_formats()
-    takes = formats["Arguments"][formats["Argument"].index(name)]
+    accepted = formats["Arguments"][formats["Argument"].index(name)]
     others = ", ".join(
         name
         for name, keys in zip(formats["Argument"], formats["Arguments"], strict=True)
         if "dynamic" in keys
     )
-    if options.dynamic and "dynamic" not in takes:
+    if options.dynamic and "dynamic" not in accepted:
         yield f"its files take one size, so --dynamic is not possible; it is in {others}"
-    if options.batch > 1 and (name in _ONE_IMAGE or "batch" not in takes):
+    if options.batch > 1 and (name in _ONE_IMAGE or "batch" not in accepted):
         yield f"its files take one image per forward pass, and --batch is {options.batch}"
-    if options.nms and "nms" not in takes:
+    if options.nms and "nms" not in accepted:
         yield "its files cannot hold NMS; leave --nms out, and NMS runs outside"
     if options.nms is False and getattr(model.model[-1], "one2one_cv2", None) is None:
         yield (

@@ -117,7 +117,7 @@ def _full_disk_is_clear(folder: Path) -> Iterator[None]:
 def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[str, Any]:
     """Return Ultralytics' settings for the export. Raises `ConfigError` for an unknown key."""
     asked, stride = options.imgsz or (loaded.imgsz,), loaded.stride
-    own: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "format": name,
         "mode": "export",
         "imgsz": [math.ceil(side / stride) * stride for side in (asked[0], asked[-1])],
@@ -131,7 +131,7 @@ def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[st
         "device": options.device,
         "data": None,
     }
-    taken = {*own, "model", "task", "half", "int8"}
+    taken = {*settings, "model", "task", "half", "int8"}
     for key, text in options.settings.items():
         if key in taken and not (
             key == "quantize" and text in _INT8_WORDS and options.quantize is None
@@ -144,12 +144,12 @@ def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[st
             raise ConfigError(
                 f"{key!r} is not a setting of Ultralytics{did_you_mean(key, DEFAULT_CFG_DICT)}"
             )
-        own[key] = smart_value(text)
-    if name == "qnn" and own["quantize"] == _BITS["int8"]:
-        own["quantize"] = "w8a16"  # the one precision that it knows
+        settings[key] = smart_value(text)
+    if name == "qnn" and settings["quantize"] == _BITS["int8"]:
+        settings["quantize"] = "w8a16"  # the one precision that it knows
     device = select_device(options.device)
-    own["device"] = device.index if device.type == "cuda" else "cpu"
-    return own
+    settings["device"] = device.index if device.type == "cuda" else "cpu"
+    return settings
 
 
 def _made(

@@ -116,12 +116,12 @@ def quantize_int8(
     """
     unknown = [part for part in keep_float if part not in FLOAT_PARTS]
     if format_name not in {"onnx", "openvino"} or unknown:
-        what = (
+        problem = (
             f"{unknown[0]!r} can't be kept in float; expected {' or '.join(FLOAT_PARTS)}"
             if unknown
             else f"not {format_name}"
         )
-        raise ConfigError(f"int8 is made here for onnx and openvino: {what}")
+        raise ConfigError(f"int8 is made here for onnx and openvino: {problem}")
     if ranges not in ONNX_RANGES:
         raise ConfigError(f"ranges are chosen by {', '.join(ONNX_RANGES)}; not by {ranges!r}")
     samples = inputs if isinstance(inputs, Sequence) else list(inputs)
@@ -150,11 +150,11 @@ def float_nodes(nodes: Iterable[tuple[str, str]], keep_float: Sequence[str]) -> 
         nodes: (name, kind) of each operation, with the layer's number in the name.
         keep_float: of `FLOAT_PARTS`.
     """
-    found = [(name, kind, _layer(name)) for name, kind in nodes]
-    ema = {layer for _, kind, layer in found if kind in _NORMALISES and layer is not None}
-    last = max((layer for _, _, layer in found if layer is not None), default=None)
+    entries = [(name, kind, _layer(name)) for name, kind in nodes]
+    ema = {layer for _, kind, layer in entries if kind in _NORMALISES and layer is not None}
+    last = max((layer for _, _, layer in entries if layer is not None), default=None)
     kept = []
-    for name, _, layer in found:
+    for name, _, layer in entries:
         decodes = layer == last and not re.search(r"cv[23]", name)
         answers = layer == last and _ANSWER.search(name)
         if (
@@ -168,8 +168,8 @@ def float_nodes(nodes: Iterable[tuple[str, str]], keep_float: Sequence[str]) -> 
 
 
 def _layer(name: str) -> int | None:
-    found = _LAYER.search(name)
-    return int(found.group(1)) if found else None
+    match = _LAYER.search(name)
+    return int(match.group(1)) if match else None
 
 
 class _Reader:
@@ -251,7 +251,7 @@ def _quantize_openvino(
     if xml is None:
         raise MachineError(f"{source} holds no .xml file of OpenVINO")
     model = openvino.Core().read_model(xml)
-    operations = [(one.get_friendly_name(), one.get_type_name()) for one in model.get_ordered_ops()]
+    operations = [(op.get_friendly_name(), op.get_type_name()) for op in model.get_ordered_ops()]
     kinds = dict(operations)
     ignored = [
         name

@@ -94,8 +94,8 @@ def run_exporter(
 
 def install_line(name: str, packages: list[str]) -> str:
     """Return the command that installs the packages a format needs."""
-    wanted = [f"yolo-ema[{_EXTRAS[name]}]"] if _EXTRAS.get(name) else packages
-    return "pip install " + " ".join(f"'{one}'" for one in wanted)
+    requirements = [f"yolo-ema[{_EXTRAS[name]}]"] if _EXTRAS.get(name) else packages
+    return "pip install " + " ".join(f"'{package}'" for package in requirements)
 
 
 def _explain(name: str, error: Exception, heard: list[str]) -> NoReturn:
@@ -105,8 +105,8 @@ def _explain(name: str, error: Exception, heard: list[str]) -> NoReturn:
         unmet = [
             package
             for line in heard
-            if (found := _UNMET.search(line))
-            for package in ast.literal_eval(found[1])
+            if (match := _UNMET.search(line))
+            for package in ast.literal_eval(match[1])
         ]
         missing = (error.name or "").partition(".")[0]
         if not missing:  # a program, as a vendor's compiler

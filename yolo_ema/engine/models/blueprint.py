@@ -151,7 +151,7 @@ def _scaling(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
     return scaling | {"scales": checked, "scale": scale}
 
 
-def _multiples(values: Any, limits: Sequence[float], what: str, where: str) -> list[int | float]:
+def _multiples(values: Any, limits: Sequence[float], name: str, where: str) -> list[int | float]:
     if (
         isinstance(values, list | tuple)
         and len(values) == len(limits)
@@ -164,7 +164,7 @@ def _multiples(values: Any, limits: Sequence[float], what: str, where: str) -> l
     ):
         return list(values)
     expected = "depth, width and most channels" if len(limits) > 1 else "a number up to 10"
-    raise ModelError(f"{where}: {what} is wrong; expected {expected}")
+    raise ModelError(f"{where}: {name} is wrong; expected {expected}")
 
 
 def is_published(definition: Mapping[str, Any]) -> bool:
@@ -174,8 +174,8 @@ def is_published(definition: Mapping[str, Any]) -> bool:
     """
     try:
         # The name alone: where a checkpoint says that the file lay is no business of ours.
-        found = named_definition(PurePath(str(definition.get("yaml_file", ""))).stem)
-        published = checked_definition(yaml.safe_load(found.text()), "") if found else None
+        shipped = named_definition(PurePath(str(definition.get("yaml_file", ""))).stem)
+        published = checked_definition(yaml.safe_load(shipped.text()), "") if shipped else None
     except ModelError:
         return False
     if published is None or definition["nc"] > _USUAL_CLASSES:

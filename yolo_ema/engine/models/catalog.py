@@ -114,7 +114,7 @@ def _chosen(patterns: Sequence[str]) -> tuple[str, ...]:
     families = {stem: scaled_names(stem, path) for stem, path in models.items()}
     names = tuple(name for scaled in families.values() for name in scaled)
     known = model_names() if patterns else ()
-    wanted = [] if patterns else [*names]
+    chosen = [] if patterns else [*names]
     for pattern in patterns:
         matching = (
             families.get(pattern)
@@ -126,8 +126,8 @@ def _chosen(patterns: Sequence[str]) -> tuple[str, ...]:
             raise ModelError(
                 f"no shipped model matches {pattern!r}{did_you_mean(pattern, (*families, *known))}"
             )
-        wanted += matching
-    return (*(name for name in names if name in wanted), *(n for n in wanted if n not in names))
+        chosen += matching
+    return (*(name for name in names if name in chosen), *(n for n in chosen if n not in names))
 
 
 def _with_attentions(names: Sequence[str], blocks: Sequence[str]) -> tuple[str, ...]:

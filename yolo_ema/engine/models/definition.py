@@ -95,14 +95,14 @@ def _variants() -> dict[str, tuple[Path, Attention]]:
 
 
 def _known() -> dict[str, Path]:
-    ours = shipped_models() | paper_models()
-    plain = {stem.replace("-ema", "") for stem in ours}
-    theirs = {
+    shipped = shipped_models() | paper_models()
+    plain = {stem.replace("-ema", "") for stem in shipped}
+    upstream = {
         path.stem: path
         for path in sorted((Path(ROOT) / "cfg" / "models").rglob("*.yaml"))
         if path.stem in plain
     }
-    return ours | theirs
+    return shipped | upstream
 
 
 def is_known(path: Path) -> bool:
@@ -127,8 +127,8 @@ def find_definition(name: str | Path) -> Definition:
             f"path of its YAML"
         )
     is_yaml = path.suffix.lower() in _SUFFIXES
-    if is_yaml and (found := _find_file(path)):
-        return found
+    if is_yaml and (file := _find_file(path)):
+        return file
     if len(path.parts) > 1:
         there = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         hint = (
@@ -138,8 +138,8 @@ def find_definition(name: str | Path) -> Definition:
         )
         raise ModelError(f"no model YAML at {path.absolute()}{hint}")
     stem = path.stem if is_yaml else str(name)
-    if found := named_definition(stem):
-        return found
+    if named := named_definition(stem):
+        return named
     closest = (
         did_you_mean(stem.lower(), model_names())
         or f"; known are {', '.join(_known())}, with a scale's letter: yolo11s-ema"

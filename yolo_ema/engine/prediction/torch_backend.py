@@ -217,7 +217,7 @@ class _Surroundings:
         work = [
             convolution.weight[0].numel() * convolution.out_channels for convolution, _ in chain
         ]
-        self.work = sum(one * side * side for one, side in zip(work, sides, strict=True)) / sum(
+        self.work = sum(cost * side * side for cost, side in zip(work, sides, strict=True)) / sum(
             work
         )
 

@@ -264,9 +264,9 @@ class AutoBackendAdapter:
             self.has_builtin_nms = True
             return list(boxes.cpu().numpy())
         if boxes.is_cuda and settings.conf > 0:  # few are worth the way to the processor
-            wanted = boxes[:, 4:].amax(1) > settings.conf
-            return [one[:, mask].cpu().numpy().T for one, mask in zip(boxes, wanted, strict=True)]
-        return [one.T for one in boxes.cpu().numpy()]
+            kept = boxes[:, 4:].amax(1) > settings.conf
+            return [rows[:, mask].cpu().numpy().T for rows, mask in zip(boxes, kept, strict=True)]
+        return [rows.T for rows in boxes.cpu().numpy()]
 
 
 def _pair(size: Any) -> tuple[int, int] | None:

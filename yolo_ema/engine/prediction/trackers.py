@@ -59,5 +59,5 @@ class UltralyticsTracker:
                     self._identities[track.track_id] = self._identities_given
                 track_ids[int(track.idx)] = self._identities[track.track_id]
         alive = {track.track_id for track in (*tracked, *self._tracker.lost_stracks)}
-        self._identities = {own: ours for own, ours in self._identities.items() if own in alive}
+        self._identities = {old: new for old, new in self._identities.items() if old in alive}
         return track_ids

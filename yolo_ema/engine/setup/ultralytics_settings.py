@@ -159,14 +159,14 @@ def enable_loggers(chosen: Iterable[str] = (), *, offline: bool = False) -> tupl
         chosen: exactly these; ``none`` for none; empty for what the user's settings say.
         offline: leave those out that talk to a server of their maker's.
     """
-    wanted = set(chosen)
-    if not wanted:
-        theirs = {**SETTINGS.defaults, **user_settings()}
-        wanted = {name for name in LOGGERS if theirs.get(name) is True}
+    names = set(chosen)
+    if not names:
+        settings = {**SETTINGS.defaults, **user_settings()}
+        names = {name for name in LOGGERS if settings.get(name) is True}
         if "ray.tune" not in sys.modules:  # no trial of Ray Tune's: its logger would only warn
-            wanted.discard("raytune")
+            names.discard("raytune")
     on = tuple(
-        name for name in LOGGERS if name in wanted and not (offline and name in _ONLINE_LOGGERS)
+        name for name in LOGGERS if name in names and not (offline and name in _ONLINE_LOGGERS)
     )
     # dict's own update: that of Ultralytics would write the file, and this holds for one run.
     dict.update(SETTINGS, {name: name in on for name in LOGGERS} | {"sync": False})

@@ -83,19 +83,19 @@ def check_same_start(facts: Sequence[dict[str, Any]]) -> None:
         MachineError: a version that results depend on, or the kind of device, differs; versions of
             other packages are only logged.
     """
-    if other := _difference(facts, ["cpu" if said["device"] == "cpu" else "GPU" for said in facts]):
+    if other := _difference(facts, ["cpu" if fact["device"] == "cpu" else "GPU" for fact in facts]):
         raise MachineError(
             f"the processes compute on different devices: {other}; --device cpu takes the CPU "
             f"everywhere"
         )
     for name in facts[0]["versions"]:
-        if other := _difference(facts, [said["versions"].get(name) for said in facts]):
+        if other := _difference(facts, [fact["versions"].get(name) for fact in facts]):
             message = f"the processes run different versions of {name}: {other}"
             if name in _MUST_BE_EQUAL:
                 raise MachineError(f"{message}; install the same on every node")
             LOGGER.warning(message)
     for name in facts[0]["options"]:
-        if other := _difference(facts, [said["options"].get(name) for said in facts]):
+        if other := _difference(facts, [fact["options"].get(name) for fact in facts]):
             flag = "the settings" if name == "settings" else f"--{name.replace('_', '-')}"
             raise ConfigError(
                 f"the processes were started with different commands: {flag} is {other}; expected "
@@ -109,13 +109,13 @@ def check_same_data(data_yaml: str, launch: Launch) -> None:
     Raises:
         DataError: a node has no such dataset, or another one.
     """
-    own: dict[str, Any] | None = None
+    fingerprint: dict[str, Any] | None = None
     if launch.local_rank == 0:
         try:
-            own = data_fingerprint(data_yaml)
+            fingerprint = data_fingerprint(data_yaml)
         except (DataError, OSError) as error:
-            own = {"error": str(error)}
-    everyones = gathered((socket.gethostname(), own))
+            fingerprint = {"error": str(error)}
+    everyones = gathered((socket.gethostname(), fingerprint))
     if launch.is_first:
         compare_data(data_yaml, everyones)
 
@@ -126,27 +126,27 @@ def compare_data(data_yaml: str, everyones: Sequence[tuple[str, dict[str, Any] |
     Raises:
         DataError: one is missing or differs.
     """
-    nodes = [(host, found) for host, found in everyones if found is not None]
-    for host, found in nodes:
-        if "error" in found:
+    nodes = [(host, data) for host, data in everyones if data is not None]
+    for host, data in nodes:
+        if "error" in data:
             raise DataError(
-                f"{host} cannot read the dataset {data_yaml}: {found['error']}; put the same data "
+                f"{host} cannot read the dataset {data_yaml}: {data['error']}; put the same data "
                 f"at this path on every node, or on a disk that all of them see"
             )
     first_host, first = nodes[0]
-    for host, found in nodes[1:]:
-        for what in ("names", "splits", "prepared_sha256"):
-            if first.get(what) != found.get(what):
-                here, there = (_shown(what, facts) for facts in (first, found))
+    for host, data in nodes[1:]:
+        for key in ("names", "splits", "prepared_sha256"):
+            if first.get(key) != data.get(key):
+                here, there = (_shown(key, facts) for facts in (first, data))
                 raise DataError(
                     f"{data_yaml} is not the same on every node: {here} on {first_host}, {there} "
                     f"on {host}; copy it again, or use a disk that all nodes see"
                 )
 
 
-def _shown(what: str, fingerprint: dict[str, Any]) -> str:
-    if what != "splits":
-        return f"{what} {fingerprint.get(what)}"
+def _shown(key: str, fingerprint: dict[str, Any]) -> str:
+    if key != "splits":
+        return f"{key} {fingerprint.get(key)}"
     return ", ".join(
         f"{split} {facts['images']} images ({facts['sha256'][:_DIGITS]})"
         for split, facts in fingerprint["splits"].items()
@@ -155,10 +155,10 @@ def _shown(what: str, fingerprint: dict[str, Any]) -> str:
 
 def _difference(facts: Sequence[dict[str, Any]], values: Sequence[Any]) -> str:
     """Return in words where the first value differs from another; empty where all are equal."""
-    for rank, (said, value) in enumerate(zip(facts, values, strict=True)):
+    for rank, (fact, value) in enumerate(zip(facts, values, strict=True)):
         if value != values[0]:
             return (
                 f"{values[0]} in process 0 ({facts[0]['host']}), {value} in process {rank} "
-                f"({said['host']})"
+                f"({fact['host']})"
             )
     return ""

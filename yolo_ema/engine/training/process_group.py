@@ -53,9 +53,9 @@ def join(
         YoloEmaError: what ``facts``, ``agree`` or the block raises, here or in another process.
     """
     if dist.is_initialized():  # Ray Train's, which ends all when one fails
-        said = gathered(facts())
+        all_facts = gathered(facts())
         if launch.is_first:
-            agree(said)
+            agree(all_facts)
         yield SharedFailures(launch, None, None)
         return
     store = _meeting_point(launch)
@@ -66,11 +66,11 @@ def join(
     )
     try:
         with failures.sigterm_interrupts(), failures.told():
-            own = facts()
-            store.set(f"{attempt}/facts/{launch.rank}", json.dumps(own))
+            own_facts = facts()
+            store.set(f"{attempt}/facts/{launch.rank}", json.dumps(own_facts))
             if launch.is_first:
                 agree(_everyones_facts(store, attempt, launch))
-            _init_group(own["device"], dist.PrefixStore(f"{attempt}/torch", store), launch)
+            _init_group(own_facts["device"], dist.PrefixStore(f"{attempt}/torch", store), launch)
             yield failures
             dist.barrier()  # the first process may be the one that keeps the store
     finally:

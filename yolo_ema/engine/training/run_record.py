@@ -182,13 +182,13 @@ def _now() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, this project and what its results depend on."""
-    found = {"python": platform.python_version(), "yolo-ema": _version.__version__}
+    installed = {"python": platform.python_version(), "yolo-ema": _version.__version__}
     for name in _PACKAGES:
         if importlib.util.find_spec(_MODULES.get(name, name)):
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
     if torch.version.cuda:
-        found["cuda"] = torch.version.cuda
-    return found
+        installed["cuda"] = torch.version.cuda
+    return installed
 
 
 def source_commit() -> str | None:

@@ -57,7 +57,7 @@ class RunSettings:
         named = [settings.get(key) for key in ("model", "pretrained", "resume")]
         weights = Path(settings.get("save_dir") or "") / "weights"
         return (
-            *(Path(str(one)) for one in named if str(one).lower().endswith(".pt")),
+            *(Path(str(file)) for file in named if str(file).lower().endswith(".pt")),
             weights / "last.pt",
             weights / "best.pt",
         )

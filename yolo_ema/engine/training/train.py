@@ -157,7 +157,7 @@ def train_together(
 
     def agree(facts: list[dict[str, Any]]) -> None:
         check_same_start(facts)
-        restarts.extend(said["restarts"] for said in facts)
+        restarts.extend(fact["restarts"] for fact in facts)
 
     with join(launch, lambda: own_facts(options, launch), agree) as failures:
         latest = dataclasses.replace(launch, restarts=max(restarts))
@@ -233,8 +233,8 @@ def _ending_well(last: Path, *, trust: bool = False, several: bool = False) -> I
     except (MachineError, SourceError) as error:
         if not isinstance(error, DiskFullError) and not last.exists():
             raise
-        how = _how_to_resume(last, trust=trust, several=several)
-        raise type(error)(f"{error}{how}") from error
+        advice = _how_to_resume(last, trust=trust, several=several)
+        raise type(error)(f"{error}{advice}") from error
     finally:
         if status:
             _record_end(last, status)

@@ -44,9 +44,9 @@ class TrainingBudget:
     def _now() -> dict[str, float]:
         return {"process": time.process_time(), "wall": time.monotonic()}
 
-    def _elapsed(self, what: str) -> dict[str, float]:
+    def _elapsed(self, prefix: str) -> dict[str, float]:
         return {
-            f"{what}_{clock}": round(now - self._started[clock], 3)
+            f"{prefix}_{clock}": round(now - self._started[clock], 3)
             for clock, now in self._now().items()
         }
 

@@ -29,20 +29,20 @@ def average_into(model: nn.Module, other: Path, share: float) -> None:
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"the share is {share:g}; expected 0 to 1")
-    theirs = load_model(other).model
-    if list(theirs.names.values()) != list(model.names.values()):
+    second = load_model(other).model
+    if list(second.names.values()) != list(model.names.values()):
         raise WeightsError(f"{other} has other classes: weights of other tasks are not averaged")
-    mine, values = model.state_dict(), theirs.state_dict()
+    state, values = model.state_dict(), second.state_dict()
     differing = sorted(
         key
-        for key in mine.keys() | values.keys()
-        if key not in mine or key not in values or mine[key].shape != values[key].shape
+        for key in state.keys() | values.keys()
+        if key not in state or key not in values or state[key].shape != values[key].shape
     )
     if differing:
         raise WeightsError(
             f"{other} is of another model: {len(differing)} tensors differ, as {differing[0]}"
         )
     with torch.no_grad():
-        for key, value in mine.items():
+        for key, value in state.items():
             if value.is_floating_point():
                 value.copy_(torch.lerp(value.float(), values[key].float(), share))

@@ -113,7 +113,7 @@ def _fits(made: Any, value: Any) -> bool:
         isinstance(made, list | tuple)
         and isinstance(value, list | tuple)
         and len(made) == len(value)
-        and all(_fits(one, other) for one, other in zip(made, value, strict=True))
+        and all(_fits(item, other) for item, other in zip(made, value, strict=True))
     )
 
 

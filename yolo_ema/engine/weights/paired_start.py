@@ -53,9 +53,9 @@ class PairedStart:
             _draw_new_outputs(started, trainer.transfer, trainer.args.seed)
             baseline.to(next(started.parameters()).device)
             with torch.no_grad():
-                for name, mine, theirs in corresponding_tensors(baseline, started):
+                for name, target, source in corresponding_tensors(baseline, started):
                     if name in trainer.transfer.new:
-                        mine.copy_(theirs)
+                        target.copy_(source)
         self._compare(model, baseline, trainer.transfer)
         init_seeds(trainer.args.seed + 1, deterministic=trainer.args.deterministic)
 
@@ -69,7 +69,7 @@ class PairedStart:
 
     def _compare(self, model: nn.Module, baseline: nn.Module, transfer: TransferReport) -> None:
         shared = list(corresponding_tensors(baseline, model))
-        different = [name for name, mine, theirs in shared if not torch.equal(mine, theirs)]
+        different = [name for name, a, b in shared if not torch.equal(a, b)]
         if different:
             raise CheckFailedError(
                 f"the start is not equal: {len(different)} of {len(shared)} tensors that the model "

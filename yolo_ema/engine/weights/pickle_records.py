@@ -174,9 +174,9 @@ def _method(owner: Any, name: str) -> BoundMethod:
     if not isinstance(owner, SavedObject | GlobalName) or not (
         isinstance(name, str) and name.startswith("forward")
     ):
-        what = owner.name if isinstance(owner, GlobalName) else type(owner).__name__
+        owner_name = owner.name if isinstance(owner, GlobalName) else type(owner).__name__
         raise RefusedPickle(
-            f"it takes the attribute {str(name)[:50]!r} of {what}, where weights take only a "
+            f"it takes the attribute {str(name)[:50]!r} of {owner_name}, where weights take only a "
             f"layer's forward method",
             ("builtins.getattr",),
         )

@@ -160,10 +160,10 @@ def corresponding_tensors(
     Raises:
         TransferError: one of the two is not a detection model.
     """
-    given, wanted = _layers(source, "source"), _layers(target, "target")
+    sources, targets = _layers(source, "source"), _layers(target, "target")
     for pair in (
         *_layer_pairs(source, target),
-        *_head_pairs(given[-1], wanted[-1], {}, f"model.{len(wanted) - 1}"),
+        *_head_pairs(sources[-1], targets[-1], {}, f"model.{len(targets) - 1}"),
     ):
         for key, tensor, value in _common_tensors(pair):
             if tensor.shape == value.shape:
@@ -199,18 +199,18 @@ def _common_tensors(pair: _Pair) -> Iterator[tuple[str, torch.Tensor, torch.Tens
 
 def _layer_pairs(source: nn.Module, target: nn.Module) -> Iterator[_Pair]:
     """Yield corresponding layers below the heads: same kind, stride and number among those."""
-    theirs = dict(_numbered(source))
+    sources = dict(_numbered(source))
     for key, layer in _numbered(target):
-        if key in theirs:
-            yield _Pair(f"model.{layer.i}", layer, theirs[key])
+        if key in sources:
+            yield _Pair(f"model.{layer.i}", layer, sources[key])
 
 
 def _numbered(model: nn.Module) -> Iterator[tuple[tuple[str, float, int], nn.Module]]:
-    met: Counter[tuple[str, float]] = Counter()
+    seen: Counter[tuple[str, float]] = Counter()
     for layer, stride in zip(model.model[:-1], _strides(model), strict=True):
         kind = (type(layer).__name__, stride)
-        yield (*kind, met[kind]), layer
-        met[kind] += 1
+        yield (*kind, seen[kind]), layer
+        seen[kind] += 1
 
 
 def _strides(model: nn.Module) -> list[float]:
@@ -231,24 +231,24 @@ def _strides(model: nn.Module) -> list[float]:
 
 def _levels(source: Detect, target: Detect) -> Iterator[tuple[str, int, nn.Module, nn.Module]]:
     """Yield attribute, target's level, and both branches at each stride the heads share."""
-    theirs = {float(stride): level for level, stride in enumerate(source.stride)}
+    levels = {float(stride): level for level, stride in enumerate(source.stride)}
     for attribute in _BRANCHES:
-        given, wanted = getattr(source, attribute, None), getattr(target, attribute, None)
-        if given is None or wanted is None:
+        sources, targets = getattr(source, attribute, None), getattr(target, attribute, None)
+        if sources is None or targets is None:
             continue
         for level, stride in enumerate(target.stride):
-            if float(stride) in theirs:
-                yield attribute, level, given[theirs[float(stride)]], wanted[level]
+            if float(stride) in levels:
+                yield attribute, level, sources[levels[float(stride)]], targets[level]
 
 
 def _wider_branches(source: Detect, target: Detect) -> dict[tuple[str, int], nn.Module]:
     """Return what replaces branches that read the source's channels and differ inside."""
     return {
-        (attribute, level): _at_width_of(theirs, mine)
-        for attribute, level, theirs, mine in _levels(source, target)
-        if _channels_read(theirs) == _channels_read(mine)
-        and theirs[-1].in_channels != mine[-1].in_channels
-        and theirs.state_dict().keys() == mine.state_dict().keys()
+        (attribute, level): _at_width_of(src, dst)
+        for attribute, level, src, dst in _levels(source, target)
+        if _channels_read(src) == _channels_read(dst)
+        and src[-1].in_channels != dst[-1].in_channels
+        and src.state_dict().keys() == dst.state_dict().keys()
     }
 
 
@@ -264,8 +264,8 @@ def _at_width_of(source: nn.Module, target: nn.Module) -> nn.Module:
         with torch.no_grad():
             # Detect sets it to the expected share of objects.
             branch[-1].bias.copy_(target[-1].bias)
-    for mine, theirs in zip(branch.parameters(), target.parameters(), strict=True):
-        mine.requires_grad_(theirs.requires_grad)
+    for parameter, counterpart in zip(branch.parameters(), target.parameters(), strict=True):
+        parameter.requires_grad_(counterpart.requires_grad)
     like = target[-1].weight
     return branch.to(like.device, like.dtype).train(target.training)
 
@@ -273,17 +273,17 @@ def _at_width_of(source: nn.Module, target: nn.Module) -> nn.Module:
 def _head_pairs(
     source: Detect, target: Detect, wider: dict[tuple[str, int], nn.Module], name: str
 ) -> Iterator[_Pair]:
-    for attribute, level, theirs, mine in _levels(source, target):
-        yield _Pair(f"{name}.{attribute}.{level}", wider.get((attribute, level), mine), theirs)
+    for attribute, level, src, dst in _levels(source, target):
+        yield _Pair(f"{name}.{attribute}.{level}", wider.get((attribute, level), dst), src)
     yield _Pair(f"{name}.dfl", target.dfl, source.dfl)
 
 
 def _reason(source: list[nn.Module], target: list[nn.Module], pairs: list[_Pair]) -> str:
     """Say why little fits: other kinds of layers, or the same kinds at other widths."""
-    theirs, mine = ({type(layer).__name__ for layer in layers} for layers in (source, target))
+    src, dst = ({type(layer).__name__ for layer in layers} for layers in (source, target))
     missing, surplus = (
-        sorted(mine - theirs - {block.__name__ for block in BLOCKS.values()}),
-        sorted(theirs - mine),
+        sorted(dst - src - {block.__name__ for block in BLOCKS.values()}),
+        sorted(src - dst),
     )
     if missing:
         instead = f"they have {', '.join(surplus)}" if surplus else "they have nothing instead"
