@@ -94,9 +94,7 @@ class Haze(A.ImageOnlyTransform):
     """Blend an image towards a bright airlight, thicker towards its top."""
 
     def get_params(self) -> dict[str, Any]:
-        """Draw the share of airlight at the bottom (at the top it is half again as much), and the
-        airlight's brightness.
-        """
+        """Draw the share of airlight at the bottom (half again as much on top), and its grey."""
         return {
             "haze": self.py_random.uniform(0.1, 0.4),
             "airlight": self.py_random.uniform(190, 240),
@@ -126,9 +124,7 @@ def _photometric(name: str, p: float) -> A.BasicTransform:
 
 
 class DroneAugmentation(BaseTransform):
-    """The named photometric augmentations, of `AUGMENTATIONS` without ``quarter_turns``, each with
-    `PROBABILITY`.
-    """
+    """The named photometric augmentations (not ``quarter_turns``), each with `PROBABILITY`."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)

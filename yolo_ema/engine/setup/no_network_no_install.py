@@ -49,9 +49,7 @@ def no_network_no_install() -> Iterator[None]:
 
 
 def place_fonts() -> None:
-    """Give Ultralytics' plots matplotlib's DejaVu Sans under the names that it looks for where they
-    are missing, so that it doesn't download Arial.
-    """
+    """Put matplotlib's DejaVu Sans where Ultralytics' plots look for Arial, and would fetch it."""
     import matplotlib as mpl  # for training alone
 
     font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
