@@ -71,10 +71,10 @@ class JobFinder:
         else:
             return self._named(word)
         self.left_out += scan.left_out()
-        self.left_out += (LeftOut(str(at), 1, problem) for at, problem in scan.unreadable)
+        self.left_out += (LeftOut(str(path), 1, problem) for path, problem in scan.unreadable)
         if not scan.files:
-            held = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
-            raise SourceError(f"{word} contains no image or video{held}")
+            content = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
+            raise SourceError(f"{word} contains no image or video{content}")
         if is_address(word):
             return map(str, scan.files)
         return map(_absolute, scan.files)

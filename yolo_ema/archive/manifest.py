@@ -139,8 +139,8 @@ def write_problem(storage: Storage, outcome: Outcome) -> None:
 
 
 def _holds(numbers: np.ndarray, number: int) -> bool:
-    at = int(np.searchsorted(numbers, np.uint64(number)))
-    return at < len(numbers) and int(numbers[at]) == number
+    index = int(np.searchsorted(numbers, np.uint64(number)))
+    return index < len(numbers) and int(numbers[index]) == number
 
 
 def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> Manifest:

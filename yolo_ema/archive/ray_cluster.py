@@ -121,9 +121,9 @@ def check_nodes(ray: Any, options: ArchiveOptions) -> None:
         )
     weights = str(options.weights or default_weights())
     files = [options.dem, *options.telemetry] if options.dem else list(options.telemetry)
-    asked = (options.out, weights, [str(file) for file in files])
-    local = _node_facts(*asked)
-    facts = _on_every_node(ray, _node_facts, *asked)
+    arguments = (options.out, weights, [str(file) for file in files])
+    local = _node_facts(*arguments)
+    facts = _on_every_node(ray, _node_facts, *arguments)
     problems = [
         f"{node} {_DIFFERENCES[name]}: {fact[name]}"
         for node, fact in facts.items()
@@ -172,14 +172,14 @@ def _on_every_node(ray: Any, function: Callable[..., Any], *arguments: Any) -> d
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task = ray.remote(num_cpus=0, max_retries=0)(function)
-    asked = {}
+    references = {}
     for node in ray.nodes():
         if node["Alive"]:
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            name = name if name not in asked else f"{name}, node {node['NodeID'][:8]}"
-            asked[name] = task.options(scheduling_strategy=pinned).remote(*arguments)
-    answers = {name: _answer_of(ray, name, reference) for name, reference in asked.items()}
+            name = name if name not in references else f"{name}, node {node['NodeID'][:8]}"
+            references[name] = task.options(scheduling_strategy=pinned).remote(*arguments)
+    answers = {name: _answer_of(ray, name, reference) for name, reference in references.items()}
     return {name: answer for name, answer in answers.items() if answer is not None}
 
 

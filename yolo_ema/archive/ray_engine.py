@@ -113,8 +113,8 @@ def _run_window(
             if outcome.id in given:  # once, however often Ray has run it
                 yield given.pop(outcome.id), outcome
     except ray.exceptions.RayError as error:
-        said = str(error).strip().splitlines()
-        raise MachineError(f"the Ray cluster is lost: {said[-1] if said else error!r}") from error
+        lines = str(error).strip().splitlines()
+        raise MachineError(f"the Ray cluster is lost: {lines[-1] if lines else error!r}") from error
     for order in given.values():
         yield order, _lost(order.job, order.attempts, "Ray gave it up")
 
@@ -148,10 +148,10 @@ def _outcomes(
     )
     for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
         for text in batch["outcome"]:
-            said = json.loads(text)
-            if "refused" in said:  # for which it refuses all jobs
-                raise getattr(errors, said["kind"])(said["refused"])
-            yield Outcome(**said)
+            record = json.loads(text)
+            if "refused" in record:  # for which it refuses all jobs
+                raise getattr(errors, record["kind"])(record["refused"])
+            yield Outcome(**record)
 
 
 class _Ledger:

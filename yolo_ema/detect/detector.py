@@ -242,8 +242,8 @@ class Detector:
         results: list[Any] = [None] * len(image)
         problems: list[str] = []
         frames = readable_frames(image, self.config.max_pixels, problems)
-        for size, alike in itertools.groupby(frames, lambda pair: pair[1].image_wh):
-            while batch := list(itertools.islice(alike, self.predictor.at_once(size))):
+        for size, group in itertools.groupby(frames, lambda pair: pair[1].image_wh):
+            while batch := list(itertools.islice(group, self.predictor.at_once(size))):
                 batch_results = self._converted([frame for _, frame in batch], convert)
                 for (index, _), result in zip(batch, batch_results, strict=True):
                     results[index] = result

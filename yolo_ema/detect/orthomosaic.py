@@ -214,13 +214,13 @@ class _Run:
                 list(zip(windows, rows_of_views, strict=True)), grid.plan, reader.image_wh, None
             )
 
-        about = {**summary.as_json(), "generator": f"yolo-ema {__version__}"}
+        header = {**summary.as_json(), "generator": f"yolo-ema {__version__}"}
         for later in ("files", "objects", "objects_per_class", "objects_per_hectare", "problem"):
-            del about[later]
-        del about["objects_not_placed"]
+            del header[later]
+        del header["objects_not_placed"]
         counts: Counter[str] = Counter()
         parts = merge_by_rows(grid.found_in(journal), merge, margin_px=cut_margin_px(grid.plan))
-        with open_object_files(paths, reader.place, about) as write:
+        with open_object_files(paths, reader.place, header) as write:
             for part in parts:
                 for feature in objects_of(part, reader.place, names, counts.total() + 1):
                     write(feature)

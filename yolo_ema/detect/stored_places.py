@@ -143,8 +143,8 @@ def _images_of(source: StoredSource | ImageSequence) -> Sequence[StoredSource]:
     return () if source.is_video else (source,)
 
 
-def _own(video: Path, asked: Sequence[str]) -> tuple[str, ...]:
+def _own(video: Path, entries: Sequence[str]) -> tuple[str, ...]:
     """Return a video's entries of ``--telemetry``: of files the one of its name, if any."""
-    others = {word for word in asked if word not in KINDS and word != "auto"}
+    others = {word for word in entries if word not in KINDS and word != "auto"}
     matching = {word for word in others if Path(word).stem == video.stem}
-    return tuple(word for word in asked if not matching or word in matching or word not in others)
+    return tuple(word for word in entries if not matching or word in matching or word not in others)

@@ -98,13 +98,13 @@ def features() -> list[Row]:
     Raises:
         PackageNotFoundError: this package is not installed, but run from its source.
     """
-    asked = _requirements()
+    by_extra = _requirements()
     rows = [
-        _feature(extra, sorted(set(_all_of(extra, asked))))
-        for extra in asked
+        _feature(extra, sorted(set(_all_of(extra, by_extra))))
+        for extra in by_extra
         if extra not in _FOR_DEVELOPERS
     ]
-    unknown = [extra for extra in _BRINGS if extra not in asked]
+    unknown = [extra for extra in _BRINGS if extra not in by_extra]
     return rows + [
         Row(f"[{extra}]", _BRINGS[extra], "the installed version does not know it", _INSTALL_AGAIN)
         for extra in unknown
@@ -115,25 +115,25 @@ def _requirements() -> dict[str, list[str]]:
     """Return the requirements of each extra, as text; of "", those of the package itself."""
     from packaging.requirements import Requirement
 
-    asked: dict[str, list[str]] = {"": []}
+    by_extra: dict[str, list[str]] = {"": []}
     for line in requires(_NAME) or ():
         req = Requirement(line)
         marker = str(req.marker or "")
         extra = marker.partition("extra ==")[2].strip().split(" ")[0].strip("'\"")
         plain = f"{req.name}[{','.join(sorted(req.extras))}]" if req.extras else req.name
-        asked.setdefault(extra, []).append(f"{plain}{req.specifier}")
-    return asked
+        by_extra.setdefault(extra, []).append(f"{plain}{req.specifier}")
+    return by_extra
 
 
-def _all_of(extra: str, asked: dict[str, list[str]]) -> Iterator[str]:
+def _all_of(extra: str, by_extra: dict[str, list[str]]) -> Iterator[str]:
     """Yield an extra's requirements, and those of the extras that it takes in."""
     from packaging.requirements import Requirement
 
-    for line in asked.get(extra, ()):
+    for line in by_extra.get(extra, ()):
         req = Requirement(line)
         if req.name == _NAME:
             for other in req.extras:
-                yield from _all_of(other, asked)
+                yield from _all_of(other, by_extra)
         else:
             yield line
 

@@ -74,14 +74,14 @@ class ValResult:
 
     def as_text(self) -> str:
         """Return the tables for a terminal."""
-        about = self.scorecard.protocol
+        protocol = self.scorecard.protocol
         times = ", ".join(
             f"{name} {1000 * seconds:.1f} ms" for name, seconds in self.seconds_per_image.items()
         )
-        height, width = about["imgsz"]
+        height, width = protocol["imgsz"]
         lines = [
             self.scorecard.as_text(),
-            *_tile_line(about["tiles"]),
+            *_tile_line(protocol["tiles"]),
             f"input {height}x{width} pixels (height x width); per image: {times}",
         ]
         if self.saved_results:

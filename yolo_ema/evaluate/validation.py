@@ -71,10 +71,10 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
     images = split_images(data_yaml, options.split)
     classes = map_classes(predictor.names, tuple(data["names"].values()), options.map)
     predictor.settings.classes = sorted(classes)
-    found = _detect(predictor, images, data, classes, options)
-    _check_scorable(found, data_yaml, f"none of the {len(images)} images of {options.split!r}")
+    split = _detect(predictor, images, data, classes, options)
+    _check_scorable(split, data_yaml, f"none of the {len(images)} images of {options.split!r}")
     evidence = Evidence(
-        class_names, found.images, found.sizes_wh, found.ground_truth, found.detections
+        class_names, split.images, split.sizes_wh, split.ground_truth, split.detections
     )
     if options.save_results:
         write_submission(options.save_results, evidence.detections)
@@ -82,8 +82,8 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         name for name, rows in evidence.detections.items() if len(rows) >= predictor.max_det
     )
     warnings = [
-        *_left_out_warnings(found.left_out, len(images)),
-        *unreadable_rows(found.unreadable_rows, strict=options.strict),
+        *_left_out_warnings(split.left_out, len(images)),
+        *unreadable_rows(split.unreadable_rows, strict=options.strict),
         *_class_warnings(predictor, class_names, classes),
         *_limit_warnings(predictor, options.max_det, at_limit, len(evidence.images)),
     ]
@@ -94,11 +94,11 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         evidence.detections,
         evidence.sizes_wh,
         class_names=class_names,
-        about=protocol_facts(predictor, options, data_yaml, found.origins, found.sizes_wh.values()),
+        about=protocol_facts(predictor, options, data_yaml, split.origins, split.sizes_wh.values()),
         warnings=warnings,
-        left_out={"images": len(found.left_out), "ground-truth rows": len(found.unreadable_rows)},
+        left_out={"images": len(split.left_out), "ground-truth rows": len(split.unreadable_rows)},
     )
-    batches = found.batches[1:] or found.batches  # the first one warms up
+    batches = split.batches[1:] or split.batches  # the first one warms up
     return ValResult(
         scorecard,
         weights_facts(predictor, class_names, classes),
@@ -106,7 +106,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         at_limit,
         evidence,
         median_seconds=median(sum(seconds.values()) / images for images, seconds in batches),
-        images_left_out={image: str(error) for image, error in found.left_out.items()},
+        images_left_out={image: str(error) for image, error in split.left_out.items()},
         run_record=_run_record(options.weights),
         saved_results=options.save_results,
     )
@@ -164,7 +164,7 @@ def _detect(
     options: ValOptions,
 ) -> _Detected:
     """Run the weights over all images."""
-    found = _Detected()
+    split = _Detected()
     names, class_names = image_names(images), tuple(data["names"].values())
     row_length = label_row_length(data)
     batch = options.batch if predictor.batched else 1
@@ -181,27 +181,27 @@ def _detect(
             except (SourceError, DataError) as error:
                 if options.strict:
                     raise
-                found.left_out[file] = error
+                split.left_out[file] = error
                 continue
-            readable[name], found.images[name] = image, file
-            found.sizes_wh[name], found.ground_truth[name] = image_wh, rows
-            found.origins[origin] += 1
-            found.unreadable_rows += unreadable
+            readable[name], split.images[name] = image, file
+            split.sizes_wh[name], split.ground_truth[name] = image_wh, rows
+            split.origins[origin] += 1
+            split.unreadable_rows += unreadable
         if readable:
             boxes = predictor(list(readable.values()))
-            found.batches.append((len(readable), predictor.seconds))
+            split.batches.append((len(readable), predictor.seconds))
             for name, of_image in zip(readable, boxes, strict=True):
-                found.detections[name] = _rows(of_image, classes)
+                split.detections[name] = _rows(of_image, classes)
         progress.update(min(batch, len(images) - start))
     progress.close()
-    return found
+    return split
 
 
-def _check_scorable(found: _Detected, data_yaml: Path, none_of_them: str) -> None:
-    if not found.sizes_wh:
-        error = next(iter(found.left_out.values()))
+def _check_scorable(split: _Detected, data_yaml: Path, none_of_them: str) -> None:
+    if not split.sizes_wh:
+        error = next(iter(split.left_out.values()))
         raise type(error)(f"{none_of_them} can be scored; the first: {error}")
-    if set(found.origins) == {"nothing"}:
+    if set(split.origins) == {"nothing"}:
         raise DataError(
             f"{data_yaml}: {none_of_them} has labels; there is nothing to score against"
         )
@@ -232,8 +232,8 @@ def _left_out_warnings(left_out: Mapping[Path, YoloEmaError], image_count: int) 
         return []
     count, first = len(left_out), next(iter(left_out.values()))
     more = f" (and {count - 1} more)" if count > 1 else ""
-    fate = "cannot be scored and are left out, so the figures are not exact"
-    return [f"{count} of {image_count} images {fate}: {first}{more}"]
+    note = "cannot be scored and are left out, so the figures are not exact"
+    return [f"{count} of {image_count} images {note}: {first}{more}"]
 
 
 def _class_warnings(

@@ -96,10 +96,10 @@ def _as_object(
         metres, covariance = mean_fix(thing.fixes)
     latitude, longitude = frame.to_degrees(metres[None])
     rows: dict[int, list[NDArray[np.int64]]] = {}
-    for one in thing.tracklets:
-        rows.setdefault(one.source, []).append(one.rows)
+    for tracklet in thing.tracklets:
+        rows.setdefault(tracklet.source, []).append(tracklet.rows)
     moments = np.concatenate(
-        [sources[one.source].sightings.moments_s[one.rows] for one in thing.tracklets]
+        [sources[t.source].sightings.moments_s[t.rows] for t in thing.tracklets]
     )
     return MapObject(
         number=number,
@@ -111,7 +111,7 @@ def _as_object(
         motion=motion,
         path_deg=path,
         path_moments_s=path_moments,
-        sightings=sum(len(one.rows) for one in thing.tracklets),
+        sightings=sum(len(tracklet.rows) for tracklet in thing.tracklets),
         tracklets=_seen(thing, sources),
         moments_s=(float(moments.min()), float(moments.max())),
         rows={source: np.concatenate(parts) for source, parts in rows.items()},
@@ -123,9 +123,9 @@ def _seen(
 ) -> tuple[tuple[str, int | None, int], ...]:
     """Return source, identity and number of sightings for each time it was seen."""
     counts: Counter[tuple[str, int | None]] = Counter()
-    for one in thing.tracklets:
-        identity = one.track_id if one.track_id >= 0 else None
-        counts[sources[one.source].name, identity] += len(one.rows)
+    for tracklet in thing.tracklets:
+        identity = tracklet.track_id if tracklet.track_id >= 0 else None
+        counts[sources[tracklet.source].name, identity] += len(tracklet.rows)
     return tuple((name, identity, count) for (name, identity), count in counts.items())
 
 

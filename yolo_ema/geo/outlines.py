@@ -37,16 +37,16 @@ def loops_of(ring: list[Corner]) -> list[list[Corner]]:
     """
     loops: list[list[Corner]] = []
     path: list[Corner] = []
-    at: dict[Corner, int] = {}
+    index_of: dict[Corner, int] = {}
     for corner in ring:
-        if corner in at:
-            start = at[corner]
+        if corner in index_of:
+            start = index_of[corner]
             loops.append([*path[start:], corner])
             for left in path[start + 1 :]:
-                del at[left]
+                del index_of[left]
             del path[start + 1 :]
         else:
-            at[corner] = len(path)
+            index_of[corner] = len(path)
             path.append(corner)
     return loops
 

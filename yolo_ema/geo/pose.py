@@ -226,11 +226,11 @@ class PoseTrack:
     @functools.cached_property
     def _held_s(self) -> float:
         """How long the first and the last pose are taken to hold."""
-        held = self.hold_s
-        if held is None:
+        hold_s = self.hold_s
+        if hold_s is None:
             steps = [b - a for a, b in zip(self._times_s, self._times_s[1:], strict=False)]
-            held = statistics.median(steps) if steps else 0.0
-        return min(held, self.max_gap_s)
+            hold_s = statistics.median(steps) if steps else 0.0
+        return min(hold_s, self.max_gap_s)
 
     def _gap(self, before: Pose, behind: Pose) -> NoPose:
         """Say why there is no pose between two samples that lie far apart."""

@@ -76,8 +76,8 @@ class BackendPredictor:
     def max_det(self) -> int:
         """Maximum boxes per image: what is set, or fewer where an exported file holds fewer."""
         stated = self.metadata.max_det if self.metadata and self.has_builtin_nms else None
-        held = [limit for limit in (stated, self._shown_limit) if limit]
-        return min([self.settings.max_det, *held])
+        limits = [limit for limit in (stated, self._shown_limit) if limit]
+        return min([self.settings.max_det, *limits])
 
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
         """Return how many images share a call best: 1 where they go one by one or in one pass."""
@@ -215,12 +215,12 @@ class BackendPredictor:
             return self.imgsz_hw
         return self._input_hw(asked_hw)
 
-    def _input_hw(self, asked: int | tuple[int, int] | None) -> tuple[int, int]:
+    def _input_hw(self, imgsz: int | tuple[int, int] | None) -> tuple[int, int]:
         """Return height and width in pixels, rounded up to multiples of the stride."""
         own_hw = self.backend.imgsz_hw
-        if asked is None:
+        if imgsz is None:
             return own_hw or (640, 640)
-        sides = (asked, asked) if isinstance(asked, int) else asked
+        sides = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
         height, width = (math.ceil(side / self.stride) * self.stride for side in sides)
         if own_hw and not self.backend.dynamic and (height, width) != own_hw:
             raise ConfigError(

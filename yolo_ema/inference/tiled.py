@@ -151,8 +151,8 @@ class TiledPredictor:
         if not self.augment:
             return plan
         only = ", the only size that the file takes" if self.size_fixed_by == "file" else ""
-        how = f"also mirrored{only}" if only else f"also mirrored, and {_ENLARGED} times as large"
-        return replace(plan, reason=f"{plan.reason}; {how}")
+        extra = f"also mirrored{only}" if only else f"also mirrored, and {_ENLARGED} times as large"
+        return replace(plan, reason=f"{plan.reason}; {extra}")
 
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
         """Return how many images of this size should share a call: several for several workers."""
@@ -181,7 +181,7 @@ class TiledPredictor:
                 self.seconds = dict(self.predictor.seconds)
                 return boxes
             self.seconds = dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
-            found: list[list[tuple[View, np.ndarray]]] = [[] for _ in sizes]
+            view_rows: list[list[tuple[View, np.ndarray]]] = [[] for _ in sizes]
             waiting = self._views_by_shape(sizes, max_det)
             while waiting:
                 at_once = max(1, self._chunk // self._tiles_in(waiting[0][0].input_hw))
@@ -196,7 +196,7 @@ class TiledPredictor:
                     self._chunk = len(views) // 2 * self._tiles_in(input_hw)
                     continue
                 for view, rows in zip(views, boxes, strict=True):
-                    found[view.image].append((view, view.to_image(rows)))
+                    view_rows[view.image].append((view, view.to_image(rows)))
                 for stage, seconds in self.predictor.seconds.items():
                     self.seconds[stage] += seconds
                 waiting[:1] = [rest] if (rest := waiting[0][len(views) :]) else []
@@ -204,7 +204,7 @@ class TiledPredictor:
             most = max_det or self.settings.max_det
             merged = [
                 self.merged(of_image, plan, size, most)
-                for of_image, plan, size in zip(found, self.last_plans, sizes, strict=True)
+                for of_image, plan, size in zip(view_rows, self.last_plans, sizes, strict=True)
             ]
             self.seconds["postprocess"] += time.perf_counter() - started
             return merged
@@ -222,13 +222,13 @@ class TiledPredictor:
         height, width = image_bgr.shape[:2]
         plan = self.plan((width, height), imgsz_hw=imgsz_hw)
         views = plan.tiles_xyxy.tolist() + [[0, 0, width, height]] * plan.whole_frame
-        every = []
+        proposals = []
         for x1, y1, x2, y2 in views:
             rows = self.predictor.proposals(image_bgr[y1:y2, x1:x2], imgsz_hw=plan.input_hw)
             if rows is not None:
                 rows[:, :4] += (x1, y1, x1, y1)
-                every.append(rows)
-        return np.concatenate(every) if every else None
+                proposals.append(rows)
+        return np.concatenate(proposals) if proposals else None
 
     def _fitting_chunk(self) -> int:
         height, width = self.imgsz_hw

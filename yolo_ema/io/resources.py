@@ -38,7 +38,7 @@ def weights_path(name_or_path: str | Path) -> Path:
 def missing_weights(path: Path) -> WeightsNotFoundError:
     """Return the error for missing weights, with the closest name beside them or shipped."""
     folders = {path.parent, weights_dir()} if len(path.parts) == 1 else {path.parent}
-    names = sorted({one.name for folder in folders if folder.is_dir() for one in folder.iterdir()})
+    names = sorted({p.name for folder in folders if folder.is_dir() for p in folder.iterdir()})
     return WeightsNotFoundError(f"there is no weights file {path}{did_you_mean(path.name, names)}")
 
 

@@ -143,15 +143,15 @@ def tiff_pages(file: BinaryIO) -> list[TiffPage]:
     head = file.read(16)
     layout = _Layout("<" if head[:2] == b"II" else ">", head[2:4] in {b"+\0", b"\0+"})
     try:
-        (at,) = struct.unpack(layout.offset, head[8:16] if layout.big else head[4:8])
+        (offset,) = struct.unpack(layout.offset, head[8:16] if layout.big else head[4:8])
         pages: list[TiffPage] = []
         seen: set[int] = set()
-        while at and at not in seen and len(pages) < _MOST_PAGES:
-            seen.add(at)
-            page, at = _page(file, layout, at, is_first=not pages)
+        while offset and offset not in seen and len(pages) < _MOST_PAGES:
+            seen.add(offset)
+            page, offset = _page(file, layout, offset, is_first=not pages)
             pages.append(page)
         inner = pages[0].values.get(_SUB_PAGES, ()) if pages else ()
-        pages += [_page(file, layout, at, is_first=False)[0] for at in inner[:_MOST_PAGES]]
+        pages += [_page(file, layout, offset, is_first=False)[0] for offset in inner[:_MOST_PAGES]]
     except (struct.error, OverflowError) as error:
         raise ValueError("its directory breaks off") from error
     if not pages:
@@ -165,8 +165,8 @@ def main_page(pages: list[TiffPage]) -> TiffPage:
     return max(whole, key=lambda page: page.wh[0] * page.wh[1])
 
 
-def _page(file: BinaryIO, layout: _Layout, at: int, *, is_first: bool) -> tuple[TiffPage, int]:
-    file.seek(at)
+def _page(file: BinaryIO, layout: _Layout, offset: int, *, is_first: bool) -> tuple[TiffPage, int]:
+    file.seek(offset)
     (count,) = struct.unpack(layout.count, file.read(struct.calcsize(layout.count)))
     if count > _MOST_ENTRIES:
         raise ValueError("its directory is damaged")
@@ -243,9 +243,9 @@ def _with_first_page(content: bytes, page: TiffPage, changes: dict[int, tuple[in
         raw = struct.pack(f"{layout.order}{len(values)}{letter}", *values)
         room = 8 if layout.big else 4
         if len(raw) > room:
-            at, raw = len(made), raw + b"\0" * (len(raw) % 2)
+            offset, raw = len(made), raw + b"\0" * (len(raw) % 2)
             made += raw
-            raw = struct.pack(layout.offset, at)
+            raw = struct.pack(layout.offset, offset)
         entries[tag] = (3 if short else kind, len(values), raw.ljust(room, b"\0"))
     start = 8 if layout.big else 4
     made[start : start + struct.calcsize(layout.offset)] = struct.pack(layout.offset, len(made))

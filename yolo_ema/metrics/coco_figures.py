@@ -211,8 +211,8 @@ def _precision(
         hit = np.flatnonzero(true[judged[bounds[k] : bounds[k + 1]]])
         hits = np.arange(1, len(hit) + 1)
         envelope = np.maximum.accumulate((hits / (hit + 1 + np.spacing(1)))[::-1])[::-1]
-        at = np.searchsorted(hits / ground_truth_count[k], RECALL_POINTS, side="left")
-        precision[k] = np.append(envelope, 0.0)[at].mean()
+        index = np.searchsorted(hits / ground_truth_count[k], RECALL_POINTS, side="left")
+        precision[k] = np.append(envelope, 0.0)[index].mean()
     return precision
 
 

@@ -39,9 +39,9 @@ class BoxTable:
     @classmethod
     def of_images(cls, rows: Sequence[np.ndarray], class_count: int, *, by_score: bool) -> BoxTable:
         """Join images' (N, 6): left, top, width, height, score, category 1 to ``class_count``."""
-        image_id = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
+        image_id = np.repeat(np.arange(len(rows)), [len(image_rows) for image_rows in rows])
         file_rank = (
-            np.concatenate([np.arange(len(one)) for one in rows])
+            np.concatenate([np.arange(len(image_rows)) for image_rows in rows])
             if len(rows)
             else np.zeros(0, dtype=np.int64)
         )
@@ -213,19 +213,19 @@ def match_greedily(detection: np.ndarray, gt: np.ndarray) -> np.ndarray:
     if len(detection) == 0:
         return chosen
     # the pair that each suitor proposes now
-    at = np.flatnonzero(np.r_[True, detection[1:] != detection[:-1]])
-    end = np.r_[at[1:], len(detection)]
-    nobody = len(at)
+    cursor = np.flatnonzero(np.r_[True, detection[1:] != detection[:-1]])
+    end = np.r_[cursor[1:], len(detection)]
+    nobody = len(cursor)
     holder = np.full(int(gt.max()) + 1, nobody)
     suitors = np.arange(nobody)
     while len(suitors):
-        wanted = gt[at[suitors]]
-        before = holder[wanted]
-        np.minimum.at(holder, wanted, suitors)
-        after = holder[wanted]
+        choice = gt[cursor[suitors]]
+        before = holder[choice]
+        np.minimum.at(holder, choice, suitors)
+        after = holder[choice]
         ousted = before[(before != after) & (before != nobody)]
         suitors = np.unique(np.r_[suitors[after != suitors], ousted])
-        at[suitors] += 1
-        suitors = suitors[at[suitors] < end[suitors]]
-    chosen[at[holder[holder != nobody]]] = True
+        cursor[suitors] += 1
+        suitors = suitors[cursor[suitors] < end[suitors]]
+    chosen[cursor[holder[holder != nobody]]] = True
     return chosen

@@ -64,9 +64,9 @@ def best_for_all(curves: Sequence[Curve]) -> OperatingPoint | None:
     for k, curve in enumerate(curves):
         # true positives of at least the threshold
         counted = np.searchsorted(-curve.score, -thresholds, side="right")
-        found = counted > 0
-        precision[k, found] = curve.precision[counted[found] - 1]
-        recall[k, found] = curve.recall[counted[found] - 1]
+        nonempty = counted > 0
+        precision[k, nonempty] = curve.precision[counted[nonempty] - 1]
+        recall[k, nonempty] = curve.recall[counted[nonempty] - 1]
     f1 = _f1(precision, recall).mean(axis=0)
     best = len(f1) - 1 - int(f1[::-1].argmax())
     return _point(thresholds[best], precision[:, best].mean(), recall[:, best].mean(), f1[best])

@@ -57,7 +57,7 @@ def score(options: ScoreOptions) -> Scorecard:
     )
     for warning in warnings:
         say(f"yolo-ema: warning: {warning}")
-    about = {
+    protocol = {
         "split": _split_of(options.annotations),
         "order": "as written" if options.as_is else "by falling score",
     }
@@ -65,7 +65,7 @@ def score(options: ScoreOptions) -> Scorecard:
         ground_truth,
         detections,
         sizes_wh,
-        about=about,
+        about=protocol,
         warnings=warnings,
         left_out={"ground-truth rows": len(unreadable), "result files": len(strays)},
     )

@@ -135,14 +135,14 @@ class Scorecard:
         ]
 
     def _footer(self) -> str:
-        about = self.protocol
+        facts = self.protocol
         counts = (
-            f"{about['images']} images, {about['detections']} detections, at most {MAX_DETS[-1]} "
+            f"{facts['images']} images, {facts['detections']} detections, at most {MAX_DETS[-1]} "
             f"per image"
         )
         lost = ", ".join(f"{count} {kind}" for kind, count in self.left_out.items() if count)
         left_out = f"; left out: {lost}, see the warnings" if lost else ""
-        return f"percent; split {about['split'] or 'not known'}, {counts}{left_out}"
+        return f"percent; split {facts['split'] or 'not known'}, {counts}{left_out}"
 
 
 def make_scorecard(

@@ -140,26 +140,24 @@ def evaluate_official(
     class_count, threshold_count = len(class_names), len(IOU_THRESHOLDS)
     gt_boxes = BoxTable.of_images([kept_gt[name] for name in names], class_count, by_score=False)
     rows = [kept_detections[name] for name in names]
-    found = BoxTable.of_images(rows, class_count, by_score=True)
-    found = found[found.file_rank < MAX_DETS[-1]]
+    dets = BoxTable.of_images(rows, class_count, by_score=True)
+    dets = dets[dets.file_rank < MAX_DETS[-1]]
     absorbing = gt_boxes.score == 0
-    pairs = overlapping_pairs(found, gt_boxes, IOU_THRESHOLDS[0], absorbing).by_preference(
-        absorbing
-    )
+    pairs = overlapping_pairs(dets, gt_boxes, IOU_THRESHOLDS[0], absorbing).by_preference(absorbing)
     ground_truth_count = np.bincount(gt_boxes.class_id, minlength=class_count)
     recall = np.zeros((class_count, threshold_count, len(MAX_DETS)))
     precision = np.zeros((class_count, threshold_count))
-    ranking = np.lexsort((np.arange(len(found)), -found.score, found.class_id))
+    ranking = np.lexsort((np.arange(len(dets)), -dets.score, dets.class_id))
     curves: tuple[Curve, ...] = ()
     for m, limit in enumerate(MAX_DETS):
-        within = found.file_rank < limit
+        within = dets.file_rank < limit
         looked_at = pairs[within[pairs.detection]]
         for t, threshold in enumerate(IOU_THRESHOLDS):
-            true, neutral = _outcomes(looked_at, absorbing, threshold, len(found))
-            hits = np.bincount(found.class_id[true], minlength=class_count)
+            true, neutral = _outcomes(looked_at, absorbing, threshold, len(dets))
+            hits = np.bincount(dets.class_id[true], minlength=class_count)
             recall[:, t, m] = hits / np.maximum(ground_truth_count, 1)
             if limit == MAX_DETS[-1]:
-                at_threshold = _curves(found, ranking, true, neutral, ground_truth_count)
+                at_threshold = _curves(dets, ranking, true, neutral, ground_truth_count)
                 precision[:, t] = [
                     _area_under(curve, count)
                     for curve, count in zip(at_threshold, ground_truth_count, strict=True)
@@ -189,13 +187,11 @@ def without_ignored(
         box_rows(detections, names, "the detections"),
         strict=True,
     )
-    for name, gt, found in rows:
+    for name, gt, dets in rows:
         region = gt[:, 5] == IGNORED
         regions, gt = gt[region, :4], gt[~region]
         kept_gt[name] = gt[ignored_share(gt[:, :4], regions, sizes_wh[name]) < COVERED]
-        kept_detections[name] = found[
-            ignored_share(found[:, :4], regions, sizes_wh[name]) < COVERED
-        ]
+        kept_detections[name] = dets[ignored_share(dets[:, :4], regions, sizes_wh[name]) < COVERED]
     return kept_gt, kept_detections
 
 
@@ -233,21 +229,21 @@ def _outcomes(
 
 
 def _curves(
-    found: BoxTable,
+    dets: BoxTable,
     ranking: np.ndarray,
     true: np.ndarray,
     neutral: np.ndarray,
     ground_truth_count: np.ndarray,
 ) -> tuple[Curve, ...]:
     """Return classes' precision and recall; ``ranking`` sorts by class, then falling score."""
-    bounds = np.searchsorted(found.class_id[ranking], np.arange(len(ground_truth_count) + 1))
+    bounds = np.searchsorted(dets.class_id[ranking], np.arange(len(ground_truth_count) + 1))
     curves = []
     for k, count in enumerate(ground_truth_count):
         ranked = ranking[bounds[k] : bounds[k + 1]]
         hit = np.flatnonzero(true[ranked])
         hits = np.arange(1, len(hit) + 1)
         judged = np.cumsum(~neutral[ranked])[hit]
-        curves.append(Curve(hits / max(count, 1), hits / judged, found.score[ranked[hit]]))
+        curves.append(Curve(hits / max(count, 1), hits / judged, dets.score[ranked[hit]]))
     return tuple(curves)
 
 

@@ -143,8 +143,8 @@ def plan_tiles(
     if whole_frame is None and tile == "auto" and figures and figures.best.tiles:
         whole_frame = figures.best.whole_frame
     with_whole, tiles = whole_frame is not False, tile_grid(image_wh, tile_wh, overlap_px)
-    what = _described(tiles, with_whole)
-    return TilePlan(tiles, with_whole, overlap_px, f"{what}: {why_tiles}", input_hw)
+    tiling = _described(tiles, with_whole)
+    return TilePlan(tiles, with_whole, overlap_px, f"{tiling}: {why_tiles}", input_hw)
 
 
 def _described(tiles_xyxy: np.ndarray, with_whole: bool) -> str:
@@ -164,9 +164,9 @@ def _check(tile: str | tuple[int, int], overlap: float) -> None:
         )
 
 
-def _whole(why: str, input_hw: tuple[int, int], at: str = "") -> TilePlan:
+def _whole(reason: str, input_hw: tuple[int, int], at: str = "") -> TilePlan:
     none = np.empty((0, 4), dtype=np.int64)
-    return TilePlan(none, True, (0, 0), f"the whole frame{at}: {why}", input_hw)
+    return TilePlan(none, True, (0, 0), f"the whole frame{at}: {reason}", input_hw)
 
 
 def _judge(
@@ -186,20 +186,20 @@ def _judge(
         return _whole(f"its {frame} fit into {into}", input_hw)
     if shrinking <= HARMLESS_SHRINKING:
         return _whole(f"{frame} are shrunk only {shrinking:.2f} times to fit into {into}", input_hw)
-    why = f"{frame} would be shrunk {shrinking:.1f} times to fit into {into}"
+    reason = f"{frame} would be shrunk {shrinking:.1f} times to fit into {into}"
     if objects is not None:
-        why += (
+        reason += (
             f", objects like those it was trained on, {objects.source_median:.0f} pixels in the "
             f"median, to {objects.source_median / shrinking:.0f} pixels"
         )
     if _large_enough(objects, shrinking):
-        return _whole(f"{why}, which is large enough", input_hw)
+        return _whole(f"{reason}, which is large enough", input_hw)
     largest, accepted, by_figures = float(LARGEST_INPUT), ACCEPTED_SHRINKING, ""
     if figures is not None:
         best, by_figures = figures.best, "; the figures that the weights carry recommend it"
         largest, accepted = best.input_scale, max(accepted, best.shrinking)
         if best.tiles:
-            return why + by_figures
+            return reason + by_figures
     scale = min(shrinking, largest)
     if grows_by or scale <= 1:
         height, width = input_hw
@@ -207,10 +207,10 @@ def _judge(
             height, width = (math.ceil(side * scale / grows_by) * grows_by for side in input_hw)
         left = _shrinking(image_wh, (height, width))
         if left <= accepted or _large_enough(objects, left):
-            how = f"shrunk {left:.1f} times" if left > 1 else "not shrunk"
-            at = f" at a larger input of {width}x{height}, {how}" if scale > 1 else ""
-            return _whole(why + by_figures, (height, width), at)
-    return why
+            scaling = f"shrunk {left:.1f} times" if left > 1 else "not shrunk"
+            at = f" at a larger input of {width}x{height}, {scaling}" if scale > 1 else ""
+            return _whole(reason + by_figures, (height, width), at)
+    return reason
 
 
 def _shrinking(image_wh: tuple[int, int], input_hw: tuple[int, int]) -> float:

@@ -168,9 +168,9 @@ def acquire_public(
                     f"{fetched.sha256}, from {fetched.url}"
                 )
             with contextlib.ExitStack() as undo:
-                folder, about = _unpacked(archive, _folder_of(archive, root), hashes, undo)
+                folder, details = _unpacked(archive, _folder_of(archive, root), hashes, undo)
                 (of_split,) = find_splits(folder, name=official_name(split), wanted=(split,))[:1]
-                acquired[split] = Acquired(of_split, "download", about)
+                acquired[split] = Acquired(of_split, "download", details)
                 undo.pop_all()
         except DataError as error:
             failures[split] = error
@@ -258,9 +258,9 @@ def _unpacked(
     known, sha256 = _known(into), hashes.get(source.name)
     if known is not None and sha256 in {None, known["sha256"]} and _is_same(source, known):
         return into, {key: known[key] for key in ("name", "size", "sha256")}
-    about = _unpack(source, into, sha256)
+    details = _unpack(source, into, sha256)
     undo.callback(_remove_unpacked, into)
-    return into, about
+    return into, details
 
 
 def _is_same(archive: Path, known: Mapping[str, Any]) -> bool:
@@ -291,12 +291,12 @@ def _unpack(archive: Path, into: Path, sha256: str | None) -> dict[str, Any]:
     ) as bar:
         unpack(archive, fresh, sha256=sha256, advance=bar.update, marker=_MARKER)
     info = archive.stat()
-    about = {"name": archive.name, "size": info.st_size, "sha256": sha256 or sha256_of(archive)}
-    note = {**about, "path": str(archive.absolute()), "mtime_ns": info.st_mtime_ns}
+    details = {"name": archive.name, "size": info.st_size, "sha256": sha256 or sha256_of(archive)}
+    note = {**details, "path": str(archive.absolute()), "mtime_ns": info.st_mtime_ns}
     write_json(fresh / _MARKER, note)
     _remove_unpacked(into)
     fresh.rename(into)
-    return about
+    return details
 
 
 def _remove_unpacked(folder: Path) -> None:

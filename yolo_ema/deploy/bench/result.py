@@ -77,15 +77,15 @@ class BenchResult:
         return "\n".join([*lines, "", *self._circumstances(ran), "", advice(self.rows)])
 
     def _circumstances(self, ran: Sequence[BenchRow]) -> Iterator[str]:
-        machine, about = self.about["hardware"], self.about
+        machine, facts = self.about["hardware"], self.about
         if machine:
             gpus = "".join(f", {gpu['name']}" for gpu in machine["gpus"])
             yield f"{machine['processor']}, {machine['cores']} cores{gpus}; {machine['system']}"
-        sizes = ", ".join(f"{width}x{height}" for width, height in about["image_sizes_wh"])
+        sizes = ", ".join(f"{width}x{height}" for width, height in facts["image_sizes_wh"])
         calls = sum(len(turn.seconds) for turn in ran[0].rounds) if ran else 0
         yield (
             f"ms: a call with one image of {sizes}, from pixels to boxes, median of "
-            f"{about['rounds']} rounds in turns; p95: of all {calls} calls; network: the forward "
+            f"{facts['rounds']} rounds in turns; p95: of all {calls} calls; network: the forward "
             f"pass in it"
         )
         yield (
@@ -94,10 +94,10 @@ class BenchResult:
         )
         yield (
             f"unmatched (+ NMS ties), px, score: boxes compared with the .pt's at the same input "
-            f"size, from a score of {about['conf']:g}"
+            f"size, from a score of {facts['conf']:g}"
         )
         yield ", ".join(dict.fromkeys(row.facts["version"] for row in ran if row.facts["version"]))
-        before, after = about["load_average"]
+        before, after = facts["load_average"]
         if before is not None and max(before, after - 1) > _BUSY:
             load = f"load average {before:.1f} before, {after:.1f} after"
             yield f"other programs were running ({load}): trust the ratios, not the times"
@@ -157,19 +157,19 @@ def advice(rows: Sequence[BenchRow]) -> str:
         if row.is_weights or (row.agreement is not None and row.agreement.same)
     ]
     fastest = min(row.latency for row in proper)
-    alike = [row for row in proper if row.latency <= fastest * (1 + _ALIKE)]
-    best = min(alike, key=lambda row: row.cpu)
-    return " ".join([_choice(best, alike), *_caveats(best, ran, same_input)])
+    similar = [row for row in proper if row.latency <= fastest * (1 + _ALIKE)]
+    best = min(similar, key=lambda row: row.cpu)
+    return " ".join([_choice(best, similar), *_caveats(best, ran, same_input)])
 
 
-def _choice(best: BenchRow, alike: Sequence[BenchRow]) -> str:
+def _choice(best: BenchRow, similar: Sequence[BenchRow]) -> str:
     figures = f"{_called(best)}: {_ms(best)} per image"
     if not best.is_weights:
         ratio, agreement = best.times_as_fast, best.agreement
         figures += f", {ratio[0]:.2f} times as fast as the .pt" if ratio else ""
         if agreement:
             figures += f", with its boxes ({agreement.boxes} within {agreement.box_px:.2g} px)"
-    others = [f"{_called(row)} {_ms(row)}" for row in alike if row is not best]
+    others = [f"{_called(row)} {_ms(row)}" for row in similar if row is not best]
     equal = (
         f"; of those within {_ALIKE:.0%} of the fastest ({', '.join(others)}) it takes the least "
         f"processor time"

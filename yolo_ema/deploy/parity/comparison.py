@@ -226,5 +226,5 @@ class _Likely:
 
 
 def _has_neighbour(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    alike = rows[:, None, 5] == others[None, :, 5]
-    return (alike & (overlaps(rows, others) >= _NEIGHBOUR_IOU)).any(axis=1)
+    same_class = rows[:, None, 5] == others[None, :, 5]
+    return (same_class & (overlaps(rows, others) >= _NEIGHBOUR_IOU)).any(axis=1)

@@ -151,10 +151,10 @@ def _place(torch: ModuleType, word: str, scratch: Path) -> tuple[Place, str]:
         raise MachineError(
             f"--device is {word!r}, and this machine has {count} (0 to {count - 1}); {_CPU_FORM}"
         )
-    asked = scratch / "device"
-    asked.mkdir()
+    subfolder = scratch / "device"
+    subfolder.mkdir()
     described = functools.partial(_describe, gpu)
-    outcome = run_isolated("device", described, folder=asked, limit_s=_DEVICE_LIMIT_S)
+    outcome = run_isolated("device", described, folder=subfolder, limit_s=_DEVICE_LIMIT_S)
     if "name" not in outcome.measured:
         raise MachineError(f"GPU {gpu} does not answer: {outcome.reason}; {_CPU_FORM}")
     return Place(str(gpu), *folders), str(outcome.measured["name"])

@@ -60,8 +60,8 @@ def place_fonts() -> None:
 
 
 def _refuse(*arguments: Any, **named: Any) -> NoReturn:
-    wanted = named.get("url") or (arguments[0] if arguments else "a file")
-    address = getattr(wanted, "full_url", wanted)  # urllib's request
+    target = named.get("url") or (arguments[0] if arguments else "a file")
+    address = getattr(target, "full_url", target)  # urllib's request
     raise DownloadRefused(
         f"{address} would be downloaded, which is forbidden here; fetch it yourself and give its "
         f"path"

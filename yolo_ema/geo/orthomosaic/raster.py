@@ -147,12 +147,12 @@ class OrthomosaicReader:
             bgr[..., channel] = np.where(has_data, values[places.index(band)], HIDDEN_GREY)
         return bgr
 
-    def _chosen_bands(self, asked: tuple[int, ...]) -> tuple[int, int, int]:
+    def _chosen_bands(self, requested: tuple[int, ...]) -> tuple[int, int, int]:
         """Return the bands of red, green and blue."""
         from rasterio.enums import ColorInterp
 
         count, colours = self._raster.count, list(self._raster.colorinterp)
-        if wrong := [band for band in asked if band > count]:
+        if wrong := [band for band in requested if band > count]:
             raise ConfigError(
                 f"--bands names band {wrong[0]}; {self.path} has {count}, counted from 1"
             )
@@ -162,8 +162,8 @@ class OrthomosaicReader:
                 f"-expand rgb"
             )
         rgb = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
-        if asked:
-            chosen = list(asked)
+        if requested:
+            chosen = list(requested)
         elif all(colour in colours for colour in rgb):
             chosen = [colours.index(colour) + 1 for colour in rgb]
         else:
@@ -181,10 +181,10 @@ class OrthomosaicReader:
             raise SourceError(f"{self.path} has complex values, which cannot be shown")
         return chosen[0], chosen[1], chosen[2]
 
-    def _chosen_stretch(self, asked: tuple[float, ...]) -> tuple[float, float] | None:
+    def _chosen_stretch(self, requested: tuple[float, ...]) -> tuple[float, float] | None:
         kinds = {np.dtype(self._raster.dtypes[band - 1]) for band in self.bands}
-        if asked:
-            low, high = asked
+        if requested:
+            low, high = requested
             basis = "as asked for"
         elif kinds == {np.dtype(np.uint8)}:
             return None

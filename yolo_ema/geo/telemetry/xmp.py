@@ -26,7 +26,7 @@ def xmp_values(packet: bytes) -> dict[str, list[str]]:
     if len(packet) > _LARGEST:
         raise TelemetryError(f"its XMP has {len(packet)} bytes; expected at most {_LARGEST}")
     text = decode_text(packet)
-    begin = min((at for at in map(text.find, _BEGINNINGS) if at >= 0), default=None)
+    begin = min((index for index in map(text.find, _BEGINNINGS) if index >= 0), default=None)
     declared = text.find("<!")
     if begin is None:
         return {}

@@ -36,7 +36,7 @@ class _Channel:
 
     def rate(self, now: float) -> float:
         """Return frames per second over the last seconds."""
-        recent = [at for at in self.shown_at if now - at <= _RATE_OVER_S]
+        recent = [moment for moment in self.shown_at if now - moment <= _RATE_OVER_S]
         return (len(recent) - 1) / (now - recent[0]) if len(recent) > 1 else 0.0
 
 

@@ -88,7 +88,7 @@ class PageServer(ThreadingHTTPServer):
         """
         address = str(client_address[0])
         with self._lock:
-            alike = [s for s, about in self._connections.items() if about.address == address]
+            alike = [s for s, info in self._connections.items() if info.address == address]
             crowd: list[socket.socket] | None = None
             if len(alike) >= _MOST_PER_ADDRESS:
                 crowd = alike
@@ -123,15 +123,15 @@ class PageServer(ThreadingHTTPServer):
     def set_waiting(self, connection: socket.socket, *, waiting: bool) -> None:
         """Note that a connection's request is awaited from now on, or that it is complete."""
         with self._lock:
-            if about := self._connections.get(connection):
-                about.waits_since = time.monotonic() if waiting else None
+            if info := self._connections.get(connection):
+                info.waits_since = time.monotonic() if waiting else None
 
     def service_actions(self) -> None:
         """Give up requests that take too long to arrive; called several times a second."""
         limit = time.monotonic() - _WHOLE_REQUEST_S
         with self._lock:
-            for connection, about in list(self._connections.items()):
-                if about.waits_since is not None and about.waits_since < limit:
+            for connection, info in list(self._connections.items()):
+                if info.waits_since is not None and info.waits_since < limit:
                     self._drop(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -30,11 +30,11 @@ class CsvRows(Sink):
     def write(self, found: FrameDetections, context: FrameContext) -> None:
         """Append a row for each object; ``track_id`` is empty where an object has none."""
         frame = found.as_json()
-        about = [csv_text(frame["source"]), *(frame[key] for key in COLUMNS[1:5])]
+        frame_cells = [csv_text(frame["source"]), *(frame[key] for key in COLUMNS[1:5])]
         self._file.append(
             _lines(
                 [
-                    *about,
+                    *frame_cells,
                     detection.get("track_id"),
                     detection["class_id"],
                     csv_text(detection["class"]),

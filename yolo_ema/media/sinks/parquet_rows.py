@@ -73,11 +73,11 @@ class ParquetRows(Sink):
         """Add a row for each object. Raises `DiskFullError`."""
         frame = found.as_json()
         self._frames += 1
-        about = [frame[name] for name in list(COLUMNS)[:5]]
-        about[0] = about[0].encode("utf-8", "backslashreplace").decode()
+        frame_cells = [frame[name] for name in list(COLUMNS)[:5]]
+        frame_cells[0] = frame_cells[0].encode("utf-8", "backslashreplace").decode()
         self._rows += (
             (
-                *about,
+                *frame_cells,
                 detection.get("track_id"),
                 detection["class_id"],
                 detection["class"],

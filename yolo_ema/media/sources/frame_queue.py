@@ -52,9 +52,9 @@ class FrameQueue:
             self.on_arrival()
 
     def _replacing_unread(self, event: SourceEvent) -> SourceEvent:
-        for at, unread in enumerate(self._events):
+        for index, unread in enumerate(self._events):
             if unread.frame is not None:
-                del self._events[at]
+                del self._events[index]
                 self.dropped += 1
                 return replace(event, problem=event.problem or unread.problem)
         return event

@@ -39,22 +39,22 @@ def _ends_file(packet: bytes) -> bool:
         IndexError: the packet ends within a block.
         ValueError: something is no block.
     """
-    at = _HEADER_BYTES + _table_bytes(packet[10]) if packet.startswith(b"GIF8") else 0
+    offset = _HEADER_BYTES + _table_bytes(packet[10]) if packet.startswith(b"GIF8") else 0
     frames = 0
-    while at < len(packet):
-        kind = packet[at]
+    while offset < len(packet):
+        kind = packet[offset]
         if kind == _TRAILER:
             return True
         if kind == _EXTENSION:
-            at += 2
+            offset += 2
         elif kind == _IMAGE and not frames:
-            at += _IMAGE_BYTES + _table_bytes(packet[at + 9]) + 1
+            offset += _IMAGE_BYTES + _table_bytes(packet[offset + 9]) + 1
             frames += 1
         else:
             raise ValueError("no block of a GIF")
-        while size := packet[at]:
-            at += 1 + size
-        at += 1
+        while size := packet[offset]:
+            offset += 1 + size
+        offset += 1
     if not frames:
         raise IndexError("the packet holds no frame")
     return False

@@ -107,6 +107,6 @@ class JpegSplitter:
         self._restart(2)
         return 0
 
-    def _restart(self, at: int) -> None:
-        del self._buffer[:at]
+    def _restart(self, offset: int) -> None:
+        del self._buffer[:offset]
         self._at, self._in_pixels = 0, False

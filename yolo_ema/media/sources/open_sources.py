@@ -220,8 +220,8 @@ class _Finder:
 
     def _add_scan(self, scan: FolderScan, nothing: str) -> None:
         if not scan.files and not scan.unreadable:
-            held = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
-            raise SourceError(f"{nothing}{held}; expected {_known_kinds()}")
+            content = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
+            raise SourceError(f"{nothing}{content}; expected {_known_kinds()}")
         for file in scan.files:
             self._add_file(file)
         for folder, problem in scan.unreadable:

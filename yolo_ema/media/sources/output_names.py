@@ -27,12 +27,12 @@ def with_output_names(sources: Sequence[Source]) -> list[Source]:
     folders in front as tell the folders apart, ``first_0001``, and within one folder their suffix
     behind, ``0001_png``. What is still alike is numbered: ``cam-2``. Very long stems are cut.
     """
-    alike: dict[str, list[Source]] = {}
+    groups: dict[str, list[Source]] = {}
     for source in sources:
-        alike.setdefault(source.stem.casefold(), []).append(source)
+        groups.setdefault(source.stem.casefold(), []).append(source)
     crowded = [
         source
-        for group in alike.values()
+        for group in groups.values()
         for source in group
         if isinstance(source, _RENAMED) and (len(group) > 1 or _cut(source.stem) != source.stem)
     ]
@@ -63,11 +63,11 @@ def _cut(stem: str) -> str:
 
 def _with_folders(sources: Sequence[_Stored]) -> dict[Source, str]:
     """Return longer stems for files that share theirs."""
-    alike: dict[str, list[_Stored]] = {}
+    groups: dict[str, list[_Stored]] = {}
     for source in sources:
-        alike.setdefault(source.stem.casefold(), []).append(source)
+        groups.setdefault(source.stem.casefold(), []).append(source)
     longer: dict[Source, str] = {}
-    for group in alike.values():
+    for group in groups.values():
         folders = {source: Path(os.path.abspath(source.path)).parent for source in group}  # noqa: PTH100 - links stay
         words = _told_apart(set(folders.values()))
         in_folder = Counter(folders.values())

@@ -102,13 +102,13 @@ class SourceReader:
 
     def _first_waiting(self) -> SourceEvent | None:
         for step in range(len(self._lanes)):
-            at = (self._next + step) % len(self._lanes)
-            event = self._lanes[at].take()
+            lane = (self._next + step) % len(self._lanes)
+            event = self._lanes[lane].take()
             if event is not None:
-                self._next = at + 1
+                self._next = lane + 1
                 return event
             # This lane's turn, and it has nothing: an image above the look-ahead may be decoded.
-            self._lanes[at].wanted = True
+            self._lanes[lane].wanted = True
         return None
 
     def status(self) -> list[SourceStatus]:

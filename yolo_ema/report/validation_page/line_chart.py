@@ -114,5 +114,5 @@ def _envelope(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
         return np.array([0.0]), np.array([0.0])
     best = np.maximum.accumulate(curve.precision[::-1])[::-1]
     levels = np.unique(np.r_[np.linspace(0, curve.recall[-1], 200), curve.recall[-1]])
-    at = np.minimum(np.searchsorted(curve.recall, levels, side="left"), len(best) - 1)
-    return 100 * np.r_[levels, levels[-1]], 100 * np.r_[best[at], 0.0]
+    index = np.minimum(np.searchsorted(curve.recall, levels, side="left"), len(best) - 1)
+    return 100 * np.r_[levels, levels[-1]], 100 * np.r_[best[index], 0.0]
