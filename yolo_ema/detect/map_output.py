@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from yolo_ema.detect.flight_poses import frame_boxes, locate_flight
 from yolo_ema.detect.frame_places import check_surface_model
@@ -16,9 +15,6 @@ from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext
 from yolo_ema.media.sinks.unique_paths import numbered_paths
 from yolo_ema.options.mapping import MapOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAP_FILES = {
     "geojson": ("objects", ".geojson"),
@@ -72,9 +68,6 @@ class MapOutput:
             pose = live_pose or NoPose("no_common_clock", "it is live")
             source.has_poses = True
         source.frames.append(frame_boxes(found, pose, context.image_path))
-
-    def end_source(self, name: str) -> None:
-        """Nothing is done before the run's end."""
 
     def close(self) -> None:
         """Write the map; a second call does nothing.

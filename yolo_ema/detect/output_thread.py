@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+_AHEAD = 4  # items that may wait
 _Item = TypeVar("_Item")
 
 
@@ -14,7 +15,7 @@ class OutputThread(Generic[_Item]):
     """Calls ``work`` on one item after the other, in the order they were put, in its own thread.
 
     Drawing, encoding and writing release Python's lock most of the time, so they overlap with
-    inference. At most ``ahead`` items wait: a slow disk slows detection down instead of filling the
+    inference. At most `_AHEAD` items wait: a slow disk slows detection down instead of filling the
     memory.
 
     An error in ``work`` is raised by the next `put` or at the end of the ``with`` block; items put
@@ -25,19 +26,17 @@ class OutputThread(Generic[_Item]):
         self,
         work: Callable[[_Item], None],
         *,
-        ahead: int = 4,
         on_error: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; the thread starts with the ``with`` block.
 
         Args:
             work: what is done with an item.
-            ahead: how many items may wait.
             on_error: called once, in the output thread, when ``work`` has failed: the producer may
                 be waiting for its next item.
         """
         self._work, self._on_error = work, on_error
-        self._items: queue.Queue[_Item | None] = queue.Queue(ahead)
+        self._items: queue.Queue[_Item | None] = queue.Queue(_AHEAD)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="output", daemon=True)
 
@@ -52,7 +51,7 @@ class OutputThread(Generic[_Item]):
             self._raise()
 
     def put(self, item: _Item) -> None:
-        """Hand over an item; blocks while ``ahead`` items wait. Raises what ``work`` raised."""
+        """Hand over an item; blocks while `_AHEAD` items wait. Raises what ``work`` raised."""
         self._raise()
         self._items.put(item)
 

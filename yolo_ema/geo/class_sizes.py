@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,9 +47,9 @@ CLASS_SIZES: dict[str, BodySize] = {
 UNKNOWN_SIZE = BodySize(*[float("nan")] * len(BodySize._fields))
 
 
-def sizes_of(class_names: Sequence[str], sizes: Mapping[str, BodySize] = CLASS_SIZES) -> Array:
+def sizes_of(class_names: Sequence[str]) -> Array:
     """Return (n, 5): the sizes of classes, in the order of `BodySize`; NaN where unknown."""
     numbers = {name: row for row, name in enumerate(dict.fromkeys(class_names))}
-    table = np.array([sizes.get(name, UNKNOWN_SIZE) for name in numbers], float)
+    table = np.array([CLASS_SIZES.get(name, UNKNOWN_SIZE) for name in numbers], float)
     rows = np.array([numbers[name] for name in class_names], int)
     return table.reshape(-1, len(BodySize._fields))[rows]

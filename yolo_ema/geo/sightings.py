@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from yolo_ema.geo.camera import CameraIntrinsics
 from yolo_ema.geo.camera_heights import FlightGround, flight_ground
-from yolo_ema.geo.class_sizes import CLASS_SIZES, BodySize, sizes_of
+from yolo_ema.geo.class_sizes import sizes_of
 from yolo_ema.geo.ground import REASONS as GROUND_REASONS
 from yolo_ema.geo.placing import Placed, place_boxes
 from yolo_ema.geo.pose import REASONS as POSE_REASONS
@@ -166,7 +166,6 @@ def locate_source(
     options: PlacingOptions,
     *,
     is_video: bool = True,
-    sizes: Mapping[str, BodySize] = CLASS_SIZES,
     assumptions: Sequence[str] = (),
     ground: FlightGround | None = None,
 ) -> LocatedSource:
@@ -176,7 +175,6 @@ def locate_source(
         frames: its frames in order, with their poses.
         options: the ground, deviations and limits.
         is_video: whether they follow each other in time.
-        sizes: of objects by class.
         assumptions: what the poses assume.
         ground: opened already, instead of that of the options.
 
@@ -199,7 +197,7 @@ def locate_source(
         [used[row][2] for row in rows[known]],
         ground.ground,
         sigmas=sigmas,
-        sizes=sizes_of(class_names, sizes)[known],
+        sizes=sizes_of(class_names)[known],
         base=options.base,
         box_sigma_px=options.sigma_box,
         max_error_m=options.max_error,

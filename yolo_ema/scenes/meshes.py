@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 # counter-clockwise seen from outside. Order: top, front, rear, left, right. The bottom is never
 # seen from a drone.
 _FACES = np.array([[4, 5, 6, 7], [1, 2, 6, 5], [3, 0, 4, 7], [2, 3, 7, 6], [0, 1, 5, 4]])
+_HALF_A_WHEEL = 0.05  # of its thickness, metres
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,13 @@ def sides(
     return Part(whole.corners, _FACES[3:], (slot, slot), layer)
 
 
-def wheel(
-    x: float, y: float, radius: float, slot: int, *, thickness: float = 0.1, layer: int = 0
-) -> Part:
+def wheel(x: float, y: float, radius: float, slot: int) -> Part:
     """Return a wheel of eight plates, seen from both sides and above; its axle is along y."""
     angle = np.arange(8) * (np.pi / 4)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
     rings = [
         np.column_stack(
-            [x + circle[:, 0] * r, np.full(8, y + side * thickness / 2), radius + circle[:, 1] * r]
+            [x + circle[:, 0] * r, np.full(8, y + side * _HALF_A_WHEEL), radius + circle[:, 1] * r]
         )
         for side in (-1, 1)
         for r in (radius, radius * 0.72)
@@ -142,7 +141,7 @@ def wheel(
             ),
         ]
     )
-    return Part(np.concatenate(rings), faces, (slot,) * 24, layer)
+    return Part(np.concatenate(rings), faces, (slot,) * 24, 0)
 
 
 def mesh(parts: Iterable[Part]) -> Mesh:

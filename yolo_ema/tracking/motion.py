@@ -41,16 +41,10 @@ class CameraMotion:
         >>> homography = motion.update(image_bgr, boxes_xyxy)  # the identity for the first frame
     """
 
-    def __init__(self, longer_side_px: int = LONGER_SIDE_PX) -> None:
-        """Start without a frame.
-
-        Args:
-            longer_side_px: size that frames are reduced to; smaller frames stay as they are.
-        """
-        self.longer_side_px = longer_side_px
+    def __init__(self) -> None:
+        """Start without a frame."""
         self._grey: np.ndarray | None = None
         self._corners: np.ndarray | None = None
-        self._scale_xy = np.ones(2)
 
     def update(self, image_bgr: np.ndarray, boxes_xyxy: np.ndarray) -> Array:
         """Take the next frame and return how the ground moved since the last one.
@@ -63,11 +57,11 @@ class CameraMotion:
             (3, 3) homography from pixels of the last frame to pixels of this one; the identity for
             the first frame, for one of another size, and if too few points agree.
         """
-        grey, scale_xy = self._reduced(image_bgr)
+        grey, scale_xy = _reduced(image_bgr)
         homography = np.eye(3)
         if self._grey is not None and self._corners is not None and self._grey.shape == grey.shape:
             homography = _between(self._grey, grey, self._corners)
-        self._grey, self._scale_xy = grey, scale_xy
+        self._grey = grey
         self._corners = cv2.goodFeaturesToTrack(
             grey, _MOST_CORNERS, 0.01, 8, mask=_background(grey, boxes_xyxy, scale_xy)
         )
@@ -83,16 +77,16 @@ class CameraMotion:
         result: Array = full / full[2, 2]
         return result
 
-    def _reduced(self, image_bgr: np.ndarray) -> tuple[np.ndarray, Array]:
-        height, width = image_bgr.shape[:2]
-        factor = min(1.0, self.longer_side_px / max(height, width))
-        if factor == 1:
-            return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), np.ones(2)
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        # Averaging would take six times as long and change nothing that matters: corners are
-        # strong.
-        small = cv2.resize(image_bgr, size, interpolation=cv2.INTER_LINEAR)
-        return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.array(size) / (width, height)
+
+def _reduced(image_bgr: np.ndarray) -> tuple[np.ndarray, Array]:
+    height, width = image_bgr.shape[:2]
+    factor = min(1.0, LONGER_SIDE_PX / max(height, width))
+    if factor == 1:
+        return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), np.ones(2)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    # Averaging would take six times as long and change nothing that matters: corners are strong.
+    small = cv2.resize(image_bgr, size, interpolation=cv2.INTER_LINEAR)
+    return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.array(size) / (width, height)
 
 
 def _background(grey: np.ndarray, boxes_xyxy: np.ndarray, scale_xy: Array) -> np.ndarray:

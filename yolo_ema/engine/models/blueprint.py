@@ -235,10 +235,9 @@ def probe(
     places: Sequence[str] = (),
     *,
     channels: int = 3,
-    image_px: int = PROBE_PX,
     device: str = "meta",
 ) -> tuple[int, ...]:
-    """Send a square image of ``image_px`` through layers, which are left in evaluation mode, and
+    """Send a square image of `PROBE_PX` through layers, which are left in evaluation mode, and
     return the strides of the head's levels.
 
     Raises:
@@ -250,7 +249,7 @@ def probe(
     outputs: list[torch.Tensor] = []
     watch = SizeWatch() if device == "meta" else contextlib.nullcontext()
     with torch.no_grad(), torch.device(device), watch:
-        image = torch.zeros(1, channels, image_px, image_px)
+        image = torch.zeros(1, channels, PROBE_PX, PROBE_PX)
         for index, layer in enumerate(layers):
             inputs = inputs_of(layer, outputs) if outputs else image
             place = places[index] if places else f"{where}, layer {index}"
@@ -262,7 +261,7 @@ def probe(
     maps = [maps[name] for maps in heads if maps for name in ("boxes", "scores")]
     if not all(part.shape[-1] == cells for part in maps):
         raise ModelError(f"{where}: the outputs of its head do not fit its levels")
-    return tuple(image_px // level.shape[-2] for level in levels)
+    return tuple(PROBE_PX // level.shape[-2] for level in levels)
 
 
 def run_layers(layers: Sequence[nn.Module], image: torch.Tensor) -> list[torch.Tensor]:

@@ -25,15 +25,12 @@ SIZE_PX = 12.8
 _EPSILON = 1e-7  # keeps the root's gradient finite where both boxes are the same
 
 
-def normalised_wasserstein(
-    boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, *, size_px: float = SIZE_PX
-) -> Tensor:
+def normalised_wasserstein(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
     """Return the normalised Wasserstein similarity of boxes, pair by pair.
 
     Args:
         boxes1_xyxy: (..., 4) x1 y1 x2 y2 in pixels.
         boxes2_xyxy: the same shape.
-        size_px: the constant C of the paper, in pixels.
 
     Returns:
         (...,) float32 in (0, 1]; 1 for equal boxes.
@@ -42,7 +39,7 @@ def normalised_wasserstein(
     first, second = difference.split(2, dim=-1)  # of the corners: (dx1, dy1), (dx2, dy2)
     centre, half_side = (first + second) / 2, (second - first) / 2
     squared = centre.square().sum(-1) + half_side.square().sum(-1)
-    return torch.exp(-(squared + _EPSILON).sqrt() / size_px)
+    return torch.exp(-(squared + _EPSILON).sqrt() / SIZE_PX)
 
 
 class WassersteinAssigner(TaskAlignedAssigner):
