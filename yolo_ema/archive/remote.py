@@ -131,10 +131,10 @@ class RemoteStorage:
     def _named_at_the_end(self, name: str) -> Iterator[str]:
         path = f"{self._root}/{name}"
         folder, _, base = path.rpartition("/")
-        beside = path if self._whole_at_once else f"{folder}/.{base}-{uuid.uuid4().hex}.part"
+        temp = path if self._whole_at_once else f"{folder}/.{base}-{uuid.uuid4().hex}.part"
         with _errors_name(f"{self.place}/{name}"):
             if not self._whole_at_once:
                 self._system.makedirs(folder, exist_ok=True)
-            yield beside
-            if beside != path:
-                self._system.mv(beside, path)
+            yield temp
+            if temp != path:
+                self._system.mv(temp, path)

@@ -105,25 +105,25 @@ class LocalStorage:
 
     def put_file(self, local: Path, name: str) -> None:
         """Copy a local file, in place of the one that is there. Raises `DiskFullError`."""
-        with atomic_path(self._folder / name) as beside:
-            shutil.copyfile(local, beside)
+        with atomic_path(self._folder / name) as temp:
+            shutil.copyfile(local, temp)
 
     def put_folder(self, local: Path, name: str) -> None:
         """Copy all files below a local folder, which appear together; what was under that name
         goes.
         """
         final = self._folder / name
-        beside = final.with_name(f".{final.name}-{uuid.uuid4().hex}.part")
+        temp = final.with_name(f".{final.name}-{uuid.uuid4().hex}.part")
         final.parent.mkdir(parents=True, exist_ok=True)
         for stale in final.parent.glob(f".{final.name}-*.part"):  # of a process that was killed
             shutil.rmtree(stale, ignore_errors=True)
         with disk_full_is_clear(final):
             try:
-                _copy_tree(local, beside)
+                _copy_tree(local, temp)
                 shutil.rmtree(final, ignore_errors=True)
-                beside.rename(final)
+                temp.rename(final)
             finally:
-                shutil.rmtree(beside, ignore_errors=True)
+                shutil.rmtree(temp, ignore_errors=True)
 
     def remove(self, name: str) -> None:
         """Remove a file; nothing happens where it is not there."""

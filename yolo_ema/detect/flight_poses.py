@@ -47,7 +47,7 @@ def locate_flight(
         ConfigError: the telemetry asked for cannot be.
         DataError: the surface model cannot be used.
     """
-    now_at = {Path(place).name: place for place in places}
+    now_at = {Path(path).name: path for path in places}
     videos = [source for source in sources if source.is_video]
     stills = [source for source in sources if not source.is_video]
     located: list[LocatedSource] = []
@@ -68,10 +68,10 @@ def locate_flight(
     return sorted(located, key=lambda source: order[source.name]), problems
 
 
-def _telemetry_of(name: str, names: Sequence[str], asked: Sequence[str]) -> tuple[str, ...]:
+def _telemetry_of(name: str, names: Sequence[str], entries: Sequence[str]) -> tuple[str, ...]:
     """Return a video's own entries of ``--telemetry``: those of other videos' names are not."""
     others = {other for other in names if other != Path(name).stem}
-    return tuple(word for word in asked if Path(word).stem not in others) or tuple(asked)
+    return tuple(word for word in entries if Path(word).stem not in others) or tuple(entries)
 
 
 def _track_of(
@@ -83,8 +83,8 @@ def _track_of(
             str(Path(folder) / Path(name).name) if folder else name for name in source.pictures
         ]
         return open_telemetry(pictures, options, images=True)
-    place = now_at.get(Path(source.name).name, source.name)
-    return open_telemetry(place, options, duration_s=source.duration_s, images=False)
+    path = now_at.get(Path(source.name).name, source.name)
+    return open_telemetry(path, options, duration_s=source.duration_s, images=False)
 
 
 def no_pose_of(tried: Sequence[NoPose]) -> tuple[str, NoPose]:

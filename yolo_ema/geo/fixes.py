@@ -117,12 +117,12 @@ class Fixes:
 
     def averaged(self, bins: ArrayLike) -> Fixes:
         """Return one position for each number in ``bins`` (n,), as sure as those it is made of."""
-        _, first, place = np.unique(bins, return_index=True, return_inverse=True)
-        counts = np.bincount(place)
+        _, first, group = np.unique(bins, return_index=True, return_inverse=True)
+        counts = np.bincount(group)
 
         def mean(column: Array) -> Array:
             total = np.zeros((len(counts), *column.shape[1:]))
-            np.add.at(total, place, column)
+            np.add.at(total, group, column)
             return total / counts.reshape(-1, *(1 for _ in column.shape[1:]))
 
         exact = {"tracklets", "clocks"}

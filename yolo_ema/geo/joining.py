@@ -178,11 +178,11 @@ class _Pairs:
             near = np.hypot(*(old_mean - thing.mean).T) <= 3.5 * (old_reach + thing.reach) + 50 * (
                 np.array([bool(thing.motion.is_moving) for thing in old])
             )
-            for place in np.flatnonzero(near).tolist():
-                difference = _difference(thing, old[place])
-                if difference is not None and may_be_one(thing.class_name, old[place].class_name):
+            for index in np.flatnonzero(near).tolist():
+                difference = _difference(thing, old[index])
+                if difference is not None and may_be_one(thing.class_name, old[index].class_name):
                     rows.append(number)
-                    columns.append(place)
+                    columns.append(index)
                     off.append(difference[0])
                     own.append(difference[1])
                     shared.append(difference[2])

@@ -18,7 +18,7 @@ class Lenses:
     def __init__(self, cameras: Sequence[CameraIntrinsics]) -> None:
         """Take the camera of each box; boxes that share one are computed together."""
         self._cameras = list(dict.fromkeys(cameras))
-        number = {camera: place for place, camera in enumerate(self._cameras)}
+        number = {camera: index for index, camera in enumerate(self._cameras)}
         self._of = np.array([number[camera] for camera in cameras], int)
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Lenses:
         result = np.empty((len(self), *shape))
         order = np.argsort(self._of, kind="stable")
         ends = np.searchsorted(self._of[order], np.arange(len(self._cameras) + 1))
-        for place, camera in enumerate(self._cameras):
-            rows = order[ends[place] : ends[place + 1]]
+        for index, camera in enumerate(self._cameras):
+            rows = order[ends[index] : ends[index + 1]]
             result[rows] = function(camera, rows)
         return result

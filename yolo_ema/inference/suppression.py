@@ -43,16 +43,16 @@ def suppress(
     conf = np.float32(settings.conf)
     candidates = candidates[candidates[:, 4:].max(axis=1) > conf]  # False for NaN
     if settings.multi_label and candidates.shape[1] > 5:
-        place, class_ids = np.nonzero(candidates[:, 4:] > conf)
+        index, class_ids = np.nonzero(candidates[:, 4:] > conf)
     else:
-        place, class_ids = np.arange(len(candidates)), candidates[:, 4:].argmax(axis=1)
+        index, class_ids = np.arange(len(candidates)), candidates[:, 4:].argmax(axis=1)
     if settings.classes is not None:
         keep = np.isin(class_ids, settings.classes)
-        place, class_ids = place[keep], class_ids[keep]
-    scores = candidates[place, 4 + class_ids]
+        index, class_ids = index[keep], class_ids[keep]
+    scores = candidates[index, 4 + class_ids]
     order = np.argsort(-scores, kind="stable")[:_MOST_CANDIDATES]
-    place, class_ids, scores = place[order], class_ids[order], scores[order]
-    boxes = centers_to_corners(candidates[:, :4])[place]
+    index, class_ids, scores = index[order], class_ids[order], scores[order]
+    boxes = centers_to_corners(candidates[:, :4])[index]
     offset = 0 if settings.agnostic else max(_CLASS_OFFSET_PX, *input_hw)
     enough = _MOST_CANDIDATES if settings.nms_groups else max_det
     kept = _kept(boxes, class_ids, offset, settings.iou, enough)

@@ -109,14 +109,14 @@ def unpack(
             f"from elsewhere"
         )
     into.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{into.name}-", suffix=".part", dir=into.parent))
+    temp = Path(tempfile.mkdtemp(prefix=f".{into.name}-", suffix=".part", dir=into.parent))
     try:
         with disk_full_is_clear(into):
             if marker is not None:
-                (beside / marker).touch()
-            count = _unpack_into(archive, beside, limits or Limits(), advance)
-            beside.chmod(0o755)
-            beside.rename(into)
+                (temp / marker).touch()
+            count = _unpack_into(archive, temp, limits or Limits(), advance)
+            temp.chmod(0o755)
+            temp.rename(into)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
@@ -128,7 +128,7 @@ def unpack(
             f"{archive} is damaged, or not a zip or tar archive: {reason}"
         ) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temp, ignore_errors=True)
     return count
 
 
@@ -213,14 +213,14 @@ def _checked(
     total, seen = 0, set()
     all_packed = archive.stat().st_size
     for count, member in enumerate(members, start=1):
-        place = _place(member.name, archive)
+        path = _place(member.name, archive)
         if count > limits.members:
             raise ArchiveError(f"{archive} is refused: it has more than {limits.members} entries")
         if member.is_folder:
             continue
-        if str(place).casefold() in seen:
+        if str(path).casefold() in seen:
             raise ArchiveError(f"{archive} is refused: {member.name!r} is in it twice")
-        seen.add(str(place).casefold())
+        seen.add(str(path).casefold())
         total += member.size
         if member.packed_size is not None:
             _check_ratio(member.size, member.packed_size, f"{member.name!r}", archive, limits)
@@ -229,12 +229,12 @@ def _checked(
             raise ArchiveError(
                 f"{archive} is refused: it would unpack to more than {limits.total_bytes} bytes"
             )
-        if any(map(is_hidden, place.parts)):
+        if any(map(is_hidden, path.parts)):
             continue
-        if place.suffix.lower() in UNPACKED_SUFFIXES:
-            yield member, place
+        if path.suffix.lower() in UNPACKED_SUFFIXES:
+            yield member, path
         else:
-            passed_over.append(place.name)
+            passed_over.append(path.name)
 
 
 def _check_ratio(size: int, packed_size: int, item: str, archive: Path, limits: Limits) -> None:
@@ -276,9 +276,9 @@ def _write(
     advance: Callable[[int], object],
 ) -> int:
     count = 0
-    for member, place in members:
+    for member, path in members:
         left = member.size
-        with member.open() as source, _new_file(folder / place, member.name, archive) as file:
+        with member.open() as source, _new_file(folder / path, member.name, archive) as file:
             while piece := source.read(_PIECE):
                 left -= len(piece)
                 if left < 0:

@@ -107,7 +107,7 @@ def merge_views(
     views = np.asarray(views_xyxy, dtype=np.float64).reshape(-1, 4)
     places = np.lexsort(views.T[::-1])  # views are numbered by where they lie, not by their order
     views = views[places]
-    boxes = _gathered([found[place] for place in places], views, image_wh, margin_px)
+    boxes = _gathered([found[index] for index in places], views, image_wh, margin_px)
     if method == "agnostic-nms":
         boxes = dataclasses.replace(boxes, groups=np.zeros(len(boxes)))
     merged = _merged(_parts_joined(boxes, views), threshold, method).take(slice(max_det))
@@ -124,11 +124,11 @@ def clusters(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 
 def _gathered(
-    found: Sequence[np.ndarray], views: np.ndarray, image_wh: tuple[int, int], margin_px: float
+    view_rows: Sequence[np.ndarray], views: np.ndarray, image_wh: tuple[int, int], margin_px: float
 ) -> _Boxes:
     """Return all views' boxes in order; cut: on a border of the view that is not the image's."""
-    rows = np.concatenate([np.empty((0, 6)), *found]).astype(np.float64)
-    view = np.repeat(np.arange(len(found)), [len(one) for one in found])
+    rows = np.concatenate([np.empty((0, 6)), *view_rows]).astype(np.float64)
+    view = np.repeat(np.arange(len(view_rows)), [len(rows_of_view) for rows_of_view in view_rows])
     borders = np.column_stack((views[:, :2] > 0, views[:, 2:] < np.asarray(image_wh)))
     near = np.abs(rows[:, :4] - views[view]) <= margin_px
     return _Boxes(
@@ -147,9 +147,9 @@ def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
         kept[part[cut[part] & ~cut[cover] & (shared >= COVERED_SHARE * areas[part])]] = False
     parts = kept[first] & kept[second] & cut[first] & cut[second]
     first, second = first[parts], second[parts]
-    one, other = views[boxes.views[first]], views[boxes.views[second]]
+    view, other = views[boxes.views[first]], views[boxes.views[second]]
     window = np.column_stack(
-        (np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:]))
+        (np.maximum(view[:, :2], other[:, :2]), np.minimum(view[:, 2:], other[:, 2:]))
     )
     agree = (
         box_iou(_clipped(boxes.xyxy[first], window), _clipped(boxes.xyxy[second], window))
@@ -184,8 +184,8 @@ def _merged(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
         if method == "ios-nms"
         else areas[first] + areas[second] - shared
     )
-    alike = shared > threshold * whole
-    first, second = first[alike], second[alike]
+    joined = shared > threshold * whole
+    first, second = first[joined], second[joined]
     kept &= _first_come(len(boxes), first, second)
     if method != "weighted-nms":
         return boxes.take(kept)
@@ -243,8 +243,8 @@ def _overlaps(boxes: _Boxes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     counts = np.searchsorted(begin, begin + (x2 - x1)[box], side="left") - np.arange(len(box)) - 1
     counts = np.maximum(counts, 0)
     columns = [np.ascontiguousarray(column[box]) for column in (*boxes.xyxy.T, boxes.views, low)]
-    found = [_pairs_of(columns, band, counts, start, stop) for start, stop in _blocks(counts)]
-    first, second, shared = (np.concatenate(column) for column in zip(*found, strict=True))
+    pairs = [_pairs_of(columns, band, counts, start, stop) for start, stop in _blocks(counts)]
+    first, second, shared = (np.concatenate(column) for column in zip(*pairs, strict=True))
     first, second = box[first], box[second]
     return np.minimum(first, second), np.maximum(first, second), shared
 

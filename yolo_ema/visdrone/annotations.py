@@ -74,8 +74,8 @@ class Anomaly:
         return "annotation" if self.kind in _LOST_ROWS else None
 
     def __str__(self) -> str:
-        place = self.file if self.row is None else f"{self.file}, row {self.row}"
-        return f"{place}: {self.message}"
+        location = self.file if self.row is None else f"{self.file}, row {self.row}"
+        return f"{location}: {self.message}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

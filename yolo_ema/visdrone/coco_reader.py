@@ -199,8 +199,8 @@ class _CocoSplit:
             reason = getattr(error, "strerror", None) or error
             raise EntryError("missing-image", f"is {place[:60]!r}: {reason}") from None
         if not is_image:
-            beside = self.folder / PurePosixPath(place).name
-            hint = f"; {beside.name} lies in it without the folders" if _is_file(beside) else ""
+            sibling = self.folder / PurePosixPath(place).name
+            hint = f"; {sibling.name} lies in it without the folders" if _is_file(sibling) else ""
             raise EntryError(
                 "missing-image",
                 f"is {place[:60]!r}, which is not an image file in {self.folder}{hint}",

@@ -171,9 +171,9 @@ def _places(lists: dict[str, list[str]]) -> frozenset[str]:
     folder: whatever stands here may be removed.
     """
     for name in (name for folder in FOLDERS for name in lists[folder]):
-        place = PurePosixPath(name)
-        leads_out = place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", name)
-        if leads_out or not place.parts:
+        path = PurePosixPath(name)
+        leads_out = path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name)
+        if leads_out or not path.parts:
             raise ValueError(name)
     return frozenset(f"{folder}/{name}" for folder in FOLDERS for name in lists[folder])
 

@@ -171,12 +171,12 @@ def _os_errors_named(root: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, YoloEmaError) or error.filename is None:
             raise
-        place = Path(error.filename)
-        if root in (place, *place.parents) or place in root.parents:
+        path = Path(error.filename)
+        if root in (path, *path.parents) or path in root.parents:
             raise ConfigError(
-                f"{root} cannot be written ({place}: {error.strerror}); give another --root"
+                f"{root} cannot be written ({path}: {error.strerror}); give another --root"
             ) from error
-        raise DataError(f"{place} cannot be read: {error.strerror}") from error
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _stale(

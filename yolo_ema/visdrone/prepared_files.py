@@ -87,17 +87,17 @@ def link(source: Path, target: Path, root: Path) -> None:
     if _stands_for(target, source, pointer):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.part")
-    beside.unlink(missing_ok=True)
+    temp = target.with_name(f".{target.name}.part")
+    temp.unlink(missing_ok=True)
     with disk_full_is_clear(target):
         try:
-            beside.symlink_to(pointer)
+            temp.symlink_to(pointer)
         except (OSError, NotImplementedError):  # some systems and file systems have none
             try:
-                beside.hardlink_to(source)
+                temp.hardlink_to(source)
             except (OSError, NotImplementedError):
-                shutil.copy2(source, beside)
-        beside.replace(target)
+                shutil.copy2(source, temp)
+        temp.replace(target)
 
 
 def _stands_for(target: Path, source: Path, pointer: str) -> bool:
@@ -125,20 +125,20 @@ def _write(path: Path, content: str) -> None:
             return
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
+    temp = path.with_name(f".{path.name}.part")
     with disk_full_is_clear(path):
         try:
-            beside.write_bytes(data)
-            beside.replace(path)
+            temp.write_bytes(data)
+            temp.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temp.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files and links below a folder with their place in it, ``/`` between folders."""
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
-            path = Path(place, name)
+            path = Path(parent, name)
             yield path, path.relative_to(folder).as_posix()
 
 

@@ -92,7 +92,7 @@ class _Bench:
             if not contender.row.reason:
                 self._open(contender)
         sizes_wh = self._measure(contenders)
-        about = {
+        facts = {
             "weights_sha256": sha256_of(self._options.weights),
             "images": [str(path) for path in self._images]
             if self._options.images
@@ -108,7 +108,7 @@ class _Bench:
         }
         self._progress.close()
         return BenchResult(
-            self._options.weights, tuple(contender.row for contender in contenders), about
+            self._options.weights, tuple(contender.row for contender in contenders), facts
         )
 
     def _machine(self) -> dict[str, Any]:
@@ -139,8 +139,8 @@ class _Bench:
             contender = _Contender(BenchRow(path.name, file=path.name), device, path)
             if not path.exists():
                 folder = path.parent
-                beside = [file.name for file in folder.iterdir()] if folder.is_dir() else []
-                contender.fail(f"there is no file {path}{did_you_mean(path.name, beside)}")
+                siblings = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+                contender.fail(f"there is no file {path}{did_you_mean(path.name, siblings)}")
             yield contender
 
     def _exported(self, contender: _Contender) -> _Contender:

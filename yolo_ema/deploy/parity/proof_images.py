@@ -46,14 +46,12 @@ def sampled_files(places: Sequence[Path], maximum: int) -> list[Path]:
     Raises:
         DataNotFoundError: a place is missing, or there is no image.
     """
-    if missing := [str(place) for place in places if not place.exists()]:
+    if missing := [str(path) for path in places if not path.exists()]:
         raise DataNotFoundError(
             f"there is nothing at {', '.join(missing)}; --images takes images and folders of images"
         )
     files = [
-        file
-        for place in places
-        for file in (sorted(place.iterdir()) if place.is_dir() else [place])
+        file for path in places for file in (sorted(path.iterdir()) if path.is_dir() else [path])
     ]
     files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES or file in places]
     if not files:

@@ -128,11 +128,11 @@ def _place(
     margin = float(_margin(box))
     centre, reach = (box[:2] + box[2:]) / 2, _VERTICAL * height
     centres = (objects[:, :2] + objects[:, 2:]) / 2
-    beside = centres[abs(centres[:, 1] - centre[1]) <= reach]  # the object itself is among them
+    nearby = centres[abs(centres[:, 1] - centre[1]) <= reach]  # the object itself is among them
     spread = _BESIDE * float((box[2:] - box[:2]).max())
     for _ in range(_TRIES):
         dx, dy = (
-            np.round(beside[rng.integers(len(beside))] - centre + rng.uniform(-spread, spread, 2))
+            np.round(nearby[rng.integers(len(nearby))] - centre + rng.uniform(-spread, spread, 2))
             .astype(int)
             .tolist()
         )

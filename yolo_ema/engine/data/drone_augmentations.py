@@ -42,15 +42,15 @@ def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
         CheckFailedError: one does not act, or an Albumentations step was silently left out.
     """
     steps = transforms.transforms
-    place = next(
+    position = next(
         (index for index, step in enumerate(steps) if isinstance(step, Albumentations)), None
     )
-    if place is None:
+    if position is None:
         raise CheckFailedError(
             "Ultralytics' training pipeline has no Albumentations step; its version is outside the "
             "supported range"
         )
-    if steps[place].transform is None:
+    if steps[position].transform is None:
         raise CheckFailedError(
             "the Albumentations step of Ultralytics could not be built, and would have been "
             "dropped silently: is another package installed under that name, or a transform given "
@@ -64,7 +64,7 @@ def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
         added.append(QuarterTurns())
     for step in added:
         check_active(step)
-    steps[place + 1 : place + 1] = added
+    steps[position + 1 : position + 1] = added
 
 
 def check_active(step: BaseTransform) -> None:

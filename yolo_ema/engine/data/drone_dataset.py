@@ -157,7 +157,7 @@ class DroneDataset(YOLODataset):
             )
         labels: list[dict[str, Any]] = [
             {
-                "im_file": self.im_files[place],
+                "im_file": self.im_files[index],
                 "shape": tuple(shape.tolist()),
                 "cls": image_labels.rows[:, :1].copy(),
                 "bboxes": image_labels.rows[:, 1:].copy(),
@@ -167,7 +167,7 @@ class DroneDataset(YOLODataset):
                 "bbox_format": "xywh",
                 "ignored": regions,
             }
-            for place, shape, image_labels, regions in zip(
+            for index, shape, image_labels, regions in zip(
                 scan.images, scan.shapes_hw, scan.labels, scan.regions, strict=True
             )
         ]

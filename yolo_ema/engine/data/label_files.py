@@ -263,6 +263,6 @@ def _first_of_equals(rows: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray
     if not polygons:
         return np.sort(np.unique(rows, axis=0, return_index=True)[1])
     seen: dict[bytes, int] = {}
-    for place, (row, polygon) in enumerate(zip(rows, polygons, strict=True)):
-        seen.setdefault(row[:1].tobytes() + polygon.tobytes(), place)
+    for index, (row, polygon) in enumerate(zip(rows, polygons, strict=True)):
+        seen.setdefault(row[:1].tobytes() + polygon.tobytes(), index)
     return np.array(sorted(seen.values()), dtype=np.int64)

@@ -127,15 +127,15 @@ def scan_labels(
     if kept and (scan := _recall(kept, fingerprint)) is not None:
         return scan
 
-    def scan_image(place: int) -> _ImageScan:
+    def scan_image(index: int) -> _ImageScan:
         result = _ImageScan()
         try:
-            result.shape_hw = _checked_hw(image_hw(images[place]))
-            _read_labels(result, label_files[place], region_files[place], class_count, row_length)
+            result.shape_hw = _checked_hw(image_hw(images[index]))
+            _read_labels(result, label_files[index], region_files[index], class_count, row_length)
         except (OSError, ValueError) as error:
             result.shape_hw = None
-            kind = _kind_of_fault(images[place], error)
-            result.problems.append(Problem(images[place], 0, f"left out: {error}", kind))
+            kind = _kind_of_fault(images[index], error)
+            result.problems.append(Problem(images[index], 0, f"left out: {error}", kind))
         return result
 
     with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
@@ -148,9 +148,9 @@ def scan_labels(
                 disable=None,
             )
         )
-    usable = [(place, result) for place, result in enumerate(results) if result.shape_hw]
+    usable = [(index, result) for index, result in enumerate(results) if result.shape_hw]
     scan = Scan(
-        images=[place for place, _ in usable],
+        images=[index for index, _ in usable],
         shapes_hw=np.array([result.shape_hw for _, result in usable], np.int64).reshape(-1, 2),
         labels=[result.labels for _, result in usable],
         regions=[result.regions for _, result in usable],
@@ -258,8 +258,8 @@ def _recall(kept: Path, fingerprint: str) -> Scan | None:
                 images=arrays["images"].tolist(),
                 shapes_hw=arrays["shapes_hw"],
                 labels=[
-                    ImageLabels(boxes, polygons[ends[place] : ends[place + 1]])
-                    for place, boxes in enumerate(rows)
+                    ImageLabels(boxes, polygons[ends[index] : ends[index + 1]])
+                    for index, boxes in enumerate(rows)
                 ],
                 regions=_split(arrays["regions"], arrays["regions_of"]),
                 problems=[Problem(*values) for values in texts["problems"]],

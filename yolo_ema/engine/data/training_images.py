@@ -81,8 +81,8 @@ def kept_image_path(label: Mapping[str, Any]) -> Path:
 
 def write_kept_image(file: Path, image: np.ndarray) -> None:
     """Keep a decoded image as a plain array. Raises `DiskFullError` where there is no room."""
-    with atomic_path(file) as beside:
-        np.save(beside, image, allow_pickle=False)
+    with atomic_path(file) as temp:
+        np.save(temp, image, allow_pickle=False)
 
 
 def read_kept_image(file: Path) -> np.ndarray | None:

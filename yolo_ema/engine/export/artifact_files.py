@@ -60,8 +60,8 @@ def publish(made: Path, final: Path) -> None:
         DiskFullError: there is no room; what had the name before is intact.
     """
     if made.is_file():
-        with atomic_path(final) as beside:
-            shutil.copyfile(made, beside)
+        with atomic_path(final) as temp:
+            shutil.copyfile(made, temp)
         return
     final.parent.mkdir(parents=True, exist_ok=True)
     with (

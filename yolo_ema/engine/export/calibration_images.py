@@ -27,8 +27,8 @@ def calibration_files(options: ExportOptions) -> list[Path]:
     if options.calibrate:
         files = [
             file
-            for place in options.calibrate
-            for file in (sorted(place.rglob("*")) if place.is_dir() else [place])
+            for path in options.calibrate
+            for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
         ]
         named = set(options.calibrate)
         files = [file for file in files if file in named or file.suffix[1:].lower() in IMG_FORMATS]

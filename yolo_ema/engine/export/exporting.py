@@ -85,8 +85,8 @@ def export_artifact(
         and options.imgsz
         and size_hw != [options.imgsz[0], options.imgsz[-1]]
     ):
-        asked, raised = ",".join(map(str, options.imgsz)), ",".join(map(str, size_hw))
-        say(f"--imgsz {asked} is rounded up to {raised}, multiples of the stride {loaded.stride}")
+        given, raised = ",".join(map(str, options.imgsz)), ",".join(map(str, size_hw))
+        say(f"--imgsz {given} is rounded up to {raised}, multiples of the stride {loaded.stride}")
     started = time.perf_counter()
     with _full_disk_is_clear(folder):
         made = _made(name, options, loaded, settings, folder)
@@ -116,11 +116,11 @@ def _full_disk_is_clear(folder: Path) -> Iterator[None]:
 
 def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[str, Any]:
     """Return Ultralytics' settings for the export. Raises `ConfigError` for an unknown key."""
-    asked, stride = options.imgsz or (loaded.imgsz,), loaded.stride
+    imgsz, stride = options.imgsz or (loaded.imgsz,), loaded.stride
     settings: dict[str, Any] = {
         "format": name,
         "mode": "export",
-        "imgsz": [math.ceil(side / stride) * stride for side in (asked[0], asked[-1])],
+        "imgsz": [math.ceil(side / stride) * stride for side in (imgsz[0], imgsz[-1])],
         "dynamic": options.dynamic,
         "batch": options.batch,
         "nms": options.nms,
@@ -170,8 +170,8 @@ def _made(
     elif name in _OWN_INT8:
         made = _quantized(run, options, settings, folder)
     else:
-        with tempfile.TemporaryDirectory(prefix="calibration-", dir=folder) as beside:
-            data = calibration_dataset(calibration_files(options), loaded.names, Path(beside))
+        with tempfile.TemporaryDirectory(prefix="calibration-", dir=folder) as temp:
+            data = calibration_dataset(calibration_files(options), loaded.names, Path(temp))
             made = run(settings | {"data": str(data)}, folder)
     if name == "openvino":  # in the model, too, not only in the file beside it
         artifact_metadata.write(made, name, entries)
@@ -185,8 +185,8 @@ def _quantized(
     from yolo_ema.engine.export.quantization import calibration_inputs, quantize_int8
 
     files = calibration_files(options)
-    with tempfile.TemporaryDirectory(prefix="float-", dir=folder) as beside:
-        exact = run(settings | {"quantize": None}, Path(beside))
+    with tempfile.TemporaryDirectory(prefix="float-", dir=folder) as temp:
+        exact = run(settings | {"quantize": None}, Path(temp))
         inputs = calibration_inputs(files, tuple(settings["imgsz"]), options.calibration_images)
         made = quantize_int8(exact, settings["format"], inputs, out=folder / exact.name)
         artifact_metadata.write(made, settings["format"], artifact_metadata.read_entries(exact))

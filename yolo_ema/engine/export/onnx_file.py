@@ -40,8 +40,8 @@ def make_valid(path: Path) -> None:
         raise MachineError(
             f"export to onnx failed here: the converter wrote an invalid file: {first_line(error)}"
         ) from error
-    with atomic_path(path) as beside:
-        onnx.save(model, beside)
+    with atomic_path(path) as temp:
+        onnx.save(model, temp)
 
 
 def _sort_operations(graph: Any) -> None:

@@ -82,7 +82,7 @@ def calibration_inputs(
         )
     count = min(most, len(images))
     places = [round(index * (len(images) - 1) / max(count - 1, 1)) for index in range(count)]
-    return CalibrationInputs([images[place] for place in places], imgsz_hw)
+    return CalibrationInputs([images[index] for index in places], imgsz_hw)
 
 
 def quantize_int8(

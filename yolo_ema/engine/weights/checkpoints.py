@@ -49,8 +49,8 @@ def strip_checkpoint(path: Path, updates: dict[str, Any] | None = None) -> dict[
         WeightsError: it is not a checkpoint of this project or of Ultralytics.
         DiskFullError: the disk is full; the checkpoint is as it was.
     """
-    with atomic_path(path) as beside, quiet_log():  # it would tell of the temporary file
-        content = strip_optimizer(path, s=str(beside), updates=updates)
+    with atomic_path(path) as temp, quiet_log():  # it would tell of the temporary file
+        content = strip_optimizer(path, s=str(temp), updates=updates)
         if not content:
             raise WeightsError(
                 f"{path} cannot be read back to strip its optimizer; it is left as it is"

@@ -25,7 +25,7 @@ def write_csv(path: Path, flight: FlightMap) -> None:
     Raises:
         DiskFullError: there is no room; what was there before is intact.
     """
-    with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as temp, temp.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for geometry, properties in features_of(flight, "sightings"):

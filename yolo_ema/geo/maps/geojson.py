@@ -18,7 +18,7 @@ def write_geojson(path: Path, flight: FlightMap, layers: Sequence[str]) -> None:
     Raises:
         DiskFullError: there is no room; what was there before is intact.
     """
-    with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_path(path) as temp, temp.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(_pieces(flight, layers))
 
 

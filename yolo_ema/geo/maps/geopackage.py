@@ -119,9 +119,9 @@ def new_geopackage(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         DiskFullError: there is no room; what was there before is intact.
     """
-    with atomic_path(path) as beside:
-        beside.unlink()  # SQLite makes its file itself
-        connection = sqlite3.connect(beside)
+    with atomic_path(path) as temp:
+        temp.unlink()  # SQLite makes its file itself
+        connection = sqlite3.connect(temp)
         try:
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {_USER_VERSION}")

@@ -29,17 +29,17 @@ def write_kml(path: Path, flight: FlightMap, layers: Sequence[str]) -> None:
     Raises:
         DiskFullError: there is no room; what was there before is intact.
     """
-    with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_path(path) as temp, temp.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in _lines(flight, layers))
 
 
 def _lines(flight: FlightMap, layers: Sequence[str]) -> Iterator[str]:
     header = header_of(flight)
-    about = "\n".join([*header["assumptions"], header["ellipses"]])
+    description = "\n".join([*header["assumptions"], header["ellipses"]])
     yield '<?xml version="1.0" encoding="UTF-8"?>'
     yield '<kml xmlns="http://www.opengis.net/kml/2.2"><Document>'
     yield f"<name>{_text(header['generator'])}</name>"
-    yield f"<description>{_text(about)}</description>"
+    yield f"<description>{_text(description)}</description>"
     classes = list(flight.objects_per_class)
     for number, colour in enumerate(CHART_COLOURS):
         yield from _style(f"class-{number}", colour)

@@ -61,7 +61,7 @@ def open_object_files(
 @contextlib.contextmanager
 def _geojson(path: Path, place: Georeference, about: Mapping[str, Any]) -> Iterator[Write]:
     comma = ""
-    with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_path(path) as temp, temp.open("w", encoding="utf-8", newline="\n") as file:
 
         def write(item: DetectedObject) -> None:
             nonlocal comma
@@ -79,13 +79,13 @@ def _geojson(path: Path, place: Georeference, about: Mapping[str, Any]) -> Itera
 
 @contextlib.contextmanager
 def _jsonl(path: Path, place: Georeference, about: Mapping[str, Any]) -> Iterator[Write]:
-    with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_path(path) as temp, temp.open("w", encoding="utf-8", newline="\n") as file:
         yield lambda item: print(_json(item.as_json()), file=file)
 
 
 @contextlib.contextmanager
 def _csv(path: Path, place: Georeference, about: Mapping[str, Any]) -> Iterator[Write]:
-    with atomic_path(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as temp, temp.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["object_id", "class", "score", *_NUMBERS])
 

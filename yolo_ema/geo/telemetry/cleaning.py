@@ -56,11 +56,11 @@ def cleaned(reading: Reading) -> Reading:
 def _in_order(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
     """Sort samples that are a little out of order, as logs over radio are."""
     latest, late = -np.inf, 0
-    for place, sample in enumerate(samples, 1):
+    for number, sample in enumerate(samples, 1):
         if sample.time_s < latest - _BACK_S:
             raise TelemetryError(
                 f"its clock goes back from {latest:.3f} s to {sample.time_s:.3f} s at sample "
-                f"{place}; expected one clip whose times rise",
+                f"{number}; expected one clip whose times rise",
                 "disordered",
             )
         late += sample.time_s < latest
@@ -83,10 +83,10 @@ def _with_fix(samples: Sequence[Sample]) -> tuple[list[Sample], list[LostSample]
 
 def without_place(sample: Sample) -> str:
     """Return the code of `REASONS` why a sample tells no place, "" where it does."""
-    place = [sample.values.get(name) for name in ("latitude_deg", "longitude_deg")]
-    if None in place:
+    position = [sample.values.get(name) for name in ("latitude_deg", "longitude_deg")]
+    if None in position:
         return "no_position"
-    return "no_fix" if max(abs(part or 0.0) for part in place) < _NO_FIX_DEG else ""
+    return "no_fix" if max(abs(part or 0.0) for part in position) < _NO_FIX_DEG else ""
 
 
 def _once(samples: Sequence[Sample], slack_m: float) -> tuple[list[Sample], list[LostSample]]:
@@ -123,7 +123,7 @@ def _without_jumps(
     jumps = np.flatnonzero(~(_steps_m(samples) <= slack_m + FASTEST_M_S * np.diff(times))) + 1
     bounds = [0, *jumps.tolist(), len(samples)]
     parts = [list(samples[first:end]) for first, end in itertools.pairwise(bounds)]
-    largest = max(range(len(parts)), key=lambda at: len(parts[at]))
+    largest = max(range(len(parts)), key=lambda index: len(parts[index]))
     kept, lost = list(parts[largest]), []
     for part in parts[largest + 1 :]:
         if _reaches(kept[-1], part[0], slack_m):

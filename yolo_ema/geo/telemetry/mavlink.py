@@ -246,7 +246,7 @@ def _at(
     shortest arc, else that of the nearest one within that time, else nothing.
     """
     after = bisect.bisect_left(stream, time_s, key=_time)
-    around = [stream[at] for at in (after - 1, after) if 0 <= at < len(stream)]
+    around = [stream[index] for index in (after - 1, after) if 0 <= index < len(stream)]
     near = [entry for entry in around if abs(entry[0] - time_s) <= apart_s]
     result: dict[str, float] = {}
     for name in names:
@@ -279,34 +279,34 @@ def _messages(content: bytes) -> Iterator[tuple[Any, float]]:
         from pymavlink.dialects.v20 import ardupilotmega as dialect
     link = dialect.MAVLink(None)
     numbers = {number for number, kind in dialect.mavlink_map.items() if kind.msgname in MESSAGES}
-    at = _next_packet(content, 0, most=_LONGEST_START)
-    while at >= 0:
-        time_s, begin = _stamp_s(content, at), at + 8
+    offset = _next_packet(content, 0, most=_LONGEST_START)
+    while offset >= 0:
+        time_s, begin = _stamp_s(content, offset), offset + 8
         end, number = _end_and_number(content, begin)
         if end > len(content):
             yield None, time_s
             return
-        at = end
+        offset = end
         if number in numbers:
             try:
                 yield link.decode(bytearray(content[begin:end])), time_s
             except Exception:  # pymavlink raises its own error and others on damaged packets
                 yield None, time_s
-                at = begin
-        at = _next_packet(content, at)
+                offset = begin
+        offset = _next_packet(content, offset)
 
 
-def _next_packet(content: bytes, at: int, most: int | None = None) -> int:
+def _next_packet(content: bytes, offset: int, most: int | None = None) -> int:
     """Return where the next plausible time with a packet behind it begins, or -1."""
-    last = len(content) - 16 if most is None else min(len(content) - 16, at + most)
-    for place in range(at, last):
-        if content[place + 8] in _MARKS and _EARLIEST_S < _stamp_s(content, place) < _LATEST_S:
-            return place
+    last = len(content) - 16 if most is None else min(len(content) - 16, offset + most)
+    for start in range(offset, last):
+        if content[start + 8] in _MARKS and _EARLIEST_S < _stamp_s(content, start) < _LATEST_S:
+            return start
     return -1
 
 
-def _stamp_s(content: bytes, at: int) -> float:
-    return int.from_bytes(content[at : at + 8], "big") / 1e6
+def _stamp_s(content: bytes, offset: int) -> float:
+    return int.from_bytes(content[offset : offset + 8], "big") / 1e6
 
 
 def _end_and_number(content: bytes, begin: int) -> tuple[int, int]:

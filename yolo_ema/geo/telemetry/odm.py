@@ -229,17 +229,17 @@ def read_lla_rpy(path: Path) -> Reading:
     """
     reading = Reading("lla_rpy", assumptions=["pitch is 0 straight down, as Pix4D defines it"])
     lines = decode_text(path.read_bytes()).splitlines()
-    for place, line in enumerate(lines[1:], 2):
+    for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
         try:
             name, *words = next(csv.reader([line.strip()], delimiter=" ", skipinitialspace=True))
         except csv.Error as error:
-            raise TelemetryError(f"line {place}: {error}") from error
+            raise TelemetryError(f"line {number}: {error}") from error
         if len(words) < len(_LLA_RPY) - 1:
-            raise TelemetryError(f"line {place} has {len(words) + 1} words; expected 7 or more")
+            raise TelemetryError(f"line {number} has {len(words) + 1} words; expected 7 or more")
         latitude, longitude, altitude, roll, pitch, yaw = (
-            finite(word, f"{column} in line {place}")
+            finite(word, f"{column} in line {number}")
             for column, word in zip(_LLA_RPY[1:], words, strict=False)
         )
         body = rotation_of(yaw, pitch, roll)  # the camera looks along the body's down

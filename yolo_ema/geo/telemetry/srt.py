@@ -142,10 +142,10 @@ def _record(text: str) -> dict[str, list[str]]:
 def _dialect_of(records: Iterable[Mapping[str, Sequence[str]]]) -> SrtDialect | None:
     """Return the dialect of most subtitles that have one: single ones may be cut off."""
     places = (
-        next((place for place, d in enumerate(SRT_DIALECTS) if d.needs <= record.keys()), None)
+        next((index for index, d in enumerate(SRT_DIALECTS) if d.needs <= record.keys()), None)
         for record in records
     )
-    counts = Counter(place for place in places if place is not None)
+    counts = Counter(index for index in places if index is not None)
     return SRT_DIALECTS[counts.most_common(1)[0][0]] if counts else None
 
 
@@ -157,8 +157,8 @@ def _pair_fields(
     """
     pairs = [record["gps()"] for record in records if "gps()" in record]
     beyond = [
-        any((number(pair[at]) or 0.0) ** 2 > 90**2 for pair in pairs if at < len(pair))
-        for at in (0, 1)
+        any((number(pair[index]) or 0.0) ** 2 > 90**2 for pair in pairs if index < len(pair))
+        for index in (0, 1)
     ]
     order, basis = dialect.pair_order, "as these models usually write it"
     if any(beyond):

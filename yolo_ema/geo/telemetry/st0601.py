@@ -116,15 +116,15 @@ class Packet:
 
 def packets_in(content: bytes) -> Iterator[Packet | TelemetryError]:
     """Yield the packets in bytes that may hold several, and an error for each that is refused."""
-    at = content.find(UNIVERSAL_LABEL)
-    while at >= 0:
-        following = content.find(UNIVERSAL_LABEL, at + 1)
+    offset = content.find(UNIVERSAL_LABEL)
+    while offset >= 0:
+        following = content.find(UNIVERSAL_LABEL, offset + 1)
         try:
-            length, start = _ber_length(content, at + len(UNIVERSAL_LABEL))
-            yield parse_packet(content[at : start + length])
+            length, start = _ber_length(content, offset + len(UNIVERSAL_LABEL))
+            yield parse_packet(content[offset : start + length])
         except TelemetryError as error:
             yield error
-        at = following
+        offset = following
 
 
 def parse_packet(content: bytes) -> Packet:
@@ -135,8 +135,8 @@ def parse_packet(content: bytes) -> Packet:
     """
     if not content.startswith(UNIVERSAL_LABEL):
         raise TelemetryError("the packet does not begin with the universal label of ST 0601")
-    length, at = _ber_length(content, len(UNIVERSAL_LABEL))
-    end = at + length
+    length, offset = _ber_length(content, len(UNIVERSAL_LABEL))
+    end = offset + length
     if end > len(content):
         raise TelemetryError(f"the packet is cut off: {len(content)} of {end} bytes")
     if length < 4 or content[end - 4 : end - 2] != bytes([_CHECKSUM_TAG, 2]):
@@ -145,11 +145,11 @@ def parse_packet(content: bytes) -> Packet:
     if _sum16(content[: end - 2]) != stated:
         raise TelemetryError("the packet's checksum does not hold: some of its bits changed")
     time_us, values = None, {}
-    while at < end - 4:
-        tag, at = _ber_oid(content, at)
-        size, at = _ber_length(content, at)
-        item, at = content[at : at + size], at + size
-        if at > end:
+    while offset < end - 4:
+        tag, offset = _ber_oid(content, offset)
+        size, offset = _ber_length(content, offset)
+        item, offset = content[offset : offset + size], offset + size
+        if offset > end:
             raise TelemetryError(f"tag {tag} of the packet is longer than the packet")
         if tag == _TIME_TAG and size == 8:
             time_us = int.from_bytes(item, "big")
@@ -163,25 +163,25 @@ def _sum16(content: bytes) -> int:
     return (sum(content[0::2]) * 256 + sum(content[1::2])) & 0xFFFF
 
 
-def _ber_length(content: bytes, at: int) -> tuple[int, int]:
+def _ber_length(content: bytes, offset: int) -> tuple[int, int]:
     """Return a length and where what it is of begins."""
-    if at >= len(content):
+    if offset >= len(content):
         raise TelemetryError("the packet is cut off where a length should stand")
-    first, at = content[at], at + 1
+    first, offset = content[offset], offset + 1
     if first < 0x80:
-        return first, at
-    end = at + (first & 0x7F)
-    length = int.from_bytes(content[at:end], "big")
+        return first, offset
+    end = offset + (first & 0x7F)
+    length = int.from_bytes(content[offset:end], "big")
     if end > len(content) or length > _LONGEST:
         raise TelemetryError("a length in the packet is cut off or exceeds a million bytes")
     return length, end
 
 
-def _ber_oid(content: bytes, at: int) -> tuple[int, int]:
+def _ber_oid(content: bytes, offset: int) -> tuple[int, int]:
     """Return a tag's number, seven bits a byte, and where what follows it begins."""
     tag = 0
-    for place in range(at, min(at + 4, len(content))):
-        tag = tag << 7 | content[place] & 0x7F
-        if content[place] < 0x80:
-            return tag, place + 1
+    for index in range(offset, min(offset + 4, len(content))):
+        tag = tag << 7 | content[index] & 0x7F
+        if content[index] < 0x80:
+            return tag, index + 1
     raise TelemetryError("a tag in the packet is cut off")

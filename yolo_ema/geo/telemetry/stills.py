@@ -138,7 +138,7 @@ def _degrees(parts: Any, ref: str, negative: str) -> float | None:
         return None
     if any(not 0 <= (part or 0.0) <= 60 for part in numbers[1:]):
         return None
-    value = sum((part or 0.0) / 60**place for place, part in enumerate(numbers))
+    value = sum((part or 0.0) / 60**power for power, part in enumerate(numbers))
     return -value if ref == negative else value
 
 

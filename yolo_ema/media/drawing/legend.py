@@ -38,8 +38,8 @@ def draw_legend(
         return None
     panel = canvas[pad : pad + height, pad : pad + width]
     panel[:] = panel * (1 - _COVER) + _GROUND * _COVER
-    for place, ((class_id, _, _), (number, name)) in enumerate(zip(rows, words, strict=True)):
-        top = pad + place * line_px
+    for index, ((class_id, _, _), (number, name)) in enumerate(zip(rows, words, strict=True)):
+        top = pad + index * line_px
         if class_id is not None:
             middle = top + number.shape[0] // 2
             panel[

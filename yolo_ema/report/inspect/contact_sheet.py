@@ -63,8 +63,8 @@ def draw_contact_sheet(
         for column, tile in enumerate(row):
             sheet.paste(tile, (_GAP_PX + column * (TILE_WIDTH_PX + _GAP_PX), top))
         top += height + _GAP_PX
-    with atomic_path(path) as beside:
-        sheet.save(beside, quality=90, subsampling=0)
+    with atomic_path(path) as temp:
+        sheet.save(temp, quality=90, subsampling=0)
     return path
 
 
@@ -75,9 +75,9 @@ def _shares(scans: Sequence[SplitScan], count: int) -> list[int]:
         share < len(scan.images) for share, scan in zip(shares, scans, strict=True)
     ):
         open_splits = [
-            place for place, scan in enumerate(scans) if shares[place] < len(scan.images)
+            index for index, scan in enumerate(scans) if shares[index] < len(scan.images)
         ]
-        shares[min(open_splits, key=lambda place: shares[place])] += 1
+        shares[min(open_splits, key=lambda index: shares[index])] += 1
     return shares
 
 
@@ -89,7 +89,7 @@ def _spread(scan: SplitScan, count: int) -> list[int]:
         if count
         else np.zeros(0, dtype=int)
     )
-    return [int(order[place]) for place in places]
+    return [int(order[index]) for index in places]
 
 
 def _tile(scan: SplitScan, index: int) -> Image.Image:
@@ -110,12 +110,12 @@ def _tile(scan: SplitScan, index: int) -> Image.Image:
     in_image = scan.image_of == index
     # The largest first, so that small boxes stay on top.
     boxes, classes = scan.boxes_xyxy[in_image] * scale, scan.classes[in_image]
-    for place in np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable"):
-        corners = _pixels(boxes[place], side_wh)
+    for row in np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable"):
+        corners = _pixels(boxes[row], side_wh)
         large = min(corners[2] - corners[0], corners[3] - corners[1]) >= _LARGE_PX
         pen.rectangle(
             corners,
-            outline=BOX_COLOURS_RGB[classes[place] % len(BOX_COLOURS_RGB)],
+            outline=BOX_COLOURS_RGB[classes[row] % len(BOX_COLOURS_RGB)],
             width=2 if large else 1,
         )
     caption = (

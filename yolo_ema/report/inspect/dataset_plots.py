@@ -53,10 +53,10 @@ def _save(path: Path, size_inches: tuple[float, float], draw: Callable[[Axes], N
 
 
 def _write(figure: Figure, path: Path) -> Path:
-    with atomic_path(path) as beside, warnings.catch_warnings():
+    with atomic_path(path) as temp, warnings.catch_warnings():
         # Scripts that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(beside, metadata={"Software": None})
+        figure.savefig(temp, metadata={"Software": None})
     return path
 
 

@@ -124,7 +124,7 @@ def scan_split(
         row_length=row_length,
         title=f"reading {split}",
     )
-    used = [images[place] for place in scan.images]
+    used = [images[index] for index in scan.images]
     sizes_wh = scan.shapes_hw[:, ::-1].astype(np.float64)
     rows, image_of = _joined([labels.rows for labels in scan.labels], columns=5)
     regions, regions_of = _joined(scan.regions, columns=4)
