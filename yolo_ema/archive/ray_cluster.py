@@ -107,10 +107,10 @@ def check_nodes(ray: Any, options: ArchiveOptions) -> None:
 
     def version() -> str:  # sent as it is: a node may have no module of ours
         try:
-            from yolo_ema._version import __version__ as found
+            from yolo_ema._version import __version__ as installed
         except ImportError as error:
             return f"none ({error})"
-        return found
+        return installed
 
     versions = _on_every_node(ray, version)
     others = [f"{node} has {other}" for node, other in versions.items() if other != __version__]
