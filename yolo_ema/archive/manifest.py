@@ -116,7 +116,7 @@ class Manifest:
                     break
                 yield match[1], line
         if not match:
-            problem = f"line {number} is no job" if number else "it is empty or missing"
+            problem = f"line {number} is not a job" if number else "it is empty or missing"
             raise ConfigError(f"{self.storage.place}/{_JOBS} is damaged: {problem}; {_COPY}")
 
     def problems(self) -> Iterator[dict[str, Any]]:

@@ -49,7 +49,8 @@ class WindowJournal:
         values.
 
         Raises:
-            ConfigError: the file is no journal, or of another run: other settings, or going on.
+            ConfigError: the file is not a journal, or is that of another run, with other settings
+                or still running.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ class FlightMap:
 
     Attributes:
         sources: the videos and images with their sightings.
-        objects: things, each once.
+        objects: each once.
         coverage: the ground that was seen.
         assumptions: everything that was assumed, each once.
     """
@@ -96,13 +96,13 @@ def _of_options(
     yield (
         "of the variance of a pose a tenth changes from one position to the next, and of the rest "
         "half is the same throughout a flight, and half fades within a minute; half of that of a "
-        "box is the same throughout a track; a thing has one height"
+        "box is the same throughout a track; an object has one height"
     )
     if options.unique:
         yield (
             "what is seen again is one object where class and position allow it: a chi-square test "
             "at 99 %, one to one, and never two in one frame (but as one box found twice); moving "
-            "things are followed for up to 3 s after they were lost"
+            "objects are followed for up to 3 s after they were lost"
         )
     else:
         yield "every identity of every video is an object of its own (--no-unique)"

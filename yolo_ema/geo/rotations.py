@@ -29,7 +29,7 @@ def rotation_of(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Array:
 
 
 def rotation_of_quaternion(wxyz: Sequence[float]) -> Array:
-    """Return the (3, 3) matrix of a quaternion in MAVLink's order; NaN where it is no rotation."""
+    """Return the (3, 3) matrix of a quaternion in MAVLink's order; NaN if it is not a rotation."""
     length = math.sqrt(sum(part * part for part in wxyz))
     if not 0.5 < length < 2:  # also NaN
         return np.full((3, 3), np.nan)

@@ -59,7 +59,7 @@ def _rows_of(source: LocatedSource) -> Iterator[NDArray[np.int64]]:
     sightings = source.sightings
     usable = sightings.placed
     tracked = sightings.track_ids >= 0
-    if tracked.any():  # what a tracker has not confirmed is no object
+    if tracked.any():  # what a tracker has not confirmed is not an object yet
         usable = usable & tracked
     elif source.is_video:
         usable = usable & np.isin(sightings.frames, _every_half_second(source))

@@ -81,7 +81,7 @@ class ArchiveOptions(DetectorConfig, PlacingOptions):
     )
     workers: int | None = _running_option(
         None,
-        help="most processes, or Ray actors, at a time; default: one per GPU, or one per --cores",
+        help="maximum processes, or Ray actors; default: one per GPU, or one per --cores",
         at_least=1,
     )
     cores: int = _running_option(1, help="processor cores of a worker that has no GPU", at_least=1)

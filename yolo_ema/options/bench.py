@@ -62,7 +62,7 @@ class BenchOptions(Options):
     imgsz: tuple[int, ...] = imgsz_option()
     conf: float = conf_option()
     iou: float = iou_option()
-    max_det: int = max_det_option(help="most objects per image")
+    max_det: int = max_det_option(help="maximum objects per image")
     device: str = device_option(
         group=MODEL,
         help="cpu, cuda, a GPU number, or auto: the CPU, and a GPU as well if there is one",

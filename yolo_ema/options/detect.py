@@ -94,7 +94,7 @@ class DetectOptions(DetectorConfig, MapOptions, OrthomosaicOptions):
         False, help="with --save yolo, append the scores to the labels"
     )
     crop_limit: int = _output_option(
-        10_000, help="with --save crops, most crops in all", at_least=1
+        10_000, help="with --save crops, maximum crops in all", at_least=1
     )
     show: bool = _output_option(False, help="show the annotated frames in a window; q quits")
     serve: int | None = _page_option(

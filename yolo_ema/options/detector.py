@@ -82,7 +82,7 @@ class DetectorConfig(TileOptions):
     iou: float | None = iou_option(
         default=None, more="; default: what the weights recommend, or 0.7"
     )
-    max_det: int = max_det_option(help="most objects per frame; frames that reach it are named")
+    max_det: int = max_det_option(help="maximum objects per frame; frames that reach it are named")
     classes: tuple[str, ...] = _model_option((), help="only these classes, by name, as in car,bus")
     nms_groups: tuple[str, ...] = nms_groups_option()
     group_iou: float = group_iou_option()
@@ -100,7 +100,7 @@ class DetectorConfig(TileOptions):
         help="the tracker: drone (for small objects) or one of Ultralytics",
     )
     follow_camera: bool = _tracking_option(
-        True, help="compensate the camera's own motion before matching"
+        True, help="compensate for the camera's own motion before matching"
     )
 
     @property

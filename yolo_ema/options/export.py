@@ -97,7 +97,7 @@ class ExportOptions(ParityOptions):
     conf: float = conf_option(group=_NMS, more="; used if NMS is in the file")
     iou: float = iou_option(_NMS, more="; used if NMS is in the file")
     max_det: int = max_det_option(
-        group=_NMS, help="most objects per image; used if NMS or an NMS-free head is in the file"
+        group=_NMS, help="maximum objects per image; for NMS or an NMS-free head in the file"
     )
     quantize: str | None = _quantization_option(
         None,

@@ -61,7 +61,7 @@ class MapOptions(PlacingOptions):
 
     unique: bool = _map_option(
         True,
-        help="join sightings of one standing object: after the camera has turned away, in other "
+        help="join sightings of one stationary object: after the camera has turned away, in other "
         "videos of the flight, in overlapping images",
     )
     coverage_gsd: float = _map_option(

@@ -74,7 +74,7 @@ class ValOptions(TileOptions):
     group_iou: float = group_iou_option()
     max_det: int = max_det_option(
         500,
-        help="most detections per image; the protocols use up to 500, fewer lowers the figures",
+        help="maximum detections per image; protocols use up to 500, fewer lowers figures",
     )
     batch: int = _model_option(
         1,

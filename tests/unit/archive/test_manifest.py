@@ -118,9 +118,9 @@ def test_a_folder_of_something_else(options: ArchiveOptions) -> None:
     ("change", "why"),
     [
         (lambda content: b"", "it is empty or missing"),
-        (lambda content: content[:-20], "line 7 is no job"),
-        (lambda content: content[:200] + b"\xff" + content[201:], r"line \d is no job"),
-        (lambda content: b"hello\n" + content, "line 1 is no job"),
+        (lambda content: content[:-20], "line 7 is not a job"),
+        (lambda content: content[:200] + b"\xff" + content[201:], r"line \d is not a job"),
+        (lambda content: b"hello\n" + content, "line 1 is not a job"),
     ],
 )
 def test_a_damaged_manifest_is_not_a_shorter_one(

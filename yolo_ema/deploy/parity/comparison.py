@@ -188,7 +188,7 @@ def compare_image(
 def _differences(
     first: np.ndarray, second: np.ndarray, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``px`` and ``scores`` of `ImageComparison`; what is no number counts as infinite."""
+    """Return ``px`` and ``scores`` of `ImageComparison`, infinite where it is not a number."""
     px = np.abs(first[:, :4] - second[:, :4]).max(axis=1, initial=0.0) * scale
     scores = second[:, 4] - first[:, 4]
     px[~np.isfinite(px)] = scores[~np.isfinite(scores)] = np.inf

@@ -173,7 +173,7 @@ def is_published(definition: Mapping[str, Any]) -> bool:
     Such a model needs no drawing: its size is known to be that of a detector.
     """
     try:
-        # The name alone: where a checkpoint says that the file lay is no business of ours.
+        # The name alone: where a checkpoint says that the file was does not matter.
         shipped = named_definition(PurePath(str(definition.get("yaml_file", ""))).stem)
         published = checked_definition(yaml.safe_load(shipped.text()), "") if shipped else None
     except ModelError:

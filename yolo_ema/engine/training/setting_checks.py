@@ -151,7 +151,7 @@ def check_batch(batch: float, processes: int) -> None:
     """Check that several processes can share a batch, the images of a step over all of them.
 
     Raises:
-        ConfigError: the batch would be found by trial, or is no multiple of their number.
+        ConfigError: the batch would be found by trial, or is not a multiple of their number.
     """
     if batch < 1:
         raise ConfigError(

@@ -25,7 +25,7 @@ def write_map(
         tiles: address of tiles for the page.
 
     Raises:
-        ConfigError: the suffix is no format.
+        ConfigError: the suffix names no format.
         DiskFullError: there is no room; what was there before is intact.
     """
     # Each format is imported where it is written.
@@ -52,5 +52,5 @@ def write_map(
         write_csv(path, flight)
     else:
         raise ConfigError(
-            f"{path} is no map; expected a name that ends in .geojson, .gpkg, .kml, .html or .csv"
+            f"{path} is not a map; expected a name with .geojson, .gpkg, .kml, .html or .csv"
         )

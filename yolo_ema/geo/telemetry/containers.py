@@ -166,7 +166,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         container = av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise TelemetryError(f"it is no video that can be opened: {error}") from error
+        raise TelemetryError(f"it cannot be opened as a video: {error}") from error
     with container:
         try:
             yield container

@@ -73,7 +73,7 @@ def read_reconstruction(content: Any) -> Reading:
 
 def _named(part: Mapping[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(part.get(key), dict):
-        raise TelemetryError(f"{key} of the reconstruction are no object of names and values")
+        raise TelemetryError(f"{key} of the reconstruction are not an object of names and values")
     return part[key]
 
 
@@ -110,7 +110,7 @@ def _shot(
     to_true: Array | None,
 ) -> Sample:
     if not isinstance(shot, dict):
-        raise TelemetryError(f"shot {name} is no object of keys and values")
+        raise TelemetryError(f"shot {name} is not an object of keys and values")
     rotation = _rotation(_three(shot.get("rotation"), f"rotation of shot {name}"))
     translation = np.array(_three(shot.get("translation"), f"translation of shot {name}"))
     if to_true is not None:
@@ -225,7 +225,7 @@ def read_lla_rpy(path: Path) -> Reading:
     straight down.
 
     Raises:
-        TelemetryError: a line has too few words, or one that is no number.
+        TelemetryError: a line has too few words, or one that is not a number.
     """
     reading = Reading("lla_rpy", assumptions=["pitch is 0 straight down, as Pix4D defines it"])
     lines = decode_text(path.read_bytes()).splitlines()

@@ -45,7 +45,7 @@ def open_telemetry(
         The track, or, where no kind tells anything, the reason of each that was tried.
 
     Raises:
-        ConfigError: an entry of ``--telemetry`` is no kind or file, or ``--camera`` unknown.
+        ConfigError: ``--telemetry`` has an unknown kind or file, or ``--camera`` is unknown.
 
     Examples:
         >>> from yolo_ema import open_telemetry

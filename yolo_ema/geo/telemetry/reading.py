@@ -41,7 +41,7 @@ QUANTITIES: dict[str, tuple[float, float]] = {
     "zoom": (0.1, 1000),
     "sensor_aspect": (0.1, 10),
 }
-"""The quantities of a sample and the range outside which a value is no such quantity.
+"""The quantities of a sample and the range outside which a value is not such a quantity.
 ``focal_35mm`` is in millimetres, ``zoom`` the factor of the digital zoom, ``sensor_aspect`` width
 by height of the sensor; these become a field of view.
 """

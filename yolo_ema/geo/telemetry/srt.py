@@ -202,7 +202,7 @@ def _clock(text: str) -> datetime | None:
 def _say_scaled(
     fields: Iterable[Field], records: Iterable[Mapping[str, Sequence[str]]], reading: Reading
 ) -> None:
-    """Say once how a focal length that is no plain number of millimetres was read."""
+    """Say once how a focal length other than a plain number of millimetres was read."""
     for field in fields:
         if field.to != "focal_35mm":
             continue

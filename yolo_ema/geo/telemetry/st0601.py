@@ -76,7 +76,7 @@ class Packet:
 
     @property
     def utc(self) -> datetime | None:
-        """The moment, or None where the packet has none or one that is no date."""
+        """The moment, or None where the packet has none, or one that is not a date."""
         try:
             return None if self.time_us is None else _EPOCH + timedelta(microseconds=self.time_us)
         except OverflowError:

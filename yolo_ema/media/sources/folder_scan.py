@@ -107,7 +107,7 @@ def scan_pattern(pattern: str, base: Path | None = None) -> FolderScan:
 
     Args:
         pattern: such as ``flight/**/*.jpg``.
-        base: the folder that it counts from, which is no pattern; None for the current one.
+        base: the folder that it counts from, never a pattern; None for the current one.
     """
     scan = FolderScan(pattern)
     parts = Path(pattern).parts

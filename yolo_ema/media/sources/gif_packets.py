@@ -37,7 +37,7 @@ def _ends_file(packet: bytes) -> bool:
 
     Raises:
         IndexError: the packet ends within a block.
-        ValueError: something is no block.
+        ValueError: something is not a block.
     """
     offset = _HEADER_BYTES + _table_bytes(packet[10]) if packet.startswith(b"GIF8") else 0
     frames = 0

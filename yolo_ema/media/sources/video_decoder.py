@@ -166,8 +166,8 @@ _IMAGE_CODECS = frozenset(["bmp", "gif", "mjpeg", "png", "tiff", "webp"])
 
 def _main_stream(container: Any) -> Any:
     """Return the video stream to read, as ffmpeg does: no cover image, rather the default one, then
-    one that is no series of images (covers in Matroska are not marked as such), then the largest,
-    then the first choice of its library.
+    one that is not a series of images (covers in Matroska are not marked as such), then the
+    largest, then the first choice of its library.
     """
     streams = list(container.streams.video)
     moving = [s for s in streams if not s.disposition & Disposition.attached_pic] or streams
