@@ -52,5 +52,6 @@ def write_map(
         write_csv(path, flight)
     else:
         raise ConfigError(
-            f"{path} is not a map; expected a name with .geojson, .gpkg, .kml, .html or .csv"
+            f"{path} is not a map; expected a name that ends in .geojson, .gpkg, .kml, .html or "
+            f".csv"
         )
