@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from yolo_ema.detect.detector import Detector as Detector
     from yolo_ema.detect.locate import locate as locate
     from yolo_ema.detect.predictors import open_predictor as open_predictor
+    from yolo_ema.detect.predictors import read_file_metadata as read_file_metadata
     from yolo_ema.detect.tracker import Tracker as Tracker
-    from yolo_ema.engine.export.artifact_metadata import read_file_metadata as read_file_metadata
     from yolo_ema.engine.models.registration import model_yaml as model_yaml
     from yolo_ema.engine.models.registration import register as register
     from yolo_ema.engine.training.ray_train import ray_train as ray_train
@@ -78,7 +78,7 @@ _PUBLIC = {
     "PredictorSettings": "yolo_ema.inference.predictor",
     "TiledPredictor": "yolo_ema.inference.tiled",
     "open_predictor": "yolo_ema.detect.predictors",
-    "read_file_metadata": "yolo_ema.engine.export.artifact_metadata",
+    "read_file_metadata": "yolo_ema.detect.predictors",
     # Track and count
     "Counter": "yolo_ema.tracking.counting",
     "SmallObjectSettings": "yolo_ema.tracking.small_object_tracker",

@@ -165,7 +165,9 @@ def test_the_default_weights_are_an_exported_file(place):
     code = (
         "import sys; from edge_packages import OnlyEdgePackages\n"
         "sys.meta_path.insert(0, OnlyEdgePackages([]))\n"
-        "from yolo_ema import Detector; print(Detector().weights.name)\n"
+        "from yolo_ema import Detector, read_file_metadata\n"
+        "weights = Detector().weights\n"
+        "print(weights.name, read_file_metadata(weights).stride)\n"
     )
     paths = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests")))
     detector = subprocess.run(
@@ -175,7 +177,7 @@ def test_the_default_weights_are_an_exported_file(place):
         text=True,
         check=False,
     )
-    assert detector.stdout == "yolo11n-ema-visdrone.onnx\n", detector.stderr
+    assert detector.stdout == "yolo11n-ema-visdrone.onnx 32\n", detector.stderr
 
 
 def test_other_verbs_say_what_is_missing(place):

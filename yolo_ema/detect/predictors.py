@@ -13,6 +13,7 @@ from typing import Any
 
 from yolo_ema.errors import MachineError, MissingPackageError
 from yolo_ema.inference.exported import EXPORTED_FORMATS, ExportedPredictor, runs_exported
+from yolo_ema.inference.file_metadata import ArtifactMetadata, exported_entries
 from yolo_ema.inference.formats import format_of
 from yolo_ema.inference.predictor import (
     Predictor,
@@ -26,7 +27,14 @@ from yolo_ema.options.class_names import nms_groups
 from yolo_ema.options.detector import DetectorConfig
 from yolo_ema.options.tiles import tile_size
 
-__all__ = ["Opener", "apply_settings", "open_predictor", "open_tiled", "torch_needed"]
+__all__ = [
+    "Opener",
+    "apply_settings",
+    "open_predictor",
+    "open_tiled",
+    "read_file_metadata",
+    "torch_needed",
+]
 
 
 def open_predictor(
@@ -63,6 +71,26 @@ def open_predictor(
         _last_with_torch[0].check()
     _last_with_torch[:] = [Opener()]
     return torch_predictor.open_predictor(weights, config)
+
+
+def read_file_metadata(artifact: str | Path) -> ArtifactMetadata:
+    """Return what an exported file or folder says of itself, without running it; empty where it
+    says nothing. ONNX, OpenVINO and ncnn files need no torch for it.
+
+    Raises:
+        DamagedWeightsError: what it says cannot be read.
+        MissingPackageError: its format needs a package that is not installed.
+
+    Examples:
+        >>> from yolo_ema import read_file_metadata
+        >>> read_file_metadata("best.onnx").imgsz_hw
+        (640, 640)
+    """
+    if (entries := exported_entries(Path(artifact))) is None:
+        with torch_needed(f"the metadata of {artifact}", "or ask for that of another format"):
+            from yolo_ema.engine.export.artifact_metadata import read_entries
+        entries = read_entries(Path(artifact))
+    return ArtifactMetadata.from_entries(entries)
 
 
 def open_tiled(weights: Path, config: DetectorConfig) -> TiledPredictor:

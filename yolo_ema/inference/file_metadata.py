@@ -151,6 +151,20 @@ def checked_metadata(entries: Mapping[str, Any], file: Path) -> ArtifactMetadata
     return metadata
 
 
+def exported_entries(artifact: Path) -> dict[str, Any] | None:
+    """Return the entries of an ONNX file, or of a folder with a ``metadata.yaml``; None for other
+    formats.
+
+    Raises:
+        DamagedWeightsError: they are not usable.
+    """
+    if artifact.suffix.lower() == ".onnx":
+        return dict(onnx_entries(artifact))
+    if artifact.is_dir() and (artifact / "metadata.yaml").is_file():
+        return yaml_entries(artifact)
+    return None
+
+
 def onnx_entries(file: Path) -> dict[str, str]:
     """Return the entries of an ONNX file, without loading the network; empty where it is none."""
     try:

@@ -14,7 +14,7 @@ from lively_weights import lively_model, save
 from yolo_ema.deploy.parity.gate import prove
 from yolo_ema.deploy.parity.metadata_check import check_metadata
 from yolo_ema.deploy.parity.parity_report import FAILED, NOT_PROVEN, PASSED, GateLimits
-from yolo_ema.engine.export import artifact_metadata
+from yolo_ema.detect.predictors import read_file_metadata
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import DataNotFoundError, UnsafeWeightsError, WeightsError
 from yolo_ema.inference.file_metadata import ArtifactMetadata
@@ -153,7 +153,7 @@ def test_fault_is_refused_by_its_name(spoil, judge, surgery, says):
     ],
 )
 def test_a_files_metadata_is_compared_with_its_weights(good, gate_weights, says_of_itself, fault):
-    loaded, metadata = load_model(gate_weights), artifact_metadata.read_file_metadata(good)
+    loaded, metadata = load_model(gate_weights), read_file_metadata(good)
     assert check_metadata(metadata, loaded).faults == ()
     (found,) = check_metadata(dataclasses.replace(metadata, **says_of_itself), loaded).faults
     assert fault in found

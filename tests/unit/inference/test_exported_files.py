@@ -16,6 +16,7 @@ import torch
 from lively_weights import lively_model, picture, save
 from ultralytics.nn.autobackend import AutoBackend
 
+from yolo_ema.detect.predictors import read_file_metadata
 from yolo_ema.engine.export import artifact_metadata
 from yolo_ema.engine.export.exporting import Artifact, export_artifact
 from yolo_ema.engine.prediction.torch_predictor import open_predictor
@@ -257,7 +258,7 @@ def test_fp16_is_half_as_large_and_close(weights, loaded, made, tmp_path, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_says_what_it_is(weights, made, name):
-    found = artifact_metadata.read_file_metadata(made[name].path)
+    found = read_file_metadata(made[name].path)
     assert found == ArtifactMetadata(
         names=NAMES,
         imgsz_hw=HW,
@@ -397,7 +398,7 @@ def test_a_file_from_another_tool_says_nothing(made, tmp_path):
     model = onnx.load(str(made["onnx"].path))
     del model.metadata_props[:]
     onnx.save(model, str(tmp_path / "foreign.onnx"))
-    assert artifact_metadata.read_file_metadata(tmp_path / "foreign.onnx") == ArtifactMetadata()
+    assert read_file_metadata(tmp_path / "foreign.onnx") == ArtifactMetadata()
     runtime = open_predictor(tmp_path / "foreign.onnx", imgsz=HW, **CPU)
     assert (runtime.metadata, runtime.object_sizes) == (ArtifactMetadata(), None)
     image = cv2.resize(picture(0), HW[::-1])

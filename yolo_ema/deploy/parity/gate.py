@@ -30,7 +30,7 @@ from yolo_ema.deploy.parity.parity_report import (
     ParityReport,
 )
 from yolo_ema.deploy.parity.proof_images import ProofImage, drawn_images, user_images
-from yolo_ema.engine.export import artifact_metadata
+from yolo_ema.detect.predictors import read_file_metadata
 from yolo_ema.engine.export.artifact_files import size_of
 from yolo_ema.engine.setup.environment import use_all_cores
 from yolo_ema.engine.training.run_record import versions
@@ -104,7 +104,7 @@ def prove(
     proof_images = user_images(images) if images else drawn_images()
     findings, metadata = _Findings(), ArtifactMetadata()
     try:
-        metadata = artifact_metadata.read_file_metadata(artifact)
+        metadata = read_file_metadata(artifact)
         tolerance = Tolerance(limits.px, limits.score)
         setup = ParitySetup(artifact, weights, loaded, metadata, tolerance, device, trust_artifact)
         _examine(setup, proof_images, limits, data, findings)

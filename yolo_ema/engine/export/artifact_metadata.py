@@ -18,14 +18,14 @@ from ultralytics.nn.backends.base import BaseBackend
 from yolo_ema._version import __version__
 from yolo_ema.engine.weights.loading import LoadedModel
 from yolo_ema.errors import DamagedWeightsError, first_line
-from yolo_ema.inference.file_metadata import ArtifactMetadata, onnx_entries, yaml_entries
+from yolo_ema.inference.file_metadata import exported_entries
 from yolo_ema.inference.letterbox import LETTERBOX_VALUE
 from yolo_ema.inference.object_sizes import entries_of, recorded_sizes
 from yolo_ema.io.atomic_files import atomic_path, write_text
 from yolo_ema.nn import BLOCKS
 from yolo_ema.tiling.plan_figures import PlanFigures
 
-__all__ = ["own_entries", "read_entries", "read_file_metadata", "write"]
+__all__ = ["own_entries", "read_entries", "write"]
 
 _BLOCK_VERSIONS = dict.fromkeys(BLOCKS, 1)
 """A number for each of our blocks that rises when its result for the same weights changes."""
@@ -58,29 +58,14 @@ def own_entries(
     }
 
 
-def read_file_metadata(artifact: Path) -> ArtifactMetadata:
-    """Return what a file or folder says of itself, without running it; empty where it says
-    nothing.
-
-    Examples:
-        >>> from pathlib import Path
-        >>> from yolo_ema import read_file_metadata
-        >>> read_file_metadata(Path("best.onnx")).imgsz_hw
-        (640, 640)
-    """
-    return ArtifactMetadata.from_entries(read_entries(artifact))
-
-
 def read_entries(artifact: Path) -> dict[str, Any]:
     """Return a file's entries as they stand in it.
 
     Raises:
         DamagedWeightsError: they cannot be read.
     """
-    if artifact.suffix.lower() == ".onnx":
-        return dict(onnx_entries(artifact))
-    if artifact.is_dir() and (artifact / "metadata.yaml").is_file():
-        return yaml_entries(artifact)
+    if (entries := exported_entries(artifact)) is not None:
+        return entries
     try:
         return dict(BaseBackend.read_metadata(artifact))
     except Exception as error:  # each format has errors of its own for a file that is cut short
