@@ -211,8 +211,8 @@ def _object(storage: Storage, name: str, needs: Sequence[str], remedy: str) -> d
     content = storage.read(name)
     try:
         record = json.loads(content)
-        whole = isinstance(record, dict) and record.keys() >= set(needs)
-        problem = "" if whole else "entries are missing"
+        complete = isinstance(record, dict) and record.keys() >= set(needs)
+        problem = "" if complete else "entries are missing"
     except ValueError as error:
         problem = str(error)
     if problem:

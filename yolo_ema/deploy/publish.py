@@ -63,14 +63,14 @@ class ExportedFile:
     def as_text(self) -> str:
         """Return what was made, what was compared, and the table."""
         height, width = self.imgsz_hw
-        made = (
+        line = (
             f"{self.path}: {self.format}, {height}x{width}, {self.size / 1e6:.1f} MB, "
             f"{self.seconds:.1f} s"
         )
         parity = self.parity
         if parity is None:
             return (
-                f"{made}\n  not proven (--no-prove); to give it its final name: yolo-ema verify "
+                f"{line}\n  not proven (--no-prove); to give it its final name: yolo-ema verify "
                 f"{self.path} --weights … --accept"
             )
         if drop := parity.accuracy_drop:
@@ -81,7 +81,7 @@ class ExportedFile:
             within = f"{parity.box_px:.2g} px and {parity.score:.2g} in score"
             compared = f"{parity.matched:,} boxes within {within}"
         table = [f"  {line}" if line else "" for line in parity.as_text().splitlines()[1:]]
-        return "\n".join([made, f"  {parity.status}: {compared}", *table])
+        return "\n".join([line, f"  {parity.status}: {compared}", *table])
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def export(options: ExportOptions) -> ExportResult:
     files = []
     for name in tqdm(options.format, desc="export", unit="format", disable=None):
         with scratch_folder("export") as folder:
-            made = export_artifact(name, options, loaded, folder)
-            files.append(_finished(made, loaded, options))
+            artifact = export_artifact(name, options, loaded, folder)
+            files.append(_finished(artifact, loaded, options))
     result = ExportResult(tuple(files))
     if options.report is not None:
         write_json(options.report, result.as_json())
@@ -145,25 +145,25 @@ def export(options: ExportOptions) -> ExportResult:
     return result
 
 
-def _finished(made: Artifact, loaded: LoadedModel, options: ExportOptions) -> ExportedFile:
+def _finished(artifact: Artifact, loaded: LoadedModel, options: ExportOptions) -> ExportedFile:
     """Prove a file and give it its name; a refused one is left in the folder that is removed."""
-    final, size, parity = final_path(made.path, options), size_of(made.path), None
+    final, size, parity = final_path(artifact.path, options), size_of(artifact.path), None
     if options.prove:
         parity = prove(
-            made.path,
+            artifact.path,
             options.weights,
             loaded,
             GateLimits.of(options),
             images=options.images,
-            data=options.data if made.quantize else None,
+            data=options.data if artifact.quantize else None,
             device=options.device,
             trust_artifact=True,  # this process made it
         )
     else:
         final = unproven_path(final)
     if parity is None or parity.passed:
-        publish(made.path, final)
-    return ExportedFile(made.format, final, size, made.seconds, made.imgsz_hw, parity)
+        publish(artifact.path, final)
+    return ExportedFile(artifact.format, final, size, artifact.seconds, artifact.imgsz_hw, parity)
 
 
 def _refusal(refused: Sequence[ExportedFile], options: ExportOptions) -> str:

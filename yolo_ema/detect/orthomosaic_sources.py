@@ -23,7 +23,7 @@ def orthomosaics_in(options: DetectOptions) -> tuple[tuple[Path, ...], list[str]
     Raises:
         ConfigError: they are mixed with others, or something is asked for that others have.
     """
-    taken, remarks = [], []
+    files, remarks = [], []
     for word in options.source:
         path = Path(word)
         page = _first_page(path)
@@ -33,18 +33,18 @@ def orthomosaics_in(options: DetectOptions) -> tuple[tuple[Path, ...], list[str]
             path.with_suffix(suffix).is_file() for suffix in _WORLD_FILES
         )
         if page.wh[0] * page.wh[1] > options.max_pixels:
-            taken.append(path)
+            files.append(path)
         elif has_place and options.georeference:
             if all(importlib.util.find_spec(name) for name in ("rasterio", "pyproj")):
-                taken.append(path)
+                files.append(path)
             else:
                 remarks.append(
                     f"{path} has a georeference, and is read as a plain image: polygons in its "
                     f'projection need pip install "yolo-ema[geo]"'
                 )
-    if taken:
-        _check(options, taken)
-    return tuple(taken), remarks
+    if files:
+        _check(options, files)
+    return tuple(files), remarks
 
 
 def kinds_to_save(options: DetectOptions) -> tuple[str, ...]:
@@ -66,10 +66,10 @@ def _first_page(path: Path) -> TiffPage | None:
     return None
 
 
-def _check(options: DetectOptions, taken: list[Path]) -> None:
-    if others := [word for word in options.source if Path(word) not in taken]:
+def _check(options: DetectOptions, files: list[Path]) -> None:
+    if others := [word for word in options.source if Path(word) not in files]:
         raise ConfigError(
-            f"{taken[0]} is an orthomosaic, and {others[0]} is not; detect on each in a run of its "
+            f"{files[0]} is an orthomosaic, and {others[0]} is not; detect on each in a run of its "
             f"own, or give --no-georeference"
         )
     asked = {
@@ -79,12 +79,12 @@ def _check(options: DetectOptions, taken: list[Path]) -> None:
     }
     if wrong := [name for name, is_asked in asked.items() if is_asked]:
         raise ConfigError(
-            f"{', '.join(wrong)}: not for {taken[0]}, which is an orthomosaic; give "
+            f"{', '.join(wrong)}: not for {files[0]}, which is an orthomosaic; give "
             f"--no-georeference to take it for an image"
         )
     unknown = [kind for kind in options.save if kind not in {*SUFFIXES, "none"}]
     if options.save != _DEFAULT and unknown:
         raise ConfigError(
-            f"--save {unknown[0]} is not for {taken[0]}, which is an orthomosaic; expected "
+            f"--save {unknown[0]} is not for {files[0]}, which is an orthomosaic; expected "
             f"{', '.join(SUFFIXES)} or none; or give --no-georeference to take it for an image"
         )

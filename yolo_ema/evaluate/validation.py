@@ -253,7 +253,7 @@ def _class_warnings(
 
 
 def _limit_warnings(
-    predictor: Predictor, asked: int, at_limit: Sequence[str], image_count: int
+    predictor: Predictor, max_det: int, at_limit: Sequence[str], image_count: int
 ) -> list[str]:
     warnings = []
     if at_limit:
@@ -263,8 +263,8 @@ def _limit_warnings(
         )
     if predictor.max_det < DETECTIONS_PER_IMAGE:
         limited_by = (
-            f"--max-det is {asked}: there are"
-            if predictor.max_det == asked
+            f"--max-det is {max_det}: there are"
+            if predictor.max_det == max_det
             else "the exported file holds"
         )
         warnings.append(

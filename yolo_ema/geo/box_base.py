@@ -81,17 +81,17 @@ def bases_of(
     boxes = np.column_stack([middle - half, middle + half])
     known = np.asarray(np.isfinite(sizes).all(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        away, doubts = _by_edges(boxes, views, lenses, sizes, hits.drop_m)
+        offsets, doubts = _by_edges(boxes, views, lenses, sizes, hits.drop_m)
         below = _oblique(views.directions(lenses.to_rays(middle)))[:, None] * (bottom - middle)
-        away = np.where(known[:, None], away, below)
+        offsets = np.where(known[:, None], offsets, below)
         doubts[~known] = _UNKNOWN * below[~known, None] * [[0], [1], [0]]
     # No ground was met, or the box looks over it: what follows says why.
-    finite = np.isfinite(away).all(axis=1) & np.isfinite(doubts).all(axis=(1, 2))
+    finite = np.isfinite(offsets).all(axis=1) & np.isfinite(doubts).all(axis=(1, 2))
     usable = np.asarray((hits.reasons == "") & finite)
-    away[~usable], doubts[~usable] = (bottom - middle)[~usable], 0
+    offsets[~usable], doubts[~usable] = (bottom - middle)[~usable], 0
     by_height, by_shape = doubts[:, 0], np.clip(doubts[:, 1:], -half[:, None], half[:, None])
     heights_m = np.where(known[:, None], sizes[:, :2], 0)
-    return Bases(middle + away, noise, by_height, heights_m, by_shape)
+    return Bases(middle + offsets, noise, by_height, heights_m, by_shape)
 
 
 def _by_edges(

@@ -84,9 +84,9 @@ class Fixes:
     @functools.cached_property
     def joint_of_poses(self) -> Array:
         """(n, 2, n, 2) the part of the poses."""
-        apart = np.abs(self.moments_s[:, None] - self.moments_s[None])
-        apart = np.where(self.clocks[:, None] == self.clocks[None], apart, np.inf)
-        return _correlated(self.pose_roots, _mostly(correlation(apart), 1 - _JUMPS))
+        gaps_s = np.abs(self.moments_s[:, None] - self.moments_s[None])
+        gaps_s = np.where(self.clocks[:, None] == self.clocks[None], gaps_s, np.inf)
+        return _correlated(self.pose_roots, _mostly(correlation(gaps_s), 1 - _JUMPS))
 
     @functools.cached_property
     def own(self) -> Array:

@@ -115,11 +115,11 @@ def join(tracklets: Sequence[Tracklet]) -> list[Thing]:
     things: list[Thing] = []
     for batch in _batches(tracklets):
         new = [Thing([track], track.fixes, motion_of(track.fixes)) for track in batch]
-        taken = _assign(new, things)
+        matches = _assign(new, things)
         fresh: list[Thing] = []
         for number, thing in enumerate(new):
-            if number in taken:
-                things[taken[number]].add(thing)
+            if number in matches:
+                things[matches[number]].add(thing)
                 continue
             again = _assign([thing], fresh)
             if again:

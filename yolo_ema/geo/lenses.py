@@ -43,10 +43,10 @@ class Lenses:
         def changes(camera: CameraIntrinsics, rows: NDArray[np.intp]) -> Array:
             rays = rays_xy[rows]
             by_pixel = camera.ray_derivative(rays)
-            away = camera.to_pixels(rays) - (camera.cx_px, camera.cy_px)
+            offsets = camera.to_pixels(rays) - (camera.cx_px, camera.cy_px)
             half_width = camera.width_px / 2 / camera.focal_px
             widening = (1 + half_width**2) / (2 * half_width)  # 1 / sin of the field of view
-            by_view = (by_pixel @ away[..., None]) * widening
+            by_view = (by_pixel @ offsets[..., None]) * widening
             return np.concatenate([by_pixel, by_view], axis=2)
 
         return self._each(changes, (2, 3))

@@ -298,9 +298,9 @@ def _spread(places: Placed, known: NDArray[np.bool_], reasons: NDArray[np.str_])
         return places
 
     def spread(column: NDArray) -> NDArray:
-        whole = np.full((len(known), *column.shape[1:]), np.nan)
-        whole[known] = column
-        return whole
+        full = np.full((len(known), *column.shape[1:]), np.nan)
+        full[known] = column
+        return full
 
     columns = {
         name: spread(getattr(places, name))

@@ -89,8 +89,8 @@ def _tracklet(
     for row in rows.tolist():
         name = sightings.class_names[row]
         scores[name] = scores.get(name, 0.0) + float(sightings.scores[row])
-    whole = ~sightings.at_border[rows]
-    used = whole if whole.any() else np.ones(len(rows), bool)
+    inside = ~sightings.at_border[rows]
+    used = inside if inside.any() else np.ones(len(rows), bool)
     fixes = _fixes(source, index, number, rows[used], metres_en[used])
     return Tracklet(
         at_its_height(fixes, max(scores, key=lambda name: scores[name])),

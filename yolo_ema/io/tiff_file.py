@@ -161,8 +161,8 @@ def tiff_pages(file: BinaryIO) -> list[TiffPage]:
 
 def main_page(pages: list[TiffPage]) -> TiffPage:
     """Return the page to read: the largest that is not a thumbnail, of equal ones the first."""
-    whole = [page for page in pages if not page.is_reduced] or pages
-    return max(whole, key=lambda page: page.wh[0] * page.wh[1])
+    full = [page for page in pages if not page.is_reduced] or pages
+    return max(full, key=lambda page: page.wh[0] * page.wh[1])
 
 
 def _page(file: BinaryIO, layout: _Layout, offset: int, *, is_first: bool) -> tuple[TiffPage, int]:
@@ -231,8 +231,8 @@ def band_as_grey(content: bytes, page: TiffPage, band: int) -> bytes:
 def _with_first_page(content: bytes, page: TiffPage, changes: dict[int, tuple[int, ...]]) -> bytes:
     """Return a file with the page's directory appended, some tags changed or, empty, left out."""
     layout, entries = page.layout, dict(page.entries)
-    made = bytearray(content)
-    made += b"\0" * (len(made) % 2)
+    buffer = bytearray(content)
+    buffer += b"\0" * (len(buffer) % 2)
     kind = 16 if layout.big else 4
     for tag, values in changes.items():
         entries.pop(tag, None)
@@ -243,14 +243,14 @@ def _with_first_page(content: bytes, page: TiffPage, changes: dict[int, tuple[in
         raw = struct.pack(f"{layout.order}{len(values)}{letter}", *values)
         room = 8 if layout.big else 4
         if len(raw) > room:
-            offset, raw = len(made), raw + b"\0" * (len(raw) % 2)
-            made += raw
+            offset, raw = len(buffer), raw + b"\0" * (len(raw) % 2)
+            buffer += raw
             raw = struct.pack(layout.offset, offset)
         entries[tag] = (3 if short else kind, len(values), raw.ljust(room, b"\0"))
     start = 8 if layout.big else 4
-    made[start : start + struct.calcsize(layout.offset)] = struct.pack(layout.offset, len(made))
-    made += struct.pack(layout.count, len(entries))
+    buffer[start : start + struct.calcsize(layout.offset)] = struct.pack(layout.offset, len(buffer))
+    buffer += struct.pack(layout.count, len(entries))
     for tag in sorted(entries):
-        made += struct.pack(layout.entry, tag, *entries[tag])
-    made += struct.pack(layout.offset, 0)
-    return bytes(made)
+        buffer += struct.pack(layout.entry, tag, *entries[tag])
+    buffer += struct.pack(layout.offset, 0)
+    return bytes(buffer)

@@ -225,12 +225,12 @@ class Population:
         )
         x, y, _ = actor.position
         rect = (x - half_x, y - half_y, x + half_x, y + half_y)
-        taken = np.array(self._occupied).reshape(-1, 4)
+        occupied = np.array(self._occupied).reshape(-1, 4)
         if (
-            (taken[:, 0] < rect[2])
-            & (taken[:, 2] > rect[0])
-            & (taken[:, 1] < rect[3])
-            & (taken[:, 3] > rect[1])
+            (occupied[:, 0] < rect[2])
+            & (occupied[:, 2] > rect[0])
+            & (occupied[:, 1] < rect[3])
+            & (occupied[:, 3] > rect[1])
         ).any():
             return False
         self._occupied.append(rect)

@@ -79,8 +79,8 @@ class _LineState:
 
     def _distance(self, point: Array, along: Array, length: float) -> float:
         """Return how far a point lies right of the line as the image shows it; left is below 0."""
-        away = point - self.ends[0]
-        return float(along[0] * away[1] - along[1] * away[0]) / length
+        offset = point - self.ends[0]
+        return float(along[0] * offset[1] - along[1] * offset[0]) / length
 
 
 @dataclass

@@ -202,10 +202,10 @@ class SmallObjectTracker:
         boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
         self._advance(boxes, image_bgr, time_s)
         scores, settings = np.asarray(scores, np.float32), self.settings
-        whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        strong = np.flatnonzero(whole & (scores >= settings.strong_score))
+        valid = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        strong = np.flatnonzero(valid & (scores >= settings.strong_score))
         weak = np.flatnonzero(
-            whole & (scores > settings.weak_score) & (scores < settings.strong_score)
+            valid & (scores > settings.weak_score) & (scores < settings.strong_score)
         )
         tracks = self._tracks
         seen_once = np.flatnonzero(~tracks.lost & ~tracks.confirmed)

@@ -183,10 +183,10 @@ def _parse_row(fields: Sequence[str]) -> list[int]:
         if plain.isdigit() and plain.isascii() and len(plain) < 20:  # almost always; `int` alone
             row.append(int(plain))  # would take digits of any script, and 1_000
             continue
-        whole = _WHOLE.fullmatch(plain)
-        if whole is None or len(whole[1]) > 1000:
+        match = _WHOLE.fullmatch(plain)
+        if match is None or len(match[1]) > 1000:
             raise _RowError("not-integer", f"{name} is {_quoted(field)}, expected a whole number")
-        row.append(int(whole[1]))
+        row.append(int(match[1]))
     if max(row) > _LARGEST or min(row) < -_LARGEST:
         name, number = next(
             (name, number)
@@ -210,17 +210,17 @@ def _quoted(text: str) -> str:
 
 def _oddities(row: Sequence[int], file: str, line: int) -> list[Anomaly]:
     """Return what is odd about a row that could be read."""
-    odd = []
+    anomalies = []
     _, _, width, height, score, category, _, _ = row
     if width <= 0 or height <= 0:
         message = (
             f"the box of category {category} is {width}x{height} pixels, it has no area; it "
             f"is dropped"
         )
-        odd.append(Anomaly(file, line, "no-area", message))
+        anomalies.append(Anomaly(file, line, "no-area", message))
     expected = int(IGNORED < category < OTHERS)
     if score != expected:
-        odd.append(
+        anomalies.append(
             Anomaly(
                 file,
                 line,
@@ -228,7 +228,7 @@ def _oddities(row: Sequence[int], file: str, line: int) -> list[Anomaly]:
                 f"score is {score}, expected {expected} for category {category}",
             )
         )
-    return odd
+    return anomalies
 
 
 def read_results(path: str | Path) -> np.ndarray:

@@ -185,12 +185,12 @@ def is_marked(path: Path) -> bool:
 
 
 def _refuse_foreign_folders(root: Path) -> None:
-    taken = [
+    existing = [
         folder for folder in FOLDERS if (root / folder).is_dir() and any((root / folder).iterdir())
     ]
-    if taken:
+    if existing:
         raise ConfigError(
-            f"{root} already has the folder {taken[0]}, which was not made by 'data prepare'; "
+            f"{root} already has the folder {existing[0]}, which was not made by 'data prepare'; "
             f"nothing is written into it: give another --root"
         )
 

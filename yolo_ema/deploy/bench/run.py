@@ -150,13 +150,13 @@ class _Bench:
         self._step("export", contender)
         with self._process() as process:
             try:
-                made = process.ask(
+                answer = process.ask(
                     "export",
                     folder=str(folder),
                     device=contender.device,
                     **export_settings(row, options),
                 )
-                contender.path = Path(made["path"])
+                contender.path = Path(answer["path"])
             except MachineError as error:
                 contender.fail(str(error))
         return contender

@@ -84,10 +84,10 @@ def _assigned(
     shared = overlaps(reference[ref], candidate[cand])
     shared[~np.isfinite(shared)] = 0.0  # a box of NaN overlaps nothing
     scores = reference[ref, None, 4].astype(np.float64), candidate[None, cand, 4]
-    apart = np.nan_to_num(np.abs(scores[0] - scores[1]), nan=1.0, posinf=1.0).clip(0, 1)
+    difference = np.nan_to_num(np.abs(scores[0] - scores[1]), nan=1.0, posinf=1.0).clip(0, 1)
     # Between boxes in one place the scores decide; pairs that overlap too little cost more than
     # anything outweighs.
-    cost = np.where(shared >= MIN_IOU, 1 - shared + apart, 2.0 * sum(shared.shape))
+    cost = np.where(shared >= MIN_IOU, 1 - shared + difference, 2.0 * sum(shared.shape))
     _, counterpart, _ = lap.lapjv(cost, extend_cost=True)
     rows = np.flatnonzero(counterpart >= 0)
     columns = np.asarray(counterpart, dtype=np.int64)[rows]

@@ -86,15 +86,15 @@ def _every_proposal(pair: ModelPair, images: Sequence[ProofImage]) -> Case:
             continue
         boxes += len(reference)
         # NaN agrees with nothing: it counts as an infinite difference.
-        apart = np.nan_to_num(
+        difference = np.nan_to_num(
             np.abs(reference.astype(np.float64) - candidate), nan=np.inf, posinf=np.inf
         )
-        image_px = float(apart[:, :4].max(initial=0.0)) * pair.scale(shown.shape[:2])
-        image_share = float(as_shares(apart[:, 4:], reference[:, 4:]).max(initial=0.0))
+        image_px = float(difference[:, :4].max(initial=0.0)) * pair.scale(shown.shape[:2])
+        image_share = float(as_shares(difference[:, 4:], reference[:, 4:]).max(initial=0.0))
         if (badness := _badness(pair, image_px, image_share)) > largest:
             worst, largest = image.name, badness
         px, share = max(px, image_px), max(share, image_share)
-        score = max(score, float(apart[:, 4:].max(initial=0.0)))
+        score = max(score, float(difference[:, 4:].max(initial=0.0)))
     return Case(
         CaseFigures(
             name="proposals before NMS",

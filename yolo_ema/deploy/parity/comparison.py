@@ -221,8 +221,8 @@ class _Likely:
     def class_mismatch(self, pairs: np.ndarray) -> np.ndarray:
         """Return which boxes have the same score under both classes."""
         scores = self._reference[pairs[:, 0], 4]
-        apart = np.abs(scores - self._candidate[pairs[:, 1], 4])
-        return apart <= self._tolerance.of_scores(scores)
+        difference = np.abs(scores - self._candidate[pairs[:, 1], 4])
+        return difference <= self._tolerance.of_scores(scores)
 
 
 def _has_neighbour(rows: np.ndarray, others: np.ndarray) -> np.ndarray:

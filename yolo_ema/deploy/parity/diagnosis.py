@@ -265,10 +265,10 @@ def _where(pair: ModelPair, images: Sequence[ProofImage]) -> str:
     if candidates is None or sum(counts.values()) != len(candidates[0]):
         return ""
     ref, cand = candidates
-    apart = (np.abs(cand[:, :4] - ref[:, :4]).max(axis=1) > pair.setup.tolerance.px) | (
+    differs = (np.abs(cand[:, :4] - ref[:, :4]).max(axis=1) > pair.setup.tolerance.px) | (
         as_shares(cand[:, 4:] - ref[:, 4:], ref[:, 4:]).max(axis=1) > pair.setup.tolerance.score
     )
-    parts = np.split(apart, np.cumsum(list(counts.values()))[:-1])
+    parts = np.split(differs, np.cumsum(list(counts.values()))[:-1])
     touched = [str(stride) for stride, part in zip(counts, parts, strict=True) if part.any()]
     if not touched:
         return ""

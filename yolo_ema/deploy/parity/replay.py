@@ -160,10 +160,10 @@ def answers_agree(
         scores = np.maximum(reference[:, 4:], candidate[:, 4:]).max(axis=1, initial=-np.inf)
         counts = ~(scores <= lowest)  # NaN counts: it agrees with nothing
         reference, candidate = (_corners(rows[counts]) for rows in (reference, candidate))
-    apart = np.abs(reference.astype(np.float64) - candidate)
-    near = (apart[:, :4] <= tolerance.px) & np.isfinite(apart[:, :4])
-    alike = as_shares(apart[:, 4:], reference[:, 4:]) <= tolerance.score
-    return bool(near.all() and alike.all())
+    difference = np.abs(reference.astype(np.float64) - candidate)
+    near = (difference[:, :4] <= tolerance.px) & np.isfinite(difference[:, :4])
+    similar = as_shares(difference[:, 4:], reference[:, 4:]) <= tolerance.score
+    return bool(near.all() and similar.all())
 
 
 def _corners(rows: np.ndarray) -> np.ndarray:

@@ -130,8 +130,8 @@ def deterministic(place: Place) -> Finding:
     torch.use_deterministic_algorithms(True, warn_only=True)  # as a training has it
     losses = [_losses_of_training(place) for _ in range(2)]
     finding.measured["losses_are_equal_bit_by_bit"] = losses[0] == losses[1]
-    apart = max(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True))
-    finding.limit("loss_difference", apart, at_most=LOSS_LIMIT)
+    difference = max(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True))
+    finding.limit("loss_difference", difference, at_most=LOSS_LIMIT)
     return finding
 
 
@@ -180,8 +180,8 @@ def ddp(place: Place) -> Finding:
     finally:
         dist.destroy_process_group()
     largest = max(float(tensor.abs().max()) for tensor in alone)
-    apart = max(float((a - b).abs().max()) for a, b in zip(alone, together, strict=True))
-    finding.limit("gradient_difference", apart / largest, at_most=GRADIENT_LIMIT)
+    difference = max(float((a - b).abs().max()) for a, b in zip(alone, together, strict=True))
+    finding.limit("gradient_difference", difference / largest, at_most=GRADIENT_LIMIT)
     return finding
 
 

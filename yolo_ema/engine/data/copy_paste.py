@@ -59,7 +59,7 @@ def paste_boxes(
     if not len(sources):
         return image, boxes_xyxy[:0], classes[:0]
     image = image.copy()
-    taken = np.concatenate((boxes_xyxy, regions_xyxy))
+    occupied = np.concatenate((boxes_xyxy, regions_xyxy))
     by_class: dict[float, list[int]] = {}
     for index in sources.tolist():
         by_class.setdefault(float(classes[index].item()), []).append(index)
@@ -67,11 +67,11 @@ def paste_boxes(
     origins: list[int] = []
     for _ in range(min(MOST_COPIES, len(sources))):
         index = int(rng.choice(by_class[rng.choice(sorted(by_class))]))
-        place = _place(image.shape, boxes_xyxy[index], boxes_xyxy, taken, rng)
+        place = _place(image.shape, boxes_xyxy[index], boxes_xyxy, occupied, rng)
         if place is None:
             continue
         copy = _paste(image, boxes_xyxy[index], place, mirrored=bool(rng.integers(2)))
-        taken = np.concatenate((taken, copy[None]))
+        occupied = np.concatenate((occupied, copy[None]))
         pasted.append(copy)
         origins.append(index)
     return image, np.array(pasted, dtype=boxes_xyxy.dtype).reshape(-1, 4), classes[origins]
@@ -120,7 +120,7 @@ def _place(
     shape: tuple[int, ...],
     box: np.ndarray,
     objects: np.ndarray,
-    taken: np.ndarray,
+    occupied: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[int, int] | None:
     """Draw whole pixels to move a box by, beside an object, free of what is taken; or None."""
@@ -139,10 +139,10 @@ def _place(
         x1, y1, x2, y2 = box + np.array([dx - margin, dy - margin, dx + margin, dy + margin])
         outside = x1 < 0 or y1 < 0 or x2 > width or y2 > height or abs(dy) > reach
         near = (
-            (taken[:, 0] < x2 + margin)
-            & (taken[:, 2] > x1 - margin)
-            & (taken[:, 1] < y2 + margin)
-            & (taken[:, 3] > y1 - margin)
+            (occupied[:, 0] < x2 + margin)
+            & (occupied[:, 2] > x1 - margin)
+            & (occupied[:, 1] < y2 + margin)
+            & (occupied[:, 3] > y1 - margin)
         )
         if not outside and not near.any():
             return dx, dy

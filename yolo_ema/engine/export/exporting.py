@@ -89,11 +89,11 @@ def export_artifact(
         say(f"--imgsz {given} is rounded up to {raised}, multiples of the stride {loaded.stride}")
     started = time.perf_counter()
     with _full_disk_is_clear(folder):
-        made = _made(name, options, loaded, settings, folder)
+        artifact = _made(name, options, loaded, settings, folder)
     seconds = time.perf_counter() - started
     return Artifact(
         name,
-        made,
+        artifact,
         (size_hw[0], size_hw[1]),
         options.dynamic,
         options.batch,
@@ -131,9 +131,9 @@ def _settings(name: str, options: ExportOptions, loaded: LoadedModel) -> dict[st
         "device": options.device,
         "data": None,
     }
-    taken = {*settings, "model", "task", "half", "int8"}
+    reserved = {*settings, "model", "task", "half", "int8"}
     for key, text in options.settings.items():
-        if key in taken and not (
+        if key in reserved and not (
             key == "quantize" and text in _INT8_WORDS and options.quantize is None
         ):
             flag = {"half": "quantize", "int8": "quantize", "model": "weights"}.get(
@@ -166,16 +166,16 @@ def _made(
         entries |= {"conf": options.conf, "iou": options.iou}
     run = partial(run_exporter, loaded.model, name, stem=artifact_stem(options), entries=entries)
     if not int8:
-        made = run(settings, folder)
+        path = run(settings, folder)
     elif name in _OWN_INT8:
-        made = _quantized(run, options, settings, folder)
+        path = _quantized(run, options, settings, folder)
     else:
         with tempfile.TemporaryDirectory(prefix="calibration-", dir=folder) as temp:
             data = calibration_dataset(calibration_files(options), loaded.names, Path(temp))
-            made = run(settings | {"data": str(data)}, folder)
+            path = run(settings | {"data": str(data)}, folder)
     if name == "openvino":  # in the model, too, not only in the file beside it
-        artifact_metadata.write(made, name, entries)
-    return made
+        artifact_metadata.write(path, name, entries)
+    return path
 
 
 def _quantized(
@@ -188,6 +188,6 @@ def _quantized(
     with tempfile.TemporaryDirectory(prefix="float-", dir=folder) as temp:
         exact = run(settings | {"quantize": None}, Path(temp))
         inputs = calibration_inputs(files, tuple(settings["imgsz"]), options.calibration_images)
-        made = quantize_int8(exact, settings["format"], inputs, out=folder / exact.name)
-        artifact_metadata.write(made, settings["format"], artifact_metadata.read_entries(exact))
-    return made
+        path = quantize_int8(exact, settings["format"], inputs, out=folder / exact.name)
+        artifact_metadata.write(path, settings["format"], artifact_metadata.read_entries(exact))
+    return path

@@ -214,10 +214,10 @@ def _quantize_onnx(
         tempfile.TemporaryDirectory(prefix="int8-", dir=out.parent) as folder,
         mock.patch.object(tempfile, "tempdir", folder),  # for ONNX Runtime's own
     ):
-        made = Path(folder) / out.name
+        path = Path(folder) / out.name
         quantization.quantize_static(
             model,
-            made,
+            path,
             _Reader(inputs, model.graph.input[0].name),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
@@ -230,7 +230,7 @@ def _quantize_onnx(
             # One image at a time: a histogram keeps every map of a range.
             extra_options={"CalibStridedMinMax": 1},
         )
-        finished = onnx.load(made)
+        finished = onnx.load(path)
     del finished.metadata_props[:]
     finished.metadata_props.extend(model.metadata_props)
     onnx.save(finished, out)
@@ -260,7 +260,7 @@ def _quantize_openvino(
     ]
     quiet = quiet_log("nncf", logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr), quiet, signal_stack_kept():
-        made = nncf.quantize(
+        quantized = nncf.quantize(
             model,
             nncf.Dataset(range(len(inputs)), inputs.__getitem__),
             preset=nncf.QuantizationPreset.MIXED,
@@ -271,4 +271,4 @@ def _quantize_openvino(
             ),
         )
     out.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(made, out / xml.name, compress_to_fp16=False)
+    openvino.save_model(quantized, out / xml.name, compress_to_fp16=False)

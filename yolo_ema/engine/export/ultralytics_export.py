@@ -74,9 +74,9 @@ def run_exporter(
             warnings.simplefilter("ignore")
             # ncnn's converter writes hundreds of lines.
             with captured_stderr() if name == "ncnn" else contextlib.nullcontext():
-                made = Path(Exporter(overrides=dict(settings), _callbacks=hooks)(model=model))
+                path = Path(Exporter(overrides=dict(settings), _callbacks=hooks)(model=model))
             if name == "onnx":
-                make_valid(made)
+                make_valid(path)
     except (YoloEmaError, MemoryError):
         raise
     except Exception as error:  # converters have errors of their own
@@ -88,8 +88,8 @@ def run_exporter(
         if not _UNMET.search(warning) and not _NO_LABELS.search(warning):
             say(f"export to {name}: {warning}")
     if name == "ncnn":
-        _check_operators(made)
-    return made
+        _check_operators(path)
+    return path
 
 
 def install_line(name: str, packages: list[str]) -> str:
@@ -140,9 +140,9 @@ def _listening(heard: list[str]) -> Iterator[None]:
         LOGGER.removeFilter(keep)
 
 
-def _check_operators(made: Path) -> None:
+def _check_operators(path: Path) -> None:
     """Raise `MachineError` if operators of PyTorch are left, on which ncnn crashes."""
-    lines = next(made.glob("*.param")).read_text(encoding="utf-8").splitlines()[2:]
+    lines = next(path.glob("*.param")).read_text(encoding="utf-8").splitlines()[2:]
     kinds = {line.split(maxsplit=1)[0] for line in lines if line.strip()}
     if unknown := sorted(kind for kind in kinds if not kind.isalnum()):
         raise MachineError(

@@ -130,9 +130,9 @@ def find_definition(name: str | Path) -> Definition:
     if is_yaml and (file := _find_file(path)):
         return file
     if len(path.parts) > 1:
-        there = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        names = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         hint = (
-            did_you_mean(path.name, there)
+            did_you_mean(path.name, names)
             if is_yaml
             else "; the path of a model YAML ends in .yaml"
         )

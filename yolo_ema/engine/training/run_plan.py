@@ -179,7 +179,7 @@ def _merged(options: TrainOptions) -> tuple[TrainOptions, dict[str, Any]]:
     """
     settings = parse_settings(options.settings)
     defaults = {field.name: field.default for field in dataclasses.fields(options)}
-    taken: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for key in [key for key in settings if key in _FLAGS]:
         word, value = options.settings[key], settings.pop(key)
         if getattr(options, key) != defaults[key]:
@@ -187,14 +187,14 @@ def _merged(options: TrainOptions) -> tuple[TrainOptions, dict[str, Any]]:
                 f"{key} is given twice: as --{key} {getattr(options, key)} and as {key}={word}"
             )
         if word.lower() in _AS_SWITCH.get(key, {}):
-            taken[key] = _AS_SWITCH[key][word.lower()]
+            changes[key] = _AS_SWITCH[key][word.lower()]
             continue
         try:
-            taken[key] = _FLAGS[key](word if _FLAGS[key] in {str, Path} else value)
+            changes[key] = _FLAGS[key](word if _FLAGS[key] in {str, Path} else value)
         except (TypeError, ValueError) as error:
             expected = {int: "a whole number", float: "a number"}[_FLAGS[key]]
             raise ConfigError(f"{key} is {word!r}; expected {expected}") from error
-    return dataclasses.replace(options, settings={}, **taken), settings
+    return dataclasses.replace(options, settings={}, **changes), settings
 
 
 def _model_and_weights(model: str, options: TrainOptions) -> tuple[Path, str | bool]:

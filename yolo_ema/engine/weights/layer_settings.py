@@ -77,43 +77,43 @@ def check_attribute(
         value = plain_value(value)
     except NotPlain as error:
         raise UncheckedModel(f"{place}: a layer's attribute {key[:50]!r}: {error}") from error
-    made = vars(module).get(key)
+    expected = vars(module).get(key)
     derived = _DERIVED | _DERIVED_IN_HEAD if isinstance(module, Detect) else _DERIVED
-    if key.startswith("_") or key in derived or key not in vars(module) or _same(made, value):
+    if key.startswith("_") or key in derived or key not in vars(module) or _same(expected, value):
         return False
     is_torch = type(module).__module__.startswith("torch.nn.")
     may_differ = (
         key in _FREE if is_torch else key not in ("i", "f") and not isinstance(module, Detect)
     )
-    if not may_differ or not _fits(made, value):
+    if not may_differ or not _fits(expected, value):
         raise UncheckedModel(
-            f"{place}.{key[:50]} is {str(value)[:50]!r} where its description makes {made!r}"
+            f"{place}.{key[:50]} is {str(value)[:50]!r} where its description makes {expected!r}"
         )
     setattr(module, key, tuple(value) if isinstance(value, list) else value)
     return True
 
 
-def _same(made: Any, value: Any) -> bool:
-    if isinstance(made, list | tuple) and isinstance(value, list | tuple):
-        return len(made) == len(value) and all(map(_same, made, value))
-    if isinstance(made, bool) or isinstance(value, bool):
-        return made is value
-    return isinstance(value, str | int | float | None) and bool(made == value)
+def _same(expected: Any, value: Any) -> bool:
+    if isinstance(expected, list | tuple) and isinstance(value, list | tuple):
+        return len(expected) == len(value) and all(map(_same, expected, value))
+    if isinstance(expected, bool) or isinstance(value, bool):
+        return expected is value
+    return isinstance(value, str | int | float | None) and bool(expected == value)
 
 
-def _fits(made: Any, value: Any) -> bool:
+def _fits(expected: Any, value: Any) -> bool:
     """Say whether a value is of the made one's type and within bounds."""
-    if isinstance(made, bool):
+    if isinstance(expected, bool):
         return isinstance(value, bool)
-    if isinstance(made, int):
+    if isinstance(expected, int):
         return is_number(value) and isinstance(value, int) and 0 <= value <= _LARGEST_WHOLE
-    if isinstance(made, float):
+    if isinstance(expected, float):
         return is_number(value) and abs(value) <= _LARGEST_WHOLE
     return (
-        isinstance(made, list | tuple)
+        isinstance(expected, list | tuple)
         and isinstance(value, list | tuple)
-        and len(made) == len(value)
-        and all(_fits(item, other) for item, other in zip(made, value, strict=True))
+        and len(expected) == len(value)
+        and all(_fits(item, other) for item, other in zip(expected, value, strict=True))
     )
 
 

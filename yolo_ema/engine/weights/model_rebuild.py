@@ -216,13 +216,13 @@ class _Filler:
         if isinstance(module, RESIZABLE):
             check_sizes(module, place)
         children = _children(state, place)
-        made = {name: child for name, child in module._modules.items() if child is not None}  # noqa: SLF001
-        if children.keys() != made.keys():
-            odd = sorted(map(str, children.keys() ^ made.keys()))
+        layers = {name: child for name, child in module._modules.items() if child is not None}  # noqa: SLF001
+        if children.keys() != layers.keys():
+            unmatched = sorted(map(str, children.keys() ^ layers.keys()))
             raise UncheckedModel(
-                f"{place} has other parts than its description makes: {odd[0][:50]}"
+                f"{place} has other parts than its description makes: {unmatched[0][:50]}"
             )
-        for name, child in made.items():
+        for name, child in layers.items():
             if type(child).__name__ in ACTIVATIONS and not list(child.children()):
                 child = module._modules[name] = self._activation(child, children[name])  # noqa: SLF001
             self.fill(child, children[name], f"{place}.{name}")
@@ -231,17 +231,17 @@ class _Filler:
         is_width = isinstance(module, RESIZABLE) and is_number(value) and value <= _USUAL_WIDTH
         self.trial = "cpu" if is_width and self.trial != "meta" else "meta"
 
-    def _activation(self, made: nn.Module, saved: Any) -> nn.Module:
+    def _activation(self, activation: nn.Module, saved: Any) -> nn.Module:
         """Return the file's activation, which convolutions share, but not with other models."""
         if id(saved) not in self._activations:
             kind = saved.kind if isinstance(saved, SavedObject) else ""
             name = kind.rpartition(".")[2]
-            differs = name != type(made).__name__
+            differs = name != type(activation).__name__
             if differs and kind.startswith("torch.nn.modules.") and name in ACTIVATIONS:
                 with torch.device("meta"):
                     self._activations[id(saved)] = getattr(nn, name)()
             else:
-                self._activations[id(saved)] = copy.deepcopy(made)
+                self._activations[id(saved)] = copy.deepcopy(activation)
         return self._activations[id(saved)]
 
     def _note_tensors(
@@ -255,9 +255,9 @@ class _Filler:
     ) -> None:
         if not isinstance(saved, dict) or saved.keys() != values.keys():
             raise UncheckedModel(f"{place} has other tensors than its description makes")
-        for name, made in values.items():
+        for name, tensor in values.items():
             note = saved[name]
-            if (note is None) != (made is None):
+            if (note is None) != (tensor is None):
                 raise UncheckedModel(
                     f"{place} has other tensors than its description makes: {name}"
                 )
@@ -266,17 +266,17 @@ class _Filler:
             if not isinstance(note, SavedTensor):
                 raise UncheckedModel(f"{place}.{name} is {described(note)}, not a tensor")
             is_float = note.storage.dtype.startswith(("float", "bfloat"))
-            if is_float != made.dtype.is_floating_point:
+            if is_float != tensor.dtype.is_floating_point:
                 raise UncheckedModel(f"{place}.{name} has numbers of the kind {note.storage.dtype}")
-            if note.size != tuple(made.shape):
-                may_differ = isinstance(module, RESIZABLE) and note.size[2:] == made.shape[2:]
-                if not may_differ or len(note.size) != made.dim():
+            if note.size != tuple(tensor.shape):
+                may_differ = isinstance(module, RESIZABLE) and note.size[2:] == tensor.shape[2:]
+                if not may_differ or len(note.size) != tensor.dim():
                     raise UncheckedModel(
                         f"{place}.{name} is {note.size} where its description makes "
-                        f"{tuple(made.shape)}"
+                        f"{tuple(tensor.shape)}"
                     )
                 self._wants_trial(module, max(note.size, default=0))
-                shape = torch.empty(note.size, dtype=made.dtype, device="meta")
+                shape = torch.empty(note.size, dtype=tensor.dtype, device="meta")
                 values[name] = nn.Parameter(shape, requires_grad=False) if is_parameter else shape
             if id(note) in self._taken:  # each would get memory of its own when it is made float32
                 raise UncheckedModel(f"{place}.{name} is also the tensor of another layer")

@@ -48,15 +48,15 @@ def resolve_pretrained(
     if path.is_file():
         return path
     if len(path.parts) > 1:
-        there = [file.name for file in path.parent.glob("*.pt")] if path.parent.is_dir() else []
+        names = [file.name for file in path.parent.glob("*.pt")] if path.parent.is_dir() else []
         raise WeightsNotFoundError(
-            f"no weights file at {path.absolute()}{did_you_mean(path.name, there)}"
+            f"no weights file at {path.absolute()}{did_you_mean(path.name, names)}"
         )
     name = published_name(path.name if path.suffix else f"{path.name}.pt")
     cached = cache_dir() / "weights" / name
-    for here in (weights_dir() / name, cached):
-        if here.is_file():
-            return here
+    for file in (weights_dir() / name, cached):
+        if file.is_file():
+            return file
     if name not in published_weights():
         shipped = (file.name for file in weights_dir().glob("*.pt"))
         closest = did_you_mean(name, (*published_weights(), *shipped))

@@ -140,22 +140,22 @@ def _still_track(reading: Reading, paths: Sequence[Path], maker: PoseMaker) -> P
     """Return the poses of images."""
     maker.source = reading.source
     stills = _by_path(reading.stills, paths) or _by_order(reading, paths)
-    made = {path: _still(still, maker) for path, still in stills.items()}
-    poses = [pose for pose in made.values() if isinstance(pose, Pose)]
+    posed = {path: _still(still, maker) for path, still in stills.items()}
+    poses = [pose for pose in posed.values() if isinstance(pose, Pose)]
     if not poses:
-        first = next(iter(made.values()))
+        first = next(iter(posed.values()))
         reason = first.reason if isinstance(first, NoPose) else "unknown_image"
         raise TelemetryError(f"none of the {len(paths)} images has a pose: {first}", reason)
-    names = Counter(path.name for path in made)
-    by_name = {path.name: pose for path, pose in made.items() if names[path.name] == 1}
+    names = Counter(path.name for path in posed)
+    by_name = {path.name: pose for path, pose in posed.items() if names[path.name] == 1}
     assumptions = [*reading.assumptions, *maker.assumptions]
-    if len(poses) < len(made) and reading.source not in {"xmp", "exif"}:  # these say it themselves
-        assumptions.append(f"{len(made) - len(poses)} of {len(made)} images have no pose")
+    if len(poses) < len(posed) and reading.source not in {"xmp", "exif"}:  # these say it themselves
+        assumptions.append(f"{len(posed) - len(poses)} of {len(posed)} images have no pose")
     return PoseTrack(
         (),
         reading.source,
         tuple(assumptions),
-        stills={**by_name, **{str(path): pose for path, pose in made.items()}},
+        stills={**by_name, **{str(path): pose for path, pose in posed.items()}},
     )
 
 

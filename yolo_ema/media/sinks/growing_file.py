@@ -46,9 +46,9 @@ class GrowingFile:
     @classmethod
     def create(cls, folder: Path, stem: str, suffix: str, *, head: str = "") -> GrowingFile:
         """Create a text file under a free name. Raises `DiskFullError` if there is no space."""
-        made = cls(*create_unique(folder, stem, suffix))
-        made.append(head)
-        return made
+        file = cls(*create_unique(folder, stem, suffix))
+        file.append(head)
+        return file
 
     def append(self, text: str) -> None:
         """Append whole lines. Raises `DiskFullError`; the file then ends with the record before."""

@@ -99,8 +99,8 @@ class CameraConnection:
 def _check_device(source: CameraSource) -> None:
     path = _DEVICES / f"video{source.device}" if source.device.isdecimal() else Path(source.device)
     if not path.exists():
-        there = sorted(file.name.removeprefix("video") for file in _DEVICES.glob("video[0-9]*"))
-        known = f"cameras here: {', '.join(there)}" if there else "there is no camera here"
+        numbers = sorted(file.name.removeprefix("video") for file in _DEVICES.glob("video[0-9]*"))
+        known = f"cameras here: {', '.join(numbers)}" if numbers else "there is no camera here"
         raise SourceRefusedError(f"{source.name} is not there ({path} is missing); {known}")
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceRefusedError(

@@ -98,16 +98,16 @@ class _SelectedFrames(ForwardingReader):
         Raises:
             SourceError: the source has none of them; or reading fails.
         """
-        taken, last_s = 0, 0.0
+        count, last_s = 0, 0.0
         for frame in self._reader:
             last_s = frame.time_s
             if last_s >= self._selection.end_s:
                 break
             if self._selection.holds(frame):
-                taken += 1
+                count += 1
                 yield frame
         self._reader.close()
-        if not taken and self._name:
+        if not count and self._name:
             until = "" if math.isinf(self._selection.end_s) else f" to {self._selection.end_s:g} s"
             condition = f" whose number is a multiple of {self._selection.stride}"
             raise SourceError(
