@@ -209,10 +209,10 @@ def _messages(message: mmap.mmap, field: int) -> Iterator[tuple[int, int]]:
 
 def _spans(message: bytes | mmap.mmap) -> Iterator[tuple[int, int, int]]:
     """Yield number, start and end of each field with a length in a protobuf message."""
-    place = 0
-    while place < len(message):
-        tag, place = _varint(message, place)
-        length, after = _varint(message, place)
+    offset = 0
+    while offset < len(message):
+        tag, offset = _varint(message, offset)
+        length, after = _varint(message, offset)
         if tag & 7 == 2:  # a length, then the content
             if after + length > len(message):
                 raise ValueError("a field reaches beyond the end")
@@ -220,18 +220,18 @@ def _spans(message: bytes | mmap.mmap) -> Iterator[tuple[int, int, int]]:
             after += length
         elif tag & 7 != 0:  # a plain number; ONNX has no other kind at these places
             raise ValueError(f"a field of kind {tag & 7}")
-        place = after
+        offset = after
 
 
-def _varint(message: bytes | mmap.mmap, place: int) -> tuple[int, int]:
+def _varint(message: bytes | mmap.mmap, offset: int) -> tuple[int, int]:
     """Return a number in protobuf's variable length, and the place behind it."""
     value = 0
     for shift in range(0, 70, 7):
-        byte = message[place]
-        place += 1
+        byte = message[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, offset
     raise ValueError("a number has no end")
 
 

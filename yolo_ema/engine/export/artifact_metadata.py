@@ -88,8 +88,8 @@ def _write_onnx(artifact: Path, entries: Mapping[str, Any]) -> None:
     model = onnx.load(str(artifact))
     kept = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, kept | {key: str(value) for key, value in entries.items()})
-    with atomic_path(artifact) as beside:
-        onnx.save(model, str(beside))
+    with atomic_path(artifact) as temp:
+        onnx.save(model, str(temp))
 
 
 def _write_openvino(artifact: Path, entries: Mapping[str, Any]) -> None:
@@ -107,5 +107,5 @@ def _write_openvino(artifact: Path, entries: Mapping[str, Any]) -> None:
     element = ET.SubElement(info, "yolo_ema")
     for key, value in entries.items():
         ET.SubElement(element, key, {"value": str(value)})
-    with atomic_path(description) as beside:
-        tree.write(beside, encoding="utf-8", xml_declaration=True)
+    with atomic_path(description) as temp:
+        tree.write(temp, encoding="utf-8", xml_declaration=True)
