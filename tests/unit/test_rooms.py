@@ -76,6 +76,7 @@ def test_contracts_apply_to_every_package_but_those_they_leave_out(name, without
 def test_files_of_the_package_stay_short():
     lengths = {
         str(path.relative_to(REPOSITORY)): len(path.read_text(encoding="utf-8").splitlines())
-        for path in PACKAGE.rglob("*.py")
+        for suffix in ("py", "js", "css", "html", "jinja")
+        for path in PACKAGE.rglob(f"*.{suffix}")
     }
     assert {path: count for path, count in lengths.items() if count > MOST_LINES} == {}

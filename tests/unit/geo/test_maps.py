@@ -154,7 +154,7 @@ def test_the_page_holds_hostile_names_as_text_and_fetches_only_asked_for_tiles(f
 
 
 def test_an_unknown_suffix_is_refused(flight, tmp_path):
-    with pytest.raises(ConfigError, match="no map"):
+    with pytest.raises(ConfigError, match="is not a map"):
         write_map(tmp_path / "map.shp", flight)
 
 

@@ -42,8 +42,8 @@ def map_page(flight: FlightMap, *, tiles: str | None = None) -> str:
     host = f"{urlsplit(tiles).scheme}://{urlsplit(tiles).netloc}" if tiles else ""
     step = max(1, -(-flight.sightings // MOST_SIGHTINGS))
     return page_template(_HERE / "page.html.jinja").render(
-        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
-        script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
+        css=Markup(_text_of("page.css")),  # noqa: S704 - a file of ours
+        script=Markup("\n".join(map(_text_of, ("page.js", "page_controls.js")))),  # noqa: S704 - ours
         data=Markup(_as_script(_data(flight, step, tiles))),  # noqa: S704 - escaped there
         tile_host=host,
         flight=flight,
@@ -53,6 +53,10 @@ def map_page(flight: FlightMap, *, tiles: str | None = None) -> str:
         hectares=sum(area.square_metres for area in flight.coverage) / 1e4,
         step=step,
     )
+
+
+def _text_of(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def _data(flight: FlightMap, step: int, tiles: str | None) -> dict[str, Any]:
