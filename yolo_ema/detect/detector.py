@@ -114,7 +114,7 @@ class Detector:
 
                 tile: ``auto``, ``off``, or width and height of the tiles in pixels, as (640, 640)
                     or ``"640x640"``.
-                overlap: least overlap of neighbouring tiles as a share of the tile, 0…0.9.
+                overlap: minimum overlap of neighbouring tiles as a share of the tile, 0…0.9.
                 whole_frame: also run the whole frame, for objects larger than the overlap; None
                     for yes.
                 merge: how the boxes of the tiles are merged, see `yolo_ema.tiling.merge`.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from yolo_ema.engine.prediction.results import Results
 
 FRAME_RATE = 30.0
-"""Frames a second, where a source does not say."""
+"""Frames per second, where a source does not say."""
 
 
 class DetectedEvent(NamedTuple):

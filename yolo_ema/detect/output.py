@@ -101,7 +101,7 @@ class DetectOutput:
     """Hands the detections, frame by frame, to all that was asked for. Runs in a thread of its own.
 
     Attributes:
-        annotated_bgr: the last annotated frame, (H, W, 3) uint8, where a window wants it.
+        annotated_bgr: the last annotated frame, (H, W, 3) uint8, where a window shows it.
         map: what will be put on the map, where that is asked for.
         problems: by source, why nothing was counted there: a line or zone outside its image.
     """

@@ -155,7 +155,7 @@ class PlanComparison:
 
 _LEGEND = (
     "AP, AP50: official, percent; small, medium, large: COCO's AP; conf: of the best F1; ms: "
-    "median of an image; MP: megapixels through the network"
+    "median per image; MP: megapixels through the network"
 )
 _RULE = f"twice the pixels through the network must bring {AP_PER_DOUBLING:g} point of official AP"
 

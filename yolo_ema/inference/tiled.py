@@ -44,7 +44,7 @@ class TiledPredictor:
     Args:
         predictor: runs each tile; its input size holds for each, its settings are shared.
         tile: ``auto`` (see `plan_tiles`), ``off``, or a tile's width and height in pixels.
-        overlap: least overlap of neighbouring tiles as a share of the tile, 0 to 0.9.
+        overlap: minimum overlap of neighbouring tiles as a share of the tile, 0 to 0.9.
         whole_frame: also run the whole frame, for objects longer than the overlap: any other lies
             whole in some tile. None for yes.
         merge: how the boxes of the tiles are merged, see `merge_views`.

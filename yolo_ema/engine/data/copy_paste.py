@@ -23,7 +23,7 @@ SMALLEST_PX = 4
 """Shortest side of a copied object: below it there is little to see."""
 
 MOST_COPIES = 10
-"""Most copies that an image receives."""
+"""Maximum copies per image."""
 
 _TRIES = 10  # places drawn for a copy before it is given up
 _VERTICAL = 0.1  # how far up or down a copy may move, as a share of the image's height

@@ -211,7 +211,7 @@ def _fingerprint(settings: Sequence[object], files: Sequence[Sequence[str | None
         for file in group:
             digest.update(os.fsencode(file or "") + b"\0")
             try:
-                stat = os.stat(file or "")  # noqa: PTH116 - three of them an image, ten thousands of images
+                stat = os.stat(file or "")  # noqa: PTH116 - three per image, ten thousands of images
                 digest.update(f"{stat.st_size}:{stat.st_mtime_ns}\0".encode())
             except OSError:
                 digest.update(b"-\0")

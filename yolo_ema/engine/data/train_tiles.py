@@ -40,7 +40,7 @@ def cut_into_tiles(
         labels: per image ``shape`` (height, width), ``cls`` (N, 1), ``bboxes`` (N, 4) and
             ``ignored`` (R, 4), both as shares of the image, x_center y_center w h.
         tile_wh: the tile's width and height in pixels.
-        overlap: least overlap of neighbours as a share of the tile, below 1.
+        overlap: minimum overlap of neighbours as a share of the tile, below 1.
 
     Returns:
         The same per tile, as shares of the tile, with ``tile_xyxy`` in pixels of the image.

@@ -70,7 +70,7 @@ def kept_image_path(label: Mapping[str, Any]) -> Path:
     The name changes with the image's path, size, time and the tile.
     """
     try:
-        status = os.stat(label["im_file"])  # noqa: PTH116 - one call an image
+        status = os.stat(label["im_file"])  # noqa: PTH116 - one call per image
         version: tuple[int, ...] = (status.st_size, status.st_mtime_ns)
     except OSError:
         version = ()

@@ -18,7 +18,7 @@ PROBE_PX = 256
 _MOST_MODULES = 10_000
 _MOST_PARAMETERS = 2_000_000_000
 _MOST_VALUES = 1 << 28
-"""Most values of one tensor while an image of `PROBE_PX` passes: 1 GiB in float32."""
+"""Maximum values of one tensor while an image of `PROBE_PX` passes: 1 GiB in float32."""
 
 _MOST_OPERATIONS = 50_000
 

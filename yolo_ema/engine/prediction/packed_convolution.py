@@ -37,11 +37,11 @@ def packed(convolution: nn.Conv2d, activation: nn.Module, *, padded: bool = True
 
 class _PackedConvolution:
     """A convolution and its activation as one call to oneDNN, with the weights in the order that it
-    wants.
+    expects.
 
     That order depends on the input's shape. For whole maps it is found for the shape at hand and
     kept for those that came last; single places (not ``padded``) come in any number, and take the
-    order that oneDNN wants without knowing.
+    order that oneDNN expects without knowing.
     """
 
     def __init__(self, convolution: nn.Conv2d, activation: str, padded: bool) -> None:

@@ -4,7 +4,7 @@ What differs from the forward pass of `AutoBackend`, and why the boxes are the s
 rounding:
     * the image goes in as its bytes lie; the change from BGR to RGB and from 0…255 to 0…1 is in the
       first convolution's weights;
-    * a convolution and its activation are one call, with the weights in the order that oneDNN wants
+    * a convolution and its activation are one call, with the weights in oneDNN's own order
       (`packed_convolution`);
     * the head's class scores are computed everywhere, its boxes only where a score is high enough
       (`_SparseHead`): the convolutions of the box branch see only the pixels around these places

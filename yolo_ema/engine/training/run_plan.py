@@ -33,7 +33,7 @@ from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LATEST, TrainOptions
 
 MAX_DET = 500
-"""Most detections an image in training's validation; VisDrone's protocol counts 500."""
+"""Maximum detections per image in training's validation; VisDrone's protocol counts 500."""
 
 _CPU_BATCH = 4
 _FLAGS: dict[str, Any] = {

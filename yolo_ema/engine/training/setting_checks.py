@@ -1,4 +1,4 @@
-"""Ultralytics' training settings held against the dataset and the model, before anything starts.
+"""Ultralytics' training settings checked against the dataset and the model, before anything starts.
 
 Ultralytics checks the types of most settings. What it lets through and then trips over, or takes
 without any effect, is found here; settings out of a checkpoint are checked like a user's.

@@ -1,7 +1,8 @@
 """The zip archive that torch writes: its pickle, and tensors out of its blocks of numbers.
 
-What a tensor claims is held against the bytes that are there: nothing is allocated for numbers that
-the archive does not hold, no tensor reaches beyond its block, and none shares memory with another.
+What a tensor claims is checked against the bytes that are there: nothing is allocated for numbers
+that the archive does not hold, no tensor reaches beyond its block, and none shares memory with
+another.
 """
 
 from __future__ import annotations
