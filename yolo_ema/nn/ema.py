@@ -25,6 +25,7 @@ from yolo_ema.nn.ema_algebra import fold_parameters
 from yolo_ema.nn.ema_eager import GroupedAttention, working_type
 from yolo_ema.nn.ema_graph import EmaParameters, GraphConstants, attend_graph, graph_constants
 from yolo_ema.nn.ema_onnx import attend_onnx
+from yolo_ema.nn.widths import check_numbers
 
 __all__ = ["EfficientMultiScaleAttention", "fitting_groups", "trace_for"]
 
@@ -50,9 +51,7 @@ def fitting_groups(channels: int, factor: int) -> int:
     Raises:
         ConfigError: If either is not a whole number of at least 1.
     """
-    for name, value in (("channels", channels), ("factor", factor)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"EMA: {name} must be a whole number of at least 1, not {value!r}")
+    check_numbers("EMA", channels=channels, factor=factor)
     counts = [
         count for count in range(1, channels // MINIMUM_GROUP_CHANNELS + 1) if channels % count == 0
     ]

@@ -12,8 +12,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["border_means", "border_shares", "fold_parameters"]
-
 
 def fold_parameters(
     weight: Tensor, bias: Tensor, norm_bias: Tensor

@@ -21,8 +21,6 @@ from torch.nn import functional
 
 from yolo_ema.nn.ema_algebra import border_means
 
-__all__ = ["GroupedAttention", "working_type"]
-
 SLAB_ELEMENTS = 1 << 20
 """Elements of the input that a slab holds on a CPU: 4 MiB in float32, so that a slab and its few
 buffers stay in the caches.

@@ -17,8 +17,6 @@ from torch.nn import functional
 
 from yolo_ema.nn.ema_algebra import border_shares, fold_parameters
 
-__all__ = ["EmaParameters", "GraphConstants", "attend_graph", "graph_constants"]
-
 
 class EmaParameters(NamedTuple):
     """The parameters of a block, k channels a group.

@@ -14,8 +14,6 @@ from torch.nn import functional
 from yolo_ema.nn.ema_algebra import border_shares
 from yolo_ema.nn.ema_graph import EmaParameters
 
-__all__ = ["attend_onnx"]
-
 _ENDS = [0, -1]
 
 

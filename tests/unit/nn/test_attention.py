@@ -140,6 +140,23 @@ def test_wrong_channels_are_named(name, wrong):
         attention(name).build(wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("se", (0,), "SE: reduction"),
+        ("sa", (0,), "shuffle attention: groups"),
+        ("bam", (16, 0), "BAM: dilation"),
+        ("bam", (16, 1.5), "BAM: dilation"),
+        ("ema", (0,), "EMA: factor"),
+        ("ema-early", (-1,), "EMA: factor"),
+    ],
+)
+def test_a_wrong_setting_is_named(name, arguments, said):
+    message = f"^{said} must be a whole number of at least 1, not {arguments[-1]}$"
+    with pytest.raises(ConfigError, match=message):
+        attention(name).build(64, *arguments)
+
+
 def test_odd_channels_cannot_be_shuffled():
     with pytest.raises(ConfigError, match="15 channels; expected an even number"):
         attention("sa").build(15)

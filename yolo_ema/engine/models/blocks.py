@@ -20,6 +20,7 @@ from ultralytics.nn import tasks
 
 from yolo_ema.errors import ModelError, did_you_mean
 from yolo_ema.nn import BLOCKS
+from yolo_ema.nn.attention.catalog import ATTENTIONS
 
 # `yolo_ema.nn` tells Ultralytics' parser its blocks where that is imported first; here both are.
 for _name, _block in BLOCKS.items():
@@ -163,7 +164,9 @@ def checked_row(
             f"{where}: the block {name} downloads weights of its own; it is not allowed"
         )
     if name not in known:
-        raise ModelError(f"{where}: unknown block {name[:100]!r}{did_you_mean(name[:100], known)}")
+        short = ATTENTIONS.get(name.lower())  # what a model's name says, and a YAML does not
+        hint = f"; did you mean {short.block!r}?" if short else did_you_mean(name[:100], known)
+        raise ModelError(f"{where}: unknown block {name[:100]!r}{hint}")
     if len(arguments) > _MOST_ARGUMENTS or not all(
         _is_plain(value, depth=2) for value in arguments
     ):

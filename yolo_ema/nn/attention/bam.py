@@ -9,9 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from yolo_ema.nn.attention.widths import hidden_channels
-
-__all__ = ["BAM"]
+from yolo_ema.nn.widths import check_numbers, hidden_channels
 
 
 class BAM(nn.Module):
@@ -29,6 +27,7 @@ class BAM(nn.Module):
     def __init__(self, channels: int, reduction: int = 16, dilation: int = 4) -> None:
         super().__init__()
         hidden = hidden_channels("BAM", channels, reduction)
+        check_numbers("BAM", dilation=dilation)
         self.channel = nn.Sequential(
             nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1)
         )

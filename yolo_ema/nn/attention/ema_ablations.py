@@ -19,16 +19,31 @@ from torch import Tensor, nn
 
 from yolo_ema.nn.ema import fitting_groups
 
-__all__ = ["EMAWithout1x1", "EMAWithout3x3", "EMAWithoutCrossSpatial", "EarlyEMA"]
-
 
 class _LiteralEma(nn.Module):
-    """What the ablations share: groups, the first branch, and how a branch weighs a map."""
+    """What the ablations share: groups, the first branch, and how a branch weighs a map.
+
+    Args:
+        channels: C of the input and of the result.
+        factor: the wished group count.
+
+    Raises:
+        ConfigError: a number is below 1.
+    """
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__()
         self.groups = fitting_groups(channels, factor)
         self.width = channels // self.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` weighed: (B, C, H, W) in, (B, C, H, W) out."""
+        grouped = x.reshape(-1, self.width, x.shape[2], x.shape[3])
+        return (grouped * self._gates(grouped).sigmoid()).reshape(x.shape)
+
+    def _gates(self, grouped: Tensor) -> Tensor:
+        """Return what the groups (B·G, k, H, W) are weighed by, before the sigmoid."""
+        raise NotImplementedError
 
     def _add_first_branch(self) -> None:
         self.conv1x1 = nn.Conv2d(self.width, self.width, 1)
@@ -45,9 +60,6 @@ class _LiteralEma(nn.Module):
         normalised: Tensor = self.gn(gated)
         return normalised
 
-    def _grouped(self, x: Tensor) -> Tensor:
-        return x.reshape(-1, self.width, x.shape[2], x.shape[3])
-
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:
     """Return the channels of ``values``, summed with the softmax of the means of ``weights``:
@@ -58,82 +70,44 @@ def _weigh(weights: Tensor, values: Tensor) -> Tensor:
 
 
 class EMAWithoutCrossSpatial(_LiteralEma):
-    """EMA whose branches are added instead of weighing each other.
-
-    Args:
-        channels: C of the input and of the result.
-        factor: the wished group count.
-
-    Raises:
-        ConfigError: a number is below 1.
-    """
+    """EMA whose branches are added instead of weighing each other."""
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__(channels, factor)
         self._add_first_branch()
         self.conv3x3 = nn.Conv2d(self.width, self.width, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` weighed: (B, C, H, W) in, (B, C, H, W) out."""
-        grouped = self._grouped(x)
-        gates = (self._first_branch(grouped) + self.conv3x3(grouped)).sigmoid()
-        return (grouped * gates).reshape(x.shape)
+    def _gates(self, grouped: Tensor) -> Tensor:
+        both: Tensor = self._first_branch(grouped) + self.conv3x3(grouped)
+        return both
 
 
 class EMAWithout3x3(_LiteralEma):
-    """EMA with the first branch alone, which weighs itself.
-
-    Args:
-        channels: C of the input and of the result.
-        factor: the wished group count.
-
-    Raises:
-        ConfigError: a number is below 1.
-    """
+    """EMA with the first branch alone, which weighs itself."""
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__(channels, factor)
         self._add_first_branch()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` weighed: (B, C, H, W) in, (B, C, H, W) out."""
-        grouped = self._grouped(x)
+    def _gates(self, grouped: Tensor) -> Tensor:
         first = self._first_branch(grouped)
-        return (grouped * _weigh(first, first).sigmoid()).reshape(x.shape)
+        return _weigh(first, first)
 
 
 class EMAWithout1x1(_LiteralEma):
-    """EMA with the second branch alone, which weighs itself.
-
-    Args:
-        channels: C of the input and of the result.
-        factor: the wished group count.
-
-    Raises:
-        ConfigError: a number is below 1.
-    """
+    """EMA with the second branch alone, which weighs itself."""
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__(channels, factor)
         self.conv3x3 = nn.Conv2d(self.width, self.width, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` weighed: (B, C, H, W) in, (B, C, H, W) out."""
-        grouped = self._grouped(x)
+    def _gates(self, grouped: Tensor) -> Tensor:
         second = self.conv3x3(grouped)
-        return (grouped * _weigh(second, second).sigmoid()).reshape(x.shape)
+        return _weigh(second, second)
 
 
 class EarlyEMA(_LiteralEma):
-    """EMA with a 1×3 and a 3×1 convolution, one after the other, in place of the 3×3.
-
-    Args:
-        channels: C of the input and of the result.
-        factor: the wished group count.
-
-    Raises:
-        ConfigError: a number is below 1.
-    """
+    """EMA with a 1×3 and a 3×1 convolution, one after the other, in place of the 3×3."""
 
     def __init__(self, channels: int, factor: int = 8) -> None:
         super().__init__(channels, factor)
@@ -141,9 +115,6 @@ class EarlyEMA(_LiteralEma):
         self.conv1x3 = nn.Conv2d(self.width, self.width, (1, 3), padding=(0, 1))
         self.conv3x1 = nn.Conv2d(self.width, self.width, (3, 1), padding=(1, 0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` weighed: (B, C, H, W) in, (B, C, H, W) out."""
-        grouped = self._grouped(x)
+    def _gates(self, grouped: Tensor) -> Tensor:
         first, second = self._first_branch(grouped), self.conv3x1(self.conv1x3(grouped))
-        gates = (_weigh(first, second) + _weigh(second, first)).sigmoid()
-        return (grouped * gates).reshape(x.shape)
+        return _weigh(first, second) + _weigh(second, first)

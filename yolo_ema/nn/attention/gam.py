@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from yolo_ema.nn.attention.widths import hidden_channels
-
-__all__ = ["GAM"]
+from yolo_ema.nn.widths import hidden_channels
 
 
 class GAM(nn.Module):

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from yolo_ema.nn.attention.widths import hidden_channels
-
-__all__ = ["NAM"]
+from yolo_ema.nn.widths import check_numbers
 
 
 class NAM(nn.Module):
@@ -27,7 +25,7 @@ class NAM(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden_channels("NAM", channels, 1)
+        check_numbers("NAM", channels=channels)
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.nn.attention.widths import hidden_channels
 from yolo_ema.nn.ema import fitting_groups
-
-__all__ = ["ShuffleAttention"]
+from yolo_ema.nn.widths import check_numbers
 
 
 class ShuffleAttention(nn.Module):
@@ -30,7 +28,7 @@ class ShuffleAttention(nn.Module):
 
     def __init__(self, channels: int, groups: int = 64) -> None:
         super().__init__()
-        hidden_channels("shuffle attention", channels, groups)
+        check_numbers("shuffle attention", channels=channels, groups=groups)
         if channels % 2:
             raise ConfigError(f"shuffle attention: {channels} channels; expected an even number")
         # at least two channels in each half of a group where the channels allow it

@@ -17,9 +17,7 @@ from types import ModuleType
 from torch import Tensor, nn
 
 from yolo_ema.errors import MachineError
-from yolo_ema.nn.attention.widths import hidden_channels
-
-__all__ = ["CBAM", "ECA", "CoordinateAttention", "SqueezeExcitation"]
+from yolo_ema.nn.widths import check_numbers, hidden_channels
 
 
 class _TimmBlock(nn.Module):
@@ -84,7 +82,7 @@ class ECA(_TimmBlock):
     """
 
     def __init__(self, channels: int) -> None:
-        hidden_channels("ECA", channels, 1)
+        check_numbers("ECA", channels=channels)
         super().__init__(_timm_layers().EcaModule(channels))
 
 

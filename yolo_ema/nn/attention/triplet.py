@@ -9,9 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_ema.nn.attention.widths import hidden_channels
-
-__all__ = ["TripletAttention"]
+from yolo_ema.nn.widths import check_numbers
 
 
 class TripletAttention(nn.Module):
@@ -26,7 +24,7 @@ class TripletAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden_channels("triplet attention", channels, 1)
+        check_numbers("triplet attention", channels=channels)
         self.height_width = _Gate()
         self.channel_width = _Gate()
         self.height_channel = _Gate()

@@ -165,6 +165,8 @@ def _edited(tmp_path: Path, old: str, new: str) -> tuple[Path, int]:
     [
         ("C3k2", "C3K2", r"unknown block 'C3K2'; did you mean 'C3k2'\?"),
         ("EMA, [c2", "EMMA, [c2", r"unknown block 'EMMA'; did you mean 'EMA'\?"),
+        ("EMA, [c2", "cbam, [c2", r"unknown block 'cbam'; did you mean 'CBAM'\?"),
+        ("EMA, [c2", "SE, [c2", r"unknown block 'SE'; did you mean 'SqueezeExcitation'\?"),
         (
             "nn.Upsample",
             "nn.Upsampel",
