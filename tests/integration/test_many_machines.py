@@ -170,7 +170,7 @@ def test_where_every_image_is_the_same_two_processes_train_what_one_trains(
     leftovers = {"RANK": "1", "LOCAL_RANK": "1"} | _ONE_THREAD
     alone = cold_yolo_ema_command(*command, "--project", "one", env=leftovers)
     assert alone.code == 0, alone.err
-    assert "RANK=1, LOCAL_RANK=1 of another program's training is passed over" in alone.err
+    assert "RANK=1, LOCAL_RANK=1 of another program's training is ignored" in alone.err
     runs = [_run(tmp_path / "one"), _run(tmp_path / "two")]
     assert [_record(run)["processes"]["count"] for run in runs] == [1, 2]
     for name in ("box", "cls", "dfl"):

@@ -121,7 +121,7 @@ class _Pool:
         order, ending = process.order, process.how_it_ended()
         self._retire(process)
         if order is None:
-            raise MachineError(f"a worker's process did not come up: {ending}")
+            raise MachineError(f"a worker's process did not start: {ending}")
         self._start(process.number)
         if order.job.id not in self._died_once:
             self._died_once.add(order.job.id)
@@ -215,7 +215,7 @@ class _Process:
             with contextlib.suppress(ValueError):
                 ending = f"it was ended by {signal.Signals(-code).name}"
             if code == -signal.SIGKILL:
-                ending += ", as by a system that is out of memory"
+                ending += ", as happens when memory runs out"
         self._words.seek(0)
         lines = self._words.read().decode(errors="replace").strip().splitlines()
         return ending + (f": {lines[-1][:300]}" if lines else "")

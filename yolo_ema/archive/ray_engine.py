@@ -199,7 +199,7 @@ class _Actor:
 
         if ray.get(self._ledger.begin.remote(job.id)) > _MOST_BEGINNINGS:
             self._ledger.end.remote(job.id)
-            died = "its process or its node died twice, as of a system that is out of memory"
+            died = "its process or its node died twice, as happens when memory runs out"
             return _lost(job, attempts, died)
         if self._worker is None:
             outcome = Outcome(job.id, job.name, UNDONE, problem=self._refusal)

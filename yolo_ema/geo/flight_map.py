@@ -111,7 +111,7 @@ def _of_options(
     if any(source.is_video and not (source.sightings.track_ids >= 0).any() for source in sources):
         yield "in videos without identities, two frames per second make objects"
     if any(source.is_video and source.start_s is None for source in sources) and len(sources) > 1:
-        yield "the telemetry tells no UTC: times of different videos cannot be compared"
+        yield "the telemetry has no UTC: times of different videos cannot be compared"
     if cell_m:
         yield (
             f"ground counts as covered where a pixel spans at most {options.coverage_gsd:g} m and "

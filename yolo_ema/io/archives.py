@@ -81,7 +81,7 @@ def unpack(
 ) -> int:
     """Unpack the images and text files of a zip or tar archive.
 
-    Hidden files and what operating systems add (``__MACOSX``, ``._a.jpg``) are passed over.
+    Hidden files and what operating systems add (``__MACOSX``, ``._a.jpg``) are skipped.
 
     Args:
         archive: the archive; it is only read.

@@ -271,7 +271,7 @@ class DroneDataset(YOLODataset):
             image = read_training_image(Path(file))
         except (SourceError, OSError) as error:
             raise SourceError(
-                f"{file} could be read when training started, and cannot any more: {error}"
+                f"{file} could be read when training started, and no longer can be: {error}"
             ) from error
         tile = self.labels[i].get("tile_xyxy")
         if tile is None:

@@ -58,7 +58,7 @@ def split_images(data_yaml: str | Path, split: str) -> list[Path]:
 def images_in(entries: Iterable[str | Path]) -> Iterator[Path]:
     """Yield the images that a split's entries name; rows of a list file may repeat.
 
-    Hidden files and those that operating systems leave behind are passed over. Linked folders are
+    Hidden files and those that operating systems leave behind are skipped. Linked folders are
     followed, each real folder once.
 
     Args:

@@ -63,7 +63,7 @@ def launch_of(environment: Mapping[str, str], *, has_group: bool = False) -> Lau
     ranks = {name: number[name] for name in _RANKS if name in number}
     if not _says_several(number):
         if world_size > 1 or any(ranks.values()):
-            _LOG.warning("%s of another program's training is passed over: one process", shown)
+            _LOG.warning("%s of another program's training is ignored: one process", shown)
         return None
     needed = ("RANK", "LOCAL_RANK", *(() if has_group else _MEETING_POINT))
     if missing := [name for name in needed if not environment.get(name)]:

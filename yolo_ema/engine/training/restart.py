@@ -39,7 +39,7 @@ def unfinished_run(options: TrainOptions, launch: Launch) -> Path | None:
             try:
                 checkpoint = resumable_checkpoint(last, trust=options.trust)
             except (ConfigError, WeightsError) as error:
-                LOGGER.warning(f"passed over: {error}")
+                LOGGER.warning(f"skipped: {error}")
                 continue
             LOGGER.info(f"started again: {last} is resumed after epoch {checkpoint['epoch'] + 1}")
             return last

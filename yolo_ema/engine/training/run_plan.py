@@ -111,8 +111,8 @@ def _plan_new_run(
     config, pretrained = _model_and_weights(model, options)
     if settings.get("exist_ok") and processes > 1:
         raise ConfigError(
-            "exist_ok=true does not go with several GPUs or processes: starting them empties the "
-            "run's folder; give --name"
+            "exist_ok=true cannot be combined with several GPUs or processes: starting them "
+            "empties the run's folder; give --name"
         )
     # of tiles the size that keeps their resolution
     tile_side = math.ceil(max(options.tile_wh or (0,)) / 32) * 32

@@ -64,7 +64,7 @@ class RunSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSettings:
-        """Undo `as_dict`, checking all of it; unknown fields are passed over.
+        """Undo `as_dict`, checking all of it; unknown fields are ignored.
 
         Raises:
             ConfigError: a value is not what `as_dict` returns.

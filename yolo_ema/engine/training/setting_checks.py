@@ -45,7 +45,7 @@ NO_EFFECT = {
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Check typed settings by themselves; others than Ultralytics' are passed over.
+    """Check typed settings by themselves; others than Ultralytics' are ignored.
 
     Raises:
         ConfigError: values are of the wrong type, out of range, or not supported in training;

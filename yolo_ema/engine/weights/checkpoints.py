@@ -66,7 +66,7 @@ def discard_leftovers(folder: Path) -> None:
 
 def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
     """Return the newest ``last.pt`` under a project's folder from which a run can be resumed;
-    damaged ones are named and passed over.
+    damaged ones are named and skipped.
 
     Raises:
         WeightsNotFoundError: there is none; the message says how many were tried.
@@ -84,7 +84,7 @@ def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
             raise  # perhaps the very run that is meant; an older one would be a surprise
         except WeightsError as error:
             damaged.append(str(error))
-            LOGGER.warning(f"passed over: {error}")
+            LOGGER.warning(f"skipped: {error}")
             continue
         if _is_unfinished(checkpoint):
             return path

@@ -17,7 +17,7 @@ class Georeference:
     """From pixels to the map; pixel (0, 0) has its upper left corner at 0, 0.
 
     Attributes:
-        matrix: (2, 3) from column, row, 1 to x, y of the projection; rotated ones are welcome.
+        matrix: (2, 3) from column, row, 1 to x, y of the projection; also a rotated one.
         projection: by name; None where the file names none.
         wkt: the projection as WKT 1; None as ``projection``.
         epsg: its number, where it has one.

@@ -158,7 +158,7 @@ class OrthomosaicReader:
             )
         if ColorInterp.palette in colours:
             raise SourceError(
-                f"{self.path} has a palette in place of colours; convert it with gdal_translate "
+                f"{self.path} has a palette instead of colours; convert it with gdal_translate "
                 f"-expand rgb"
             )
         rgb = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]

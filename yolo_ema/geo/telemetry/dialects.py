@@ -52,8 +52,8 @@ class SrtDialect:
 
 
 _UNKNOWN_ALTITUDE = (
-    "its altitude is above sea level on some models and above the take-off on others, so it is "
-    "no height above the ground"
+    "its altitude is above sea level on some models and above the take-off on others, so it is not "
+    "a height above the ground"
 )
 _BRACKETS = (
     *(Field(key, "latitude_deg") for key in _LATITUDES),

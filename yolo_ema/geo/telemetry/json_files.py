@@ -15,12 +15,12 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        TelemetryError: it is no JSON.
+        TelemetryError: it is not JSON.
     """
     try:
         return json.loads(decode_text(path.read_bytes()))
     except (ValueError, RecursionError) as error:
-        raise TelemetryError(f"it is no JSON: {error}") from error
+        raise TelemetryError(f"it is not JSON: {error}") from error
 
 
 def finite(value: Any, what: str) -> float:

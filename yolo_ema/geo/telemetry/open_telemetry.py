@@ -188,9 +188,9 @@ def _by_order(reading: Reading, paths: Sequence[Path]) -> dict[Path, Sample | st
         raise TelemetryError("it is about a clip, and the source is images", "unknown_image")
     if len(reading.pictures) != len(paths):
         raise TelemetryError(
-            f"it has {len(reading.pictures)} pictures (CAMERA_FEEDBACK), and there are "
+            f"it has {len(reading.pictures)} photos (CAMERA_FEEDBACK), and there are "
             f"{len(paths)} images: which is which is unknown",
             "other_clip",
         )
-    reading.assumptions.append("pictures of the log are the images in the order of their names")
+    reading.assumptions.append("photos of the log are the images in the order of their names")
     return dict(zip(sorted(paths), reading.pictures, strict=True))

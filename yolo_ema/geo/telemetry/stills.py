@@ -47,7 +47,7 @@ def _read(paths: Sequence[Path], source: str, read: Any) -> Reading:
         raise problem or TelemetryError("there are no images", "not_found")
     if problem is not None:
         reading.assumptions.append(
-            f"{len(reading.stills) - count} of {len(reading.stills)} images tell no position, the "
+            f"{len(reading.stills) - count} of {len(reading.stills)} images have no position, the "
             f"first of them {problem}"
         )
     return reading

@@ -20,7 +20,7 @@ def xmp_values(packet: bytes) -> dict[str, list[str]]:
     Fields of a structure are named ``prefix:structure/name``.
 
     Raises:
-        TelemetryError: it is no XML, declares entities, which could grow without bound, or is
+        TelemetryError: it is not XML, declares entities, which could grow without bound, or is
             larger than any camera writes.
     """
     if len(packet) > _LARGEST:
@@ -55,7 +55,7 @@ class _Walk:
         try:
             parser.Parse(text.encode("utf-8", errors="replace"), True)
         except expat.ExpatError as error:
-            raise TelemetryError(f"its XMP is no XML: {error}") from error
+            raise TelemetryError(f"its XMP is not XML: {error}") from error
         return self._values
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:

@@ -388,6 +388,6 @@ def test_exist_ok_would_empty_the_folder_on_several_gpus(plan, gpus, tmp_path):
     kept = tmp_path / "runs" / "train" / "mine" / "notes.txt"
     kept.parent.mkdir(parents=True)
     kept.write_text("x")
-    with pytest.raises(ConfigError, match="exist_ok=true does not go with several GPUs"):
+    with pytest.raises(ConfigError, match="exist_ok=true cannot be combined with several GPUs"):
         plan(name="mine", device="0,1", settings={"exist_ok": "true"})
     assert kept.read_text() == "x"

@@ -192,7 +192,7 @@ def test_damaged_checkpoints_are_named_and_skipped(tmp_path, caplog):
         assert latest_checkpoint(tmp_path) == older
     finally:
         LOGGER.removeHandler(caplog.handler)
-    assert f"passed over: {damaged}" in caplog.text
+    assert f"skipped: {damaged}" in caplog.text
     older.unlink()
     with pytest.raises(
         WeightsNotFoundError,
