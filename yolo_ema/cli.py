@@ -153,6 +153,7 @@ VERBS = (
             "ablate experiments/full/placement.yaml --device 0",
             "ablate experiments/placement.yaml --list",
             "ablate experiments/full/placement.yaml --only none:0 both:0",
+            "ablate experiments/paper/cifar100-resnet50.yaml --device 0    # classifiers",
             "ablate experiments/placement.yaml --report-only --markdown docs/experiments.md",
         ),
     ),
@@ -186,7 +187,7 @@ VERBS = (
         "list the shipped models",
         "yolo_ema.options.models:ModelsOptions",
         "yolo_ema.engine.models.catalog:list_models",
-        ("models", "models --json"),
+        ("models", "models yolo11n-ema --attention all", "models --json"),
     ),
     Verb(
         "demo",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,15 @@ from torch import nn
 from yolo_ema.classify.models import Architecture, build_classifier
 from yolo_ema.classify.recipes import Recipe
 from yolo_ema.errors import (
-    ConfigError,
     DamagedWeightsError,
-    ModelError,
+    MachineError,
     WeightsError,
     WeightsNotFoundError,
     first_line,
 )
 from yolo_ema.io.atomic_files import write_bytes
 from yolo_ema.io.file_signature import kind_of
-
-__all__ = ["Classifier", "load_checkpoint", "load_classifier", "recipe_of", "save_checkpoint"]
+from yolo_ema.options.fields import with_tuples
 
 _FORMAT = "yolo-ema classifier 1"
 _EXPECTED = (
@@ -108,12 +108,37 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not a classifier: it holds more than tensors and plain values; {_EXPECTED}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise DamagedWeightsError(
-            f"{path} is damaged or not a weights file: {first_line(error)}"
-        ) from error
+        reason = first_line(error).partition(". ")[0]  # what follows is a guess of torch's
+        raise DamagedWeightsError(f"{path} is damaged or cut off: {reason}; {_EXPECTED}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise WeightsError(f"{path} is not a classifier; {_EXPECTED}")
     return content
+
+
+def described(content: dict[str, Any], path: Path) -> tuple[Architecture, Recipe]:
+    """Return what a checkpoint's classifier is made of and how it was trained.
+
+    Raises:
+        DamagedWeightsError: the content has other entries than those of this version.
+    """
+    with entries_fit(path):
+        architecture = Architecture(**with_tuples(content["architecture"]))
+        return architecture, Recipe(**with_tuples(content["recipe"]))
+
+
+@contextlib.contextmanager
+def entries_fit(path: Path) -> Iterator[None]:
+    """Turn what a checkpoint's wrong entries bring about into a `DamagedWeightsError`."""
+    try:
+        yield
+    except MachineError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise DamagedWeightsError(
+            f"{path} is damaged, or of another version of yolo-ema: its entries do not fit "
+            f"({' '.join(reason.split())[:200]})"
+        ) from error
 
 
 def load_classifier(path: Path) -> Classifier:
@@ -126,33 +151,10 @@ def load_classifier(path: Path) -> Classifier:
         MissingPackageError: timm is not installed.
     """
     content = load_checkpoint(path)
-    try:
-        described = content["architecture"]
-        architecture = Architecture(
-            **{
-                **described,
-                "attention_arguments": tuple(described["attention_arguments"]),
-                "classes": tuple(described["classes"]),
-            }
-        )
-        recipe = recipe_of(content)
+    architecture, recipe = described(content, path)
+    with entries_fit(path):
         network = build_classifier(architecture, seed=0)
         network.load_state_dict(content["weights"])
         return Classifier(
             network.eval(), architecture, recipe, int(content["epoch"]), dict(content["metrics"])
         )
-    except (KeyError, TypeError, AttributeError, RuntimeError, ConfigError, ModelError) as error:
-        if getattr(error, "exit_code", 0) == 6:
-            raise  # the machine's fault, not the file's
-        raise DamagedWeightsError(
-            f"{path} is damaged: its tensors do not fit its description ({first_line(error)})"
-        ) from error
-
-
-def recipe_of(content: dict[str, Any]) -> Recipe:
-    """Return the recipe in a checkpoint's content."""
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in content["recipe"].items()
-    }
-    return Recipe(**fields)

@@ -19,8 +19,6 @@ from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.io.download import fetch
 from yolo_ema.io.text_files import say
 
-__all__ = ["CIFAR", "CifarFiles", "cifar_of_folder", "read_archive", "read_folder"]
-
 _PIXELS = 3 * 32 * 32
 _LICENCE = (
     "the authors state no licence and ask to cite Krizhevsky, Learning Multiple Layers of Features "
@@ -140,6 +138,8 @@ def _fetch(form: CifarFiles, archive: Path, *, offline: bool) -> None:
 def _content(files: Mapping[str, bytes], form: CifarFiles, split: str, place: str) -> Content:
     text = files[form.names].decode("utf-8", "replace")
     classes = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not classes:
+        raise DataError(f"{place}: {form.names} names no class; expected one a line")
     images, labels = [], []
     length = form.labels + _PIXELS
     for name in form.splits[split]:

@@ -28,8 +28,6 @@ from yolo_ema.io.atomic_files import atomic_path, sha256_of
 from yolo_ema.nn.ema import trace_for
 from yolo_ema.options.classify import ClassifyExportOptions
 
-__all__ = ["ClassifyExportResult", "Proof", "export"]
-
 _OPSET = 17
 _BATCH = 16
 

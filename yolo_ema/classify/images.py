@@ -22,10 +22,8 @@ from yolo_ema.classify.cifar import CIFAR, cifar_of_folder, read_archive, read_f
 from yolo_ema.classify.models import timm_module
 from yolo_ema.classify.recipes import Recipe
 from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
-from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.errors import DataError, DataNotFoundError, did_you_mean
 from yolo_ema.io.image_header import pillow_open
-
-__all__ = ["ClassImages", "open_images", "read_rgb", "transform_for"]
 
 _LAYOUT = "expected train/CLASS/IMAGE and val/CLASS/IMAGE (or test)"
 
@@ -168,8 +166,14 @@ def open_images(data: str, split: str, *, root: Path, offline: bool) -> ClassIma
         return ClassImages(*read_archive(data, root, split, offline=offline))
     folder = Path(data)
     if not folder.is_dir():
+        what = (
+            f"{data} is a file, not a folder (an archive has to be unpacked)"
+            if folder.is_file()
+            else f"there is no folder {data}"
+        )
         raise DataNotFoundError(
-            f"there is no folder {data}; {_LAYOUT}, or one of {', '.join(CIFAR)}, which are fetched"
+            f"{what}; {_LAYOUT}, or one of {', '.join(CIFAR)}, which are fetched"
+            f"{did_you_mean(data, CIFAR)}"
         )
     if (form := cifar_of_folder(folder)) is not None:
         return ClassImages(*read_folder(folder, form, split))
@@ -222,9 +226,9 @@ def _check_same_classes(folder: Path, split: str, classes: Sequence[str]) -> Non
         ("train", split, classes, found),
     ):
         if only := sorted({*these} - {*those}):
+            names = f"{', '.join(only[:5])}, …: {len(only)}" if len(only) > 5 else ", ".join(only)
             raise DataError(
-                f"{folder}: {has} has {len(only)} classes that {lacks} lacks: "
-                f"{', '.join(only[:5])}{', …' if len(only) > 5 else ''}; both must have the same"
+                f"{folder}: {has} has classes that {lacks} lacks ({names}); both must have the same"
             )
 
 

@@ -20,15 +20,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from yolo_ema.errors import ConfigError, MissingPackageError, ModelError, did_you_mean
 from yolo_ema.nn.attention.catalog import attention
 
-__all__ = [
-    "MODELS",
-    "Architecture",
-    "build_classifier",
-    "operation_count",
-    "parameter_count",
-    "timm_module",
-]
-
 _NARROWEST_WITH_ATTENTION = 145
 """Expanded planes of MobileNetV2 from which a block has attention: those above 144, 13 of them."""
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from yolo_ema.options.classify import RECIPE_NAMES, ClassifyTrainOptions
 
-__all__ = ["RECIPES", "Recipe", "recipe_for"]
-
 _CIFAR_MEAN, _CIFAR_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

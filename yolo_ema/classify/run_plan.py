@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from yolo_ema.classify.checkpoints import load_checkpoint, recipe_of
+from yolo_ema.classify.checkpoints import described, entries_fit, load_checkpoint
 from yolo_ema.classify.images import ClassImages, open_images
 from yolo_ema.classify.models import Architecture, build_classifier
 from yolo_ema.classify.recipes import Recipe, recipe_for
@@ -20,31 +20,16 @@ from yolo_ema.engine.training.run_folder import make_run_folder
 from yolo_ema.errors import ConfigError, DataError
 from yolo_ema.options.classify import ClassifyTrainOptions
 
-__all__ = ["Plan", "check_same_images", "plan_run"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What is trained, where, and the checkpoint's content that it goes on from."""
 
     recipe: Recipe
-    attention: str
-    attention_arguments: tuple[int, ...]
+    architecture: Architecture
     seed: int
     folder: Path
-    resumed: dict[str, Any] | None
-
-    def architecture(self, classes: tuple[str, ...]) -> Architecture:
-        """Return what the network is made of."""
-        recipe = self.recipe
-        return Architecture(
-            recipe.model,
-            self.attention,
-            self.attention_arguments,
-            classes,
-            recipe.drop,
-            recipe.drop_path,
-        )
+    resumed: dict[str, Any] | None = None
 
 
 def plan_run(options: ClassifyTrainOptions) -> tuple[Plan, dict[str, ClassImages]]:
@@ -65,36 +50,45 @@ def plan_run(options: ClassifyTrainOptions) -> tuple[Plan, dict[str, ClassImages
         split: open_images(recipe.data, split, root=options.data_root, offline=options.offline)
         for split in ("train", "val")
     }
-    attention = options.attention or "none"
-    plan = Plan(recipe, attention, options.attention_arguments, options.seed or 0, Path(), None)
-    with torch.device("meta"):  # what does not fit is said before a folder is made
-        build_classifier(plan.architecture(images["train"].classes), seed=0)
-    name = options.name or f"{recipe.model}-{attention}"
-    return dataclasses.replace(plan, folder=make_run_folder(options.project, name)), images
+    architecture = Architecture(
+        recipe.model,
+        "none" if options.attention is None else options.attention,
+        options.attention_arguments,
+        images["train"].classes,
+        recipe.drop,
+        recipe.drop_path,
+    )
+    _check_network(architecture)  # what does not fit is said before a folder is made
+    name = options.name or f"{recipe.model}-{architecture.attention}"
+    folder = make_run_folder(options.project, name)
+    return Plan(recipe, architecture, options.seed or 0, folder), images
+
+
+def _check_network(architecture: Architecture) -> None:
+    with torch.device("meta"):
+        build_classifier(architecture, seed=0)
 
 
 def _resumed_plan(options: ClassifyTrainOptions, path: Path) -> tuple[Plan, dict[str, ClassImages]]:
     content = load_checkpoint(path)
-    saved = content.get("resume")
-    if not isinstance(saved, dict):
+    architecture, recipe = described(content, path)
+    with entries_fit(path):
+        seed = None if content["resume"] is None else int(content["resume"]["seed"])
+        is_done = int(content["epoch"]) >= recipe.epochs
+        _check_network(architecture)
+    if seed is None:
         raise ConfigError(f"{path} is for use alone; resume from the last.pt beside it")
-    recipe, architecture = recipe_of(content), content["architecture"]
-    if content["epoch"] >= recipe.epochs:
-        raise ConfigError(f"{path}: all {recipe.epochs} epochs of this run are done")
+    if is_done:
+        raise ConfigError(
+            f"{path}: all {recipe.epochs} epochs of this run are done; to train for more, start a "
+            f"new run with --epochs"
+        )
     recipe = dataclasses.replace(recipe, data=options.data or recipe.data)
     images = {
         split: images_of_checkpoint(options, split, path, recipe.data) for split in ("train", "val")
     }
-    check_classes(images["train"], tuple(architecture["classes"]), recipe.data)
-    plan = Plan(
-        recipe,
-        architecture["attention"],
-        tuple(architecture["attention_arguments"]),
-        int(saved["seed"]),
-        path.absolute().parent,
-        content,
-    )
-    return plan, images
+    check_classes(images["train"], architecture.classes, recipe.data)
+    return Plan(recipe, architecture, seed, path.absolute().parent, content), images
 
 
 def check_same_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

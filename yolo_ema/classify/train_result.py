@@ -8,8 +8,6 @@ from typing import Any
 
 from yolo_ema.classify.validation import left_out_lines
 
-__all__ = ["ClassifyTrainResult"]
-
 
 @dataclasses.dataclass(frozen=True)
 class ClassifyTrainResult:

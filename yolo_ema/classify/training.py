@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from yolo_ema.classify.checkpoints import save_checkpoint
+from yolo_ema.classify.checkpoints import entries_fit, save_checkpoint
 from yolo_ema.classify.images import ClassImages, transform_for
 from yolo_ema.classify.models import build_classifier, parameter_count, timm_module
 from yolo_ema.classify.recipes import Recipe
@@ -29,11 +29,9 @@ from yolo_ema.classify.validation import batches, loader_of, memory_is_clear, sc
 from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.engine.training.run_folder import open_run_folder
 from yolo_ema.engine.training.run_record import RECORD_NAME, RunRecord
-from yolo_ema.errors import CheckFailedError, DamagedWeightsError
+from yolo_ema.errors import CheckFailedError
 from yolo_ema.io.atomic_files import write_text
 from yolo_ema.options.classify import ClassifyTrainOptions
-
-__all__ = ["train"]
 
 _COLUMNS = ("epoch", "lr", "train_loss", "val_loss", "top1", "top5", "seconds")
 
@@ -115,8 +113,7 @@ class _Training:
     ) -> None:
         recipe, self.plan, self.device = plan.recipe, plan, device
         self._images = images["train"]
-        self.architecture = plan.architecture(self._images.classes)
-        network: Any = build_classifier(self.architecture, seed=plan.seed)
+        network: Any = build_classifier(plan.architecture, seed=plan.seed)
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)
         self._average = _average(self.network, recipe)
         self._optimizer = _optimizer(self.network, recipe)
@@ -204,7 +201,7 @@ class _Training:
             "best": self.best,
         }
         content: dict[str, Any] = {
-            "architecture": self.architecture,
+            "architecture": self.plan.architecture,
             "recipe": self.plan.recipe,
             "weights": self.scored.state_dict(),
             "epoch": self.epochs_done,
@@ -216,7 +213,7 @@ class _Training:
 
     def _load(self, content: dict[str, Any]) -> None:
         saved = content["resume"]
-        try:
+        with entries_fit(self.plan.folder / "last.pt"):
             self.network.load_state_dict(saved["network"] or content["weights"])
             if self._average is not None:
                 self._average.module.load_state_dict(content["weights"])
@@ -224,11 +221,6 @@ class _Training:
             if saved["scaler"] and self._amp:  # without both, the scale starts anew
                 self._scaler.load_state_dict(saved["scaler"])
             self.epochs_done, self.best = int(content["epoch"]), dict(saved["best"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise DamagedWeightsError(
-                f"{self.plan.folder}: the checkpoint to resume is damaged ({reason})"
-            ) from error
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -268,7 +260,7 @@ def _average(network: nn.Module, recipe: Recipe) -> Any:
 
 def _start_record(record: RunRecord, plan: Plan, data: dict[str, Any], training: _Training) -> None:
     command = shlex.join(["yolo-ema", *sys.argv[1:]])
-    if plan.resumed is not None:
+    if plan.resumed is not None and record.content:
         record.resume(command=command, epoch=training.epochs_done + 1, processes={"count": 1})
         return
     record.start(
@@ -276,8 +268,8 @@ def _start_record(record: RunRecord, plan: Plan, data: dict[str, Any], training:
         task="classify",
         seed=plan.seed,
         recipe=plan.recipe.as_plain(),
-        attention=plan.attention,
-        attention_arguments=list(plan.attention_arguments),
+        attention=plan.architecture.attention,
+        attention_arguments=list(plan.architecture.attention_arguments),
         parameters=parameter_count(training.network),
         device=str(training.device),
         data=data,

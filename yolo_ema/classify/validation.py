@@ -22,19 +22,6 @@ from yolo_ema.engine.setup.devices import select_device
 from yolo_ema.errors import CheckFailedError, DataError, DataNotFoundError, DeviceMemoryError
 from yolo_ema.options.classify import ClassifyTrainOptions, ClassifyValOptions
 
-__all__ = [
-    "ClassifyValResult",
-    "Scores",
-    "batches",
-    "check_classes",
-    "images_of_checkpoint",
-    "left_out_lines",
-    "loader_of",
-    "memory_is_clear",
-    "score",
-    "val",
-]
-
 _TOP = 5
 
 
@@ -158,17 +145,15 @@ def images_of_checkpoint(
 def check_classes(images: ClassImages, classes: tuple[str, ...], data: str) -> None:
     """Raise `DataError` where images have other classes than a classifier."""
     if images.classes != classes:
-        other = next(
-            (
-                f"{a!r} where it has {b!r}"
-                for a, b in zip(images.classes, classes, strict=False)
-                if a != b
-            ),
-            "the first ones are the same",
+        others = (
+            f"class {place} is {mine!r} where it has {its!r}"
+            for place, (mine, its) in enumerate(zip(images.classes, classes, strict=False))
+            if mine != its
         )
         raise DataError(
-            f"{data} has {len(images.classes)} classes and the classifier {len(classes)}, or they "
-            f"have other names ({other}); score it on images of the classes it was trained on"
+            f"{data} has {len(images.classes)} classes and the classifier {len(classes)}: "
+            f"{next(others, 'the first ones are the same')}; expected images of the classes that "
+            f"it was trained on"
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.errors import DiskFullError
+from yolo_ema.errors import DataError, DiskFullError
 
 
 @contextlib.contextmanager
@@ -98,8 +98,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file written by `write_json`."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file written by `write_json`. Raises `DataError` if it was cut off or edited."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not JSON: {error}; restore it, or remove it to have it made again"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

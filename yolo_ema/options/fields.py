@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -198,3 +198,10 @@ def _out_of_range(options: Options) -> Iterator[str]:
 def flag_of(name: str) -> str:
     """Return the command-line flag of a field."""
     return "--" + name.replace("_", "-")
+
+
+def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what JSON or YAML held, with a tuple for each list, as options have it."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }

@@ -50,7 +50,9 @@ class TrainOptions(DroneOptions):
         {}, overrides=True, help="any training setting of Ultralytics, as in lr0=0.01 cos_lr=true"
     )
     model: str | None = _model_and_data_option(
-        None, help="a model name (yolo-ema models lists them), a model YAML, or a .pt to fine-tune"
+        None,
+        help="a model name (yolo-ema models lists them; yolo11n-cbam has CBAM in EMA's places), a "
+        "model YAML, or a .pt to fine-tune",
     )
     data: str = _model_and_data_option(
         "visdrone",

@@ -23,6 +23,7 @@ from yolo_ema.errors import (
     DamagedWeightsError,
     DataError,
     DiskFullError,
+    ModelError,
     WeightsError,
     WeightsNotFoundError,
 )
@@ -124,7 +125,9 @@ def test_a_resumed_run_ends_exactly_as_one_that_never_stopped(classes_folder, mo
     assert (record["status"], len(record["epochs"]), len(record["resumed"])) == ("finished", 2, 1)
     rows = list(csv.DictReader((cut / "results.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    with pytest.raises(ConfigError, match="all 2 epochs of this run are done"):
+    with pytest.raises(
+        ConfigError, match="all 2 epochs of this run are done; to train for more, start a new"
+    ):
         train(ClassifyTrainOptions(resume=cut / "last.pt", device="cpu"))
     with pytest.raises(ConfigError, match=r"resume from the last\.pt"):
         train(ClassifyTrainOptions(resume=cut / "best.pt", device="cpu"))
@@ -201,7 +204,9 @@ def test_a_trained_classifier_is_scored_as_in_training_and_checks_its_classes(cl
     assert found.scores.top5 is None
     for split in ("train", "val"):
         (classes_folder / split / "mid").rename(classes_folder / split / "medium")
-    with pytest.raises(DataError, match="'medium' where it has 'mid'"):
+    with pytest.raises(
+        DataError, match=r"3 classes and the classifier 3: class 2 is 'medium' where it has 'mid'"
+    ):
         val(ClassifyValOptions(weights=weights, device="cpu", workers=0))
 
 
@@ -210,7 +215,7 @@ def test_arms_see_the_same_images_in_the_same_order(classes_folder, monkeypatch)
     starts = {}
 
     def step(self, inputs, labels):
-        name = self.architecture.attention
+        name = self.plan.architecture.attention
         starts.setdefault(name, {k: v.clone() for k, v in self.network.state_dict().items()})
         seen.setdefault(name, []).append(inputs)
         return torch.zeros(())
@@ -244,6 +249,8 @@ def test_what_does_not_fit_is_said_before_a_folder_is_made(classes_folder):
     with pytest.raises(ConfigError, match="does not fit mobilenetv2"):
         train(options(classes_folder, attention="se", attention_arguments=(0,)))
     assert not (classes_folder.parent / "runs").exists()
+    with pytest.raises(ModelError, match="no attention block is named ''; there are none, ema"):
+        train(options(classes_folder, attention=""))
     (classes_folder.parent / "taken").touch()
     with pytest.raises(ConfigError, match=r"--project is .*taken, which is a file"):
         train(dataclasses.replace(options(classes_folder), project=classes_folder.parent / "taken"))
@@ -265,7 +272,7 @@ def test_files_that_are_no_classifier_are_refused(tmp_path):
         "noise.pt": "is not a weights file: it is a text file; expected a checkpoint",
         "empty.pt": "is not a weights file: it is empty",
         "photo.pt": "is not a weights file: it is a JPEG image",
-        "cut.pt": "is damaged",
+        "cut.pt": "is damaged or cut off: .*; expected a checkpoint",
     }.items():
         with pytest.raises(DamagedWeightsError, match=rf"{name} {said}"):
             load_classifier(tmp_path / name)
@@ -273,5 +280,49 @@ def test_files_that_are_no_classifier_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="a detector's weights go to yolo-ema val"):
         load_classifier(tmp_path / "other.pt")
     torch.save({"format": "yolo-ema classifier 1", "architecture": {}}, tmp_path / "hollow.pt")
-    with pytest.raises(DamagedWeightsError, match="do not fit its description"):
+    with pytest.raises(DamagedWeightsError, match=r"its entries do not fit \(.*missing 4 required"):
         load_classifier(tmp_path / "hollow.pt")
+
+
+def test_a_checkpoint_with_wrong_entries_is_scored_and_resumed_by_no_one(cut):
+    last = cut / "last.pt"
+    whole = load_checkpoint(last)
+    recipe, architecture = whole["recipe"], whole["architecture"]
+    tensors = dict(list(whole["weights"].items())[1:])
+    for change, said in (
+        ({"recipe": {key: recipe[key] for key in recipe if key != "lr"}}, "argument: 'lr'"),
+        ({"recipe": {**recipe, "novel": 1}}, "unexpected keyword argument 'novel'"),
+        ({"architecture": None}, "not iterable|has no attribute"),
+        ({"architecture": {**architecture, "attention": "emma"}}, "did you mean 'ema'"),
+        ({"weights": tensors}, "Missing key"),
+        ({"epoch": "one"}, "invalid literal"),
+    ):
+        torch.save({**whole, **change}, last)
+        for use in (
+            lambda: load_classifier(last),
+            lambda: train(ClassifyTrainOptions(resume=last, device="cpu", workers=0)),
+        ):
+            with pytest.raises(
+                DamagedWeightsError, match=rf"last\.pt is damaged, or of another .*({said})"
+            ):
+                use()
+    torch.save({**whole, "resume": {}}, last)
+    with pytest.raises(DamagedWeightsError, match="there is no 'seed'"):
+        train(ClassifyTrainOptions(resume=last, device="cpu"))
+    torch.save({key: whole[key] for key in whole if key != "architecture"}, last)
+    with pytest.raises(DamagedWeightsError, match="there is no 'architecture'"):
+        train(ClassifyTrainOptions(resume=last, device="cpu"))
+
+
+def test_a_run_whose_record_is_lost_goes_on_with_a_new_one_and_not_with_a_cut_one(cut):
+    resume = ClassifyTrainOptions(resume=cut / "last.pt", device="cpu", workers=0)
+    record = cut / "run.json"
+    record.write_text(record.read_text()[:200])
+    with pytest.raises(DataError, match=r"run\.json is not JSON"):
+        train(resume)
+    record.unlink()
+    train(resume)
+    written = json.loads(record.read_text())
+    assert written["status"] == "finished"
+    assert written["recipe"]["epochs"] == 2
+    assert [entry["epoch"] for entry in written["epochs"]] == [2]

@@ -37,9 +37,11 @@ def parameters(*words: object, classes: int) -> int:
         ("resnet50-cifar", "ema-g32", (), "23.904"),
         ("resnet50-cifar", "ema-early", (32,), "23.85"),
         ("resnet50-cifar", "gam", (16,), "149.5"),
+        ("resnet50-cifar", "ca", (), "25.623"),  # 25.57 in the paper, see docs/attention.md
         ("resnet101-cifar", "none", (), "42.70"),
         ("resnet101-cifar", "ema", (32,), "43.072"),
         ("resnet101-cifar", "ema-early", (32,), "42.96"),
+        ("resnet101-cifar", "ca", (), "46.323"),  # 46.22 in the paper
     ],
 )
 def test_parameters_on_cifar100_are_the_papers(model, attention, arguments, millions):
@@ -75,6 +77,14 @@ def test_operations_are_those_of_the_convolutions():
     products = (3 * 16 * 9 + 2 * 16 * 16 * 9) * 256 + (16 * 32 * 9 + 32 * 32 * 9 + 16 * 32) * 64
     products += (32 * 64 * 9 + 64 * 64 * 9 + 32 * 64) * 16 + 64 * 10
     assert operation_count(architecture("resnet8-tiny"), 32) == 2 * products
+
+
+@pytest.mark.parametrize(
+    ("attention", "operations"), [("none", 601_548_544), ("ema-g32", 630_059_080)]
+)
+def test_operations_of_mobilenetv2_are_those_in_the_documentation(attention, operations):
+    network = architecture("mobilenetv2", attention, classes=1000)
+    assert operation_count(network, 224) == operations
 
 
 def test_mobilenetv2_has_attention_in_the_13_blocks_above_144_planes():

@@ -142,8 +142,8 @@ def _drop_class(folder: Path) -> None:
     ("spoil", "message"),
     [
         (_empty, r"the class folder .*mid has no image"),
-        (_add_class, r"val has 1 classes that train lacks: odd"),
-        (_drop_class, r"train has 1 classes that val lacks: mid"),
+        (_add_class, r"val has classes that train lacks \(odd\); both must have the same"),
+        (_drop_class, r"train has classes that val lacks \(mid\)"),
     ],
 )
 def test_an_unsuitable_folder_is_refused(classes_folder, spoil, message):
@@ -157,6 +157,11 @@ def test_a_path_that_is_not_a_dataset_is_reported(tmp_path):
         opened("nowhere")
     with pytest.raises(DataNotFoundError, match="expected train/CLASS/IMAGE"):
         opened(tmp_path)
+    with pytest.raises(DataNotFoundError, match=r"no folder cifar-100; .* did you mean 'cifar100'"):
+        opened("cifar-100")
+    (tmp_path / "set.tar.xz").touch()
+    with pytest.raises(DataNotFoundError, match=r"is a file, not a folder \(an archive has to be"):
+        opened(tmp_path / "set.tar.xz")
     (tmp_path / "train" / "one").mkdir(parents=True)
     with pytest.raises(DataError, match="has 1 class folders; expected two or more"):
         opened(tmp_path)
@@ -221,6 +226,9 @@ def test_broken_binary_files_are_refused(tmp_path):
     beyond[3074 + 1] = 3
     (tmp_path / "train.bin").write_bytes(beyond)
     with pytest.raises(DataError, match=r"record 1 of train\.bin has the label 3; expected 0 to 2"):
+        opened(tmp_path)
+    (tmp_path / "fine_label_names.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"fine_label_names\.txt names no class"):
         opened(tmp_path)
     (tmp_path / "test.bin").unlink()
     with pytest.raises(DataNotFoundError, match=r"test\.bin is missing"):

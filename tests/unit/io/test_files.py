@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_ema.errors import DiskFullError
+from yolo_ema.errors import DataError, DiskFullError
 from yolo_ema.io.atomic_files import (
     atomic_path,
     locked,
@@ -92,6 +92,13 @@ def test_a_kill_at_any_moment_leaves_an_old_or_a_new_file_never_a_torn_one(tmp_p
         content = path.read_bytes()
         assert len(content) == size
         assert len(set(content)) == 1
+
+
+@pytest.mark.parametrize("content", [b'{"epochs": [1, 2', b"\xff{}", b"[" * 100_000])
+def test_a_cut_off_or_edited_file_is_no_json(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"run\.json is not JSON: .*; restore it, or remove it"):
+        read_json(tmp_path / "run.json")
 
 
 def test_sha256(tmp_path: Path):
