@@ -22,8 +22,6 @@ from yolo_ema.studies.spec import Study
 from yolo_ema.studies.spec_reader import read_study
 from yolo_ema.studies.tables import renew_section, table
 
-__all__ = ["AblateResult", "ablate"]
-
 
 @dataclasses.dataclass(frozen=True)
 class AblateResult:

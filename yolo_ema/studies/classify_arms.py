@@ -16,10 +16,9 @@ from yolo_ema.errors import ConfigError, ModelError, did_you_mean
 from yolo_ema.nn.attention.catalog import attention
 from yolo_ema.options.ablate import AblateOptions
 from yolo_ema.options.classify import ClassifyTrainOptions
+from yolo_ema.options.fields import with_tuples
 from yolo_ema.studies.spec import Arm, Budget, Checked, Study, Text, content_sha256
 from yolo_ema.studies.spec_checks import checked
-
-__all__ = ["architecture_of", "find_classes", "read_arm", "setting_problems"]
 
 _ELSEWHERE = {"seed": "seeds", "epochs": "budget", "data": "data"}
 """Settings that all arms share, and where they stand."""
@@ -77,7 +76,7 @@ def read_arm(
         problems.append(f"{place}a classifier's budget is a number of epochs, as in {{epochs: 40}}")
         return None
     try:
-        options = ClassifyTrainOptions(**_as_options(train), epochs=budget.epochs)
+        options = ClassifyTrainOptions(**with_tuples(train), epochs=budget.epochs)
         recipe = recipe_for(options)
         block = attention(options.attention or "none")
     except (ConfigError, ModelError) as error:
@@ -150,7 +149,3 @@ def architecture_of(train: Mapping[str, Any], classes: tuple[str, ...]) -> Archi
         recipe["drop"],
         recipe["drop_path"],
     )
-
-
-def _as_options(train: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in train.items()}

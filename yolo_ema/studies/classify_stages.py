@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +20,13 @@ from yolo_ema.engine.training.run_record import RECORD_NAME, source_commit, vers
 from yolo_ema.errors import CheckFailedError
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.options.classify import ClassifyTrainOptions
+from yolo_ema.options.fields import with_tuples
 from yolo_ema.studies.classify_arms import architecture_of
 from yolo_ema.studies.jobs import Job
 from yolo_ema.studies.spec import ClassifyEvaluation
-
-__all__ = ["measure_run", "train_run"]
+from yolo_ema.studies.timing import median_milliseconds
 
 _TIMED_IMAGES = 100
-_ROUNDS = 3
 
 
 def train_run(job: Job) -> None:
@@ -51,9 +47,7 @@ def train_run(job: Job) -> None:
     if folder.is_dir():  # ours, see Job.write, and cut off before its first checkpoint
         shutil.rmtree(folder)
     write_json(job.beside(".start.json"), _start(job))
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in job.train.items()
-    }
+    values = with_tuples(job.train)
     train(ClassifyTrainOptions(**{**values, **kept, "project": Path(job.train["project"])}))
 
 
@@ -147,27 +141,14 @@ def _measured(job: Job, setting: ClassifyEvaluation) -> dict[str, Any]:
 
 
 def _milliseconds(job: Job, setting: ClassifyEvaluation) -> dict[str, Any]:
-    """Return the median time of one image alone, by the wall clock and by the processor's; see
-    `yolo_ema.studies.stages`.
-    """
+    """Return the median time of one image alone."""
     classifier, device = load_classifier(job.weights), select_device(job.device)
     images = open_images(job.data, setting.split, root=Path("datasets"), offline=True)
     images.transform = transform_for(classifier.recipe, is_training=False)
     network = classifier.network.to(device)
     step = max(len(images) // _TIMED_IMAGES, 1)
     inputs = [images[index][0][None].to(device) for index in range(0, len(images), step)]
-    wall, process = [], []
     with torch.inference_mode():
-        for turn in range(_ROUNDS + 1):
-            for one in inputs:
-                began, began_process = time.perf_counter(), time.process_time()
-                network(one).cpu()
-                if turn:
-                    wall.append(1000 * (time.perf_counter() - began))
-                    process.append(1000 * (time.process_time() - began_process))
-    times = {
-        "wall": round(statistics.median(wall), 3),
-        "process": round(statistics.median(process), 3),
-        "clock": "process" if device.type == "cpu" else "wall",
-    }
-    return {**times, "load": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else times
+        return median_milliseconds(
+            lambda one: network(one).cpu(), inputs, on_cpu=device.type == "cpu", digits=3
+        )

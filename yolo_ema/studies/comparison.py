@@ -18,20 +18,6 @@ from yolo_ema.studies.record_format import FIGURE_NAMES, figure
 from yolo_ema.studies.records import Records
 from yolo_ema.studies.spec import Arm, Setting, Study
 
-__all__ = [
-    "CONFIDENCE",
-    "Comparison",
-    "Paired",
-    "Row",
-    "Runs",
-    "Spread",
-    "by_seed",
-    "compare",
-    "paired",
-    "spread",
-    "timed_runs",
-]
-
 CONFIDENCE = 0.95
 
 Runs = Mapping[tuple[str, int], Mapping[str, Any]]

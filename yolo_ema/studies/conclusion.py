@@ -21,8 +21,6 @@ from scipy.special import nctdtrinc, stdtr, stdtrit
 from yolo_ema.studies.comparison import CONFIDENCE, Comparison, Paired, by_seed
 from yolo_ema.studies.spec import Setting
 
-__all__ = ["Contrast", "conclusion", "contrasts", "detectable", "holm"]
-
 _LEVEL = 1 - CONFIDENCE
 _POWER = 0.8
 

@@ -30,8 +30,6 @@ from yolo_ema.studies.spec import (
 )
 from yolo_ema.studies.spec_checks import checked
 
-__all__ = ["check_start", "read_arm", "setting_problems"]
-
 _ELSEWHERE = {
     "seed": "seeds",
     "seeds": "seeds",

@@ -19,8 +19,6 @@ from yolo_ema.studies.detect_arms import check_start
 from yolo_ema.studies.records import data_facts, record_path, run_id
 from yolo_ema.studies.spec import Arm, Study, Task
 
-__all__ = ["Job", "Place", "find_place", "weights_of"]
-
 
 def weights_of(folder: Path, task: Task) -> Path:
     """Return the weights that a run is measured with: those of its last epoch, so that nothing is

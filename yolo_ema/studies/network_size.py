@@ -16,8 +16,6 @@ from yolo_ema.engine.weights.transfer import transfer_weights
 from yolo_ema.studies.records import Records
 from yolo_ema.studies.spec import Arm, Setting
 
-__all__ = ["NetworkSize", "network_size"]
-
 _COCO_CLASSES = 80
 
 

@@ -15,8 +15,6 @@ from yolo_ema.constants import CHART_COLOURS
 from yolo_ema.io.atomic_files import atomic_path
 from yolo_ema.studies.comparison import Comparison, Row
 
-__all__ = ["draw_plots"]
-
 _GREY = "#555555"
 _MARKS = "osD^vP"
 _CURVE = {

@@ -12,9 +12,8 @@ from yolo_ema.engine.training.run_record import RECORD_NAME
 from yolo_ema.io.atomic_files import read_json
 from yolo_ema.studies.jobs import weights_of
 from yolo_ema.studies.records import Records, run_id
+from yolo_ema.studies.runner import duration
 from yolo_ema.studies.spec import Study, Task
-
-__all__ = ["Progress", "RunState", "progress_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Progress:
         time_left = (
             "not known before an epoch is timed"
             if self.seconds_left is None
-            else f"about {self.seconds_left / 3600:.1f} h"
+            else f"about {duration(self.seconds_left)}"
         )
         lines = [
             f"{self.study.name}: {self.study.question}",
@@ -83,7 +82,7 @@ def _state(run: RunState) -> str:
     epochs = f", {run.epochs} epochs done" if run.state == "training" else ""
     if run.state == "done" or run.seconds_left is None:
         return run.state + epochs
-    return f"{run.state}{epochs}, about {run.seconds_left / 3600:.1f} h left"
+    return f"{run.state}{epochs}, about {duration(run.seconds_left)} left"
 
 
 def progress_of(study: Study, records: Records, runs: Path) -> Progress:

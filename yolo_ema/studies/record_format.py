@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 import pydantic
 
-__all__ = ["FIGURE_NAMES", "figure", "record_problems"]
-
 _PLACES = {
     "detect": {
         "official AP": ("official", "AP"),

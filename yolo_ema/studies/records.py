@@ -14,8 +14,6 @@ from yolo_ema.io.atomic_files import read_json
 from yolo_ema.studies.record_format import record_problems
 from yolo_ema.studies.spec import Arm, Setting, Study
 
-__all__ = ["Records", "data_facts", "read_record", "record_path", "run_id"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Records:
@@ -107,7 +105,7 @@ def _from_elsewhere(records: Records, arm: Arm, seed: int, folder: Path) -> dict
     study = records.study
     digest = study.settings_sha256(arm)
     for path in sorted(folder.parent.glob(f"*/[!.]*-seed{seed}.json")):
-        content = _load(path) if path.parent != folder else None
+        content = read_json(path) if path.parent != folder else None
         if (
             not isinstance(content, dict)
             or content.get("settings_sha256") != digest
@@ -140,7 +138,7 @@ def read_record(path: Path, study: Study, arm: Arm, seed: int) -> dict[str, Any]
     Raises:
         DataError: it is not a record, or was made under other settings, which the message names.
     """
-    record = _require_record(_load(path), path)
+    record = _require_record(read_json(path), path)
     found, expected = (record["study"], record["arm"], record["seed"]), (study.name, arm.name, seed)
     if found != expected:
         raise DataError(
@@ -173,15 +171,6 @@ def _require_record(content: Any, path: Path) -> dict[str, Any]:
             f"make its run again"
         )
     return dict(content)
-
-
-def _load(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path} is not JSON: {error}; restore it, or remove it to make its run again"
-        ) from error
 
 
 def _differences(

@@ -26,8 +26,6 @@ from yolo_ema.io.atomic_files import locked
 if TYPE_CHECKING:
     from yolo_ema.studies.jobs import Job
 
-__all__ = ["STAGES", "Failure", "run_jobs"]
-
 STAGES = {
     "detect": "yolo_ema.studies.stages",
     "classify": "yolo_ema.studies.classify_stages",
@@ -67,6 +65,11 @@ class _Running:
     since: float
 
 
+def duration(seconds: float) -> str:
+    """Return a time in hours, or in minutes where it is less than one."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
 def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Failure]:
     """Run jobs in order, ``at_once`` at a time, and return those that failed.
 
@@ -90,10 +93,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Failure]:
                     failures.append(Failure(run.name, stage, _last_words(run, code), run.log))
                     _say(failures[-1].as_text())
                 elif run.stages:
-                    seconds = time.monotonic() - run.since
-                    took = (
-                        f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
-                    )
+                    took = duration(time.monotonic() - run.since)
                     running.append(_start(run.job, run.stages, f"after {took}"))
                 else:
                     _say(f"{run.name}: done, record {run.job.record}")

@@ -16,24 +16,6 @@ from yolo_ema.options.classify import ClassifyValOptions
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.val import ValOptions
 
-__all__ = [
-    "FIXED",
-    "FLAGS",
-    "SPLITS",
-    "Arm",
-    "Budget",
-    "Checked",
-    "ClassifyEvaluation",
-    "Evaluation",
-    "Published",
-    "Setting",
-    "Study",
-    "Task",
-    "Text",
-    "content_sha256",
-    "split_settings",
-]
-
 Task = Literal["detect", "classify"]
 
 SPLITS = ("train", "val", "test")

@@ -9,8 +9,6 @@ import pydantic
 
 from yolo_ema.errors import did_you_mean
 
-__all__ = ["checked", "shown"]
-
 _Model = TypeVar("_Model", bound=pydantic.BaseModel)
 
 

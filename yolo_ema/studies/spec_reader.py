@@ -29,8 +29,6 @@ from yolo_ema.studies.spec import (
 )
 from yolo_ema.studies.spec_checks import checked, shown
 
-__all__ = ["read_study"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _MOST_SEED = 2**32 - 1  # what numpy's generators take
 

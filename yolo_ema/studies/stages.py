@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +20,14 @@ from yolo_ema.engine.weights.paired_start import PairedStart
 from yolo_ema.evaluate.validation import open_for_scoring, validate
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.media.sources.image_reader import read_image
+from yolo_ema.options.fields import with_tuples
 from yolo_ema.options.train import TrainOptions
 from yolo_ema.options.val import ValOptions
 from yolo_ema.studies.jobs import Job
 from yolo_ema.studies.spec import Evaluation
-
-__all__ = ["measure_run", "train_run"]
+from yolo_ema.studies.timing import median_milliseconds
 
 _TIMED_IMAGES = 8
-_ROUNDS = 3
 _CURVE = {
     "AP (Ultralytics)": "metrics/mAP50-95(B)",
     "box loss": "train/box_loss",
@@ -71,9 +67,7 @@ def train_run(job: Job) -> None:
 
 def _train_anew(job: Job, clock: TrainingBudget) -> None:
     start = PairedStart(job.baseline_model)
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in job.train.items()
-    }
+    values = with_tuples(job.train)
     options = TrainOptions(**{**values, "project": Path(job.train["project"])})
 
     def begin(trainer: Any) -> None:
@@ -180,12 +174,8 @@ def _rounded(percent: float | None) -> float | None:
 
 
 def _milliseconds(options: ValOptions) -> dict[str, Any]:
-    """Return the median time per image, without reading the file: wall-clock time, and processor
-    time of this process.
-
-    ``clock`` says which of the two counts: processor time shows nothing of a GPU's work, and on a
-    CPU it is what other users of the machine disturb least. The images are spread over the split,
-    each is run several times, and the first round, which warms up, does not count.
+    """Return the median time per image, without reading the file; the images are spread over the
+    split.
     """
     runtime = open_for_scoring(options)
     paths = split_images(Path(options.data), options.split)
@@ -193,19 +183,6 @@ def _milliseconds(options: ValOptions) -> dict[str, Any]:
         paths[round(place * (len(paths) - 1) / max(_TIMED_IMAGES - 1, 1))]
         for place in range(_TIMED_IMAGES)
     ]
-    images = [read_image(path) for path in dict.fromkeys(chosen)]
-    wall, process = [], []
-    for turn in range(_ROUNDS + 1):
-        for image in images:
-            began, began_process = time.perf_counter(), time.process_time()
-            runtime([image])
-            if turn:
-                wall.append(1000 * (time.perf_counter() - began))
-                process.append(1000 * (time.process_time() - began_process))
+    images = [[read_image(path)] for path in dict.fromkeys(chosen)]
     on_cpu = select_device(options.device).type == "cpu"
-    times = {
-        "wall": round(statistics.median(wall), 1),
-        "process": round(statistics.median(process), 1),
-        "clock": "process" if on_cpu else "wall",
-    }
-    return {**times, "load": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else times
+    return median_milliseconds(runtime, images, on_cpu=on_cpu, digits=1)

@@ -13,8 +13,6 @@ from yolo_ema.studies.comparison import Comparison, Paired, Row, Runs, Spread, t
 from yolo_ema.studies.conclusion import conclusion
 from yolo_ema.studies.spec import Setting, Study
 
-__all__ = ["marks", "renew_section", "table"]
-
 _NONE = "–"
 
 _OTHERS = {
