@@ -53,16 +53,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
             prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent
         )
         os.close(handle)
-        beside = Path(name)
+        temp = Path(name)
         try:
-            yield beside
-            with beside.open("rb") as file:
+            yield temp
+            with temp.open("rb") as file:
                 os.fsync(file.fileno())
-            beside.chmod(0o666 & ~_umask())
-            beside.replace(path)
+            temp.chmod(0o666 & ~_umask())
+            temp.replace(path)
             _fsync_folder(path.parent)
         finally:
-            beside.unlink(missing_ok=True)
+            temp.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -83,8 +83,8 @@ def _fsync_folder(folder: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically. Raises `DiskFullError` with the old file intact."""
-    with atomic_path(path) as beside:
-        beside.write_bytes(content)
+    with atomic_path(path) as temp:
+        temp.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
