@@ -38,7 +38,7 @@ def picture() -> np.ndarray:
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_augmentation_changes_training_samples(images, name, monkeypatch):
     """Fails where a named augmentation does not reach the images."""
-    monkeypatch.setattr(drone_augmentations.DroneAugmentation.__init__, "__defaults__", (0.5,))
+    monkeypatch.setattr(drone_augmentations, "PROBABILITY", 0.5)
     plain, with_it = dataset_of(images), dataset_of(images, drone=DroneOptions(augment=(name,)))
     changed = 0
     for seed in range(24):
