@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from yolo_ema._version import __version__ as __version__
+from yolo_ema.errors import missing_packages_named
 
 if TYPE_CHECKING:
     from yolo_ema.constants import VISDRONE_CLASSES as VISDRONE_CLASSES
@@ -129,7 +130,8 @@ __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - its keys are names
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'yolo_ema' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    with missing_packages_named(f"yolo_ema.{name}"):
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 

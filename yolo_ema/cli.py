@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from yolo_ema._version import __version__
-from yolo_ema.errors import DiskFullError, MachineError, MissingPackageError, YoloEmaError
+from yolo_ema.errors import DiskFullError, MachineError, YoloEmaError, missing_packages_named
 from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable
 from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
@@ -274,7 +274,7 @@ def _run(namespace: argparse.Namespace) -> int:
     # The options are checked before anything heavy is imported.
     options = options_from_namespace(resolve(verb.options), namespace)
     # stdout carries the result alone, whatever libraries print.
-    with contextlib.redirect_stdout(sys.stderr), _missing_packages_are_named(verb.words):
+    with contextlib.redirect_stdout(sys.stderr), missing_packages_named(verb.words):
         result = resolve(verb.run)(options)
     if not getattr(result, "is_told", True):  # of several processes that train, one does
         return 0
@@ -283,24 +283,6 @@ def _run(namespace: argparse.Namespace) -> int:
     else:
         _print_result(printable(result.as_text()))
     return int(getattr(result, "exit_code", 0))
-
-
-@contextlib.contextmanager
-def _missing_packages_are_named(verb: str) -> Iterator[None]:
-    """Raise `MissingPackageError` for a package that is not installed, as in an installation for
-    detection alone.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in {"", "yolo_ema"}:
-            raise
-        raise MissingPackageError(
-            f"{verb} needs the package {package}, which is not installed here; install it with: "
-            f"pip install yolo-ema (requirements-edge.txt brings what detect needs for exported "
-            f"files alone)"
-        ) from error
 
 
 def _print_result(text: str) -> None:

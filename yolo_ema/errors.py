@@ -29,8 +29,9 @@ nobody foresaw, 130 an interruption.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "YoloEmaError",
     "did_you_mean",
     "first_line",
+    "missing_packages_named",
 ]
 
 
@@ -202,3 +204,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         if (ratio := difflib.SequenceMatcher(a=candidate, b=str(name)).ratio()) > likeness:
             likeness, closest = ratio, candidate
     return f"; did you mean {closest!r}?" if closest else ""
+
+
+@contextlib.contextmanager
+def missing_packages_named(user: str) -> Iterator[None]:
+    """Raise `MissingPackageError` for a package that is not installed, as in an installation for
+    detection alone; ``user`` is what needs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"", "yolo_ema"}:
+            raise
+        raise MissingPackageError(
+            f"{user} needs the package {package}, which is not installed here; install it with: "
+            f"pip install yolo-ema (requirements-edge.txt brings what detect needs for exported "
+            f"files alone)"
+        ) from error

@@ -187,6 +187,33 @@ def test_other_verbs_say_what_is_missing(place):
     assert re.search(r"train needs the package \w+, which is not installed here", done.stderr)
 
 
+def test_public_names_that_need_torch_say_so():
+    code = (
+        "import sys; from edge_packages import OnlyEdgePackages\n"
+        "sys.meta_path.insert(0, OnlyEdgePackages([]))\n"
+        "import yolo_ema\n"
+        "for name in ('train', 'export', 'validate', 'EfficientMultiScaleAttention'):\n"
+        "    try:\n"
+        "        getattr(yolo_ema, name)\n"
+        "    except yolo_ema.YoloEmaError as error:\n"
+        "        print(error)\n"
+    )
+    paths = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests")))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4, done.stderr
+    for name, line in zip(
+        ("train", "export", "validate", "EfficientMultiScaleAttention"), lines, strict=True
+    ):
+        assert re.match(rf"yolo_ema\.{name} needs the package \w+, which is not installed", line)
+
+
 def test_the_lower_bounds_are_those_of_the_package():
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     bounds = dict(re.findall(r'"([\w-]+)(>=[\w.]+)[",]', text))
