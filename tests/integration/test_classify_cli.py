@@ -54,7 +54,7 @@ def test_train_resume_val_and_export(photos, yolo_ema_command):
     assert record["data"]["train"]["images"] == 16
     again = yolo_ema_command("classify", "train", "--resume", folder / "last.pt", *HERE)
     assert again.code == 2
-    assert "all 1 epochs of this run are done" in again.err
+    assert "this run has ended after 1 of 1 epochs" in again.err
 
     scored = yolo_ema_command("classify", "val", "--weights", folder / "last.pt", *HERE, "--json")
     assert scored.code == 0, scored.err

@@ -80,8 +80,8 @@ def _resumed_plan(options: ClassifyTrainOptions, path: Path) -> tuple[Plan, dict
         raise ConfigError(f"{path} is for use alone; resume from the last.pt beside it")
     if is_done:
         raise ConfigError(
-            f"{path}: all {recipe.epochs} epochs of this run are done; to train for more, start a "
-            f"new run with --epochs"
+            f"{path}: this run has ended after {recipe.epochs} of {recipe.epochs} epochs; to train "
+            f"for more, start a new run with --epochs"
         )
     recipe = dataclasses.replace(recipe, data=options.data or recipe.data)
     images = {

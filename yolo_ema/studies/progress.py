@@ -79,7 +79,8 @@ class Progress:
 
 
 def _state(run: RunState) -> str:
-    epochs = f", {run.epochs} epochs done" if run.state == "training" else ""
+    done = f"{run.epochs} epoch{'s' * (run.epochs != 1)} done"
+    epochs = f", {done}" if run.state == "training" else ""
     if run.state == "done" or run.seconds_left is None:
         return run.state + epochs
     return f"{run.state}{epochs}, about {duration(run.seconds_left)} left"

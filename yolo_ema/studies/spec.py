@@ -68,7 +68,7 @@ class Budget(Checked):
     def as_text(self) -> str:
         """Return it in words."""
         if self.epochs is not None:
-            return f"{self.epochs} epochs"
+            return f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
         clock = "processor" if self.clock == "process" else "wall clock"
         return f"{self.seconds:g} seconds of {clock} time in training"
 

@@ -126,7 +126,7 @@ def test_a_resumed_run_ends_exactly_as_one_that_never_stopped(classes_folder, mo
     rows = list(csv.DictReader((cut / "results.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     with pytest.raises(
-        ConfigError, match="all 2 epochs of this run are done; to train for more, start a new"
+        ConfigError, match="this run has ended after 2 of 2 epochs; to train for more, start a new"
     ):
         train(ClassifyTrainOptions(resume=cut / "last.pt", device="cpu"))
     with pytest.raises(ConfigError, match=r"resume from the last\.pt"):

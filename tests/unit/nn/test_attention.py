@@ -165,6 +165,8 @@ def test_odd_channels_cannot_be_shuffled():
 def test_an_unknown_name_suggests_the_closest():
     with pytest.raises(ModelError, match=r"no attention block is named 'cbma'.*cbam"):
         attention("cbma")
+    with pytest.raises(ModelError, match=r"named 'TAM'; did you mean 'triplet'"):
+        attention("TAM")
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):

@@ -254,7 +254,7 @@ def test_the_list_says_what_is_left_and_how_long_it_takes(tmp_path):
         ("ema", 2, "left", 3000.0),
     ]
     assert "1 of 6 runs done; time left, one run after the other: about 2.8 h" in found.as_text()
-    assert "none  seed 1  training, 1 epochs done, about 50.0 min left" in found.as_text()
+    assert "none  seed 1  training, 1 epoch done, about 50.0 min left" in found.as_text()
 
 
 def test_nothing_is_guessed_before_an_epoch_is_timed(tmp_path):

@@ -110,6 +110,9 @@ ATTENTIONS: dict[str, Attention] = {
 }
 """Attention blocks by their names, with the settings of their papers."""
 
+_ALSO_CALLED = {"tam": "triplet", "coordatt": "ca", "coord": "ca", "shuffle": "sa"}
+"""Names that papers and their code have for blocks, too."""
+
 
 def attention(name: str) -> Attention:
     """Return an attention block by its name.
@@ -123,6 +126,7 @@ def attention(name: str) -> Attention:
         'CBAM, [c2, 16]'
     """
     if name not in ATTENTIONS:
-        closest = did_you_mean(name, ATTENTIONS) or f"; there are {', '.join(ATTENTIONS)}"
+        called = _ALSO_CALLED.get(name.lower(), name)
+        closest = did_you_mean(called, ATTENTIONS) or f"; there are {', '.join(ATTENTIONS)}"
         raise ModelError(f"no attention block is named {name!r}{closest}")
     return ATTENTIONS[name]
