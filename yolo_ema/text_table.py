@@ -10,7 +10,8 @@ def text_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
 
     Args:
         rows: the head and the rows below it, all with the same number of cells.
-        left: so many columns, from the first, are aligned to the left; figures to the right.
+        left: that many columns, from the first on, are aligned to the left; figures go to the
+            right.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

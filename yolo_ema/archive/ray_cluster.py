@@ -145,7 +145,9 @@ _DIFFERENCES = {
 
 
 def _node_facts(out: str, weights: str, files: Sequence[str] = ()) -> dict[str, str]:
-    """Return what a node sees of output folder, weights and telemetry (by its sizes), or why."""
+    """Return what a node sees of the output folder, the weights and the files of telemetry (these
+    by their sizes), or why it sees nothing.
+    """
     from pathlib import Path
 
     facts = {}

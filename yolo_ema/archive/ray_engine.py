@@ -155,7 +155,9 @@ def _outcomes(
 
 
 class _Ledger:
-    """Counts how often jobs have begun: Ray would begin forever one that kills its process."""
+    """Counts how often jobs have begun: by itself, Ray would start a job that kills its process
+    again and again, forever.
+    """
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()

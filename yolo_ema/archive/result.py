@@ -23,7 +23,8 @@ class ArchiveResult:
         out: the folder or address.
         jobs: how many there are.
         done_before: how many of them were done before this run.
-        done, incomplete, failed: how many ended so in this run; the second have detections, too.
+        done, incomplete, failed: how many ended so in this run; incomplete jobs have detections of
+            what could be read.
         left_alone: how many were incomplete, or had failed twice, before this run.
         to_do: how many have not ended; the same command again runs them.
         frames, objects: how many were run and found in this run.
@@ -105,7 +106,9 @@ class ArchiveResult:
 
     @property
     def exit_code(self) -> int:
-        """0; 5: a job failed or is incomplete; 6: the machine ended the run; 130: a signal did."""
+        """0; 5 if a job failed or is incomplete; 6 if the machine ended the run; 130 if a signal
+        did.
+        """
         if self.interrupted:
             return _INTERRUPTED
         if self.machine_problem:

@@ -1,4 +1,6 @@
-"""``yolo-ema archive``: a manifest of jobs, an engine that runs those not done, an account."""
+"""``yolo-ema archive``: a manifest of jobs, an engine that runs those that are not done, and an
+account.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
         WeightsError: the weights cannot be used.
         DataNotFoundError: the surface model is not there.
         MissingPackageError: an extra is not installed; the message names it.
-        MachineError: the output folder cannot be written to; the cluster is silent, or unfit.
+            MachineError: the output folder cannot be written to; the cluster does not answer, or
+                does not fit this machine.
         DiskFullError: a failure could not be noted.
     """
     weights = options.weights or default_weights()

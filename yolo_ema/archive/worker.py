@@ -113,7 +113,9 @@ class Worker:
             return UnreadableSource(file, str(error))
 
     def _publish(self, outcome: Outcome, stage: Path, attempts: int) -> None:
-        """Put a job's results into the output folder, detections last: where these are, all is."""
+        """Put the results of a job into the output folder, its detections last: where these are,
+        everything is.
+        """
         detections = (stage / "detections.parquet").rename(stage.with_name("detections.parquet"))
         if self._options.save:
             self._storage.put_folder(stage, f"{FILES}/{outcome.id}")

@@ -50,7 +50,8 @@ def verify(options: VerifyOptions) -> VerifyResult:
     """Compare an exported file with its weights on this machine.
 
     Raises:
-        WeightsError: the weights cannot be used, or the file is missing or not trusted.
+        WeightsError: the weights cannot be used, or the file is not there or is a program that is
+            not trusted.
         DataError: images or dataset are not there.
         SourceError: an image cannot be read.
         ConfigError: classes of weights and data don't fit.

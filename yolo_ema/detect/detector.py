@@ -143,7 +143,8 @@ class Detector:
 
         Raises:
             WeightsError: the weights are missing, damaged, foreign, or carry code.
-            ConfigError: a setting is of the wrong type or out of range, or a class is unknown.
+            ConfigError: a setting is of the wrong type or out of its range, or the weights do not
+                know a class.
         """
         if weights is not None:
             settings["weights"] = weights
@@ -187,7 +188,9 @@ class Detector:
 
     @property
     def max_det(self) -> int:
-        """Maximum objects per image; less than set where an exported file says so once it ran."""
+        """Maximum objects per image; fewer than set where an exported file holds fewer, which its
+        first frame shows.
+        """
         return self.predictor.max_det
 
     @max_det.setter
@@ -209,7 +212,9 @@ class Detector:
         self.config = config
 
     def plan(self, image_wh: tuple[int, int]) -> str:
-        """Say how frames of this size in pixels go through the network, whole or tiled, and why."""
+        """Say in a sentence how frames of this width and height in pixels go through the network,
+        whole or in tiles, and why.
+        """
         return self.predictor.plan(image_wh).reason
 
     def detect(self, image: Image | Sequence[Image]) -> Results | list[Results]:
@@ -286,7 +291,8 @@ class Detector:
         A lost connection, a stale image, damaged frames and the like are given as warnings.
 
         Raises:
-            SourceError: a source cannot be read; with several, when the others have ended.
+            SourceError: a source cannot be opened or read; with several, when the others have
+                ended.
             MachineError: this process is a fork of the one that opened the detector.
         """
         events = self._stream(source, every_frame=every_frame, fps=fps)

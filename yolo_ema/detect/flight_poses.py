@@ -69,7 +69,9 @@ def locate_flight(
 
 
 def _telemetry_of(name: str, names: Sequence[str], entries: Sequence[str]) -> tuple[str, ...]:
-    """Return a video's own entries of ``--telemetry``: those of other videos' names are not."""
+    """Return the entries of ``--telemetry`` for one of several videos: those that do not bear
+    another video's name, or all where no others are left.
+    """
     others = {other for other in names if other != Path(name).stem}
     return tuple(word for word in entries if Path(word).stem not in others) or tuple(entries)
 
@@ -88,7 +90,9 @@ def _track_of(
 
 
 def no_pose_of(tried: Sequence[NoPose]) -> tuple[str, NoPose]:
-    """Return why a source has no telemetry, by each kind tried, and the pose its frames lack."""
+    """Return in words why a source has no telemetry, and the pose that its frames lack, by the
+    reason of each kind that was tried.
+    """
     words = "; ".join(map(str, tried))
     return words, tried[-1] if len(tried) == 1 else NoPose("not_found", words)
 

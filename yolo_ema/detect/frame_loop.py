@@ -1,4 +1,6 @@
-"""From what sources bring to boxes with identities, for `Detector.stream` and ``detect``."""
+"""The loop over frames: from what sources bring to boxes with identities. `Detector.stream` and
+``yolo-ema detect`` run the same one.
+"""
 
 from __future__ import annotations
 

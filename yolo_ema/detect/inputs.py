@@ -58,7 +58,9 @@ def frame_of(image: Image, max_pixels: int) -> Frame:
 def readable_frames(
     images: Sequence[Image], max_pixels: int, problems: list[str]
 ) -> Iterator[tuple[int, Frame]]:
-    """Yield a list's readable images with their places; ``problems`` says what others lack."""
+    """Yield the images of a list that can be read, with their places in it; say in ``problems``
+    what is wrong with the others.
+    """
     for index, image in enumerate(images):
         try:
             frame = frame_of(image, max_pixels)
@@ -106,7 +108,9 @@ def open_events(
 
 
 def _names_or_frames(given: Any) -> tuple[list[str], Iterable[Any] | None]:
-    """Return names of sources and None; or no names and frames, as a list or a generator."""
+    """Return the names of sources and None; or no names and frames, which stay a list or a
+    generator.
+    """
     if isinstance(given, str | Path | int):
         return [str(given)], None
     if isinstance(given, np.ndarray):
@@ -158,7 +162,9 @@ class _ArraySource(Source):
         return _ArrayReader(self._frames, self._frame_rate)
 
     def events(self, selection: FrameSelection) -> Iterator[SourceEvent]:
-        """Yield frames and the end as `SourceReader` does, in this thread: generators need it."""
+        """Yield the frames and the end as `SourceReader` does, but in this thread: a generator is
+        run where it was made.
+        """
         reader = selection.open(self)
         for frame in reader:
             yield SourceEvent(self, frame, reader)

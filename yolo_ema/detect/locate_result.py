@@ -17,7 +17,9 @@ _MOST_ROWS = 20
 
 @dataclass(frozen=True)
 class LocateResult:
-    """What ``locate`` made, map and files; ``problems``: by source why it has no telemetry."""
+    """What ``locate`` made: the map and its files; ``problems`` says by source why it has no
+    telemetry.
+    """
 
     flight: FlightMap
     paths: tuple[Path, ...]

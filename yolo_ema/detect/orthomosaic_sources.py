@@ -1,4 +1,6 @@
-"""Which sources are read window by window: TIFFs with a georeference, or too large as images."""
+"""Which sources of ``detect`` are read window by window: TIFFs with a georeference, and TIFFs too
+large to be an image.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def orthomosaics_in(options: DetectOptions) -> tuple[tuple[Path, ...], list[str]
     """Return the sources that are read window by window, and what is to be said of others.
 
     Raises:
-        ConfigError: they are mixed with others, or something is asked for that others have.
+        ConfigError: they are mixed with other sources, or something is asked for that only images
+            and videos have.
     """
     files, remarks = [], []
     for word in options.source:

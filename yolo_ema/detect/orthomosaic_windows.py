@@ -93,7 +93,9 @@ class WindowGrid:
     def found_in(
         self, journal: WindowJournal
     ) -> Iterator[tuple[float, list[tuple[tuple[int, int, int, int], np.ndarray]]]]:
-        """Yield for each row of windows the first pixel row of the next, and its windows' boxes."""
+        """Yield for each row of windows the first pixel row of the next one, and the windows that
+        have boxes with these.
+        """
         columns = self.columns
         for start in range(0, len(self), columns):
             stop = start + columns

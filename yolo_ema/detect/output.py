@@ -78,7 +78,9 @@ class SourceState:
         self.counter.update(boxes, detections.class_ids, track_ids, ground)
 
     def _resized(self, image_wh: tuple[int, int]) -> np.ndarray | None:
-        """Return (3, 3) from the last frame's pixels to this one's if a stream's size changed."""
+        """Return (3, 3) from pixels of the last frame to those of this one where a stream changed
+        its size; else None.
+        """
         before, self._image_wh = self._image_wh, image_wh
         if before == image_wh:
             return None

@@ -87,7 +87,8 @@ class DetectResult:
         sources: a summary of each source, in the order they were given.
         objects_per_class: most frequent first.
         tiling: how frames of each size went through the network, whole or in tiles, and why.
-        interrupted: Ctrl-C or SIGTERM ended the run; files are complete for the frames run.
+        interrupted: Ctrl-C or SIGTERM ended the run; all files are complete for the frames until
+            then.
         crops_left_out: how many objects got no crop because ``--crop-limit`` was reached.
         left_out: what lies at the named places and was not read, with the reason.
         flight: the map of what was found, where one was asked for.

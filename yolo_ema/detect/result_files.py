@@ -1,4 +1,6 @@
-"""Reads what ``detect`` wrote, ``detections.jsonl``, ``.csv`` and MOT files, as frames."""
+"""Reads what ``detect`` wrote: ``detections.jsonl``, ``detections.csv`` and MOT files, as frames of
+sources.
+"""
 
 from __future__ import annotations
 

@@ -128,7 +128,9 @@ def _find_sources(options: DetectOptions) -> FoundSources:
 
 
 def _say_how_images_are_tracked(sources: Sequence[Source], options: DetectOptions) -> None:
-    """Say which folders are taken as sequences, unless asked for, and what cannot be tracked."""
+    """Say which folders of images are taken as sequences, unless tracking was asked for by name,
+    and which images cannot be tracked.
+    """
     sequences = [source.name for source in sources if isinstance(source, ImageSequence)]
     single = [
         source.name
@@ -157,7 +159,9 @@ def _some(names: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def _out(options: DetectOptions) -> Iterator[Path]:
-    """Yield the output folder; one made for this run goes if the run fails with it empty."""
+    """Yield the folder for what is written; one made for this run is removed again if the run
+    fails before anything is in it.
+    """
     if options.out is not None or options.save == ("none",):
         yield options.out or Path()
         return
@@ -195,7 +199,9 @@ class _Account:
             self._bar.close()
 
     def announced(self, events: Iterable[SourceEvent]) -> Iterator[SourceEvent]:
-        """Pass events on; start a source's clock, and say of each new size how it is divided."""
+        """Pass events on; at a source's first frame start its clock, and at each new size say how
+        such frames are divided.
+        """
         for event in events:
             if event.frame is not None:
                 self._started.setdefault(event.source.name, time.perf_counter())
@@ -273,7 +279,9 @@ def _progress_bar(total: int | None) -> tqdm[NoReturn]:
 
 @contextlib.contextmanager
 def _ended_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call ``stop`` at the first Ctrl-C or SIGTERM, interrupt at the next; yield those seen."""
+    """Call ``stop`` at the first Ctrl-C or SIGTERM; a second one interrupts at once. Yields the
+    signals that came.
+    """
     came: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:

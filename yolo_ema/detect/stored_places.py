@@ -144,7 +144,9 @@ def _images_of(source: StoredSource | ImageSequence) -> Sequence[StoredSource]:
 
 
 def _own(video: Path, entries: Sequence[str]) -> tuple[str, ...]:
-    """Return a video's entries of ``--telemetry``: of files the one of its name, if any."""
+    """Return the entries of ``--telemetry`` for a video: of the files, where one bears its name,
+    that one alone.
+    """
     others = {word for word in entries if word not in KINDS and word != "auto"}
     matching = {word for word in others if Path(word).stem == video.stem}
     return tuple(word for word in entries if not matching or word in matching or word not in others)

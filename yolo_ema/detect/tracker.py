@@ -54,7 +54,8 @@ class Tracker:
             settings: others than the preset ``drone`` has.
 
         Raises:
-            ConfigError: an unknown preset, a frame rate not above 0, or another preset's settings.
+            ConfigError: an unknown preset, a frame rate that is not positive, or settings for
+                another preset.
             MissingPackageError: the preset needs torch, which is not installed.
         """
         if preset not in TRACKERS:
@@ -80,7 +81,9 @@ class Tracker:
 
     @property
     def homography(self) -> np.ndarray:
-        """How the ground moved since the last frame, (3, 3) in pixels; else the identity."""
+        """How the ground moved: (3, 3) from the last frame's pixels to this one's; the identity
+        unless ``drone`` follows the camera.
+        """
         return self._tracker.homography
 
     def update(self, detections: FrameDetections) -> FrameDetections:

@@ -1,4 +1,6 @@
-"""What is installed, and what is missing for what, by the packages' metadata, importing none."""
+"""What is installed, and what is missing for which feature: read from the packages' metadata,
+without importing any.
+"""
 
 from __future__ import annotations
 

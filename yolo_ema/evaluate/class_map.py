@@ -103,7 +103,9 @@ def _example(
     classes: Mapping[int, int],
     missing: Sequence[str],
 ) -> str:
-    """Return a pair that might be meant: an unused class for a missing one, else one that fits."""
+    """Return a pair that might be meant: an unused class of the weights for a missing one, else one
+    that fits already.
+    """
     if "person" in weights_names.values() and "pedestrian" in missing:
         return "person=pedestrian"
     unused = [name for number, name in weights_names.items() if number not in classes]

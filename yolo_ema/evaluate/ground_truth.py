@@ -16,7 +16,9 @@ from yolo_ema.metrics.score import read_annotation_rows
 
 
 def image_names(images: Sequence[Path]) -> list[str]:
-    """Name images by stem, or path below their common folder where stems repeat; no suffix."""
+    """Return a name for each image: its stem, or its path below their common folder where two stems
+    are equal; without suffix.
+    """
     stems = [image.stem for image in images]
     if len(set(stems)) == len(stems):
         return stems
@@ -25,7 +27,9 @@ def image_names(images: Sequence[Path]) -> list[str]:
 
 
 def annotation_path(image: Path) -> Path | None:
-    """Return where an image's VisDrone annotations lie, beside ``labels``; or None."""
+    """Return where an image's VisDrone annotations lie, beside ``labels``; None where there are
+    none.
+    """
     head, images, tail = str(image.with_suffix(".txt")).rpartition(f"{os.sep}images{os.sep}")
     path = Path(f"{head}{os.sep}annotations{os.sep}{tail}")
     return path if images and path.is_file() else None

@@ -208,7 +208,9 @@ def _check_scorable(split: _Detected, data_yaml: Path, none_of_them: str) -> Non
 
 
 def _rows(boxes_xyxy: np.ndarray, classes: Mapping[int, int]) -> np.ndarray:
-    """Return (M, 6) left, top, width, height, score, category, as result files hold them."""
+    """Return (M, 6) left, top, width, height, score, category, as a file holds them, for x1, y1,
+    x2, y2, score, class id.
+    """
     boxes = boxes_xyxy[np.isin(boxes_xyxy[:, 5], list(classes))].astype(np.float64)
     category = np.array([classes[int(number)] + 1 for number in boxes[:, 5]], dtype=np.float64)
     rows = rounded(

@@ -111,7 +111,9 @@ def _by_edges(
 
 
 def _oblique(directions: Array) -> Array:
-    """Return 1 for directions (n, 3) up to 45 degrees below the horizon, 0 straight down."""
+    """Return for directions (n, 3) 1 up to 45 degrees below the horizon, 0 straight down, a smooth
+    step between.
+    """
     below_deg = np.degrees(np.arctan2(-directions[:, 2], np.hypot(*directions[:, :2].T)))
     step = np.clip((below_deg - _LOWEST_UNCERTAIN) / (_STRAIGHT_DOWN - _LOWEST_UNCERTAIN), 0, 1)
     return np.asarray(1 - step * step * (3 - 2 * step))

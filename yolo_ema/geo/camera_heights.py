@@ -131,7 +131,9 @@ def _one_zero(first: Pose) -> str:
 
 
 def _ground_around(first: Pose, model: SurfaceModel) -> tuple[float, float]:
-    """Return the model's height below the first position (or NaN), and how heights vary around."""
+    """Return the model's height below the first position, NaN where it has none, and the standard
+    deviation of its heights around.
+    """
     azimuths, distances = np.meshgrid(
         np.arange(0.0, 360.0, 15.0), _TAKEOFF_WITHIN_M * np.sqrt(np.arange(1, 9) / 8)
     )

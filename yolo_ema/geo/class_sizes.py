@@ -16,9 +16,11 @@ class BodySize(NamedTuple):
 
     Attributes:
         high_m, sigma_m: of the highest point, and its standard deviation.
-        uneven_m: standard deviation of how much farther they reach to one side.
+        uneven_m: by how much they reach farther to one side than to the other, a standard
+            deviation.
         low_m: of the lowest point.
-        floats: 1 where the lowest point rises with the highest, as of people who sit; else 0.
+        floats: 1 where the lowest point is high if the highest is, as of people who sit; 0 where it
+            stays.
     """
 
     high_m: float

@@ -40,8 +40,10 @@ class Fixes:
         box_covariances: (n, 2, 2) the part of the boxes, the object apart.
         by_height: (n, 2) how the position moves with that height, metres a metre.
         heights_m: (n, 2) the height that is assumed, and its standard deviation.
-        by_shape: (n, 2, 2) how far the position is off by the shape, see `BetweenEdges`.
-        pose_roots: (n, 2, 7) how it moves with a standard deviation of each pose quantity.
+        by_shape: (n, 2, 2) how far the object's shape may put the position off: the rows, a
+            standard deviation each, see `BetweenEdges`.
+        pose_roots: (n, 2, 7) how far the position moves with one standard deviation of each of the
+            pose's quantities.
         tracklets: (n,) the number of the tracklet.
         clocks: (n,) the number of the clock: −1 for UTC, or else that of the source.
     """
@@ -148,7 +150,9 @@ class Fixes:
 
 
 def _correlated(roots: Array, correlations: Array) -> Array:
-    """Return (n, 2, n, 2): the covariance of roots (n, 2, k) of errors so correlated (n, n)."""
+    """Return (n, 2, n, 2): the covariance that roots (n, 2, k) make of errors with these
+    correlations (n, n).
+    """
     return np.tensordot(roots, roots, (2, 2)) * correlations[:, None, :, None]
 
 

@@ -267,7 +267,9 @@ def _gsd_m(shot: _Shot, offsets: Array) -> Array:
 
 
 def _border_on_ground(shot: _Shot, drop_m: float, reach_m: float) -> Array:
-    """Return (n, 2) metres east and north from camera to the frame's border, at most so far."""
+    """Return (n, 2): metres east and north from the camera to where the frame's border lies on the
+    ground, at most ``reach_m`` away.
+    """
     camera, along = shot.camera, np.linspace(0, 1, 33)
     unit = np.concatenate(
         [
@@ -287,7 +289,9 @@ def _border_on_ground(shot: _Shot, drop_m: float, reach_m: float) -> Array:
 
 
 def _widest(camera: CameraIntrinsics) -> float:
-    """Return how far the frame's rays reach, with room for distortion, which may fold beyond."""
+    """Return how far rays of the frame go, with room for distortion, which may fold what is beyond
+    back into the frame.
+    """
     corners = np.array(
         [[0, 0], [camera.width_px, 0], [0, camera.height_px], [camera.width_px, camera.height_px]]
     )

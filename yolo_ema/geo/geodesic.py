@@ -126,7 +126,9 @@ class LocalFrame:
 
     @classmethod
     def around(cls, latitude_deg: ArrayLike, longitude_deg: ArrayLike) -> LocalFrame:
-        """Return the frame amid points, which may lie on both sides of the antimeridian."""
+        """Return the frame in the middle of points, which may lie on both sides of the
+        antimeridian.
+        """
         longitudes = np.radians(longitude_deg)
         middle = math.degrees(math.atan2(np.sin(longitudes).mean(), np.cos(longitudes).mean()))
         return cls(float(np.mean(np.asarray(latitude_deg, float))), middle)

@@ -48,7 +48,9 @@ class Ground(Protocol):
     """A plane or a surface model."""
 
     def hits(self, views: Views, directions: Array) -> Hits:
-        """Return where lines of view, directions (n, 3) east, north, up, meet the ground first."""
+        """Return where lines of view with directions (n, 3), east, north and up, meet the
+        ground first.
+        """
         ...
 
 

@@ -131,7 +131,9 @@ def join(tracklets: Sequence[Tracklet]) -> list[Thing]:
 
 
 def _batches(tracklets: Sequence[Tracklet]) -> Iterator[list[Tracklet]]:
-    """Yield tracklets that begin in the same ten seconds of a source; single ones by frame."""
+    """Yield tracklets that begin in the same ten seconds of a source; those of single sightings by
+    frame.
+    """
     batches: dict[tuple[int, float, int], list[Tracklet]] = {}
     for tracklet in tracklets:
         start = float(tracklet.fixes.moments_s[0])

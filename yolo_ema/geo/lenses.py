@@ -38,7 +38,9 @@ class Lenses:
         return self._each(lambda camera, rows: camera.to_pixels(rays_xy[rows]), (2,))
 
     def ray_changes(self, rays_xy: Array) -> Array:
-        """Return (n, 2, 3): how rays change with x and y, a pixel, and field of view, a radian."""
+        """Return (n, 2, 3): how rays change with the pixel's x and y, per pixel, and with the field
+        of view, per radian.
+        """
 
         def changes(camera: CameraIntrinsics, rows: NDArray[np.intp]) -> Array:
             rays = rays_xy[rows]

@@ -67,7 +67,9 @@ class Velocity:
 
 
 def fit_velocity(fixes: Fixes) -> Velocity:
-    """Return the best straight line; deviations grow where positions scatter beyond theirs."""
+    """Return the straight line that fits best; its deviations grow where positions scatter more
+    than their own deviations say.
+    """
     weights = 1 / np.maximum(np.trace(fixes.covariances(), axis1=1, axis2=2), 1e-9)
     weights /= weights.sum()
     times = fixes.moments_s - weights @ fixes.moments_s

@@ -34,7 +34,8 @@ class MapObject:
         path_deg: (m, 2) longitude and latitude of a moving one, in order of time; else empty.
         path_moments_s: (m,) of the path.
         sightings: how many.
-        tracklets: source, number of the identity and of sightings, each time it was seen.
+        tracklets: for each time it was seen, the source, the number of the identity and how many
+            sightings.
         moments_s: when it was seen first and last.
         rows: by number of the source, the rows of its sightings.
     """
@@ -64,7 +65,8 @@ def map_objects(sources: Sequence[LocatedSource], *, unique: bool = True) -> lis
 
     Args:
         sources: the videos and images of one flight.
-        unique: join what was seen again, see `joining`; else each identity is one object.
+        unique: join what was seen again, see `joining`; otherwise each identity of each source is
+            one object.
     """
     placed = [source.sightings for source in sources if source.sightings.placed.any()]
     if not placed:

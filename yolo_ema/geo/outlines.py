@@ -16,7 +16,8 @@ def outlines(cells: NDArray[np.bool_]) -> list[list[Ring]]:
     """Return the polygons of cells that are set, each its outer ring and those of its holes.
 
     Args:
-        cells: (H, W); cell (row, column) spans 1 from x = column and, upwards, y = row.
+        cells: (H, W); cell (row, column) spans x from column to column + 1 and y, upwards, from row
+            to row + 1.
 
     Returns:
         Closed rings of corners (x, y), the outer ones counter-clockwise, holes clockwise. Cells
@@ -96,7 +97,9 @@ def _edges(
 def _leftmost(
     before: tuple[int, int] | None, place: tuple[int, int], options: list[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return where to go where cells touch at a corner: left, which keeps them apart."""
+    """Return where to go on where two cells touch at a corner: to the left, which keeps them
+    apart.
+    """
     if before is None or len(options) == 1:
         return options[0]
     came = (place[0] - before[0], place[1] - before[1])

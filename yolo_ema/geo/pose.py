@@ -180,7 +180,9 @@ class PoseTrack:
         )
 
     def still(self, path: str | Path) -> Pose | NoPose:
-        """Return an image's pose by path, file name, or name without suffix, as OpenSfM writes."""
+        """Return the pose of an image, found by its path, its file name, or its name without
+        suffix, as OpenSfM writes it.
+        """
         path = Path(path)
         keys = (str(path), path.name, path.stem)
         pose = next((self.stills[key] for key in keys if key in self.stills), None)

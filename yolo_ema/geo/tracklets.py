@@ -74,7 +74,9 @@ def _rows_of(source: LocatedSource) -> Iterator[NDArray[np.int64]]:
 
 
 def _every_half_second(source: LocatedSource) -> list[int]:
-    """Return the first frame of each half second: untracked objects are made of these alone."""
+    """Return the numbers of the first frame of each half second: where nothing is tracked, objects
+    are made of these alone.
+    """
     first: dict[int, int] = {}
     for frame in source.frames:
         first.setdefault(int(frame.time_s // BIN_S), frame.frame)

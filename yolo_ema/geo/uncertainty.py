@@ -53,7 +53,8 @@ class PoseSigmas:
 
     Attributes:
         position_m: of the position over the ground, in each of two directions.
-        height_m: of the camera's height above the ground: barometer, and the ground's own.
+        height_m: of the camera's height above the ground that is seen: barometer, and the ground's
+            own unevenness.
         yaw_deg, pitch_deg, roll_deg: of the optical axis.
         hfov_deg: of the horizontal field of view.
 
@@ -97,7 +98,9 @@ compass and its gimbal; ``odm`` are poses that a reconstruction has adjusted.
 
 
 class Ellipse(NamedTuple):
-    """A 95 % error ellipse: half axes, metres; longer one's direction, 0 to 180 from north."""
+    """A 95 % error ellipse: half axes in metres; direction of the longer one, degrees clockwise
+    from north, 0 to 180.
+    """
 
     semi_major_m: Array
     semi_minor_m: Array

@@ -53,18 +53,24 @@ class Views:
         return np.stack([level * cos + down * sin, down * cos - level * sin, forward], axis=1)
 
     def directions(self, rays_xy: Array) -> Array:
-        """Return (n, 3): directions in the world of rays (n, 2), right and down, in depths."""
+        """Return (n, 3): the directions in the world of rays (n, 2), right and down in units of the
+        depth.
+        """
         seen = np.column_stack([rays_xy, np.ones(len(rays_xy))])
         return np.einsum("ni,nij->nj", seen, self.axes)
 
     def rays_to(self, offsets_enu: Array) -> Array:
-        """Return the rays (n, 2) to points (n, 3) in metres from the camera; NaN behind it."""
+        """Return the rays (n, 2) to points (n, 3) in metres from the camera; NaN for points behind
+        it.
+        """
         seen = np.einsum("nij,nj->ni", self.axes, offsets_enu)
         depth = np.where(seen[:, 2] > 1e-9, seen[:, 2], np.nan)
         return seen[:, :2] / depth[:, None]
 
     def turned(self, directions: Array) -> Array:
-        """Return (n, 3, 3): how directions (n, 3) change with yaw, pitch, roll, per radian."""
+        """Return (n, 3, 3): how directions (n, 3) change with yaw, pitch and roll, the rows, each
+        per radian.
+        """
         yaw = np.radians(self.yaw_deg)
         level = np.stack([np.cos(yaw), -np.sin(yaw), np.zeros_like(yaw)], axis=1)
         by_yaw = np.stack([directions[:, 1], -directions[:, 0], np.zeros(len(self))], axis=1)

@@ -39,7 +39,8 @@ class Backend(Protocol):
         plan_figures: what plans gained and cost with it, where recorded.
         stored, computed: precision of the weights, and of the computation as far as the runtime
             tells: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-        threads: on the processor, over all workers; None where the runtime does not tell.
+        threads: threads on the processor over all workers; None where the runtime does not tell,
+            or runs elsewhere.
     """
 
     names: dict[int, str]
@@ -121,10 +122,14 @@ class ExportedBackend(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Open the file: set ``dynamic``, and ``imgsz_hw`` if fixed; tell `_describe` the rest."""
+        """Open the file: set ``dynamic``, set ``imgsz_hw`` where the file fixes it, and hand what
+        is in it to `_describe`.
+        """
 
     def _describe(self, entries: dict[str, Any], output_shape: Sequence[Any]) -> None:
-        """Take entries and output shape, (batch, 4 + K, N) or (batch, N, 6), empty if unknown."""
+        """Take a file's entries and the shape of its output, (batch, 4 + K, N) or (batch, N, 6),
+        which is empty where it is not known.
+        """
         self.metadata = checked_metadata(entries, self.file)
         columns = output_shape[2] if len(output_shape) == 3 else None
         self.has_builtin_nms = (

@@ -80,7 +80,9 @@ class BackendPredictor:
         return min([self.settings.max_det, *limits])
 
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
-        """Return how many images share a call best: 1 where they go one by one or in one pass."""
+        """Return how many images share a call best: 1 where they go one by one, or in one forward
+        pass.
+        """
         workers = self._usable_workers(imgsz_hw or self.imgsz_hw)
         return workers.workers if workers else 1
 

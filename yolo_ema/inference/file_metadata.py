@@ -38,7 +38,8 @@ class ArtifactMetadata:
 
     Attributes:
         names: class names by class id.
-        imgsz_hw: height and width of the input in pixels; of a dynamic file as it was made.
+        imgsz_hw: height and width of the input in pixels; of a dynamic file those that it was made
+            with.
         stride: input sides are multiples of it, pixels.
         batch: images per forward pass; of a dynamic file with NMS inside the maximum.
         channels: of the input.
@@ -95,7 +96,9 @@ class ArtifactMetadata:
 
     @classmethod
     def from_entries(cls, entries: Mapping[str, Any]) -> ArtifactMetadata:
-        """Make sense of entries, values or, in ONNX, their text; what makes none is not said."""
+        """Make sense of a file's entries, be they values or, as ONNX has them, their text; what
+        makes no sense counts as not said.
+        """
         values = {key: _value(entry) for key, entry in entries.items()}
         settings = values["args"] if isinstance(values.get("args"), dict) else {}
         names = values.get("names")

@@ -39,7 +39,8 @@ class Letterbox(NamedTuple):
         Args:
             image_hw: height and width of the image in pixels.
             input_hw: height and width of the input in pixels.
-            stride: fill up only to the next multiples of it; None to fill the whole input.
+            stride: fill up only to the next multiples of it, so that the input may be smaller;
+                None to fill all of it.
         """
         scale = min(input_hw[0] / image_hw[0], input_hw[1] / image_hw[1])
         height, width = (max(round(side * scale), 1) for side in image_hw)

@@ -41,7 +41,9 @@ def measured_sizes(labels: Sequence[Mapping[str, Any]], imgsz: int) -> dict[str,
 
 
 def recorded_sizes(metadata: Mapping[str, Any]) -> ObjectSizes | None:
-    """Return what `measured_sizes` put into a checkpoint or its export; None if not sensible."""
+    """Return what `measured_sizes` put into a checkpoint, or an export of it has; None where it
+    says nothing sensible.
+    """
     values = [
         value
         for key in (_SOURCE_MEDIAN, _INPUT_TENTH)

@@ -1,4 +1,6 @@
-"""ONNX files in ONNX Runtime on the CPU; its threads do not spin, which would cost others."""
+"""ONNX files in ONNX Runtime on the CPU. Threads that wait do not spin: on a busy machine they
+would burn the time that others need.
+"""
 
 from __future__ import annotations
 

@@ -97,13 +97,17 @@ class OpenVinoBackend(ExportedBackend):
         return _PRECISIONS.get(str(hint))
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return images as (1, H, W, 3) uint8; if it takes no bytes (1, 3, H, W) float32."""
+        """Return each image as (1, H, W, 3) uint8, or (1, 3, H, W) float32 where OpenVINO does not
+        take bytes.
+        """
         if not self._takes_bytes:
             return super().prepare(images_bgr)
         return [np.ascontiguousarray(image)[None] for image in images_bgr]
 
     def forward(self, batch: np.ndarray) -> np.ndarray:
-        """Return the answer to prepared images, a copy: OpenVINO writes the next over it."""
+        """Return the answer to prepared images; a copy, since OpenVINO writes the next into the
+        same memory.
+        """
         own = self._requests.__dict__
         compiled = self._compiled_for(batch.shape if self._by_shape else ())
         if own.get("of") is not compiled:
@@ -112,7 +116,9 @@ class OpenVinoBackend(ExportedBackend):
 
     @signal_stack_kept()
     def _compiled_for(self, shape: tuple[int, ...]) -> Any:
-        """Return the network compiled for an input shape; empty: for all that the file takes."""
+        """Return the network compiled for an input shape; of an empty one, for all that the file
+        takes.
+        """
         with self._compiling:
             if shape not in self._compiled:
                 if len(self._compiled) == _MOST_SHAPES:
@@ -185,7 +191,9 @@ def _taking_bytes(model: Any) -> Any:
 
 
 def _amx_would_crash(model: Any) -> bool:
-    """Say whether int8 on AMX may crash on an open shape, as Ultralytics' backend knows."""
+    """Say whether OpenVINO's plugin may crash on an open shape: int8 on a processor with AMX, as
+    Ultralytics' backend knows.
+    """
     return "amx_int8" in processor_flags() and any(
         operation.get_type_name() == "FakeQuantize" for operation in model.get_ops()
     )

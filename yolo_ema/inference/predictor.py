@@ -162,12 +162,15 @@ class Predictor(Protocol):
         device: where the network runs: ``cpu``, ``mps`` or ``cuda:0``.
         names: class names by class id.
         stride: input sides are multiples of it, pixels.
-        imgsz_hw: height and width of the input in pixels; its most with ``rectangular``.
-        rectangular: the input is as small as images allow; otherwise it is ``imgsz_hw``.
+        imgsz_hw: height and width of the input in pixels; with ``rectangular`` the frame into
+            which the input fits.
+        rectangular: the input is as small as the images' shape allows; otherwise it is always
+            ``imgsz_hw``.
         size_fixed_by: why a call should ask for no other input size: ``file``, which takes no
             other, or ``imgsz``, which was asked for; "" where nothing fixes it.
         batched: several images can go through in one forward pass.
-        has_builtin_nms: the file or head selects its boxes by itself: NMS inside, or not needed.
+        has_builtin_nms: the file or the head selects its boxes by itself: NMS is inside, or it
+            needs none.
         metadata: what an exported file says of itself; None for a ``.pt``.
         object_sizes: how large the objects were that the weights were trained on, where recorded.
         plan_figures: what plans gained and cost with the weights, where recorded.
@@ -222,7 +225,8 @@ class Predictor(Protocol):
         Args:
             images_bgr: arrays (H, W, 3) uint8 in BGR order, of any sizes.
             max_det: maximum boxes per image in this call; None for ``self.max_det``.
-            imgsz_hw: height and width of the input in this call; None for ``self.imgsz_hw``.
+            imgsz_hw: height and width of the input in this call, multiples of the stride; None for
+                ``self.imgsz_hw``.
 
         Returns:
             For each image (N, 6) float32, sorted by falling score: x1, y1, x2, y2 in pixels of that

@@ -27,7 +27,9 @@ def signal_stack() -> tuple[int | None, int, int]:
 
 @contextlib.contextmanager
 def signal_stack_kept() -> Iterator[None]:
-    """Put this thread's alternate stack back at the block's end; only Linux has one."""
+    """Put this thread's alternate stack back at the end of the block; elsewhere than on Linux, do
+    nothing.
+    """
     if not sys.platform.startswith("linux"):
         yield
         return

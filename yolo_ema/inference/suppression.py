@@ -31,7 +31,8 @@ def suppress(
     """Return the boxes that stay of those that a network proposes for an image.
 
     Args:
-        candidates: (N, 4 + K) float32: center x, y, width, height in input pixels, class scores.
+        candidates: (N, 4 + K) float32: center x and y, width, height in pixels of the input, then K
+            class scores.
         settings: thresholds and classes.
         input_hw: height and width of the input in pixels.
         max_det: maximum boxes.
@@ -121,7 +122,9 @@ def _kept(
 
 
 def _greedy(boxes: np.ndarray, threshold: float, max_det: int) -> np.ndarray:
-    """Return the indices of boxes, (4, N) by falling score, that no stronger one suppresses."""
+    """Return the indices of the boxes, (4, N) by falling score, that no stronger box that stays
+    suppresses.
+    """
     limit = np.float32(threshold)
     if float(limit) > threshold:  # torchvision compares float32 overlaps with a float64 threshold
         limit = np.nextafter(limit, np.float32(-math.inf))

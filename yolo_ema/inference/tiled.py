@@ -155,7 +155,9 @@ class TiledPredictor:
         return replace(plan, reason=f"{plan.reason}; {extra}")
 
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
-        """Return how many images of this size should share a call: several for several workers."""
+        """Return how many images of this size should share a call: several where workers run them
+        side by side.
+        """
         plan = self.plan(image_wh, imgsz_hw=imgsz_hw)
         if len(plan.tiles_xyxy):
             return 1
@@ -216,7 +218,9 @@ class TiledPredictor:
     def proposals(
         self, image_bgr: np.ndarray, *, imgsz_hw: tuple[int, int] | None = None
     ) -> np.ndarray | None:
-        """Return the network's proposals in all tiles and the whole image, in its pixels."""
+        """Return what the network proposes in all tiles, and for the whole image where that is run,
+        in pixels of the image.
+        """
         if self.has_builtin_nms:
             return None
         height, width = image_bgr.shape[:2]
@@ -241,7 +245,9 @@ class TiledPredictor:
     def _views_by_shape(
         self, sizes_wh: Sequence[tuple[int, int]], max_det: int | None
     ) -> list[list[View]]:
-        """Return the views of all images, those of one shape, hence input shape, together."""
+        """Return the views of all images, those of one shape together: they share one input
+        shape.
+        """
         views = []
         for number, (plan, size) in enumerate(zip(self.last_plans, sizes_wh, strict=True)):
             limit = NO_LIMIT if len(plan.tiles_xyxy) or self.augment else max_det

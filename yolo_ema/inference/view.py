@@ -33,7 +33,9 @@ class View(NamedTuple):
         return y2 - y1, x2 - x1
 
     def kind(self) -> tuple[int, int, bool, tuple[int, int]]:
-        """Return what a chunk's views share: height, width, whether the own limit, the input."""
+        """Return what views of one chunk have in common: height, width, whether they have the
+        predictor's own limit, and the input.
+        """
         return *self.image_hw, self.max_det is None, self.input_hw
 
     def pixels_of(self, image_bgr: np.ndarray) -> np.ndarray:

@@ -247,7 +247,9 @@ def _check_ratio(size: int, packed_size: int, item: str, archive: Path, limits: 
 
 
 def _place(name: str, archive: Path) -> PurePosixPath:
-    """Return an entry's place below the folder; raise where its name leads out of it."""
+    """Return an entry's place below the folder; raise where its name leads out of it, on any
+    system.
+    """
     plain = name.replace("\\", "/")
     if plain.startswith("/") or re.match(r"[A-Za-z]:", plain):
         raise ArchiveError(f"{archive} is refused: {name!r} is an absolute path")

@@ -1,4 +1,6 @@
-"""Files that appear only when whole: under a temporary name, flushed to disk, renamed."""
+"""Files that appear under their name only when whole: written under a temporary one, flushed to the
+disk, renamed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from yolo_ema.errors import DataError, DiskFullError
 
 @contextlib.contextmanager
 def disk_full_is_clear(path: Path) -> Iterator[None]:
-    """Turn a full disk or quota, writing ``path``, into a `DiskFullError`: what is intact."""
+    """Turn "no space left" and "quota exceeded" while writing ``path`` into a `DiskFullError` that
+    says what is intact.
+    """
     try:
         yield
     except OSError as error:
@@ -93,7 +97,9 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` to ``path`` atomically as indented JSON, which has no NaN."""
+    """Write ``content`` to ``path`` atomically as indented JSON; NaN is refused, since it isn't
+    JSON.
+    """
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -108,7 +114,9 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal; of a folder that of its names and digests."""
+    """Return the SHA-256 of a file's bytes in hexadecimal, reading it in pieces; of a folder, that
+    of its files' names and digests.
+    """
     digest = hashlib.sha256()
     if Path(path).is_dir():
         for inner in sorted(inner for inner in Path(path).rglob("*") if inner.is_file()):
@@ -127,7 +135,8 @@ def locked(path: Path, taken: Callable[[], None]) -> Iterator[None]:
 
     Args:
         path: the lock file; its folder must exist.
-        taken: called if another process has the lock; unless it raises, the lock is awaited.
+        taken: called if another process has the lock. It may raise; otherwise the lock is waited
+            for.
 
     Raises:
         OSError: the file cannot be created.

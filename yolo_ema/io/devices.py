@@ -1,4 +1,6 @@
-"""The words that name a device, the same for every verb, whether the machine has it or not."""
+"""The words that name a device, one grammar for every verb; whether the machine has it is another
+question.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ _GONE = {400, 401, 403, 404, 405, 410, 451}
 
 @dataclasses.dataclass(frozen=True)
 class Fetched:
-    """A fetched file: from where (see `shown_url`), its bytes, and SHA-256 in hexadecimal."""
+    """A file that was fetched: from where (see `shown_url`), how many bytes, and its SHA-256 in
+    hexadecimal.
+    """
 
     url: str
     size: int
@@ -86,8 +88,10 @@ def fetch(
         target: the file to create; it appears only when whole, with the size that the server stated
             and the hash if one is given.
         sha256: the expected hash in hexadecimal, or None.
-        attempts: how often in a row an address may send nothing before the next is tried.
-        pause_s: seconds after the first failure; doubled with each further one, up to 30.
+        attempts: how many times in a row an address may fail without sending a byte before the
+            next one is tried.
+        pause_s: pause in seconds after the first failure; it doubles with each further one, up to
+            30.
         label: name for the progress bar.
 
     Raises:
@@ -181,7 +185,9 @@ def _attempt(url: str, target: Path, bar: Any) -> str | None:
 
 
 def _is_of_our_disk(error: OSError) -> bool:
-    """Say whether an error is our disk's; those of the network name no file."""
+    """Return whether an error comes from our disk rather than from the network, whose errors name
+    no file.
+    """
     return error.filename is not None or error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 

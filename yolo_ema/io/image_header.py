@@ -35,7 +35,9 @@ _pillow_limit = threading.Lock()
 
 
 class ImageHeaderError(ValueError):
-    """An image's size cannot be read, or is too large; the message is a clause on the file."""
+    """An image's size cannot be read, or is too large; the message is a clause about the file that
+    the caller names.
+    """
 
 
 class ImageHeader(NamedTuple):
@@ -194,7 +196,9 @@ def _check_size(image_wh: tuple[int, int], max_pixels: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """Return the EXIF orientation; of a PNG only one that stands before the pixels."""
+    """Return the EXIF orientation; of a PNG only one that stands before the pixels, since Pillow
+    decodes them to look behind.
+    """
     if image.format != "PNG":
         return image.getexif().get(_EXIF_ORIENTATION)
     exif = Image.Exif()
@@ -204,7 +208,9 @@ def _orientation(image: Image.Image) -> int | None:
 
 @contextlib.contextmanager
 def _any_size() -> Iterator[None]:
-    """Let Pillow read any header: its own limit is lower than ours, and warns below it."""
+    """Let Pillow read the header of any image: its own limit is lower than ours, and warns from
+    half of it on.
+    """
     with _pillow_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

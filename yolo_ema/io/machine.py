@@ -15,7 +15,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory_bytes() -> int | None:
-    """Return the memory that programs may take, by a container's limit, too; None if unknown."""
+    """Return how much memory is free for programs, less where a container's limit says so; None
+    where the system does not tell.
+    """
     try:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -60,7 +62,9 @@ def forget_peak_memory() -> bool:
 
 
 def cache_dir() -> Path:
-    """Return the folder for what can be made again: ``$YOLO_EMA_CACHE``, or the user's cache."""
+    """Return the folder for what can be made again: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the
+    user's cache folder.
+    """
     if chosen := os.environ.get("YOLO_EMA_CACHE"):
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")
@@ -68,7 +72,9 @@ def cache_dir() -> Path:
 
 
 def processor_flags() -> frozenset[str]:
-    """Return an x86 processor's abilities as Linux names them (``amx_bf16``), or none."""
+    """Return what Linux says that an x86 processor can do, such as ``amx_bf16``; empty where
+    nothing says.
+    """
     try:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -102,7 +108,9 @@ def thread_count() -> int:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use, by affinity and a container's quota."""
+    """Return how many cores this process may use: those it may run on, or fewer where a container's
+    quota says so.
+    """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )

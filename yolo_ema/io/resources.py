@@ -36,7 +36,9 @@ def weights_path(name_or_path: str | Path) -> Path:
 
 
 def missing_weights(path: Path) -> WeightsNotFoundError:
-    """Return the error for missing weights, with the closest name beside them or shipped."""
+    """Return the error for a missing weights file, with the closest name beside it or among the
+    shipped ones.
+    """
     folders = {path.parent, weights_dir()} if len(path.parts) == 1 else {path.parent}
     names = sorted({p.name for folder in folders if folder.is_dir() for p in folder.iterdir()})
     return WeightsNotFoundError(f"there is no weights file {path}{did_you_mean(path.name, names)}")

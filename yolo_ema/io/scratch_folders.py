@@ -1,4 +1,6 @@
-"""Temporary folders; those of killed processes are removed by the next that starts."""
+"""Temporary folders that don't outlive their process for long: a killed one's are removed by the
+next that starts.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from types import FrameType
 def signals_handled(
     handler: Callable[[int, FrameType | None], None], *numbers: int
 ) -> Iterator[None]:
-    """Handle signals inside the block; outside the main thread, which alone may, do nothing."""
+    """Handle signals by ``handler`` while the block runs; outside the main thread, which alone may
+    set handlers, change nothing.
+    """
     with contextlib.ExitStack() as restored:
         if threading.current_thread() is threading.main_thread():
             for number in numbers:

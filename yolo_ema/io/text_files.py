@@ -56,7 +56,9 @@ def csv_text(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a name in one line: breaks, control characters and doubled spaces as one space."""
+    """Return a name as a file with one name a line takes it: line breaks, control characters and
+    doubled spaces become one space.
+    """
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 

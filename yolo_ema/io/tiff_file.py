@@ -93,7 +93,9 @@ class TiffPage:
 
     @property
     def has_unnamed_colours(self) -> bool:
-        """Whether its bands are not said to be red, green and blue, as in GDAL's 16-bit ones."""
+        """Whether three or four bands are not said to be red, green and blue, as GDAL writes 16-bit
+        ones.
+        """
         return self.bands in {3, 4} and self._one(_PHOTOMETRIC) in {0, _GREY}
 
     @property
@@ -229,7 +231,9 @@ def band_as_grey(content: bytes, page: TiffPage, band: int) -> bytes:
 
 
 def _with_first_page(content: bytes, page: TiffPage, changes: dict[int, tuple[int, ...]]) -> bytes:
-    """Return a file with the page's directory appended, some tags changed or, empty, left out."""
+    """Return the file with a directory appended: that of the page, with some tags changed; a tag
+    without values is left out.
+    """
     layout, entries = page.layout, dict(page.entries)
     buffer = bytearray(content)
     buffer += b"\0" * (len(buffer) % 2)

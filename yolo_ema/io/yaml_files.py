@@ -26,7 +26,8 @@ def read_yaml(path: Path) -> Any:
     """Return a YAML file's content as plain values.
 
     Raises:
-        YamlFileError: it is not YAML, gives a key twice, or is too deep or larger than allowed.
+        YamlFileError: it is not YAML, gives a key twice, is nested too deeply, or comes to more
+            than `MOST_BYTES`.
         OSError: it cannot be read.
     """
     if path.stat().st_size > MOST_BYTES:

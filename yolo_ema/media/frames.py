@@ -19,7 +19,8 @@ class Frame:
         source: the path or address as the user gave it.
         index: 0-based number of the frame in its source; 0 for an image.
         time_s: seconds since the source's start; 0.0 for an image.
-        received_s: when a live frame arrived, on `time.monotonic`'s clock; else None.
+        received_s: when a live source's frame arrived, on `time.monotonic`'s clock; None for what
+            is recorded.
 
     Examples:
         >>> import cv2

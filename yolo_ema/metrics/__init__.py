@@ -1,1 +1,3 @@
-"""Detection metrics, numpy in and out: VisDrone's and COCO's, matching, operating points."""
+"""Detection metrics: VisDrone's official protocol, COCO's, matching and operating points. numpy in,
+numpy out.
+"""

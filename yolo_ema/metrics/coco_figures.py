@@ -74,7 +74,9 @@ class CocoScores:
 
     @property
     def summary(self) -> dict[str, float | None]:
-        """Return `COCO_FIGURES`, means over classes with objects of that size; None for none."""
+        """Return `COCO_FIGURES`, means over the classes that have objects of that size; None where
+        there are none.
+        """
         return self._figures(slice(None))
 
     @property
@@ -170,7 +172,9 @@ def _rank_in_group(group: np.ndarray) -> np.ndarray:
 def _judge(
     dets: BoxTable, pairs: Pairs, other_size: np.ndarray, dets_other_size: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return by threshold which detections are true and which false; the rest are neither."""
+    """Return for each threshold which detections are true and which are false positives; the rest
+    are neither.
+    """
     outcomes = []
     for threshold in COCO_IOU_THRESHOLDS:
         enough = pairs[pairs.overlap >= threshold]
@@ -185,7 +189,9 @@ def _judge(
 def _recall(
     dets: BoxTable, rank: np.ndarray, true: np.ndarray, ground_truth_count: np.ndarray
 ) -> np.ndarray:
-    """Return (K, 4) recall, NaN without ground truth; ``rank``: place in its image and class."""
+    """Return (K, 4) recall, NaN for a class without ground truth; ``rank`` is a detection's place
+    in its image and class.
+    """
     recall = np.full((len(ground_truth_count), len(COCO_MAX_DETS)), np.nan)
     for m, limit in enumerate(COCO_MAX_DETS):
         hits = np.bincount(dets.class_id[true & (rank < limit)], minlength=len(ground_truth_count))

@@ -51,7 +51,9 @@ class ErrorKind:
 
 @dataclass(frozen=True)
 class ImageErrors:
-    """What is right and wrong in an image; rows left, top, width, height, score, category."""
+    """What went right and wrong in one image at the confidence threshold; rows are left, top,
+    width, height, score, category.
+    """
 
     name: str
     found: np.ndarray
@@ -66,7 +68,8 @@ class Diagnosis:
     Attributes:
         class_names: (K) names.
         confidence: the score from which detections count, but for ``ap50_lost``.
-        confusion: (K + 1, K + 1) counts, true classes by detected ones, "nothing" the last.
+        confusion: (K + 1, K + 1) counts: rows are true classes, columns detected ones, the last of
+            both is "nothing".
         errors: one entry for each of `ERROR_KINDS`.
         images: one entry per image, the most missed objects and false alarms first.
     """
@@ -140,7 +143,9 @@ def _judge(
 
 
 def _confusion(judged: _Judged, pairs: Pairs, confidence: float) -> np.ndarray:
-    """Match detections to objects: of the own class if one is free, else the best other."""
+    """Match across classes: each detection to an object of its own class if one is free, else to
+    the best of another.
+    """
     dets, gt_boxes, nothing = judged.dets, judged.gt_boxes, judged.class_count
     sure = pairs[
         (pairs.overlap >= MATCH_IOU)
@@ -189,7 +194,9 @@ def _errors(judged: _Judged, pairs: Pairs, confidence: float) -> tuple[ErrorKind
 
 
 def _kinds(judged: _Judged, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-    """Return false positives' kinds, and the box of a class or location error; else -1."""
+    """Return each false positive's kind, else -1, and the ground-truth box that a class or location
+    error belongs to, else -1.
+    """
     dets, gt_boxes = judged.dets, judged.gt_boxes
     same = dets.class_id[pairs.detection] == gt_boxes.class_id[pairs.gt]
     best, best_gt = {}, {}
@@ -219,7 +226,9 @@ def _kinds(judged: _Judged, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 def _ap50_if_fixed(
     judged: _Judged, of_kind: np.ndarray, culprit: np.ndarray, held: np.ndarray
 ) -> float:
-    """Return AP50 if the best chosen detection of each free object were right, the rest gone."""
+    """Return AP50 if an oracle fixes the chosen detections: the most confident one on each free
+    object becomes right, the rest vanish.
+    """
     dets, gt_boxes = judged.dets, judged.gt_boxes
     class_id, true, counts = dets.class_id.copy(), judged.true.copy(), ~judged.neutral & ~of_kind
     fixable = np.flatnonzero(of_kind & (culprit >= 0))
@@ -236,7 +245,9 @@ def _ap50_if_fixed(
 def _mean_ap(
     class_id: np.ndarray, true: np.ndarray, counts: np.ndarray, ground_truth_count: np.ndarray
 ) -> float:
-    """Return the mean AP50, percent, over classes with objects; by falling score."""
+    """Return the plain mean of AP50 in percent over classes with objects; detections are sorted by
+    falling score.
+    """
     areas = []
     for k in np.flatnonzero(ground_truth_count):
         hit = np.flatnonzero(true[counts & (class_id == k)])

@@ -38,7 +38,9 @@ class BoxTable:
 
     @classmethod
     def of_images(cls, rows: Sequence[np.ndarray], class_count: int, *, by_score: bool) -> BoxTable:
-        """Join images' (N, 6): left, top, width, height, score, category 1 to ``class_count``."""
+        """Join one (N, 6) array per image: left, top, width, height, score, category. Only
+        categories 1 to ``class_count`` stay.
+        """
         image_id = np.repeat(np.arange(len(rows)), [len(image_rows) for image_rows in rows])
         file_rank = (
             np.concatenate([np.arange(len(image_rows)) for image_rows in rows])
@@ -77,7 +79,9 @@ class BoxTable:
 
 @dataclass(frozen=True)
 class Pairs:
-    """P pairs of a detection and a box of one image and class: rows in tables, overlap."""
+    """P pairs of a detection and a ground-truth box of the same image and class: rows in two
+    tables, and their overlap.
+    """
 
     detection: np.ndarray
     gt: np.ndarray
@@ -100,7 +104,8 @@ def box_rows(
     """Return one checked (N, 6) float64 array per name; a name without rows gets an empty one.
 
     Raises:
-        DataError: an array of another shape, or a number not finite; named with the image.
+        DataError: an array of another shape, or a number that is not finite; the message names
+            ``what`` and the image.
     """
     checked = []
     for name in names:
@@ -176,7 +181,9 @@ def _pairs_of_some(
     first: np.ndarray,
     count: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pair detections with boxes ``first … first + count - 1`` of their groups, if they touch."""
+    """Pair some detections with the ground-truth boxes ``first … first + count - 1`` of their
+    groups; only those that touch are kept.
+    """
     detection = np.repeat(chosen, count)
     gt = (
         np.arange(len(detection))

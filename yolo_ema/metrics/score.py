@@ -33,7 +33,8 @@ def score(options: ScoreOptions) -> Scorecard:
     out and counted.
 
     Raises:
-        DataNotFoundError: folder, image, table of sizes or annotations do not exist.
+        DataNotFoundError: a folder, an image or the table of sizes does not exist, or a folder
+            holds no annotations.
         AnnotationError: a row of a result file cannot be read, or with ``options.strict`` one of
             the ground truth; the message names file and row.
         DataError: no result file belongs to an annotation, or an image's size is not known.
@@ -223,6 +224,8 @@ def _is_whole(text: str) -> bool:
 
 
 def _split_of(folder: Path) -> str | None:
-    """Return the split of a folder's or its parent's name (``VisDrone2019-DET-val/…``)."""
+    """Return the split that the folder's name or else its parent's ends in, as in
+    ``VisDrone2019-DET-val/annotations``.
+    """
     folder = folder.resolve()
     return split_named(folder.name) or split_named(folder.parent.name)

@@ -48,7 +48,9 @@ class Scorecard:
 
     @property
     def thresholds(self) -> dict[str, OperatingPoint | None]:
-        """Return each class's threshold of the best F1; None where nothing of it was found."""
+        """Return the confidence threshold of the best F1 for each class that occurs; None where
+        nothing of it was found.
+        """
         occurring = zip(
             self.official.class_names,
             self.official.curves,
@@ -155,7 +157,9 @@ def make_scorecard(
     warnings: Sequence[str] = (),
     left_out: Mapping[str, int] | None = None,
 ) -> Scorecard:
-    """Score by both protocols; ``about`` goes into ``protocol``, see `Scorecard`."""
+    """Score by both protocols; the arguments are those of `evaluate_official` and of `Scorecard`,
+    and ``about`` goes into ``protocol``.
+    """
     official = evaluate_official(ground_truth, detections, sizes_wh, class_names=class_names)
     coco = evaluate_coco(ground_truth, detections, class_names=class_names)
     sides = np.array([sizes_wh[name] for name in ground_truth]).reshape(-1, 2)

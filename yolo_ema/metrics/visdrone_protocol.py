@@ -45,7 +45,9 @@ COVERED = 0.5
 
 @dataclass(frozen=True)
 class Curve:
-    """A class at IoU 0.5: recall, precision (0 to 1), score, (P,), at each true positive."""
+    """A class at IoU 0.5: recall and precision, both 0 to 1, and score at each true positive, by
+    falling score; (P,) each.
+    """
 
     recall: np.ndarray
     precision: np.ndarray
@@ -75,7 +77,9 @@ class OfficialScores:
 
     @property
     def official(self) -> dict[str, float | None]:
-        """Return `OFFICIAL_FIGURES` as the toolkit prints them, classes weighted by images."""
+        """Return `OFFICIAL_FIGURES` as the toolkit prints them: classes weighted by the number of
+        images that contain them.
+        """
         return self._mean(self.image_count)
 
     @property
@@ -200,7 +204,9 @@ def _checked_names(
     detections: Mapping[str, np.ndarray],
     sizes_wh: Mapping[str, tuple[int, int]],
 ) -> list[str]:
-    """Return the images' names in the protocol's order, once the three mappings fit."""
+    """Return the images' names in the protocol's order, after checking that the three mappings
+    fit.
+    """
     refuse_strays(ground_truth, detections)
     if unsized := sorted(set(ground_truth) - set(sizes_wh)):
         raise DataError(
@@ -218,7 +224,9 @@ def _checked_names(
 def _outcomes(
     pairs: Pairs, absorbing: np.ndarray, threshold: float, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of ``count`` detections are true, and which an ignore box makes neither."""
+    """Return for each of ``count`` detections whether it is a true positive, and whether an ignore
+    box makes it neither.
+    """
     pairs = pairs[pairs.overlap >= threshold]
     absorbed = absorbing[pairs.gt]
     true, neutral = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
@@ -235,7 +243,9 @@ def _curves(
     neutral: np.ndarray,
     ground_truth_count: np.ndarray,
 ) -> tuple[Curve, ...]:
-    """Return classes' precision and recall; ``ranking`` sorts by class, then falling score."""
+    """Return each class's precision and recall at its true positives; ``ranking`` sorts by class,
+    then falling score.
+    """
     bounds = np.searchsorted(dets.class_id[ranking], np.arange(len(ground_truth_count) + 1))
     curves = []
     for k, count in enumerate(ground_truth_count):
@@ -248,6 +258,8 @@ def _curves(
 
 
 def _area_under(curve: Curve, ground_truth_count: int) -> float:
-    """Return the area under the precision envelope; only true positives matter to it."""
+    """Return the area under the precision envelope. Precision only falls between two true
+    positives, so only those matter.
+    """
     envelope = np.maximum.accumulate(curve.precision[::-1])
     return float(envelope.sum() / max(ground_truth_count, 1))

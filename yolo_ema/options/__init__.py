@@ -1,1 +1,3 @@
-"""One frozen options object per verb, from which its command line is made; nothing heavy."""
+"""One frozen options object per verb; the command line is made from the same fields. Nothing heavy
+is imported here.
+"""

@@ -24,8 +24,10 @@ class Actor:
         scale: factors on its length, width and height.
         palette: (8, 3) blue, green, red of its colour slots.
         speed: metres a second along its heading.
-        identity: its number throughout a clip, from 1; 0 for a crowd, which is not counted.
-        order: metres by which it counts as nearer: riders are painted over what they ride.
+        identity: its number throughout a clip, from 1; 0 for members of a crowd, which are not
+            counted.
+        order: metres by which it is treated as nearer than it is, so that riders are painted over
+            what they ride.
     """
 
     body: Body

@@ -38,7 +38,9 @@ class Camera:
 
     @functools.cached_property
     def rotation(self) -> Array:
-        """Return (3, 3), rows: the image's right, its down, the line of view, in the world."""
+        """Return (3, 3): rows are the image's right, its down and the line of view, in world
+        coordinates.
+        """
         cos_yaw, sin_yaw = math.cos(self.yaw), math.sin(self.yaw)
         cos_pitch, sin_pitch = math.cos(self.pitch), math.sin(self.pitch)
         forward = np.array([cos_pitch * cos_yaw, cos_pitch * sin_yaw, -sin_pitch])
@@ -61,7 +63,9 @@ class Camera:
         return seen[:, :2] * (self.focal * width / seen[:, 2:]) + (width / 2, height / 2)
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """Return pixels (N, 2) and depths (N,) in metres, at least 0.1, of ``points`` (N, 3)."""
+        """Return the pixels (N, 2) and depths (N,) in metres of world ``points`` (N, 3); depths are
+        kept above 0.1 m.
+        """
         seen = self.view(points)
         seen[:, 2] = np.maximum(seen[:, 2], 0.1)
         return self.to_pixels(seen), seen[:, 2]
@@ -78,7 +82,9 @@ class Camera:
         )
 
     def visible_ground(self, reach: float = 400.0) -> Array:
-        """Return (4, 2): the image's corners on the ground, metres, at most ``reach`` away."""
+        """Return (4, 2): where the image's corners lie on the ground, metres, at most ``reach``
+        from below the lens.
+        """
         width, height = self.image_wh
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
         rays = (

@@ -147,7 +147,9 @@ def _moved(actor: Actor, seconds: float) -> Actor:
 def _bridges(
     rng: np.random.Generator, town: Town, cameras: Sequence[Camera], count: int
 ) -> list[Actor]:
-    """Return the pieces of ``count`` footbridges over streets with traffic, in sight."""
+    """Return the pieces of ``count`` footbridges, each across a street with traffic, in sight of
+    one of the cameras.
+    """
     lanes = [zone for zone in town.zones if zone.kind == "lane" and zone.moving]
     pieces: list[Actor] = []
     for number in range(count if lanes else 0):
@@ -197,7 +199,9 @@ def _bridge(middle: tuple[float, float], heading: float) -> list[Actor]:
 
 @dataclass(frozen=True)
 class _Flight:
-    """A camera's path: speeds a second of target, yaw, log distance; and sway in the wind."""
+    """A camera's path: the speeds, per second, of its target, its yaw and the logarithm of its
+    distance, and its sway in the wind.
+    """
 
     start: Camera
     drift: tuple[float, float]

@@ -1,4 +1,6 @@
-"""Solid bodies of flat faces in six-sided parts: vehicles, people and houses."""
+"""Solid bodies of flat faces, built from six-sided parts: what vehicles, people and houses are made
+of.
+"""
 
 from __future__ import annotations
 
@@ -107,13 +109,17 @@ def box(
 def sides(
     x: tuple[float, float], width: float, z: tuple[float, float], slot: int, *, layer: int
 ) -> Part:
-    """Return two flat strips ``width`` apart, as pillars between windows; see `taper`."""
+    """Return two flat strips ``width`` apart, as pillars between windows are; arguments as for
+    `taper`.
+    """
     whole = box(x, width, z, slot, layer=layer)
     return Part(whole.corners, _FACES[3:], (slot, slot), layer)
 
 
 def wheel(x: float, y: float, radius: float, slot: int) -> Part:
-    """Return a wheel of eight plates, seen from both sides and above; its axle is along y."""
+    """Return a wheel as a ring of eight plates, seen from both sides and from above; its axle lies
+    along y.
+    """
     angle = np.arange(8) * (np.pi / 4)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
     rings = [

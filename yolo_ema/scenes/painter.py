@@ -116,7 +116,9 @@ class _Canvas:
         self.pixels = np.zeros((height, width, 4), np.uint8)
 
     def measure(self, extent: Extent, number: int) -> tuple[Extent, int]:
-        """Return where pixels within ``extent`` that carry ``number`` reach, and how many."""
+        """Return where the pixels within ``extent`` that carry ``number`` now reach, and how many
+        they are.
+        """
         left, top = max(extent[0], 0), max(extent[1], 0)
         mask = self.pixels[top : extent[3] + 1, left : extent[2] + 1, 3] == number
         count = int(np.count_nonzero(mask))

@@ -91,7 +91,9 @@ class Population:
                     break
 
     def crowd(self, count: int) -> None:
-        """Place ``count`` small objects, not counted one by one, in a far corner of the image."""
+        """Place ``count`` small objects, which are not counted one by one, close together in a far
+        corner of the image.
+        """
         zones = [
             (zone, rect)
             for zone, rect in self._zones_in(self._window())
@@ -146,7 +148,9 @@ class Population:
     def _zone_for(
         self, category: int, zones: Sequence[tuple[Zone, Rect]]
     ) -> tuple[Zone, Rect] | None:
-        """Choose a zone: its kind by the class's habits, then one by its longer side."""
+        """Choose a zone: first its kind by the class's habits, then one of that kind by its longer
+        side.
+        """
         haunts = {
             kind: share
             for kind, share in _HAUNTS[category].items()

@@ -67,9 +67,12 @@ def draw_scene(
         seed: the same seed and arguments give the same bytes.
         image_wh: image size, pixels; each side 64 to 8192. The field of view does not change:
             larger images show the same in more detail.
-        objects: how many to place, 1 to 200, room permitting; by default about 60 in 16:9.
-        crowd: whether a crowd is in an ignored region, room permitting; by default in half.
-        range_m: smallest and largest distance from lens to centre, metres, 10 to 300.
+        objects: how many objects to place, 1 to 200, room permitting; by default around 60 for a
+            16:9 image.
+        crowd: whether there is a crowd inside an ignored region, room permitting; by default in
+            half of the scenes.
+        range_m: smallest and largest distance from the lens to the ground in the centre of the
+            image, metres, 10 to 300.
 
     Returns:
         The image and its labels. Everything drawn is labelled, inside an ignored region, or almost

@@ -16,7 +16,9 @@ Array = NDArray[np.float64]
 
 @functools.lru_cache(maxsize=4096)
 def _crown(tree: Tree) -> tuple[Array, Array]:
-    """Return a crown's puffs around its middle: (P, 3) in crown radii, and tones (P,)."""
+    """Return the puffs of a tree's crown around its middle: (P, 3) in crown radii, and their tones
+    (P,).
+    """
     rng = np.random.default_rng(tree.seed)
     directions = rng.standard_normal((34, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -25,7 +27,9 @@ def _crown(tree: Tree) -> tuple[Array, Array]:
 
 
 def tree_puffs(tree: Tree, look: Look) -> tuple[Array, Array, Array]:
-    """Return a tree's puffs as painted: centres (P, 3), radii (P,) and brightness (P,)."""
+    """Return centres (P, 3), radii (P,) and brightness (P,) of a tree's puffs, in the order of
+    painting.
+    """
     offsets, tones = _crown(tree)
     middle = np.array([*tree.position, tree.height * 0.72])
     centres = middle + offsets * tree.radius * (1.0, 1.0, 0.8)
@@ -39,7 +43,9 @@ def tree_puffs(tree: Tree, look: Look) -> tuple[Array, Array, Array]:
 
 @functools.lru_cache(maxsize=512)
 def house_mesh(house: House) -> tuple[Mesh, Array]:
-    """Return a house in the world, and its palette: wall, roof, glass, sills, machines."""
+    """Return a house's shape in world coordinates and its palette: wall, roof, glass, sills,
+    machines on the roof.
+    """
     x0, y0, x1, y1 = house.rect
     rng = np.random.default_rng(house.seed)
     depth, middle = y1 - y0, (y0 + y1) / 2

@@ -1,4 +1,6 @@
-"""Straight streets: lanes, markings, pavements, and zones of traffic that keeps right."""
+"""Straight streets: carriageways, lane markings, pavements and the zones of their traffic, which
+keeps to the right.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Road:
         return self.half + PAVEMENT
 
     def place(self, along: float, across: float) -> tuple[float, float]:
-        """Return world x, y of a point ``along`` the street, ``across`` left of its middle."""
+        """Return world x and y of a point ``along`` the street and ``across`` to the left of its
+        middle.
+        """
         return (along, self.offset + across) if self.along_x else (self.offset - across, along)
 
     def rect(self, along: tuple[float, float], across: tuple[float, float]) -> Rect:

@@ -82,7 +82,8 @@ def merge_views(
     """Merge the boxes that were found in several views of one image.
 
     Args:
-        found: for each view (N, 6) x1, y1, x2, y2 in pixels, score, class id; any order.
+        found: for each view (N, 6) x1, y1, x2, y2 in pixels of the image, score, class id; any
+            order.
         views_xyxy: (V, 4) which part of the image each view shows, pixels.
         image_wh: the image's width and height in pixels; its own border cuts nothing.
         method: ``nms``: of two boxes of one class that overlap, the one of higher score stays.
@@ -115,7 +116,9 @@ def merge_views(
 
 
 def clusters(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """Return (N,) for each box (N, 4) the first of those it hangs together with by overlap."""
+    """Return (N,) for each box (N, 4) the number of the first box that it is connected to through
+    boxes that overlap.
+    """
     count = len(boxes_xyxy)
     alike, apart = np.zeros(count), np.arange(count)
     boxes = _Boxes(boxes_xyxy.astype(np.float64), alike, alike, alike, apart, alike > 0)
@@ -126,7 +129,9 @@ def clusters(boxes_xyxy: np.ndarray) -> np.ndarray:
 def _gathered(
     view_rows: Sequence[np.ndarray], views: np.ndarray, image_wh: tuple[int, int], margin_px: float
 ) -> _Boxes:
-    """Return all views' boxes in order; cut: on a border of the view that is not the image's."""
+    """Return the boxes of all views in total order; cut is what lies on a border of its view that
+    is not the image's.
+    """
     rows = np.concatenate([np.empty((0, 6)), *view_rows]).astype(np.float64)
     view = np.repeat(np.arange(len(view_rows)), [len(rows_of_view) for rows_of_view in view_rows])
     borders = np.column_stack((views[:, :2] > 0, views[:, 2:] < np.asarray(image_wh)))
@@ -137,7 +142,9 @@ def _gathered(
 
 
 def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
-    """Drop cut boxes that a whole one covers; join others that agree in what both views show."""
+    """Drop the cut boxes that a whole one covers; of the others, join those that agree in what both
+    views show.
+    """
     if not boxes.cut.any():
         return boxes
     first, second, shared = _overlaps(boxes)
@@ -159,7 +166,9 @@ def _parts_joined(boxes: _Boxes, views: np.ndarray) -> _Boxes:
 
 
 def _joined(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> _Boxes:
-    """Return the kept boxes, of those that hang together by pairs the best, grown around all."""
+    """Return the kept boxes; of those that hang together by pairs, the one of the highest score,
+    grown around all of them.
+    """
     if not len(first):
         return boxes.take(kept)
     leaders = _leaders(len(boxes), first, second)
@@ -195,7 +204,9 @@ def _merged(boxes: _Boxes, threshold: float, method: str) -> _Boxes:
 def _uncovered(
     boxes: _Boxes, areas: np.ndarray, first: np.ndarray, second: np.ndarray, shared: np.ndarray
 ) -> np.ndarray:
-    """Return which boxes stay when cut ones go that whole or larger ones cover."""
+    """Return which boxes stay when cut ones go that a whole one, or a larger cut one that stays,
+    covers.
+    """
     rank = np.empty(len(boxes), dtype=np.int64)  # no two boxes share one
     rank[np.lexsort((np.arange(len(boxes)), -areas, boxes.cut))] = np.arange(len(boxes))
     swap = rank[first] > rank[second]
@@ -205,7 +216,9 @@ def _uncovered(
 
 
 def _means(boxes: _Boxes, kept: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (N, 4): each kept box's mean with those that it drops, weighted by score."""
+    """Return (N, 4): for each box that stays the mean, weighted by score, of itself and those that
+    it drops; a dropped box counts for the strongest one that drops it.
+    """
     owners = np.arange(len(boxes))
     drops = kept[first]  # nobody who stays is second to one who does
     np.minimum.at(owners, second[drops], first[drops])
@@ -268,7 +281,9 @@ def _blocks(counts: np.ndarray) -> Iterator[tuple[int, int]]:
 def _pairs_of(
     columns: Sequence[np.ndarray], band: np.ndarray, counts: np.ndarray, start: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return overlapping pairs of ``start`` to ``stop`` with later ones, and shared areas."""
+    """Return the overlapping pairs of entries ``start`` to ``stop`` with those that follow them,
+    and the areas they share.
+    """
     x1, y1, x2, y2, views, low = columns
     first = np.repeat(np.arange(start, stop), counts[start:stop])
     second = first + 1 + _counted(counts[start:stop])
@@ -304,7 +319,9 @@ def _first_come(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray
 
 
 def _leaders(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return for each box the first, by number, that it hangs together with by pairs."""
+    """Return for each box the first one, by number, of those that hang together with it by
+    pairs.
+    """
     leaders = np.arange(count)
     while True:
         least = np.minimum(leaders[first], leaders[second])

@@ -248,7 +248,9 @@ def _trimmed(
 
 
 def _needed(image: int, tile: int, overlap: int, stride: int) -> int:
-    """Return the least multiple of the stride that covers a side with as many tiles."""
+    """Return the least multiple of the stride, up to the tile, that covers a side with as many
+    tiles and as much overlap.
+    """
     if image <= tile:
         return tile
     count = math.ceil((image - overlap) / (tile - overlap))

@@ -1,4 +1,6 @@
-"""What plans gained and cost, as weights carry it: ``auto`` and default thresholds follow."""
+"""What each plan gained on a dataset and cost in pixels, as weights carry it: ``auto`` and the
+default thresholds follow it.
+"""
 
 from __future__ import annotations
 

@@ -78,7 +78,9 @@ class _LineState:
         self.sides[track_id] = side
 
     def _distance(self, point: Array, along: Array, length: float) -> float:
-        """Return how far a point lies right of the line as the image shows it; left is below 0."""
+        """Return how far a point lies to the right of the line, as the image shows it; negative to
+        the left.
+        """
         offset = point - self.ends[0]
         return float(along[0] * offset[1] - along[1] * offset[0]) / length
 
@@ -141,7 +143,8 @@ class Counter:
             zones: where entries, exits and visitors are counted.
             image_wh: size of the source's frames, pixels.
             names: the classes' names by id.
-            anchor: the point of a box that counts: ``centre``, or ``bottom``, its lower middle.
+            anchor: the point of a box that counts: its ``centre``, or the middle of its lower
+                border, ``bottom``.
 
         Raises:
             ConfigError: a line or zone outside the image, two with one name, or an unknown anchor.
@@ -200,7 +203,9 @@ class Counter:
             self._forget()
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values: identities by class, crossings by line, each zone's counts."""
+        """Return all counts as plain values: identities by class, crossings of each line, and what
+        each zone saw and holds.
+        """
         total = self._gone + Tally(seen.class_id for seen in self._seen.values())
         return {
             "objects": self._named(total),
@@ -217,7 +222,9 @@ class Counter:
 
     @property
     def overlays(self) -> list[tuple[str, Array, str]]:
-        """Lines and zones to draw: ``line`` or ``zone``, points (P, 2) in pixels, and a label."""
+        """Lines and zones to draw: ``line`` or ``zone``, points (P, 2) in pixels of this frame, and
+        a label with counts.
+        """
         lines = [
             (
                 "line",

@@ -53,7 +53,9 @@ class BoxKalmanFilter:
         self._acceleration = acceleration / frame_rate**2
 
     def start(self, boxes_xywh: Array) -> tuple[Array, Array]:
-        """Return mean (N, 8) and covariance (N, 8, 8) of tracks at rest in boxes (N, 4)."""
+        """Return mean (N, 8) and covariance (N, 8, 8) of new tracks at rest, from detected centres,
+        widths and heights (N, 4).
+        """
         speed = np.outer(_scale(boxes_xywh) * self._speed, _SPEED_SHARES)
         deviation = np.concatenate([2 * self._measurement_noise(boxes_xywh), speed], axis=1)
         mean = np.concatenate([boxes_xywh, np.zeros_like(boxes_xywh)], axis=1)
@@ -78,7 +80,9 @@ class BoxKalmanFilter:
 
     @staticmethod
     def warp(mean: Array, covariance: Array, homography: Array) -> tuple[Array, Array]:
-        """Return states moved with the ground: centres by (3, 3), the rest by its derivative."""
+        """Return the states moved with the ground: centres by the homography (3, 3), speeds and
+        sizes by its derivative there.
+        """
         centres = mean[:, :2]
         moved = warp_points(centres, homography)
         depth = centres @ homography[2, :2] + homography[2, 2]

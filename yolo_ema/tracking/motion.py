@@ -101,7 +101,9 @@ def _background(grey: np.ndarray, boxes_xyxy: np.ndarray, scale_xy: Array) -> np
 
 
 def _between(before: np.ndarray, after: np.ndarray, corners: np.ndarray) -> Array:
-    """Return the homography to ``after``, or the identity if too few points agree."""
+    """Return the homography from ``before`` to ``after``, or the identity if too few points agree
+    on one.
+    """
     moved, status, _ = cv2.calcOpticalFlowPyrLK(
         before, after, corners, None, winSize=(11, 11), maxLevel=4
     )
@@ -121,6 +123,8 @@ def _between(before: np.ndarray, after: np.ndarray, corners: np.ndarray) -> Arra
 
 
 def _plausible(homography: Array) -> bool:
-    """Say whether a camera in flight can do this between frames: no mirroring, no zoom."""
+    """Say whether a camera in flight can cause this homography between two frames: no mirror image,
+    no sudden zoom.
+    """
     area = float(np.linalg.det(homography[:2, :2] / homography[2, 2]))
     return bool(np.isfinite(homography).all()) and 0.25 < area < 4

@@ -36,7 +36,8 @@ class _Shape:
         above 1, else pixels.
 
         Raises:
-            ConfigError: not numbers, not pairs, too few or many, or no line or zone.
+            ConfigError: not numbers, not pairs, too few or too many, or points that do not make a
+                line or zone.
         """
         name, given, numbers = text.rpartition("=")
         words = numbers.replace(",", " ").split()
@@ -63,7 +64,9 @@ class _Shape:
         return shape
 
     def points_in(self, image_wh: tuple[int, int]) -> Array:
-        """Return (P, 2) in pixels of an image. Raises `ConfigError` if all lie outside it."""
+        """Return the points (P, 2) in pixels of an image. Raises `ConfigError` if they lie entirely
+        outside it.
+        """
         points = np.array(self.points) * (image_wh if self.shares else (1, 1))
         if (points.min(axis=0) > image_wh).any():
             raise ConfigError(

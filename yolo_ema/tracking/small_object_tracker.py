@@ -47,7 +47,8 @@ class SmallObjectSettings:
         new_score: least score that starts a track.
         lost_s: seconds for which a lost track may be found again.
         buffer_px: by how much boxes are widened on each side before they are compared, pixels.
-        wide_buffer: added for tracks that were seen once, deviations of where they should be.
+        wide_buffer: what is added for tracks that were seen once, deviations of where they are
+            expected.
         worst_cost: 1 − overlap of the widened boxes, above which two do not match.
         worst_weak_cost: the same for weak detections.
         worst_new_cost: the same for tracks that were seen once.
@@ -140,7 +141,8 @@ class SmallObjectTracker:
         ...     )
 
     Attributes:
-        homography: (3, 3) from the last frame's pixels to this one's; else the identity.
+        homography: (3, 3) from the last frame's pixels to this one's; the identity where the camera
+            is not followed.
     """
 
     def __init__(
@@ -240,7 +242,9 @@ class SmallObjectTracker:
     def _match(
         self, rows: Ints, boxes_xyxy: Array, class_ids: np.ndarray, detections: Ints, worst: float
     ) -> tuple[Ints, Ints]:
-        """Continue tracks by detections that match; return tracks and detections left."""
+        """Continue tracks by detections where they match; return the tracks and the detections that
+        are left.
+        """
         tracks = self._tracks
         chosen = tracks.take(rows)
         deviation = np.sqrt((chosen.covariance[:, 0, 0] + chosen.covariance[:, 1, 1]) / 2)

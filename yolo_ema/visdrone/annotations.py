@@ -83,7 +83,8 @@ class Annotations:
     """The readable rows of one annotation file, as columns in file order.
 
     Attributes:
-        boxes_ltwh: (N, 4) int64, left, top, width, height in pixels, as written, unchecked.
+        boxes_ltwh: (N, 4) int64, left, top, width and height in pixels, as written: neither clipped
+            nor checked for area.
         score: (N,) int64, 1 where the box counts in the evaluation, 0 where it doesn't.
         category: (N,) int64, 0 to 11.
         truncation: (N,) int64, 0 none, 1 partly outside the frame.
@@ -107,7 +108,9 @@ class Annotations:
 
     @property
     def rows(self) -> np.ndarray:
-        """Return (N, 6) float64 left, top, width, height, score, category, as protocols expect."""
+        """Return (N, 6) float64: left, top, width, height, score, category, as the protocols expect
+        them.
+        """
         return np.column_stack([self.boxes_ltwh, self.score, self.category]).astype(np.float64)
 
 
@@ -132,7 +135,9 @@ def read_annotations(path: str | Path) -> Annotations:
 
 
 def parse_annotations(content: bytes, file: str) -> Annotations:
-    """Parse an annotation file's bytes, ``file`` for anomalies. See `read_annotations`."""
+    """Parse the bytes of an annotation file; ``file`` is the name used in anomalies. See
+    `read_annotations`.
+    """
     rows: list[list[int]] = []
     lines: list[int] = []
     anomalies: list[Anomaly] = []
@@ -254,7 +259,9 @@ def read_results(path: str | Path) -> np.ndarray:
 
 
 def parse_results(content: bytes, file: str) -> np.ndarray:
-    """Parse a result file's bytes, ``file`` for errors. See `read_results`."""
+    """Parse the bytes of a result file; ``file`` is the name to use in errors. See
+    `read_results`.
+    """
     rows = list(_rows(content))
     if not rows:
         return np.zeros((0, 6))

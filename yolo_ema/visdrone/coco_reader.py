@@ -295,7 +295,8 @@ def _turned(ltwh: np.ndarray, size_wh: tuple[int, int], orientation: int) -> np.
     Args:
         ltwh: (N, 4) in stored pixels.
         size_wh: width and height as shown.
-        orientation: 5 transposed, 6 a quarter clockwise, 7 transposed otherwise, 8 a quarter back.
+        orientation: 5 transposed, 6 a quarter clockwise, 7 transposed the other way, 8 a quarter
+            counterclockwise.
     """
     top, left, height, width = ltwh.T  # as shown: the axes change places
     if orientation in {6, 7}:

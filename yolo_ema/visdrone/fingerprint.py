@@ -34,10 +34,12 @@ class SplitRecord:
 
     Attributes:
         images_from: folder of the user's images.
-        annotations_from: folder or JSON file of the user's; None where the split has none.
+        annotations_from: folder, or JSON file, of the user's annotations; None where the split has
+            none.
         origin: ``source`` (given by the user) or ``download``.
         given: absolute paths of the sources that the user gave; none where it was fetched.
-        archive: name, bytes and SHA-256 of the archive that it came in; None for a folder.
+        archive: name, size in bytes and SHA-256 of the archive that it was unpacked from; None
+            where it was a folder.
         source_digest: hash over path, size and modification time of the user's files.
         derived_digest: the same over the files below the root.
         images: number of images that can be used.
@@ -73,7 +75,9 @@ class SplitRecord:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> SplitRecord:
-        """Undo `dataclasses.asdict`. Raises `TypeError` or `KeyError` for anything else."""
+        """Build a record from what `dataclasses.asdict` gave. Raises `TypeError` or `KeyError`
+        where it is something else.
+        """
         anomalies = tuple(Anomaly(**anomaly) for anomaly in content["anomalies"])
         lists = {key: tuple(content[key]) for key in ("boxes_per_class", "given")}
         return cls(**{**content, **lists, "anomalies": anomalies})
@@ -106,7 +110,8 @@ class Fingerprint:
         """Read a root's fingerprint, or return a new one.
 
         Raises:
-            ConfigError: the root holds another dataset, or others' files where ours would go.
+            ConfigError: the root holds another kind of dataset, or files of somebody else where
+                ours would go.
         """
         try:
             content = json.loads((root / _FILE).read_bytes())
@@ -179,7 +184,9 @@ def _places(lists: dict[str, list[str]]) -> frozenset[str]:
 
 
 def is_marked(path: Path) -> bool:
-    """Say whether a text file right below the root is ours. Raises `OSError`."""
+    """Say whether a text file right below the root is ours. Raises `OSError` where it cannot be
+    read.
+    """
     with path.open("rb") as file:
         return file.read(len(MARK)) == MARK.encode()
 
@@ -200,7 +207,8 @@ def _recognised_files(root: Path) -> dict[str, frozenset[str]]:
     same name.
 
     Raises:
-        ConfigError: there is no data YAML of ours, or ``images`` holds files, not links.
+        ConfigError: there is no data YAML of ours, or ``images`` holds files of their own rather
+            than links.
     """
     if not any(is_marked(path) for path in root.glob("*.yaml")):
         raise ConfigError(
@@ -238,7 +246,9 @@ def write_anomalies(record: Fingerprint, root: Path) -> None:
 
 
 def write_data_yaml(record: Fingerprint, root: Path, data_yaml: Path) -> None:
-    """Write the data YAML, which needs train and val: one not prepared is an empty folder."""
+    """Write the data YAML. Both train and val must be in it: one that was not prepared is an empty
+    folder, and says so.
+    """
     head = [MARK]
     if record.dataset == "visdrone":
         head.append(f"# Terms of the images and annotations: {LICENCE}")

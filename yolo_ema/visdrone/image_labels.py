@@ -1,4 +1,6 @@
-"""From annotated boxes to an image's labels: clipped boxes, ignored regions, oddities."""
+"""From annotated boxes to the labels of an image: clipped boxes with classes, ignored regions, and
+what was odd on the way.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class LabelledImage:
     Attributes:
         key: the image's place below its split's folder, without suffix, with ``/`` between folders.
         image: the user's image.
-        annotation: the original file with eight fields a row; None where there is none.
+        annotation: the original file with eight fields per row; None if there is none in that
+            format.
         image_wh: width and height in pixels as the image is shown, turned by its EXIF orientation.
         boxes_xyxy: (N, 4) float64 in pixels, inside the image.
         classes: (N,) int64, from 0.
@@ -95,7 +98,9 @@ def label_annotations(
 
 
 def describe_fate(fate: str, box_ltwh: np.ndarray, size_wh: tuple[int, int]) -> tuple[str, str]:
-    """Return the anomaly's kind and message for a box that is not ``inside``."""
+    """Return the kind of anomaly and the message for a box that `clip_boxes` calls anything but
+    ``inside``.
+    """
     box = f"the box {','.join(f'{number:g}' for number in box_ltwh)}"
     image = f"the {size_wh[0]}x{size_wh[1]} image"
     return {
@@ -108,7 +113,9 @@ def describe_fate(fate: str, box_ltwh: np.ndarray, size_wh: tuple[int, int]) -> 
 def yolo_rows(
     boxes_xyxy: np.ndarray, size_wh: tuple[int, int], classes: np.ndarray | None = None
 ) -> str:
-    """Return rows ``[class] x_center y_center width height`` in 0..1 with six decimals."""
+    """Return text rows ``[class] x_center y_center width height``, normalised to 0..1 with six
+    decimals, one box per row.
+    """
     scale = np.array([*size_wh, *size_wh], dtype=np.float64)
     corners = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4) / scale
     rows = np.concatenate(

@@ -11,7 +11,9 @@ from yolo_ema.constants import IGNORED, OTHERS, VISDRONE_CLASSES
 
 @dataclasses.dataclass(frozen=True)
 class OfficialTotals:
-    """A split's images, and readable rows per category 0 to 11, boxes without area too."""
+    """What an official split holds: images, and readable rows per category 0 to 11, including
+    boxes without area.
+    """
 
     split: str
     images: int

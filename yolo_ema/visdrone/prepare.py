@@ -94,7 +94,9 @@ def _refuse_unwritable_name(path: Path) -> None:
 
 @contextlib.contextmanager
 def _one_at_a_time(root: Path) -> Iterator[None]:
-    """Keep other processes off the root inside the block; remove folders it leaves empty."""
+    """Keep other processes from preparing the same root while the block runs. Folders that it
+    leaves empty are removed again.
+    """
     new = [folder for folder in (root, *root.parents) if not folder.exists()]
     with contextlib.ExitStack() as held:
         for folder in reversed(new):
@@ -150,7 +152,9 @@ def _prepare(options: PrepareOptions, root: Path, started: float, *, alone: bool
 
 
 def _refuse_other_sources(record: Fingerprint, sources: Sequence[Path], root: Path) -> None:
-    """Refuse a root with splits from elsewhere: two datasets would be mixed silently."""
+    """Refuse a root with splits from elsewhere than the given folders: splits of two datasets would
+    be mixed silently.
+    """
     dirs = [source.resolve() for source in sources]
     for split, old in record.splits.items():
         inside = [any(Path(given).is_relative_to(source) for source in dirs) for given in old.given]
@@ -165,7 +169,9 @@ def _refuse_other_sources(record: Fingerprint, sources: Sequence[Path], root: Pa
 
 @contextlib.contextmanager
 def _os_errors_named(root: Path) -> Iterator[None]:
-    """Turn the file system's refusals into errors that name root or source."""
+    """Turn what the file system refuses into an error that says whether the root or a source is at
+    fault.
+    """
     try:
         yield
     except OSError as error:
@@ -216,7 +222,9 @@ def _failure_noted(split: str, failures: dict[str, DataError]) -> Iterator[None]
 def _refuse_foreign_files(
     record: Fingerprint, splits: Sequence[str], root: Path, data_yaml: Path
 ) -> None:
-    """Refuse files that no preparation made: they would be overwritten or trained on."""
+    """Refuse to work among files that no preparation made: they would be overwritten, or trained on
+    silently.
+    """
     tops = (data_yaml, root / "anomalies.txt")
     foreign = [path for path in tops if path.exists() and not is_marked(path)]
     for split in splits:
@@ -284,7 +292,9 @@ def _make(
     *,
     gone: Sequence[str],
 ) -> None:
-    """Write the splits that need it, drop those that are gone, and describe all of them."""
+    """Write the splits that are not as they should be, drop those that are gone, and write what
+    describes all of them.
+    """
     places = {split: places_of(content.images) for split, (_, _, content) in made.items()}
     known = record.files
     record.files = known | {

@@ -88,7 +88,9 @@ class PrepareResult:
         }
 
     def as_text(self) -> str:
-        """Return a table of splits, what failed, first anomalies, and the data YAML's place."""
+        """Return a table of the splits, what failed, the first anomalies, and where the data YAML
+        is.
+        """
         records = [self.record.splits[split] for split in self.splits]
         figures = [("images", [record.images for record in records])]
         for index, name in enumerate(self.record.names):

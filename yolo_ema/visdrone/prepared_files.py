@@ -1,4 +1,6 @@
-"""Writes what derives from a split below the root: links, YOLO labels, ignored regions."""
+"""Writes what is derived from a split below the root, and nothing else: links to the user's files,
+YOLO labels, ignored regions.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _TEXT = frozenset({".txt"})
 
 
 def places_of(images: Iterable[LabelledImage]) -> frozenset[str]:
-    """Return the places of what `write_split` derives, ``folder/file`` below the split."""
+    """Return the places of everything that `write_split` derives from ``images``, as
+    ``folder/file`` without the split.
+    """
     places = set()
     for image in images:
         places |= {f"images/{image.key}{image.image.suffix}", f"labels/{image.key}.txt"}
@@ -33,7 +37,9 @@ def places_of(images: Iterable[LabelledImage]) -> frozenset[str]:
 
 
 def foreign_files(root: Path, split: str, places: Collection[str]) -> list[Path]:
-    """Return a split's images and text files not among ``places``, hence not ours."""
+    """Return the images and text files in a split's folders that are not among ``places``, and
+    therefore not ours.
+    """
     return [
         path
         for folder in FOLDERS

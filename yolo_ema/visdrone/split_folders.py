@@ -1,4 +1,6 @@
-"""Finds splits in VisDrone's folders ``VisDrone2019-DET-<split>``, images and annotations."""
+"""Finds the splits in folders of VisDrone's official layout: ``VisDrone2019-DET-<split>`` with
+``images`` and ``annotations``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _SPLIT = re.compile(r"(?:^|.*[^a-z])(train|val|test-dev|test-challenge|test)$")
 
 @dataclasses.dataclass(frozen=True)
 class SplitFolder:
-    """Where a split's images and annotations lie; None where none were ever published."""
+    """Where a split's images and annotations lie; ``annotations`` is None where none were ever
+    published.
+    """
 
     split: str
     images: Path
@@ -31,7 +35,9 @@ def official_name(split: str) -> str:
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a name ends in (``VisDrone2019-DET-val``), or None."""
+    """Return the split that the name of a folder or archive ends in, as in
+    ``VisDrone2019-DET-val``; None where it ends in none.
+    """
     match = _SPLIT.match(name.lower())
     if match is None:
         return None
@@ -46,11 +52,13 @@ def find_splits(
     Args:
         folder: a split's folder, or a folder that holds such folders.
         name: the name that tells the split where the folder's own does not (an unpacked archive).
-        wanted: the splits asked for; if only one, a folder whose name tells nothing is it.
+        wanted: the splits asked for; where there is only one, a folder whose name tells nothing is
+            taken for it.
 
     Raises:
         DataNotFoundError: there is no such folder, or no split in it.
-        DataError: a split lacks published annotations; or the layout is COCO's or YOLO's.
+        DataError: a split has no annotations though they were published; or the folder is in COCO's
+            or YOLO's layout.
         ConfigError: a folder's name does not tell which split it is.
     """
     if not folder.is_dir():

@@ -31,7 +31,8 @@ class SplitReader:
 
     Attributes:
         images_from: folder of the user's images.
-        annotations_from: folder or JSON file of the user's; None where there are none.
+        annotations_from: folder, or JSON file, of the user's annotations; None where there are
+            none.
         read: reads them. Raises `DataError`.
         origin: ``source`` (given by the user) or ``download``.
         given: absolute paths of the sources that the user gave.
@@ -135,7 +136,9 @@ def _visdrone_reader(acquired: Acquired, given: tuple[str, ...]) -> SplitReader:
 
 
 def coco_readers(options: PrepareOptions, failures: dict[str, DataError]) -> dict[str, SplitReader]:
-    """Return the COCO splits to prepare; ``failures`` takes those without a file."""
+    """Return the splits to prepare in COCO's layout. ``failures`` takes those whose file is not
+    there.
+    """
     readers = {}
     splits = options.splits or ("train",)
     for split, file, folder in zip(splits, options.annotations, options.images, strict=True):

@@ -41,7 +41,9 @@ _GIVE = "give what you have: yolo-ema data prepare visdrone --source DIR_OR_ZIP 
 
 @dataclasses.dataclass(frozen=True)
 class Acquired:
-    """A split on this disk: its folders, whether given or fetched, and from which archive."""
+    """A split that is on this disk: its folders, whether the user gave it or it was fetched, and
+    the archive it came in.
+    """
 
     folder: SplitFolder
     origin: str

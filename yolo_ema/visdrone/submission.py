@@ -1,4 +1,6 @@
-"""VisDrone's result files: one an image, ``left,top,width,height,score,category,-1,-1``."""
+"""Result files in VisDrone's submission format: one text file per image, with rows of
+``left,top,width,height,score,category,-1,-1``.
+"""
 
 from __future__ import annotations
 

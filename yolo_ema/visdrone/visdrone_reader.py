@@ -1,4 +1,6 @@
-"""Reads a split in VisDrone's layout: sizes, labels, and everything that is odd."""
+"""Reads a split in VisDrone's layout: each image's size, its labels, and everything that is not as
+it should be.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def _unlabelled(stem: str, image: Path, size_wh: tuple[int, int]) -> LabelledIma
 
 
 def _images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:
-    """Return images by stem; a second of one stem is an anomaly: they would share labels."""
+    """Return a folder's images by name without suffix; a second image of one name is an anomaly,
+    since both would share labels.
+    """
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in DATASET_IMAGE_SUFFIXES or is_hidden(path.name):

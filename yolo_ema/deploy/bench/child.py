@@ -63,7 +63,9 @@ class Runner:
         return orders[order.pop("do")](**order)
 
     def machine(self, *, weights: str, trust: bool) -> dict[str, Any]:
-        """Return hardware, versions of the packages, and why the weights are refused, or ""."""
+        """Return the hardware, the versions of the packages, and why the weights are refused, or ""
+        if they are not.
+        """
         from yolo_ema.engine.training.run_record import hardware, versions
         from yolo_ema.engine.weights.loading import load_model
 
@@ -156,7 +158,9 @@ class Runner:
         return {"path": str(made.path), "imgsz_hw": list(made.imgsz_hw), "seconds": made.seconds}
 
     def _seconds(self, images: list[Any]) -> float:
-        """Return a call's seconds until its boxes are in main memory: a GPU is done by then."""
+        """Return how long a call takes. It ends when its boxes are in main memory, so a GPU is done
+        by then, too.
+        """
         self._wait_for_gpu()
         started = time.perf_counter()
         self.runtime(images)

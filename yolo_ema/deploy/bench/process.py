@@ -56,7 +56,8 @@ class RuntimeProcess:
         """Put a question and wait for its answer.
 
         Raises:
-            MachineError: the runtime fails, the process died, or it answers too late and is ended.
+            MachineError: the runtime fails, the process died, or it does not answer in time and is
+                ended.
         """
         orders = self._process.stdin
         if orders is None or self._process.poll() is not None:

@@ -60,7 +60,9 @@ class BenchResult:
         return 0 if any(row.ran for row in self.rows) else MachineError.exit_code
 
     def as_json(self) -> dict[str, Any]:
-        """Return all figures as plain values: seconds, bytes, and boxes in pixels."""
+        """Return all figures as plain values: times in seconds, memory and sizes in bytes, boxes in
+        pixels.
+        """
         rows = [row.as_json() for row in self.rows]
         return {
             "weights": str(self.weights),
@@ -70,7 +72,9 @@ class BenchResult:
         }
 
     def as_text(self) -> str:
-        """Return the table, what did not run and why, circumstances, and the recommendation."""
+        """Return the table, what did not run and why, the circumstances, and the
+        recommendation.
+        """
         ran = [row for row in self.rows if row.ran]
         lines = text_table([_HEAD, *map(_cells, ran)], left=_LEFT) if ran else []
         lines += [f"{row.label}: did not run: {row.reason}" for row in self.rows if not row.ran]

@@ -215,7 +215,9 @@ class BenchRow:
 
     @property
     def throughput(self) -> tuple[float, int]:
-        """Images per second, and per call: several if the runtime takes them, even if slower."""
+        """Images per second, and images per call: several if the runtime takes them, even if one by
+        one is faster.
+        """
         batches = [turn.batch_seconds for turn in self.rounds if turn.batch_seconds]
         if batches:
             return self.batch / statistics.median(batches), self.batch
@@ -223,7 +225,9 @@ class BenchRow:
 
     @property
     def times_as_fast(self) -> tuple[float, float, float] | None:
-        """How many times as fast as the .pt, round by round: median and quartiles."""
+        """How many times as fast as the .pt: median and quartiles of the rounds, each compared with
+        the same round of the .pt.
+        """
         ratios = [
             pt.median / file.median for file, pt in zip(self.rounds, self.pt_rounds, strict=False)
         ]

@@ -121,7 +121,9 @@ class _Bench:
         return machine
 
     def _contenders(self, gpus: Sequence[Any]) -> Iterator[_Contender]:
-        """Yield the .pt on each device, formats and precisions exported here, and given files."""
+        """Yield the .pt on each device, each format in each precision, exported here, and the files
+        that were given.
+        """
         options = self._options
         available = ["cpu", "cuda:0"] if gpus else ["cpu"]
         devices = available if options.device == "auto" else [options.device]

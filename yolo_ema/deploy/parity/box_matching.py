@@ -63,7 +63,9 @@ def match_boxes(reference: np.ndarray, candidate: np.ndarray) -> Matching:
 
 
 def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the IoU (N, M) of boxes x1, y1, x2, y2, (N, 4+) and (M, 4+), half a pixel wider."""
+    """Return the IoU (N, M) of boxes (N, 4+) and (M, 4+), x1, y1, x2, y2, each widened by half a
+    pixel.
+    """
     return box_iou(_upright(first)[:, None], _upright(second), margin_px=_MARGIN_PX)
 
 

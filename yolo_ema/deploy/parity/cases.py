@@ -1,4 +1,6 @@
-"""The proof's cases: one image a pass and several, another size, a crowd, tiles, proposals."""
+"""The cases of the proof: one image per pass and several, another size, a crowded image, tiles, and
+every proposal before NMS.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +143,9 @@ def _second_size(pair: ModelPair, images: Sequence[ProofImage], lowest: float) -
 
 
 def _crowd(pair: ModelPair) -> Iterator[Case]:
-    """Compare, whole and in tiles, on over 300 objects at a score that leaves over 300 boxes."""
+    """Compare on an image of more than 300 objects, at a score low enough for more than 300 boxes,
+    whole and in tiles.
+    """
     image, objects = crowded_image()
     reference, lowest = _reference_rows(pair, [image], count=MIN_CROWD_BOXES + 1)
     candidate = pair.candidate_rows([image], lowest, 1)
@@ -195,5 +199,7 @@ def _about(pair: ModelPair, mode: str) -> str:
 
 
 def empty_like(image: ProofImage) -> ProofImage:
-    """Return an image of this size that shows nothing: files that ignore input answer the same."""
+    """Return an image of the same size that shows nothing: a file that ignores its input answers it
+    like any other.
+    """
     return ProofImage("empty image", np.full_like(image.bgr(), _GREY))

@@ -47,7 +47,9 @@ class Tolerance:
 
 
 def as_shares(differences: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return differences relative to the scores; to 0.01 below that: rounding is no finer."""
+    """Return differences relative to the scores; to 0.01 below that, since rounding does not get
+    finer there.
+    """
     return np.abs(differences) / np.maximum(scores, _LEAST_SCORE)
 
 
@@ -196,7 +198,9 @@ def _differences(
 
 
 class _Likely:
-    """Ties that the boxes that were kept make likely. Methods return a mask over arguments."""
+    """Ties that are likely, judging by the boxes that were kept. Methods return a mask over their
+    argument.
+    """
 
     def __init__(
         self, reference: np.ndarray, candidate: np.ndarray, tolerance: Tolerance, scale: float

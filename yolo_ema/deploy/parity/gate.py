@@ -203,7 +203,9 @@ def _proves_nothing(
     reference: Sequence[np.ndarray],
     lowest: float,
 ) -> str:
-    """Return, as a clause, why agreement does not show that the file looks at its input; or ""."""
+    """Return why agreement does not show that the file looks at its input, as a clause; "" if it
+    does.
+    """
     if not _depend_on_the_image(pair, images, reference, lowest):
         return "the weights answer these images like an empty one"
     first, *others = (image.candidate[:, 4] for image in plain.compared)
@@ -234,7 +236,9 @@ def _depend_on_the_image(
 
 
 def _box_faults(case: Case, setup: ParitySetup) -> list[str]:
-    """Return in a sentence what is wrong with a float file's case; others' accuracy is measured."""
+    """Return what is wrong with a case of a float file, in one sentence; nothing for other files,
+    whose drop in accuracy is measured.
+    """
     if not setup.is_float:
         return []
     figures, tolerance = case.figures, setup.tolerance

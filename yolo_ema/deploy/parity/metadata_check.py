@@ -15,7 +15,9 @@ _PIXEL_SCALE = 1 / 255
 
 @dataclass(frozen=True)
 class MetadataCheck:
-    """What contradicts the weights in a file's metadata, and what is missing, in sentences."""
+    """What in a file's metadata contradicts the weights, and what the file does not say, a sentence
+    each.
+    """
 
     faults: tuple[str, ...]
     notes: tuple[str, ...]

@@ -96,7 +96,9 @@ class ParitySetup:
 
 @dataclass(frozen=True)
 class ModelPair:
-    """Weights and their file at one input size that is always filled: both see the same."""
+    """The weights and their exported file, at one input size that is always filled: both see the
+    same pixels.
+    """
 
     setup: ParitySetup
     reference: BackendPredictor
@@ -108,7 +110,9 @@ class ModelPair:
         return self.candidate.imgsz_hw
 
     def scale(self, shown_hw: Sequence[int]) -> float:
-        """Return how many pixels of the input one of an image or tile of ``shown_hw`` is."""
+        """Return how many pixels of the input one pixel of an image or tile of ``shown_hw`` pixels
+        is.
+        """
         return min(side / shown for side, shown in zip(self.imgsz_hw, shown_hw, strict=True))
 
     def at_size(self, imgsz_hw: tuple[int, int]) -> ModelPair:
@@ -124,7 +128,9 @@ class ModelPair:
         return replace(self, candidate=candidate)
 
     def for_scoring(self, predictor: BackendPredictor, options: ValOptions) -> BackendPredictor:
-        """Return one of the two with the thresholds of ``val``; a dataset is not recorded."""
+        """Return one of the two with the thresholds that ``val`` scores by; a whole dataset is not
+        recorded.
+        """
         _recorder(predictor).recording.stop()
         variant = _variant(predictor)
         variant.settings.conf, variant.settings.max_det = options.conf, options.max_det
@@ -207,7 +213,9 @@ class ModelPair:
         tile_wh: tuple[int, int] | None,
         tolerance: Tolerance,
     ) -> bool:
-        """Say whether an image's boxes can differ from the weights' by ties alone, see `replay`."""
+        """Say whether the file's boxes of an image can differ from the weights' by ties alone, see
+        `replay`.
+        """
         selected = self.candidate.has_builtin_nms
         comparable = self.reference.names.keys() == self.candidate.names.keys()
         if not comparable or self.reference.has_builtin_nms != selected:

@@ -29,7 +29,8 @@ class ProofImage:
 
     Attributes:
         name: of the image.
-        source: its file, reread each time, as many would not fit into memory; or its pixels.
+        source: its file, reread each time since many large images would not fit into memory; or
+            its pixels.
     """
 
     name: str
@@ -84,7 +85,9 @@ def drawn_images() -> list[ProofImage]:
 
 
 def crowded_image() -> tuple[ProofImage, int]:
-    """Return four drawn scenes side by side, and the number of their objects, above 300."""
+    """Return a drawn image of four scenes, two by two, and the number of objects in it, more
+    than 300.
+    """
     scenes = [_scene(number) for number in range(4)]
     rows = [np.hstack([scene.image_bgr for scene in scenes[start : start + 2]]) for start in (0, 2)]
     objects = sum(int((scene.annotations[:, 5] > 0).sum()) for scene in scenes)

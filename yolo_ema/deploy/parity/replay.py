@@ -34,7 +34,8 @@ class Recording:
     """What a network said.
 
     Attributes:
-        answers: (N, 4 + K) candidates or (N, 6) boxes, see `Backend`, by the pixels shown.
+        answers: (N, 4 + K) candidates or (N, 6) boxes, see `Backend`, by the pixels that the
+            network was shown.
         on: whether more is recorded.
     """
 

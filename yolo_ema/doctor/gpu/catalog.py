@@ -16,7 +16,8 @@ class Check:
     Attributes:
         title: what is done, in a line.
         limit: what must hold, in words.
-        function: ``module:name`` here; takes a `Place` and ``word``, if any; returns a `Finding`.
+        function: ``module:name`` in this package, of what takes a `Place` and ``word``, if any,
+            and returns a `Finding`.
         word: second argument.
         limit_s: seconds after which it is ended.
     """

@@ -98,7 +98,9 @@ def half_boxes(place: Place) -> Finding:
 
 
 def tiles(place: Place) -> Finding:
-    """Compare boxes of tiles that go through together with those one by one; time the former."""
+    """Compare the boxes of tiles that go through together with those of one after the other, and
+    time the former.
+    """
     images, finding = pictures(place, place.size(2, 1)), Finding()
     side = place.size(640, 128)
     network = open_predictor(

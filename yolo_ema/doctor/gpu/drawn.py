@@ -57,7 +57,9 @@ def _write(root: Path, place: Place) -> None:
 
 
 def drawn_batch(place: Place, images: int, side_px: int) -> dict[str, Any]:
-    """Return a batch for the loss: images (B, 3, H, W) in 0…1, boxes in shares of the image."""
+    """Return a batch as the loss takes it: images (B, 3, H, W) in 0…1 on the device, boxes as
+    centre and size in shares of the image.
+    """
     pictures, rows = [], []
     for number in range(images):
         scene = draw_scene(SEED + number, image_wh=(side_px, side_px), objects=12)

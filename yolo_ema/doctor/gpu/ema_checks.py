@@ -57,7 +57,9 @@ def compiled(place: Place) -> Finding:
 
 
 def literal_ema(x: Tensor, parameters: Mapping[str, Tensor], groups: int, eps: float) -> Tensor:
-    """EMA of ``x`` (B, C, H, W) in the steps of figure 3 of https://arxiv.org/abs/2305.13563."""
+    """Return EMA of ``x`` (B, C, H, W) in the paper's steps, each map computed whole
+    (https://arxiv.org/abs/2305.13563, figure 3).
+    """
     height, width = x.shape[2:]
     grouped = x.reshape(-1, x.shape[1] // groups, height, width)
     strips = torch.cat([grouped.mean(3, True), grouped.mean(2, True).transpose(2, 3)], 2)

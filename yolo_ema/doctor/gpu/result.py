@@ -76,7 +76,9 @@ class GpuResult:
 
     @property
     def exit_code(self) -> int:
-        """0 if all passed or were skipped; 7 if one failed; 6 if none did and one was not run."""
+        """0 if all passed or were skipped; 7 if one failed; 6 if none failed and one could not run
+        or was not run.
+        """
         statuses = {outcome.status for outcome in self.outcomes}
         if FAILED in statuses:
             return CheckFailedError.exit_code

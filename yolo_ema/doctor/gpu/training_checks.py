@@ -36,7 +36,9 @@ TINY_PX, _TINY_BATCH = 64, 2
 
 
 def preset_steps(place: Place, name: str) -> Finding:
-    """Train a few steps by a preset, as ``yolo-ema train``; compare memory with the estimate."""
+    """Train an epoch of a few steps by a preset, as ``yolo-ema train`` does, and hold its memory
+    against the estimate.
+    """
     preset, finding = PRESETS[name], Finding()
     imgsz, model = place.size(preset.imgsz, TINY_PX), preset.model
     if not place.is_gpu:
@@ -159,7 +161,9 @@ def _losses_of_training(place: Place) -> list[float]:
 
 
 def ddp(place: Place) -> Finding:
-    """Compare one process's gradients under DDP, over NCCL (CPU: gloo), with those without."""
+    """Compare the gradients of one process under DDP, over NCCL (gloo on the CPU), with those
+    without it.
+    """
     finding, backend = Finding(), place.size("nccl", "gloo")
     finding.measured["backend"] = backend
     torch.manual_seed(0)

@@ -78,7 +78,9 @@ def paste_boxes(
 
 
 def paste_into_sample(sample: dict[str, Any], rng: np.random.Generator) -> None:
-    """Do as `paste_boxes` for a sample, in place; one with polygons stays: copies have none."""
+    """Do as `paste_boxes` for a sample of a dataset, in place; one with polygons is left as it is,
+    since a copy would have none.
+    """
     instances = sample["instances"]
     if len(instances.segments):
         return
@@ -106,7 +108,8 @@ def _sources(shape: tuple[int, ...], boxes: np.ndarray, regions: np.ndarray) -> 
     if not len(candidates):
         return candidates
     others = np.concatenate((boxes, regions))
-    covered = bbox_ioa(others, boxes[candidates])  # share of each candidate under each other box
+    # Of each candidate, the share that each other box covers.
+    covered = bbox_ioa(others, boxes[candidates])
     covered[candidates, np.arange(len(candidates))] = 0
     return candidates[(covered < _ALONE).all(0)]
 
@@ -123,7 +126,9 @@ def _place(
     occupied: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[int, int] | None:
-    """Draw whole pixels to move a box by, beside an object, free of what is taken; or None."""
+    """Draw whole pixels to move a box by, so that it lands beside an object and free of all that is
+    taken; None where none fits.
+    """
     height, width = shape[:2]
     margin = float(_margin(box))
     centre, reach = (box[:2] + box[2:]) / 2, _VERTICAL * height

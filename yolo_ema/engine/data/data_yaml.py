@@ -70,7 +70,9 @@ def read_data(data_yaml: str | Path) -> dict[str, Any]:
 
 
 def is_data_yaml(file: Path) -> bool:
-    """Say whether a file is a data YAML, by name and keys. Raises `DataError` if damaged."""
+    """Say whether a file in a dataset's folder is its data YAML, by name and keys. Raises
+    `DataError` where a YAML file is damaged.
+    """
     if file.suffix not in {".yaml", ".yml"} or file.name.startswith(".") or not file.is_file():
         return False
     content = _load(file)
@@ -200,7 +202,9 @@ def _entries(content: Mapping[str, Any], split: str, problems: list[str]) -> lis
 
 
 def _root(file: Path, path: Any, problems: list[str]) -> Path:
-    """Return the root as Ultralytics finds it; fetched datasets may lie in `DATASETS`, too."""
+    """Return the dataset's root, looked for as Ultralytics does, and in `DATASETS`; where there is
+    none yet, its place in `DATASETS`.
+    """
     if not path:
         return file.parent.resolve()
     if not isinstance(path, str) or "\0" in path:

@@ -87,7 +87,9 @@ def _check_archive(url: str, into: Path, data_yaml: Path, missing: Path) -> None
 
 
 def _fetch_archive(url: str, into: Path) -> None:
-    """Fetch and unpack in a folder beside the root; a transfer that broke off stays there."""
+    """Fetch and unpack, all in a folder of this package's own beside the root; a transfer that
+    broke off is kept there for the next call.
+    """
     size = remote_size([url])
     how_large = "of unknown size" if size is None else f"{size / 1e6:.1f} MB"
     say(

@@ -85,7 +85,9 @@ def _prepare_visdrone(offline: bool, splits: tuple[str, ...]) -> Path:
 
 
 def _prepared(*, alone: bool = False, **options: Any) -> Path:
-    """Prepare a dataset, say what was found where there was work to do; return its YAML."""
+    """Prepare a dataset, say on stderr what was found where there was something to do, and return
+    the data YAML.
+    """
     from yolo_ema.options.data import PrepareOptions
     from yolo_ema.visdrone.prepare import prepare
 
@@ -96,7 +98,9 @@ def _prepared(*, alone: bool = False, **options: Any) -> Path:
 
 
 def named_yaml(name: str) -> Path:
-    """Return the shipped data YAML of a name. Raises `DataNotFoundError`, naming the closest."""
+    """Return the data YAML of that name that this project or Ultralytics ships. Raises
+    `DataNotFoundError`, naming the closest.
+    """
     shipped = {
         file.stem: file
         for folder in (ROOT / "cfg" / "datasets", data_dir())

@@ -68,7 +68,9 @@ def add_drone_augmentations(transforms: Compose, names: Sequence[str]) -> None:
 
 
 def check_active(step: BaseTransform) -> None:
-    """Try a step's augmentations. Raises `CheckFailedError` where one changes nothing or fails."""
+    """Try each augmentation of a step on a test image. Raises `CheckFailedError` where one changes
+    nothing, or fails.
+    """
     image = _test_image()
     for name, act in step.parts().items():
         try:
@@ -94,7 +96,9 @@ class Haze(A.ImageOnlyTransform):
     """Blend an image towards a bright airlight, thicker towards its top."""
 
     def get_params(self) -> dict[str, Any]:
-        """Draw the share of airlight at the bottom (half again as much on top), and its grey."""
+        """Draw the share of airlight at the bottom (at the top it is half again as much), and the
+        airlight's brightness.
+        """
         return {
             "haze": self.py_random.uniform(0.1, 0.4),
             "airlight": self.py_random.uniform(190, 240),
@@ -124,7 +128,9 @@ def _photometric(name: str, p: float) -> A.BasicTransform:
 
 
 class DroneAugmentation(BaseTransform):
-    """The named photometric augmentations (not ``quarter_turns``), each with `PROBABILITY`."""
+    """The named photometric augmentations, of `AUGMENTATIONS` without ``quarter_turns``, each with
+    `PROBABILITY`.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
@@ -152,7 +158,9 @@ class DroneAugmentation(BaseTransform):
 
 
 class QuarterTurns(BaseTransform):
-    """A turn by 0, 90, 180 or 270 degrees, equally probable; 0 or 180 if the image is oblong."""
+    """A turn by 0, 90, 180 or 270 degrees, equally probable; by 0 or 180 where the image is oblong,
+    since its shape must stay.
+    """
 
     def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:
         """Turn image, boxes, polygons and ignored regions of ``labels``."""

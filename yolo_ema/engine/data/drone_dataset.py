@@ -126,7 +126,9 @@ class DroneDataset(YOLODataset):
     # Labels
 
     def get_img_files(self, img_path: str | list[str]) -> list[str]:
-        """Return ``fraction`` of the images' paths, sorted. Raises `DataNotFoundError`."""
+        """Return the images' paths, sorted; ``fraction`` of them. Raises `DataNotFoundError` where
+        there are none.
+        """
         files = sorted(map(str, images_in(img_path if isinstance(img_path, list) else [img_path])))
         if not files:
             raise DataNotFoundError(f"no images in {img_path}")
@@ -204,7 +206,9 @@ class DroneDataset(YOLODataset):
             )
 
     def set_rectangle(self) -> None:
-        """Sort by aspect ratio as Ultralytics does, and put the labels' shapes back."""
+        """Sort by aspect ratio as Ultralytics does, which takes the labels' shapes away, and put
+        them back.
+        """
         for label in self.labels:
             label["shape_kept"] = label["shape"]
         super().set_rectangle()
@@ -241,7 +245,9 @@ class DroneDataset(YOLODataset):
         self._npy_files = [kept_image_path(label) for label in self.labels]
 
     def check_cache_disk(self, safety_margin: float = 0.1) -> bool:
-        """Say whether the cache's disk has room for all decoded images; warn where not."""
+        """Return whether the cache folder's disk has room for all decoded images; warn where it
+        has not.
+        """
         folder = cache_dir()
         folder.mkdir(parents=True, exist_ok=True)
         missing = sum(
@@ -260,7 +266,9 @@ class DroneDataset(YOLODataset):
         return required <= free
 
     def cache_images_to_disk(self, i: int) -> None:
-        """Keep a decoded image or tile in the cache folder. Raises `DiskFullError`."""
+        """Keep one decoded image or tile in the cache folder. Raises `DiskFullError` where there is
+        no room.
+        """
         if not self.npy_files[i].exists():
             write_kept_image(self.npy_files[i], self._read(i))
 
@@ -305,7 +313,9 @@ class DroneDataset(YOLODataset):
     # Samples
 
     def get_image_and_label(self, index: int) -> dict[str, Any]:
-        """Return an image with labels and regions, and copies of small objects if drawn."""
+        """Return one image with its labels and regions, and with copies of small objects where
+        pasting is on and drawn.
+        """
         label = super().get_image_and_label(index)
         if self.augment and self._pasting:
             rng = np.random.default_rng(random.getrandbits(64))
@@ -314,7 +324,9 @@ class DroneDataset(YOLODataset):
         return label
 
     def build_transforms(self, hyp: SimpleNamespace) -> Compose:
-        """Return Ultralytics' pipeline with ignored regions and `DroneOptions`' augmentations."""
+        """Return Ultralytics' pipeline, with ignored regions carried along and the augmentations of
+        `DroneOptions` in it.
+        """
         transforms = super().build_transforms(hyp)
         carry_regions(transforms)
         if self.augment:
@@ -328,7 +340,9 @@ class DroneDataset(YOLODataset):
 
     @staticmethod
     def collate_fn(batch: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return a batch, with ``ignored_xyxy`` (R, 4) in shares and ``ignored_batch_idx`` (R,)."""
+        """Return samples as one batch, with ``ignored_xyxy`` (R, 4) as shares of the input and
+        ``ignored_batch_idx`` (R,).
+        """
         samples = [dict(sample) for sample in batch]
         regions = collate_regions(samples)
         return YOLODataset.collate_fn(samples) | regions

@@ -47,7 +47,8 @@ def add_regions(
     Args:
         labels: Ultralytics' labels of one image with ``cls`` (N, 1) and normalised ``instances``.
         regions_xywh: (R, 4) x_center y_center w h as shares of the image.
-        with_polygons: whether the dataset's instances have polygons; then regions get some.
+        with_polygons: whether the dataset's instances have polygons; the regions need some too,
+            then, to stay in step.
     """
     if not len(regions_xywh):
         return labels
@@ -86,7 +87,9 @@ def carry_regions(transform: Any) -> None:
 
 
 def collate_regions(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Pop the samples' regions: ``ignored_xyxy`` (R, 4) and ``ignored_batch_idx`` (R,)."""
+    """Take the regions out of each sample and return them for the batch: ``ignored_xyxy`` (R, 4)
+    and ``ignored_batch_idx`` (R,).
+    """
     regions = [sample.pop("ignored_xyxy") for sample in samples]
     counts = torch.tensor([len(boxes) for boxes in regions])
     return {
@@ -101,7 +104,9 @@ class RegionPerspective(RandomPerspective):
     def apply_instances(
         self, labels: dict[str, Any], params: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Move labels as Ultralytics does, and regions without its filter on what is left."""
+        """Move labels as Ultralytics does, and regions without its filter on what is left of
+        them.
+        """
         is_region = _is_region(labels["cls"])
         if params is None or not is_region.any():
             return super().apply_instances(labels, params)
@@ -133,10 +138,14 @@ class RegionPerspective(RandomPerspective):
 
 
 class RegionCutMix(CutMix):
-    """`CutMix` whose patch brings every region it touches; the first image's keep patches off."""
+    """`CutMix` whose patch brings every ignored region it touches. Regions of the first image keep
+    patches off, as objects do.
+    """
 
     def get_params(self, labels: dict[str, Any]) -> dict[str, Any]:
-        """Choose the patch as Ultralytics does; add regions that its threshold leaves out."""
+        """Choose the patch as Ultralytics does, and add the regions that its threshold on the
+        visible share leaves out.
+        """
         params = super().get_params(labels)
         if params.get("skip"):
             return params
@@ -148,7 +157,9 @@ class RegionCutMix(CutMix):
 
 
 class RegionFormat(Format):
-    """`Format` that takes regions out of labels, into ``ignored_xyxy`` (R, 4), in shares."""
+    """`Format` that takes the regions out of the labels, into ``ignored_xyxy`` (R, 4), as shares of
+    the network's input.
+    """
 
     def apply_instances(
         self, labels: dict[str, Any], params: dict[str, Any] | None = None
@@ -185,14 +196,18 @@ def _clipped(boxes_xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
 
 
 def _is_axis_aligned(matrix: np.ndarray) -> bool:
-    """Whether a matrix keeps rectangles axis-aligned (scale, shift, flip, quarter turn)."""
+    """Whether an affine matrix turns axis-aligned rectangles into axis-aligned rectangles (scale,
+    shift, flip, quarter turn).
+    """
     straight, crossed = abs(matrix[[0, 1], [0, 1]]), abs(matrix[[0, 1], [1, 0]])
     slight = 1e-6 * max(straight.max(), crossed.max())
     return bool((crossed <= slight).all() or (straight <= slight).all())
 
 
 def _cells(boxes_xyxy: np.ndarray, scale: float) -> np.ndarray:
-    """Cut boxes into cells of at most `CELL_PX` once scaled, `_MOST_CELLS` along a side."""
+    """Cut boxes into cells whose sides, once scaled, are at most `CELL_PX`, and at most
+    `_MOST_CELLS` along a side.
+    """
     cells = []
     for x1, y1, x2, y2 in boxes_xyxy:
         across, down = (
@@ -207,7 +222,9 @@ def _cells(boxes_xyxy: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _instances(boxes_xyxy: np.ndarray, *, points: int, normalized: bool) -> Instances:
-    """Return boxes as instances, with outlines of ``points`` points where that is not 0."""
+    """Return boxes as instances, with their outlines as polygons of ``points`` points where that is
+    not 0.
+    """
     boxes = boxes_xyxy.astype(np.float32)
     outlines = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     segments = (

@@ -190,7 +190,9 @@ def _words(line: str) -> list[str]:
 def _table_of_sound_boxes(
     lines: list[tuple[int, list[str]]], class_count: int | None
 ) -> np.ndarray | None:
-    """Return (N, 5) where every row is a sound box: the quick way for thousands of rows."""
+    """Return all rows as (N, 5) where every one is a sound box, as is usual: hundreds of thousands
+    of rows need a quick way.
+    """
     if any(len(words) != 5 for _, words in lines):
         return None
     table = _as_numbers([word for _, words in lines for word in words])
@@ -227,7 +229,9 @@ def _as_numbers(words: list[str]) -> np.ndarray | None:
 
 
 def _fault(values: np.ndarray, box: np.ndarray, class_count: int | None) -> tuple[str, str] | None:
-    """Return what is wrong with a row of a label file, and the kind of fault; or None."""
+    """Return what is wrong with a row of a label file, and the kind of fault; None where nothing
+    is.
+    """
     if len(box) != 5:
         text = (
             f"{len(values)} numbers; expected 5 (class x_center y_center w h), or a class and a "
@@ -259,7 +263,9 @@ def _around(polygon: np.ndarray) -> np.ndarray:
 
 
 def _first_of_equals(rows: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
-    """Return the places of the first of equal rows, in order; polygons count where there are."""
+    """Return the places of the first of equal rows, in order; rows of polygons are equal where the
+    polygons are.
+    """
     if not polygons:
         return np.sort(np.unique(rows, axis=0, return_index=True)[1])
     seen: dict[bytes, int] = {}

@@ -45,7 +45,8 @@ class Scan:
         images: the places, among the images given, of those that can be used.
         shapes_hw: (I, 2) height and width in pixels, upright.
         labels: the labels of each image.
-        regions: (R, 4) x_center y_center w h of each image's ignored regions, in shares.
+        regions: (R, 4) x_center y_center w h of each image's ignored regions, as shares of the
+            image.
         problems: rows and images that were left out.
         notes: what was corrected without loss, such as repeated rows.
         without_file: images that have no label file.
@@ -245,7 +246,9 @@ def _remember(kept: Path, fingerprint: str, scan: Scan) -> None:
 
 
 def _recall(kept: Path, fingerprint: str) -> Scan | None:
-    """Return the scan of that fingerprint; None where `_remember` wrote no such."""
+    """Return the scan of that fingerprint; None where there is none, or what is there is not what
+    `_remember` writes.
+    """
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             texts = json.loads(arrays["texts"].tobytes())

@@ -26,7 +26,8 @@ def split_images(data_yaml: str | Path, split: str) -> list[Path]:
     order of path, each once.
 
     Raises:
-        DataNotFoundError: the YAML has no such split, or its folder, list or images are missing.
+        DataNotFoundError: the YAML has no such split, or its folder, list file or images are
+            missing.
         DataError: a list file is not text, or a file's name is not UTF-8.
     """
     data = read_data(data_yaml)
@@ -62,7 +63,8 @@ def images_in(entries: Iterable[str | Path]) -> Iterator[Path]:
     followed, each real folder once.
 
     Args:
-        entries: folders, images, and list files of paths, where ``./`` means the list's folder.
+        entries: folders, image files, and list files with a path a row, where ``./`` means the
+            list's own folder.
 
     Raises:
         DataNotFoundError: an entry does not exist.
@@ -140,7 +142,9 @@ def _check_utf8(file: Path) -> None:
 
 
 def label_path(image: Path) -> Path:
-    """Return where an image's labels lie: last folder ``images`` → ``labels``, suffix ``.txt``."""
+    """Return where an image's labels lie: the last folder ``images`` of its path becomes
+    ``labels``, its suffix ``.txt``.
+    """
     return _beside(image, "labels")
 
 

@@ -1,4 +1,6 @@
-"""Decodes images for training as for detection; keeps decoded ones with ``cache=disk``."""
+"""Decodes images for training, as detection decodes them, and keeps decoded ones on disk where that
+is asked for (``cache=disk``).
+"""
 
 from __future__ import annotations
 

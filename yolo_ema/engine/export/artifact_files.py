@@ -18,7 +18,9 @@ _ENDING = re.compile(r"(_[a-z0-9]+_model|(_edgetpu)?\.[a-z0-9]+)$")
 
 
 def artifact_stem(options: ExportOptions) -> str:
-    """Return the file's name without ending: the weights', and the precision if not float32."""
+    """Return the file's name without its ending: that of the weights, and the precision unless it
+    is float32.
+    """
     return options.weights.stem + (f"-{options.quantize}" if options.quantize else "")
 
 

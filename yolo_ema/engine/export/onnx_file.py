@@ -45,7 +45,9 @@ def make_valid(path: Path) -> None:
 
 
 def _sort_operations(graph: Any) -> None:
-    """Sort operations behind their inputs': the conversion to fp16 appends its casts at the end."""
+    """Put operations behind those whose results they take: the conversion to fp16 appends its casts
+    at the end.
+    """
     made_by = {name: number for number, node in enumerate(graph.node) for name in node.output}
     needs = {
         number: {made_by[name] for name in _names_read(node) if name in made_by}
@@ -89,7 +91,9 @@ def onnx_problems(path: Path) -> list[str]:
 
 
 def _session_warnings(path: Path) -> list[str]:
-    """Return what ONNX Runtime warns of while it loads a file, but for words on the machine."""
+    """Return what ONNX Runtime warns of while it loads a file; what it says of the machine is left
+    out.
+    """
     try:
         import onnxruntime
     except ImportError:

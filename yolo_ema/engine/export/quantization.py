@@ -103,7 +103,8 @@ def quantize_int8(
         inputs: what to calibrate on, (1, 3, H, W) float32, RGB in 0…1.
         out: the file, or for OpenVINO the folder, to write.
         keep_float: of `FLOAT_PARTS`, what stays in float.
-        ranges: of `ONNX_RANGES`, for ONNX only; OpenVINO takes the mean of images' extremes.
+        ranges: of `ONNX_RANGES`, for ONNX only; OpenVINO takes the mean of the images' smallest and
+            largest values.
 
     Returns:
         `out`.
@@ -147,7 +148,8 @@ def float_nodes(nodes: Iterable[tuple[str, str]], keep_float: Sequence[str]) -> 
     is folded. The last is Detect.
 
     Args:
-        nodes: (name, kind) of each operation, with the layer's number in the name.
+        nodes: (name, kind) of each operation, with the layer's number in the name as exporters
+            write it.
         keep_float: of `FLOAT_PARTS`.
     """
     entries = [(name, kind, _layer(name)) for name, kind in nodes]

@@ -141,7 +141,9 @@ def _listening(heard: list[str]) -> Iterator[None]:
 
 
 def _check_operators(path: Path) -> None:
-    """Raise `MachineError` if operators of PyTorch are left, on which ncnn crashes."""
+    """Raise `MachineError` if ncnn's converter left operators of PyTorch in the file: ncnn crashes
+    on loading them.
+    """
     lines = next(path.glob("*.param")).read_text(encoding="utf-8").splitlines()[2:]
     kinds = {line.split(maxsplit=1)[0] for line in lines if line.strip()}
     if unknown := sorted(kind for kind in kinds if not kind.isalnum()):

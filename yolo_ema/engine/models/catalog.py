@@ -109,7 +109,9 @@ def list_models(options: ModelsOptions) -> ModelsResult:
 
 
 def _chosen(patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the scaled names that match: a model's name (all scales), a pattern, or a part."""
+    """Return the scaled names that match: a model's name means all its scales, else a pattern or a
+    part of the name.
+    """
     models = shipped_models() | (paper_models() if patterns else {})
     families = {stem: scaled_names(stem, path) for stem, path in models.items()}
     names = tuple(name for scaled in families.values() for name in scaled)
@@ -150,7 +152,9 @@ def _with_attentions(names: Sequence[str], blocks: Sequence[str]) -> tuple[str, 
 
 
 def describe(name: str) -> ModelEntry:
-    """Count a model's parameters, operations, strides and blocks; names as in `model_yaml`."""
+    """Count a model's parameters, operations, strides and attention blocks. ``name`` is as in
+    `model_yaml`.
+    """
     layers, _ = draw(yaml_model_load(model_yaml(name)), name)
     kinds = [name for layer in layers for name, block in BLOCKS.items() if type(layer) is block]
     parameters = sum(parameter.numel() for parameter in layers.parameters())
@@ -189,7 +193,9 @@ def forward_cost(layers: torch.nn.Sequential, imgsz: int) -> tuple[int, tuple[in
 
 
 class _OperationCounter(TorchDispatchMode):
-    """Torch's `FlopCounterMode` without the splitting of other operators: ten times as fast."""
+    """Counts as torch's `FlopCounterMode` does, without its splitting of every other operator,
+    which takes ten times as long.
+    """
 
     def __init__(self) -> None:
         super().__init__()

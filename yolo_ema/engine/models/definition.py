@@ -56,7 +56,9 @@ class Definition:
 
 
 def shipped_models() -> dict[str, Path]:
-    """Return this project's models, name without scale → YAML, by family, plain before P2."""
+    """Return this project's models: name without a scale's letter → YAML, in the order of families,
+    plain before P2.
+    """
     return {
         path.stem: path
         for path in sorted(models_dir().glob("*.yaml"), key=lambda path: _order(path.stem))
@@ -74,7 +76,9 @@ def _order(stem: str) -> tuple[int, str]:
 
 
 def scaled_names(stem: str, path: Path) -> tuple[str, ...]:
-    """Return a model's bare names, one a scale: ``yolo11n-ema`` … for ``yolo11-ema``."""
+    """Return a model's bare names, one for each scale in its YAML: ``yolo11n-ema`` and so on for
+    ``yolo11-ema``.
+    """
     return tuple(_with_scale(stem, scale) for scale in _scales(path))
 
 
@@ -118,7 +122,8 @@ def find_definition(name: str | Path) -> Definition:
     ours), as in Ultralytics.
 
     Raises:
-        ModelError: no such name (the message has the closest), file, or scale in it.
+        ModelError: no such name (the message has the closest one), no such file, or no such scale
+            in it.
     """
     path = Path(name).expanduser()
     if path.suffix.lower() == ".pt":
@@ -183,7 +188,9 @@ def _definition(path: Path, stem: str) -> Definition:
 
 
 def _with_scale(stem: str, scale: str) -> str:
-    """Put a scale's letter behind ``yolo`` and its number; names without those stay as they are."""
+    """Put the scale's letter behind ``yolo`` and its number; a name without those stays, and means
+    the file's first scale.
+    """
     numbered = _NUMBERED.match(stem)
     return f"{numbered.group()}{scale}{stem[numbered.end() :]}" if numbered else stem
 

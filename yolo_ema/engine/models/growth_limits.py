@@ -1,4 +1,6 @@
-"""Limits of a model's growth while it is made and tried: a file may ask for anything."""
+"""Limits within which a model may grow while it is made and tried: a file from elsewhere may ask
+for anything.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def bounded(where: str) -> Iterator[None]:
 
 
 class SizeWatch(TorchDispatchMode):
-    """Refuses huge results before memory is taken, and more operations than a model has."""
+    """Refuses operations whose result would be huge, before any such memory is taken for real, and
+    more of them than a model has.
+    """
 
     def __init__(self) -> None:
         super().__init__()

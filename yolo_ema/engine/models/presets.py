@@ -104,7 +104,9 @@ def _number(tensor: torch.Tensor) -> int:
 
 
 def fitting_batch(wanted: int, cost: Cost, memory_gb: float) -> int:
-    """Return ``wanted``, its half, quarter …: what ``memory_gb`` holds in half precision."""
+    """Return the largest of ``wanted``, its half, its quarter … that a GPU of ``memory_gb`` holds
+    in half precision; at least 1.
+    """
     batch = wanted
     while batch > 1 and batch * cost.kept_gb / 2 > _SHARE_OF_MEMORY * memory_gb:
         batch //= 2

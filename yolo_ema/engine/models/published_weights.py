@@ -16,7 +16,9 @@ _MODEL = re.compile(r"(yolo(?:v5|v8|11|26)[nslmx])(?:-.*)?")
 
 
 def published_weights() -> tuple[str, ...]:
-    """Return the names of Ultralytics' published weights of the shipped models' families."""
+    """Return the names of the weights that Ultralytics publishes for the families that the shipped
+    models build on.
+    """
     return tuple(sorted(name for name in downloads.GITHUB_ASSETS_NAMES if _FAMILY.fullmatch(name)))
 
 

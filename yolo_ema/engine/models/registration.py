@@ -1,4 +1,6 @@
-"""Makes the blocks known to Ultralytics; turns a model's name into a YAML and into a model."""
+"""Makes the attention blocks known to Ultralytics, and turns a model's name into a YAML and into a
+model.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def packed(convolution: nn.Conv2d, activation: nn.Module, *, padded: bool = True) -> Layer:
-    """Return a convolution and activation as one call, or two where oneDNN cannot join them."""
+    """Return a convolution and its activation as one call, or as two where oneDNN cannot join them;
+    without its padding unless ``padded``.
+    """
     fuses = torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, operator) for operator in _OPERATORS
     )

@@ -76,7 +76,9 @@ class TorchBackend:
 
     @staticmethod
     def fits(model: Any, device: torch.device) -> bool:
-        """Say whether a model can go this way: Ultralytics' detector with NMS, on an x86 CPU."""
+        """Say whether a model can go this way: a detector as Ultralytics builds it, whose boxes
+        need NMS, on an x86 processor.
+        """
         first, head = model.model[0], model.model[-1]
         return (
             device.type == "cpu"
@@ -91,11 +93,15 @@ class TorchBackend:
         )
 
     def shared_by(self, workers: int, threads_each: int) -> TorchBackend:
-        """Return what workers may call at once: itself, since it keeps nothing of a call."""
+        """Return what several workers may call at once: itself, since it keeps nothing of a
+        call.
+        """
         return self
 
     def prepare(self, images_bgr: Sequence[np.ndarray]) -> list[Tensor]:
-        """Return images (H, W, 3) uint8 as (1, 3, H, W) float32, 0…255, channels side by side."""
+        """Return each image (H, W, 3) uint8 as (1, 3, H, W) float32 in 0…255, its pixels' channels
+        side by side.
+        """
         return [
             torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
             for image in images_bgr
@@ -201,7 +207,9 @@ class _SparseHead:
 
 
 class _Surroundings:
-    """Convolutions at single places of a map: only the pixels around each go through."""
+    """A chain of convolutions at single places of a map: of each place, only the pixels around it
+    that matter go through.
+    """
 
     def __init__(self, chain: list[tuple[nn.Conv2d, nn.Module]]) -> None:
         # Packed: the arithmetic of other convolutions varies with the number of threads where there

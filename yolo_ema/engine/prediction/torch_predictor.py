@@ -1,4 +1,6 @@
-"""`TorchPredictor`: a ``.pt``, or formats of Ultralytics alone; `open_predictor`: any format."""
+"""`TorchPredictor`: a ``.pt``, and the exported formats that Ultralytics alone runs; and
+`open_predictor` for weights of any format.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ def open_predictor(
 
     Raises:
         WeightsNotFoundError: there is no such file.
-        UnsafeWeightsError: they carry code, or are a program by format, and ``trust`` is off.
+        UnsafeWeightsError: they carry code, or are of a format that is a program, and ``trust``
+            is off.
         DamagedWeightsError: they are truncated, empty or foreign.
         WeightsError: they are not a detector.
         MissingPackageError: the format's runtime is not installed.

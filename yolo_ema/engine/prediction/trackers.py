@@ -47,7 +47,9 @@ class UltralyticsTracker:
         image_bgr: np.ndarray,
         time_s: float,
     ) -> np.ndarray:
-        """Take a frame's detections, a step whatever its time; see `SmallObjectTracker.update`."""
+        """Take the next frame's detections; see `SmallObjectTracker.update`. Each frame is a step,
+        whatever its time.
+        """
         rows = np.column_stack([boxes_xyxy, scores, class_ids]).astype(np.float32).reshape(-1, 6)
         self._tracker.update(Boxes(rows, image_bgr.shape[:2]), image_bgr)
         track_ids = np.full(len(rows), -1, np.int64)

@@ -53,7 +53,9 @@ def _prepare_environment() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Say whether a message is news: that the settings file in our cache was made is not."""
+    """Say whether a message is worth showing: that Ultralytics made its settings file in this
+    package's cache folder is not.
+    """
     return not str(record.msg).startswith("Creating new Ultralytics Settings")
 
 

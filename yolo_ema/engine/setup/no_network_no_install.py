@@ -31,7 +31,9 @@ _DOWNLOADERS = (
 
 
 class DownloadRefused(OfflineError, ConnectionError):  # noqa: N818 - it is a verdict
-    """A download was refused; a `ConnectionError`, too, as Ultralytics expects."""
+    """A download was refused. Also a `ConnectionError`, which Ultralytics expects where it can do
+    without the file.
+    """
 
 
 @contextlib.contextmanager
@@ -49,7 +51,9 @@ def no_network_no_install() -> Iterator[None]:
 
 
 def place_fonts() -> None:
-    """Put matplotlib's DejaVu Sans where Ultralytics' plots look for Arial, and would fetch it."""
+    """Give Ultralytics' plots matplotlib's DejaVu Sans under the names of the fonts that they look
+    for, where these are missing, so that Arial is not downloaded.
+    """
     import matplotlib as mpl  # for training alone
 
     font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"

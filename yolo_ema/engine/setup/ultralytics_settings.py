@@ -1,4 +1,6 @@
-"""Ultralytics' training settings, typed as by its users (``lr0=0.01``), checked at once."""
+"""Ultralytics' own training settings, as its users type them (``lr0=0.01``), checked before
+anything starts.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ def parse_settings(words: Mapping[str, str]) -> dict[str, Any]:
     rules.
 
     Raises:
-        ConfigError: naming each unknown key, with the closest, and each wrong value.
+        ConfigError: naming every unknown key with the closest known one, and every value of a wrong
+            type or out of range.
     """
     settings: dict[str, Any] = {}
     problems: list[str] = []
@@ -139,7 +142,9 @@ def _user_settings_file() -> Path:
 
 
 def require_loggers(chosen: Iterable[str]) -> None:
-    """Raise `MissingPackageError` for a logger not installed; Ultralytics would go on without."""
+    """Raise `MissingPackageError` where a logger that was asked for is not installed; Ultralytics
+    would continue without.
+    """
     missing = [
         name
         for name in chosen
@@ -156,7 +161,8 @@ def enable_loggers(chosen: Iterable[str] = (), *, offline: bool = False) -> tupl
     """Turn Ultralytics' loggers on and off for this process, and return those that are on.
 
     Args:
-        chosen: exactly these; ``none`` for none; empty for what the user's settings say.
+        chosen: exactly these; ``none`` for none; empty for what the user's own Ultralytics settings
+            say.
         offline: leave those out that talk to a server of their maker's.
     """
     names = set(chosen)

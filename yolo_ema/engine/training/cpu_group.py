@@ -23,7 +23,9 @@ from yolo_ema.engine.setup.environment import use_all_cores
 
 @contextlib.contextmanager
 def several_on_cpu(trainer: Any) -> Iterator[None]:
-    """Let Ultralytics' trainer run on several CPU processes; elsewhere change nothing."""
+    """Let Ultralytics' trainer run on several CPU processes while the block runs; change nothing
+    for one process, or on GPUs.
+    """
     if trainer.world_size < 2 or trainer.device.type != "cpu":
         yield
         return

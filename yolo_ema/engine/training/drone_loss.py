@@ -100,7 +100,9 @@ class DroneDetectionLoss(v8DetectionLoss):
     def get_assigned_targets_and_loss(
         self, preds: dict[str, Tensor], batch: dict[str, Any], **assign_kwargs: Any
     ) -> tuple:
-        """Return Ultralytics' loss, without unassigned anchors in ignored regions."""
+        """Return what Ultralytics' loss returns, with unassigned anchors in ignored regions left
+        out of the class loss.
+        """
         regions = batch.get("ignored_xyxy") if self.mask_ignored else None
         if regions is not None and len(regions):
             shapes_hw = [tuple(level.shape[2:]) for level in preds["feats"]]

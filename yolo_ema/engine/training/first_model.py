@@ -37,7 +37,9 @@ def first_model(trainer: Any) -> tuple[nn.Module, dict[str, Any] | None]:
 
 
 def _continued_model(trainer: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """Take the checkpoint's averaged model: carried weights may have widened its head."""
+    """Take the checkpoint's averaged model as it is: carried weights may have widened its head
+    beyond what its YAML says.
+    """
     checkpoint = load_checkpoint(trainer.args.resume, trust=trainer.run_settings.trust)
     check_same_classes(checkpoint["ema"].names, trainer.data)
     return copy.deepcopy(checkpoint["ema"]).float().requires_grad_(True), checkpoint

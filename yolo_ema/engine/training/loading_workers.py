@@ -83,7 +83,9 @@ def _free_bytes() -> int | None:
 
 
 class _AsArrays:
-    """Collates to arrays, which are pickled; tensors would be placed in shared memory."""
+    """A collate function whose tensors become arrays: these are pickled, where tensors would be
+    placed in shared memory.
+    """
 
     def __init__(self, collate: Callable[[list[Any]], dict[str, Any]]) -> None:
         self.collate = collate

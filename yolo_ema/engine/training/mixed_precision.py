@@ -27,7 +27,9 @@ _TOLERANCE = 0.25
 
 
 def half_precision_works(model: nn.Module) -> bool:
-    """Say whether ``model`` gives finite and close outputs under autocast on its device."""
+    """Return whether ``model`` gives finite and close outputs under autocast on its own device;
+    False on a device without it.
+    """
     device = next(model.parameters()).device
     if device.type != "cuda":
         return False
@@ -66,7 +68,9 @@ def _close_under_autocast(model: nn.Module, images: torch.Tensor, dtype: torch.d
 
 
 def own_amp_check() -> AbstractContextManager[Any]:
-    """Let Ultralytics' trainer ask `half_precision_works` in place of its own check."""
+    """Let Ultralytics' trainer ask `half_precision_works` in place of its own check while the block
+    runs.
+    """
     return mock.patch.object(ultralytics_trainer, "check_amp", half_precision_works)
 
 

@@ -103,7 +103,9 @@ def _connection() -> dist.Store:
 
 
 def _meeting_point(launch: Launch) -> dist.Store:
-    """Return the store to meet at, which torchrun's agent keeps, or else the first process."""
+    """Return the store that the processes meet at; torchrun's agent keeps it, else the first
+    process does.
+    """
     address, port = _where()
     try:
         store, _, _ = next(rendezvous("env://", launch.rank, launch.world_size, timeout=_MEET))
@@ -122,7 +124,9 @@ def _meeting_point(launch: Launch) -> dist.Store:
 
 
 def _attempt(store: dist.Store, launch: Launch) -> str:
-    """Return the attempt's name: the first process's answer to a question asked only once."""
+    """Return the attempt's name, which the first process answers to a question never asked
+    before.
+    """
     question = uuid.uuid4().hex
     store.set(f"question/{launch.rank}", question)
     try:

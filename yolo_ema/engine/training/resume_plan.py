@@ -1,4 +1,6 @@
-"""A resumed run's settings: its checkpoint's, checked, but for what a machine may change."""
+"""The settings of a run that is resumed: those of its checkpoint, checked like a user's, except
+for the few that may be changed.
+"""
 
 from __future__ import annotations
 

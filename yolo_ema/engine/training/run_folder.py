@@ -18,7 +18,9 @@ _OLD_SECONDS = 24 * 3600
 
 
 def make_run_folder(project: Path, name: str, *, exist_ok: bool = False) -> Path:
-    """Make the run's folder: ``name``, or the first that is free of ``name-2``, ``name-3`` …."""
+    """Make the run's folder; where the name is taken, the first that is free of ``name-2``,
+    ``name-3`` and so on.
+    """
     project = project.absolute()
     project.mkdir(parents=True, exist_ok=True)
     number = 1

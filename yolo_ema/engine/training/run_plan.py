@@ -90,7 +90,9 @@ def plan_run(options: TrainOptions, launch: Launch | None = None) -> dict[str, A
 def _plan_new_run(
     options: TrainOptions, settings: dict[str, Any], launch: Launch | None, processes: int
 ) -> dict[str, Any]:
-    """Return a new run's settings; what can be wrong without a download is checked first."""
+    """Return Ultralytics' settings of a new run. What can be wrong without a download is checked
+    first.
+    """
     ignored = [key for key in ("lr0", "momentum") if key in settings]
     if ignored and settings.get("optimizer", "auto") == "auto":
         LOGGER.warning(
@@ -198,7 +200,9 @@ def _merged(options: TrainOptions) -> tuple[TrainOptions, dict[str, Any]]:
 
 
 def _model_and_weights(model: str, options: TrainOptions) -> tuple[Path, str | bool]:
-    """Return the model YAML or .pt, and what to start from: path, True (that .pt) or False."""
+    """Return the model YAML or the .pt to fine-tune, and the weights to start from: a path, True
+    for that .pt's, False for none.
+    """
     is_weights = model.lower().endswith(".pt")
     config = resolve_pretrained(model, offline=options.offline) if is_weights else model_yaml(model)
     if options.pretrained == "none":

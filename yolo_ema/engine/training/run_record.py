@@ -63,7 +63,9 @@ class RunRecord:
         self._write()
 
     def resume(self, *, command: str, epoch: int, processes: Mapping[str, Any]) -> None:
-        """Write that the run is resumed at ``epoch`` (1-based); drop records from there on."""
+        """Write that the run is resumed at ``epoch`` (1-based); what was recorded from there on is
+        dropped.
+        """
         self.content["epochs"] = [
             entry for entry in self.content.get("epochs", []) if entry["epoch"] < epoch
         ]
@@ -83,7 +85,9 @@ class RunRecord:
         self._write()
 
     def finish(self, status: str, final: Mapping[str, Any] | None = None, **facts: Any) -> None:
-        """Write how the run ended (``finished``, ``interrupted``, ``failed``), and its metrics."""
+        """Write how the run ended: ``finished``, ``interrupted`` or ``failed``, the best
+        checkpoint's metrics, and more facts.
+        """
         self.content |= {"status": status, "ended": _now(), **facts}
         if final is not None:
             self.content["final"] = plain_numbers(final)
@@ -106,7 +110,9 @@ def begin_records(trainer: Any) -> None:
 
 
 def _facts_of_run(trainer: Any) -> dict[str, Any]:
-    """Return the facts of a run that starts; log a test split that cannot be read: not needed."""
+    """Return what the record says of a run that starts; a test split that cannot be read is logged,
+    since training does not need it.
+    """
     args, run_settings = trainer.args, trainer.run_settings
     fingerprint = data_fingerprint(args.data)
     if "test" in trainer.data and "test" not in fingerprint["splits"]:
@@ -134,7 +140,9 @@ def _facts_of_run(trainer: Any) -> dict[str, Any]:
 
 
 def _processes_of(trainer: Any) -> dict[str, Any]:
-    """Return how many processes train, their backend, and their launcher's name for all."""
+    """Return how many processes train, how they talk to each other, and their launcher's name for
+    the whole.
+    """
     count = max(trainer.world_size, 1)
     return {
         "count": count,
@@ -156,14 +164,18 @@ def _transfer_facts(trainer: Any) -> dict[str, Any] | None:
 
 
 def write_data_yaml(file: Path, data: Mapping[str, Any]) -> None:
-    """Write a data YAML with absolute paths for the last validation, and as a record."""
+    """Write a data YAML with absolute paths into the run's folder: the last validation reads it,
+    and it documents the run.
+    """
     keys = ("train", "val", "test", "names", "nc", "channels", "kpt_shape")
     content = {"path": str(data["path"])} | {key: data[key] for key in keys if key in data}
     write_text(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def trim_epochs_table(csv: Path, epochs: int) -> None:
-    """Drop the rows of epochs that are done again, their checkpoint not having been written."""
+    """Drop the rows of epochs that are done again: the run was cut off between writing a row and
+    the checkpoint.
+    """
     if csv.is_file():
         header, *rows = csv.read_text(encoding="utf-8").splitlines()
         kept = [row for row in rows if int(float(row.split(",")[0])) <= epochs]
@@ -192,7 +204,9 @@ def versions() -> dict[str, str]:
 
 
 def source_commit() -> str | None:
-    """Return this checkout's commit, ``-dirty`` where files differ; None outside a checkout."""
+    """Return the commit of the checkout that this package runs from, ``-dirty`` where files differ;
+    None outside a checkout.
+    """
     checkout = Path(_version.__file__).resolve().parent.parent
     if not (checkout / ".git").exists():
         return None
@@ -214,7 +228,9 @@ def source_commit() -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """Return what the run computes on: processor, cores this process may use, and GPUs."""
+    """Return what the run computes on: processor, cores that this process may use, and GPUs with
+    their memory.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = []
     for index in range(torch.cuda.device_count()):

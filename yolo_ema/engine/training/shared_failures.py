@@ -41,7 +41,8 @@ class SharedFailures:
 
     Args:
         launch: this process's place among them.
-        store: where the first failure is left; None where others end a failed group.
+        store: where the first failure is left; None where whoever made the group ends all its
+            processes when one fails.
         watched: another connection to it, for the thread.
 
     Attributes:

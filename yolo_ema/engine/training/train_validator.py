@@ -1,4 +1,6 @@
-"""The validation during training: enough detections for drone images, and no time limit."""
+"""The validation during training, with as many detections as drone images need and without a time
+limit.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class TrainValidator(DetectionValidator):
         self.full_images: list[str] = []
 
     def postprocess(self, preds: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-        """Return each image's ``bboxes`` (N, 4) x1 y1 x2 y2 in pixels, ``conf`` and ``cls``."""
+        """Return the detections of each image: ``bboxes`` (N, 4) x1 y1 x2 y2 in input pixels,
+        ``conf`` (N,), ``cls`` (N,).
+        """
         outputs = nms.non_max_suppression(
             preds,
             self.args.conf,

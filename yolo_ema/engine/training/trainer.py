@@ -122,7 +122,9 @@ class EmaTrainer(DetectionTrainer):
         self.record = RunRecord(self.save_dir / RECORD_NAME)
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
-        """Take planned settings, read before, as they are; else read as Ultralytics does."""
+        """Take planned settings as they are, read from the checkpoint before; else read them as
+        Ultralytics does.
+        """
         if self._is_planned:
             self.resume = bool(self.args.resume)
         else:
@@ -138,7 +140,9 @@ class EmaTrainer(DetectionTrainer):
         return data
 
     def setup_model(self) -> dict[str, Any] | None:
-        """Make the model and first weights; return the checkpoint to resume, None if new."""
+        """Make the model and its first weights; return the checkpoint to resume, or None for a new
+        run.
+        """
         if isinstance(self.model, nn.Module):
             return None
         self.model, checkpoint = from_first(lambda: first_model(self))

@@ -51,7 +51,9 @@ class TrainingBudget:
         }
 
     def _start(self, trainer: Any) -> None:
-        """Forget epochs that are done again: the run ended before their checkpoint."""
+        """Forget epochs that are done again: the run was cut off before their checkpoint was
+        written.
+        """
         self.epochs = [entry for entry in self.epochs if entry["epoch"] <= trainer.start_epoch]
 
     def _epoch_start(self, _trainer: Any) -> None:

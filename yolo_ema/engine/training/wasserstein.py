@@ -36,7 +36,8 @@ def normalised_wasserstein(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
         (...,) float32 in (0, 1]; 1 for equal boxes.
     """
     difference = boxes1_xyxy.float() - boxes2_xyxy.float()
-    first, second = difference.split(2, dim=-1)  # of the corners: (dx1, dy1), (dx2, dy2)
+    # Differences of the corners: (dx1, dy1), (dx2, dy2).
+    first, second = difference.split(2, dim=-1)
     centre, half_side = (first + second) / 2, (second - first) / 2
     squared = centre.square().sum(-1) + half_side.square().sum(-1)
     return torch.exp(-(squared + _EPSILON).sqrt() / SIZE_PX)
@@ -55,7 +56,9 @@ class WassersteinAssigner(TaskAlignedAssigner):
         self.share = share
 
     def iou_calculation(self, gt_bboxes: Tensor, pd_bboxes: Tensor) -> Tensor:
-        """Return pairs' overlap, (N,) in 0…1, of boxes (N, 4) x1 y1 x2 y2 in pixels."""
+        """Return the overlap of each pair, (N,) from 0 to 1, of boxes (N, 4) x1 y1 x2 y2 in
+        pixels.
+        """
         overlap = super().iou_calculation(gt_bboxes, pd_bboxes)
         if not self.share:
             return overlap
@@ -65,7 +68,9 @@ class WassersteinAssigner(TaskAlignedAssigner):
 
 
 class WassersteinBboxLoss(BboxLoss):
-    """Box loss of ``(1 - share)`` (1 - CIoU) plus ``share`` (1 - NWD), beside the distance's."""
+    """Box loss whose overlap term is ``(1 - share)`` (1 - CIoU) plus ``share`` (1 - NWD); the
+    distance term is Ultralytics' own.
+    """
 
     def __init__(self, reg_max: int, *, share: float) -> None:
         super().__init__(reg_max)

@@ -1,4 +1,6 @@
-"""Checkpoints that are whole or absent, where Ultralytics leaves half a file if killed."""
+"""Checkpoints that are either whole or absent: Ultralytics writes them in place, and a kill at the
+wrong moment leaves half a file.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,14 @@ from yolo_ema.io.atomic_files import atomic_path, write_bytes
 
 
 class AtomicPath(type(Path())):  # type: ignore[misc] # the platform's own Path: before Python 3.12 Path itself can't be derived from
-    """A path whose `write_bytes` is all or nothing; what ``/`` makes of it is one, too."""
+    """A path whose `write_bytes` replaces the file at once or not at all; what is made from it with
+    ``/`` is one too.
+    """
 
     def write_bytes(self, data: Any) -> int:
-        """Write ``data`` at once; return its length. `DiskFullError` leaves the old file."""
+        """Write ``data`` atomically and return its length. Raises `DiskFullError` with the old file
+        intact.
+        """
         write_bytes(Path(self), bytes(data))
         return len(data)
 

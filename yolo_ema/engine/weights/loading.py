@@ -63,7 +63,8 @@ class LoadedModel:
         model: float32, in eval mode, on the CPU.
         names: class names by class id.
         stride: the model's largest stride in pixels; input sides are multiples of it.
-        imgsz: the longer input side in pixels that it was trained with; 640 if not said.
+        imgsz: the longer input side in pixels that it was trained with, 640 where the file does not
+            say.
         metadata: what else the file says in plain values: version, date, epoch, task, train_args, …
         sha256: of the bytes that were loaded, in hexadecimal.
     """
@@ -321,7 +322,9 @@ def _check_trusted(model: Any, path: Path) -> None:
 
 
 def _imgsz(train_args: dict[str, Any], stride: int) -> int:
-    """Return the stated input side, up to a multiple of the stride; else the usual one."""
+    """Return the input side that a file states, rounded up to a multiple of the stride; the usual
+    one where it states none that can be used.
+    """
     size = train_args.get("imgsz")
     sides = size if isinstance(size, list | tuple) and size else [size]
     if not all(isinstance(side, int) and 32 <= side <= _LARGEST_SIDE_PX for side in sides):

@@ -232,7 +232,9 @@ class _Filler:
         self.trial = "cpu" if is_width and self.trial != "meta" else "meta"
 
     def _activation(self, activation: nn.Module, saved: Any) -> nn.Module:
-        """Return the file's activation, which convolutions share, but not with other models."""
+        """Return the file's activation: convolutions share one, which must not be the one that all
+        models share.
+        """
         if id(saved) not in self._activations:
             kind = saved.kind if isinstance(saved, SavedObject) else ""
             name = kind.rpartition(".")[2]

@@ -31,7 +31,8 @@ class PairedStart:
 
     Attributes:
         baseline: the baseline's model, by name or path.
-        facts: for the record: how many tensors the two share, how many are the run's alone.
+        facts: what was found, for the record: how many tensors the two share, how many are the
+            run's alone.
     """
 
     baseline: str
@@ -61,7 +62,8 @@ class PairedStart:
 
     def _started_baseline(self, trainer: Any) -> nn.Module:
         """Return the baseline's model as its own run with this seed starts with it."""
-        torch.manual_seed(trainer.args.seed)  # as Ultralytics' trainer before it builds the model
+        # As Ultralytics' trainer does before it builds the model.
+        torch.manual_seed(trainer.args.seed)
         baseline = build_model(self.baseline, trainer.data["nc"])
         source = load_model(trainer.args.pretrained, trust=trainer.run_settings.trust).model
         _draw_new_outputs(baseline, transfer_weights(source, baseline), trainer.args.seed)
@@ -86,7 +88,9 @@ class PairedStart:
 
 
 def _draw_new_outputs(model: nn.Module, transfer: TransferReport, seed: int) -> None:
-    """Draw the head's new convolutions as torch draws them, from the seed and their place."""
+    """Draw the head's convolutions that no weights were carried over to, as torch draws them, from
+    the seed and their place.
+    """
     head: Any = model.model[-1]
     strides = [int(stride) for stride in head.stride]
     place = f"model.{len(model.model) - 1}."

@@ -1,4 +1,6 @@
-"""Finds the weights that training starts from: a file, shipped, or published by Ultralytics."""
+"""Finds the weights that training starts from: a file, weights shipped here, or weights that
+Ultralytics publishes.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,12 @@ def resolve_pretrained(
     Args:
         name_or_path: ``yolo11n.pt``, ``yolo11n``, or a path.
         offline: forbid the download.
-        base_url: the folder's address; by default that of the installed Ultralytics.
+        base_url: address of the folder to fetch from; by default Ultralytics' release that its
+            installed version uses.
 
     Raises:
-        WeightsNotFoundError: no such file or published weights; the message has the closest.
+        WeightsNotFoundError: no such file, and no published weights of that name; the message has
+            the closest.
         OfflineError: it would have to be fetched, and ``offline`` forbids that.
         WeightsError: it could not be fetched.
     """

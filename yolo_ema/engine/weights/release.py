@@ -1,4 +1,6 @@
-"""Weights to give to others: the averaged model in half precision, without local paths."""
+"""Weights fit to be given to others: a run's averaged model in half precision, without optimizer or
+this machine's paths.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +44,14 @@ def release_weights(
         checkpoint: the run's ``last.pt`` or ``best.pt``.
         out: the file to write; of the paths in the training settings only the last part stays.
         licence: the terms, which the file carries as ``license``.
-        facts: entries for what the run recorded none of, as of `object_sizes.measured_sizes`.
+        facts: entries for what the run recorded none of, as those of
+            `object_sizes.measured_sizes`.
         average_with: a file to average the weights with, and its share, 0 to 1; see `average_into`.
 
     Raises:
         ConfigError: ``share`` is out of range.
-        WeightsError: a file is missing, damaged, carries code, or they are of two models.
+        WeightsError: the checkpoint or the other file is missing, damaged, carries code, or they
+            are not of one model.
         DamagedWeightsError: it holds no model.
         DiskFullError: there is no room; what was there before is intact.
     """

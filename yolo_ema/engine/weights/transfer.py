@@ -71,7 +71,9 @@ class TransferReport:
         return {**counts, "share": round(100 * self.share, 2), "new": list(self.new)}
 
     def as_text(self) -> str:
-        """Return in a line or two how many of how many, and new tensors by layer."""
+        """Return the report in a line or two: how many of how many, and which layers hold new
+        tensors, and how many of them.
+        """
         carried = (
             f"weights: {self.transferred} of {self.total} tensors carried over (the source has "
             f"{self.source_total})"
@@ -89,7 +91,9 @@ class TransferReport:
         )
 
     def _place(self, name: str) -> str:
-        """``model.28.cv3.0.2.weight`` → ``28 Detect.cv3:``, ``model.21.m.0.…`` → ``21 C3k2:``."""
+        """Shorten ``model.21.m.0.cv1.conv.weight`` to ``21 C3k2:`` and ``model.28.cv3.0.2.weight``
+        to ``28 Detect.cv3:``.
+        """
         _, index, *rest = name.split(".")
         kind = self.kinds[int(index)]
         return f"{index} {kind}.{rest[0]}:" if kind == Detect.__name__ else f"{index} {kind}:"
@@ -214,7 +218,9 @@ def _numbered(model: nn.Module) -> Iterator[tuple[tuple[str, float, int], nn.Mod
 
 
 def _strides(model: nn.Module) -> list[float]:
-    """Return the strides of layers below the head, by one small image; the model stays."""
+    """Return the stride of each layer below the head, from a forward pass of one small image; the
+    model stays as it was.
+    """
     like = next(model.parameters())
     modes = [(module, module.training) for module in model.modules()]
     model.eval()  # batch norms keep their statistics
@@ -230,7 +236,9 @@ def _strides(model: nn.Module) -> list[float]:
 
 
 def _levels(source: Detect, target: Detect) -> Iterator[tuple[str, int, nn.Module, nn.Module]]:
-    """Yield attribute, target's level, and both branches at each stride the heads share."""
+    """Yield attribute, level of the target, and both branches, for every branch of the heads at the
+    same stride.
+    """
     levels = {float(stride): level for level, stride in enumerate(source.stride)}
     for attribute in _BRANCHES:
         sources, targets = getattr(source, attribute, None), getattr(target, attribute, None)
@@ -242,7 +250,9 @@ def _levels(source: Detect, target: Detect) -> Iterator[tuple[str, int, nn.Modul
 
 
 def _wider_branches(source: Detect, target: Detect) -> dict[tuple[str, int], nn.Module]:
-    """Return what replaces branches that read the source's channels and differ inside."""
+    """Return what replaces those of the target's branches that read the same channels as the
+    source's and differ inside.
+    """
     return {
         (attribute, level): _at_width_of(src, dst)
         for attribute, level, src, dst in _levels(source, target)
@@ -257,7 +267,9 @@ def _channels_read(branch: nn.Module) -> int:
 
 
 def _at_width_of(source: nn.Module, target: nn.Module) -> nn.Module:
-    """Return a branch of the source's widths with the target's outputs, device and mode."""
+    """Return a branch with the source's widths and the target's outputs, device, precision and
+    mode.
+    """
     branch = copy.deepcopy(source)
     if source[-1].out_channels != target[-1].out_channels:
         branch[-1] = nn.Conv2d(source[-1].in_channels, target[-1].out_channels, 1)

@@ -57,7 +57,9 @@ class DetectedObject:
 def objects_of(
     rows: np.ndarray, place: Georeference, names: Mapping[int, str], first: int
 ) -> Iterator[DetectedObject]:
-    """Yield the objects of boxes (N, 6) in pixels, score, class id; numbered from ``first``."""
+    """Yield the objects of boxes (N, 6) x1, y1, x2, y2 in pixels, score, class id; numbered from
+    ``first``.
+    """
     corners = place.corners_xy(rows[:, :4])
     centres = place.corners_xy(np.tile((rows[:, :2] + rows[:, 2:4]) / 2.0, 2))[:, 0]
     corners_deg, centres_deg = place.degrees_of(corners), place.degrees_of(centres)

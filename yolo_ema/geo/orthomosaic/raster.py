@@ -197,7 +197,9 @@ class OrthomosaicReader:
         return low, high
 
     def _sampled(self) -> NDArray[np.float64]:
-        """Return values from all over the file: of an overview, or of parts of a large file."""
+        """Return values from all over the file: of an overview, or of parts where there is none
+        and the file is large.
+        """
         width, height = self.image_wh
         large = width * height > _SAMPLED_FROM_PIXELS and not self._raster.overviews(self.bands[0])
         samples = []
@@ -227,7 +229,9 @@ class OrthomosaicReader:
         return [known] if len(known) else []
 
     def _cache(self, rasterio: Any, rows: int) -> None:
-        """Let GDAL keep a row of windows where blocks span the file, to decode each just once."""
+        """Let GDAL keep a row of windows where blocks are as wide as the file: each would be
+        decoded once for every window otherwise.
+        """
         raster, needed = self._raster, _CACHE_MB
         if raster.block_shapes[0][1] >= raster.width:
             size = sum(np.dtype(kind).itemsize for kind in raster.dtypes)

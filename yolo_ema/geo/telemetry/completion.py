@@ -1,4 +1,6 @@
-"""From samples to poses: what the user gives counts first; assumptions are said once."""
+"""From samples to poses: what the user gives takes the place of what telemetry says or lacks, and
+every assumption is said once.
+"""
 
 from __future__ import annotations
 

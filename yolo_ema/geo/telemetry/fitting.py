@@ -58,7 +58,9 @@ def on_video_clock(
 
 
 def without_future(reading: Reading, now: datetime | None = None) -> Reading:
-    """Leave out UTC in the future: the clock of telemetry, or of this machine, is wrong."""
+    """Leave out UTC that lies in the future: the clock of the telemetry, or of this machine, is
+    wrong.
+    """
     latest = max((sample.utc for sample in reading.samples if sample.utc is not None), default=None)
     if latest is None or latest <= (now or datetime.now(timezone.utc)) + _AHEAD:
         return reading

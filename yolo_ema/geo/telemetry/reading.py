@@ -166,7 +166,9 @@ def degrees(text: str) -> float | None:
 
 
 def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Return a record's quantities, keys in lower case; of rows for one the first one there."""
+    """Return the quantities of a record, keys in lower case; of rows for one quantity the first
+    that the record has wins.
+    """
     values: dict[str, float] = {}
     for quantity in fields:
         if quantity.to not in values and quantity.key in record:
@@ -177,7 +179,9 @@ def values_of(fields: Iterable[Field], record: Mapping[str, Sequence[str]]) -> d
 
 
 def utc_moment(text: str) -> datetime | None:
-    """Return a text's moment (``2026-05-17T08:28:30.25Z``; without a zone UTC), or None."""
+    """Return the moment that a text such as ``2026-05-17T08:28:30.25Z`` names, UTC where it names
+    no zone; None where it names none.
+    """
     match = _MOMENT.fullmatch(text.strip())
     if match is None:
         return None

@@ -172,7 +172,9 @@ def _pair_fields(
 
 
 def _times_s(cues: Sequence[Cue], reading: Reading) -> list[float | None]:
-    """Return each subtitle's start, or, without times, its clock's since the first of them."""
+    """Return each subtitle's start, or, where the file has no times, that of its clock's reading
+    since the first of them.
+    """
     if any(cue.start_s is not None for cue in cues):
         return [cue.start_s for cue in cues]
     clocks = [_clock(cue.text) for cue in cues]

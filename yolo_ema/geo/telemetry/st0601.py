@@ -20,7 +20,9 @@ _CHECKSUM_TAG, _TIME_TAG = 1, 2
 
 
 class _Tag(NamedTuple):
-    """An integer of so many bytes from low to high; the lowest signed one: "out of range"."""
+    """A quantity in an integer of ``length`` bytes that spans ``low`` to ``high``; signed ones keep
+    their lowest value for "out of range".
+    """
 
     name: str
     length: int

@@ -76,7 +76,9 @@ class _Room:
                 self._take(x1, y1, x2, y2)
 
     def take(self, box: list[float], label_wh: tuple[int, int], gap: int) -> tuple[int, int] | None:
-        """Occupy the first free place beside a box; return its top left corner, or None."""
+        """Occupy the first free place beside a box for a label; return its top left corner, or None
+        if all are occupied.
+        """
         x1, y1, x2, y2 = (round(edge) for edge in box)
         width, height = label_wh
         above, below, left, right = y1 - height - gap, y2 + gap + 1, x1 - gap, x2 - width + gap

@@ -57,7 +57,9 @@ _labels = _LabelCache(_CACHE_BYTES)
 
 
 def render_label(text: str, size_px: int, ground_bgr: tuple[int, int, int]) -> np.ndarray:
-    """Return (H, W, 3) uint8 BGR, read-only: text in black or white, with a margin."""
+    """Return (H, W, 3) uint8 BGR, read-only: ``text`` in black or white on a background, with a
+    margin.
+    """
     key = (text, size_px, ground_bgr)
     label = _labels.get(key)
     if label is None:
@@ -72,7 +74,9 @@ def render_label(text: str, size_px: int, ground_bgr: tuple[int, int, int]) -> n
 
 @lru_cache(maxsize=64)
 def text_mask(text: str, size_px: int) -> np.ndarray:
-    """Return (H, W) float32 in 0…1, read-only: ink on each pixel; one height for one size."""
+    """Return (H, W) float32 in 0…1, read-only: how much ink covers each pixel. All texts of one
+    size have the same height.
+    """
     font = _font(size_px)
     # A line break in a class name would make Pillow fail.
     text = "".join(sign if sign.isprintable() else " " for sign in text)
@@ -92,7 +96,9 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 
 def copy_inside(canvas: np.ndarray, label: np.ndarray, x: int, y: int) -> None:
-    """Copy a label onto the canvas, moved inside it, and cropped if larger than it."""
+    """Copy a label onto the canvas, moved inside where it would stick out, and cropped where it is
+    larger than the canvas.
+    """
     height, width = canvas.shape[:2]
     x, y = max(0, min(x, width - label.shape[1])), max(0, min(y, height - label.shape[0]))
     canvas[y : y + label.shape[0], x : x + label.shape[1]] = label[: height - y, : width - x]

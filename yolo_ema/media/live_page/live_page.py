@@ -59,7 +59,8 @@ class LivePage:
 
         Args:
             found: its detections.
-            image_bgr: where they are drawn, (H, W, 3) uint8; not to be changed afterwards.
+            image_bgr: the image in which they are drawn, (H, W, 3) uint8, which must not be changed
+                afterwards.
             on_map: the camera, the view and the objects on the ground, see `LocatedFrame.on_map`.
         """
         self._live_state.publish(found, image_bgr, on_map)

@@ -56,7 +56,9 @@ class LiveState:
         image_bgr: np.ndarray,
         on_map: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take a source's newest image and its map; nothing is encoded until a viewer asks."""
+        """Take a source's newest image, and what it shows on the map; nothing is encoded until a
+        viewer asks.
+        """
         class_ids, counts = np.unique(found.class_ids, return_counts=True)
         classes = [
             {"name": found.names[class_id], "count": count, "colour": _hex(class_id)}
@@ -107,7 +109,9 @@ class LiveState:
         self._news.notify_all()
 
     def state(self, after: int, timeout_s: float) -> dict[str, Any]:
-        """Return all but images, once newer than revision ``after``, or at the timeout."""
+        """Return everything but the images, as soon as there is something newer than revision
+        ``after``, or at the timeout.
+        """
         with self._news:
             self._news.wait_for(lambda: self._revision > after or self.ended, timeout_s)
             now = time.monotonic()

@@ -34,7 +34,8 @@ class TokenAuth:
         """Check that the page is protected as its address requires.
 
         Raises:
-            ConfigError: others could reach the page without a token, or with an easy one.
+            ConfigError: others could reach the page without a token, or the token is easily
+                guessed.
         """
         if token is not None and (
             len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()

@@ -32,7 +32,9 @@ class Crops(Sink):
         self._limit, self._written = limit, 0
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Write a frame's objects; each file appears whole. Raises `DiskFullError`."""
+        """Write the objects of one frame; each file appears whole. Raises `DiskFullError` if there
+        is no space.
+        """
         stem, (width, height) = context.frame_stem(found.frame), found.frame.image_wh
         starts = np.floor(found.boxes_xyxy[:, :2]).astype(int).clip(0)
         ends = np.minimum(np.ceil(found.boxes_xyxy[:, 2:]).astype(int), (width, height))

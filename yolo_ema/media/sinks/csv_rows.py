@@ -20,7 +20,9 @@ COLUMNS = (
 
 
 class CsvRows(Sink):
-    """``detections.csv``: a header, then a row per object; none for an empty frame."""
+    """``detections.csv``: a header line, then one row per object; a frame without objects leaves no
+    row.
+    """
 
     def __init__(self, out: Path) -> None:
         """Start the file in the folder ``out``. Raises `DiskFullError` if there is no space."""

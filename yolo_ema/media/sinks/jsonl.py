@@ -11,7 +11,9 @@ from yolo_ema.media.sinks.sink import FrameContext, Sink
 
 
 class JsonLines(Sink):
-    """``detections.jsonl``: a line per frame, on disk at once, so that programs can follow."""
+    """``detections.jsonl``: one line per frame, on disk as soon as it is written, so that programs
+    can follow the file as it grows.
+    """
 
     def __init__(self, out: Path) -> None:
         """Start the file in the folder ``out``. Raises `DiskFullError` if there is no space."""

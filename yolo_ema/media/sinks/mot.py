@@ -47,10 +47,12 @@ class MotFiles(FilePerSource):
         Args:
             out: the folder.
             style: one of `MOT_STYLES`.
-            names: class by id, of all that may be found; None: those of each source's first frame.
+            names: class by id, of all classes that may be found; None takes them from each source's
+                first frame.
 
         Raises:
-            ConfigError: an unknown style, or names not VisDrone's for ``visdrone-mot``.
+            ConfigError: an unknown style, or names that are not VisDrone's, whose numbers
+                ``visdrone-mot`` needs.
         """
         if style not in MOT_STYLES:
             raise ConfigError(f"no MOT style {style!r}; expected one of {', '.join(MOT_STYLES)}")

@@ -22,7 +22,8 @@ class FrameContext:
         image_path: the image file that the frame was read from, where the source is a sequence of
             image files; "" otherwise.
         image_stem: that image's name for files.
-        pixel_aspect: width of a pixel by its height; None where square or not said.
+        pixel_aspect: width of a pixel divided by its height; None where pixels are square or the
+            source does not say.
     """
 
     frame_rate: Fraction | None

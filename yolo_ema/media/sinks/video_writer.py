@@ -50,7 +50,8 @@ class VideoWriter:
         Args:
             path: the file; its folder is created if missing.
             frame_rate: frames per second.
-            image_wh: pixels; odd sizes get one more, since H.264's usual form (4:2:0) is even.
+            image_wh: pixels; odd sizes are padded by one pixel, since H.264's usual form (4:2:0)
+                needs even ones.
             is_live: hold no frame back in the encoder, at the price of a larger file.
             pixel_aspect: width of a pixel divided by its height, for players; None for square ones.
 
@@ -124,7 +125,9 @@ class VideoWriter:
         self._mux(frame)
 
     def _tick(self, time_s: float | None) -> int:
-        """Return when the frame is shown, ever later; times that jump back go on from there."""
+        """Return when the frame is shown, always later than the one before; times that jump back
+        continue from where they were.
+        """
         following = self._last_tick + self._frame_ticks
         if time_s is None:
             time_s = (following - self._offset) / self._ticks_per_s
@@ -189,7 +192,9 @@ class VideoWriter:
 
 
 class _Disk:
-    """The file as PyAV writes it; on a full disk it ends where it was whole."""
+    """The file as PyAV writes to it. Once the disk is full, nothing more reaches the file, and it
+    ends where it was whole.
+    """
 
     def __init__(self, file: GrowingFile) -> None:
         self._file = file

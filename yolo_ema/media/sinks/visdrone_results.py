@@ -48,7 +48,9 @@ class VisdroneResults(FilePerSource):
         self.paths = (self.folder,)
 
     def write(self, found: FrameDetections, context: FrameContext) -> None:
-        """Write an image's file, or a video's frame. Raises `DiskFullError`."""
+        """Write an image's file, or append a frame to a video's. Raises `DiskFullError` if there is
+        no space.
+        """
         if not context.is_moving:
             write_unique(self.folder, context.stem, ".txt", "".join(self._rows(found)).encode())
             return

@@ -43,7 +43,9 @@ class Window:
             ) from error
 
     def show(self, image_bgr: np.ndarray | None) -> bool:
-        """Show (H, W, 3) uint8 BGR, or the last again; False once the user closed it or hit q."""
+        """Show an image, (H, W, 3) uint8 BGR, or keep showing the last; return False once the user
+        has closed the window or pressed q.
+        """
         if image_bgr is not None:
             if not self._sized:
                 height, width = image_bgr.shape[:2]

@@ -1,4 +1,6 @@
-"""YOLO label files, one an image: rows ``class x_center y_center width height``, as shares."""
+"""YOLO label files: one text file per image or frame, with rows of ``class x_center y_center width
+height`` as shares of the image.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,19 @@ from yolo_ema.media.sinks.unique_paths import write_unique
 
 
 class YoloLabels(Sink):
-    """``yolo/labels/<image>.txt``, empty for no objects, as training expects, and classes.txt."""
+    """``yolo/labels/<image>.txt`` and ``yolo/classes.txt``; a frame without objects gets an empty
+    file, as training expects.
+    """
 
     def __init__(self, out: Path, names: Mapping[int, str], *, scores: bool = False) -> None:
         """Write the class names.
 
         Args:
             out: the folder that gets ``yolo/``.
-            names: class by id, of all of the weights; a class's line in ``classes.txt`` is its id.
-            scores: append the score as the sixth number, for tools that compare detections.
+            names: class by id, of all classes of the weights; a class's line in ``classes.txt`` is
+                its id.
+            scores: append the score as the sixth number of a row, for tools that compare
+                detections.
 
         Raises:
             DiskFullError: there is no space left.

@@ -1,4 +1,6 @@
-"""Addresses of streams, and what is never shown of them: user, password, likely secrets."""
+"""Addresses of streams: what may be shown of them, and what never is: user, password, and whatever
+in a query or path may be a secret.
+"""
 
 from __future__ import annotations
 
@@ -136,5 +138,7 @@ def _shown_query(parts: SplitResult) -> str:
 
 
 def _is_key(part: str) -> bool:
-    """Say whether a path's part looks like a service's key: long, and full of digits."""
+    """Return whether a part of a path looks like the key that some services put there: long, and
+    full of digits.
+    """
     return _LIKE_A_KEY.fullmatch(part) is not None

@@ -16,7 +16,8 @@ class Connection(Protocol):
 
     Attributes:
         frame_rate: frames per second; None if unknown.
-        finite: whether it turned out to be a recording: it is read to its expected end.
+        finite: whether it turned out to be a recording behind an address: all of it is read, and
+            its end is expected.
     """
 
     frame_rate: Fraction | None
@@ -46,7 +47,9 @@ class Connection(Protocol):
         """Connect. Raises `SourceError`, or `SourceRefusedError` if retrying is useless."""
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield images (H, W, 3) uint8 BGR and seconds where stated. Raises `SourceError`."""
+        """Yield images, (H, W, 3) uint8 BGR, each with its time in seconds if the source states it.
+        Raises `SourceError`.
+        """
 
     def close(self) -> None:
         """End soon whatever is going on; called from any thread, and more than once."""

@@ -1,4 +1,6 @@
-"""Files below a folder or of a pattern: links followed once, hidden ones skipped and counted."""
+"""Files below a folder or matching a pattern: links are followed once, hidden files are skipped,
+and what is left out is counted.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,8 @@ def scan_pattern(pattern: str, base: Path | None = None) -> FolderScan:
 
     Args:
         pattern: such as ``flight/**/*.jpg``.
-        base: the folder that it counts from, never a pattern; None for the current one.
+        base: the folder that the pattern starts from, whose own name is never read as a pattern;
+            None for the current one.
     """
     scan = FolderScan(pattern)
     parts = Path(pattern).parts

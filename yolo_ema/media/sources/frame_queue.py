@@ -1,4 +1,6 @@
-"""Hands frames from reading to detecting: bounded, and either lossless or newest first."""
+"""Hands frames from a thread that reads to the one that detects: bounded, and either lossless or
+newest first.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ class FrameQueue:
         return event
 
     def take(self, timeout_s: float = 0) -> SourceEvent | None:
-        """Return the oldest event; None after ``timeout_s``, or if closed and empty."""
+        """Return the oldest event; None if none arrives within ``timeout_s``, or the queue is
+        closed and empty.
+        """
         with self._condition:
             if not self._events and timeout_s > 0:
                 self._condition.wait_for(lambda: self._closed or self._events, timeout_s)

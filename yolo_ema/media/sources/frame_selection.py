@@ -58,7 +58,9 @@ class FrameSelection:
         return _SelectedFrames(source.open(), self, source.name if holds_all else "")
 
     def left_aside(self, sources: Sequence[Source]) -> str:
-        """Say which sources the selection does not apply to, or not wholly; "" for none."""
+        """Say which sources the selection does not or not wholly apply to; "" where there are
+        none.
+        """
         images = sum(not source.is_video for source in sources)
         live = [source.name for source in sources if source.is_live]
         notes = []

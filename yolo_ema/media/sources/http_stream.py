@@ -63,7 +63,9 @@ class _Sockets:
 
 
 def _opener(address: Address, sockets: _Sockets) -> urllib.request.OpenerDirector:
-    """Return an opener that follows redirects, and tells the password to its server alone."""
+    """Return an opener that follows redirects, and that gives the password to the server of the
+    address and to no other.
+    """
 
     class Plain(http.client.HTTPConnection):
         def connect(self) -> None:
@@ -179,7 +181,9 @@ class HttpConnection:
         raise kind(f"{self._address.shown} cannot be opened: {self._address.cleaned(problem)}")
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Yield images; damaged ones are counted. Raises `SourceError` on a lost connection."""
+        """Yield the images; damaged ones are skipped and counted. Raises `SourceError` if the
+        connection breaks.
+        """
         if self._video is not None:
             for frame in self._video.frames():
                 self.damaged = self._video.damaged

@@ -1,4 +1,6 @@
-"""Reads an image as upright 8-bit BGR; refuses too large ones first, names damage truly."""
+"""Reads an image file as upright 8-bit BGR; too large ones are refused before decoding, damaged
+ones with the true reason.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
         max_pixels: refuse larger images before decoding them, whatever size the file has on disk.
 
     Raises:
-        SourceError: the file is missing, empty, no image, damaged, or beyond ``max_pixels``.
+        SourceError: the file is missing, empty, not an image, truncated or damaged, or larger than
+            ``max_pixels``.
     """
     path = Path(path)
     if not path.is_file():

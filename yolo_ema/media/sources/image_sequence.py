@@ -1,4 +1,6 @@
-"""A folder of images that are one flight's frames, as in VisDrone's sequences."""
+"""A folder of images that are the frames of one flight, as VisDrone's video and tracking sequences
+are.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ def decode_jpeg(content: bytes, orientation: int = 1) -> np.ndarray | None:
 
 
 def _is_padded(content: bytes, problem: str) -> bool:
-    """Say whether libjpeg complains only of padding at the end, as some cameras write it."""
+    """Return whether all that libjpeg complains of is padding behind the last pixels, which some
+    cameras write.
+    """
     extra = _EXTRANEOUS.search(problem)
     end = content.rfind(b"\xff\xd9")
     if extra is None or end < 0:

@@ -1,4 +1,6 @@
-"""Finds whole JPEGs in a stream of bytes, however it is cut and whatever lies between."""
+"""Finds whole JPEGs in a stream of bytes, however it is cut into pieces and whatever stands between
+them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class JpegSplitter:
         self._in_pixels = False
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take bytes; return the images that they complete. `ValueError` if one has no end."""
+        """Take the next bytes and return the images that they complete. Raises `ValueError` if one
+        has no end.
+        """
         self._buffer += piece
         images = []
         while (image := self._next()) is not None:
@@ -61,7 +65,9 @@ class JpegSplitter:
         return True
 
     def _step(self) -> int | None:
-        """Go on by a segment; return the image's length, 0 before its end, None for more bytes."""
+        """Advance by one segment; return the image's length at its end, 0 before it, None if more
+        bytes are needed.
+        """
         buffer = self._buffer
         if self._in_pixels:
             match = _MARKER.search(buffer, self._at)

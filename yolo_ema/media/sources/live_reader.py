@@ -68,7 +68,9 @@ class LiveReader(FrameReader):
                 self._watcher.start()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield frames until `close`, or giving up: `SourceError`; leaving the loop disconnects."""
+        """Yield frames until `close`, or until the source is given up, which raises `SourceError`;
+        leaving the loop disconnects.
+        """
         self.start()
         with contextlib.closing(self):
             yield from self._frames()
@@ -86,7 +88,9 @@ class LiveReader(FrameReader):
                 return
 
     def close(self) -> None:
-        """Disconnect; who waits is released, and what hangs in a library ends at its time limit."""
+        """Disconnect. Whoever waits for a frame is released at once; what hangs in a library ends
+        at its own time limit.
+        """
         self._closing.set()
         self.queue.close()
         attempt = self._attempt
@@ -132,7 +136,9 @@ class LiveReader(FrameReader):
         return status
 
     def _watch(self) -> None:
-        """Connect again until closed, given up, or read to the end. Runs in the watching thread."""
+        """Connect again and again until closed, given up, or read to the end. Runs in the watching
+        thread.
+        """
         tries, outage_began = 0, time.monotonic()
         while not self._closing.is_set():
             self._damaged = self.damaged_packets

@@ -74,7 +74,9 @@ class LostFrames:
             self.in_holes += round(steps) - 1
 
     def at_end(self, frames: int) -> int:
-        """Return how many frames lie behind the last packet, by the header, after ``frames``."""
+        """Return how many frames lie behind the last packet, by what the header states, once
+        ``frames`` were decoded.
+        """
         if not self._packets or not self._container.format.name.startswith(_STATES_ITS_DURATION):
             return 0
         first_s = float((self._stream.start_time or 0) * self._stream.time_base)

@@ -18,7 +18,8 @@ class NetworkOptions:
     Attributes:
         open_timeout_s: give up an attempt to connect after this time.
         read_timeout_s: reconnect if no new frame has arrived for this time.
-        stale_after_s: a source is stale if no new frame, or the same image, came for so long.
+        stale_after_s: a source counts as stale if no new frame, or always the same image, has
+            arrived for this time.
         first_wait_s: the pause before the first retry.
         wait_share: later pauses are this share of the outage so far, so that they grow
             exponentially and a short outage ends soon after the server is back; each is randomly

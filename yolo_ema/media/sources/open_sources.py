@@ -1,4 +1,6 @@
-"""Turns a user's words into sources: files, folders, patterns, lists, pipes, cameras, URLs."""
+"""Turns what a user names into sources: files, folders, patterns, lists, pipes, cameras and
+addresses.
+"""
 
 from __future__ import annotations
 

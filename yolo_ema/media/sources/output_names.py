@@ -1,4 +1,6 @@
-"""Names for output files: what lies under one belongs to one source in every kind of output."""
+"""Names for output files, one for each source of a run: what lies under a name belongs to one
+source, in every kind of output.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def _with_folders(sources: Sequence[_Stored]) -> dict[Source, str]:
 
 
 def _told_apart(folders: set[Path]) -> dict[Path, str]:
-    """Return folders' last names, ``_`` behind each, that tell them apart; none for one."""
+    """Return for each folder as many of its last names as tell all of them apart, each with ``_``
+    behind; none for one folder.
+    """
     if len(folders) == 1:
         return dict.fromkeys(folders, "")
     deepest = max(len(folder.parts) for folder in folders)

@@ -12,7 +12,9 @@ _JITTER_FRAMES = 8
 
 
 def stated_rate(stream: Any) -> Fraction | None:
-    """Return a stream's frames per second; None if not stated, or its clock's ticks instead."""
+    """Return a stream's frames per second; None if it states none, or the ticks of its clock
+    instead, as RTSP's 90,000.
+    """
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and 0 < rate <= _HIGHEST_RATE:
             return Fraction(rate)

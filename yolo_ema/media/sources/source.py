@@ -29,7 +29,9 @@ class FrameReader(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames in order. Raises `SourceError` if damaged, or given up."""
+        """Yield the frames in order. Raises `SourceError` if the source turns out to be damaged, or
+        is given up.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -139,7 +141,9 @@ class Source(ABC):
 
     @abstractmethod
     def open(self) -> FrameReader:
-        """Open the source. Raises `SourceError` for files; a live source connects when iterated."""
+        """Open the source. Raises `SourceError` if a file cannot be read; a live source is
+        connected to while it is iterated.
+        """
 
 
 class LiveSource(Source):
@@ -181,7 +185,8 @@ class SourceEvent:
         frame: the frame; None for a notice and for the end.
         reader: the opened source; None if it could not be opened.
         ended: whether this was the source's last event.
-        problem: "" or what is wrong: why it ended, or a notice such as a lost connection.
+        problem: "" or what is wrong: the reason of the end, or a notice such as a lost connection
+            or another frame size.
     """
 
     source: Source

@@ -1,4 +1,6 @@
-"""Reads sources at once: files in order, decoded ahead; cameras and streams side by side."""
+"""Reads several sources at once: files one after the other, decoded ahead; every camera and stream
+on its own.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,9 @@ class SourceReader:
         return None
 
     def status(self) -> list[SourceStatus]:
-        """Return the state of cameras, streams, and the file being read; from any thread."""
+        """Return the state of every camera and stream, and of the file that is being read; from
+        any thread.
+        """
         return [lane.status for lane in self._lanes]
 
     def stop(self) -> None:
@@ -252,7 +256,9 @@ class _FileLane:
             del frame
 
     def _may_decode(self, more_bytes: int) -> bool:
-        """Wait while too much is decoded, unless this lane is waited for; False once closed."""
+        """Wait while too much is decoded and still in use, unless detection waits for this lane;
+        return False once closed.
+        """
         while not self.queue.closed:
             if self._ahead.bytes_in_use() + more_bytes <= _LOOK_AHEAD_BYTES or (
                 self.wanted and not len(self.queue)

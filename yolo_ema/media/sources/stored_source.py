@@ -65,7 +65,9 @@ class StoredSource(Source):
 
 @dataclass(frozen=True)
 class PipeSource(Source):
-    """A video from another program, which waits for us: standard input, or a named pipe."""
+    """A video that another program writes, and that waits until its frames are taken: standard
+    input, or a named pipe.
+    """
 
     path: Path
     given: str
@@ -103,7 +105,9 @@ class _ImageFrame(FrameReader):
 
     @property
     def frame_bytes(self) -> int:
-        """The image's bytes in memory by its header; 0 if that fails, as reading will report."""
+        """The image's size in memory, from its header; 0 if that cannot be read, which reading it
+        will report.
+        """
         if self._closed:
             return 0
         try:

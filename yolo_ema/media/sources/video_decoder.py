@@ -34,7 +34,8 @@ class VideoDecoder:
         stream: the stream that FFmpeg would choose.
         damaged: how many packets could not be decoded, and how many frames were damaged, so far.
         notes: what the user should know of the frames, each once.
-        pixel_aspect: width of an upright pixel by its height; None if square or not stated.
+        pixel_aspect: width of a pixel divided by its height, of upright frames; None if square or
+            not stated.
     """
 
     def __init__(
@@ -193,7 +194,9 @@ class _Timed(NamedTuple):
 
 
 class _Deinterlacer:
-    """Makes whole frames of interlaced ones, each when the next one is in; others pass."""
+    """Makes whole frames of interlaced ones; progressive frames pass unchanged. Each frame comes
+    out when the next one is in.
+    """
 
     def __init__(self) -> None:
         self._graph: Graph | None = None

@@ -28,7 +28,8 @@ class VideoReader:
         frame_rate: frames per second.
         frame_count: as the file states or as its duration implies; None if it states neither.
         image_wh: width and height of the first frame as it is stored.
-        missing_frames: frames that the file states and does not hold, known at its end.
+        missing_frames: how many frames the file states and does not hold, known once it is read to
+            its end.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class VideoReader:
 
     @property
     def damaged_packets(self) -> int:
-        """How many packets were skipped, and how many frames are damaged, so far."""
+        """How many packets could not be decoded and were skipped, and how many frames are damaged,
+        so far.
+        """
         return self._decoder.damaged
 
     @property

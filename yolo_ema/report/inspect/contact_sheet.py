@@ -160,7 +160,9 @@ def _captioned(tile: Image.Image, caption: str) -> Image.Image:
 
 
 def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> Image.Image:
-    """Return a strip with each class's colour and name, and regions', wrapped to the width."""
+    """Return a strip with a square and a name per class, and one for ignored regions, wrapped to
+    the width.
+    """
     font = _font(18)
     names = [*(name for name, _ in entries), "ignored region"]
     places, left, top = [], _GAP_PX, _GAP_PX // 2

@@ -68,7 +68,9 @@ class SplitScan:
         return np.bincount(self.image_of, minlength=len(self.images))
 
     def training_sizes_px(self, imgsz: int) -> np.ndarray:
-        """Return (N,) the roots of boxes' areas in pixels, longer image sides being ``imgsz``."""
+        """Return (N,) the square root of each box's area in pixels, with its image's longer side
+        scaled to ``imgsz``.
+        """
         scale = imgsz / self.sizes_wh.max(axis=1, initial=1)
         sides = np.maximum(self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2], 0)
         return np.sqrt(sides.prod(axis=1)) * scale[self.image_of]

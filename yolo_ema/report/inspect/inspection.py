@@ -1,4 +1,6 @@
-"""Inspects a dataset: counts, sizes, places, what deserves a second look, plots, a sheet."""
+"""Inspects a dataset: counts, sizes and places of boxes, labels and images that deserve a second
+look, plots and a contact sheet.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,9 @@ def near_duplicates(scans: Sequence[SplitScan]) -> list[NearDuplicate]:
 
 
 def _normalised(thumbnails: np.ndarray) -> np.ndarray:
-    """Return (I, P) of mean 0 and length 1: products are correlations; uniform images 0."""
+    """Return (I, P) with mean 0 and length 1 each, so that a product is a correlation; a uniform
+    image becomes all zeros.
+    """
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)

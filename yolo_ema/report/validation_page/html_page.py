@@ -41,7 +41,9 @@ _PROGRESS = ("mAP50-95", "mAP50")
 
 
 def val(options: ValOptions) -> ValResult | PlanComparison:
-    """Do the ``val`` verb: `validate_and_report`, or `compare_plans`; raises as these do."""
+    """Do what the ``val`` verb does: `validate_and_report`, or `compare_plans` where plans are
+    asked for. Raises what these raise.
+    """
     return compare_plans(options) if options.plans else validate_and_report(options)
 
 

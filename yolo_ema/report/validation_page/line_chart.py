@@ -1,4 +1,6 @@
-"""Line charts for the page's template, in units of a small SVG: readable on a phone."""
+"""Line charts as the page's template draws them: everything in units of a small SVG, so that their
+text stays readable on a phone.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,9 @@ def precision_recall_chart(
 
 
 def _envelope(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Return some 200 points of the highest precision from each recall on, in percent, to 0."""
+    """Return some 200 points of the highest precision at each recall or beyond, in percent, down to
+    zero at the end.
+    """
     if not len(curve.recall):
         return np.array([0.0]), np.array([0.0])
     best = np.maximum.accumulate(curve.precision[::-1])[::-1]
