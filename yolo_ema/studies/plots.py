@@ -17,6 +17,7 @@ from yolo_ema.studies.comparison import Comparison, Row
 
 _GREY = "#555555"
 _MARKS = "osD^vP"
+_WIDTH_IN_LETTERS = 80  # of an axis with the default font
 _CURVE = {
     "detect": ("AP (Ultralytics)", 100, "AP in training (Ultralytics' own), percent"),
     "classify": ("top-1", 1, "top-1 in training, percent"),
@@ -88,7 +89,10 @@ def _pairs(axes: Axes, comparison: Comparison) -> None:
                 linewidth=2.5,
                 label=label,
             )
-    axes.set_xticks(range(len(rows)), [row.arm.name for row in rows])
+    names = [row.arm.name for row in rows]
+    axes.set_xticks(range(len(rows)), names)
+    if rows and max(map(len, names)) > _WIDTH_IN_LETTERS / len(rows):
+        axes.tick_params(axis="x", labelrotation=30)
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_ylabel(
         f"{comparison.study.primary}, percent, at {comparison.study.evaluations[0].key}"
@@ -124,7 +128,7 @@ def _differences(axes: Axes, comparison: Comparison) -> None:
     )
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(
-        f"{comparison.study.primary}: difference to {comparison.study.baseline}, percent points"
+        f"{comparison.study.primary}: difference to {comparison.study.baseline}, percentage points"
     )
     axes.set_title(
         "Dots: pairs of equal seed; diamond and bar: mean and 95 % interval",

@@ -10,11 +10,13 @@ import math
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from study_files import SPEC, made_up_record, small_study, write_record, write_records
 
 from yolo_ema.errors import ConfigError, DataError
 from yolo_ema.io.atomic_files import write_json
 from yolo_ema.options.ablate import AblateOptions
+from yolo_ema.studies import plots
 from yolo_ema.studies.ablation import ablate
 from yolo_ema.studies.comparison import compare
 from yolo_ema.studies.plots import draw_plots
@@ -204,6 +206,22 @@ def test_the_plots_show_something(tmp_path):
         assert min(image.shape[:2]) > 400
         coloured = np.ptp(image.astype(int), axis=2) > 60
         assert coloured.sum() > 100, path
+
+
+@pytest.mark.parametrize(("count", "is_turned"), [(2, False), (9, True)])
+def test_names_of_arms_do_not_run_into_each_other(tmp_path, count, is_turned):
+    names = [f"attention-{index}" for index in range(count)]
+    arms = "".join(f"  {name}: {{model: yolo11n-ema}}\n" for name in names)
+    figures = {(name, 0): 8.0 for name in names}
+    spec = SPEC.replace("  none: {}\n  ema: {model: yolo11n-ema}\n", arms)
+    comparison = comparison_of(
+        tmp_path, figures, spec.replace("baseline: none", f"baseline: {names[0]}")
+    )
+    axes = Figure(figsize=(8, 4.8)).subplots()
+    plots._pairs(axes, comparison)
+    labels = axes.get_xticklabels()
+    assert [label.get_text() for label in labels] == names
+    assert {bool(label.get_rotation()) for label in labels} == {is_turned}
 
 
 def test_a_study_at_one_setting_has_no_plot_of_milliseconds(tmp_path):
