@@ -25,6 +25,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import yolo_ema.io.image_header  # noqa: F401 - keeps Pillow's own way to open images
 from yolo_ema.io.machine import cache_dir, thread_count
@@ -115,14 +116,23 @@ def log_to_stderr() -> Iterator[None]:
         for handler in logging.getLogger("ultralytics").handlers
         if isinstance(handler, logging.StreamHandler)
     ]
-    before = [handler.setStream(sys.stderr) for handler in handlers]
+    before = [_set_stream(handler, sys.stderr) for handler in handlers]
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         for handler, stream in zip(handlers, before, strict=True):
-            if stream is not None:
-                handler.setStream(stream)
+            _set_stream(handler, stream)
+
+
+def _set_stream(handler: logging.StreamHandler[Any], stream: Any) -> Any:
+    """Return the stream that a handler had, which whoever captured output may have closed."""
+    former = handler.stream
+    if getattr(former, "closed", False):
+        handler.stream = stream
+    else:
+        handler.setStream(stream)
+    return former
 
 
 _prepare_environment()

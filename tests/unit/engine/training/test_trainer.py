@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -36,6 +38,21 @@ def test_what_is_logged_and_printed_goes_to_stderr_inside_and_not_after(capsys):
     assert shown.out == ""
     assert "logged" in shown.err
     assert "printed" in shown.err
+
+
+def test_a_stream_that_whoever_captured_output_has_closed_is_no_hindrance(capsys):
+    closed = io.StringIO()
+    handler = logging.StreamHandler(closed)
+    closed.close()
+    LOGGER.addHandler(handler)
+    try:
+        for _ in range(2):
+            with log_to_stderr():
+                LOGGER.warning("logged")
+            assert handler.stream is closed
+    finally:
+        LOGGER.removeHandler(handler)
+    assert "Logging error" not in capsys.readouterr().err
 
 
 def test_the_validator_keeps_500_detections_of_every_image_however_slow_nms_is(monkeypatch):
