@@ -70,6 +70,20 @@ def assert_same(out: Path, expected: Path) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.01)
 
 
+def python_alone(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code where no other package can be imported."""
+    blocked = "import sys; from edge_packages import OnlyEdgePackages\n"
+    blocked += "sys.meta_path.insert(0, OnlyEdgePackages([]))\n"
+    paths = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests")))
+    return subprocess.run(
+        [sys.executable, "-c", blocked + code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def run_alone(
     place: Path, *words: object, more: str = "", verb: str = "detect"
 ) -> subprocess.CompletedProcess[str]:
@@ -162,20 +176,10 @@ def test_the_default_weights_are_an_exported_file(place):
         done.stderr
     )
     assert len((place / "default/detections.jsonl").read_text().splitlines()) == 12
-    code = (
-        "import sys; from edge_packages import OnlyEdgePackages\n"
-        "sys.meta_path.insert(0, OnlyEdgePackages([]))\n"
+    detector = python_alone(
         "from yolo_ema import Detector, read_file_metadata\n"
         "weights = Detector().weights\n"
         "print(weights.name, read_file_metadata(weights).stride)\n"
-    )
-    paths = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests")))
-    detector = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert detector.stdout == "yolo11n-ema-visdrone.onnx 32\n", detector.stderr
 
@@ -188,29 +192,18 @@ def test_other_verbs_say_what_is_missing(place):
 
 
 def test_public_names_that_need_torch_say_so():
-    code = (
-        "import sys; from edge_packages import OnlyEdgePackages\n"
-        "sys.meta_path.insert(0, OnlyEdgePackages([]))\n"
+    names = ("train", "export", "validate", "EfficientMultiScaleAttention")
+    done = python_alone(
         "import yolo_ema\n"
-        "for name in ('train', 'export', 'validate', 'EfficientMultiScaleAttention'):\n"
+        f"for name in {names}:\n"
         "    try:\n"
         "        getattr(yolo_ema, name)\n"
         "    except yolo_ema.YoloEmaError as error:\n"
         "        print(error)\n"
     )
-    paths = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests")))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     lines = done.stdout.splitlines()
     assert len(lines) == 4, done.stderr
-    for name, line in zip(
-        ("train", "export", "validate", "EfficientMultiScaleAttention"), lines, strict=True
-    ):
+    for name, line in zip(names, lines, strict=True):
         assert re.match(rf"yolo_ema\.{name} needs the package \w+, which is not installed", line)
 
 

@@ -14,13 +14,15 @@ part's place is said below, and is our reading.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 from yolo_ema.nn.ema import fitting_groups
 
 
-class _LiteralEma(nn.Module):
+class _LiteralEma(nn.Module, ABC):
     """What the ablations share: groups, the first branch, and how a branch weighs a map.
 
     Args:
@@ -41,9 +43,9 @@ class _LiteralEma(nn.Module):
         grouped = x.reshape(-1, self.width, x.shape[2], x.shape[3])
         return (grouped * self._gates(grouped).sigmoid()).reshape(x.shape)
 
+    @abstractmethod
     def _gates(self, grouped: Tensor) -> Tensor:
         """Return what the groups (B·G, k, H, W) are weighed by, before the sigmoid."""
-        raise NotImplementedError
 
     def _add_first_branch(self) -> None:
         self.conv1x1 = nn.Conv2d(self.width, self.width, 1)
