@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +29,7 @@ from yolo_ema.errors import (
     SourceError,
     WeightsNotFoundError,
 )
+from yolo_ema.io.devices import torch_is_installed
 from yolo_ema.io.resources import weights_dir
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sources.source import SourceEvent
@@ -51,7 +51,7 @@ def default_weights() -> Path:
     Raises `WeightsNotFoundError` where they are not shipped.
     """
     path = weights_dir() / DEFAULT_WEIGHTS
-    if not _torch_is_installed():
+    if not torch_is_installed():
         path = path.with_suffix(".onnx")
     if not path.is_file():
         raise WeightsNotFoundError(
@@ -59,14 +59,6 @@ def default_weights() -> Path:
             f"'yolo-ema train', then name them with --weights"
         )
     return path
-
-
-def _torch_is_installed() -> bool:
-    """Look for torch without importing it."""
-    try:
-        return importlib.util.find_spec("torch") is not None
-    except ImportError:
-        return False
 
 
 class Detector:

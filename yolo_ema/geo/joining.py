@@ -1,7 +1,7 @@
-"""Which tracklets are one thing: seen again after the camera turned away, in another video of the
+"""Which tracklets are one object: seen again after the camera turned away, in another video of the
 flight, or in overlapping images.
 
-Two tracklets may be one thing where their classes allow it, no frame shows both (but as one box
+Two tracklets may be one object where their classes allow it, no frame shows both (but as one box
 found twice, as a car and as a van), and a chi-square test at 99 % does not tell their positions
 apart, given what their errors share. Of several that may, the assignment with the smallest sum of
 test values counts, one to one. Places of a later pass are shifted against those of an earlier one
@@ -45,7 +45,7 @@ def may_be_one(first: str, second: str) -> bool:
 
 
 @dataclass
-class Thing:
+class GroundObject:
     """What tracklets have been joined to.
 
     Attributes:
@@ -77,14 +77,14 @@ class Thing:
         self.box = fixes.combined_boxes(weights)
         self.reach = float(np.sqrt(np.trace(self.box + self.root @ self.root.T)))
 
-    def add(self, other: Thing) -> None:
-        """Join another thing to this one, which began earlier."""
+    def add(self, other: GroundObject) -> None:
+        """Join another object to this one, which began earlier."""
         self.tracklets += other.tracklets
         self.fixes = self.fixes.and_(other.fixes).thinned()
         self.motion = other.motion if other.motion.is_moving is not None else self.motion
         self._summarise()
 
-    def seen_beside(self, other: Thing) -> bool:
+    def seen_beside(self, other: GroundObject) -> bool:
         """Say whether one frame shows both, as two boxes."""
         return any(
             _beside(first, second)
@@ -95,7 +95,7 @@ class Thing:
 
 
 def _beside(one: Tracklet, two: Tracklet) -> bool:
-    """Say whether frames show two things, and not in most of them one box found twice."""
+    """Say whether frames show two objects, and not in most of them one box found twice."""
     shared = sorted(one.boxes.keys() & two.boxes.keys())
     if not shared:
         return False
@@ -110,24 +110,24 @@ def _beside(one: Tracklet, two: Tracklet) -> bool:
     return bool(np.median(common / np.maximum(areas - common, 1e-9)) < _ONE_BOX_IOU)
 
 
-def join(tracklets: Sequence[Tracklet]) -> list[Thing]:
-    """Return the things that tracklets are of, in order of their first sighting."""
-    things: list[Thing] = []
+def join(tracklets: Sequence[Tracklet]) -> list[GroundObject]:
+    """Return the objects that tracklets are of, in order of their first sighting."""
+    objects: list[GroundObject] = []
     for batch in _batches(tracklets):
-        new = [Thing([track], track.fixes, motion_of(track.fixes)) for track in batch]
-        matches = _assign(new, things)
-        fresh: list[Thing] = []
-        for number, thing in enumerate(new):
+        new = [GroundObject([track], track.fixes, motion_of(track.fixes)) for track in batch]
+        matches = _assign(new, objects)
+        fresh: list[GroundObject] = []
+        for number, joined in enumerate(new):
             if number in matches:
-                things[matches[number]].add(thing)
+                objects[matches[number]].add(joined)
                 continue
-            again = _assign([thing], fresh)
+            again = _assign([joined], fresh)
             if again:
-                fresh[again[0]].add(thing)
+                fresh[again[0]].add(joined)
             else:
-                fresh.append(thing)
-        things += fresh
-    return things
+                fresh.append(joined)
+        objects += fresh
+    return objects
 
 
 def _batches(tracklets: Sequence[Tracklet]) -> Iterator[list[Tracklet]]:
@@ -143,8 +143,8 @@ def _batches(tracklets: Sequence[Tracklet]) -> Iterator[list[Tracklet]]:
         yield sorted(batches[key], key=lambda tracklet: float(tracklet.fixes.moments_s[0]))
 
 
-def _assign(new: Sequence[Thing], old: Sequence[Thing]) -> dict[int, int]:
-    """Return which of the old things each of the new ones is, where it is one."""
+def _assign(new: Sequence[GroundObject], old: Sequence[GroundObject]) -> dict[int, int]:
+    """Return which of the old objects each of the new ones is, where it is one."""
     if not new or not old:
         return {}
     pairs = _Pairs(new, old)
@@ -163,7 +163,7 @@ def _assign(new: Sequence[Thing], old: Sequence[Thing]) -> dict[int, int]:
 
 
 class _Pairs:
-    """New and old things that are near and alike enough to be one.
+    """New and old objects that are near and alike enough to be one.
 
     Attributes:
         new, old: (k,) their numbers.
@@ -172,17 +172,19 @@ class _Pairs:
         shared: (k, 2, 2) by poses, which shift what was seen together alike.
     """
 
-    def __init__(self, new: Sequence[Thing], old: Sequence[Thing]) -> None:
+    def __init__(self, new: Sequence[GroundObject], old: Sequence[GroundObject]) -> None:
         rows, columns, off, own, shared = [], [], [], [], []
-        old_mean = np.array([thing.mean for thing in old])
-        old_reach = np.array([thing.reach for thing in old])
-        for number, thing in enumerate(new):
-            near = np.hypot(*(old_mean - thing.mean).T) <= 3.5 * (old_reach + thing.reach) + 50 * (
-                np.array([bool(thing.motion.is_moving) for thing in old])
-            )
+        old_mean = np.array([joined.mean for joined in old])
+        old_reach = np.array([joined.reach for joined in old])
+        for number, newcomer in enumerate(new):
+            near = np.hypot(*(old_mean - newcomer.mean).T) <= 3.5 * (
+                old_reach + newcomer.reach
+            ) + 50 * (np.array([bool(joined.motion.is_moving) for joined in old]))
             for index in np.flatnonzero(near).tolist():
-                difference = _difference(thing, old[index])
-                if difference is not None and may_be_one(thing.class_name, old[index].class_name):
+                difference = _difference(newcomer, old[index])
+                if difference is not None and may_be_one(
+                    newcomer.class_name, old[index].class_name
+                ):
                     rows.append(number)
                     columns.append(index)
                     off.append(difference[0])
@@ -204,7 +206,7 @@ class _Pairs:
         return np.where(shifted & (plain <= CHI2_99), rest, plain)
 
     def _shift(self, plain: Array, shifted: NDArray[np.bool_]) -> Array | None:
-        """Return the shift (2,) that leaves the least between new things and the old ones nearest
+        """Return the shift (2,) that leaves the least between new objects and the old ones nearest
         to them; None where it brings fewer than three together.
         """
         usable = np.flatnonzero(shifted & (plain <= CHI2_99))
@@ -228,8 +230,8 @@ def _chi2(off: Array, covariances: Array) -> Array:
     return np.einsum("ni,nij,nj->n", off, np.linalg.inv(covariances), off)
 
 
-def _difference(new: Thing, old: Thing) -> tuple[Array, Array, Array] | None:
-    """Return how far a new thing lies from an old one (2,), and the covariances of that by boxes
+def _difference(new: GroundObject, old: GroundObject) -> tuple[Array, Array, Array] | None:
+    """Return how far a new object lies from an old one (2,), and the covariances of that by boxes
     and by poses; None where one moves too long ago.
     """
     same_clock = new.fixes.clocks[0] == old.fixes.clocks[-1]

@@ -1,4 +1,4 @@
-"""Objects, not boxes: each thing of a flight once, with its place, path and speed."""
+"""Objects, not boxes: each object of a flight once, with its place, path and speed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from yolo_ema.geo.fixes import mean_fix
 from yolo_ema.geo.geodesic import LocalFrame
-from yolo_ema.geo.joining import Thing, join
+from yolo_ema.geo.joining import GroundObject, join
 from yolo_ema.geo.motion_fit import Motion, motion_of
 from yolo_ema.geo.sightings import LocatedSource
 from yolo_ema.geo.tracklets import tracklets_of
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MapObject:
-    """One thing on the map.
+    """One object on the map.
 
     Attributes:
         number: from 1.
@@ -77,66 +77,68 @@ def map_objects(sources: Sequence[LocatedSource], *, unique: bool = True) -> lis
     )
     tracklets = tracklets_of(sources, frame)
     if unique:
-        things = join(tracklets)
+        objects = join(tracklets)
     else:
-        things = [Thing([track], track.fixes, motion_of(track.fixes)) for track in tracklets]
+        objects = [
+            GroundObject([track], track.fixes, motion_of(track.fixes)) for track in tracklets
+        ]
     return [
-        _as_object(number, thing, sources, frame) for number, thing in enumerate(things, start=1)
+        _as_object(number, joined, sources, frame) for number, joined in enumerate(objects, start=1)
     ]
 
 
 def _as_object(
-    number: int, thing: Thing, sources: Sequence[LocatedSource], frame: LocalFrame
+    number: int, joined: GroundObject, sources: Sequence[LocatedSource], frame: LocalFrame
 ) -> MapObject:
-    motion = _motion(thing)
+    motion = _motion(joined)
     path, path_moments = np.zeros((0, 2)), np.zeros(0)
     if motion.is_moving and motion.last is not None:
         metres, covariance = motion.last.end_m, motion.last.end_covariance
-        latitudes, longitudes = frame.to_degrees(thing.fixes.metres_en)
-        path, path_moments = np.column_stack([longitudes, latitudes]), thing.fixes.moments_s
+        latitudes, longitudes = frame.to_degrees(joined.fixes.metres_en)
+        path, path_moments = np.column_stack([longitudes, latitudes]), joined.fixes.moments_s
     else:
-        metres, covariance = mean_fix(thing.fixes)
+        metres, covariance = mean_fix(joined.fixes)
     latitude, longitude = frame.to_degrees(metres[None])
     rows: dict[int, list[NDArray[np.int64]]] = {}
-    for tracklet in thing.tracklets:
+    for tracklet in joined.tracklets:
         rows.setdefault(tracklet.source, []).append(tracklet.rows)
     moments = np.concatenate(
-        [sources[t.source].sightings.moments_s[t.rows] for t in thing.tracklets]
+        [sources[t.source].sightings.moments_s[t.rows] for t in joined.tracklets]
     )
     return MapObject(
         number=number,
-        class_name=thing.class_name,
-        class_scores=thing.class_scores,
+        class_name=joined.class_name,
+        class_scores=joined.class_scores,
         latitude_deg=float(latitude[0]),
         longitude_deg=float(longitude[0]),
         covariance=covariance,
         motion=motion,
         path_deg=path,
         path_moments_s=path_moments,
-        sightings=sum(len(tracklet.rows) for tracklet in thing.tracklets),
-        tracklets=_seen(thing, sources),
+        sightings=sum(len(tracklet.rows) for tracklet in joined.tracklets),
+        tracklets=_seen(joined, sources),
         moments_s=(float(moments.min()), float(moments.max())),
         rows={source: np.concatenate(parts) for source, parts in rows.items()},
     )
 
 
 def _seen(
-    thing: Thing, sources: Sequence[LocatedSource]
+    joined: GroundObject, sources: Sequence[LocatedSource]
 ) -> tuple[tuple[str, int | None, int], ...]:
     """Return source, identity and number of sightings for each time it was seen."""
     counts: Counter[tuple[str, int | None]] = Counter()
-    for tracklet in thing.tracklets:
+    for tracklet in joined.tracklets:
         identity = tracklet.track_id if tracklet.track_id >= 0 else None
         counts[sources[tracklet.source].name, identity] += len(tracklet.rows)
     return tuple((name, identity, count) for (name, identity), count in counts.items())
 
 
-def _motion(thing: Thing) -> Motion:
-    """Return how a thing moves that may have been seen several times."""
-    if len(thing.tracklets) == 1:
-        return thing.motion
-    if len(set(thing.fixes.clocks.tolist())) == 1:
-        motion = motion_of(thing.fixes)
-        return motion if motion.is_moving or not thing.motion.is_moving else thing.motion
+def _motion(joined: GroundObject) -> Motion:
+    """Return how an object moves that may have been seen several times."""
+    if len(joined.tracklets) == 1:
+        return joined.motion
+    if len(set(joined.fixes.clocks.tolist())) == 1:
+        motion = motion_of(joined.fixes)
+        return motion if motion.is_moving or not joined.motion.is_moving else joined.motion
     # Found again in its place, on a clock that is not known.
-    return thing.motion if thing.motion.is_moving is not None else Motion(False, 0.0)
+    return joined.motion if joined.motion.is_moving is not None else Motion(False, 0.0)

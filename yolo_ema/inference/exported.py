@@ -19,7 +19,7 @@ from yolo_ema.inference.onnx_backend import OnnxBackend
 from yolo_ema.inference.openvino_backend import OpenVinoBackend
 from yolo_ema.inference.predictor import PredictorConfig
 from yolo_ema.inference.worker_pool import WorkerPool
-from yolo_ema.io.devices import parse_device
+from yolo_ema.io.devices import parse_device, torch_is_installed
 from yolo_ema.io.machine import thread_count
 from yolo_ema.io.malloc_tuning import keep_freed_memory
 
@@ -47,8 +47,10 @@ def runs_exported(weights: Path, config: PredictorConfig) -> bool:
 
 
 def _is_for_gpu(weights: Path) -> bool:
-    """Say whether ``auto`` means a GPU: an ONNX file, and ONNX Runtime has one."""
-    if format_of(weights) != "onnx":
+    """Say whether ``auto`` means a GPU: for an ONNX file, where ONNX Runtime has one and torch is
+    there to feed it.
+    """
+    if format_of(weights) != "onnx" or not torch_is_installed():
         return False
     check_package(weights, "onnx")
     import onnxruntime

@@ -4,6 +4,7 @@ question.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from yolo_ema.errors import ConfigError
@@ -45,3 +46,11 @@ def parse_device(word: str, *, several: bool = False) -> DeviceRequest:
     if len(gpus) > 1 and not several:
         raise ConfigError(f"--device is {word!r}, which names several GPUs; expected {expected}")
     return DeviceRequest("cuda", tuple(dict.fromkeys(map(int, gpus))))
+
+
+def torch_is_installed() -> bool:
+    """Look for torch, which runs what is not on the CPU, without importing it."""
+    try:
+        return find_spec("torch") is not None
+    except ImportError:
+        return False

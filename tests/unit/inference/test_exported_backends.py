@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -195,6 +197,8 @@ def test_which_files_run_without_torch(files, monkeypatch, tmp_path):
     assert not runs(files["onnx"], "auto")  # a GPU, which is torch's to look for
     assert isinstance(open_predictor(files["onnx"]), ExportedPredictor)  # there is none here
     assert runs(files["openvino"], "auto")
+    monkeypatch.setitem(sys.modules, "torch", None)  # an edge installation with onnxruntime-gpu
+    assert runs(files["onnx"], "auto")
 
 
 def test_formats_that_only_ultralytics_runs_go_through_it(tmp_path):
