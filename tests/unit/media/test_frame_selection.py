@@ -89,7 +89,9 @@ def test_the_frames_are_those_of_the_whole_run(
     path, whole = clips[kind]
     end = start + length
     expected = [
-        frame for frame in whole if start <= frame.time_s < end and frame.index % stride == 0
+        frame
+        for frame in whole
+        if start <= round(frame.time_s, 6) < end and frame.index % stride == 0
     ]
     selection = FrameSelection(stride, start, end)
     if expected:
@@ -119,6 +121,7 @@ def test_rate_and_count_are_those_of_the_selection(
     reader = FrameSelection(5, 1.0, 3.0).open(open_sources([str(path)])[0])
     assert reader.frame_rate == 2
     assert reader.frame_count == 4
+    assert FrameSelection(5, 1.1, 2.0).open(open_sources([str(path)])[0]).frame_count == 1
     assert len(list(reader)) == 4
 
 
@@ -132,6 +135,8 @@ def test_images_are_taken_and_named(tmp_path: Path) -> None:
     assert len(frames_of([str(tmp_path)], selection)) == 6
     assert selection.left_aside(images).startswith("6 images are taken whatever")
     [sequence] = as_sequences(images, Fraction(2))
+    with pytest.raises(SourceError, match=r"no frame from 4 s; the last one read is at 2\.50 s"):
+        list(FrameSelection(1, 4.0).open(sequence))
     assert [frame.index for frame in selection.open(sequence)] == [2, 4]
     assert selection.left_aside([sequence]) == ""
     live = open_sources(["rtsp://10.0.0.7/live"])
@@ -150,4 +155,29 @@ def test_parts_of_a_video_may_be_empty(clips: dict[str, tuple[Path, list[Frame]]
         for span in cut_video(path, 1.0).spans
         for frame in selection.open(replace(source, span=span))
     ]
-    assert alike(parts, [frame for frame in whole if selection.holds(frame)])
+    assert alike(parts, [one for one in whole if selection.takes(one.index, one.time_s)])
+
+
+@pytest.mark.parametrize("number", [5, 53, 318])
+def test_the_time_that_a_result_states_is_that_frames(number: int) -> None:
+    """At 24000/1001 frames per second, and on a clock that begins at 1.4 s."""
+    for time_s in (number * 1001 / 24000, 1.4 + number / 10 - 1.4):
+        stated = round(time_s, 6)
+        assert FrameSelection(start_s=stated).takes(number, time_s)
+        assert not FrameSelection(end_s=stated).takes(number, time_s)
+        assert FrameSelection(end_s=stated).is_over(time_s)
+        assert not FrameSelection(end_s=stated + 2e-6).is_over(time_s)
+
+
+def test_images_of_a_sequence_that_are_damaged_count_where_they_are_taken(tmp_path: Path) -> None:
+    import cv2
+
+    for number in range(8):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    (tmp_path / "2.png").write_bytes(b"no image")
+    [sequence] = as_sequences(open_sources([str(tmp_path)]), Fraction(2))
+    reader = iter(FrameSelection(end_s=2.0).open(sequence))
+    assert [next(reader).index for _ in range(3)] == [0, 1, 3]
+    with pytest.raises(SourceError, match="1 of 4 images of"):
+        next(reader)
+    assert [frame.index for frame in FrameSelection(3, 1.5).open(sequence)] == [3, 6]

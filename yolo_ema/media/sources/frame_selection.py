@@ -9,13 +9,20 @@ from fractions import Fraction
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
+from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.source import ForwardingReader, FrameReader, Source
 from yolo_ema.media.sources.stored_source import StoredSource
+
+_TIME_DIGITS = 6
+"""Times are compared as files of results have them, so that a time that stands there is that
+frame's: what the container's clock adds in rounding decides nothing.
+"""
 
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """The frames with start_s ≤ time < end_s whose number is a multiple of the stride.
+    """The frames with start_s ≤ time < end_s, to a microsecond, whose number is a multiple of the
+    stride.
 
     Frames keep the number and the time that they have in the whole video, so that what is found in
     them compares with what is found in all. Images are always taken; of live sources only the
@@ -35,10 +42,14 @@ class FrameSelection:
         """Whether every frame is taken."""
         return self == FrameSelection()
 
-    def holds(self, frame: Frame) -> bool:
-        """Say whether a frame is taken."""
-        in_time = self.start_s <= frame.time_s < self.end_s
-        return in_time and frame.index % self.stride == 0
+    def takes(self, index: int, time_s: float) -> bool:
+        """Say whether the frame of this number and time is taken."""
+        begun = round(time_s, _TIME_DIGITS) >= self.start_s
+        return begun and not self.is_over(time_s) and index % self.stride == 0
+
+    def is_over(self, time_s: float) -> bool:
+        """Say whether no frame from this time on is taken."""
+        return round(time_s, _TIME_DIGITS) >= self.end_s
 
     def open(self, source: Source) -> FrameReader:
         """Open a stored source for the frames that are taken. Reading begins at the last key frame
@@ -49,6 +60,9 @@ class FrameSelection:
         """
         if self.is_all or not source.is_video:
             return source.open()
+        if isinstance(source, ImageSequence):
+            reader = source.open(takes=self.takes)
+            return _SelectedFrames(reader, self, source.name, last_s=source.last_s)
         part = source.span if isinstance(source, StoredSource) else None
         holds_all = part is None or (part.start_s <= self.start_s and part.end_s >= self.end_s)
         if isinstance(source, StoredSource) and part is None and self.start_s > 0:
@@ -80,10 +94,14 @@ class _SelectedFrames(ForwardingReader):
         selection: which of them.
         name: of the source, for the error where none is taken; "" where that is not an error, as in
             a part of a video that holds only some of the selected time.
+        last_s: when the last frame is shown, where that is known without reading.
     """
 
-    def __init__(self, reader: FrameReader, selection: FrameSelection, name: str) -> None:
+    def __init__(
+        self, reader: FrameReader, selection: FrameSelection, name: str, *, last_s: float = 0.0
+    ) -> None:
         self._reader, self._selection, self._name = reader, selection, name
+        self._last_s = last_s
         rate, count = reader.frame_rate, reader.frame_count
         self.frame_rate = rate and Fraction(rate) / selection.stride
         self.frame_count = self._frames_of(count, rate) if count and rate else None
@@ -92,7 +110,8 @@ class _SelectedFrames(ForwardingReader):
         """Return about how many frames are taken."""
         first = math.ceil(self._selection.start_s * float(rate))
         last = math.ceil(min(self._selection.end_s * float(rate), count))
-        return max(0, math.ceil((last - first) / self._selection.stride))
+        stride = self._selection.stride
+        return max(0, math.ceil(last / stride) - math.ceil(first / stride))
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames.
@@ -100,12 +119,12 @@ class _SelectedFrames(ForwardingReader):
         Raises:
             SourceError: the source has none of them; or reading fails.
         """
-        count, last_s = 0, 0.0
+        count, last_s = 0, self._last_s
         for frame in self._reader:
-            last_s = frame.time_s
-            if last_s >= self._selection.end_s:
+            last_s = max(last_s, frame.time_s)
+            if self._selection.is_over(frame.time_s):
                 break
-            if self._selection.holds(frame):
+            if self._selection.takes(frame.index, frame.time_s):
                 count += 1
                 yield frame
         self._reader.close()

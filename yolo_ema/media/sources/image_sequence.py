@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -54,18 +54,26 @@ class ImageSequence(Source):
         """The folder's own name."""
         return self.file_stem or Path(os.path.abspath(self.folder)).name or "sequence"  # noqa: PTH100 - links stay
 
+    @property
+    def last_s(self) -> float:
+        """When the last image is shown, in seconds from the first one."""
+        return float((len(self.images) - 1) / self.rate)
+
     def image_of(self, index: int) -> StoredSource:
         """Return the image that a frame was read from."""
         return self.images[index]
 
-    def open(self) -> FrameReader:
-        """Return the frames; each image is opened when it is its turn."""
-        return _SequenceReader(self)
+    def open(self, takes: Callable[[int, float], bool] = lambda index, time_s: True) -> FrameReader:
+        """Return the frames that are taken, by their number and time; each image is opened when it
+        is its turn, and others never.
+        """
+        times = [float(index / self.rate) for index in range(len(self.images))]
+        return _SequenceReader(self, [pair for pair in enumerate(times) if takes(*pair)])
 
 
 class _SequenceReader(FrameReader):
-    def __init__(self, source: ImageSequence) -> None:
-        self._source = source
+    def __init__(self, source: ImageSequence, taken: Sequence[tuple[int, float]]) -> None:
+        self._source, self._taken = source, taken
         self._next = 0
         self._closed = False
         self.frame_rate = source.rate
@@ -74,9 +82,9 @@ class _SequenceReader(FrameReader):
     @property
     def frame_bytes(self) -> int:
         """The size of the next image in memory."""
-        if self._closed or self._next >= len(self._source.images):
+        if self._closed or self._next >= len(self._taken):
             return 0
-        return self._source.images[self._next].open().frame_bytes
+        return self._source.image_of(self._taken[self._next][0]).open().frame_bytes
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the images that can be read, numbered by their place among all of them.
@@ -85,19 +93,19 @@ class _SequenceReader(FrameReader):
             SourceError: if one could not be read, after all others.
         """
         unreadable: list[str] = []
-        for index, image in enumerate(self._source.images):
+        for number, (index, time_s) in enumerate(self._taken, start=1):
             if self._closed:
                 return
-            self._next = index + 1
+            self._next = number
             try:
-                image_bgr = next(iter(image.open())).image_bgr
+                image_bgr = next(iter(self._source.image_of(index).open())).image_bgr
             except SourceError as error:
                 unreadable.append(str(error))
                 continue
-            yield Frame(image_bgr, self._source.name, index, float(index / self._source.rate))
+            yield Frame(image_bgr, self._source.name, index, time_s)
         if unreadable:
             raise SourceError(
-                f"{len(unreadable)} of {len(self._source.images)} images of {self._source.name} "
+                f"{len(unreadable)} of {len(self._taken)} images of {self._source.name} "
                 f"could not be read and were skipped; the first: {unreadable[0]}"
             )
 
