@@ -86,7 +86,18 @@ def _track_of(
         ]
         return open_telemetry(pictures, options, images=True)
     path = now_at.get(Path(source.name).name, source.name)
-    return open_telemetry(path, options, duration_s=source.duration_s, images=False)
+    return open_telemetry(path, options, duration_s=_length_s(Path(path), source), images=False)
+
+
+def _length_s(video: Path, source: ResultSource) -> float | None:
+    """Return how long a video is: as its file states, since what was detected may be a part of it;
+    without one, or where it says nothing, as the frames tell.
+    """
+    if not video.is_file():
+        return source.duration_s
+    from yolo_ema.media.sources.video_cuts import stated_duration_s  # brings PyAV
+
+    return stated_duration_s(video) or source.duration_s
 
 
 def no_pose_of(tried: Sequence[NoPose]) -> tuple[str, NoPose]:

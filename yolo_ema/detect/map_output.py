@@ -35,8 +35,12 @@ class MapOutput:
         problems: by source, why it has no telemetry.
     """
 
-    def __init__(self, out: Path, kinds: Sequence[str], options: MapOptions) -> None:
+    def __init__(
+        self, out: Path, kinds: Sequence[str], options: MapOptions, *, has_all_frames: bool = True
+    ) -> None:
         """Start without frames; no file in ``out`` is replaced.
+
+        ``has_all_frames`` says whether the frames that come tell how long their videos are.
 
         Raises:
             DataNotFoundError: the surface model is not there.
@@ -45,6 +49,7 @@ class MapOutput:
         self.flight: FlightMap | None = None
         self.problems: Mapping[str, str] = {}
         self._out, self._kinds, self._options = out, kinds, options
+        self._has_all_frames = has_all_frames
         self._sources: dict[str, ResultSource] = {}
         self._paths: dict[str, Path] = {}
         self._closed = False
@@ -62,7 +67,8 @@ class MapOutput:
     ) -> None:
         """Take the detections of one frame, and where a live source's camera was."""
         frame = found.frame
-        source = self._sources.setdefault(frame.source, ResultSource(frame.source))
+        new = ResultSource(frame.source, is_whole=self._has_all_frames)
+        source = self._sources.setdefault(frame.source, new)
         pose: Pose | NoPose = NOT_LOOKED_UP
         if context.is_live:
             pose = live_pose or NoPose("no_common_clock", "it is live")

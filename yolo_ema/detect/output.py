@@ -169,7 +169,7 @@ class DetectOutput:
             if maps:
                 from yolo_ema.detect.map_output import MapOutput
 
-                self.map = MapOutput(out, maps, options)
+                self.map = MapOutput(out, maps, options, has_all_frames=options.end is None)
             if options.telemetry:
                 from yolo_ema.detect.live_places import LivePlaces
 

@@ -34,7 +34,7 @@ class ResultSource:
     Attributes:
         name: as ``detect`` was given it.
         frames: with what was found in them, without poses.
-        is_whole: whether frames without objects are among them.
+        is_whole: whether they are all frames that it has, those without objects among them.
         has_poses: whether its frames have their poses already.
     """
 
