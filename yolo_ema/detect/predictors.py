@@ -115,18 +115,31 @@ def open_tiled(weights: Path, config: DetectorConfig) -> TiledPredictor:
 
 def apply_settings(predictor: Predictor, config: DetectorConfig) -> None:
     """Let a predictor's next call follow a configuration: thresholds that it leaves open are those
-    that the weights carry, for the plan that they recommend, or this project's.
+    that the weights carry, for the best plan that the file can run, or this project's.
 
     Raises:
         ConfigError: the weights do not know a class.
     """
-    settings, defaults, figures = predictor.settings, PredictorSettings(), predictor.plan_figures
+    settings, defaults = predictor.settings, PredictorSettings()
     settings.classes = config.class_ids(predictor.names)
     settings.nms_groups = nms_groups(config.nms_groups, predictor.names)
     settings.max_det, settings.group_iou = config.max_det, config.group_iou
-    conf, iou = (figures.best.conf, figures.iou) if figures else (defaults.conf, defaults.iou)
+    conf, iou = _recommended(predictor) or (defaults.conf, defaults.iou)
     settings.conf = conf if config.conf is None else config.conf
     settings.iou = iou if config.iou is None else config.iou
+
+
+def _recommended(predictor: Predictor) -> tuple[float, float] | None:
+    """Return the lowest score and the overlap of NMS that weights carry for the best plan that they
+    can run; None where they carry none.
+    """
+    figures = predictor.plan_figures
+    if figures is None:
+        return None
+    fixed = predictor.size_fixed_by == "file"
+    rows = tuple(row for row in figures.rows if row.input_scale <= 1 or not fixed)
+    best = replace(figures, rows=rows or figures.rows).best
+    return best.conf, figures.iou
 
 
 class Opener:

@@ -92,6 +92,9 @@ class DetectResult:
         crops_left_out: how many objects got no crop because ``--crop-limit`` was reached.
         left_out: what lies at the named places and was not read, with the reason.
         flight: the map of what was found, where one was asked for.
+        thresholds: lowest score and overlap of NMS, ``conf`` and ``iou``, given or recommended by
+            the weights.
+        precision: of the weights and of the computation, as ``fp32 in bf16``.
     """
 
     out: Path
@@ -103,6 +106,8 @@ class DetectResult:
     crops_left_out: int = 0
     left_out: tuple[LeftOut, ...] = ()
     flight: FlightMap | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+    precision: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -123,6 +128,8 @@ class DetectResult:
             "sources": [source.as_json() for source in self.sources],
             "objects_per_class": self.objects_per_class,
             "tiling": self.tiling,
+            **self.thresholds,
+            "precision": self.precision,
             "interrupted": self.interrupted,
             "crops_left_out": self.crops_left_out,
             "left_out": [asdict(left_out) for left_out in self.left_out],

@@ -204,12 +204,20 @@ class _Account:
         """
         for event in events:
             if event.frame is not None:
+                if not self._tiling:
+                    self._say_precision()
                 self._started.setdefault(event.source.name, time.perf_counter())
                 size = "{}x{}".format(*event.frame.image_wh)
                 if size not in self._tiling:
                     self._tiling[size] = self._detector.plan(event.frame.image_wh)
                     self._say(self._tiling[size])
             yield event
+
+    def _say_precision(self) -> None:
+        """Say where the runtime computes in another precision than the file's."""
+        stored, _, computed = self._detector.predictor.precision.partition(" in ")
+        if computed:
+            self._say(f"{self._detector.weights.name}: {stored}, computed in {computed}")
 
     def add(self, detected: DetectedEvent) -> None:
         """Add a frame, a notice, or the end of a source."""
@@ -262,6 +270,8 @@ class _Account:
             interrupted,
             output.crops_left_out,
             flight=output.map.flight if output.map else None,
+            thresholds={"conf": self._detector.conf, "iou": self._detector.iou},
+            precision=self._detector.predictor.precision,
         )
 
     def _say(self, text: str) -> None:

@@ -170,14 +170,12 @@ def compare_plans(options: ValOptions) -> PlanComparison:
     ``options.plans`` is set; with ``write`` the weights carry the figures afterwards.
 
     Raises:
-        ConfigError: ``write``, and the format holds no figures.
+        ConfigError: ``write``, and the format holds no figures, or they would be those of another
+            input than the weights' own.
         What `validate` raises.
     """
-    if options.write and format_of(options.weights) not in _WRITABLE:
-        raise ConfigError(
-            f"{options.weights} cannot carry figures; expected one of {', '.join(_WRITABLE)}: "
-            f"write them into the .pt and export it again"
-        )
+    if options.write:
+        _check_writable(options)
     predictor = open_for_scoring(replace(options, plans=False, write=False))
     own_hw, fixed = predictor.imgsz_hw, predictor.size_fixed_by == "file"
     stride = predictor.stride
@@ -206,6 +204,23 @@ def compare_plans(options: ValOptions) -> PlanComparison:
     if options.write:
         _write(options.weights, figures, trust=options.trust)
     return PlanComparison(tuple(scored), figures, options.weights if options.write else None)
+
+
+def _check_writable(options: ValOptions) -> None:
+    """Raise `ConfigError` where weights cannot carry the figures, or would say with them what was
+    not measured: ``auto`` multiplies the weights' own input, and runs every image once.
+    """
+    if format_of(options.weights) not in _WRITABLE:
+        raise ConfigError(
+            f"{options.weights} cannot carry figures; expected one of {', '.join(_WRITABLE)}: "
+            f"write them into the .pt and export it again"
+        )
+    given = {"--imgsz": bool(options.imgsz), "--augment": options.augment}
+    if named := " and ".join(flag for flag, is_given in given.items() if is_given):
+        raise ConfigError(
+            f"--write is given with {named}; detect would take the figures for those of the "
+            f"weights' own input, each image run once: expected --plans --write without"
+        )
 
 
 def _plans(

@@ -74,7 +74,7 @@ def _tile_facts(
         "tile": options.tile,
         "overlap": options.overlap,
         "merge": predictor.merge,
-        "whole_frame": options.whole_frame is not False,
+        "whole_frame": options.whole_frame is not False and all(plan.whole_frame for plan in plans),
         "augmented": options.augment,
         "tiles_an_image": sum(len(plan.tiles_xyxy) for plan in plans) / len(plans),
         "images_in_tiles": sum(len(plan.tiles_xyxy) > 0 for plan in plans),
@@ -91,6 +91,7 @@ def weights_facts(
     return {
         "path": str(path),
         "format": predictor.format,
+        "precision": predictor.precision,
         "sha256": sha256_of(path) if path.is_file() else None,
         "classes": {
             names[number]: class_names[class_id] for number, class_id in sorted(classes.items())

@@ -79,10 +79,11 @@ class ValResult:
             f"{name} {1000 * seconds:.1f} ms" for name, seconds in self.seconds_per_image.items()
         )
         height, width = protocol["imgsz"]
+        precision = self.weights["precision"]
         lines = [
             self.scorecard.as_text(),
             *_tile_line(protocol["tiles"]),
-            f"input {height}x{width} pixels (height x width); per image: {times}",
+            f"input {height}x{width} pixels (height x width), {precision}; per image: {times}",
         ]
         if self.saved_results:
             lines.append(f"results: {self.saved_results}")
@@ -94,10 +95,13 @@ class ValResult:
 def _tile_line(tiles: Mapping[str, Any] | None) -> list[str]:
     if tiles is None:
         return []
+    augmented = ", each also augmented" if tiles["augmented"] else ""
+    if tiles["tile"] == "off":
+        return [f"whole images{augmented}"]
     frame = "and the whole frame" if tiles["whole_frame"] else "without the whole frame"
     counts = f"{tiles['tiles_an_image']:.1f} per image, {tiles['images_in_tiles']} images in tiles"
     tiling = f"{frame}, overlap {tiles['overlap']}, merged by {tiles['merge']}"
     larger = [
         f", {count} whole at {size}" for size, count in tiles["images_at_larger_input"].items()
     ]
-    return [f"tiles {tiles['tile']} {tiling}: {counts}{''.join(larger)}"]
+    return [f"tiles {tiles['tile']} {tiling}: {counts}{''.join(larger)}{augmented}"]

@@ -79,6 +79,14 @@ class BackendPredictor:
         limits = [limit for limit in (stated, self._shown_limit) if limit]
         return min([self.settings.max_det, *limits])
 
+    @property
+    def precision(self) -> str:
+        """Precision of the weights, and after ``in`` that of the computation where the runtime says
+        that it is another.
+        """
+        stored, computed = self.backend.stored, self.backend.computed
+        return stored if stored == computed else f"{stored} in {computed}"
+
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
         """Return how many images share a call best: 1 where they go one by one, or in one forward
         pass.

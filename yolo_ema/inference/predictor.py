@@ -172,6 +172,8 @@ class Predictor(Protocol):
         has_builtin_nms: the file or the head selects its boxes by itself: NMS is inside, or it
             needs none.
         metadata: what an exported file says of itself; None for a ``.pt``.
+        precision: of the weights, such as ``fp32``; ``fp32 in bf16`` where the runtime says that it
+            computes in another.
         object_sizes: how large the objects were that the weights were trained on, where recorded.
         plan_figures: what plans gained and cost with the weights, where recorded.
         max_det: maximum boxes per image: ``settings.max_det``, or fewer where an exported file
@@ -206,6 +208,8 @@ class Predictor(Protocol):
     def has_builtin_nms(self) -> bool: ...  # noqa: D102
     @property
     def max_det(self) -> int: ...  # noqa: D102
+    @property
+    def precision(self) -> str: ...  # noqa: D102
 
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
         """Return how many images of this size should share a call, at this input size or the

@@ -79,6 +79,7 @@ class TiledPredictor:
     batched: bool
     has_builtin_nms: bool
     metadata: ArtifactMetadata | None
+    precision: str
     object_sizes: ObjectSizes | None
     plan_figures: PlanFigures | None
 
@@ -127,9 +128,11 @@ class TiledPredictor:
 
     @property
     def max_det(self) -> int:
-        """Maximum boxes per image; an exported file may hold fewer, but that is for each tile."""
-        in_tiles = any(len(plan.tiles_xyxy) for plan in self.last_plans)
-        return self.settings.max_det if in_tiles else self.predictor.max_det
+        """Maximum boxes per image; an exported file may hold fewer, but that is for each tile or
+        view.
+        """
+        several = self.augment or any(len(plan.tiles_xyxy) for plan in self.last_plans)
+        return self.settings.max_det if several else self.predictor.max_det
 
     def plan(
         self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None

@@ -26,7 +26,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(lively_model("tiny"), tmp_path_factory.mktemp("weights") / "lively.pt")
+    path = tmp_path_factory.mktemp("weights") / "lively.pt"
+    return save(lively_model("tiny"), path, train_args={"imgsz": 64})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,6 @@ def test_the_plans_are_those_of_val_and_the_weights_carry_them(
     options = ValOptions(
         weights=own,
         data=str(data),
-        imgsz=(64,),
         map=("class 3=square", "class 8=bar"),
         device="cpu",
         plans=True,
@@ -91,3 +91,6 @@ def test_contradicting_options_are_refused(weights: Path) -> None:
     script.weights.write_bytes(b"")
     with pytest.raises(ConfigError, match="cannot carry figures"):
         compare_plans(script)
+    other = ValOptions(weights=weights, plans=True, write=True, imgsz=(96,), augment=True)
+    with pytest.raises(ConfigError, match="--write is given with --imgsz and --augment"):
+        compare_plans(other)

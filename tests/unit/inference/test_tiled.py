@@ -540,6 +540,16 @@ def test_mirrored_and_enlarged_views_find_what_one_pass_finds(image, tile):
     assert set(network.inputs_hw) == {(64, 64), (96, 96)}
 
 
+def test_the_limit_of_a_file_holds_for_each_view_of_an_image():
+    class Limited(Painted):
+        max_det = 1
+
+    image = painting((64, 64), [(3, 4, 20, 9), (30, 40, 44, 49)])
+    once, several = (TiledPredictor(Limited(), tile="off", augment=on) for on in (False, True))
+    assert (len(once([image])[0]), once.max_det) == (1, 1)
+    assert several.max_det == several.settings.max_det == 1000
+
+
 def test_a_file_with_a_fixed_size_is_mirrored_only_and_says_so():
     network = Painted()
     network.size_fixed_by = "file"

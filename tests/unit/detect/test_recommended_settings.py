@@ -1,0 +1,77 @@
+"""What weights recommend holds where the user says nothing else, and the run says what it took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from drawn_onnx import ENTRIES, write_onnx
+
+from yolo_ema.detect.detector import Detector
+from yolo_ema.detect.run import detect
+from yolo_ema.inference.onnx_backend import OnnxBackend
+from yolo_ema.options.detect import DetectOptions
+from yolo_ema.tiling.plan_figures import PlanFigures, PlanRow
+
+FIGURES = PlanFigures(
+    (
+        PlanRow(1, False, True, 10, 0.25, 3, 0.14),
+        PlanRow(2, False, True, 22, 1, 1, 0.16),
+        PlanRow(1, True, True, 22.5, 2, 1, 0.2),
+    ),
+    0.6,
+)
+
+
+def weights_of(folder: Path, *, dynamic: bool) -> Path:
+    entries = ENTRIES | FIGURES.as_entries()
+    shape = ("batch", 3, "height", "width") if dynamic else (1, 3, 64, 96)
+    return write_onnx(folder / f"dynamic-{dynamic}.onnx", entries, input_shape=shape)
+
+
+def run(weights: Path, folder: Path, **options: Any) -> dict[str, Any]:
+    cv2.imwrite(str(folder / "image.png"), np.full((80, 120, 3), 99, np.uint8))
+    asked = {"weights": weights, "device": "cpu", "save": ("none",)} | options
+    return detect(DetectOptions(source=(str(folder / "image.png"),), **asked)).as_json()
+
+
+def test_a_threshold_is_the_users_then_the_weights_then_ours(tmp_path: Path) -> None:
+    own = weights_of(tmp_path, dynamic=False)
+    assert run(own, tmp_path)["iou"] == 0.6
+    given = run(own, tmp_path, conf=0.5, iou=0.4)
+    assert (given["conf"], given["iou"]) == (0.5, 0.4)
+    assert run(own, tmp_path, conf=0.0)["conf"] == 0.0
+    plain = run(write_onnx(tmp_path / "plain.onnx"), tmp_path)
+    assert (plain["conf"], plain["iou"]) == (0.25, 0.7)
+
+
+def test_a_file_of_fixed_size_takes_the_threshold_of_the_best_plan_that_it_can_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = weights_of(tmp_path, dynamic=False)
+    fixed = Detector(own, device="cpu")
+    assert fixed.predictor.plan_figures.best.conf == 0.16
+    assert fixed.plan((300, 200)).endswith("the only size that the file takes")
+    assert fixed.conf == 0.2
+    monkeypatch.setattr(
+        OnnxBackend, "_open", lambda self, opened=OnnxBackend._open: (opened(self), grow(self))
+    )
+    assert Detector(own, device="cpu").conf == 0.16
+
+
+def grow(backend: OnnxBackend) -> None:
+    backend.dynamic = True
+
+
+def test_another_precision_of_the_computation_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = weights_of(tmp_path, dynamic=False)
+    assert run(own, tmp_path)["precision"] == "fp32"
+    assert "computed in" not in capsys.readouterr().err
+    monkeypatch.setattr(OnnxBackend, "_told_precision", lambda self: "bf16")
+    assert run(own, tmp_path)["precision"] == "fp32 in bf16"
+    assert "dynamic-False.onnx: fp32, computed in bf16" in capsys.readouterr().err
