@@ -55,6 +55,7 @@ def weights(tmp_path, monkeypatch):
         weights=path,
         names={0: "bar", 1: "square"},
         format="pt",
+        precision="fp32",
         imgsz_hw=(64, 96),
         rectangular=True,
         stride=32,
