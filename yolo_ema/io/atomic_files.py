@@ -60,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temp = Path(name)
         try:
             yield temp
-            with temp.open("rb") as file:
+            with temp.open("r+b") as file:  # Windows flushes only what is open for writing
                 os.fsync(file.fileno())
             temp.chmod(0o666 & ~_umask())
             temp.replace(path)

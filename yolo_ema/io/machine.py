@@ -45,8 +45,12 @@ def peak_memory_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    import resource  # which Windows has not
+    try:
+        import resource
+    except ImportError:  # Windows has none; psutil comes with Ultralytics
+        import psutil
 
+        return int(psutil.Process().memory_info().peak_wset)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )

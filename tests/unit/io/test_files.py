@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from as_on_windows import flush_only_what_is_open_for_writing, keep_files_that_are_open
 
 from yolo_ema.errors import DataError, DiskFullError
 from yolo_ema.io.atomic_files import (
@@ -27,6 +28,16 @@ def test_a_file_is_written_completely_and_nothing_is_left_next_to_it(tmp_path):
     write_json(path, {"AP50": 31.5, "name": "Straße"})
     assert read_json(path) == {"AP50": 31.5, "name": "Straße"}
     assert [one.name for one in path.parent.iterdir()] == ["record.json"]
+
+
+def test_a_file_is_written_where_windows_rules_hold(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    write_bytes(path, b"old")
+    flush_only_what_is_open_for_writing(monkeypatch)
+    keep_files_that_are_open(monkeypatch)
+    write_json(path, {"AP50": 31.5})
+    assert read_json(path) == {"AP50": 31.5}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_nan_is_refused_because_it_is_not_json(tmp_path):

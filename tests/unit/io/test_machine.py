@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,3 +96,15 @@ def test_available_memory(tmp_path, monkeypatch, files, expected):
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     assert machine.available_memory_bytes() == expected
+
+
+def test_peak_memory_without_what_only_unix_has(monkeypatch):
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=12_345_678))
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(Process=lambda: process))
+
+    def missing(path: Path, **_: object) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(machine.Path, "read_text", missing)
+    assert machine.peak_memory_bytes() == 12_345_678
