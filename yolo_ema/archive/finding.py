@@ -152,7 +152,10 @@ def source_words(words: Sequence[str]) -> list[str]:
 
 
 def _absolute(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 - links stay
+    """Return a path from the root on, with ``/`` between folders on every system, as addresses
+    have it.
+    """
+    return os.path.abspath(path).replace(os.sep, "/")  # noqa: PTH100 - links stay
 
 
 def _set_aside(file: str, images: dict[str, list[str]]) -> bool:

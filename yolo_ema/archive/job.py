@@ -18,7 +18,8 @@ class Job:
     """What is run and written as one.
 
     Attributes:
-        files: absolute paths or addresses: one video, or images of one folder.
+        files: absolute paths or addresses, ``/`` between folders: one video, or images of one
+            folder.
         span: the part of the video; None for all of it.
         is_sequence: the images are the frames of one flight.
     """

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from yolo_ema.options.archive import ArchiveOptions
 
 _CHILD = (sys.executable, "-m", "yolo_ema.archive.worker_process")
 _GRACE_S = 10.0
+_LOOK_S = 0.2
+"""So often a wait is broken off: on Windows Ctrl-C does not reach one without an end."""
+
 _WORKER_BYTES = 3 << 29
 """1.5 GB: torch, weights, and a few decoded frames of 4K."""
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -77,7 +81,7 @@ class _Pool:
 
     def __init__(self, options: ArchiveOptions, count: int) -> None:
         self._options, self._count = options, count
-        self._selector = selectors.DefaultSelector()
+        self._said: _Said = queue.SimpleQueue()
         self._processes: list[_Process] = []
         self._again: deque[Order] = deque()
         self._died_once: set[str] = set()
@@ -87,36 +91,42 @@ class _Pool:
             self._start(number)
         ending = False
         while self._processes:
-            for key, _ in self._selector.select():
-                process: _Process = key.data
-                for outcome in self._hear(process):
-                    ending = ending or outcome.state == UNDONE
-                    yield outcome
-                if process.idle:
-                    order = None if ending else self._next(orders)
-                    if order is None:
-                        self._retire(process)
-                    else:
-                        process.give(order)
+            process, line = self._next_line()
+            for outcome in self._hear(process, line):
+                ending = ending or outcome.state == UNDONE
+                yield outcome
+            if process.idle:
+                order = None if ending else self._next(orders)
+                if order is None:
+                    self._retire(process)
+                else:
+                    process.give(order)
+
+    def _next_line(self) -> tuple[_Process, dict[str, Any] | None]:
+        """Wait for a line of a process that has not been retired; None is its end."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                process, line = self._said.get(timeout=_LOOK_S)
+                if process in self._processes:
+                    return process, line
 
     def _next(self, orders: Iterator[Order]) -> Order | None:
         return self._again.popleft() if self._again else next(orders, None)
 
     def _start(self, number: int) -> None:
-        process = _Process(number, self._options, _environment(self._options, number, self._count))
-        self._processes.append(process)
-        self._selector.register(process.outcomes, selectors.EVENT_READ, process)
+        environment = _environment(self._options, number, self._count)
+        self._processes.append(_Process(number, self._options, environment, self._said))
 
     def _retire(self, process: _Process) -> None:
-        self._selector.unregister(process.outcomes)
         self._processes.remove(process)
         process.close()
 
-    def _hear(self, process: _Process) -> Iterator[Outcome]:
+    def _hear(self, process: _Process, line: dict[str, Any] | None) -> Iterator[Outcome]:
         """Take what a process says; put another in its place where it has died."""
-        lines = process.lines()
-        yield from (Outcome(**line) for line in lines or () if "state" in line)
-        if lines is not None:
+        if line is not None:
+            process.take(line)
+            if "state" in line:
+                yield Outcome(**line)
             return
         order, ending = process.order, process.how_it_ended()
         self._retire(process)
@@ -141,7 +151,6 @@ class _Pool:
             process.end()
         while self._processes:
             self._retire(self._processes[0])
-        self._selector.close()
 
 
 def _environment(options: ArchiveOptions, number: int, count: int) -> dict[str, str]:
@@ -156,14 +165,18 @@ def _environment(options: ArchiveOptions, number: int, count: int) -> dict[str, 
 
 
 class _Process:
-    """A worker's process as its parent sees it."""
+    """A worker's process as its parent sees it.
 
-    def __init__(self, number: int, options: ArchiveOptions, environment: dict[str, str]) -> None:
+    A thread passes on what it says, since Windows cannot wait for several pipes at once.
+    """
+
+    def __init__(
+        self, number: int, options: ArchiveOptions, environment: dict[str, str], said: _Said
+    ) -> None:
         self.number = number
         self.order: Order | None = None
         self.idle = False
-        # Opened to append: emptied after each job, it never grows large.
-        self._words = tempfile.TemporaryFile("ab+")  # noqa: SIM115 - closed with the process
+        self._words = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
             _CHILD,
             stdin=subprocess.PIPE,
@@ -172,9 +185,16 @@ class _Process:
             env=environment,
         )
         self._orders = cast("IO[bytes]", self._process.stdin)
-        self.outcomes = cast("IO[bytes]", self._process.stdout)
-        self._unread = b""
+        self._outcomes = cast("IO[bytes]", self._process.stdout)
+        self._thread = threading.Thread(target=self._listen, args=(said,), daemon=True)
+        self._thread.start()
         self._send(as_order(options))
+
+    def _listen(self, said: _Said) -> None:
+        for line in self._outcomes:
+            if line.endswith(b"\n"):  # not what a dying process has begun
+                said.put((self, json.loads(line)))
+        said.put((self, None))
 
     def give(self, order: Order) -> None:
         """Hand over a job."""
@@ -186,23 +206,18 @@ class _Process:
             self._orders.write(line.encode() + b"\n")
             self._orders.flush()
 
-    def lines(self) -> list[dict[str, Any]] | None:
-        """Return what has arrived; None where the process has ended.
+    def take(self, line: dict[str, Any]) -> None:
+        """Note that the process waits for a job.
 
         Raises:
             YoloEmaError: the worker refuses to begin.
         """
-        content = os.read(self.outcomes.fileno(), 1 << 16)
-        if not content:
-            return None
-        *whole, self._unread = (self._unread + content).split(b"\n")
-        lines = [json.loads(line) for line in whole]
-        for line in lines:
-            if "refused" in line:
-                raise getattr(errors, line["kind"])(line["refused"])
-            self.order, self.idle = None, True
-            self._words.truncate(0)
-        return lines
+        if "refused" in line:
+            raise getattr(errors, line["kind"])(line["refused"])
+        self.order, self.idle = None, True
+        # The process writes on from here: its place in the file is this one's.
+        self._words.seek(0)
+        self._words.truncate()
 
     def how_it_ended(self) -> str:
         """Return how the process died, with its last line of output."""
@@ -214,7 +229,7 @@ class _Process:
         if code < 0:
             with contextlib.suppress(ValueError):
                 ending = f"it was ended by {signal.Signals(-code).name}"
-            if code == -signal.SIGKILL:
+            if ending.endswith("SIGKILL"):  # which Windows has not
                 ending += ", as happens when memory runs out"
         self._words.seek(0)
         lines = self._words.read().decode(errors="replace").strip().splitlines()
@@ -233,5 +248,10 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.outcomes.close()
+        self._thread.join()
+        self._outcomes.close()
         self._words.close()
+
+
+_Said = queue.SimpleQueue[tuple[_Process, dict[str, Any] | None]]
+"""Lines of processes as they come."""

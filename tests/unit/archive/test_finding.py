@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -11,6 +13,7 @@ from archive_files import archive_options, draw, record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolo_ema.archive import finding
 from yolo_ema.archive.finding import JobFinder
 from yolo_ema.archive.job import Job
 from yolo_ema.errors import ConfigError, SourceError
@@ -112,6 +115,20 @@ def test_tracked_images_of_a_folder_are_one_job(tmp_path: Path) -> None:
     (job,), _ = jobs_of(tmp_path, tmp_path / "flight", track=True, images_per_job=2)
     assert job.is_sequence
     assert [Path(file).name for file in job.files] == ["1.jpg", "2.jpg", "10.jpg"]
+
+
+def test_folders_are_told_apart_where_paths_have_backslashes(tmp_path: Path, monkeypatch) -> None:
+    """As on Windows."""
+    for name in ("one/1", "one/2", "two/1"):
+        draw(tmp_path / f"{name}.jpg")
+    windows_path = SimpleNamespace(
+        abspath=lambda path: "C:" + os.path.abspath(path).replace("/", "\\")  # noqa: PTH100
+    )
+    monkeypatch.setattr(finding, "os", SimpleNamespace(path=windows_path, sep="\\"))
+    jobs, _ = jobs_of(tmp_path, tmp_path)
+    names = [f"C:{tmp_path}/{folder}" for folder in ("one", "two")]
+    assert [job.name for job in jobs] == [f"{names[0]} (2 images)", f"{names[1]}/1.jpg"]
+    assert [Job.from_line(job.as_line()) for job in jobs] == jobs
 
 
 def test_addresses(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
-"""How many workers a machine is given, and which GPU each has."""
+"""How many workers a machine is given, which GPU each has, and how they are heard."""
 
 from __future__ import annotations
 
+import selectors
+import sys
 from pathlib import Path
 
 import pytest
 from archive_files import archive_options
 
 from yolo_ema.archive import local_engine
-from yolo_ema.archive.local_engine import visible_gpus, worker_count
+from yolo_ema.archive.job import DONE, FAILED, Job, Order
+from yolo_ema.archive.local_engine import run_locally, visible_gpus, worker_count
 from yolo_ema.options.archive import ArchiveOptions
 
 GB = 1 << 30
@@ -66,3 +69,37 @@ def test_each_worker_has_its_gpu_and_its_share_of_the_cores(machine, tmp_path, m
     assert {one["YOLO_EMA_THREADS"] for one in made} == {"6"}
     machine(12, 3, None, visible="")
     assert visible_gpus() == []
+
+
+CHILD = """
+import json, sys
+sys.stdin.readline()
+print("x" * 300, file=sys.stderr, flush=True)
+print(json.dumps({"ready": 1}), flush=True)
+for line in sys.stdin:
+    job = json.loads(json.loads(line)["job"])
+    print(f"begins {job['source']}", file=sys.stderr, flush=True)
+    if "bad" in job["source"]:
+        sys.stdout.write('{"id": "cut off')
+        sys.stdout.flush()
+        sys.exit(7)
+    print(json.dumps({"id": job["id"], "name": job["source"], "state": "done"}), flush=True)
+"""
+
+
+def test_workers_are_heard_where_pipes_cannot_be_waited_for(tmp_path, monkeypatch) -> None:
+    """As on Windows, whose ``select`` takes sockets alone."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(10038, "an operation was attempted on something that is not a socket")
+
+    monkeypatch.setattr(selectors.DefaultSelector, "register", refuse)
+    monkeypatch.setattr(local_engine, "_CHILD", (sys.executable, "-c", CHILD))
+    orders = [Order(Job((f"/flights/{name}.mp4",)), 0) for name in ("a", "bad", "b", "c")]
+    outcomes = list(run_locally(options(tmp_path, workers=2), orders, len(orders)))
+    states = {Path(outcome.name).stem: outcome.state for outcome in outcomes}
+    assert states == {"a": DONE, "b": DONE, "bad": FAILED, "c": DONE}
+    (problem,) = (outcome.problem for outcome in outcomes if outcome.problem)
+    # Of its own words alone, though the process has said other things before.
+    died = "its process died twice; the second time it ended with code 7"
+    assert problem == f"{died}: begins /flights/bad.mp4"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archive_files import archive_options, draw
+from as_on_windows import end_lines_by_two_characters
 from drawn_onnx import ROWS, write_onnx
 
 from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, Job, Outcome
@@ -69,6 +70,12 @@ def test_pending_jobs(options: ArchiveOptions) -> None:
     assert sorted(row["id"] for row in pending.left_alone) == sorted([jobs[2].id, jobs[3].id])
     assert pending.attempts == {jobs[1].id: 1}
     assert names(manifest, retry_failed=True) == ["1", "2", "3", "5", "6"]
+
+
+def test_the_manifest_is_the_same_on_every_system(options: ArchiveOptions, monkeypatch) -> None:
+    end_lines_by_two_characters(monkeypatch)
+    manifest, _ = opened(options)
+    assert names(manifest) == list("0123456")
 
 
 def test_shards_cover_everything(options: ArchiveOptions) -> None:
