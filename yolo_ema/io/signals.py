@@ -1,9 +1,11 @@
-"""Signal handlers for as long as a block runs."""
+"""Signal handlers for as long as a block runs, and a signal that they take on every system."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -22,3 +24,11 @@ def signals_handled(
                 before = signal.signal(number, handler)  # None: not set by Python
                 restored.callback(signal.signal, number, before or signal.SIG_DFL)
         yield
+
+
+def send_sigterm_here() -> None:
+    """Send SIGTERM to this process, from any of its threads, for its handler to take."""
+    if sys.platform == "win32":  # where `os.kill` ends the process and asks no handler
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from yolo_ema.errors import ConfigError, YoloEmaError
 from yolo_ema.io.atomic_files import locked
+from yolo_ema.io.signals import send_sigterm_here
 
 if TYPE_CHECKING:
     from yolo_ema.studies.jobs import Job
@@ -115,14 +116,17 @@ def _start(job: Job, stages: list[str], note: str) -> _Running:
             stdout=file,
             stderr=file,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # Ctrl-C comes here alone, and is passed on once
+            # Ctrl-C comes here alone, and is passed on once.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows
         )
     return _Running(job, name, stages, process, log, start, time.monotonic())
 
 
 def _stop(running: Sequence[_Running]) -> None:
-    for run in running:
-        run.process.terminate()
+    for run in running:  # not by a signal, which a process on Windows cannot handle
+        if run.process.stdin is not None:
+            run.process.stdin.close()
     for run in running:
         try:
             run.process.wait(_STOP_SECONDS)
@@ -183,7 +187,7 @@ def _end_with_the_starter() -> None:
     with contextlib.suppress(OSError):
         while os.read(0, 1024):
             pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    send_sigterm_here()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from as_on_windows import open_images_by_ascii_names_alone
 
 from yolo_ema.deploy.bench.result import BenchResult, advice
 from yolo_ema.deploy.bench.row import EXACT, BenchRow, BoxAgreement, Round, box_agreement
-from yolo_ema.deploy.bench.run import export_settings
+from yolo_ema.deploy.bench.run import _images, export_settings
 from yolo_ema.errors import ConfigError
 from yolo_ema.options.bench import DEFAULT_FORMATS, BenchOptions
 from yolo_ema.options.export import ExportOptions
@@ -259,3 +261,14 @@ def test_options_name_every_mistake():
         BenchOptions(weights=Path("w.pt"), artifact=(Path("a.onnx"),), quantize=("fp16",))
     assert BenchOptions(weights=Path("w.pt")).formats == DEFAULT_FORMATS
     assert BenchOptions(weights=Path("w.pt"), artifact=(Path("a.onnx"),)).formats == ()
+
+
+def test_its_scenes_are_there_whatever_the_folder_is_called(tmp_path, monkeypatch):
+    """A user's name is part of the temporary folder's on Windows."""
+    open_images_by_ascii_names_alone(monkeypatch)
+    folder = tmp_path / "Jürgen"
+    folder.mkdir()
+    paths = _images(BenchOptions(weights="best.pt"), folder)
+    assert {cv2.imdecode(np.fromfile(path, np.uint8), -1).shape for path in paths} == {
+        (1080, 1920, 3)
+    }

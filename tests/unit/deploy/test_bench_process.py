@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import queue
 import sys
 
 import pytest
@@ -66,6 +68,22 @@ def test_silence_ends_after_the_limit():
         with pytest.raises(MachineError, match=r"no answer within 0\.5 s"):
             process.ask("hang")
         assert process._process.poll() is not None
+
+
+def test_an_answer_is_never_waited_for_so_long_that_ctrl_c_gets_lost():
+    """On Windows it does not reach a thread that waits for a lock."""
+    waits: list[float] = []
+
+    class Answers(queue.SimpleQueue):
+        def get(self, block: bool = True, timeout: float | None = None) -> str:
+            waits.append(math.inf if timeout is None else timeout)
+            return super().get(block, timeout)
+
+    with RuntimeProcess(threads=None, limit_s=1.2) as process:
+        process._answers = Answers()
+        with pytest.raises(MachineError, match="no answer within"):
+            process.ask("hang")
+    assert max(waits) < 1 <= sum(waits)
 
 
 def test_no_process_is_left_behind():

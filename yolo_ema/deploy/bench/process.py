@@ -11,12 +11,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from typing import Any
 
 from yolo_ema.errors import MachineError
 
 _CHILD = (sys.executable, "-m", "yolo_ema.deploy.bench.child")
 _GRACE_S = 10.0
+_LOOK_S = 0.2
+"""So often a wait is broken off: on Windows Ctrl-C does not reach a long one."""
 
 
 class RuntimeProcess:
@@ -65,7 +68,7 @@ class RuntimeProcess:
         try:
             orders.write(json.dumps({"do": do, **order}) + "\n")
             orders.flush()
-            line = self._answers.get(timeout=self._limit_s)
+            line = self._next_answer()
         except queue.Empty:
             self.close(kill=True)
             raise MachineError(
@@ -79,6 +82,17 @@ class RuntimeProcess:
         if "error" in answer:
             raise MachineError(answer["error"])
         return answer
+
+    def _next_answer(self) -> str:
+        """Return the next line. Raises `queue.Empty` where none comes in time."""
+        until = time.monotonic() + self._limit_s
+        while True:
+            left_s = until - time.monotonic()
+            try:
+                return self._answers.get(timeout=max(0.0, min(_LOOK_S, left_s)))
+            except queue.Empty:
+                if left_s <= _LOOK_S:
+                    raise
 
     def close(self, *, kill: bool = False) -> None:
         """End the process by closing its standard input, and by force if that does not help."""

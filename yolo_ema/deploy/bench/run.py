@@ -321,7 +321,7 @@ def _images(options: BenchOptions, folder: Path) -> list[Path]:
     paths = [folder / f"scene{seed}.png" for seed in range(_SCENES)]
     for seed, path in enumerate(paths):
         scene = draw_scene(seed, image_wh=_SCENE_WH, objects=_SCENE_OBJECTS)
-        cv2.imwrite(str(path), scene.image_bgr)
+        path.write_bytes(cv2.imencode(".png", scene.image_bgr)[1].tobytes())
     return paths
 
 
