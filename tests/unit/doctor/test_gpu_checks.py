@@ -189,6 +189,12 @@ def test_checks_that_run_out_of_time_are_named(place, monkeypatch):
     assert outcomes[2].reason == "the budget was used up before"
 
 
+def test_a_system_without_forks_is_refused_at_once(monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    with pytest.raises(MachineError, match="in a fork of its process, and this system"):
+        run.prove_gpu(DoctorOptions(gpu=True, device="cpu"))
+
+
 def result_of(*statuses: str, is_gpu: bool = True) -> GpuResult:
     outcomes = tuple(
         Outcome(name, status, 1.5, "<b>" if status == "failed" else "")

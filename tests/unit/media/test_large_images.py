@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
+from as_on_windows import open_images_by_ascii_names_alone
 from PIL import Image
 
 from yolo_ema.errors import SourceError
@@ -41,6 +44,15 @@ def test_grey_16_bit_and_alpha(pixels, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             small, large = both_ways(tmp_path / f"{name}.png", patch)
         np.testing.assert_array_equal(large, small)
+
+
+def test_names_that_opencv_does_not_open(pixels, tmp_path, monkeypatch):
+    path = tmp_path / "Straße.png"
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    open_images_by_ascii_names_alone(monkeypatch)
+    monkeypatch.setattr(sys, "platform", "win32")
+    small, large = both_ways(path, monkeypatch)
+    np.testing.assert_array_equal(large, small)
 
 
 def test_damaged(pixels, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler
 
 import cv2
 import numpy as np
@@ -279,6 +280,14 @@ def test_a_port_in_use_is_named(page):
     port = int(page.url.rsplit(":", 1)[1].strip("/"))
     with pytest.raises(ConfigError, match=f"port {port}.*--serve 0"):
         LivePage(port)
+
+
+def test_a_port_is_nobody_elses_where_reuse_means_sharing(monkeypatch):
+    """As on Windows."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    own = server.PageServer("127.0.0.1", 0, None, None, BaseHTTPRequestHandler)
+    assert not own.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+    own.server_close()
 
 
 def test_viewers_that_do_not_read_delay_nothing(page):

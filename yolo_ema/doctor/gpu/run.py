@@ -40,11 +40,17 @@ def prove_gpu(options: DoctorOptions) -> GpuResult:
     """Run the checks, and write ``doctor.html`` and ``doctor.json``.
 
     Raises:
-        MachineError: there is no such GPU, or none at all; or this process has used one already.
+        MachineError: there is no such GPU, or none at all; this process has used one already; or
+            the system has no forks.
         ConfigError: the device's word is wrong, or a launcher has started several processes.
         MissingPackageError: torch or jinja2 is not installed.
         OSError: the folder cannot be written.
     """
+    if not hasattr(os, "fork"):
+        raise MachineError(
+            "--gpu runs every check in a fork of its process, and this system, as Windows, has "
+            "none; run it on Linux"
+        )
     started = time.monotonic()
     torch = _imported()
     folder, machine = _folder(options.out), examine().as_json()

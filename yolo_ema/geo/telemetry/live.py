@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from yolo_ema.errors import ConfigError, TelemetryError
+from yolo_ema.errors import ConfigError, MissingPackageError, TelemetryError
 from yolo_ema.geo.pose import MAX_GAP_S, NoPose, Pose, PoseTrack
 from yolo_ema.geo.telemetry.cleaning import cleaned
 from yolo_ema.geo.telemetry.completion import PoseMaker
@@ -17,7 +17,11 @@ from yolo_ema.options.telemetry import TelemetryOptions
 
 __all__ = ["LiveTelemetry", "is_live"]
 
-_ADDRESS = re.compile(r"(?:udp|udpin|udpout|udpbcast|tcp|tcpin):.+|/dev/tty\S+", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(?:udp|udpin|udpout|udpbcast|tcp|tcpin):.+|/dev/(?:tty|cu\.|serial/)\S+|COM\d+", re.IGNORECASE
+)
+"""A host's, or a serial port's: as Linux, macOS and Windows name it."""
+
 _HOST_AND_PORT = re.compile(r"\w+:[^:\s]+:\d{1,5}", re.ASCII)
 _WAIT_S = 0.1
 _KEPT_S = 10.0
@@ -41,7 +45,7 @@ class LiveTelemetry:
 
     Raises:
         ConfigError: the address is none that can be opened.
-        MissingPackageError: pymavlink is not installed.
+        MissingPackageError: pymavlink is not installed; or pyserial, for a serial port.
 
     Examples:
         >>> from yolo_ema import LiveTelemetry
@@ -149,6 +153,11 @@ def _connected(address: str) -> Any:
         raise ConfigError(f"--telemetry {address} has no host and port; {expected}")
     try:
         return mavutil.mavlink_connection(address)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"--telemetry {address} is a serial port, which needs pyserial; it is not installed "
+            f"here: pip install pyserial"
+        ) from error
     # pymavlink raises what sockets and serial ports raise, and others; old versions exit
     except (Exception, SystemExit) as error:
         raise ConfigError(f"--telemetry {address} cannot be opened: {error}; {expected}") from error

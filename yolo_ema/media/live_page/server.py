@@ -75,7 +75,8 @@ class PageServer(ThreadingHTTPServer):
         """Bind without asking the network for this machine's name, which can take seconds."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if self.allow_reuse_address:
+        # On Windows it would let two servers share a port, and neither know.
+        if self.allow_reuse_address and sys.platform != "win32":
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()

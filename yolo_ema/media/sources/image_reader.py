@@ -5,6 +5,7 @@ ones with the true reason.
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import cv2
@@ -71,10 +72,15 @@ def _decoded(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | No
 
 def _decode(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | None:
     width, height = header.shown_wh
-    if width * height < _LARGE_PIXELS:
+    if width * height < _LARGE_PIXELS or not _is_opened(path):
         return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     # Into an array of ours: otherwise OpenCV holds the pixels twice.
     return cv2.imread(str(path), np.zeros((height, width, 3), np.uint8), cv2.IMREAD_COLOR)
+
+
+def _is_opened(path: Path) -> bool:
+    """Say whether OpenCV opens files of that name: on Windows it takes ASCII alone."""
+    return sys.platform != "win32" or str(path).isascii()
 
 
 def _decode_tiff(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | None:

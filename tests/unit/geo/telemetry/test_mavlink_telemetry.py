@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import math
 import socket
+import sys
 import time
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 from telemetry_files import US_2026, tlog, write_still, write_video
 
-from yolo_ema.errors import ConfigError
+from yolo_ema.errors import ConfigError, MissingPackageError
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
-from yolo_ema.geo.telemetry.live import LiveTelemetry
+from yolo_ema.geo.telemetry.live import LiveTelemetry, is_live
 from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.options.telemetry import TelemetryOptions
 
@@ -221,10 +223,26 @@ def test_live_poses_arrive_age_and_return(port):
     sender.close()
 
 
-def test_a_live_address_that_cannot_be_opened():
+@pytest.mark.parametrize(
+    "port", ["/dev/ttyACM0", "/dev/serial/by-id/usb-1", "/dev/cu.usb1", "COM3"]
+)
+def test_serial_ports_are_live_by_their_names_on_every_system(port, monkeypatch):
+    assert is_live(port)
+    assert not is_live("COM3.csv")
+    monkeypatch.setitem(sys.modules, "serial", None)
+    with pytest.raises(MissingPackageError, match=f"{port} .* needs pyserial"):
+        LiveTelemetry(port)
+
+
+def test_a_live_address_that_cannot_be_opened(monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("could not open port")
+
+    serial = SimpleNamespace(Serial=refuse, SerialException=OSError)
+    monkeypatch.setitem(sys.modules, "serial", serial)
     with pytest.raises(ConfigError, match="no host and port"):
         LiveTelemetry("udp:127.0.0.1")
-    with pytest.raises(ConfigError, match="cannot be opened"):
+    with pytest.raises(ConfigError, match="cannot be opened: could not open port"):
         LiveTelemetry("/dev/ttyNOT_THERE")
     (reason,) = open_telemetry("clip.mp4", TelemetryOptions(telemetry=("udp:127.0.0.1:14550",)))
     assert "live" in str(reason)
