@@ -290,6 +290,8 @@ def _print_result(text: str) -> None:
     try:
         print(text, flush=True)  # noqa: T201
     except OSError as error:
+        if error.errno == errno.EINVAL:  # so does Windows call a pipe that nobody reads any more
+            raise BrokenPipeError from error
         if error.errno != errno.ENOSPC:
             raise
         # What is left in the buffer cannot be written when Python ends, either.

@@ -180,6 +180,25 @@ def test_a_full_disk_under_stdout_is_one_error():
     )
 
 
+_PIPE_OF_WINDOWS = """
+import io, sys
+class Pipe(io.TextIOWrapper):
+    def write(self, text):
+        raise OSError(22, "Invalid argument")
+sys.stdout = Pipe(open(1, "wb", closefd=False))
+"""
+
+
+def test_a_reader_that_goes_away_is_no_error_in_the_words_of_windows_either():
+    done = subprocess.run(
+        [sys.executable, "-c", _PIPE_OF_WINDOWS + _PRINTS_A_NAME],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
 def test_closed_streams_change_nothing(closed):
     command = f'"{sys.executable}" -c "$0" {closed}'

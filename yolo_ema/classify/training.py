@@ -8,7 +8,6 @@ on exactly as if it had never stopped, whatever the number of loading processes.
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -31,6 +30,7 @@ from yolo_ema.engine.training.run_folder import open_run_folder
 from yolo_ema.engine.training.run_record import RECORD_NAME, RunRecord
 from yolo_ema.errors import CheckFailedError
 from yolo_ema.io.atomic_files import write_text
+from yolo_ema.io.text_files import shell_words
 from yolo_ema.options.classify import ClassifyTrainOptions
 
 _COLUMNS = ("epoch", "lr", "train_loss", "val_loss", "top1", "top5", "seconds")
@@ -90,7 +90,7 @@ def train(options: ClassifyTrainOptions) -> ClassifyTrainResult:
 
 def _say_how_to_resume(last: Path, error: BaseException) -> None:
     if last.is_file() and not isinstance(error, CheckFailedError):  # which would come again
-        again = f"yolo-ema classify train --resume {shlex.quote(str(last))}"
+        again = f"yolo-ema classify train --resume {shell_words(str(last))}"
         print(f"{last} is whole, resume it: {again}", file=sys.stderr)  # noqa: T201
 
 
@@ -259,7 +259,7 @@ def _average(network: nn.Module, recipe: Recipe) -> Any:
 
 
 def _start_record(record: RunRecord, plan: Plan, data: dict[str, Any], training: _Training) -> None:
-    command = shlex.join(["yolo-ema", *sys.argv[1:]])
+    command = shell_words("yolo-ema", *sys.argv[1:])
     if plan.resumed is not None and record.content:
         record.resume(command=command, epoch=training.epochs_done + 1, processes={"count": 1})
         return

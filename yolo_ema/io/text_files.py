@@ -70,6 +70,17 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def shell_words(*words: str) -> str:
+    """Return words as the shell of this system takes them."""
+    if sys.platform == "win32":  # whose prompt knows double quotes alone
+        import subprocess
+
+        return subprocess.list2cmdline(words)
+    import shlex
+
+    return shlex.join(words)
+
+
 def say(text: str) -> None:
     """Print a line for the user on stderr: stdout is for the result."""
     print(printable(text), file=sys.stderr, flush=True)  # noqa: T201

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from yolo_ema.engine.data.data_yaml import read_data
@@ -156,7 +156,8 @@ def _record(run: Path) -> dict[str, Any]:
 
 def _facts(record: Mapping[str, Any], out: Path, notes: Mapping[str, Any]) -> dict[str, Any]:
     command = " ".join(
-        str(Path(word).name) if "/" in word else word for word in record["command"].split()
+        PureWindowsPath(word).name if re.search(r"[/\\]", word) else word
+        for word in record["command"].split()
     )
     epochs = record["epochs"]
     curve = [

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import codecs
+import sys
 from pathlib import Path
 
 import pytest
 
-from yolo_ema.io.text_files import decode_text, shown_path
+from yolo_ema.io.text_files import decode_text, shell_words, shown_path
 
 ROWS = "684,8,273,116,0,0,0,0\n406,119,265,70,1,4,0,0\n"
 
@@ -40,3 +41,11 @@ def test_any_bytes_can_be_decoded(content: bytes) -> None:
 def test_paths_can_always_be_printed_and_written() -> None:
     assert shown_path(Path("photos/möwe.jpg")) == "photos/möwe.jpg"
     assert shown_path("a\udcff\ud800.jpg") == "a\\udcff\\ud800.jpg"
+
+
+def test_words_are_quoted_as_the_shell_here_takes_them(monkeypatch):
+    words = ("yolo-ema", "runs\\my run\\last.pt", "a b")
+    assert shell_words(*words) == "yolo-ema 'runs\\my run\\last.pt' 'a b'"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert shell_words(*words) == 'yolo-ema "runs\\my run\\last.pt" "a b"'
+    assert shell_words("runs\\last.pt") == "runs\\last.pt"

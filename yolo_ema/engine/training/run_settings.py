@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import ConfigError
+from yolo_ema.io.text_files import shell_words
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LOGGERS
 
@@ -91,8 +91,8 @@ class RunSettings:
 def command_line() -> str:
     """Return the command line of this process, as a shell would take it."""
     program = Path(sys.argv[0]).name
-    return shlex.join(
-        ["yolo-ema" if program in {"__main__.py", "yolo-ema"} else program, *sys.argv[1:]]
+    return shell_words(
+        "yolo-ema" if program in {"__main__.py", "yolo-ema"} else program, *sys.argv[1:]
     )
 
 

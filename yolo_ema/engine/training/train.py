@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.weights.loading import load_checkpoint
 from yolo_ema.errors import ConfigError, DiskFullError, MachineError, SourceError, WeightsError
 from yolo_ema.io.atomic_files import disk_full_is_clear, read_json
-from yolo_ema.io.text_files import say
+from yolo_ema.io.text_files import say, shell_words
 from yolo_ema.options.train import TrainOptions
 
 __all__ = ["TrainResult", "train"]
@@ -68,7 +67,7 @@ class TrainResult:
 
     def as_text(self) -> str:
         """Return the result and what to do next."""
-        weights = shlex.quote(_shown(self.best))
+        weights = shell_words(_shown(self.best))
         figures = ", ".join(
             f"{name} {value:.1f} %" for name, value in self.metrics.items() if value is not None
         )
@@ -259,5 +258,5 @@ def _how_to_resume(last: Path, *, trust: bool, several: bool) -> str:
     trusted = " --trust" if trust else ""
     program = "torchrun … -m yolo_ema" if several else "yolo-ema"
     return (
-        f"; {last} is whole, resume it: {program} train --resume {shlex.quote(str(last))}{trusted}"
+        f"; {last} is whole, resume it: {program} train --resume {shell_words(str(last))}{trusted}"
     )

@@ -5,8 +5,9 @@ this machine's paths.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import torch
@@ -96,10 +97,8 @@ def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
             return without_folders(value)
         if isinstance(value, list | tuple):
             return [bare(part) for part in value]
-        return (
-            PurePath(value).name
-            if isinstance(value, PurePath | str) and "/" in str(value)
-            else value
-        )
+        if not isinstance(value, PurePath | str) or not re.search(r"[/\\]", str(value)):
+            return value
+        return PureWindowsPath(value).name  # by the separators of every system
 
     return {key: bare(value) for key, value in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import PureWindowsPath
 
 import numpy as np
 import pytest
@@ -108,6 +109,8 @@ def test_paths_are_shortened_wherever_they_occur():
         "c": {"d": "relative/w.pt"},
         "e": "plain",
         "f": None,
+        "g": "C:\\Users\\me\\w.pt",
+        "h": PureWindowsPath("D:/data/x.yaml"),
     }
     assert without_folders(given) == {
         "a": "y.yaml",
@@ -115,4 +118,6 @@ def test_paths_are_shortened_wherever_they_occur():
         "c": {"d": "w.pt"},
         "e": "plain",
         "f": None,
+        "g": "w.pt",
+        "h": "x.yaml",
     }
