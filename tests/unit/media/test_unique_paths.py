@@ -13,9 +13,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from as_on_windows import keep_files_that_are_open
 
+from yolo_ema.media.sinks import unique_paths
 from yolo_ema.media.sinks.open_sinks import open_sinks
-from yolo_ema.media.sinks.unique_paths import create_part, remove_stale_parts, write_unique
+from yolo_ema.media.sinks.unique_paths import (
+    assemble_unique,
+    create_part,
+    remove_stale_parts,
+    write_unique,
+)
 from yolo_ema.media.sinks.video_writer import VideoWriter
 
 WRITES = """
@@ -88,3 +95,14 @@ def test_nothing_hidden_stays_after_a_regular_end(tmp_path):
     write_unique(tmp_path, "a", ".txt", b"x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "x.mp4"]
     assert writer.path == tmp_path / "x.mp4"
+
+
+def test_files_get_their_names_where_open_ones_cannot_be_moved(tmp_path, monkeypatch):
+    monkeypatch.setattr(unique_paths, "fcntl", None)
+    keep_files_that_are_open(monkeypatch)
+    small = write_unique(tmp_path, "a", ".txt", b"small")
+    large = assemble_unique(tmp_path, "a", ".txt", lambda file: file.write(b"large"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        small.name: b"small",
+        large.name: b"large",
+    }

@@ -83,6 +83,7 @@ def write_unique(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
                 rest = memoryview(content)
                 while rest:
                     rest = rest[file.write(rest) or 0 :]
+                _let_go(file)
                 return move_unique(part, folder, stem, suffix)
         finally:
             part.unlink(missing_ok=True)
@@ -100,9 +101,18 @@ def assemble_unique(
             fill(file)
             file.flush()
             os.fsync(file.fileno())
+            _let_go(file)
             return move_unique(part, folder, stem, suffix)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _let_go(file: IO[bytes]) -> None:
+    """Close a part where no open file can be moved; elsewhere it stays locked until it has its
+    name.
+    """
+    if fcntl is None:
+        file.close()
 
 
 def move_unique(part: Path, folder: Path, stem: str, suffix: str) -> Path:
