@@ -34,8 +34,9 @@ __all__ = ["INPUT", "TRACKERS", "TRACKING", "DetectorConfig", "fps_option"]
 TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
 INPUT, TRACKING = "input", "tracking and counting"
 _WHOLE_NUMBERS = ("max_det", "max_pixels", "vid_stride")
-_NUMBERS = ("conf", "iou", "group_iou", "overlap", "start")
-_MAY_BE_UNSET = ("conf", "iou")
+_NUMBERS = ("conf", "iou", "group_iou", "overlap", "start", "end")
+_FLAGS = ("augment", "half", "trust", "track", "follow_camera", "whole_frame")
+_MAY_BE_UNSET = ("conf", "iou", "end", "whole_frame")
 _input_option = partial(option, group=INPUT)
 _model_option = partial(option, group=MODEL)
 _tracking_option = partial(option, group=TRACKING)
@@ -115,8 +116,10 @@ class DetectorConfig(TileOptions):
         values |= {name: _plain(getattr(self, name), int) for name in _WHOLE_NUMBERS}
         sides = () if self.imgsz is None else self.imgsz if _is_list(self.imgsz) else (self.imgsz,)
         values["imgsz"] = tuple(_plain(side, int) for side in sides)
-        if isinstance(self.classes, Iterable) and not isinstance(self.classes, str):
-            values["classes"] = tuple(self.classes)
+        for name in ("classes", "nms_groups"):
+            words = getattr(self, name)
+            if isinstance(words, Iterable) and not isinstance(words, str):
+                values[name] = tuple(words)
         for name, value in values.items():
             object.__setattr__(self, name, value)  # frozen for everyone else
         if problems := list(self._wrong_types()):
@@ -153,6 +156,16 @@ class DetectorConfig(TileOptions):
                     continue
                 if isinstance(value, bool) or not isinstance(value, kinds):
                     yield f"{flag_of(name)} is {value!r}; expected {expected}"
+        for name in _FLAGS:
+            value = getattr(self, name)
+            if value not in (True, False) and not (value is None and name in _MAY_BE_UNSET):
+                yield f"{flag_of(name)} is {value!r}; expected True or False"
+        groups = self.nms_groups
+        if not isinstance(groups, tuple) or not all(isinstance(group, str) for group in groups):
+            yield (
+                f"--nms-groups is {groups!r}; expected a list of groups, as in "
+                f"['car,van,truck,bus']"
+            )
         if not all(isinstance(side, int) for side in self.imgsz):
             yield (
                 f"--imgsz is {', '.join(map(repr, self.imgsz))}; expected one whole number of "

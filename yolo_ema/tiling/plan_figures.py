@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 AP_PER_DOUBLING = 1.0
@@ -58,6 +58,17 @@ class PlanFigures:
     def best(self) -> PlanRow:
         """The plan to take: see `worth_its_pixels`."""
         return self.rows[worth_its_pixels([(row.ap, row.megapixels) for row in self.rows])]
+
+    def for_input(self, factor: float) -> PlanFigures | None:
+        """Return what holds for the same weights in a file whose own input has sides ``factor``
+        times as long: all if they are the same, otherwise the plans without tiles, which would be
+        of another size. None where nothing is left.
+        """
+        if factor == 1:
+            return self
+        whole = [row for row in self.rows if not row.tiles]
+        rows = tuple(replace(row, input_scale=row.input_scale / factor) for row in whole)
+        return replace(self, rows=rows) if rows else None
 
     def as_entries(self) -> dict[str, str]:
         """Return them as a checkpoint or an exported file keeps them: one text."""

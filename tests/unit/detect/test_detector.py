@@ -262,6 +262,12 @@ class TestConfig:
             ({"max_pixels": None}, "--max-pixels is None; expected a whole number"),
             ({"classes": "car, bus"}, r"expected a list of names, as in \['car', 'bus'\]"),
             ({"classes": 3}, "--classes is 3; expected a list of names"),
+            ({"end": "5"}, "--end is '5'; expected a number"),
+            ({"augment": "no"}, "--augment is 'no'; expected True or False"),
+            ({"whole_frame": []}, r"--whole-frame is \[\]; expected True or False"),
+            ({"nms_groups": "car,van"}, "--nms-groups is 'car,van'; expected a list of groups"),
+            ({"nms_groups": [["car", "van"]]}, "expected a list of groups, as in"),
+            ({"nms_groups": ["car"]}, "--nms-groups is 'car'; expected two classes or more"),
             ({"tracker": "bytetrak"}, "did you mean 'bytetrack'"),
         ],
     )

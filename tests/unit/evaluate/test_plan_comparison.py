@@ -78,8 +78,13 @@ def test_the_plans_are_those_of_val_and_the_weights_carry_them(
     assert (detector.conf, detector.iou) == (0.4, 0.7)
     assert Detector(own, device="cpu", conf=0.3).conf == 0.3
     assert Detector(weights, device="cpu").conf == 0.25
-    entries = own_entries(load_model(own), precision="fp32", max_det=300, weights_sha256="0")
-    assert PlanFigures.of_entries(entries) == carried
+    facts = {"precision": "fp32", "max_det": 300, "weights_sha256": "0"}
+    same, larger, lying = (
+        PlanFigures.of_entries(own_entries(load_model(own), imgsz_hw=size, **facts))
+        for size in ((64, 64), (128, 128), (64, 96))
+    )
+    assert (same, lying) == (carried, None)
+    assert [row.input_scale for row in larger.rows] == [0.5, 0.75, 1]
 
 
 def test_contradicting_options_are_refused(weights: Path) -> None:

@@ -134,3 +134,16 @@ def test_a_portrait_frame_is_planned_like_a_landscape_one(wh: tuple[int, int]) -
     assert len(upright.tiles_xyxy) == len(lying.tiles_xyxy)
     for fixed in ({"size_fixed_by": "file"}, {"size_fixed_by": "imgsz", "stride": 32}):
         assert plan_tiles(wh[::-1], (384, 640), **fixed).input_hw == (384, 640)
+
+
+def test_a_file_with_another_input_than_the_weights_is_not_enlarged_once_more() -> None:
+    assert MEASURED.for_input(1) == MEASURED
+    larger = MEASURED.for_input(2)
+    assert larger is not None
+    assert [row.input_scale for row in larger.rows] == [0.5, 0.75, 1]
+    assert PlanFigures.of_entries(larger.as_entries()) == larger
+    plan = plan_tiles(HD, (1280, 1280), stride=32, figures=larger)
+    assert plan.input_hw == (1280, 1280)
+    assert not len(plan.tiles_xyxy)
+    assert plan_tiles(HD, (1280, 1280), stride=32, figures=MEASURED).input_hw == (1920, 1920)
+    assert figures(TILES, BOTH).for_input(2) is None

@@ -7,7 +7,7 @@ read the file as before. OpenVINO files carry them in the model's ``rt_info``, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -32,12 +32,19 @@ _BLOCK_VERSIONS = dict.fromkeys(BLOCKS, 1)
 
 
 def own_entries(
-    loaded: LoadedModel, *, precision: str, max_det: int, weights_sha256: str
+    loaded: LoadedModel,
+    *,
+    imgsz_hw: Sequence[int],
+    precision: str,
+    max_det: int,
+    weights_sha256: str,
 ) -> dict[str, Any]:
-    """Return the entries that Ultralytics' exporter does not make by itself."""
+    """Return the entries that Ultralytics' exporter does not make by itself, of a file whose own
+    input has this height and width.
+    """
     licence = loaded.metadata.get("license")
     modules = list(loaded.model.modules())
-    sizes, figures = recorded_sizes(loaded.metadata), PlanFigures.of_entries(loaded.metadata)
+    sizes, figures = recorded_sizes(loaded.metadata), _figures_at(loaded, imgsz_hw)
     return {
         "max_det": max_det,
         "precision": precision,
@@ -56,6 +63,15 @@ def own_entries(
         **(entries_of(sizes) if sizes else {}),
         **(figures.as_entries() if figures else {}),
     }
+
+
+def _figures_at(loaded: LoadedModel, imgsz_hw: Sequence[int]) -> PlanFigures | None:
+    """Return the figures of plans that weights carry, for a file with this input; None where they
+    carry none, or the input has another shape than those that were measured.
+    """
+    figures = PlanFigures.of_entries(loaded.metadata)
+    height, width = imgsz_hw
+    return figures.for_input(height / loaded.imgsz) if figures and height == width else None
 
 
 def read_entries(artifact: Path) -> dict[str, Any]:

@@ -158,6 +158,7 @@ def _made(
     int8 = options.quantize == "int8"
     entries = artifact_metadata.own_entries(
         loaded,
+        imgsz_hw=settings["imgsz"],
         precision=options.quantize or "fp32",
         max_det=options.max_det,
         weights_sha256=loaded.sha256,
