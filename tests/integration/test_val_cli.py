@@ -189,7 +189,7 @@ def test_tiles_are_scored_as_they_are_detected(weights, data, tmp_path, yolo_ema
     assert again.json["official"] == tiles.json["official"]
     refused = yolo_ema_command(*words, "--tile", "big")
     assert (refused.code, refused.out) == (2, "")
-    assert "expected auto, off, or width x height" in refused.err
+    assert "expected recommended, auto, off, or width x height" in refused.err
 
 
 @pytest.mark.slow

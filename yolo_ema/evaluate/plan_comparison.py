@@ -176,7 +176,7 @@ def compare_plans(options: ValOptions) -> PlanComparison:
     """
     if options.write:
         _check_writable(options)
-    predictor = open_for_scoring(replace(options, plans=False, write=False))
+    predictor = open_for_scoring(replace(options, plans=False, write=False, tile="off"))
     own_hw, fixed = predictor.imgsz_hw, predictor.size_fixed_by == "file"
     stride = predictor.stride
     del predictor

@@ -71,7 +71,9 @@ def _tile_facts(
         "{}x{}".format(*plan.input_hw) for plan in plans if plan.input_hw != predictor.imgsz_hw
     )
     return {
-        "tile": options.tile,
+        "tile": predictor.tile
+        if isinstance(predictor.tile, str)
+        else "{}x{}".format(*predictor.tile),
         "overlap": options.overlap,
         "merge": predictor.merge,
         "whole_frame": options.whole_frame is not False and all(plan.whole_frame for plan in plans),

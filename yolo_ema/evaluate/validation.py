@@ -130,11 +130,14 @@ def open_for_scoring(options: ValOptions) -> Predictor:
     )
     predictor.settings.nms_groups = nms_groups(options.nms_groups, predictor.names)
     predictor.settings.group_iou = options.group_iou
-    if options.tile == "off" and not options.augment:
+    tile = options.tile
+    if tile == "recommended":
+        tile = "auto" if predictor.plan_figures and not options.imgsz else "off"
+    if tile == "off" and not options.augment:
         return predictor
     return TiledPredictor(
         predictor,
-        tile=tile_size(options.tile) or options.tile,
+        tile=tile_size(tile) or tile,
         overlap=options.overlap,
         whole_frame=options.whole_frame,
         merge=options.merge,

@@ -25,6 +25,7 @@ class TileOptions(Options):
     """How large images go through the network: whole, or in tiles whose boxes are merged."""
 
     GROUPS: ClassVar[tuple[str, ...]] = (TILES,)
+    TILE_WORDS: ClassVar[tuple[str, ...]] = ("auto", "off")
 
     tile: str = _tiles_option(
         "auto",
@@ -52,16 +53,16 @@ class TileOptions(Options):
         """Yield what is wrong with ``--tile``."""
         yield from super().problems()
         size = tile_size(self.tile)
-        if size is None and self.tile not in {"auto", "off"}:
+        if size is None and self.tile not in self.TILE_WORDS:
             yield (
-                f"--tile is {self.tile!r}; expected auto, off, or width x height in pixels, as in "
-                f"640x640"
+                f"--tile is {self.tile!r}; expected {', '.join(self.TILE_WORDS)}, or width x "
+                f"height in pixels, as in 640x640"
             )
         if size is not None and min(size) < _LEAST_TILE_PX:
             yield f"--tile is {self.tile}; expected sides of {_LEAST_TILE_PX} pixels or more"
 
 
 def tile_size(tile: str) -> tuple[int, int] | None:
-    """Return the width and height in pixels that ``WxH`` names; None for ``auto`` and ``off``."""
+    """Return the width and height in pixels that ``WxH`` names; None for words."""
     match = _SIZE.fullmatch(tile)
     return (int(match[1]), int(match[2])) if match else None

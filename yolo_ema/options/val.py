@@ -40,6 +40,7 @@ class ValOptions(TileOptions):
     """
 
     GROUPS = (_DATA, MODEL, TILES, _OUTPUT)
+    TILE_WORDS = ("recommended", "auto", "off")
 
     data: str = _data_option(
         "visdrone",
@@ -86,10 +87,11 @@ class ValOptions(TileOptions):
     half: bool = _model_option(False, help="half precision, on a GPU")
     trust: bool = trust_option("load weights that carry code", MODEL)
     tile: str = _tiles_option(
-        "off",
-        metavar="auto|off|WxH",
+        "recommended",
+        metavar="recommended|auto|off|WxH",
         help="tiles of this width and height in pixels, or auto, as in detect; off: the whole "
-        "image at the input size",
+        "image at the input size; recommended: auto where the weights carry figures of plans and "
+        "no input size is given, otherwise off",
     )
     plans: bool = _tiles_option(
         False,
@@ -132,7 +134,7 @@ class ValOptions(TileOptions):
 
     def _problems_of_plans(self) -> Iterator[str]:
         given = {
-            "--tile": self.tile != "off",
+            "--tile": self.tile not in {"recommended", "off"},
             "--whole-frame": self.whole_frame is not None,
             "--save-results": self.save_results is not None,
             "--report": self.report is not None,

@@ -78,6 +78,14 @@ def test_the_plans_are_those_of_val_and_the_weights_carry_them(
     assert (detector.conf, detector.iou) == (0.4, 0.7)
     assert Detector(own, device="cpu", conf=0.3).conf == 0.3
     assert Detector(weights, device="cpu").conf == 0.25
+    again = {**vars(options), "plans": False, "write": False}
+    followed, auto, whole = (
+        validate(ValOptions(**(again | other))).as_json()["protocol"]
+        for other in ({}, {"tile": "auto"}, {"imgsz": (64,)})
+    )
+    assert followed["tiles"] == auto["tiles"]
+    assert followed["tiles"]["tile"] == "auto"
+    assert whole["tiles"] is None
     facts = {"precision": "fp32", "max_det": 300, "weights_sha256": "0"}
     same, larger, lying = (
         PlanFigures.of_entries(own_entries(load_model(own), imgsz_hw=size, **facts))

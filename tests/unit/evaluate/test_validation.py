@@ -56,6 +56,7 @@ def weights(tmp_path, monkeypatch):
         names={0: "bar", 1: "square"},
         format="pt",
         precision="fp32",
+        plan_figures=None,
         imgsz_hw=(64, 96),
         rectangular=True,
         stride=32,
