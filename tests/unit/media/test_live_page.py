@@ -388,6 +388,7 @@ def test_half_sent_requests_shut_nobody_out(page):
 
 def test_an_address_gets_only_its_share_of_the_connections(page):
     half = [connect(page, b"GET /", source="127.0.0.2") for _ in range(40)]
+    is_closed(half[15], 5.0)  # the last to go
     time.sleep(0.3)
     closed = [is_closed(connection, 0.01) for connection in half]
     assert closed == [True] * 16 + [False] * 24, "the oldest make room"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -198,7 +199,7 @@ def test_what_an_abandoned_connection_brings_does_not_count():
         (
             SourceError("refused"),
             NetworkOptions(first_wait_s=0.05, give_up_after_s=0.3),
-            "refused; given up after 0 s",
+            r"refused; given up after \d s",  # of 0.3 s, on a busy machine some more
         ),
     ],
 )
@@ -212,7 +213,7 @@ def test_a_source_that_never_opens_ends_as_failed(error, network, told):
         seen = list(reader)
         assert reader.status()[0].state == "failed"
     assert seen[-1].ended
-    assert seen[-1].problem.endswith(told)
+    assert re.search(f"{told}$", seen[-1].problem)
     with pytest.raises(SourceError, match="given up"):
         list(source(*(Played([], opening=fails) for _ in range(99)), network=network).open())
 
