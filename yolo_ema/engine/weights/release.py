@@ -63,6 +63,7 @@ def release_weights(
     train_args = without_folders(content.get("train_args") or {})
     if average_with is not None:
         average_into(model.float(), *average_with)
+        content.pop("plan_figures", None)  # which were of the run's weights alone
     model = model.half().eval()
     model.args = {key: value for key, value in train_args.items() if key in DEFAULT_CFG_DICT}
     model.criterion = None

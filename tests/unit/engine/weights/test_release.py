@@ -15,6 +15,7 @@ from yolo_ema.engine.weights.loading import load_checkpoint, load_model
 from yolo_ema.engine.weights.release import release_weights, without_folders
 from yolo_ema.errors import DamagedWeightsError, WeightsNotFoundError
 from yolo_ema.inference.object_sizes import recorded_sizes
+from yolo_ema.tiling.plan_figures import PlanFigures, PlanRow
 
 SIZES = {"object_source_median_px": 20.5, "object_input_tenth_px": 4.25}
 
@@ -85,6 +86,16 @@ def test_terms_settings_and_object_sizes_are_carried_over(released):
     assert loaded.metadata["license"] == "for study only"
     assert (loaded.imgsz, loaded.metadata["train_args"]["lr0"]) == (320, 0.01)
     assert recorded_sizes(loaded.metadata) == recorded_sizes(SIZES)
+
+
+def test_an_average_does_not_carry_the_figures_of_its_parts(checkpoint, released, tmp_path):
+    figures = PlanFigures((PlanRow(1, False, True, 5, 1, 3, 0.3),), 0.7)
+    measured, plain, averaged = (tmp_path / name for name in ("last.pt", "plain.pt", "mean.pt"))
+    torch.save(load_checkpoint(checkpoint) | figures.as_entries(), measured)
+    release_weights(measured, plain, licence="terms")
+    release_weights(measured, averaged, licence="terms", average_with=(released, 0.2))
+    carried = [PlanFigures.of_entries(load_model(path).metadata) for path in (plain, averaged)]
+    assert carried == [figures, None]
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(checkpoint, released, tmp_path):
