@@ -74,16 +74,27 @@ def _signal_stack_is_left_alone() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> dict[str, str]:
+    """The environment before any test and any other fixture."""
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
 @pytest.fixture(autouse=True)
-def _environment_is_left_alone() -> Iterator[None]:
-    """Take back what a test's code leaves in the environment, as Ultralytics does where a training
-    is broken off: the command server's would differ, and every later command line be cold.
+def _environment_is_left_alone(_environment: dict[str, str]) -> Iterator[None]:
+    """Take back what a test, or a fixture that stays for many, leaves in the environment, as
+    Ultralytics' trainer and Ray do: the command server's would differ, and every later command line
+    be cold.
     """
-    before = dict(os.environ)
+    _take_back(_environment)
     yield
-    for name in os.environ.keys() - before.keys():
+    _take_back(_environment)
+
+
+def _take_back(environment: dict[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys() - {"PYTEST_CURRENT_TEST"}:
         del os.environ[name]
-    os.environ.update(before)
+    os.environ.update(environment)
 
 
 @pytest.fixture

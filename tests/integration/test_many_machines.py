@@ -332,7 +332,7 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from yolo_ema import ray_train
 
-ray.init(num_cpus=2, log_to_driver=False)
+ray.init(address="local", num_cpus=2, log_to_driver=False)
 trainer = TorchTrainer(
     ray_train,
     train_loop_config={{

@@ -46,7 +46,7 @@ def guarded(script: str, folder: Path, **variables: str) -> subprocess.Completed
     environment = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("YOLO_", "ULTRALYTICS_"))
+        if not key.startswith(("YOLO_", "ULTRALYTICS_", "NO_ALBUMENTATIONS_"))
     }
     environment |= {
         "YOLO_EMA_CACHE": str(folder / "cache"),

@@ -5,6 +5,7 @@ What is set, where the user has not set it:
     YOLO_AUTOINSTALL=false    no package is installed at run time
     YOLO_CONFIG_DIR           Ultralytics' settings of the user's other projects stay as they are
     ULTRALYTICS_SAFE_LOAD=1   Ultralytics' own loading of weights goes by an allow-list
+    NO_ALBUMENTATIONS_UPDATE=1  no request for Albumentations' newest version
     GOMP_SPINCOUNT=10000      torch's threads soon sleep where they wait for each other: on a busy
                               machine they would burn the time that the others need (docs/speed.md);
                               left alone where OMP_WAIT_POLICY or KMP_BLOCKTIME is set
@@ -43,12 +44,12 @@ def _prepare_environment() -> None:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes importing it an ImportError
     if not any(os.environ.get(name) for name in _WAITING):
         os.environ["GOMP_SPINCOUNT"] = _SPINS  # read when torch is loaded
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # Ultralytics imports it late
     if "ultralytics" in sys.modules:
         return  # too late: it has read them
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics"))  # made on first use
     logging.getLogger("ultralytics").addFilter(_is_news)
 
