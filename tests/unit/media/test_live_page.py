@@ -396,6 +396,26 @@ def test_an_address_gets_only_its_share_of_the_connections(page):
         connection.close()
 
 
+def test_a_connection_waits_since_it_was_accepted_however_late_its_thread_begins(page, monkeypatch):
+    """The first thread begins last; yet its connection is the oldest, and makes room."""
+    begin, begun = server.PageServer.process_request_thread, []
+
+    def late(self, request, client_address):
+        begun.append(request)
+        if len(begun) == 1:
+            time.sleep(0.5)
+        begin(self, request, client_address)
+
+    monkeypatch.setattr(server.PageServer, "process_request_thread", late)
+    half = [connect(page, b"GET /", source="127.0.0.2") for _ in range(24)]
+    time.sleep(1.0)
+    with connect(page, b"GET /", source="127.0.0.2"):
+        assert is_closed(half[0], 5.0)
+        assert not is_closed(half[1], 0.05)
+    for connection in half:
+        connection.close()
+
+
 def test_a_request_that_trickles_in_is_dropped(page, monkeypatch):
     monkeypatch.setattr(server, "_WHOLE_REQUEST_S", 0.6)
     trickles = connect(page, b"GET / HTTP/1.1\r\n")

@@ -122,10 +122,14 @@ class PageServer(ThreadingHTTPServer):
                 self._connections.pop(request, None)
 
     def set_waiting(self, connection: socket.socket, *, waiting: bool) -> None:
-        """Note that a connection's request is awaited from now on, or that it is complete."""
+        """Note that a connection's request is awaited from now on, or that it is complete.
+
+        A new connection is awaited since it was accepted: its thread may begin late.
+        """
         with self._lock:
             if info := self._connections.get(connection):
-                info.waits_since = time.monotonic() if waiting else None
+                now = time.monotonic()
+                info.waits_since = (info.waits_since or now) if waiting else None
 
     def service_actions(self) -> None:
         """Give up requests that take too long to arrive; called several times a second."""
