@@ -4,6 +4,7 @@ anything.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 
 import cv2
@@ -352,13 +354,22 @@ def test_the_end_is_announced_and_nothing_listens_after_it():
         ask(page, "/")
 
 
-def connect(page: LivePage, sent: bytes, source="127.0.0.1") -> socket.socket:
+@pytest.fixture
+def connect(page: LivePage) -> Iterator[Callable[..., socket.socket]]:
+    """Return a function that connects to the page and sends it something; all are closed at the
+    end, also where a test has failed.
+    """
     port = int(page.url.rsplit(":", 1)[1].strip("/"))
-    connection = socket.create_connection(
-        ("127.0.0.1", port), timeout=10, source_address=(source, 0)
-    )
-    connection.sendall(sent)
-    return connection
+    with contextlib.ExitStack() as connections:
+
+        def connect(sent: bytes, source: str = "127.0.0.1") -> socket.socket:
+            connection = connections.enter_context(
+                socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
+            )
+            connection.sendall(sent)
+            return connection
+
+        yield connect
 
 
 def is_closed(connection: socket.socket, within_s: float) -> bool:
@@ -372,31 +383,29 @@ def is_closed(connection: socket.socket, within_s: float) -> bool:
 
 
 @pytest.mark.slow
-def test_half_sent_requests_shut_nobody_out(page):
+def test_half_sent_requests_shut_nobody_out(page, connect):
     """Sixty that never end their headers, from one address; the viewer comes from the same, and
     from another.
     """
-    half = [connect(page, b"GET / HTTP/1.1\r\nHost: local", source="127.0.0.2") for _ in range(60)]
+    half = [connect(b"GET / HTTP/1.1\r\nHost: local", source="127.0.0.2") for _ in range(60)]
     began = time.monotonic()
     assert ask(page, "/")[0].status == 200
-    half += [connect(page, b"GET / HTTP/1.1\r\nHost: local") for _ in range(60)]
+    half += [connect(b"GET / HTTP/1.1\r\nHost: local") for _ in range(60)]
     assert ask(page, "/")[0].status == 200
     assert time.monotonic() - began < 3
-    for connection in half:
-        connection.close()
 
 
-def test_an_address_gets_only_its_share_of_the_connections(page):
-    half = [connect(page, b"GET /", source="127.0.0.2") for _ in range(40)]
+def test_an_address_gets_only_its_share_of_the_connections(connect):
+    half = [connect(b"GET /", source="127.0.0.2") for _ in range(40)]
     is_closed(half[15], 5.0)  # the last to go
     time.sleep(0.3)
     closed = [is_closed(connection, 0.01) for connection in half]
     assert closed == [True] * 16 + [False] * 24, "the oldest make room"
-    for connection in half:
-        connection.close()
 
 
-def test_a_connection_waits_since_it_was_accepted_however_late_its_thread_begins(page, monkeypatch):
+def test_a_connection_waits_since_it_was_accepted_however_late_its_thread_begins(
+    connect, monkeypatch
+):
     """The first thread begins last; yet its connection is the oldest, and makes room."""
     begin, begun = server.PageServer.process_request_thread, []
 
@@ -407,18 +416,16 @@ def test_a_connection_waits_since_it_was_accepted_however_late_its_thread_begins
         begin(self, request, client_address)
 
     monkeypatch.setattr(server.PageServer, "process_request_thread", late)
-    half = [connect(page, b"GET /", source="127.0.0.2") for _ in range(24)]
+    half = [connect(b"GET /", source="127.0.0.2") for _ in range(24)]
     time.sleep(1.0)
-    with connect(page, b"GET /", source="127.0.0.2"):
-        assert is_closed(half[0], 5.0)
-        assert not is_closed(half[1], 0.05)
-    for connection in half:
-        connection.close()
+    connect(b"GET /", source="127.0.0.2")
+    assert is_closed(half[0], 5.0)
+    assert not is_closed(half[1], 0.05)
 
 
-def test_a_request_that_trickles_in_is_dropped(page, monkeypatch):
+def test_a_request_that_trickles_in_is_dropped(connect, monkeypatch):
     monkeypatch.setattr(server, "_WHOLE_REQUEST_S", 0.6)
-    trickles = connect(page, b"GET / HTTP/1.1\r\n")
+    trickles = connect(b"GET / HTTP/1.1\r\n")
     began = time.monotonic()
     closed_after = None
     for letter in b"X-Slow: " + b"a" * 40:
@@ -431,9 +438,8 @@ def test_a_request_that_trickles_in_is_dropped(page, monkeypatch):
     trickles.close()
     assert closed_after is not None
     assert 0.5 < closed_after < 1.5
-    body = connect(page, b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nto")
+    body = connect(b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nto")
     assert is_closed(body, 2.0)
-    body.close()
 
 
 @pytest.mark.slow
@@ -468,8 +474,8 @@ def test_wrong_tokens_are_answered_late_one_at_a_time_however_they_are_sent(guar
 
 
 @pytest.mark.parametrize("target", [b"http://[::bad/", b"//[", b"/?%zz=[", b"http://[v1.x]:99999/"])
-def test_an_unparsable_address_is_plainly_refused(page, capfd, target):
-    connection = connect(page, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+def test_an_unparsable_address_is_plainly_refused(connect, capfd, target):
+    connection = connect(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
     status = int(connection.recv(4096).split()[1])
     connection.close()
     time.sleep(0.1)
