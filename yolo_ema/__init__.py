@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from yolo_ema.scenes.scene import draw_scene as draw_scene
     from yolo_ema.tiling.grid import tile_grid as tile_grid
     from yolo_ema.tracking.counting import Counter as Counter
+    from yolo_ema.tracking.shapes import CountLine as CountLine
+    from yolo_ema.tracking.shapes import Zone as Zone
     from yolo_ema.tracking.small_object_tracker import SmallObjectSettings as SmallObjectSettings
     from yolo_ema.visdrone.annotations import read_annotations as read_annotations
     from yolo_ema.visdrone.prepare import prepare as prepare
@@ -81,9 +83,11 @@ _PUBLIC = {
     "open_predictor": "yolo_ema.detect.predictors",
     "read_file_metadata": "yolo_ema.detect.predictors",
     # Track and count
+    "CountLine": "yolo_ema.tracking.shapes",
     "Counter": "yolo_ema.tracking.counting",
     "SmallObjectSettings": "yolo_ema.tracking.small_object_tracker",
     "Tracker": "yolo_ema.detect.tracker",
+    "Zone": "yolo_ema.tracking.shapes",
     # Where the camera was
     "CameraIntrinsics": "yolo_ema.geo.camera",
     "LiveTelemetry": "yolo_ema.geo.telemetry.live",

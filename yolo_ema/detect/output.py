@@ -23,7 +23,8 @@ from yolo_ema.media.sinks.open_sinks import open_sinks
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sources.source import SourceEvent, SourceStatus
 from yolo_ema.options.detect import MAP_KINDS, DetectOptions
-from yolo_ema.tracking.counting import Anchor, Counter, CountLine, Zone
+from yolo_ema.tracking.counting import Anchor, Counter
+from yolo_ema.tracking.shapes import CountLine, Zone
 from yolo_ema.tracking.trails import Trails
 
 if TYPE_CHECKING:

@@ -81,7 +81,8 @@ class ArchiveOptions(DetectorConfig, PlacingOptions):
     )
     workers: int | None = _running_option(
         None,
-        help="maximum processes, or Ray actors; default: one per GPU, or one per --cores",
+        help="processes, or at most so many Ray actors; default: one per GPU, or one per --cores "
+        "as far as memory goes",
         at_least=1,
     )
     cores: int = _running_option(1, help="processor cores of a worker that has no GPU", at_least=1)

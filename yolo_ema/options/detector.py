@@ -78,7 +78,9 @@ class DetectorConfig(TileOptions):
         "where torch is not installed",
         weights=True,
     )
-    imgsz: tuple[int, ...] = imgsz_option()
+    imgsz: tuple[int, ...] = imgsz_option(
+        default="the weights' own, or a larger one that --tile auto chooses"
+    )
     conf: float | None = conf_option(None, more="; default: what the weights recommend, or 0.25")
     iou: float | None = iou_option(
         default=None, more="; default: what the weights recommend, or 0.7"

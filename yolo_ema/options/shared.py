@@ -12,9 +12,11 @@ MODEL = "model"
 """Heading of what concerns the network and its thresholds."""
 
 
-def imgsz_option(group: str | None = MODEL, *, more: str = "") -> Any:
-    """Return ``--imgsz``: one number or height,width; empty for the size the weights carry."""
-    text = f"input size in pixels, one number or height,width{more}; default: the weights' own"
+def imgsz_option(
+    group: str | None = MODEL, *, more: str = "", default: str = "the weights' own"
+) -> Any:
+    """Return ``--imgsz``: one number or height,width; empty for ``default``."""
+    text = f"input size in pixels, one number or height,width{more}; default: {default}"
     return option((), help=text, image_size=True, group=group)
 
 

@@ -63,7 +63,9 @@ class ValOptions(TileOptions):
         "weights",
         weights=True,
     )
-    imgsz: tuple[int, ...] = imgsz_option()
+    imgsz: tuple[int, ...] = imgsz_option(
+        default="the weights' own, or a larger one that --tile chooses"
+    )
     rectangular: bool = _model_option(
         True,
         help="shrink the input to each image's shape where the weights allow it, instead of "

@@ -21,7 +21,7 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.tracking.motion import warp_points
 from yolo_ema.tracking.shapes import CountLine, Zone
 
-__all__ = ["CountLine", "Counter", "Zone"]
+__all__ = ["Counter"]
 
 Array = NDArray[np.float64]
 Anchor = Literal["centre", "bottom"]
@@ -116,8 +116,7 @@ class Counter:
     """Counts the tracked objects of one source.
 
     Examples:
-        >>> from yolo_ema import Counter, Detector
-        >>> from yolo_ema.tracking.counting import CountLine
+        >>> from yolo_ema import Counter, CountLine, Detector
         >>> detector = Detector("best.onnx", track=True)
         >>> gate = CountLine.from_text("gate=0.1,0.5,0.9,0.5", "line 1")
         >>> counter = Counter([gate], image_wh=(320, 240), names=detector.names)

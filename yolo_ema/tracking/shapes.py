@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from yolo_ema.errors import ConfigError
 
+__all__ = ["CountLine", "Zone"]
+
 Array = NDArray[np.float64]
 ShapeT = TypeVar("ShapeT", bound="_Shape")
 
@@ -95,11 +97,16 @@ class _Shape:
 
 @dataclass(frozen=True)
 class CountLine(_Shape):
-    """A line from a first to a second point.
+    """A line from a first to a second point, over which a `Counter` counts.
 
     Seen from the first point to the second, the ``out`` side is on the left and the ``in`` side on
     the right, as the image shows it: what crosses a line drawn from left to right downwards goes
     ``in``.
+
+    Examples:
+        >>> from yolo_ema import CountLine
+        >>> CountLine.from_text("gate=0.1,0.5,0.9,0.5", "line 1").points_in((320, 240)).tolist()
+        [[32.0, 120.0], [288.0, 120.0]]
     """
 
     def problem(self) -> str:
@@ -111,7 +118,13 @@ class CountLine(_Shape):
 
 @dataclass(frozen=True)
 class Zone(_Shape):
-    """An area with three corners or more, whose border does not cross itself."""
+    """An area with three corners or more, whose border does not cross itself.
+
+    Examples:
+        >>> from yolo_ema import Zone
+        >>> Zone.from_text("lot=0,0,0.4,0,0.4,0.3", "zone 1").name
+        'lot'
+    """
 
     def problem(self) -> str:
         """Return what is wrong with the points."""

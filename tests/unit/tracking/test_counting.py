@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.tracking.counting import Counter, CountLine, Zone
+from yolo_ema.tracking.counting import Counter
+from yolo_ema.tracking.shapes import CountLine, Zone
 
 NAMES = {0: "pedestrian", 3: "car", 4: "van"}
 WH = (640, 480)
