@@ -6,7 +6,6 @@ import dataclasses
 import socket
 import time
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,11 @@ from yolo_ema.archive.manifest import DETECTIONS, FILES, PROBLEMS, write_problem
 from yolo_ema.archive.remote import fetch
 from yolo_ema.archive.storage import open_storage
 from yolo_ema.detect.detector import Detector, default_weights
-from yolo_ema.detect.inputs import FINEST_RATE
 from yolo_ema.detect.result import DetectResult
 from yolo_ema.detect.run import detect
 from yolo_ema.errors import DeviceMemoryError, MachineError, SourceError, YoloEmaError
 from yolo_ema.io.scratch_folders import scratch_folder
+from yolo_ema.media.frames import exact_rate
 from yolo_ema.media.sources.addresses import is_address
 from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.output_names import with_output_names
@@ -96,7 +95,7 @@ class Worker:
         if not job.is_sequence or len(images) < 2:
             return with_output_names(files)
         folder = job.files[0].rpartition("/")[0]
-        rate = Fraction(self._options.fps).limit_denominator(FINEST_RATE)
+        rate = exact_rate(self._options.fps)
         missing = [file for file in files if not isinstance(file, StoredSource)]
         return [ImageSequence(images[0].path.parent, images, rate, given=folder), *missing]
 

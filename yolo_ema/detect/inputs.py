@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from yolo_ema.errors import SourceError
-from yolo_ema.media.frames import Frame
+from yolo_ema.media.frames import Frame, exact_rate
 from yolo_ema.media.sources.frame_selection import FrameSelection
 from yolo_ema.media.sources.open_sources import NetworkOptions, open_sources
 from yolo_ema.media.sources.source import FrameReader, Source, SourceEvent
@@ -23,8 +23,6 @@ from yolo_ema.options.detector import DetectorConfig
 
 Image = np.ndarray | str | Path
 Place = str | Path | int
-FINEST_RATE = 1001
-"""The largest denominator of a rate: 29.97 frames per second and the like are n/1001."""
 _BGR = "(H, W, 3) uint8 in BGR order"
 
 
@@ -90,7 +88,7 @@ def open_events(
         SourceError: it is neither sources nor frames, or a source does not exist.
     """
     names, frames = _names_or_frames(given)
-    rate = Fraction(fps).limit_denominator(FINEST_RATE)
+    rate = exact_rate(fps)
     if frames is not None:
         yield _ArraySource(frames, rate).events(selection_of(config))
         return

@@ -5,6 +5,7 @@ Ultralytics; they are imported for everything else alone.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +27,7 @@ from yolo_ema.io.machine import thread_count
 from yolo_ema.options.class_names import nms_groups
 from yolo_ema.options.detector import DetectorConfig
 from yolo_ema.options.tiles import tile_size
+from yolo_ema.tiling.plan_figures import PlanRow
 
 __all__ = [
     "Opener",
@@ -115,7 +117,8 @@ def open_tiled(weights: Path, config: DetectorConfig) -> TiledPredictor:
 
 def apply_settings(predictor: Predictor, config: DetectorConfig) -> None:
     """Let a predictor's next call follow a configuration: thresholds that it leaves open are those
-    that the weights carry, for the best plan that the file can run, or this project's.
+    that the weights carry, for the best of the plans that the configuration and the file allow, or
+    this project's.
 
     Raises:
         ConfigError: the weights do not know a class.
@@ -124,22 +127,30 @@ def apply_settings(predictor: Predictor, config: DetectorConfig) -> None:
     settings.classes = config.class_ids(predictor.names)
     settings.nms_groups = nms_groups(config.nms_groups, predictor.names)
     settings.max_det, settings.group_iou = config.max_det, config.group_iou
-    conf, iou = _recommended(predictor) or (defaults.conf, defaults.iou)
+    conf, iou = _recommended(predictor, config) or (defaults.conf, defaults.iou)
     settings.conf = conf if config.conf is None else config.conf
     settings.iou = iou if config.iou is None else config.iou
 
 
-def _recommended(predictor: Predictor) -> tuple[float, float] | None:
-    """Return the lowest score and the overlap of NMS that weights carry for the best plan that they
-    can run; None where they carry none.
+def _recommended(predictor: Predictor, config: DetectorConfig) -> tuple[float, float] | None:
+    """Return the lowest score and the overlap of NMS that weights carry for the best plan that is
+    allowed; None where they carry none.
     """
     figures = predictor.plan_figures
     if figures is None:
         return None
-    fixed = predictor.size_fixed_by == "file"
-    rows = tuple(row for row in figures.rows if row.input_scale <= 1 or not fixed)
-    best = replace(figures, rows=rows or figures.rows).best
-    return best.conf, figures.iou
+
+    def is_allowed(row: PlanRow) -> bool:
+        at_this_input = math.isclose(row.input_scale, predictor.input_scale, rel_tol=0.02)
+        if config.tile == "off":
+            return at_this_input and not row.tiles
+        if config.tile != "auto" or config.whole_frame is False:
+            return (
+                at_this_input and row.tiles and row.whole_frame == (config.whole_frame is not False)
+            )
+        return at_this_input or not predictor.size_fixed_by
+
+    return (figures.where(is_allowed) or figures).best.conf, figures.iou
 
 
 class Opener:

@@ -10,19 +10,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from yolo_ema.detect.detector import Detector
 from yolo_ema.detect.frame_loop import DetectedEvent, Remarks, loss_in
-from yolo_ema.detect.inputs import FINEST_RATE, selection_of
+from yolo_ema.detect.inputs import selection_of
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
 from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable, say
+from yolo_ema.media.frames import exact_rate
 from yolo_ema.media.sinks.window import Window
 from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.open_sources import (
@@ -118,7 +118,7 @@ def _find_sources(options: DetectOptions) -> FoundSources:
         every_frame=options.every_frame,
         rtsp_transport=options.rtsp_transport,
     )
-    rate = Fraction(options.fps).limit_denominator(FINEST_RATE) if options.tracks else None
+    rate = exact_rate(options.fps) if options.tracks else None
     scan = find_sources(
         options.source, max_pixels=options.max_pixels, network=network, sequence_rate=rate
     )

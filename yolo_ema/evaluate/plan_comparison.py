@@ -27,6 +27,7 @@ from yolo_ema.tiling.plan_figures import AP_PER_DOUBLING, PlanFigures, PlanRow, 
 
 LARGER_INPUTS = (1.5, 2.0)
 _WRITABLE = ("pt", "onnx", "openvino")
+_DETECTED_WITH = ("imgsz", "augment", "nms_groups", "conf", "max_det", "merge", "overlap")
 
 
 @dataclass(frozen=True)
@@ -208,18 +209,21 @@ def compare_plans(options: ValOptions) -> PlanComparison:
 
 def _check_writable(options: ValOptions) -> None:
     """Raise `ConfigError` where weights cannot carry the figures, or would say with them what was
-    not measured: ``auto`` multiplies the weights' own input, and runs every image once.
+    not measured: ``auto`` multiplies the weights' own input, runs every image once, and merges by
+    default.
     """
     if format_of(options.weights) not in _WRITABLE:
         raise ConfigError(
             f"{options.weights} cannot carry figures; expected one of {', '.join(_WRITABLE)}: "
             f"write them into the .pt and export it again"
         )
-    given = {"--imgsz": bool(options.imgsz), "--augment": options.augment}
-    if named := " and ".join(flag for flag, is_given in given.items() if is_given):
+    defaults = ValOptions(weights=options.weights)
+    given = [name for name in _DETECTED_WITH if getattr(options, name) != getattr(defaults, name)]
+    if given:
+        named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ConfigError(
-            f"--write is given with {named}; detect would take the figures for those of the "
-            f"weights' own input, each image run once: expected --plans --write without"
+            f"--write is given with {named}; detect would take the figures for those of its "
+            f"defaults, at the weights' own input: expected --plans --write without"
         )
 
 

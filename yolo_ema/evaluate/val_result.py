@@ -98,10 +98,12 @@ def _tile_line(tiles: Mapping[str, Any] | None) -> list[str]:
     augmented = ", each also augmented" if tiles["augmented"] else ""
     if tiles["tile"] == "off":
         return [f"whole images{augmented}"]
-    frame = "and the whole frame" if tiles["whole_frame"] else "without the whole frame"
-    counts = f"{tiles['tiles_an_image']:.1f} per image, {tiles['images_in_tiles']} images in tiles"
-    tiling = f"{frame}, overlap {tiles['overlap']}, merged by {tiles['merge']}"
     larger = [
         f", {count} whole at {size}" for size, count in tiles["images_at_larger_input"].items()
     ]
+    if not tiles["images_in_tiles"]:
+        return [f"tiles {tiles['tile']}: no image in tiles{''.join(larger)}{augmented}"]
+    frame = "and the whole frame" if tiles["whole_frame"] else "without the whole frame"
+    counts = f"{tiles['tiles_an_image']:.1f} per image, {tiles['images_in_tiles']} images in tiles"
+    tiling = f"{frame}, overlap {tiles['overlap']}, merged by {tiles['merge']}"
     return [f"tiles {tiles['tile']} {tiling}: {counts}{''.join(larger)}{augmented}"]

@@ -58,8 +58,11 @@ class BackendPredictor:
         self.settings = config.settings()
         self.rectangular = config.rectangular and backend.dynamic
         self.imgsz_hw = self._input_hw(config.imgsz)
+        own_hw = backend.imgsz_hw or self.imgsz_hw
+        self.input_scale = math.sqrt(math.prod(self.imgsz_hw) / math.prod(own_hw))
+        in_file = not backend.dynamic and (config.imgsz is None or backend.imgsz_hw is not None)
         self.size_fixed_by: SizeFixedBy = (
-            "imgsz" if config.imgsz is not None else "" if backend.dynamic else "file"
+            "file" if in_file else "" if config.imgsz is None else "imgsz"
         )
         self.seconds: dict[str, float] = {}
         self._workers = workers

@@ -75,6 +75,7 @@ class TiledPredictor:
     stride: int
     imgsz_hw: tuple[int, int]
     rectangular: bool
+    input_scale: float
     size_fixed_by: SizeFixedBy
     batched: bool
     has_builtin_nms: bool
@@ -146,16 +147,16 @@ class TiledPredictor:
             tile=self.tile,
             overlap=self.overlap,
             whole_frame=self.whole_frame,
-            stride=self.stride if self.rectangular else None,
+            stride=None if self.size_fixed_by == "file" else self.stride,
+            rectangular=self.rectangular,
             objects=self.object_sizes,
             figures=self.plan_figures,
             size_fixed_by="imgsz" if imgsz_hw else self.size_fixed_by,
         )
         if not self.augment:
             return plan
-        only = ", the only size that the file takes" if self.size_fixed_by == "file" else ""
-        extra = f"also mirrored{only}" if only else f"also mirrored, and {_ENLARGED} times as large"
-        return replace(plan, reason=f"{plan.reason}; {extra}")
+        larger = "" if self.size_fixed_by == "file" else f", and {_ENLARGED} times as large"
+        return replace(plan, reason=f"{plan.reason}; also mirrored{larger}")
 
     def at_once(self, image_wh: tuple[int, int], *, imgsz_hw: tuple[int, int] | None = None) -> int:
         """Return how many images of this size should share a call: several where workers run them

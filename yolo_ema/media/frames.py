@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Frame", "FrameDetections"]
+__all__ = ["Frame", "FrameDetections", "exact_rate"]
+
+_FINEST_RATE = 1001
+
+
+def exact_rate(fps: float) -> Fraction:
+    """Return a rate in frames per second as a fraction: 29.97 and the like are n/1001; below 1 the
+    seconds of a frame are a fraction.
+    """
+    if fps >= 1:
+        return Fraction(fps).limit_denominator(_FINEST_RATE)
+    return 1 / Fraction(1 / fps).limit_denominator(_FINEST_RATE)
 
 
 @dataclass(frozen=True)

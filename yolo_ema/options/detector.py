@@ -37,6 +37,7 @@ _WHOLE_NUMBERS = ("max_det", "max_pixels", "vid_stride")
 _NUMBERS = ("conf", "iou", "group_iou", "overlap", "start", "end")
 _FLAGS = ("augment", "half", "trust", "track", "follow_camera", "whole_frame")
 _MAY_BE_UNSET = ("conf", "iou", "end", "whole_frame")
+_LONGEST_S = 1e9
 _input_option = partial(option, group=INPUT)
 _model_option = partial(option, group=MODEL)
 _tracking_option = partial(option, group=TRACKING)
@@ -64,12 +65,13 @@ class DetectorConfig(TileOptions):
         at_least=1,
     )
     start: float = _input_option(
-        0.0, help="begin this far into each video", at_least=0, unit="seconds"
+        0.0, help="begin this far into each video", at_least=0, at_most=_LONGEST_S, unit="seconds"
     )
     end: float | None = _input_option(
         None,
         help="end before the frame at this time of each video; default: its own end",
         above=0,
+        at_most=_LONGEST_S,
         unit="seconds",
     )
     weights: Path | None = _model_option(

@@ -83,6 +83,7 @@ def plan_tiles(
     overlap: float = 0.2,
     whole_frame: bool | None = None,
     stride: int | None = None,
+    rectangular: bool = True,
     objects: ObjectSizes | None = None,
     figures: PlanFigures | None = None,
     size_fixed_by: SizeFixedBy = "",
@@ -110,36 +111,45 @@ def plan_tiles(
         overlap: least overlap of neighbours as a share of the tile, 0 to 0.9.
         whole_frame: also run the whole frame; None for yes. False is for tiles alone, so that
             ``auto`` takes no larger input.
-        stride: of a network that takes inputs of any multiple of it: ``auto`` then makes tiles no
-            larger than their number needs. None where the input is always as large.
+        stride: of a network that takes inputs of any multiple of it. None where the input is
+            always as large.
+        rectangular: inputs need not have the shape of ``input_hw``, if there is a stride: ``auto``
+            turns them, and makes tiles no larger than their number needs.
         objects: the sizes of the objects that the network was trained on, where they are known.
-        figures: what plans gained and cost with these weights, where it was measured.
+        figures: what plans gained and cost with these weights, where it was measured; of a file of
+            one size those count that it can run.
         size_fixed_by: why the input can't be larger.
 
     Raises:
         ConfigError: ``tile`` or ``overlap`` makes no sense.
     """
     _check(tile, overlap)
+    shaped_by = stride if rectangular else None
     if tile == "off":
         return _whole("tiles are off", input_hw)
     if tile == "auto":
         grows = whole_frame is not False and not size_fixed_by
-        if stride and not size_fixed_by and _is_turned(image_wh, input_hw):
+        if shaped_by and not size_fixed_by and _is_turned(image_wh, input_hw):
             input_hw = input_hw[::-1]
         if whole_frame is False or size_fixed_by == "imgsz":
             figures = None  # another plan was asked for than those that were measured
-        judged = _judge(image_wh, input_hw, objects, figures, stride if grows else None)
+        elif size_fixed_by == "file" and figures is not None:
+            figures = figures.where(lambda row: math.isclose(row.input_scale, 1))
+        fixed_by = _FIXED_BY[size_fixed_by]
+        judged = _judge(
+            image_wh, input_hw, objects, figures, stride if grows else None, fixed_by=fixed_by
+        )
         if isinstance(judged, TilePlan):
             return judged
-        tile_wh, why_tiles = input_hw[::-1], judged + _FIXED_BY[size_fixed_by]
+        tile_wh, why_tiles = input_hw[::-1], judged
     else:
         tile_wh, why_tiles = cast("tuple[int, int]", tile), "as asked for"
     if image_wh[0] <= tile_wh[0] and image_wh[1] <= tile_wh[1]:
         fits = f"its {image_wh[0]}x{image_wh[1]} pixels fit into one tile"
         return _whole(f"{fits} of {tile_wh[0]}x{tile_wh[1]}", input_hw)
     overlap_px = (int(tile_wh[0] * overlap), int(tile_wh[1] * overlap))
-    if tile == "auto" and stride:
-        tile_wh = _trimmed(image_wh, tile_wh, overlap_px, stride)
+    if tile == "auto" and shaped_by:
+        tile_wh = _trimmed(image_wh, tile_wh, overlap_px, shaped_by)
     if whole_frame is None and tile == "auto" and figures and figures.best.tiles:
         whole_frame = figures.best.whole_frame
     with_whole, tiles = whole_frame is not False, tile_grid(image_wh, tile_wh, overlap_px)
@@ -175,9 +185,11 @@ def _judge(
     objects: ObjectSizes | None,
     figures: PlanFigures | None,
     grows_by: int | None,
+    *,
+    fixed_by: str,
 ) -> TilePlan | str:
     """Return the plan where ``auto`` takes the whole frame, or why it takes tiles. ``grows_by`` is
-    the stride where the input may be larger.
+    the stride where the input may be larger, ``fixed_by`` says why it may not.
     """
     shrinking = _shrinking(image_wh, input_hw)
     frame = f"{image_wh[0]}x{image_wh[1]} pixels"
@@ -186,11 +198,11 @@ def _judge(
         return _whole(f"its {frame} fit into {into}", input_hw)
     if shrinking <= HARMLESS_SHRINKING:
         return _whole(f"{frame} are shrunk only {shrinking:.2f} times to fit into {into}", input_hw)
-    reason = f"{frame} would be shrunk {shrinking:.1f} times to fit into {into}"
+    reason = f"{frame} would be shrunk {shrinking:.1f} times to fit into {into}{fixed_by}"
     if objects is not None:
         reason += (
-            f", objects like those it was trained on, {objects.source_median:.0f} pixels in the "
-            f"median, to {objects.source_median / shrinking:.0f} pixels"
+            f"; objects like those it was trained on, {objects.source_median:.0f} pixels in the "
+            f"median, would have {objects.source_median / shrinking:.0f} pixels"
         )
     if _large_enough(objects, shrinking):
         return _whole(f"{reason}, which is large enough", input_hw)

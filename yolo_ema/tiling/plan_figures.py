@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -59,6 +59,11 @@ class PlanFigures:
         """The plan to take: see `worth_its_pixels`."""
         return self.rows[worth_its_pixels([(row.ap, row.megapixels) for row in self.rows])]
 
+    def where(self, takes: Callable[[PlanRow], bool]) -> PlanFigures | None:
+        """Return those of the plans that ``takes`` says; None where there are none."""
+        rows = tuple(row for row in self.rows if takes(row))
+        return replace(self, rows=rows) if rows else None
+
     def for_input(self, factor: float) -> PlanFigures | None:
         """Return what holds for the same weights in a file whose own input has sides ``factor``
         times as long: all if they are the same, otherwise the plans without tiles, which would be
@@ -66,9 +71,11 @@ class PlanFigures:
         """
         if factor == 1:
             return self
-        whole = [row for row in self.rows if not row.tiles]
-        rows = tuple(replace(row, input_scale=row.input_scale / factor) for row in whole)
-        return replace(self, rows=rows) if rows else None
+        whole = self.where(lambda row: not row.tiles)
+        return whole and replace(
+            whole,
+            rows=tuple(replace(row, input_scale=row.input_scale / factor) for row in whole.rows),
+        )
 
     def as_entries(self) -> dict[str, str]:
         """Return them as a checkpoint or an exported file keeps them: one text."""

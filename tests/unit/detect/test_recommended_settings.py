@@ -26,10 +26,9 @@ FIGURES = PlanFigures(
 )
 
 
-def weights_of(folder: Path, *, dynamic: bool) -> Path:
-    entries = ENTRIES | FIGURES.as_entries()
-    shape = ("batch", 3, "height", "width") if dynamic else (1, 3, 64, 96)
-    return write_onnx(folder / f"dynamic-{dynamic}.onnx", entries, input_shape=shape)
+def weights_of(folder: Path) -> Path:
+    """Return a file that takes images of 96x64 pixels."""
+    return write_onnx(folder / "fixed.onnx", ENTRIES | FIGURES.as_entries())
 
 
 def run(weights: Path, folder: Path, **options: Any) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def run(weights: Path, folder: Path, **options: Any) -> dict[str, Any]:
 
 
 def test_a_threshold_is_the_users_then_the_weights_then_ours(tmp_path: Path) -> None:
-    own = weights_of(tmp_path, dynamic=False)
+    own = weights_of(tmp_path)
     assert run(own, tmp_path)["iou"] == 0.6
     given = run(own, tmp_path, conf=0.5, iou=0.4)
     assert (given["conf"], given["iou"]) == (0.5, 0.4)
@@ -49,17 +48,37 @@ def test_a_threshold_is_the_users_then_the_weights_then_ours(tmp_path: Path) -> 
 
 
 def test_a_file_of_fixed_size_takes_the_threshold_of_the_best_plan_that_it_can_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    own = weights_of(tmp_path, dynamic=False)
+    own = weights_of(tmp_path)
     fixed = Detector(own, device="cpu")
     assert fixed.predictor.plan_figures.best.conf == 0.16
-    assert fixed.plan((300, 200)).endswith("the only size that the file takes")
+    assert ", the only size that the file takes; the figures" in fixed.plan((300, 200))
     assert fixed.conf == 0.2
+    asked = Detector(own, device="cpu", imgsz=(64, 96), augment=True)
+    assert (asked.conf, asked.plan((300, 200))) == (0.2, f"{fixed.plan((300, 200))}; also mirrored")
+    asked.detections(np.zeros((200, 300, 3), np.uint8))  # at no other size
+
+
+@pytest.mark.parametrize(
+    ("conf", "asked"),
+    [
+        (0.16, {}),
+        (0.14, {"tile": "off"}),
+        (0.2, {"tile": "32x32"}),
+        (0.2, {"imgsz": (64, 96)}),  # in tiles and whole
+        (0.14, {"imgsz": (64, 96), "tile": "off"}),
+        (0.16, {"imgsz": (128, 192), "tile": "off"}),
+        (0.16, {"whole_frame": False}),  # was not measured: as for the best plan
+    ],
+)
+def test_the_threshold_is_that_of_the_best_plan_that_the_user_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conf: float, asked: dict[str, Any]
+) -> None:
     monkeypatch.setattr(
         OnnxBackend, "_open", lambda self, opened=OnnxBackend._open: (opened(self), grow(self))
     )
-    assert Detector(own, device="cpu").conf == 0.16
+    assert Detector(weights_of(tmp_path), device="cpu", **asked).conf == conf
 
 
 def grow(backend: OnnxBackend) -> None:
@@ -69,9 +88,9 @@ def grow(backend: OnnxBackend) -> None:
 def test_another_precision_of_the_computation_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = weights_of(tmp_path, dynamic=False)
+    own = weights_of(tmp_path)
     assert run(own, tmp_path)["precision"] == "fp32"
     assert "computed in" not in capsys.readouterr().err
     monkeypatch.setattr(OnnxBackend, "_told_precision", lambda self: "bf16")
     assert run(own, tmp_path)["precision"] == "fp32 in bf16"
-    assert "dynamic-False.onnx: fp32, computed in bf16" in capsys.readouterr().err
+    assert "fixed.onnx: fp32, computed in bf16" in capsys.readouterr().err

@@ -107,3 +107,6 @@ def test_contradicting_options_are_refused(weights: Path) -> None:
     other = ValOptions(weights=weights, plans=True, write=True, imgsz=(96,), augment=True)
     with pytest.raises(ConfigError, match="--write is given with --imgsz and --augment"):
         compare_plans(other)
+    other = ValOptions(weights=weights, plans=True, write=True, nms_groups=("one,two",), conf=0.1)
+    with pytest.raises(ConfigError, match="--write is given with --nms-groups and --conf"):
+        compare_plans(other)

@@ -17,6 +17,7 @@ from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.frame_selection import FrameSelection
 from yolo_ema.media.sources.image_sequence import as_sequences
 from yolo_ema.media.sources.open_sources import open_sources
+from yolo_ema.media.sources.source import UnreadableSource
 from yolo_ema.media.sources.source_reader import SourceReader
 from yolo_ema.media.sources.video_cuts import cut_video, span_from
 
@@ -91,7 +92,7 @@ def test_the_frames_are_those_of_the_whole_run(
     expected = [
         frame
         for frame in whole
-        if start <= round(frame.time_s, 6) < end and frame.index % stride == 0
+        if round(start, 6) <= round(frame.time_s, 6) < round(end, 6) and frame.index % stride == 0
     ]
     selection = FrameSelection(stride, start, end)
     if expected:
@@ -142,6 +143,7 @@ def test_images_are_taken_and_named(tmp_path: Path) -> None:
     live = open_sources(["rtsp://10.0.0.7/live"])
     assert "rtsp://10.0.0.7/live" in selection.left_aside(live)
     assert FrameSelection(2).left_aside(live) == ""
+    assert FrameSelection(2).left_aside([UnreadableSource("missing.mp4", "no such file")]) == ""
 
 
 def test_parts_of_a_video_may_be_empty(clips: dict[str, tuple[Path, list[Frame]]]) -> None:
@@ -160,13 +162,31 @@ def test_parts_of_a_video_may_be_empty(clips: dict[str, tuple[Path, list[Frame]]
 
 @pytest.mark.parametrize("number", [5, 53, 318])
 def test_the_time_that_a_result_states_is_that_frames(number: int) -> None:
-    """At 24000/1001 frames per second, and on a clock that begins at 1.4 s."""
+    """At 24000/1001 frames per second, and on a clock that begins at 1.4 s; rounded in a file of
+    results, and as a frame has it in Python.
+    """
     for time_s in (number * 1001 / 24000, 1.4 + number / 10 - 1.4):
-        stated = round(time_s, 6)
-        assert FrameSelection(start_s=stated).takes(number, time_s)
-        assert not FrameSelection(end_s=stated).takes(number, time_s)
-        assert FrameSelection(end_s=stated).is_over(time_s)
-        assert not FrameSelection(end_s=stated + 2e-6).is_over(time_s)
+        for stated in (round(time_s, 6), time_s):
+            assert FrameSelection(start_s=stated).takes(number, time_s)
+            assert not FrameSelection(end_s=stated).takes(number, time_s)
+            assert FrameSelection(end_s=stated).is_over(time_s)
+            assert not FrameSelection(end_s=stated + 2e-6).is_over(time_s)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_what_a_cut_off_video_lacks_is_counted_from_any_start(tmp_path: Path, codec: str) -> None:
+    whole = record(tmp_path / "whole.mkv", codec, {}, start=0).read_bytes()
+    path = tmp_path / "cut.mkv"
+    path.write_bytes(whole[: int(len(whole) * 0.7)])
+    losses = set()
+    for selection in (FrameSelection(), FrameSelection(start_s=1.5), FrameSelection(3, 2.5)):
+        with SourceReader(open_sources([str(path)]), selection=selection) as reader:
+            [loss] = [event.reader.loss for event in reader if event.ended and event.reader]
+        losses.add(loss)
+    assert len(losses) == 1
+    assert "of the 50 frames that the file states are missing" in losses.pop()
+    early = FrameSelection(end_s=1.0).open(open_sources([str(path)])[0])
+    assert (len(list(early)), early.loss) == (10, "")
 
 
 def test_images_of_a_sequence_that_are_damaged_count_where_they_are_taken(tmp_path: Path) -> None:

@@ -143,3 +143,14 @@ def test_no_file_is_replaced(tmp_path):
         writer.write(noise(0, (64, 48)))
     assert writer.path == tmp_path / "x-2.mp4"
     assert (tmp_path / "x.mp4").read_bytes() == b"the user's"
+
+
+@pytest.mark.parametrize("rate", [Fraction(30, 1_000_000), Fraction(1, 3600), Fraction(1, 3)])
+def test_frames_may_be_hours_apart(tmp_path, rate):
+    """Every millionth frame of a video, or one an hour."""
+    gap_s = float(1 / rate)
+    with VideoWriter(tmp_path / "rare.mp4", frame_rate=rate, image_wh=(32, 32)) as writer:
+        for number in range(3):
+            writer.write(np.full((32, 32, 3), 90 * number, np.uint8), number * gap_s)
+    times = [time_s for _, time_s in VideoReader(tmp_path / "rare.mp4")]
+    assert times == pytest.approx([0, gap_s, 2 * gap_s], abs=0.001)

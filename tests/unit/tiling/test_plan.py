@@ -49,12 +49,15 @@ def test_a_network_trained_on_large_objects_processes_the_whole_frame():
     )
     whole = plan_tiles((1920, 1080), INPUT, objects=large)
     assert not len(whole.tiles_xyxy)
-    assert "120 pixels in the median, to 40 pixels, which is large enough" in whole.reason
+    assert "120 pixels in the median, would have 40 pixels, which is large enough" in whole.reason
     tiles = plan_tiles((1920, 1080), INPUT, objects=small)
     assert len(tiles.tiles_xyxy) == 8
     assert tiles.reason.endswith(
-        "objects like those it was trained on, 36 pixels in the median, to 12 pixels"
+        "input of 640x640; objects like those it was trained on, 36 pixels in the median, would "
+        "have 12 pixels"
     )
+    fixed = plan_tiles((1920, 1080), INPUT, objects=small, size_fixed_by="file")
+    assert "input of 640x640, the only size that the file takes; objects like" in fixed.reason
     # Shrunk below what it has learned, large objects need tiles too.
     assert len(
         plan_tiles(
@@ -161,6 +164,14 @@ def test_auto_says_which_input_it_uses_and_what_fixes_its_size():
     assert plan_tiles((1920, 1080), INPUT, stride=32, size_fixed_by="imgsz").reason == (
         f"8 tiles of 576x640 pixels and the whole frame: {shrunk}, the size asked for"
     )
+
+
+def test_an_input_that_is_always_filled_grows_and_is_neither_turned_nor_trimmed():
+    filled = plan_tiles((1360, 765), INPUT, stride=32, rectangular=False)
+    assert filled.input_hw == (1280, 1280)
+    assert plan_tiles((560, 1000), (384, 640), stride=32, rectangular=False).input_hw == (768, 1280)
+    tiles = plan_tiles((4000, 2250), INPUT, stride=32, rectangular=False).tiles_xyxy
+    assert {(x2 - x1, y2 - y1) for x1, y1, x2, y2 in tiles.tolist()} == {(640, 640)}
 
 
 def test_the_larger_input_has_the_shape_of_the_weights_own():

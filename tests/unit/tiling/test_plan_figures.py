@@ -117,8 +117,16 @@ def test_auto_stays_at_the_weights_input_where_nothing_else_gains() -> None:
 
 def test_a_fixed_size_and_the_users_choice_come_first() -> None:
     fixed = plan_tiles(HD, INPUT, figures=MEASURED, size_fixed_by="file")
-    assert len(fixed.tiles_xyxy) == 8
-    assert fixed.reason.endswith("the only size that the file takes")
+    assert (len(fixed.tiles_xyxy), fixed.whole_frame) == (8, True)
+    assert fixed.reason.endswith(
+        "640x640, the only size that the file takes; the figures that the weights carry recommend "
+        "it"
+    )
+    # Of what such a file can run, tiles alone are best here, and here the whole image.
+    alone = plan_tiles(HD, INPUT, figures=figures(OWN, TWICE, TILES), size_fixed_by="file")
+    assert (len(alone.tiles_xyxy), alone.whole_frame) == (8, False)
+    whole = plan_tiles((1280, 720), INPUT, figures=figures(OWN, TWICE), size_fixed_by="file")
+    assert (len(whole.tiles_xyxy), whole.input_hw) == (0, INPUT)
     for asked in ({"size_fixed_by": "imgsz"}, {"whole_frame": False}, {"tile": (640, 640)}):
         with_figures = plan_tiles(HD, INPUT, stride=32, figures=figures(OWN), **asked)
         without = plan_tiles(HD, INPUT, stride=32, **asked)

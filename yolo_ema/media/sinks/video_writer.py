@@ -17,6 +17,10 @@ from yolo_ema.media.sinks.unique_paths import create_part, create_unique, move_u
 
 _TICKS = 90_000
 """Lower bound of ticks per second: every frame rate and every arrival time falls on a tick."""
+_TICKS_OF_RARE_FRAMES = 1_000
+"""The same for less than a frame per second: MP4 holds the time between two frames in 32 bits."""
+_LOWEST_RATE = Fraction(1, 1000)
+"""Encoders take no lower one; each frame has its own time all the same."""
 _BT709 = 1  # primaries and transfer of nearly all cameras, as ITU-T H.273 numbers them
 _THREADS = 4
 """The encoder holds back one frame per thread."""
@@ -68,8 +72,9 @@ class VideoWriter:
         self._packets = 0
         options = {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"}
         self._container = av.open(self._disk, "w", format="mp4", options=options)
-        rate = frame_rate.limit_denominator(65535)
-        self._ticks_per_s = rate.numerator * max(1, round(_TICKS / rate.numerator))
+        rate = max(frame_rate, _LOWEST_RATE).limit_denominator(65535)
+        ticks = _TICKS if rate >= 1 else _TICKS_OF_RARE_FRAMES
+        self._ticks_per_s = rate.numerator * max(1, round(ticks / rate.numerator))
         self._frame_ticks = max(1, round(self._ticks_per_s / rate))
         self._last_tick, self._last_s, self._offset = -self._frame_ticks, -math.inf, 0
         self._stream = self._new_stream(rate, image_wh, is_live)

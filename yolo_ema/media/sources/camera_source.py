@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from yolo_ema.errors import SourceError, SourceRefusedError
+from yolo_ema.media.frames import exact_rate
 from yolo_ema.media.sources.live_reader import LiveReader
 from yolo_ema.media.sources.network_options import NetworkOptions
 from yolo_ema.media.sources.source import LiveSource
@@ -74,7 +75,7 @@ class CameraConnection:
                 f"not a camera"
             )
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.frame_rate = Fraction(rate).limit_denominator(1001) if 0 < rate <= 1000 else None
+        self.frame_rate = exact_rate(rate) if 0 < rate <= 1000 else None
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
         """Yield images. Raises `SourceError` when the camera delivers none."""

@@ -10,7 +10,12 @@ from fractions import Fraction
 from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
 from yolo_ema.media.sources.image_sequence import ImageSequence
-from yolo_ema.media.sources.source import ForwardingReader, FrameReader, Source
+from yolo_ema.media.sources.source import (
+    ForwardingReader,
+    FrameReader,
+    Source,
+    UnreadableSource,
+)
 from yolo_ema.media.sources.stored_source import StoredSource
 
 _TIME_DIGITS = 6
@@ -30,12 +35,16 @@ class FrameSelection:
 
     Attributes:
         stride: every so many frames one is taken: frames 0, N, 2N, …
-        start_s, end_s: seconds since the video's first frame.
+        start_s, end_s: seconds since the video's first frame, rounded to a microsecond.
     """
 
     stride: int = 1
     start_s: float = 0.0
     end_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        for name in ("start_s", "end_s"):
+            object.__setattr__(self, name, round(getattr(self, name), _TIME_DIGITS))
 
     @property
     def is_all(self) -> bool:
@@ -75,7 +84,9 @@ class FrameSelection:
         """Say which sources the selection does not or not wholly apply to; "" where there are
         none.
         """
-        images = sum(not source.is_video for source in sources)
+        images = sum(
+            not (source.is_video or isinstance(source, UnreadableSource)) for source in sources
+        )
         live = [source.name for source in sources if source.is_live]
         notes = []
         if images and not self.is_all:

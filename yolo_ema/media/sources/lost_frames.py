@@ -4,6 +4,7 @@ what its header states, and those in damaged parts that its container skips sile
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from typing import Any
@@ -38,7 +39,7 @@ class LostFrames:
         self._step_s = float(1 / (stated_rate(stream) or Fraction(25)))
         self._may_skip = container.format.name.startswith(_SKIPS_SILENTLY)
         self._may_mark = container.format.name == _NUMBERS_ITS_PIECES
-        self._end_s, self._packets = 0.0, 0
+        self._begin_s, self._end_s, self._packets = math.inf, 0.0, 0
         self._end_bytes: int | None = None
         self._usual_bytes = 0.0
         self._decoded_s: float | None = None
@@ -49,6 +50,7 @@ class LostFrames:
         is_ours = packet.stream.index == self._stream.index and packet.time_base is not None
         if is_ours and packet.pts is not None:
             after = packet.pts + (packet.duration or 0)
+            self._begin_s = min(self._begin_s, float(packet.pts * packet.time_base))
             self._end_s = max(self._end_s, float(after * packet.time_base))
             self._packets += 1
         if self._may_skip and packet.size and packet.pos is not None and packet.pos >= 0:
@@ -74,15 +76,15 @@ class LostFrames:
             self.in_holes += round(steps) - 1
 
     def at_end(self, frames: int) -> int:
-        """Return how many frames lie behind the last packet, by what the header states, once
-        ``frames`` were decoded.
+        """Return how many frames lie behind the last packet, by what the header states, where the
+        file holds ``frames`` that can be decoded; it may have been followed from its middle on.
         """
         if not self._packets or not self._container.format.name.startswith(_STATES_ITS_DURATION):
             return 0
         first_s = float((self._stream.start_time or 0) * self._stream.time_base)
         lacking_s = first_s + self.stated_s() - self._end_s
         # Frames may be rarer than the rate says.
-        step_s = max(self._step_s, (self._end_s - first_s) / self._packets)
+        step_s = max(self._step_s, (self._end_s - self._begin_s) / self._packets)
         if lacking_s < 1.5 * step_s:
             return 0
         # An edit list can leave out frames that the index still counts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -120,8 +121,9 @@ class VideoReader:
             for image_bgr, time_s in self._in_span() if self._span else self._decoded():
                 frames += 1
                 yield image_bgr, time_s
-            if not self._closed and self._span is None:
-                self.missing_frames = self._lost.at_end(frames)
+            if not self._closed and (self._span is None or math.isinf(self._span.end_s)):
+                before = self._span.first_frame if self._span else 0
+                self.missing_frames = self._lost.at_end(before + frames)
         if not frames and not self._closed:
             raise SourceError(
                 f"{self.path} has no frame that can be decoded ({self.damaged_packets} damaged "
