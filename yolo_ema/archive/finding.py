@@ -26,6 +26,7 @@ from yolo_ema.media.sources.folder_scan import (
 )
 from yolo_ema.media.sources.image_sequence import natural_order
 from yolo_ema.media.sources.open_sources import find_sources
+from yolo_ema.media.sources.source import UnreadableSource
 from yolo_ema.media.sources.stored_source import StoredSource
 from yolo_ema.media.sources.video_cuts import CutVideo, cut_video
 from yolo_ema.options.archive import ArchiveOptions
@@ -85,6 +86,8 @@ class JobFinder:
         self.left_out += scan.left_out
         files = []
         for source in scan.sources:
+            if isinstance(source, UnreadableSource):
+                raise SourceError(source.problem)
             if not isinstance(source, StoredSource):
                 raise SourceError(
                     f"{source.name} is not a file; an archive is made of videos and images "

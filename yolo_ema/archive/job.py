@@ -100,6 +100,8 @@ class Outcome:
         attempts: how often it has failed.
         no_positions: with ``--telemetry``, why sources of it have no positions, by source.
         unplaced: with ``--telemetry``, how many objects have no position, by the reason's code.
+        crops_left_out: how many objects got no crop, since a job makes so many at most.
+        frames_at_max_det: how many frames reached the limit of objects.
     """
 
     id: str
@@ -112,3 +114,5 @@ class Outcome:
     attempts: int = 0
     no_positions: dict[str, str] = field(default_factory=dict)
     unplaced: dict[str, int] = field(default_factory=dict)
+    crops_left_out: int = 0
+    frames_at_max_det: int = 0

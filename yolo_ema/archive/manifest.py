@@ -133,8 +133,12 @@ class Manifest:
 
 
 def write_problem(storage: Storage, outcome: Outcome) -> None:
-    """Write the row of a job that failed or is incomplete. Raises `DiskFullError`."""
+    """Write the row of a job that failed or is incomplete. One that was incomplete stays it where
+    another try fails: what was found is still there. Raises `DiskFullError`.
+    """
     row = {name: getattr(outcome, name) for name in _COLUMNS}
+    if storage.exists(f"{DETECTIONS}/{outcome.id}.parquet"):
+        row["state"] = INCOMPLETE
     storage.write(f"{PROBLEMS}/{outcome.id}.json", (json.dumps(row, indent=2) + "\n").encode())
 
 

@@ -38,6 +38,8 @@ class ArchiveResult:
         jobs_without_positions: in how many jobs of this run a source had no telemetry.
         no_positions: why, by source, the first thousand.
         unplaced: how many objects of this run have no position, by the code of the reason.
+        crops_left_out: how many objects of this run got no crop.
+        frames_at_max_det: how many frames of this run reached the limit of objects.
     """
 
     out: str
@@ -60,6 +62,8 @@ class ArchiveResult:
     jobs_without_positions: int = 0
     no_positions: dict[str, str] = field(default_factory=dict)
     unplaced: dict[str, int] = field(default_factory=dict)
+    crops_left_out: int = 0
+    frames_at_max_det: int = 0
 
     @classmethod
     def before(cls, out: str, pending: Pending, manifest: Manifest) -> ArchiveResult:
@@ -86,6 +90,8 @@ class ArchiveResult:
         self.frames += outcome.frames
         self.objects += outcome.objects
         self.worker_seconds += outcome.seconds
+        self.crops_left_out += outcome.crops_left_out
+        self.frames_at_max_det += outcome.frames_at_max_det
         if outcome.state == UNDONE:
             self.machine_problem = self.machine_problem or outcome.problem
             return
@@ -156,6 +162,12 @@ class ArchiveResult:
             for reason, (count, first) in self.not_cut.items()
         )
         lines += self._positions()
+        if self.crops_left_out:
+            lines.append(f"{self.crops_left_out:,} objects got no crop: a job makes 10,000 at most")
+        if self.frames_at_max_det:
+            lines.append(
+                f"{self.frames_at_max_det:,} frames reached --max-det: weaker objects were left out"
+            )
         if self.machine_problem:
             lines.append(f"ended early: {self.machine_problem}")
         if self.to_do:

@@ -105,7 +105,8 @@ class LocalStorage:
 
     def put_file(self, local: Path, name: str) -> None:
         """Copy a local file, in place of the one that is there. Raises `DiskFullError`."""
-        with atomic_path(self._folder / name) as temp:
+        # Of a process that was killed, the copy stays: DuckDB's *.parquet matches hidden files.
+        with atomic_path(self._folder / name, keeps_suffix=False) as temp:
             shutil.copyfile(local, temp)
 
     def put_folder(self, local: Path, name: str) -> None:

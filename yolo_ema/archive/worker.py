@@ -137,7 +137,17 @@ def _outcome_of(
         return _failed(job, "; ".join(problems), attempts)
     state = INCOMPLETE if problems else DONE
     failed = attempts + bool(problems)
-    outcome = Outcome(job.id, job.name, state, frames, objects, 0.0, "; ".join(problems), failed)
+    outcome = Outcome(
+        job.id,
+        job.name,
+        state,
+        frames,
+        objects,
+        problem="; ".join(problems),
+        attempts=failed,
+        crops_left_out=result.crops_left_out,
+        frames_at_max_det=sum(source.count_at_limit for source in result.sources),
+    )
     if places is None:
         return outcome
     return dataclasses.replace(

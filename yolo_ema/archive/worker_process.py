@@ -9,12 +9,16 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from typing import Any, NoReturn
 
 from yolo_ema.archive.job import Job
 from yolo_ema.archive.worker import Worker
 from yolo_ema.errors import YoloEmaError
 from yolo_ema.options.archive import ArchiveOptions
+
+_LOOK_S = 1.0
 
 
 def as_order(options: ArchiveOptions) -> str:
@@ -30,6 +34,7 @@ def main() -> int:
         os.dup2(2, 1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends this
         signal.signal(signal.SIGTERM, _end)
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
         def say(content: dict[str, Any]) -> None:
             outcomes.write(json.dumps(content) + "\n")
@@ -54,6 +59,15 @@ def _options(line: str) -> ArchiveOptions:
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
     return ArchiveOptions(**fields)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent was killed, which otherwise shows between two jobs
+    alone; on Windows it does so still.
+    """
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def _end(_number: int, _frame: Any) -> NoReturn:

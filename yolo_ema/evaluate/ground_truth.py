@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,14 +17,19 @@ from yolo_ema.metrics.score import read_annotation_rows
 
 
 def image_names(images: Sequence[Path]) -> list[str]:
-    """Return a name for each image: its stem, or its path below their common folder where two stems
-    are equal; without suffix.
+    """Return a name for each image, all distinct: its stem, or its path below their common folder
+    where two stems are equal; with the suffix only where it alone tells two images apart.
     """
     stems = [image.stem for image in images]
     if len(set(stems)) == len(stems):
         return stems
     common = Path(os.path.commonpath([image.parent for image in images]))
-    return [image.relative_to(common).with_suffix("").as_posix() for image in images]
+    whole = [image.relative_to(common) for image in images]
+    shared = Counter(path.with_suffix("") for path in whole)
+    return [
+        (path if shared[path.with_suffix("")] > 1 else path.with_suffix("")).as_posix()
+        for path in whole
+    ]
 
 
 def annotation_path(image: Path) -> Path | None:

@@ -39,23 +39,25 @@ def disk_full_is_clear(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, keeps_suffix: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it if the block succeeds, and is removed
     if it fails.
 
     Args:
         path: the final file; its folder is created if missing.
+        keeps_suffix: the temporary path ends as ``path`` does, since many writers choose the format
+            by it. Otherwise it ends in ``.part``, so that no pattern of finished files matches it.
 
     Raises:
         DiskFullError: the disk or the quota is full; the old file is intact.
     """
     path = Path(path)
+    prefix, suffix = (
+        (f".{path.stem}-", f".part{path.suffix}") if keeps_suffix else (f".{path.name}-", ".part")
+    )
     with disk_full_is_clear(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays, since many writers choose the format by it.
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent
-        )
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
         os.close(handle)
         temp = Path(name)
         try:

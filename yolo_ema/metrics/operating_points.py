@@ -51,7 +51,7 @@ def best_of_class(curve: Curve) -> OperatingPoint | None:
 
 def best_for_all(curves: Sequence[Curve]) -> OperatingPoint | None:
     """Return the one threshold whose F1, averaged over the classes, is best, to two decimals; None
-    if nothing was found.
+    if nothing was found at a score of 0.01 or more.
 
     Args:
         curves: those of the classes that occur. A class's precision at a threshold is that at its
@@ -69,6 +69,8 @@ def best_for_all(curves: Sequence[Curve]) -> OperatingPoint | None:
         recall[k, nonempty] = curve.recall[counted[nonempty] - 1]
     f1 = _f1(precision, recall).mean(axis=0)
     best = len(f1) - 1 - int(f1[::-1].argmax())
+    if f1[best] == 0:
+        return None
     return _point(thresholds[best], precision[:, best].mean(), recall[:, best].mean(), f1[best])
 
 

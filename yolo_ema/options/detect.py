@@ -158,5 +158,10 @@ class DetectOptions(DetectorConfig, MapOptions, OrthomosaicOptions):
             yield "no source given; expected images, videos, folders, camera numbers or addresses"
         if self.out is not None and self.out.exists() and not self.out.is_dir():
             yield f"--out is {self.out}, which is a file; expected a folder"
+        if self.count_on == "ground" and not (self.follow_camera and self.tracker == "drone"):
+            yield (
+                "--count-on ground needs the camera's motion, which --tracker drone with "
+                "--follow-camera estimates; expected both"
+            )
         if "none" in self.save and len(self.save) > 1:
             yield f"--save is {','.join(self.save)}; none cannot be combined"

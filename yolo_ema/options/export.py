@@ -124,6 +124,7 @@ class ExportOptions(ParityOptions):
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
+        yield from super().problems()
         if not self.format:
             yield "--format is empty; expected at least one format"
         is_file = self.out is not None and self.out.suffix and not self.out.is_dir()

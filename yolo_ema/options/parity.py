@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,3 +46,9 @@ class ParityOptions(Options):
     report: Path | None = _proof_option(
         None, metavar="FILE", help="write the comparison there as JSON"
     )
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not fit together."""
+        yield from super().problems()
+        if self.report is not None and self.report.is_dir():
+            yield f"--report is {self.report}, which is a folder; expected a file"

@@ -38,8 +38,7 @@ class VerifyOptions(ParityOptions):
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
-        if self.report is not None and self.report.is_dir():
-            yield f"--report is {self.report}, which is a folder; expected a file"
+        yield from super().problems()
         if self.accept and "-unproven" not in self.artifact.name:
             yield (
                 f"--accept removes -unproven from a file's name, and {self.artifact.name} has none"

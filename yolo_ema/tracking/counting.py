@@ -262,8 +262,10 @@ class Counter:
 
     def _named(self, count: Tally[int]) -> dict[str, int]:
         """Return counts by name, the most frequent first."""
-        ordered = sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))
-        return {self.names.get(class_id, str(class_id)): number for class_id, number in ordered}
+        named: Tally[str] = Tally()
+        for class_id, number in sorted(count.items()):  # several classes may share a name
+            named[self.names.get(class_id, str(class_id))] += number
+        return dict(named.most_common())
 
     def _follow(self, homography: np.ndarray) -> None:
         """Move lines, zones and the objects' last points with the ground."""

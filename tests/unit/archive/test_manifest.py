@@ -72,6 +72,18 @@ def test_pending_jobs(options: ArchiveOptions) -> None:
     assert names(manifest, retry_failed=True) == ["1", "2", "3", "5", "6"]
 
 
+def test_an_incomplete_job_whose_retry_fails_stays_incomplete(options: ArchiveOptions) -> None:
+    manifest, storage = opened(options)
+    [job, *_] = [
+        order.job for order in manifest.orders(manifest.pending((0, 1), retry_failed=True))
+    ]
+    put(storage, job, INCOMPLETE)
+    put(storage, job, FAILED, attempts=2)
+    [row] = opened(options)[0].pending((0, 1), retry_failed=False).left_alone
+    assert (row["id"], row["state"], row["attempts"]) == (job.id, INCOMPLETE, 2)
+    assert names(opened(options)[0], retry_failed=True) == list("0123456")
+
+
 def test_the_manifest_is_the_same_on_every_system(options: ArchiveOptions, monkeypatch) -> None:
     end_lines_by_two_characters(monkeypatch)
     manifest, _ = opened(options)

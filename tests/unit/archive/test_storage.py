@@ -102,3 +102,23 @@ def test_impossible_requests(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(storage, "_system", Refusing())
     with pytest.raises(MachineError, match=r"memory://bucket/out/a: RuntimeError: no credentials"):
         storage.write("a", b"")
+
+
+def test_a_file_that_a_killed_process_left_half_copied_is_no_parquet_file(
+    tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "local.parquet").write_bytes(b"rows")
+    seen = []
+
+    def copy(source: Path, target: Path) -> None:
+        seen.extend(target.parent.glob("*.parquet"))
+        assert target.parent.name == "detections"
+        target.write_bytes(source.read_bytes())
+        seen.extend(path.name for path in target.parent.iterdir() if path.suffix == ".parquet")
+
+    monkeypatch.setattr("yolo_ema.archive.storage.shutil.copyfile", copy)
+    storage = open_storage(str(tmp_path / "out"))
+    storage.put_file(tmp_path / "local.parquet", "detections/a.parquet")
+    assert not seen
+    assert storage.read("detections/a.parquet") == b"rows"
+    assert [path.name for path in (tmp_path / "out/detections").iterdir()] == ["a.parquet"]

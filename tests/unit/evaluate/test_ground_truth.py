@@ -85,6 +85,8 @@ def test_keypoints_are_cut_off_as_in_training(image):
 def test_equal_file_names_in_several_folders_stay_apart():
     assert image_names([Path("/d/images/x/1.jpg"), Path("/d/images/x/2.jpg")]) == ["1", "2"]
     assert image_names([Path("/d/images/x/1.jpg"), Path("/d/images/y/1.jpg")]) == ["x/1", "y/1"]
+    both = [Path("/d/images/x/1.jpg"), Path("/d/images/x/1.png"), Path("/d/images/x/2.png")]
+    assert image_names(both) == ["1.jpg", "1.png", "2"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -147,8 +148,6 @@ def test_images_are_taken_and_named(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_video_may_be_empty(clips: dict[str, tuple[Path, list[Frame]]]) -> None:
-    from dataclasses import replace
-
     path, whole = clips["b-frames"]
     [source] = open_sources([str(path)])
     selection = FrameSelection(3, 2.0, 4.0)
@@ -201,3 +200,41 @@ def test_images_of_a_sequence_that_are_damaged_count_where_they_are_taken(tmp_pa
     with pytest.raises(SourceError, match="1 of 4 images of"):
         next(reader)
     assert [frame.index for frame in FrameSelection(3, 1.5).open(sequence)] == [3, 6]
+
+
+def with_damaged_key_frame(path: Path, after_s: float) -> float:
+    """Zero the first key frame from a time on, its first bytes excepted, and return its time."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        time_s, payload = next(
+            (float(packet.pts * packet.time_base), bytes(packet))
+            for packet in container.demux(stream)
+            if packet.size and packet.is_keyframe and packet.pts * packet.time_base >= after_s
+        )
+    content = bytearray(path.read_bytes())
+    start, size = content.index(payload), len(payload)
+    content[start + 5 : start + size] = bytes(size - 5)
+    path.write_bytes(content)
+    return time_s
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_damaged_key_frame_costs_what_refers_to_it_and_no_more(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = record(tmp_path / f"clip{suffix}", "libx264", {"bf": "0"}, start=0)
+    key_s = with_damaged_key_frame(path, 2.0)
+    [source] = open_sources([str(path)])
+    whole = list(source.open())
+    assert len(whole) < 50
+    from_behind = list(FrameSelection(start_s=key_s + 0.2).open(source))
+    lasting = [frame for frame in whole if frame.time_s >= key_s + 0.2]
+    assert [frame.time_s for frame in from_behind] == [frame.time_s for frame in lasting]
+    parts, losses = {}, {}
+    for span in cut_video(path, 1.0).spans:
+        reader = FrameSelection().open(replace(source, span=span))
+        parts[span.start_s], losses[span.start_s] = list(reader), reader.loss
+    assert [start for start, loss in losses.items() if loss] == [key_s]
+    assert [frame.time_s for frames in parts.values() for frame in frames] == [
+        frame.time_s for frame in whole
+    ]

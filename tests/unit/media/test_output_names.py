@@ -38,6 +38,8 @@ def stems(*paths: str) -> list[str]:
             ["a_left_x", "b_left_x", "b_right_x"],
         ),
         (["/f/x.jpg", "/f/x.mp4", "/g/x.mp4"], ["f_x_jpg", "f_x_mp4", "g_x"]),
+        (["/f/X.mp4", "/f/x_000012.jpg"], ["X", "x_000012-2"]),  # a frame of the video
+        (["/f/x.mp4", "/f/x_12.jpg", "/f/y_000012.jpg"], ["x", "x_12", "y_000012"]),
         (["/f/x.jpg", "/f/X.jpg"], ["x_jpg", "X_jpg-2"]),
         (["/f/x.jpg", "/g/x.jpg", "/h/f_x.jpg"], ["f_x-2", "g_x", "f_x"]),
         (["/x.jpg", "/g/x.jpg"], ["x", "g_x"]),

@@ -38,6 +38,7 @@ def test_nothing_found_has_no_threshold():
     assert best_of_class(EMPTY) is None
     assert best_for_all([EMPTY]) is None
     assert best_for_all([]) is None
+    assert best_for_all([curve_of([0.006, 0.005], [1, 1], 2)]) is None
 
 
 def test_a_common_threshold_weighs_classes_equally_and_a_class_without_hits_counts_as_zero():

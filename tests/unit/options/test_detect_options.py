@@ -54,3 +54,11 @@ def test_names_may_be_separated_by_a_comma_and_a_space():
     for word in ("car, bus", "car,bus", " car ,bus,"):
         namespace = parser.parse_args(["a.mp4", "--classes", word])
         assert options_from_namespace(DetectOptions, namespace).classes == ("car", "bus")
+
+
+@pytest.mark.parametrize("asked", [{"follow_camera": False}, {"tracker": "bytetrack"}])
+def test_lines_on_the_ground_need_the_cameras_motion(asked):
+    line = {"source": ("x.mp4",), "count_line": ("0,0,1,1",), "count_on": "ground"}
+    assert DetectOptions(**line).count_on == "ground"
+    with pytest.raises(ConfigError, match="--count-on ground needs the camera's motion"):
+        DetectOptions(**line, **asked)

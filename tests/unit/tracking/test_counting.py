@@ -252,3 +252,14 @@ def test_shapes_outside_and_duplicate_names_are_refused():
         Counter([LEVEL, LEVEL], image_wh=WH, names=NAMES)
     with pytest.raises(ConfigError, match="'centre' or 'bottom'"):
         Counter(image_wh=WH, names=NAMES, anchor="top")
+
+
+def test_classes_that_share_a_name_are_added_up() -> None:
+    counter = Counter([LEVEL], [SQUARE], image_wh=WH, names={0: "car", 3: "car", 4: "van"})
+    for y in (150, 190, 230):
+        boxes = np.array([box(150, y), box(200, y), box(250, y)])
+        counter.update(boxes, np.array([0, 3, 4]), np.array([1, 2, 3]))
+    counts = counter.as_json()
+    assert counts["objects"] == {"car": 2, "van": 1}
+    assert counts["lines"]["gate"]["in"] == {"car": 2, "van": 1}
+    assert counts["zones"]["yard"]["now"] == {"car": 2, "van": 1}

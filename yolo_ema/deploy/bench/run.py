@@ -131,14 +131,16 @@ class _Bench:
             yield _Contender(BenchRow("pt"), device, options.weights)
         if gpus and "fp16" in options.quantize and devices[-1] != "cpu":
             yield _Contender(BenchRow("pt", "fp16"), devices[-1], options.weights, half=True)
-        for format_name in options.formats:
+        for format_name in dict.fromkeys(options.formats):
             for quantize in (None, *options.quantize):
                 # Without a GPU, a format for GPUs fails with an error that says so.
                 device = devices[-1] if format_name in _GPU_FORMATS else devices[0]
                 yield self._exported(_Contender(BenchRow(format_name, quantize), device))
         for path in options.artifact:
             device = devices[-1] if path.suffix.removeprefix(".") in _GPU_FORMATS else devices[0]
-            contender = _Contender(BenchRow(path.name, file=path.name), device, path)
+            alike = sum(other.name == path.name for other in options.artifact) > 1
+            shown = str(path) if alike else path.name
+            contender = _Contender(BenchRow(shown, file=shown), device, path)
             if not path.exists():
                 folder = path.parent
                 siblings = [file.name for file in folder.iterdir()] if folder.is_dir() else []

@@ -46,7 +46,8 @@ def check_metadata(metadata: ArtifactMetadata, loaded: LoadedModel) -> MetadataC
     elif metadata.weights_sha256 != loaded.sha256:
         faults.append(
             f"the file was made from other weights: it names SHA-256 "
-            f"{metadata.weights_sha256[:12]}…, but these have {loaded.sha256[:12]}…"
+            f"{metadata.weights_sha256[:12]}…, but these have {loaded.sha256[:12]}… (if figures of "
+            f"plans were written into them since, export again)"
         )
     if (metadata.nms or metadata.nms_free) and metadata.max_det is None:
         notes.append("the file has NMS built in and does not say how many boxes it keeps (max_det)")

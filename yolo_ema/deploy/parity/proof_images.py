@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_ema.constants import IMAGE_SUFFIXES
+from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.media.sources.image_reader import read_image
 from yolo_ema.scenes.scene import Scene, draw_scene
@@ -54,7 +54,11 @@ def sampled_files(places: Sequence[Path], maximum: int) -> list[Path]:
     files = [
         file for path in places for file in (sorted(path.iterdir()) if path.is_dir() else [path])
     ]
-    files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES or file in places]
+    files = [
+        file
+        for file in files
+        if file in places or (file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.name))
+    ]
     if not files:
         raise DataNotFoundError(f"there are no images in {', '.join(map(str, places))}")
     chosen = np.linspace(0, len(files) - 1, min(len(files), maximum)).round().astype(int)

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from ultralytics.data.utils import IMG_FORMATS
 
+from yolo_ema.constants import is_hidden
 from yolo_ema.engine.data.dataset_lookup import resolve_data
 from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.errors import DataNotFoundError
@@ -31,7 +32,12 @@ def calibration_files(options: ExportOptions) -> list[Path]:
             for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
         ]
         named = set(options.calibrate)
-        files = [file for file in files if file in named or file.suffix[1:].lower() in IMG_FORMATS]
+        files = [
+            file
+            for file in files
+            if file in named
+            or (file.suffix[1:].lower() in IMG_FORMATS and not is_hidden(file.name))
+        ]
         missing = [str(file) for file in files if not file.is_file()]
         where = ", ".join(map(str, options.calibrate))
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from yolo_ema.media.sources.stream_source import StreamSource
 
 _Stored = StoredSource | ImageSequence
 _RENAMED = (StoredSource, ImageSequence, StreamSource, PipeSource)
+_FRAME_DIGITS = 6
 _LONGEST_BYTES = 200
 """File systems take 255: a frame's number, a row, an identity and a suffix come behind a stem."""
 
@@ -27,16 +28,19 @@ def with_output_names(sources: Sequence[Source]) -> list[Source]:
 
     Sources whose stem nobody shares keep it. Files that share one get as many names of their
     folders in front as tell the folders apart, ``first_0001``, and within one folder their suffix
-    behind, ``0001_png``. What is still alike is numbered: ``cam-2``. Very long stems are cut.
+    behind, ``0001_png``. What is still alike is numbered: ``cam-2``. Very long stems are cut. Names
+    of a video's frames, ``clip_000012``, are its own.
     """
     groups: dict[str, list[Source]] = {}
     for source in sources:
         groups.setdefault(source.stem.casefold(), []).append(source)
+    videos = {source.stem.casefold() for source in sources if source.is_video}
     crowded = [
         source
         for group in groups.values()
         for source in group
-        if isinstance(source, _RENAMED) and (len(group) > 1 or _cut(source.stem) != source.stem)
+        if isinstance(source, _RENAMED)
+        and (len(group) > 1 or _cut(source.stem) != source.stem or _is_frame(source.stem, videos))
     ]
     stems = {source: source.stem for source in sources if source not in set(crowded)}
     taken = {stem.casefold() for stem in stems.values()}
@@ -45,7 +49,11 @@ def with_output_names(sources: Sequence[Source]) -> list[Source]:
     )
     for source in crowded:
         stem = _cut(longer.get(source, source.stem))
-        stems[source] = next(name for name in _numbered(stem) if name.casefold() not in taken)
+        stems[source] = next(
+            name
+            for name in _numbered(stem)
+            if name.casefold() not in taken and not _is_frame(name, videos)
+        )
         taken.add(stems[source].casefold())
     return [
         replace(source, file_stem=stems[source])
@@ -53,6 +61,12 @@ def with_output_names(sources: Sequence[Source]) -> list[Source]:
         else source
         for source in sources
     ]
+
+
+def _is_frame(stem: str, videos: Set[str]) -> bool:
+    """Say whether a stem is that of a video's frame."""
+    clip, _, number = stem.casefold().rpartition("_")
+    return clip in videos and number.isdecimal() and len(number) >= _FRAME_DIGITS
 
 
 def _cut(stem: str) -> str:

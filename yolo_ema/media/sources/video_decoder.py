@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ class VideoDecoder:
         max_pixels: int,
         keep_damaged: bool,
         origin_s: float | None = None,
+        wanted_s: tuple[float, float] = (-math.inf, math.inf),
     ) -> None:
         """Choose the stream.
 
@@ -55,6 +57,7 @@ class VideoDecoder:
             max_pixels: refuse larger frames, before they are decoded where the header tells.
             keep_damaged: yield frames that the decoder has marked as damaged too.
             origin_s: see `PresentationTimes`.
+            wanted_s: damage counts from the first of these times on, and before the second.
 
         Raises:
             SourceRefusedError: its frames are too large.
@@ -64,6 +67,7 @@ class VideoDecoder:
         self.notes: list[str] = []
         self.pixel_aspect: Fraction | None = None
         self._name, self._max_pixels, self._keep_damaged = name, max_pixels, keep_damaged
+        self._origin_s, self._wanted_s = origin_s or 0.0, wanted_s
         self._check_size(self.stream.width, self.stream.height)
         # Of a damaged JPEG, FFmpeg would otherwise give what it could guess, and say nothing.
         strict = {"err_detect": "explode"} if self.stream.codec_context.name == "mjpeg" else {}
@@ -99,7 +103,8 @@ class VideoDecoder:
         except av.FFmpegError:
             # The decoder refuses frames above its limit in the same way as damaged ones.
             self._check_size(self.stream.codec_context.width, self.stream.codec_context.height)
-            self.damaged += max(torn, 1)
+            time_s = self.time_of(packet)
+            self._count_damage(max(torn, 1), self._wanted_s[0] if time_s is None else time_s)
             return
         self.damaged += torn
         yield from self._ready(frames)
@@ -118,9 +123,22 @@ class VideoDecoder:
     def _ready(self, frames: list[Any]) -> Iterator[tuple[np.ndarray, float]]:
         for frame in frames:
             self._check_size(frame.width, frame.height)
-            self.damaged += frame.is_corrupt
-            if self._keep_damaged or not frame.is_corrupt:
-                yield from self._converted(_Timed(frame, self._times.of(frame), _turn_of(frame)))
+            if frame.is_corrupt and not self._keep_damaged:
+                self.damaged += 1
+                continue
+            time_s = self._times.of(frame)
+            self._count_damage(int(frame.is_corrupt), time_s)
+            yield from self._converted(_Timed(frame, time_s, _turn_of(frame)))
+
+    def time_of(self, packet: Any) -> float | None:
+        """Return when a packet's frame is shown, as far as the packet says."""
+        if packet.pts is None or packet.time_base is None:
+            return None
+        return float(packet.pts * packet.time_base) - self._origin_s
+
+    def _count_damage(self, number: int, time_s: float) -> None:
+        if self._wanted_s[0] <= time_s < self._wanted_s[1]:
+            self.damaged += number
 
     def _converted(self, timed: _Timed) -> Iterator[tuple[np.ndarray, float]]:
         if self._deinterlacer is None and timed.frame.interlaced_frame:

@@ -51,6 +51,7 @@ class VideoReader:
         self._span = span
         self._closed = False
         self._broken_off = ""
+        self._met_start = False
         if not path.exists() or path.is_dir():
             raise SourceError(f"no video at {path}")
         if path.is_file() and path.stat().st_size == 0:
@@ -76,6 +77,7 @@ class VideoReader:
                 max_pixels=max_pixels,
                 keep_damaged=True,
                 origin_s=span.origin_s if span else None,
+                wanted_s=(span.start_s, span.end_s) if span else (-math.inf, math.inf),
             )
         except SourceError:
             self._container.close()
@@ -150,12 +152,11 @@ class VideoReader:
             if time_s < span.start_s:
                 continue
             if not begun:
-                if time_s != span.start_s:
+                if time_s != span.start_s and not self._met_start:
                     raise SourceError(
                         f"{self.path} has no frame at {span.start_s:.3f} s, where it was cut: it "
                         f"has changed since"
                     )
-                self._decoder.damaged = 0  # frames before the key frame lack what they refer to
                 begun = True
             yield image_bgr, time_s
 
@@ -186,6 +187,8 @@ class VideoReader:
             self._lost.see(packet)
             if is_ours and packet.size:
                 failures = 0
+                if self._span and self._decoder.time_of(packet) == self._span.start_s:
+                    self._met_start = True  # the key frame is there, even if it is damaged
                 yield packet
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ def folder(tmp_path) -> Path:
         (tmp_path / "set" / "images" / "train").mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / f"set/images/train/{number}.png"), picture(number, (160, 96)))
     (tmp_path / "set/images/train/notes.txt").write_text("no image")
+    (tmp_path / "set/images/train/._1.png").write_bytes(b"macOS leaves these on memory cards")
     content = {
         "path": str(tmp_path / "set"),
         "train": "images/train",
