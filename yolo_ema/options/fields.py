@@ -123,6 +123,7 @@ class Options:
     """Headings of ``--help`` in their order; `option` names one of them as ``group``."""
 
     def __post_init__(self) -> None:
+        _make_words(self)
         _make_paths(self)
         _name_shipped_weights(self)
         problems = [*_wrong_choices(self), *_out_of_range(self), *self.problems()]
@@ -152,6 +153,21 @@ def _make_paths(options: Options) -> None:
             object.__setattr__(options, name, tuple(map(Path, value)))
         elif isinstance(value, str):
             object.__setattr__(options, name, Path(value))
+
+
+def _make_words(options: Options) -> None:
+    """Take a list, or one text, for several words, as Python code gives them. A text is split at
+    its commas where the command line does so.
+    """
+    hints = typing.get_type_hints(type(options))
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if hints[field.name] != tuple[str, ...] or not isinstance(value, str | list):
+            continue
+        whole = field.metadata.get("positional") or field.metadata.get("repeated")
+        words = [value] if whole and isinstance(value, str) else value
+        words = words.split(",") if isinstance(words, str) else words
+        object.__setattr__(options, field.name, tuple(words))
 
 
 def _name_shipped_weights(options: Options) -> None:

@@ -18,6 +18,7 @@ from yolo_ema.options.parser import (
     parse_overrides,
     resolve,
 )
+from yolo_ema.options.train import TrainOptions
 from yolo_ema.options.verify import VerifyOptions
 
 
@@ -222,3 +223,13 @@ def test_python_code_gives_paths_as_text():
     found = WithWeights(weights="own.pt", artifact=["a.onnx", Path("b.onnx")])
     assert found.weights == Path("own.pt")
     assert found.artifact == (Path("a.onnx"), Path("b.onnx"))
+
+
+def test_one_text_or_a_list_stands_for_several_words():
+    assert TrainOptions(augment="haze").augment == ("haze",)
+    assert TrainOptions(augment="haze,noise", loggers="none").augment == ("haze", "noise")
+    assert TrainOptions(augment=["haze", "noise"]).augment == ("haze", "noise")
+    with pytest.raises(ConfigError, match=r"--augment is 'hase'; expected one of .*'haze'"):
+        TrainOptions(augment="noise,hase")
+    assert Example(source="a,b.jpg", line="0,0,1,1").source == ("a,b.jpg",)
+    assert Example(source=["a.jpg"], line=["0,0,1,1"]).line == ("0,0,1,1",)

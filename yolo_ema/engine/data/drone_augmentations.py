@@ -18,7 +18,7 @@ image before training starts.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import albumentations as A
@@ -116,15 +116,14 @@ class Haze(A.ImageOnlyTransform):
 
 
 def _photometric(name: str, p: float) -> A.BasicTransform:
-    if name == "motion_blur":
-        return A.MotionBlur(blur_limit=(3, 9), p=p)
-    if name == "haze":
-        return Haze(p=p)
-    if name == "low_light":
-        return A.RandomGamma(gamma_limit=(150, 300), p=p)
-    if name == "noise":
-        return A.GaussNoise(std_range=(0.02, 0.08), per_channel=True, p=p)
-    return A.ImageCompression(quality_range=(30, 80), p=p)
+    makers: dict[str, Callable[[], A.BasicTransform]] = {
+        "motion_blur": lambda: A.MotionBlur(blur_limit=(3, 9), p=p),
+        "haze": lambda: Haze(p=p),
+        "low_light": lambda: A.RandomGamma(gamma_limit=(150, 300), p=p),
+        "noise": lambda: A.GaussNoise(std_range=(0.02, 0.08), per_channel=True, p=p),
+        "compression": lambda: A.ImageCompression(quality_range=(30, 80), p=p),
+    }
+    return makers[name]()
 
 
 class DroneAugmentation(BaseTransform):

@@ -246,6 +246,8 @@ def _fault(values: np.ndarray, box: np.ndarray, class_count: int | None) -> tupl
         return f"the class is {box[0]:g}; expected a whole number from 0", "class out of range"
     if class_count is not None and box[0] >= class_count:
         return f"the class is {box[0]:g}; expected 0 to {class_count - 1}", "class out of range"
+    if len(values) == 5 and (box[3:] <= 0).any():
+        return f"width {box[3]:g} and height {box[4]:g}; both must be above 0", "no area"
     if shares.max() > 1 + _TOLERANCE or shares.min() < -_TOLERANCE:
         text = (
             f"the coordinate {shares[np.abs(shares - 0.5).argmax()]:g} is outside 0 to 1 "

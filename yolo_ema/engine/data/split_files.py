@@ -119,7 +119,16 @@ def _listed(file: Path) -> Iterator[Path]:
         if "\0" in row:
             raise DataError(f"{file} is not a list of images: a row holds a NUL character")
         if row:
-            yield file.parent / row[2:] if row.startswith("./") else Path(row)
+            yield _placed(row, file.parent)
+
+
+def _placed(row: str, folder: Path) -> Path:
+    """Return the image that a row names: from the list's folder where it begins with ``./``, or
+    where the working folder does not have it.
+    """
+    if row.startswith("./"):
+        return folder / row[2:]
+    return Path(row).absolute() if path_exists(Path(row)) else folder / row
 
 
 def decoded_text(file: Path) -> str:

@@ -174,12 +174,24 @@ def write_data_yaml(file: Path, data: Mapping[str, Any]) -> None:
 
 def trim_epochs_table(csv: Path, epochs: int) -> None:
     """Drop the rows of epochs that are done again: the run was cut off between writing a row and
-    the checkpoint.
+    the checkpoint; and rows that cannot be read, as a power cut leaves them. A file without a
+    heading goes: a new one is begun.
     """
-    if csv.is_file():
-        header, *rows = csv.read_text(encoding="utf-8").splitlines()
-        kept = [row for row in rows if int(float(row.split(",")[0])) <= epochs]
-        write_text(csv, "\n".join([header, *kept]) + "\n")
+    if not csv.is_file():
+        return
+    header, *rows = csv.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    if not header.startswith("epoch"):
+        csv.unlink()
+        return
+    kept = [row for row in rows if 0 < _epoch_of(row) <= epochs]
+    write_text(csv, "\n".join([header, *kept]) + "\n")
+
+
+def _epoch_of(row: str) -> float:
+    try:
+        return float(row.partition(",")[0])
+    except ValueError:
+        return 0.0
 
 
 def plain_numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:

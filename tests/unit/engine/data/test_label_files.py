@@ -55,6 +55,7 @@ def test_valid_rows_are_read_unchanged(tmp_path):
         ("0 0.5 -0.5 0.1 0.1", "the coordinate -0.5 is outside"),
         ("0 0.5 0.5 -0.005 0.1", "width -0.005"),
         ("0 0.5 0.5 0 0.1", "width 0 and height 0.1; both must be above 0"),
+        ("0 0.5 0.5 -0.2 0.1", "width -0.2 and height 0.1; both must be above 0"),
         ("0 nan 0.5 0.1 0.1", "not finite"),
         ("0 1e999 0.5 0.1 0.1", "not finite"),
         ("0 0.1 0.1 0.2 0.2 0.3 1.7", "the coordinate 1.7"),

@@ -49,6 +49,16 @@ def test_a_list_file_names_images_from_its_own_folder(tmp_path):
     assert [image.name for image in split_images(file, "val")] == ["0.jpg", "0.jpg", "1.jpg"]
 
 
+def test_plain_rows_of_a_list_are_found_from_the_working_folder_or_the_lists(tmp_path, monkeypatch):
+    file = write_dataset(tmp_path / "mine", train="train.txt")
+    (tmp_path / "mine" / "train.txt").write_text("images/train/0.jpg\n")
+    for folder in (tmp_path, tmp_path / "mine"):
+        monkeypatch.chdir(folder)
+        [image] = split_images(file, "train")
+        assert image == tmp_path / "mine/images/train/0.jpg"
+        assert label_path(image) == tmp_path / "mine/labels/train/0.txt"
+
+
 def test_test_dev_is_the_test_split(tmp_path):
     file = write_dataset(tmp_path / "mine", **{"test-dev": "images/val"})
     assert split_images(file, "test-dev") == split_images(file, "test") == split_images(file, "val")

@@ -86,3 +86,14 @@ def test_rows_of_repeated_epochs_are_dropped(tmp_path):
     assert table.read_text() == "epoch,loss\n1,0.5\n2,0.4\n"
     run_record.trim_epochs_table(tmp_path / "none.csv", 2)
     assert not (tmp_path / "none.csv").exists()
+
+
+def test_a_table_that_a_power_cut_left_damaged_does_not_end_a_resumed_run(tmp_path):
+    table = tmp_path / "results.csv"
+    table.write_bytes(b"epoch,loss\n1,0.5\n" + bytes(7) + b"\n")
+    run_record.trim_epochs_table(table, 2)
+    assert table.read_text() == "epoch,loss\n1,0.5\n"
+    for content in (b"", bytes(12)):
+        table.write_bytes(content)
+        run_record.trim_epochs_table(table, 2)
+        assert not table.exists()
