@@ -219,7 +219,7 @@ def test_auto_scores_whole_images_at_a_larger_input(weights, data, tmp_path, yol
     assert (facts["images_in_tiles"], facts["images_at_larger_input"]) == (0, {"128x128": 4})
     facts = asked.json["protocol"]["tiles"]
     assert (facts["images_in_tiles"], facts["images_at_larger_input"]) == (4, {})
-    assert "0 images in tiles, 4 whole at 128x128" in shown.out
+    assert "tiles auto: no image in tiles, 4 whole at 128x128" in shown.out
     assert "· 4 at 128x128" in (tmp_path / "report/report.html").read_text()
 
 
