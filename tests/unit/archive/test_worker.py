@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import fsspec
@@ -15,6 +19,7 @@ from telemetry_files import xmp
 
 from yolo_ema.archive.finding import JobFinder
 from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Job, Outcome
+from yolo_ema.archive.result import ArchiveResult
 from yolo_ema.archive.worker import Worker
 from yolo_ema.errors import ConfigError, DiskFullError
 from yolo_ema.options.archive import ArchiveOptions
@@ -192,3 +197,49 @@ def test_a_full_disk_is_not_blamed_on_the_job(tmp_path: Path, monkeypatch, place
 def test_weights_that_do_not_match_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="know no class 'bus'"):
         Worker(archive_options(tmp_path, tmp_path, classes=("bus",)))
+
+
+def test_what_a_job_leaves_out_is_in_the_result() -> None:
+    result = ArchiveResult("out", jobs=2, to_do=2)
+    result.add(Outcome("a", "a.mp4", "done", 9, 5, crops_left_out=3, frames_at_max_det=2))
+    result.add(Outcome("b", "b.mp4", "done", 9, 5, crops_left_out=1))
+    assert "4 objects got no crop" in result.as_text()
+    assert "2 frames reached --max-det" in result.as_text()
+    assert (result.as_json()["crops_left_out"], result.as_json()["frames_at_max_det"]) == (4, 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a child does not see its parent's end on Windows")
+def test_a_workers_process_ends_with_its_parent() -> None:
+    child = (
+        "import os\n"
+        "from yolo_ema.archive.worker_process import _end_with\n"
+        "print(os.getpid(), flush=True)\n"
+        "_end_with(os.getppid())"
+    )
+    parent = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+        "print(int(child.stdout.readline()), flush=True)\n"
+        "sys.stdin.read(1)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        number = int(process.stdout.readline())
+        assert is_running(number)
+        process.kill()
+    deadline = time.monotonic() + 30
+    while is_running(number) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not is_running(number)
+
+
+def is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{number}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
