@@ -213,8 +213,9 @@ def test_a_workers_process_ends_with_its_parent() -> None:
     child = (
         "import os\n"
         "from yolo_ema.archive.worker_process import _end_with\n"
+        "parent = os.getppid()\n"
         "print(os.getpid(), flush=True)\n"
-        "_end_with(os.getppid())"
+        "_end_with(parent)"
     )
     parent = (
         "import subprocess, sys\n"
