@@ -130,3 +130,12 @@ def test_names_at_the_limit_of_the_file_system_leave_room_for_suffixes(tmp_path,
         path = tmp_path / f"{name}_000012-003-id123456-12.jpg"
         path.write_bytes(b"y")
         assert name == "short" or name.startswith(letter * 40)
+
+
+def test_ten_thousand_frames_beside_their_video_are_named_in_one_pass(monkeypatch):
+    asked = []
+    hashed = StoredSource.__hash__
+    monkeypatch.setattr(StoredSource, "__hash__", lambda one: asked.append(1) or hashed(one))
+    names = stems("/f/x.mp4", *(f"/f/x_{number:06d}.jpg" for number in range(10_000)))
+    assert names[:3] == ["x", "x_000000-2", "x_000001-2"]
+    assert len(asked) < 30 * len(names)

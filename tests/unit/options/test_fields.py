@@ -233,3 +233,12 @@ def test_one_text_or_a_list_stands_for_several_words():
         TrainOptions(augment="noise,hase")
     assert Example(source="a,b.jpg", line="0,0,1,1").source == ("a,b.jpg",)
     assert Example(source=["a.jpg"], line=["0,0,1,1"]).line == ("0,0,1,1",)
+
+
+def test_a_report_that_is_a_folder_is_refused_before_any_work(tmp_path):
+    for options, words in (
+        (ExportOptions, {"weights": "w.pt"}),
+        (VerifyOptions, {"weights": "w.pt", "artifact": "w.onnx"}),
+    ):
+        with pytest.raises(ConfigError, match=r"--report is .* which is a folder; expected a file"):
+            options(**words, report=tmp_path)

@@ -35,14 +35,14 @@ def with_output_names(sources: Sequence[Source]) -> list[Source]:
     for source in sources:
         groups.setdefault(source.stem.casefold(), []).append(source)
     videos = {source.stem.casefold() for source in sources if source.is_video}
-    crowded = [
+    crowded = dict.fromkeys(
         source
         for group in groups.values()
         for source in group
         if isinstance(source, _RENAMED)
         and (len(group) > 1 or _cut(source.stem) != source.stem or _is_frame(source.stem, videos))
-    ]
-    stems = {source: source.stem for source in sources if source not in set(crowded)}
+    )
+    stems = {source: source.stem for source in sources if source not in crowded}
     taken = {stem.casefold() for stem in stems.values()}
     longer = _with_folders(
         [source for source in crowded if isinstance(source, (StoredSource, ImageSequence))]
