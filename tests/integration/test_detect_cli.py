@@ -244,8 +244,8 @@ class TestDetector:
         [
             ({"tile": 640}, "expected auto, off, or width x height"),
             ({"tile": (640,)}, "expected auto, off, or width x height"),
-            ({"classes": "car,bus"}, r"expected a list of names, as in \['car', 'bus'\]"),
-            ({"classes": (3,)}, "know no class 3; they know"),
+            ({"classes": "lorry,bus"}, "know no class 'lorry'; they know"),
+            ({"classes": (3,)}, "know no class '3'; they know"),
             ({"conf": 25}, "conf is 25"),
         ],
     )

@@ -261,7 +261,9 @@ def _average(network: nn.Module, recipe: Recipe) -> Any:
 def _start_record(record: RunRecord, plan: Plan, data: dict[str, Any], training: _Training) -> None:
     command = shell_words("yolo-ema", *sys.argv[1:])
     if plan.resumed is not None and record.content:
-        record.resume(command=command, epoch=training.epochs_done + 1, processes={"count": 1})
+        record.resume(
+            command=command, epoch=training.epochs_done + 1, processes={"count": 1}, data=data
+        )
         return
     record.start(
         command=command,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from yolo_ema.errors import ConfigError
 from yolo_ema.options.class_names import (
     group_iou_option,
     group_problems,
     ids_named,
     nms_groups_option,
 )
-from yolo_ema.options.fields import flag_of, option
+from yolo_ema.options.fields import option
 from yolo_ema.options.shared import (
     MODEL,
     conf_option,
@@ -33,10 +31,6 @@ __all__ = ["INPUT", "TRACKERS", "TRACKING", "DetectorConfig", "fps_option"]
 
 TRACKERS = ("drone", "botsort", "bytetrack", "deepocsort", "fasttrack", "ocsort", "tracktrack")
 INPUT, TRACKING = "input", "tracking and counting"
-_WHOLE_NUMBERS = ("max_det", "max_pixels", "vid_stride")
-_NUMBERS = ("conf", "iou", "group_iou", "overlap", "start", "end")
-_FLAGS = ("augment", "half", "trust", "track", "follow_camera", "whole_frame")
-_MAY_BE_UNSET = ("conf", "iou", "end", "whole_frame")
 _LONGEST_S = 1e9
 _input_option = partial(option, group=INPUT)
 _model_option = partial(option, group=MODEL)
@@ -113,23 +107,6 @@ class DetectorConfig(TileOptions):
         """Whether to track."""
         return self.track
 
-    def __post_init__(self) -> None:
-        tile = "x".join(map(str, self.tile)) if _is_list(self.tile) else str(self.tile)
-        values: dict[str, Any] = {"tile": tile, "device": str(self.device)}
-        values |= {name: _plain(getattr(self, name), float) for name in _NUMBERS}
-        values |= {name: _plain(getattr(self, name), int) for name in _WHOLE_NUMBERS}
-        sides = () if self.imgsz is None else self.imgsz if _is_list(self.imgsz) else (self.imgsz,)
-        values["imgsz"] = tuple(_plain(side, int) for side in sides)
-        for name in ("classes", "nms_groups"):
-            words = getattr(self, name)
-            if isinstance(words, Iterable) and not isinstance(words, str):
-                values[name] = tuple(words)
-        for name, value in values.items():
-            object.__setattr__(self, name, value)  # frozen for everyone else
-        if problems := list(self._wrong_types()):
-            raise ConfigError("; ".join(problems))
-        super().__post_init__()
-
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
         yield from super().problems()
@@ -148,40 +125,6 @@ class DetectorConfig(TileOptions):
         """
         return ids_named(self.classes, names) if self.classes else None
 
-    def _wrong_types(self) -> Iterator[str]:
-        """Yield what is not of its type, as only Python code can give it."""
-        for names, kinds, expected in (
-            (_NUMBERS, int | float, "a number"),
-            (_WHOLE_NUMBERS, int, "a whole number"),
-        ):
-            for name in names:
-                value = getattr(self, name)
-                if value is None and name in _MAY_BE_UNSET:
-                    continue
-                if isinstance(value, bool) or not isinstance(value, kinds):
-                    yield f"{flag_of(name)} is {value!r}; expected {expected}"
-        for name in _FLAGS:
-            value = getattr(self, name)
-            if value not in (True, False) and not (value is None and name in _MAY_BE_UNSET):
-                yield f"{flag_of(name)} is {value!r}; expected True or False"
-        groups = self.nms_groups
-        if not isinstance(groups, tuple) or not all(isinstance(group, str) for group in groups):
-            yield (
-                f"--nms-groups is {groups!r}; expected a list of groups, as in "
-                f"['car,van,truck,bus']"
-            )
-        if not all(isinstance(side, int) for side in self.imgsz):
-            yield (
-                f"--imgsz is {', '.join(map(repr, self.imgsz))}; expected one whole number of "
-                f"pixels, or height and width"
-            )
-        if not isinstance(self.classes, tuple):
-            examples = self.classes.split(",") if isinstance(self.classes, str) else ["car", "bus"]
-            yield (
-                f"--classes is {self.classes!r}; expected a list of names, as in "
-                f"{[name.strip() for name in examples]!r}"
-            )
-
 
 def fps_option() -> Any:
     """Return ``--fps``."""
@@ -194,15 +137,3 @@ def fps_option() -> Any:
         unit="frames per second",
         group=INPUT,
     )
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _plain(value: Any, kind: type[int] | type[float]) -> Any:
-    """Return a number as Python's own, whole where one is wanted; anything else as it is."""
-    if isinstance(value, bool | int) or not isinstance(value, Real):
-        return value
-    number = float(value)
-    return number if kind is float or not number.is_integer() else int(number)

@@ -37,6 +37,7 @@ class DroneOptions(Options):
     train_tiles: str = _drone_option(
         "off",
         metavar="WxH",
+        joined_by="x",
         help="train on tiles at native resolution: their width and height in pixels, as in "
         "640x640, or off",
     )

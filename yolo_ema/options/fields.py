@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.io.resources import weights_path
+from yolo_ema.options.values import WrongTypeError, plain_value
 
 LEAST_SIDE_PX = 32
 """Shortest side of a network's input: the coarsest level has one cell then."""
@@ -37,6 +37,7 @@ def option(
     alone: Any = None,
     repeated: bool = False,
     weights: bool = False,
+    joined_by: str | None = None,
 ) -> Any:
     """Return a dataclass field that is also a command-line argument.
 
@@ -56,6 +57,7 @@ def option(
         alone: the value of the flag when it is given without a word; without it a word is required.
         repeated: a tuple of words that may contain commas: the flag is given once for each.
         weights: a path, or paths, that may also be the bare names of shipped weights.
+        joined_by: a text that Python code may give as a number or a list, whose parts this joins.
     """
     metadata: dict[str, Any] = {
         "help": help,
@@ -69,6 +71,7 @@ def option(
         "alone": alone,
         "repeated": repeated,
         "weights": weights,
+        "joined_by": joined_by,
     }
     if isinstance(default, dict | list):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -123,8 +126,8 @@ class Options:
     """Headings of ``--help`` in their order; `option` names one of them as ``group``."""
 
     def __post_init__(self) -> None:
-        _make_words(self)
-        _make_paths(self)
+        if wrong := list(_take_plain_values(self)):
+            raise ConfigError("; ".join(wrong))
         _name_shipped_weights(self)
         problems = [*_wrong_choices(self), *_out_of_range(self), *self.problems()]
         if problems:
@@ -135,39 +138,33 @@ class Options:
         yield from ()
 
 
-def _path_fields(options: type[Options]) -> tuple[str, ...]:
-    hints = typing.get_type_hints(options)
-    kinds = {Path, Path | None, tuple[Path, ...]}
-    return tuple(field.name for field in dataclasses.fields(options) if hints[field.name] in kinds)
-
-
-def _make_paths(options: Options) -> None:
-    """Take text for paths, as Python code gives it."""
-    for name in _path_fields(type(options)):
-        value = getattr(options, name)
-        several = isinstance(value, list | tuple)
-        for path in value if several else (value,):
-            if path is not None and not isinstance(path, str | Path):
-                raise ConfigError(f"{flag_of(name)} is {path!r}; expected a path")
-        if several:
-            object.__setattr__(options, name, tuple(map(Path, value)))
-        elif isinstance(value, str):
-            object.__setattr__(options, name, Path(value))
-
-
-def _make_words(options: Options) -> None:
-    """Take a list, or one text, for several words, as Python code gives them. A text is split at
-    its commas where the command line does so.
-    """
+def _take_plain_values(options: Options) -> Iterator[str]:
+    """Give every field the one form that its type has, and yield what is of another type."""
     hints = typing.get_type_hints(type(options))
     for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if hints[field.name] != tuple[str, ...] or not isinstance(value, str | list):
-            continue
-        whole = field.metadata.get("positional") or field.metadata.get("repeated")
-        words = [value] if whole and isinstance(value, str) else value
-        words = words.split(",") if isinstance(words, str) else words
-        object.__setattr__(options, field.name, tuple(words))
+        value, given = getattr(options, field.name), field.metadata
+        if value is True and given["alone"] is not None:
+            value = given["alone"]
+        try:
+            plain = plain_value(
+                value,
+                hints[field.name],
+                joined_by=given["joined_by"],
+                split=not (given["positional"] or given["repeated"]),
+            )
+        except WrongTypeError as error:
+            yield f"{flag_of(field.name)} is {value!r}; expected {_expected(field, str(error))}"
+        else:
+            object.__setattr__(options, field.name, plain)  # frozen for everyone else
+
+
+def _expected(field: dataclasses.Field[Any], kind: str) -> str:
+    if field.metadata["image_size"]:
+        return "one whole number of pixels, or height and width"
+    if choices := field.metadata["choices"]:
+        return f"one of {', '.join(choices)}"
+    allowed = field.metadata["range"]
+    return f"{kind}, {allowed}" if allowed.is_limited else kind
 
 
 def _name_shipped_weights(options: Options) -> None:
@@ -205,10 +202,8 @@ def _out_of_range(options: Options) -> Iterator[str]:
                     f"{flag} is {','.join(map(str, sides))}; expected one number or height,width, "
                     f"each {LEAST_SIDE_PX} or more"
                 )
-        elif (allowed := field.metadata.get("range")) and allowed.is_limited:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not allowed.holds(value):
-                yield f"{flag} is {value}; expected {allowed}"
+        elif (allowed := field.metadata.get("range")) and not allowed.holds(value):
+            yield f"{flag} is {value}; expected {allowed}"
 
 
 def flag_of(name: str) -> str:

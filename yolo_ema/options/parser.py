@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import importlib
 import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.options.fields import Options, flag_of
+from yolo_ema.options.values import scalar_of
 
 _OptionsT = TypeVar("_OptionsT", bound=Options)
 
@@ -107,7 +107,7 @@ def _positional_words(options: type[Options]) -> str:
         if field.metadata["overrides"]:
             words.append("[key=value …]")
         elif field.metadata["positional"]:
-            word = field.name.upper() + (" …" if _scalar_of(hints[field.name])[1] else "")
+            word = field.name.upper() + (" …" if scalar_of(hints[field.name])[1] else "")
             words.append(word if required else f"[{word}]")
         elif required:
             words.insert(
@@ -137,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser, options: type[Options]) -> No
     fields = dataclasses.fields(options)
     many_words = not any(
         field.metadata["overrides"]
-        or (field.metadata["positional"] and _scalar_of(hints[field.name])[1])
+        or (field.metadata["positional"] and scalar_of(hints[field.name])[1])
         for field in fields
     )
     groups: dict[str | None, Any] = {None: parser}
@@ -156,7 +156,7 @@ def _add_argument(
     *,
     many_words: bool,
 ) -> None:
-    kind, many = _scalar_of(hint)
+    kind, many = scalar_of(hint)
     required = _is_required(field)
     text = (field.metadata["help"] + _default_note(field)).replace("%", "%%")
     if field.metadata["overrides"]:
@@ -227,15 +227,6 @@ def _default_note(field: dataclasses.Field[Any]) -> str:
     if isinstance(default, bool):
         return f" (default: {'on' if default else 'off'})"
     return f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"
-
-
-def _scalar_of(hint: Any) -> tuple[Any, bool]:
-    """Return the type to parse one word with, and whether the field takes several."""
-    if typing.get_origin(hint) in {typing.Union, types.UnionType}:
-        hint = next(argument for argument in typing.get_args(hint) if argument is not type(None))
-    if typing.get_origin(hint) is tuple:
-        return typing.get_args(hint)[0], True
-    return (hint if hint in {int, float, bool, Path} else str), False
 
 
 def options_from_namespace(options: type[_OptionsT], namespace: argparse.Namespace) -> _OptionsT:

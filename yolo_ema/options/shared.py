@@ -44,7 +44,7 @@ def device_option(
     help: str = "auto, cpu, mps, cuda, or a GPU number",  # noqa: A002
 ) -> Any:
     """Return ``--device``."""
-    return option(default, help=help, group=group)
+    return option(default, help=help, group=group, joined_by=",")
 
 
 def max_pixels_option(group: str | None = None) -> Any:

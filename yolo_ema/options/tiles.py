@@ -30,6 +30,7 @@ class TileOptions(Options):
     tile: str = _tiles_option(
         "auto",
         metavar="auto|off|WxH",
+        joined_by="x",
         help="tiles of this width and height in pixels; auto: a larger input, or tiles, where "
         "objects would become too small; off: the whole image at the input size",
     )

@@ -91,6 +91,7 @@ class ValOptions(TileOptions):
     tile: str = _tiles_option(
         "recommended",
         metavar="recommended|auto|off|WxH",
+        joined_by="x",
         help="tiles of this width and height in pixels, or auto, as in detect; off: the whole "
         "image at the input size; recommended: auto where the weights carry figures of plans and "
         "no input size is given, otherwise off",

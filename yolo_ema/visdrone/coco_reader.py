@@ -236,13 +236,13 @@ class _CocoSplit:
         """Leave out images whose labels would share a file."""
         kept: dict[str, LabelledImage] = {}
         for image in images:
-            if image.key in kept:
+            first = kept.setdefault(image.key, image)
+            if first is not image:
                 message = (
-                    f"{image.image} and {kept[image.key].image} share a name without suffix; the "
-                    f"first one is left out"
+                    f"{first.image} and {image.image} share a name without suffix; the second one "
+                    f"is left out"
                 )
                 self._add(None, "same-name", message)
-            kept[image.key] = image
         return [kept[key] for key in sorted(kept)]
 
 

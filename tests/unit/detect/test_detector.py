@@ -232,6 +232,10 @@ class TestConfig:
         assert whole.config == named.config
         assert Detector(config=config, conf=0.4).config == replace(config, conf=0.4)
 
+    def test_one_text_is_several_classes_and_one_group(self, weights):
+        config = DetectorConfig(weights=weights, classes="car, bus", nms_groups="car,van")
+        assert (config.classes, config.nms_groups) == (("car", "bus"), ("car,van",))
+
     @pytest.mark.parametrize(
         "settings",
         [
@@ -256,17 +260,15 @@ class TestConfig:
             ({"conf": float("nan")}, "--conf is nan; expected 0 to 1"),
             ({"imgsz": 640.5}, "--imgsz is 640.5; expected one whole number of pixels"),
             ({"imgsz": "640"}, "--imgsz is '640'; expected one whole number of pixels"),
-            ({"imgsz": (640, None)}, "--imgsz is 640, None; expected one whole number"),
+            ({"imgsz": (640, None)}, r"--imgsz is \(640, None\); expected one whole number"),
             ({"imgsz": (1, 2, 3)}, "--imgsz is 1,2,3; expected one number or height,width"),
             ({"max_det": 1.5}, "--max-det is 1.5; expected a whole number"),
             ({"max_pixels": None}, "--max-pixels is None; expected a whole number"),
-            ({"classes": "car, bus"}, r"expected a list of names, as in \['car', 'bus'\]"),
-            ({"classes": 3}, "--classes is 3; expected a list of names"),
+            ({"classes": 3}, "--classes is 3; expected a list of texts"),
             ({"end": "5"}, "--end is '5'; expected a number"),
             ({"augment": "no"}, "--augment is 'no'; expected True or False"),
             ({"whole_frame": []}, r"--whole-frame is \[\]; expected True or False"),
-            ({"nms_groups": "car,van"}, "--nms-groups is 'car,van'; expected a list of groups"),
-            ({"nms_groups": [["car", "van"]]}, "expected a list of groups, as in"),
+            ({"nms_groups": [["car", "van"]]}, "--nms-groups is .*; expected a list of texts"),
             ({"nms_groups": ["car"]}, "--nms-groups is 'car'; expected two classes or more"),
             ({"tracker": "bytetrak"}, "did you mean 'bytetrack'"),
         ],

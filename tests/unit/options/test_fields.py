@@ -5,20 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from yolo_ema.cli import VERBS
 from yolo_ema.errors import ConfigError
 from yolo_ema.io.resources import missing_weights, weights_dir
 from yolo_ema.options.export import ExportOptions
-from yolo_ema.options.fields import Options, option
+from yolo_ema.options.fields import Options, flag_of, option
 from yolo_ema.options.parser import (
     add_arguments,
     options_from_namespace,
     parse_overrides,
     resolve,
 )
-from yolo_ema.options.train import TrainOptions
+from yolo_ema.options.train import LATEST, TrainOptions
 from yolo_ema.options.verify import VerifyOptions
 
 
@@ -162,7 +163,7 @@ def test_all_problems_are_reported_at_once():
         ({"count": 0}, "--count is 0; expected 1 or more"),
         ({"share": 1.5}, "--share is 1.5; expected 0 to 1"),
         ({"share": float("nan")}, "--share is nan; expected 0 to 1"),
-        ({"share": "much"}, "--share is much; expected 0 to 1"),
+        ({"share": "much"}, "--share is 'much'; expected a number, 0 to 1"),
         ({"wait": 0.0}, "--wait is 0.0; expected more than 0 seconds"),
         ({"imgsz": (640, 16)}, "--imgsz is 640,16; expected one number or height,width"),
         ({"imgsz": (64, 64, 64)}, "--imgsz is 64,64,64; expected one number or height,width"),
@@ -233,6 +234,58 @@ def test_one_text_or_a_list_stands_for_several_words():
         TrainOptions(augment="noise,hase")
     assert Example(source="a,b.jpg", line="0,0,1,1").source == ("a,b.jpg",)
     assert Example(source=["a.jpg"], line=["0,0,1,1"]).line == ("0,0,1,1",)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.words)
+def test_what_is_of_no_type_of_an_option_is_named_with_every_option(verb):
+    options = resolve(verb.options)
+    given = [field for field in fields(options) if not field.metadata["joined_by"]]
+    with pytest.raises(ConfigError) as raised:
+        options(**{field.name: object() for field in given})
+    for field in given:
+        assert f"{flag_of(field.name)} is <object" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 1.5}, "--epochs is 1.5; expected a whole number, 1 or more"),
+        ({"epochs": True}, "--epochs is True; expected a whole number"),
+        ({"batch": "4"}, "--batch is '4'; expected a number"),
+        ({"pretrained": False}, "--pretrained is False; expected text"),
+        ({"mask_ignored": "false"}, "--mask-ignored is 'false'; expected True or False"),
+        ({"settings": ["lr0=0.01"]}, "expected settings by name, as in {'lr0': 0.01}"),
+        ({"train_tiles": (640,)}, "--train-tiles is '640'; expected off or WIDTHxHEIGHT"),
+        ({"augment": 3}, "--augment is 3; expected one of motion_blur"),
+        ({"seed": None, "data": None}, "--data is None; expected text; --seed is None; expected"),
+    ],
+)
+def test_a_wrong_type_is_named_before_training(wrong, message):
+    with pytest.raises(ConfigError) as raised:
+        TrainOptions(**wrong)
+    assert message in str(raised.value)
+
+
+def test_python_code_gives_numbers_lists_and_paths_as_it_has_them():
+    found = TrainOptions(
+        model=Path("own.yaml"),
+        data=Path("data.yaml"),
+        settings={"lr0": 0.01, "cos_lr": True, "freeze": [0, 1]},
+        train_tiles=(640, np.int64(512)),
+        epochs=np.int32(3),
+        batch=8.0,
+        nwd=np.float32(0.5),
+        mask_ignored=np.bool_(0),
+        device=[0, 1],
+        resume=True,
+        project="runs",
+    )
+    assert (found.model, found.data, found.device) == ("own.yaml", "data.yaml", "0,1")
+    assert found.settings == {"lr0": "0.01", "cos_lr": "True", "freeze": "[0, 1]"}
+    assert (found.tile_wh, found.epochs, found.batch, found.nwd) == ((640, 512), 3, 8.0, 0.5)
+    assert {type(value) for value in (found.epochs, found.mask_ignored)} == {int, bool}
+    assert (found.mask_ignored, found.resume, found.project) == (False, LATEST, Path("runs"))
+    assert Example(source=["a"], imgsz=np.array([64, 96])).imgsz == (64, 96)
 
 
 def test_a_report_that_is_a_folder_is_refused_before_any_work(tmp_path):

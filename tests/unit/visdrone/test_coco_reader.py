@@ -84,7 +84,7 @@ def test_an_odd_image_is_named_and_the_rest_kept(tmp_path: Path, image: object, 
     Image.new("RGB", (8, 8)).save(photos / "a.png")
     found = read_coco(file, photos)
     assert [one.kind for one in found.anomalies] == [kind]
-    assert [one.key for one in found.images] == ["a"]
+    assert [one.image.name for one in found.images] == ["a.jpg"]
 
 
 @pytest.mark.parametrize(

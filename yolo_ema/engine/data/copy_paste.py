@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ultralytics.utils.metrics import bbox_ioa
 
-from yolo_ema.engine.data.ignored_regions import IGNORED_CLASS
+from yolo_ema.engine.data.ignored_regions import IGNORED_CLASS, box_instances
 
 LARGEST_PX = 48
 """Longest side of an object that is copied, in pixels of the image as it is trained on."""
@@ -78,12 +78,10 @@ def paste_boxes(
 
 
 def paste_into_sample(sample: dict[str, Any], rng: np.random.Generator) -> None:
-    """Do as `paste_boxes` for a sample of a dataset, in place; one with polygons is left as it is,
-    since a copy would have none.
+    """Do as `paste_boxes` for a sample of a dataset, in place; where its labels are polygons, a
+    copy's is the outline of its box.
     """
     instances = sample["instances"]
-    if len(instances.segments):
-        return
     height, width = sample["img"].shape[:2]
     instances.convert_bbox("xyxy")
     instances.denormalize(width, height)
@@ -92,7 +90,12 @@ def paste_into_sample(sample: dict[str, Any], rng: np.random.Generator) -> None:
     sample["img"], copies, rows = paste_boxes(
         sample["img"], boxes[~is_region], classes[~is_region], boxes[is_region], rng
     )
-    instances.update(np.concatenate((boxes, copies)))
+    segments = None
+    if len(copies) and len(instances.segments):
+        points = instances.segments.shape[1]
+        outlines = box_instances(copies, points=points, normalized=False).segments
+        segments = np.concatenate((instances.segments, outlines))
+    instances.update(np.concatenate((boxes, copies)), segments)
     sample["cls"] = np.concatenate((classes, rows))
     instances.normalize(width, height)
     instances.convert_bbox("xywh")

@@ -8,7 +8,7 @@ file, or several of them), and ``names`` or ``nc``.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def read_data(data_yaml: str | Path) -> dict[str, Any]:
     keypoints = _keypoint_shape(content, problems)
     entries = {split: _entries(content, split, problems) for split in SPLITS}
     problems += [f"{split!r} is missing" for split in ("train", "val") if not entries[split]]
-    root = _root(file, content.get("path"), problems)
+    root = _root(file, content.get("path"), [*entries["train"], *entries["val"]], problems)
     if problems:
         raise DataError(
             f"{file}: {'; '.join(problems)}. A data YAML needs train, val, and names or nc"
@@ -201,9 +201,10 @@ def _entries(content: Mapping[str, Any], split: str, problems: list[str]) -> lis
     return values
 
 
-def _root(file: Path, path: Any, problems: list[str]) -> Path:
-    """Return the dataset's root, looked for as Ultralytics does, and in `DATASETS`; where there is
-    none yet, its place in `DATASETS`.
+def _root(file: Path, path: Any, entries: Iterable[str], problems: list[str]) -> Path:
+    """Return the dataset's root, looked for as Ultralytics does, and in `DATASETS`: the first that
+    has what train and val name, so that ``path: .`` may mean the YAML's own folder; else the first
+    that exists. Where there is none yet, its place in `DATASETS`.
     """
     if not path:
         return file.parent.resolve()
@@ -219,9 +220,9 @@ def _root(file: Path, path: Any, problems: list[str]) -> Path:
     places = [Path(), DATASETS, file.parent]
     if folder := user_settings().get("datasets_dir"):
         places.append(Path(folder))
-    return next(
-        (place / given for place in places if path_exists(place / given)), DATASETS / given
-    ).resolve()
+    roots = [place / given for place in places if path_exists(place / given)]
+    whole = (root for root in roots if all(path_exists(_under(root, entry)) for entry in entries))
+    return next(whole, roots[0] if roots else DATASETS / given).resolve()
 
 
 def _under(root: Path, entry: str) -> Path:

@@ -55,7 +55,7 @@ def add_regions(
     instances = labels["instances"]
     instances.convert_bbox("xywh")
     points = instances.segments.shape[1] if with_polygons else 0
-    regions = _instances(
+    regions = box_instances(
         centers_to_corners(regions_xywh), points=points, normalized=instances.normalized
     )
     regions.convert_bbox("xywh")
@@ -125,7 +125,7 @@ class RegionPerspective(RandomPerspective):
         )
         moved = _clipped(moved, params["size"])
         points = instances.segments.shape[1] if len(instances.segments) else 0
-        regions = _instances(moved, points=points, normalized=False)
+        regions = box_instances(moved, points=points, normalized=False)
         labels["instances"] = (
             Instances.concatenate([labels["instances"], regions])
             if len(moved)
@@ -221,7 +221,7 @@ def _cells(boxes_xyxy: np.ndarray, scale: float) -> np.ndarray:
     return np.concatenate(cells).astype(np.float32)
 
 
-def _instances(boxes_xyxy: np.ndarray, *, points: int, normalized: bool) -> Instances:
+def box_instances(boxes_xyxy: np.ndarray, *, points: int, normalized: bool) -> Instances:
     """Return boxes as instances, with their outlines as polygons of ``points`` points where that is
     not 0.
     """

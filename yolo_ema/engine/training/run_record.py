@@ -62,9 +62,11 @@ class RunRecord:
         }
         self._write()
 
-    def resume(self, *, command: str, epoch: int, processes: Mapping[str, Any]) -> None:
+    def resume(
+        self, *, command: str, epoch: int, processes: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> None:
         """Write that the run is resumed at ``epoch`` (1-based); what was recorded from there on is
-        dropped.
+        dropped. Data that is not what it was is warned of; the record keeps both descriptions.
         """
         self.content["epochs"] = [
             entry for entry in self.content.get("epochs", []) if entry["epoch"] < epoch
@@ -75,8 +77,13 @@ class RunRecord:
             "versions": versions(),
             "hardware": hardware(),
         }
+        before = self.content.get("data", {})
+        if changes := _data_changes(before, data):
+            now_with["data_before"] = before
+            LOGGER.warning(f"the data is not what this run began with: {'; '.join(changes)}")
         self.content.setdefault("resumed", []).append({"at": _now(), "epoch": epoch, **now_with})
-        self.content |= {"status": "running", "ended": None, "processes": dict(processes)}
+        self.content |= {"status": "running", "ended": None}
+        self.content |= {"processes": dict(processes), "data": dict(data)}
         self._write()
 
     def add_epoch(self, epoch: int, metrics: Mapping[str, Any]) -> None:
@@ -103,24 +110,19 @@ def begin_records(trainer: Any) -> None:
     if trainer.resume:
         trim_epochs_table(trainer.csv, epochs)
     if trainer.resume and record.content:
-        command, processes = trainer.run_settings.command, _processes_of(trainer)
-        record.resume(command=command, epoch=epochs + 1, processes=processes)
+        record.resume(
+            command=trainer.run_settings.command,
+            epoch=epochs + 1,
+            processes=_processes_of(trainer),
+            data=_data_facts(trainer),
+        )
     else:
         record.start(**_facts_of_run(trainer))
 
 
 def _facts_of_run(trainer: Any) -> dict[str, Any]:
-    """Return what the record says of a run that starts; a test split that cannot be read is logged,
-    since training does not need it.
-    """
+    """Return what the record says of a run that starts."""
     args, run_settings = trainer.args, trainer.run_settings
-    fingerprint = data_fingerprint(args.data)
-    if "test" in trainer.data and "test" not in fingerprint["splits"]:
-        LOGGER.warning(
-            f"the test split {', '.join(trainer.data['test'])} cannot be read; training does not "
-            f"need it"
-        )
-    datasets = {"train": trainer.train_loader.dataset, "val": trainer.test_loader.dataset}
     return {
         "command": run_settings.command,
         "processes": _processes_of(trainer),
@@ -130,13 +132,39 @@ def _facts_of_run(trainer: Any) -> dict[str, Any]:
         "drone": run_settings.as_dict()["drone"],
         "loggers": list(trainer.loggers),
         "transfer": _transfer_facts(trainer),
-        "data": {
-            "yaml": str(args.data),
-            **fingerprint,
-            "left_out": {split: len(data.problems) for split, data in datasets.items()},
-            "left_out_by_reason": {split: data.left_out for split, data in datasets.items()},
-        },
+        "data": _data_facts(trainer),
     }
+
+
+def _data_facts(trainer: Any) -> dict[str, Any]:
+    """Return what the record says of the data; a test split that cannot be read is logged, since
+    training does not need it.
+    """
+    fingerprint = data_fingerprint(trainer.args.data)
+    if "test" in trainer.data and "test" not in fingerprint["splits"]:
+        LOGGER.warning(
+            f"the test split {', '.join(trainer.data['test'])} cannot be read; training does not "
+            f"need it"
+        )
+    datasets = {"train": trainer.train_loader.dataset, "val": trainer.test_loader.dataset}
+    return {
+        "yaml": str(trainer.args.data),
+        **fingerprint,
+        "left_out": {split: len(data.problems) for split, data in datasets.items()},
+        "left_out_by_reason": {split: data.left_out for split, data in datasets.items()},
+    }
+
+
+def _data_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Say which of the splits that training reads changed; nothing where nothing was recorded."""
+    changes = []
+    for split in ("train", "val"):
+        was, now = (data.get("splits", {}).get(split) for data in (before, after))
+        if was and now and was != now:
+            counts = [f"{one['images']} images" for one in (was, now)]
+            what = "other files or labels" if len(set(counts)) == 1 else f"it had {counts[0]}"
+            changes.append(f"{split} has {counts[1]}, {what}")
+    return changes
 
 
 def _processes_of(trainer: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted import dataset_of, make_dataset, seed_all
@@ -127,8 +128,9 @@ def test_a_rare_class_is_copied_as_often_as_a_common_one():
     assert 0.35 < kinds.mean() < 0.65
 
 
-def test_the_option_pastes_into_training_samples_and_labels_them(tmp_path):
-    images = make_dataset(tmp_path)
+@pytest.mark.parametrize("polygons", [False, True])
+def test_the_option_pastes_into_training_samples_and_labels_them(tmp_path, polygons):
+    images = make_dataset(tmp_path, polygons=polygons)
     plain, pasting = dataset_of(images), dataset_of(images, drone=DroneOptions(paste_boxes=1.0))
     more = 0
     for index in range(6):

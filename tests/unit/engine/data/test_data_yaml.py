@@ -91,6 +91,14 @@ def test_the_root_is_found_here_in_datasets_beside_the_yaml_and_where_ultralytic
     assert read_data(file)["path"] == tmp_path / "mine"
 
 
+def test_the_root_is_the_first_place_that_has_the_images(tmp_path):
+    file = write_dataset(tmp_path / "yamls" / "mine", path=".")
+    assert read_data(file)["path"] == file.parent, "the YAML's own folder has them"
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+    assert read_data(file)["path"] == tmp_path, "as for Ultralytics, the working folder comes first"
+
+
 @pytest.mark.parametrize(
     ("entries", "names"),
     [

@@ -39,7 +39,7 @@ def test_a_resumed_run_drops_the_epochs_it_repeats(tmp_path):
         record.add_epoch(epoch, {"loss": epoch})
     record.finish("interrupted")
     again = RunRecord(tmp_path / "run.json")
-    again.resume(command="second", epoch=3, processes={"count": 2})
+    again.resume(command="second", epoch=3, processes={"count": 2}, data={})
     assert again.content["processes"] == {"count": 2}
     again.add_epoch(3, {"loss": 30})
     content = json.loads((tmp_path / "run.json").read_text())
@@ -47,6 +47,31 @@ def test_a_resumed_run_drops_the_epochs_it_repeats(tmp_path):
     assert content["command"] == "first"
     assert [(one["command"], one["epoch"]) for one in content["resumed"]] == [("second", 3)]
     assert (content["status"], content["ended"]) == ("running", None)
+
+
+@pytest.mark.parametrize(
+    ("train", "warning"),
+    [
+        ({"images": 3, "sha256": "a"}, None),
+        ({"images": 2, "sha256": "b"}, "train has 2 images, it had 3 images"),
+        ({"images": 3, "sha256": "c"}, "train has 3 images, other files or labels"),
+    ],
+)
+def test_data_that_changed_before_a_resume_is_warned_of_and_recorded(
+    tmp_path, monkeypatch, train, warning
+):
+    said = []
+    monkeypatch.setattr(run_record.LOGGER, "warning", said.append)
+    val = {"images": 1, "sha256": "v"}
+    before = {"splits": {"train": {"images": 3, "sha256": "a"}, "val": val}}
+    record = RunRecord(tmp_path / "run.json")
+    record.start(command="first", data=before)
+    after = {"splits": {"train": train, "val": val}}
+    record.resume(command="second", epoch=1, processes={}, data=after)
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["data"] == after
+    assert content["resumed"][0].get("data_before") == (before if warning else None)
+    assert said == ([f"the data is not what this run began with: {warning}"] if warning else [])
 
 
 def test_versions_name_this_project_and_what_computes():
