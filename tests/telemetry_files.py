@@ -175,12 +175,17 @@ def xmp(attributes: str, *, inner: str = "", namespaces: str = DJI) -> bytes:
 
 
 def write_still(
-    path: Path, *, packet: bytes = b"", gps: Mapping[int, Any] | None = None, focal: int = 0
+    path: Path,
+    *,
+    packet: bytes = b"",
+    gps: Mapping[int, Any] | None = None,
+    focal: int = 0,
+    image_wh: tuple[int, int] = (64, 48),
 ) -> Path:
     """Write a small JPEG with XMP, and EXIF about the place and the focal length."""
     from PIL import Image
 
-    image = Image.new("RGB", (64, 48))
+    image = Image.new("RGB", image_wh)
     exif = image.getexif()
     if gps:
         exif.get_ifd(0x8825).update(gps)

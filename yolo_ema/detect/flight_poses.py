@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from yolo_ema.detect.result_files import ResultSource
+from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.geo.camera_heights import (
+    FlightGround,
+    ground_below,
+    ground_of_video,
+    grounds_of_stills,
+)
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
 from yolo_ema.geo.sightings import FrameBoxes, LocatedSource, locate_source
+from yolo_ema.geo.telemetry.kinds import KINDS
 from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.mapping import MapOptions
@@ -39,41 +48,118 @@ def frame_boxes(found: FrameDetections, pose: Pose | NoPose, picture: str = "") 
 def locate_flight(
     sources: Sequence[ResultSource], options: MapOptions, places: Sequence[str] = ()
 ) -> tuple[list[LocatedSource], dict[str, str]]:
-    """Return the sources with their sightings placed, and by source why it has no poses.
+    """Return the sources with their sightings placed, and by source why it has no places.
 
     Videos and images are looked for in ``places``, by file name.
 
     Raises:
-        ConfigError: the telemetry asked for cannot be.
-        DataError: the surface model cannot be used.
+        ConfigError: the telemetry asked for cannot be; or no source has places, and the calibrated
+            camera of one is for frames of another shape.
+        DataNotFoundError: the surface model is not there.
+        DataError: no source has places, and for one the surface model cannot be used.
     """
     now_at = {Path(path).name: path for path in places}
-    videos = [source for source in sources if source.is_video]
+    names = [source.name for source in sources if source.is_video]
     stills = [source for source in sources if not source.is_video]
+    posed = dict(_posed_stills(stills, options, now_at))
     located: list[LocatedSource] = []
     problems: dict[str, str] = {}
-    names = [Path(source.name).stem for source in videos]
-    for source in videos:
-        if source.has_poses:
-            located.append(locate_source(source.frames, options))
-            continue
-        opts = replace(options, telemetry=_telemetry_of(source.name, names, options.telemetry))
-        track = _track_of(source, opts, now_at)
-        located.append(_located(source, track, opts, problems))
-    if stills:
-        paths = [now_at.get(Path(still.name).name, still.name) for still in stills]
-        images = open_telemetry(paths, options, images=True)
-        located += [_located(source, images, options, problems) for source in stills]
-    order = {source.name: number for number, source in enumerate(sources)}
-    return sorted(located, key=lambda source: order[source.name]), problems
+    errors: list[ConfigError | DataError] = []
+    for source in sources:
+        known = posed.get(source.name) or _posed_video(source, names, options, now_at)
+        try:
+            located.append(_placed(source, known, options))
+        except (ConfigError, DataError) as error:
+            errors.append(error)
+            known = _Posed(source.frames, unusable(error), None)
+            located.append(_placed(source, known, options))
+        if isinstance(known.track, NoPose):
+            problems[source.name] = known.track.words
+    if errors and len(problems) == len(sources):
+        raise errors[0]
+    return located, problems
 
 
-def _telemetry_of(name: str, names: Sequence[str], entries: Sequence[str]) -> tuple[str, ...]:
-    """Return the entries of ``--telemetry`` for one of several videos: those that do not bear
-    another video's name, or all where no others are left.
+class _Posed(NamedTuple):
+    """A source's frames with their poses, the track that these are of, or why there is none, and
+    the ground below.
     """
-    others = {other for other in names if other != Path(name).stem}
-    return tuple(word for word in entries if Path(word).stem not in others) or tuple(entries)
+
+    frames: Sequence[FrameBoxes]
+    track: PoseTrack | NoPose | None
+    ground: FlightGround | DataError | None
+
+
+def _placed(source: ResultSource, known: _Posed, options: MapOptions) -> LocatedSource:
+    """Return a source located. Raises what the ground is, if that is an error."""
+    if isinstance(known.ground, DataError):
+        raise known.ground
+    frames, said = known.frames, []
+    if isinstance(known.track, NoPose):
+        frames = [replace(frame, pose=known.track) for frame in source.frames]
+    elif known.track is not None:
+        lacks = _lacks(known.track)
+        lacking = [f"the telemetry does not state the {fact}: give {opt}" for fact, opt in lacks]
+        said = [*known.track.assumptions, *lacking]
+    return locate_source(
+        frames, options, is_video=source.is_video, assumptions=said, ground=known.ground
+    )
+
+
+def _posed_stills(
+    stills: Sequence[ResultSource], options: MapOptions, now_at: dict[str, str]
+) -> Iterator[tuple[str, _Posed]]:
+    if not stills:
+        return
+    paths = [now_at.get(Path(still.name).name, still.name) for still in stills]
+    track = open_telemetry(paths, options, images=True)
+    if not isinstance(track, PoseTrack):
+        yield from ((still.name, _Posed(still.frames, no_pose_of(track), None)) for still in stills)
+        return
+    framed = [_with_poses(still, track) for still in stills]
+    poses = [frames[0].pose if frames else NoPose("not_found") for frames in framed]
+    grounds = grounds_of_stills(options, poses)
+    for still, frames, ground in zip(stills, framed, grounds, strict=True):
+        yield still.name, _Posed(frames, track, ground)
+
+
+def _posed_video(
+    source: ResultSource, names: Sequence[str], options: MapOptions, now_at: dict[str, str]
+) -> _Posed:
+    """Return a video, a live source, or a folder of images that is one sequence."""
+    if source.has_poses:
+        ground = ground_below(options, (frame.pose for frame in source.frames))
+        return _Posed(source.frames, None, ground)
+    words = telemetry_of(source.name, names, options.telemetry)
+    track = _track_of(source, replace(options, telemetry=words), now_at)
+    if not isinstance(track, PoseTrack):
+        return _Posed(source.frames, no_pose_of(track), None)
+    frames = _with_poses(source, track)
+    if track.stills:
+        return _Posed(frames, track, ground_below(options, (frame.pose for frame in frames)))
+    return _Posed(frames, track, ground_of_video(options, track))
+
+
+def _with_poses(source: ResultSource, track: PoseTrack) -> list[FrameBoxes]:
+    poses: Iterable[Pose | NoPose]
+    if track.stills:
+        poses = (track.still(frame.picture or source.name) for frame in source.frames)
+    else:
+        poses = track.at_each(frame.time_s for frame in source.frames)
+    return [replace(frame, pose=pose) for frame, pose in zip(source.frames, poses, strict=True)]
+
+
+def telemetry_of(video: str, names: Sequence[str], entries: Sequence[str]) -> tuple[str, ...]:
+    """Return the entries of ``--telemetry`` for a video: of the files, the one that bears its name;
+    without one, those that do not bear the name of another of the videos, or all where no others
+    are left.
+    """
+    files = [word for word in entries if word not in KINDS and word != "auto"]
+    own = Path(video).stem
+    others = {Path(name).stem for name in names} - {own}
+    named = [word for word in files if Path(word).stem == own]
+    left = named or [word for word in files if Path(word).stem not in others] or files
+    return tuple(word for word in entries if word in left or word not in files)
 
 
 def _track_of(
@@ -100,34 +186,20 @@ def _length_s(video: Path, source: ResultSource) -> float | None:
     return stated_duration_s(video) or source.duration_s
 
 
-def no_pose_of(tried: Sequence[NoPose]) -> tuple[str, NoPose]:
-    """Return in words why a source has no telemetry, and the pose that its frames lack, by the
-    reason of each kind that was tried.
+def no_pose_of(tried: Sequence[NoPose]) -> NoPose:
+    """Return the pose that the frames of a source without telemetry lack, in the words, and where
+    one alone was tried by the reason, of each kind that was tried.
     """
-    words = "; ".join(map(str, tried))
-    return words, tried[-1] if len(tried) == 1 else NoPose("not_found", words)
+    reason = tried[-1].reason if len(tried) == 1 else "not_found"
+    return NoPose(reason, "; ".join(map(str, tried)))
 
 
-def _located(
-    source: ResultSource,
-    track: PoseTrack | tuple[NoPose, ...],
-    options: MapOptions,
-    problems: dict[str, str],
-) -> LocatedSource:
-    if not isinstance(track, PoseTrack):
-        problems[source.name], reason = no_pose_of(track)
-        frames = [replace(frame, pose=reason) for frame in source.frames]
-        return locate_source(frames, options, is_video=source.is_video)
-    poses: Iterable[Pose | NoPose]
-    if track.stills:
-        poses = (track.still(frame.picture or source.name) for frame in source.frames)
-    else:
-        poses = track.at_each(frame.time_s for frame in source.frames)
-    frames = [replace(frame, pose=pose) for frame, pose in zip(source.frames, poses, strict=True)]
-    lacks = [f"the telemetry does not state the {fact}: give {opt}" for fact, opt in _lacks(track)]
-    return locate_source(
-        frames, options, is_video=source.is_video, assumptions=[*track.assumptions, *lacks]
-    )
+def unusable(error: ConfigError | DataError) -> NoPose:
+    """Return the pose that the frames of a source lack of whose surface model, or calibrated
+    camera, an error says that it cannot be used.
+    """
+    code = "other_clip" if isinstance(error, ConfigError) else "outside_surface_model"
+    return NoPose(code, str(error))
 
 
 def _lacks(track: PoseTrack) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from yolo_ema.detect.flight_poses import unusable
 from yolo_ema.detect.frame_places import check_surface_model, place_frame
 from yolo_ema.errors import DataNotFoundError
-from yolo_ema.geo.camera_heights import FlightGround, flight_ground
+from yolo_ema.geo.camera_heights import FlightGround, ground_below
 from yolo_ema.geo.geodesic import geodesic_inverse
 from yolo_ema.geo.pose import NoPose, Pose
 from yolo_ema.geo.sightings import (
@@ -108,7 +109,7 @@ class LivePlaces:
         """
         check_surface_model(options)
         self._telemetry, self._options = telemetry, options
-        self._ground: FlightGround | None = None
+        self._ground: FlightGround | NoPose | None = None
         self._first: Pose | None = None
         self._opened_at: Pose | None = None
         self._without_pose: dict[str, Counter[str]] = {}
@@ -135,10 +136,13 @@ class LivePlaces:
     def locate(self, found: FrameDetections) -> LocatedFrame:
         """Return a frame's objects with their places, by the pose at which the frame arrived."""
         pose = self._pose_of(found)
+        below = self._ground_of(pose)
+        ground = below if isinstance(below, FlightGround) else None
         counts = self._without_pose.setdefault(found.frame.source, Counter())
-        if isinstance(pose, NoPose):
+        if isinstance(below, NoPose):
+            pose = below
             counts[pose.reason] += 1
-        placed, located = place_frame(found, pose, self._options, self._ground_of(pose))
+        placed, located = place_frame(found, pose, self._options, ground)
         return LocatedFrame(
             placed,
             pose,
@@ -163,15 +167,21 @@ class LivePlaces:
             return None
         return self._telemetry.age_s(pose, received_s)
 
-    def _ground_of(self, pose: Pose | NoPose) -> FlightGround | None:
-        """Return the ground, which a surface model's is around where the drone is now."""
+    def _ground_of(self, pose: Pose | NoPose) -> FlightGround | NoPose:
+        """Return the ground, which a surface model's is around where the drone is now; where that
+        cannot be had, the one before, or why there is none.
+        """
         if isinstance(pose, NoPose):
-            return None
+            return pose
         self._first = self._first or pose
         if self._ground is None or self._has_gone_far(pose):
             # The first pose tells the point of take-off, and stays the first.
-            self._ground = flight_ground(self._options, [self._first, pose])
+            ground = ground_below(self._options, [self._first, pose])
             self._opened_at = pose
+            if isinstance(ground, FlightGround):
+                self._ground = ground
+            elif not isinstance(self._ground, FlightGround):
+                self._ground = unusable(ground)
         return self._ground
 
     def _has_gone_far(self, pose: Pose) -> bool:

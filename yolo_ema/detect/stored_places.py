@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo_ema.detect.flight_poses import no_pose_of
+from yolo_ema.detect.flight_poses import no_pose_of, telemetry_of, unusable
 from yolo_ema.detect.frame_places import check_surface_model, place_frame
-from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
-from yolo_ema.geo.camera_heights import FlightGround, flight_ground
+from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.geo.camera_heights import (
+    FlightGround,
+    ground_below,
+    ground_of_video,
+    grounds_of_stills,
+)
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
 from yolo_ema.geo.telemetry.completion import PoseMaker
 from yolo_ema.geo.telemetry.kinds import KINDS
@@ -53,16 +59,19 @@ class StoredPlaces:
         self._options = options
         self._flights: dict[str, _Flight] = {}
         check_surface_model(options)
-        pictures = {
+        images = {
             source.name: [image.path for image in _images_of(source)]
             for source in sources
-            if isinstance(source, StoredSource | ImageSequence)
+            if isinstance(source, ImageSequence)
+            or (isinstance(source, StoredSource) and not source.is_video)
         }
-        files = [path for paths in pictures.values() for path in paths]
-        stills = open_telemetry(files, options, images=True) if files else ()
-        for source in sources:
-            if source.name in pictures:
-                self._add(source, stills, pictures[source.name])
+        if images:
+            self._add_images(images)
+        videos = [
+            source for source in sources if isinstance(source, StoredSource) and source.is_video
+        ]
+        for video in videos:
+            self._add_video(video, [source.name for source in videos])
 
     def locate(self, found: FrameDetections) -> FrameDetections:
         """Return a frame's objects with their places."""
@@ -72,48 +81,59 @@ class StoredPlaces:
             placed, located = place_frame(
                 found, flight.pose_of(found), self._options, flight.ground
             )
-        except (ConfigError, DataError) as error:  # the camera is one for other frames
-            self._lack(name, str(error))
+        except (ConfigError, DataError) as error:
+            self._lack(name, unusable(error))
             return self.locate(found)
         self.unplaced.update(located.sightings.unplaced())
         return placed
 
-    def _add(
-        self, source: Source, stills: PoseTrack | tuple[NoPose, ...], paths: Sequence[Path]
-    ) -> None:
-        track = stills
-        if not paths and isinstance(source, StoredSource):
-            from yolo_ema.media.sources.video_cuts import stated_duration_s  # brings PyAV
+    def _add_video(self, source: StoredSource, names: Sequence[str]) -> None:
+        from yolo_ema.media.sources.video_cuts import stated_duration_s  # brings PyAV
 
-            options = replace(self._options, telemetry=_own(source.path, self._options.telemetry))
-            length_s = stated_duration_s(source.path)
-            track = open_telemetry(source.path, options, duration_s=length_s, images=False)
+        words = telemetry_of(str(source.path), names, self._options.telemetry)
+        options = replace(self._options, telemetry=words)
+        length_s = stated_duration_s(source.path)
+        track = open_telemetry(source.path, options, duration_s=length_s, images=False)
         if not isinstance(track, PoseTrack):
-            self._lack(source.name, *no_pose_of(track))
-            return
-        at, poses = track.at, [track.still(path) for path in paths]
-        # A video's from its first frame on, which tells the point of take-off.
-        all_poses = poses or [at(0.0), *(pose for pose in track.poses if pose.time_s > 0)]
-        known = [pose for pose in all_poses if isinstance(pose, Pose)]
-        try:
-            ground = flight_ground(self._options, known) if known else None
-        except DataNotFoundError:
-            raise
-        except DataError as error:  # the model lies elsewhere: of this source alone
-            self._lack(source.name, str(error), NoPose("outside_surface_model", str(error)))
+            self._lack(source.name, no_pose_of(track))
             return
         # Times to the digits that files of results have, from which ``locate`` makes maps.
-        self._flights[source.name] = _Flight(
-            (lambda detected: poses[detected.frame.index])
-            if poses
-            else (lambda detected: at(round(detected.frame.time_s, 6))),
-            ground,
+        self._keep(
+            source.name,
+            lambda found: track.at(round(found.frame.time_s, 6)),
+            ground_of_video(self._options, track),
         )
 
-    def _lack(self, name: str, problem: str, pose: NoPose | None = None) -> None:
+    def _add_images(self, images: Mapping[str, Sequence[Path]]) -> None:
+        """Take the images of each source; single ones share the ground of their flight."""
+        files = [path for paths in images.values() for path in paths]
+        track = open_telemetry(files, self._options, images=True)
+        if not isinstance(track, PoseTrack):
+            for name in images:
+                self._lack(name, no_pose_of(track))
+            return
+        poses = {name: [track.still(path) for path in paths] for name, paths in images.items()}
+        single = [name for name, of_source in poses.items() if len(of_source) == 1]
+        grounds = grounds_of_stills(self._options, [poses[name][0] for name in single])
+        shared = dict(zip(single, grounds, strict=True))
+        for name, of_source in poses.items():
+            ground = shared.get(name) or ground_below(self._options, of_source)
+            self._keep(name, partial(_pose_in, of_source), ground)
+
+    def _keep(
+        self,
+        name: str,
+        pose_of: Callable[[FrameDetections], Pose | NoPose],
+        ground: FlightGround | DataError | None,
+    ) -> None:
+        if isinstance(ground, DataError):  # the model lies elsewhere: of this source alone
+            self._lack(name, unusable(ground))
+        else:
+            self._flights[name] = _Flight(pose_of, ground)
+
+    def _lack(self, name: str, no_pose: NoPose) -> None:
         """Note why a source has no places: none of its frames has a pose."""
-        no_pose = pose or NoPose("other_clip", problem)
-        self.problems.setdefault(name, problem)
+        self.problems.setdefault(name, no_pose.words)
         self._flights[name] = _Flight(lambda _: no_pose, None)
 
 
@@ -137,16 +157,11 @@ def check_telemetry(options: PlacingOptions) -> None:
     PoseMaker(options, "")
 
 
+def _pose_in(poses: Sequence[Pose | NoPose], found: FrameDetections) -> Pose | NoPose:
+    return poses[found.frame.index]
+
+
 def _images_of(source: StoredSource | ImageSequence) -> Sequence[StoredSource]:
     if isinstance(source, ImageSequence):
         return source.images
     return () if source.is_video else (source,)
-
-
-def _own(video: Path, entries: Sequence[str]) -> tuple[str, ...]:
-    """Return the entries of ``--telemetry`` for a video: of the files, where one bears its name,
-    that one alone.
-    """
-    others = {word for word in entries if word not in KINDS and word != "auto"}
-    matching = {word for word in others if Path(word).stem == video.stem}
-    return tuple(word for word in entries if not matching or word in matching or word not in others)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from yolo_ema.geo.geodesic import geodesic_forward
+from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.geo.geodesic import geodesic_forward, geodesic_inverse
 from yolo_ema.geo.ground import Ground, LevelGround
-from yolo_ema.geo.pose import Pose
+from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
 from yolo_ema.geo.surface_model import SurfaceModel
 from yolo_ema.options.telemetry import TelemetryOptions
 
@@ -18,6 +19,7 @@ _AT_TAKEOFF_M = 5.0
 _USUAL_ABOVE_M = 150.0
 _TAKEOFF_WITHIN_M = 300.0
 _ALTITUDE_SIGMA_M = 5.0
+_FLIGHT_M = 2000.0  # stills that lie farther from a flight's first are of another
 
 
 @dataclass
@@ -68,6 +70,60 @@ def flight_ground(options: TelemetryOptions, poses: Sequence[Pose]) -> FlightGro
     reach_m = max(above) + _USUAL_ABOVE_M if above else 0.0
     model = SurfaceModel.open(options.dem, latitudes, longitudes, above_m=reach_m)
     return _on_model(model, poses)
+
+
+def ground_below(
+    options: TelemetryOptions, poses: Iterable[Pose | NoPose]
+) -> FlightGround | DataError:
+    """Return the ground below cameras in order of time, or the error where the surface model cannot
+    be used for them.
+
+    Raises:
+        DataNotFoundError: there is no such surface model.
+    """
+    known = [pose for pose in poses if isinstance(pose, Pose)]
+    try:
+        return flight_ground(options, known)
+    except DataNotFoundError:
+        raise
+    except DataError as error:
+        return error
+
+
+def ground_of_video(options: TelemetryOptions, track: PoseTrack) -> FlightGround | DataError:
+    """Return the ground of a whole video, from its first frame on, which tells the point of
+    take-off. See `ground_below`.
+    """
+    behind = [pose for pose in track.poses if pose.time_s > 0]
+    return ground_below(options, [track.at(0.0), *behind])
+
+
+def grounds_of_stills(
+    options: TelemetryOptions, poses: Sequence[Pose | NoPose]
+) -> list[FlightGround | DataError]:
+    """Return the ground below each of many stills: one for all that are of a flight, whose first
+    still tells the point of take-off. See `ground_below`.
+    """
+    flights: list[tuple[Pose, list[int]]] = []
+    for row, pose in enumerate(poses):
+        if isinstance(pose, NoPose):
+            continue
+        rows = next((rows for first, rows in flights if _apart_m(first, pose) <= _FLIGHT_M), None)
+        if rows is None:
+            flights.append((pose, [row]))
+        else:
+            rows.append(row)
+    grounds = [ground_below(options, [])] * len(poses)
+    for _, rows in flights:
+        ground = ground_below(options, [poses[row] for row in rows])
+        for row in rows:
+            grounds[row] = ground
+    return grounds
+
+
+def _apart_m(first: Pose, second: Pose) -> float:
+    ends = (first.latitude_deg, first.longitude_deg, second.latitude_deg, second.longitude_deg)
+    return float(geodesic_inverse(*ends)[1])
 
 
 def _of_level(options: TelemetryOptions, poses: Sequence[Pose]) -> list[str]:

@@ -116,5 +116,5 @@ def _of_options(
         yield (
             f"ground counts as covered where a pixel spans at most {options.coverage_gsd:g} m and "
             f"the line of view goes down by {COVERAGE_DEPRESSION_DEG:g}° or more, in cells of "
-            f"{cell_m:.3g} m; of videos two frames per second count"
+            f"at most {cell_m:.3g} m; of videos two frames per second count"
         )

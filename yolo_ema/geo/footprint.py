@@ -37,7 +37,7 @@ _CLEARANCE_M = 1.0
 
 @dataclass(frozen=True)
 class CoverageArea:
-    """Ground that one source, or all single images, have seen about equally finely.
+    """Ground that one video, or the single images of a flight, have seen about equally finely.
 
     Attributes:
         sources: which.
@@ -67,27 +67,30 @@ class _Shot(NamedTuple):
 def coverage_of(
     sources: Sequence[LocatedSource], *, most_gsd_m: float
 ) -> tuple[list[CoverageArea], float]:
-    """Return the ground that a flight has seen, and the width of the cells that it is made of.
+    """Return the ground that a flight has seen, and the width of the widest cells that it is made
+    of: each video, and the single images of a flight, have cells of their own.
 
     Args:
         sources: its videos and images; of a video two frames a second are taken.
         most_gsd_m: ground counts where a pixel covers no more, in metres.
     """
-    videos = [(source,) for source in sources if source.is_video]
-    stills = tuple(source for source in sources if not source.is_video)
-    groups = [*videos, *([stills] if stills else [])]
-    shots = [[shot for source in group for shot in _shots(source)] for group in groups]
-    all_shots = [shot for of_group in shots for shot in of_group]
-    if not all_shots:
-        return [], 0.0
-    grid = _Grid.around(all_shots, most_gsd_m, sources[0].ground)
-    areas = []
-    for group, of_group in zip(groups, shots, strict=True):
+    groups: dict[tuple[str, int], list[LocatedSource]] = {}
+    for source in sources:
+        video = source.name if source.is_video else ""
+        groups.setdefault((video, id(source.ground)), []).append(source)
+    areas, cell_m = [], 0.0
+    for group in groups.values():
+        shots = [(shot, source.ground) for source in group for shot in _shots(source)]
+        if not shots:
+            continue
+        of_group = [shot for shot, _ in shots]
+        grid = _Grid.around(of_group, most_gsd_m, shots[0][1])
         seen = _Seen(grid)
         for shot, place in zip(of_group, _places(of_group, grid.frame), strict=True):
             seen.add(shot, place, most_gsd_m)
         areas += seen.areas(tuple(source.name for source in group))
-    return areas, grid.cell_m
+        cell_m = max(cell_m, grid.cell_m)
+    return areas, cell_m
 
 
 def _shots(source: LocatedSource) -> list[_Shot]:

@@ -67,6 +67,8 @@ class Pose:
         ground_altitude_m: altitude of the ground in the middle of the view, in the same datum.
         camera: the calibrated camera, where the source has one.
         position_step_m: the telemetry writes positions in steps of this size.
+        hfov_of_long_side: ``hfov_deg`` follows from the focal length, hence is that of the frame's
+            longer side, which in an upright frame is its height.
 
     Examples:
         >>> from yolo_ema import Pose
@@ -90,6 +92,7 @@ class Pose:
     ground_altitude_m: float | None = None
     camera: CameraIntrinsics | None = None
     position_step_m: float = 0.0
+    hfov_of_long_side: bool = False
 
 
 @dataclass(frozen=True)

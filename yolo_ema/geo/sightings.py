@@ -268,12 +268,16 @@ def view_of(frame: FrameBoxes, ground: FlightGround) -> Usable | str:
         return pose, height, pose.camera.scaled_to(*frame.image_wh)
     if pose.hfov_deg is None:
         return "no_field_of_view"
-    return pose, height, _camera(*frame.image_wh, pose.hfov_deg)
+    width, height_px = frame.image_wh
+    return pose, height, _camera(width, height_px, pose.hfov_deg, pose.hfov_of_long_side)
 
 
 @functools.lru_cache(maxsize=4096)
-def _camera(width: int, height: int, hfov_deg: float) -> CameraIntrinsics:
-    return CameraIntrinsics.from_hfov(width, height, hfov_deg)
+def _camera(width: int, height: int, hfov_deg: float, of_long_side: bool) -> CameraIntrinsics:
+    if not of_long_side or width >= height:
+        return CameraIntrinsics.from_hfov(width, height, hfov_deg)
+    focal_px = CameraIntrinsics.from_hfov(height, width, hfov_deg).focal_px
+    return CameraIntrinsics(width, height, focal_px, width / 2, height / 2)
 
 
 def views_of(used: Sequence[Usable]) -> Views:

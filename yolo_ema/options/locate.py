@@ -76,11 +76,20 @@ class LocateOptions(MapOptions):
             yield "no file of results given; expected detections.jsonl, detections.csv or MOT files"
         if not self.out:
             yield "--out names no file"
+        given: list[str | Path] = [
+            *self.results,
+            *self.source,
+            *self.telemetry,
+            *([self.dem] if self.dem else []),
+        ]
+        read = {Path(file).resolve() for file in given}
         for path in self.out:
             if path.suffix.lower() not in MAP_SUFFIXES:
                 yield f"--out has {path}; expected a name that ends in {', '.join(MAP_SUFFIXES)}"
             elif path.is_dir():
                 yield f"--out has {path}, which is a folder; expected a file"
+            elif path.resolve() in read:
+                yield f"--out has {path}, which is read; expected another file"
         if self.frame_size and (len(self.frame_size) != 2 or min(self.frame_size) < 1):
             yield (
                 f"--frame-size is {','.join(map(str, self.frame_size))}; expected width,height in "

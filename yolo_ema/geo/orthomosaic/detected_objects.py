@@ -74,8 +74,14 @@ def objects_of(
             _ring(corners[index]).tolist(),
             centres[index].tolist(),
             None if degrees is None or not np.isfinite(degrees).all() else _polygon(degrees),
-            None if centre is None or not np.isfinite(centre).all() else _rounded(centre).tolist(),
+            None if centre is None or not np.isfinite(centre).all() else _once_around(centre),
         )
+
+
+def _once_around(centre_deg: np.ndarray) -> list[float]:
+    """Return longitude and latitude, rounded, the longitude from -180 to 180."""
+    longitude, latitude = _rounded(centre_deg).tolist()
+    return [round(math.remainder(longitude, 360), _DEGREE_DECIMALS), latitude]
 
 
 def _ring(corners: np.ndarray) -> np.ndarray:

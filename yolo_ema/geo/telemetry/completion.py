@@ -61,7 +61,7 @@ class PoseMaker:
             roll = 0.0
             self._say("roll", "the telemetry has no roll of the camera: 0 is assumed, level")
         self._say_heights(values)
-        hfov = self._hfov_deg(sample)
+        hfov, of_long_side = self._hfov_deg(sample)
         return Pose(
             time_s=sample.time_s,
             latitude_deg=values["latitude_deg"],
@@ -78,6 +78,7 @@ class PoseMaker:
             altitude_datum=sample.altitude_datum,
             camera=None if self._options.hfov else sample.camera,
             position_step_m=self.position_step_m,
+            hfov_of_long_side=of_long_side,
         )
 
     def _angle(self, name: str, values: Mapping[str, float]) -> float | None:
@@ -98,28 +99,29 @@ class PoseMaker:
         elif "altitude_m" in values and "ground_altitude_m" not in values:
             self._say("heights", _ALTITUDES)
 
-    def _hfov_deg(self, sample: Sample) -> float | None:
+    def _hfov_deg(self, sample: Sample) -> tuple[float | None, bool]:
         """Return how wide the frame is: as given, as the telemetry has it, by its focal length in
-        35 mm equivalents, or by the known camera, narrowed by a digital zoom.
+        35 mm equivalents, or by the known camera, narrowed by a digital zoom; and whether that is
+        of its longer side.
         """
         values = sample.values
         if self._options.hfov is not None:
             self._say("hfov", f"the frame is {self._options.hfov:g} degrees wide, as given")
-            return self._options.hfov
+            return self._options.hfov, False
         if "hfov_deg" in values:
-            return values["hfov_deg"]
+            return values["hfov_deg"], False
         if sample.camera is not None:
-            return sample.camera.hfov_deg
+            return sample.camera.hfov_deg, False
         known = self._known
         focal = values.get("focal_35mm", known.focal_35mm if known else None)
         if focal is None:
-            return None
+            return None, False
         aspect = known.sensor_aspect if known else values.get("sensor_aspect", _USUAL_ASPECT)
         zoom = values.get("zoom", 1.0)
         hfov = _hfov_by_focal_length(focal, aspect, zoom)
         if "hfov" not in self._said:
             self._say("hfov", _hfov_sentence(hfov, focal, aspect, zoom))
-        return hfov
+        return hfov, True
 
     def _say(self, about: str, sentence: str) -> None:
         self._said.setdefault(about, sentence)
@@ -136,7 +138,8 @@ def _hfov_sentence(hfov: float, focal_35mm: float, sensor_aspect: float, zoom: f
     return (
         f"the frame is {hfov:.1f} degrees wide, by {focal_35mm:g} mm in 35 mm equivalents, which "
         f"go by the diagonal, on a sensor {sensor_aspect:.3g} times as wide as high and as wide as "
-        f"the frame{zoomed}; modes that cut the sensor and stabilisation see less: --hfov states it"
+        f"the frame, as high where that is upright{zoomed}; modes that cut the sensor and "
+        "stabilisation see less: --hfov states it"
     )
 
 

@@ -105,6 +105,10 @@ def _values(record: Mapping[str, str]) -> dict[str, float]:
     for name, (ref, negative) in _REFS.items():
         if name in values and record.get(ref, "").upper().startswith(negative):
             values[name] = -abs(values[name])
+    stated = (record.get("gpsaltituderef", ""), record.get("gpsaltitude", ""))
+    below = stated[0].startswith("1") or any("below" in text.lower() for text in stated)
+    if below and "altitude_m" in values and "absolutealtitude" not in record:
+        values["altitude_m"] = -abs(values["altitude_m"])
     return values
 
 

@@ -18,6 +18,7 @@ _FOCAL_35MM, _ZOOM = 0xA405, 0xA404
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _ALTITUDE_REF, _ALTITUDE = range(1, 7)
 _TIME, _DIRECTION_REF, _DIRECTION, _DATE = 7, 16, 17, 29
 _DEWARP_NUMBERS = 9
+_WIDEST_SENSOR = 1.6  # width by height
 
 
 def read_xmp_of(paths: Sequence[Path]) -> Reading:
@@ -117,7 +118,11 @@ def _exif_view(metadata: ImageMetadata) -> dict[str, float]:
     if not focal:
         return {}
     zoom = _plain(metadata.exif.get(_ZOOM)) or 1.0
-    return _in_range({"focal_35mm": focal, "zoom": zoom, "sensor_aspect": width / height})
+    view = {"focal_35mm": focal, "zoom": zoom}
+    aspect = max(width, height) / min(width, height)
+    if aspect <= _WIDEST_SENSOR:  # a wider image is cut out of the sensor
+        view["sensor_aspect"] = aspect
+    return _in_range(view)
 
 
 def _in_range(place: Mapping[str, float | None]) -> dict[str, float]:

@@ -89,6 +89,15 @@ def test_a_box_across_the_antimeridian_is_cut_there(tmp_path):
         assert np.ptp(x) < 1
 
 
+def test_longitudes_that_a_raster_counts_to_360_are_wrapped(tmp_path):
+    path = write(tmp_path / "a.tif", crs="EPSG:4326", transform=from_origin(289.9, -20, 1e-5, 1e-5))
+    with OrthomosaicReader(path) as reader:
+        (one,) = objects_of(np.array([[0, 0, 4, 2, 0.5, 0]]), reader.place, {0: "car"}, 1)
+    longitudes = np.array(one.geometry["coordinates"][0])[:, 0]
+    assert one.centre_deg == [pytest.approx(-70.09998), pytest.approx(-20.00001)]
+    assert longitudes.min() < one.centre_deg[0] < longitudes.max()
+
+
 def test_an_engineering_projection_has_no_longitude_and_latitude(tmp_path):
     local = 'LOCAL_CS["site grid",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
     path = write(tmp_path / "l.tif", crs=local, transform=from_origin(100, 200, 0.1, 0.1))

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 from telemetry_files import DJI, write_still, xmp
 
 from yolo_ema.errors import TelemetryError
+from yolo_ema.geo.camera_heights import FlightGround
+from yolo_ema.geo.ground import LevelGround
 from yolo_ema.geo.pose import NoPose, Pose
+from yolo_ema.geo.sightings import FrameBoxes, view_of
 from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.geo.telemetry.xmp import xmp_values
 from yolo_ema.options.telemetry import TelemetryOptions
@@ -44,6 +48,23 @@ def test_dji_writes_the_gimbals_own_direction(tmp_path):
     assert (pose.yaw_deg, pose.pitch_deg, pose.roll_deg) == (92.4, -41.0, 0.5)
     assert (pose.height_takeoff_m, pose.altitude_m, pose.source) == (60.1, 561.2, "xmp")
     assert pose.hfov_deg == pytest.approx(71.59, abs=0.01)  # 24 mm on 64x48, by the diagonal
+
+
+@pytest.mark.parametrize(
+    ("image_wh", "hfov_deg"),
+    [((64, 48), 71.59), ((96, 64), 73.74), ((48, 64), 71.59), ((64, 36), 71.59)],
+)
+def test_a_focal_length_tells_how_wide_the_longer_side_is(tmp_path, image_wh, hfov_deg):
+    """By the diagonal of a sensor of 4:3 or 3:2; 16:9 is cut out of 4:3, as wide as it."""
+    path = write_still(tmp_path / "a.jpg", packet=xmp(ATTRIBUTES), focal=24, image_wh=image_wh)
+    pose = open_telemetry(path).still(path)
+    assert (pose.hfov_deg, pose.hfov_of_long_side) == (pytest.approx(hfov_deg, abs=0.01), True)
+    frame = FrameBoxes("a", 0, 0.0, image_wh, *[()] * 4, pose)
+    _, _, camera = view_of(frame, FlightGround(LevelGround()))
+    long_side = max(image_wh)
+    assert 2 * math.degrees(math.atan(long_side / 2 / camera.focal_px)) == pytest.approx(
+        hfov_deg, abs=0.01
+    )
 
 
 def test_values_may_be_elements(tmp_path):

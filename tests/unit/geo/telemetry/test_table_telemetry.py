@@ -64,6 +64,24 @@ def test_exiftool_writes_places_in_many_ways(tmp_path, latitude, longitude, refs
 
 
 @pytest.mark.parametrize(
+    ("tags", "altitude_m"),
+    [
+        ({"EXIF:GPSAltitudeRef": 1, "EXIF:GPSAltitude": 400, "Composite:GPSAltitude": -400}, -400),
+        ({"GPSAltitudeRef": "Below Sea Level", "GPSAltitude": "400 m"}, -400),
+        ({"Composite:GPSAltitude": "400 m Below Sea Level"}, -400),
+        ({"EXIF:GPSAltitudeRef": 0, "EXIF:GPSAltitude": 400}, 400),
+        ({"GPSAltitude": "400 m Above Sea Level"}, 400),
+        ({"GPSAltitudeRef": 1, "GPSAltitude": 2, "AbsoluteAltitude": "+1.5"}, 1.5),
+    ],
+)
+def test_exiftool_says_on_which_side_of_sea_level_a_place_lies(tmp_path, tags, altitude_m):
+    one = {"SourceFile": "a.jpg", "GPSLatitude": 31.5, "GPSLongitude": 35.5} | tags
+    assert opened(written(tmp_path / "e.json", [one]), IMAGES).still(IMAGES[0]).altitude_m == (
+        altitude_m
+    )
+
+
+@pytest.mark.parametrize(
     ("latitude", "longitude", "reason"),
     [
         (0, 0, "no_fix"),
