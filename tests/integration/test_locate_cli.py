@@ -116,7 +116,7 @@ def test_csv_and_mot_files_give_the_same_objects(yolo_ema_command, here):
         (("locate", "nowhere.jsonl"), 3, "there is no file of results nowhere.jsonl"),
         (("locate", "detections.jsonl", "--telemetry", "no.SRT"), 3, "no telemetry for flight.mp4"),
         ((*LOCATE, "--out", "map.shp"), 2, "expected a name that ends in .geojson"),
-        (("locate", "a.csv", "--out", "./a.csv"), 2, "--out has a.csv, which is read; expected another"),
+        (("locate", "a.csv", "--out", "./a.csv"), 2, "--out has a.csv, which is read"),
         ((*LOCATE, "--dem", "no.tif"), 3, "there is no surface model no.tif"),
         ((*LOCATE, "--map-tiles", "tiles"), 2, "expected an address with {z}, {x} and {y}"),
         (("locate", "bad.jsonl", *LOCATE[2:]), 3, "bad.jsonl, line 1: 'frame' is missing"),
