@@ -17,6 +17,7 @@ from yolo_ema._version import __version__
 from yolo_ema.classify.checkpoints import Classifier, load_classifier
 from yolo_ema.classify.images import read_rgb, transform_for
 from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
+from yolo_ema.engine.data.split_files import files_below
 from yolo_ema.errors import (
     CheckFailedError,
     ConfigError,
@@ -144,7 +145,7 @@ def _images_of(place: Path) -> list[Path]:
         return [place]
     return [
         path
-        for path in sorted(place.rglob("*"))
+        for path in sorted(files_below(place))
         if path.suffix.lower() in DATASET_IMAGE_SUFFIXES and not is_hidden(path.name)
     ]
 

@@ -22,6 +22,7 @@ from yolo_ema.classify.cifar import CIFAR, cifar_of_folder, read_archive, read_f
 from yolo_ema.classify.models import timm_module
 from yolo_ema.classify.recipes import Recipe
 from yolo_ema.constants import DATASET_IMAGE_SUFFIXES, is_hidden
+from yolo_ema.engine.data.split_files import files_below
 from yolo_ema.errors import DataError, DataNotFoundError, did_you_mean
 from yolo_ema.io.image_header import pillow_open
 
@@ -146,6 +147,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         raise ValueError("its pixels are floating point numbers; expected whole ones")
     if not image.mode.startswith("I"):
         return image
+    if image.mode == "I" and image.format == "TIFF":
+        raise ValueError("its pixels are 32-bit numbers; expected 8 or 16 bits")
     return Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
 
 
@@ -193,7 +196,7 @@ def _folder_of_classes(folder: Path, split: str) -> ClassImages:
     for label, name in enumerate(classes):
         files = [
             path
-            for path in sorted((folder / split / name).rglob("*"))
+            for path in sorted(files_below(folder / split / name))
             if path.is_file() and not is_hidden(path.name)
         ]
         found = [path for path in files if path.suffix.lower() in DATASET_IMAGE_SUFFIXES]

@@ -85,7 +85,7 @@ def verify(options: VerifyOptions) -> VerifyResult:
 def _accept(artifact: Path) -> Path:
     final = final_name(artifact)
     publish(artifact, final)
-    if artifact.is_dir():
+    if artifact.is_dir() and not artifact.is_symlink():
         shutil.rmtree(artifact)
     else:
         artifact.unlink()

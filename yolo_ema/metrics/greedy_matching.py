@@ -109,7 +109,12 @@ def box_rows(
     """
     checked = []
     for name in names:
-        rows = np.asarray(rows_of.get(name, ()), dtype=np.float64)
+        try:
+            rows = np.asarray(rows_of.get(name, ()), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{what} of image {name!r} is not an array of numbers: {error}; expected (N, 6)"
+            ) from error
         rows = rows.reshape(0, 6) if rows.size == 0 else rows
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise DataError(

@@ -163,3 +163,9 @@ class ClassifyExportOptions(Options):
         above=0,
         at_most=0.1,
     )
+
+    def problems(self) -> Iterator[str]:
+        """Yield that the file would replace what is not one."""
+        yield from super().problems()
+        if self.out is not None and self.out.suffix.lower() != ".onnx":
+            yield f"--out is {self.out}; expected a name that ends in .onnx"

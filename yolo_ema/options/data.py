@@ -17,6 +17,8 @@ LAYOUTS = ("visdrone", "coco")
 VISDRONE_SPLITS = ("train", "val", "test-dev", "test-challenge")
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_USUAL = {"train", "val", "test"}
+_YAML_KEYS = {"path", "names", "nc", "channels", "kpt_shape", "download", "images", "labels"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,8 @@ class PrepareOptions(Options):
     splits: tuple[str, ...] = option(
         (),
         metavar="SPLIT",
-        help="only these: train, val, test-dev, test-challenge; for coco any name",
+        help="only these: train, val, test-dev, test-challenge; for coco train, val, test, or "
+        "names for a data YAML of your own",
     )
     annotations: tuple[Path, ...] = option(
         (), metavar="JSON", help="coco: one annotation file per split, in the order of --splits"
@@ -76,6 +79,10 @@ class PrepareOptions(Options):
                 )
             elif not _SPLIT_NAME.fullmatch(split):
                 yield f"--splits has {split!r}; expected a plain name such as train"
+            elif split.lower() in _YAML_KEYS or (split.lower() in _USUAL and split not in _USUAL):
+                yield f"--splits has {split!r}, a word of data YAMLs; expected train, val or test"
+        if {"test", "test-dev"} <= set(self.splits):
+            yield "--splits has test and test-dev, which are one in a data YAML; expected one"
         if len(set(self.splits)) < len(self.splits):
             yield f"--splits names a split twice: {' '.join(self.splits)}"
         for url in self.mirror:
@@ -90,6 +97,8 @@ class PrepareOptions(Options):
 
     def _layout_problems(self) -> Iterator[str]:
         if self.dataset != "coco":
+            if self.source and self.mirror:
+                yield "--mirror is for downloads, and --source needs none; give one of them"
             if self.annotations or self.images:
                 yield (
                     "--annotations and --images belong to 'data prepare coco'; for VisDrone's "
@@ -101,6 +110,8 @@ class PrepareOptions(Options):
                 "--source belongs to 'data prepare visdrone'; for COCO use --annotations and "
                 "--images"
             )
+        if self.mirror or self.sha256:
+            yield "--mirror and --sha256 belong to 'data prepare visdrone', which fetches archives"
         if not self.annotations or len(self.images) != len(self.annotations):
             yield (
                 f"coco needs one --images per --annotations, found {len(self.annotations)} and "

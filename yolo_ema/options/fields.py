@@ -8,6 +8,7 @@ default and its range, so that there is no second list; `parser` makes the comma
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -204,6 +205,8 @@ def _out_of_range(options: Options) -> Iterator[str]:
                 )
         elif (allowed := field.metadata.get("range")) and not allowed.holds(value):
             yield f"{flag} is {value}; expected {allowed}"
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{flag} is {value}; expected a finite number"
 
 
 def flag_of(name: str) -> str:

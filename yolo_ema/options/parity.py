@@ -52,3 +52,5 @@ class ParityOptions(Options):
         yield from super().problems()
         if self.report is not None and self.report.is_dir():
             yield f"--report is {self.report}, which is a folder; expected a file"
+        elif self.report is not None and self.report.suffix.lower() != ".json":
+            yield f"--report is {self.report}; expected a name that ends in .json"

@@ -171,7 +171,7 @@ def _add_argument(
         )
         return
     arguments |= {
-        "type": kind,
+        "type": _path if kind is Path else kind,
         "metavar": field.metadata["metavar"],
         "choices": field.metadata["choices"],
     }
@@ -197,6 +197,13 @@ def _add_argument(
     if field.metadata["alone"] is not None:
         arguments |= {"nargs": "?", "const": field.metadata["alone"]}
     parser.add_argument(flag_of(field.name), dest=field.name, required=required, **arguments)
+
+
+def _path(word: str) -> Path:
+    """Return a path; an empty word, as of a variable that is not set, is none."""
+    if not word:
+        raise argparse.ArgumentTypeError("expected a path, got an empty word")
+    return Path(word)
 
 
 def _comma_separated(kind: Any) -> Any:

@@ -75,7 +75,7 @@ def _one(value: Any, kind: Any, expected: str) -> Any:
         value = value.item()  # a number of NumPy or PyTorch
     if kind is bool and isinstance(value, int) and value in {0, 1}:
         return bool(value)
-    if kind is Path and isinstance(value, str | Path):
+    if kind is Path and isinstance(value, str | Path) and value != "":
         return Path(value)
     if kind is str and isinstance(value, str | Path | int) and not isinstance(value, bool):
         return str(value)

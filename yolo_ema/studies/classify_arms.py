@@ -38,7 +38,7 @@ class _Settings(Checked):
     )
     imgsz: int | None = pydantic.Field(None, description="a whole number")
     batch: int | None = pydantic.Field(None, description="a whole number")
-    lr: float | None = pydantic.Field(None, description="a number")
+    lr: float | None = pydantic.Field(None, description="a number", allow_inf_nan=False)
 
 
 def setting_problems(settings: Mapping[Any, Any], where: str) -> Iterator[str]:

@@ -20,6 +20,9 @@ from yolo_ema.studies.spec import Arm, Setting, Study
 
 CONFIDENCE = 0.95
 
+EQUAL_PAIRS = "pairs that all differ by exactly the same show nothing"
+"""The verdict on them: figures of few images are coarse."""
+
 Runs = Mapping[tuple[str, int], Mapping[str, Any]]
 """Records by arm and seed."""
 
@@ -55,10 +58,12 @@ class Paired:
     @property
     def verdict(self) -> str:
         """Return what the differences show: ``higher``, ``lower``, ``no difference shown``, or that
-        one pair shows nothing.
+        one pair, or pairs that all differ by the same, show nothing.
         """
         if self.interval is None:
             return "one pair alone shows nothing"
+        if not self.spread.deviation:
+            return EQUAL_PAIRS
         low, high = self.interval
         if low > 0:
             return "higher"
@@ -73,9 +78,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 def paired(values: Sequence[float], baseline: Sequence[float]) -> Paired:
     """Return the differences of values to their partners in the baseline, in the same order; at
-    least one pair.
+    least one pair. They are rounded far below what any figure resolves, so that equal ones are.
     """
-    differences = tuple(value - partner for value, partner in zip(values, baseline, strict=True))
+    differences = tuple(
+        round(value - partner, 9) for value, partner in zip(values, baseline, strict=True)
+    )
     summary = spread(differences)
     if summary.deviation is None:
         return Paired(differences, summary, None)

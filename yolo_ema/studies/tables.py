@@ -9,7 +9,15 @@ from pathlib import Path
 
 from yolo_ema.errors import DataError
 from yolo_ema.io.atomic_files import write_text
-from yolo_ema.studies.comparison import Comparison, Paired, Row, Runs, Spread, timed_runs
+from yolo_ema.studies.comparison import (
+    EQUAL_PAIRS,
+    Comparison,
+    Paired,
+    Row,
+    Runs,
+    Spread,
+    timed_runs,
+)
 from yolo_ema.studies.conclusion import conclusion
 from yolo_ema.studies.spec import Setting, Study
 
@@ -206,6 +214,8 @@ def _verdict(pairs: Paired) -> str:
     )
     if pairs.verdict == "no difference shown":
         return f"{about}: no difference shown, the 95 % interval {_interval(pairs)} holds 0."
+    if pairs.verdict == EQUAL_PAIRS:
+        return f"{about}: {EQUAL_PAIRS}."
     side = "above" if pairs.verdict == "higher" else "below"
     return f"{about}: {pairs.verdict}, the 95 % interval {_interval(pairs)} lies {side} 0."
 

@@ -38,7 +38,7 @@ _LOST_ROWS = UNREADABLE | {"no-area", "outside-image", "stray-annotation", "bad-
 _LOST_IMAGES = frozenset(
     {
         *("missing-annotation", "unreadable-annotations", "missing-image", "unreadable-image"),
-        *("same-name", "bad-name", "bad-entry", "repeated-id", "size-mismatch"),
+        *("same-name", "sub-folder", "bad-name", "bad-entry", "repeated-id", "size-mismatch"),
     }
 )
 

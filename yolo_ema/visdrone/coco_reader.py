@@ -179,7 +179,7 @@ class _CocoSplit:
             self._add(objects[index].row, kind, message)
         kept = (fates == "inside") | (fates == "clipped")
         return LabelledImage(
-            PurePosixPath(entry.place).with_suffix("").as_posix(),
+            _key(entry.place),
             path,
             None,
             size_wh,
@@ -244,6 +244,16 @@ class _CocoSplit:
                 )
                 self._add(None, "same-name", message)
         return [kept[key] for key in sorted(kept)]
+
+
+def _key(place: str) -> str:
+    """Return an image's place below a split's folders, without suffix. A folder ``images`` in it is
+    left out: labels are looked for beside the last folder of that name.
+    """
+    path = PurePosixPath(place).with_suffix("")
+    return PurePosixPath(
+        *(part for part in path.parent.parts if part != "images"), path.name
+    ).as_posix()
 
 
 def _content(file: Path) -> dict[str, list[Any]]:

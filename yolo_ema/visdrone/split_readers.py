@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,9 @@ class SplitReader:
             return folders_digest(folders)
         if self.annotations_from.is_dir():
             return folders_digest([*folders, (self.annotations_from, frozenset({".txt"}))])
-        info = self.annotations_from.stat()
-        return f"{folders_digest(folders)}-{info.st_size}-{info.st_mtime_ns}"
+        info, file = self.annotations_from.stat(), str(self.annotations_from.absolute())
+        place = hashlib.sha256(file.encode("utf-8", "replace")).hexdigest()[:16]
+        return f"{folders_digest(folders)}-{place}-{info.st_size}-{info.st_mtime_ns}"
 
 
 def visdrone_readers(

@@ -7,14 +7,20 @@ import dataclasses
 import glob
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from yolo_ema.errors import ConfigError, DataError, DataNotFoundError, OfflineError
+from yolo_ema.errors import (
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    OfflineError,
+    did_you_mean,
+)
 from yolo_ema.io.archives import is_archive, unpack
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json
 from yolo_ema.io.download import fetch, remote_size, shown_url
@@ -69,11 +75,15 @@ def acquire_sources(
             none of them has; what was unpacked of such a source is removed.
 
     Raises:
-        ConfigError: a folder's name does not tell its split, or two sources hold the same one.
+        ConfigError: a folder's name does not tell its split, two sources hold the same one, or
+            there is a hash for an archive that is not among them.
     """
     acquired: dict[str, Acquired] = {}
+    expanded = _expanded(sources)
+    archives = [source for source, _ in expanded if source.is_file() or is_archive(source)]
+    _refuse_strays(hashes, archives)
     with contextlib.ExitStack() as undo:
-        for source, name in _expanded(sources):
+        for source, name in expanded:
             with contextlib.ExitStack() as undo_source:
                 try:
                     into = root / "sources" / name
@@ -92,6 +102,17 @@ def acquire_sources(
         failures[split] = DataNotFoundError(f"the split {split} is not in {places}; found {has}")
     order = (*PUBLISHED_SPLITS, "test-challenge")
     return {split: acquired[split] for split in (wanted or order) if split in acquired}
+
+
+def _refuse_strays(hashes: Mapping[str, str], archives: Iterable[Path]) -> None:
+    """Raise `ConfigError` where a hash is for an archive that is not used."""
+    names = sorted(archive.name for archive in archives)
+    for name in hashes:
+        if name not in names:
+            raise ConfigError(
+                f"--sha256 names {name}; expected the file name of an archive that is used: "
+                f"{', '.join(names) or 'here are only folders'}{did_you_mean(name, names)}"
+            )
 
 
 def _refuse_twice(splits: Sequence[SplitFolder], acquired: Mapping[str, Acquired]) -> None:
@@ -143,10 +164,12 @@ def acquire_public(
     or has another hash than the one given.
 
     Raises:
+        ConfigError: there is a hash for an archive that is not used.
         OfflineError: something would have to be fetched, and that is forbidden.
         DiskFullError: the disk is full.
     """
     archives = {split: _archive_of(split, root) for split in splits}
+    _refuse_strays(hashes, archives.values())
     missing = {
         split: archive
         for split, archive in archives.items()

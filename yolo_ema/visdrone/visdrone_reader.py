@@ -4,6 +4,7 @@ it should be.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,8 @@ def _images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:
     """
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
+        if path.is_dir() and not is_hidden(path.name):
+            anomalies += _in_folder(path)
         if path.suffix.lower() not in DATASET_IMAGE_SUFFIXES or is_hidden(path.name):
             continue
         if shown_path(path.name) != path.name:
@@ -116,6 +119,15 @@ def _images_by_stem(folder: Path, anomalies: list[Anomaly]) -> dict[str, Path]:
         else:
             images[path.stem] = path
     return images
+
+
+def _in_folder(folder: Path) -> Iterator[Anomaly]:
+    """Yield that a folder inside a split's has images, which VisDrone's layout does not know."""
+    files = (path for path in folder.rglob("*") if not is_hidden(path.name))
+    count = sum(path.suffix.lower() in DATASET_IMAGE_SUFFIXES for path in files)
+    if count:
+        message = f"it is a folder inside the split's, whose {count} images are left out"
+        yield Anomaly(str(folder), None, "sub-folder", message, count)
 
 
 def _annotations_by_stem(

@@ -94,7 +94,11 @@ def test_missing_images_are_reported(weights, tmp_path):
 
 
 def test_a_folder_in_the_files_place_is_said_before_anything_is_written(weights, tmp_path):
-    (tmp_path / "out").mkdir()
-    with pytest.raises(ConfigError, match=r"out, which is a folder; expected the file to write"):
-        export(ClassifyExportOptions(weights=weights, out=tmp_path / "out"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "out"]
+    (tmp_path / "out.onnx").mkdir()
+    with pytest.raises(ConfigError, match=r"which is a folder; expected the file to write"):
+        export(ClassifyExportOptions(weights=weights, out=tmp_path / "out.onnx"))
+    with pytest.raises(
+        ConfigError, match=r"--out is .*best.pt; expected a name that ends in .onnx"
+    ):
+        export(ClassifyExportOptions(weights=weights, out=weights))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "out.onnx"]

@@ -42,6 +42,30 @@ def test_a_folder_of_classes_is_read(classes_folder):
     torch.testing.assert_close(inputs[0], torch.from_numpy(expected))
 
 
+def test_hidden_folders_are_left_out_and_linked_ones_are_read(classes_folder, tmp_path):
+    before = opened(classes_folder)
+    linked = tmp_path / "more"
+    linked.mkdir()
+    source = classes_folder / "train" / "dark" / "0.png"
+    (linked / "extra.png").write_bytes(source.read_bytes())
+    (classes_folder / "train" / "dark" / "more").symlink_to(linked)
+    hidden = classes_folder / "train" / "dark" / ".ipynb_checkpoints"
+    hidden.mkdir()
+    (hidden / "0-checkpoint.png").write_bytes(source.read_bytes())
+    images = opened(classes_folder)
+    assert len(images) == len(before) + 1
+    assert images.left_out == before.left_out
+    assert classes_folder / "train" / "dark" / "more" / "extra.png" in images.images
+
+
+def test_tiffs_of_32_bits_are_refused_and_16_bits_are_scaled(tmp_path):
+    for name, kind in (("wide.tif", np.int32), ("deep.tif", np.uint16)):
+        Image.fromarray(np.full((8, 8), 200, kind)).save(tmp_path / name)
+    with pytest.raises(DataError, match="its pixels are 32-bit numbers"):
+        read_rgb(tmp_path / "wide.tif")
+    assert np.asarray(read_rgb(tmp_path / "deep.tif")).max() == 0
+
+
 def test_images_are_recognised_by_their_hash(classes_folder):
     before = opened(classes_folder).facts()
     assert before == opened(classes_folder).facts()

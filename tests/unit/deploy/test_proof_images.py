@@ -11,5 +11,7 @@ def test_hidden_files_of_a_folder_are_no_images_and_named_ones_are(tmp_path: Pat
     for name in ("a.jpg", "b.png", "._a.jpg", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     assert [file.name for file in sampled_files([tmp_path], 20)] == ["a.jpg", "b.png"]
+    twice = [tmp_path, tmp_path / "a.jpg", tmp_path / "." / "b.png"]
+    assert [file.name for file in sampled_files(twice, 20)] == ["a.jpg", "b.png"]
     named = tmp_path / "._a.jpg"
     assert sampled_files([named], 20) == [named]

@@ -169,6 +169,8 @@ def test_names_keep_what_identifies_a_format(final, unproven):
         ({"tolerance_score": 2.0}, "--tolerance-score"),
         ({"max_ap50_loss": -1.0}, "--max-ap50-loss"),
         ({"report": Path()}, "--report"),
+        ({"report": Path("w.pt")}, "--report is w.pt; expected a name that ends in .json"),
+        ({"tolerance_px": float("inf")}, "--tolerance-px is inf; expected a finite number"),
     ],
 )
 def test_verify_options_check_themselves(wrong, says):

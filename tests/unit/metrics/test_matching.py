@@ -104,6 +104,12 @@ def test_no_images_at_all():
     assert len(overlapping_pairs(empty, empty, 0.5).overlap) == 0
 
 
+@pytest.mark.parametrize("rows", [[[0.0] * 6, [0.0] * 5], [["left"] * 6]])
+def test_rows_that_are_no_array_of_numbers_are_named(rows):
+    with pytest.raises(DataError, match="the truth of image 'a' is not an array of numbers"):
+        box_rows({"a": rows}, ["a"], "the truth")
+
+
 def test_infinite_numbers_are_named():
     with pytest.raises(
         DataError, match="the truth of image 'a', row 2, holds a number that is not finite"

@@ -13,6 +13,7 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.io.resources import missing_weights, weights_dir
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.fields import Options, flag_of, option
+from yolo_ema.options.locate import LocateOptions
 from yolo_ema.options.parser import (
     add_arguments,
     options_from_namespace,
@@ -218,6 +219,19 @@ def test_verify_allows_what_export_allows():
 def test_a_value_that_is_not_a_path_is_named(wrong):
     with pytest.raises(ConfigError, match=r"--out is .*; expected a path"):
         Example(source=("x",), out=wrong)
+
+
+def test_an_empty_word_is_no_path(capsys):
+    with pytest.raises(ConfigError, match="--out is ''; expected a path"):
+        Example(source=("x",), out="")
+    with pytest.raises(SystemExit):
+        _parse("x.jpg", "--out", "")
+    assert "--out: expected a path, got an empty word" in capsys.readouterr().err
+
+
+def test_numbers_are_finite_also_where_they_have_no_limit():
+    with pytest.raises(ConfigError, match="--telemetry-offset is inf; expected a finite number"):
+        LocateOptions(results=("a.jsonl",), telemetry_offset=float("inf"))
 
 
 def test_python_code_gives_paths_as_text():

@@ -80,6 +80,15 @@ def dataset(tmp_path: Path) -> Path:
     return root
 
 
+def test_classes_that_share_a_name_are_counted_apart(dataset: Path, tmp_path: Path) -> None:
+    file = dataset / "boats.yaml"
+    file.write_text(file.read_text().replace("[boat, buoy]", "[boat, boat]"))
+    result = inspect(InspectOptions(data=str(dataset), out=tmp_path / "out"))
+    counts = result.as_json()["splits"]["train"]["boxes_per_class"]
+    assert counts == {"boat (class 0)": 1, "boat (class 1)": 2}
+    assert re.search(r"boat \(class 1\) +2 ", result.as_text())
+
+
 def test_counts_and_sizes_at_the_training_size(dataset: Path, tmp_path: Path) -> None:
     result = inspect(InspectOptions(data=str(dataset), imgsz=800, out=tmp_path / "out")).as_json()
     assert result["imgsz"] == 800

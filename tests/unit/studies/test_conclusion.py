@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from study_files import SPEC, small_study, write_records
 
-from yolo_ema.studies.comparison import Comparison, compare
+from yolo_ema.studies.comparison import EQUAL_PAIRS, Comparison, compare
 from yolo_ema.studies.conclusion import conclusion, contrasts, detectable, holm
 from yolo_ema.studies.records import Records
 from yolo_ema.studies.tables import table
@@ -142,6 +142,19 @@ def test_equal_differences_are_no_proof(tmp_path):
     found = _study(tmp_path, {"none": [8.0, 9.0], "ema": [8.5, 9.5]})
     assert not any(one.is_shown for one in contrasts(found))
     assert "points" not in conclusion(found)
+
+
+def test_equal_differences_are_equal_whatever_the_numbers_of_a_computer_make_of_them(tmp_path):
+    correct = [334, 502, 613]  # of 1000 images, and one more each
+    values = {
+        "none": [100 * count / 1000 for count in correct],
+        "ema": [100 * (count + 1) / 1000 for count in correct],
+    }
+    assert len({one - other for one, other in zip(*values.values(), strict=True)}) > 1
+    found = _study(tmp_path, values)
+    assert not any(one.is_shown for one in contrasts(found))
+    assert {one.pairs.verdict for one in contrasts(found) if one.pairs} == {EQUAL_PAIRS}
+    assert "pairs that all differ by exactly the same show nothing." in table(found)
 
 
 def test_settings_are_named_and_the_table_has_the_sentence(tmp_path):

@@ -114,6 +114,17 @@ def test_boxes_are_clipped_or_dropped_and_every_anomaly_is_named(tmp_path: Path)
         prepare_root(tmp_path / "root", source, strict=True)
 
 
+def test_images_in_a_folder_inside_a_splits_are_named(tmp_path: Path) -> None:
+    source = add_split(tmp_path, rows={"a": "1,1,4,4,1,5,0,0\n"})
+    (source / "images" / "sequence").mkdir()
+    add_image(source / "images" / "sequence" / "b.jpg")
+    add_image(source / "images" / "sequence" / "c.jpg")
+    ((_, anomaly),) = prepare_root(tmp_path / "root", source).anomalies
+    assert (anomaly.kind, anomaly.count) == ("sub-folder", 2)
+    with pytest.raises(AnnotationError, match="whose 2 images are left out"):
+        prepare_root(tmp_path / "strict", source, strict=True)
+
+
 def test_strict_writes_nothing_when_there_are_anomalies(tmp_path: Path) -> None:
     source = add_split(tmp_path, rows={"a": "1,1,4,4,1,5,0,0\n", "b": "1,1,0,4,1,5,0,0\n"})
     with pytest.raises(AnnotationError, match=r"b\.txt, row 1: .*no area; it is dropped"):
@@ -283,6 +294,10 @@ def test_options_name_every_mistake() -> None:
         )
     for part in ("twice", "--mirror", "--sha256", "--annotations and --images belong"):
         assert part in str(caught.value)
+    with pytest.raises(ConfigError, match="--mirror is for downloads"):
+        PrepareOptions(source=(Path("a"),), mirror=("https://x",))
+    with pytest.raises(ConfigError, match="--mirror and --sha256 belong to 'data prepare visdr"):
+        PrepareOptions(dataset="coco", sha256=(f"a.zip={'0' * 64}",))
     with pytest.raises(ConfigError, match="one --images per --annotations, found 1 and 0"):
         PrepareOptions(dataset="coco", annotations=(Path("a"),))
     with pytest.raises(ConfigError, match="one name in --splits per"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 from coco_files import HERE, box, coco_dataset, coco_split, label_classes, prepare_coco
+from PIL import Image
 
-from yolo_ema.errors import DataError
+from yolo_ema.engine.data.split_files import label_path, split_images
+from yolo_ema.errors import ConfigError, DataError
 from yolo_ema.options.data import PrepareOptions
 from yolo_ema.visdrone.prepare import prepare
 
@@ -43,6 +46,48 @@ def test_the_same_root_layout_as_visdrone(tmp_path: Path) -> None:
     content["annotations"][1] = content["annotations"][1] | {"id": 99, "bbox": [40, 0, 20, 20]}
     val[0].write_text(json.dumps(content))
     assert prepare(options).record.splits["val"].boxes_per_class == (2, 0)
+
+
+def test_a_folder_called_images_in_a_file_name_hides_no_labels(tmp_path: Path) -> None:
+    """Tools write such names; training looks for labels beside the last folder of that name."""
+    images = [{"id": 1, "file_name": "images/a.jpg"}, {"id": 2, "file_name": "images/images/b.png"}]
+    for image in images:
+        place = tmp_path / "photos" / image["file_name"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (200, 100)).save(place)
+    pair = coco_dataset(tmp_path, [box(1, HERE), box(2, HERE)], images=images)
+    prepare_coco(tmp_path / "root", pair, names=("train",))
+    prepared = split_images(tmp_path / "root" / "root.yaml", "train")
+    assert [path.name for path in prepared] == ["a.jpg", "b.png"]
+    assert all(label_path(path).read_text() for path in prepared)
+
+
+def test_another_annotation_file_of_the_same_size_and_time_is_another(tmp_path: Path) -> None:
+    file, photos = coco_dataset(tmp_path, [box(1, [10, 20, 30, 40])])
+    other = file.with_name("b.json")
+    other.write_text(file.read_text().replace("[10, 20, 30, 40]", "[50, 20, 30, 40]"))
+    status = file.stat()
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    labels = tmp_path / "root" / "labels" / "train" / "a.txt"
+    prepare_coco(tmp_path / "root", (file, photos), names=("train",))
+    before = labels.read_text()
+    prepare_coco(tmp_path / "root", (other, photos), names=("train",))
+    assert labels.read_text() != before
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (("path",), "--splits has 'path', a word of data YAMLs"),
+        (("Names",), "a word of data YAMLs"),
+        (("TRAIN",), "expected train, val or test"),
+        (("test", "test-dev"), "test and test-dev, which are one"),
+    ],
+)
+def test_splits_that_no_data_yaml_can_hold_are_refused(splits, message) -> None:
+    given = {"annotations": ("a.json",) * len(splits), "images": ("a",) * len(splits)}
+    with pytest.raises(ConfigError, match=message):
+        PrepareOptions(dataset="coco", splits=splits, **given)
 
 
 def test_two_sets_of_classes_do_not_mix_in_one_root(tmp_path: Path) -> None:

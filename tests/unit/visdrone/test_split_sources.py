@@ -124,6 +124,8 @@ def test_a_users_archive_is_unpacked_once_below_the_root(tmp_path: Path, inside:
     assert (tmp_path / "root/sources/VisDrone2019-DET-val").stat().st_ino == unpacked
     with pytest.raises(ArchiveError, match="expected aaaa"):
         prepare_root(tmp_path / "root", archive, sha256=(f"{archive.name}={'a' * 64}",))
+    with pytest.raises(ConfigError, match=f"--sha256 names x.zip; .* used: {archive.name}"):
+        prepare_root(tmp_path / "root", archive, sha256=(f"x.zip={'a' * 64}",))
     archive.unlink()  # what was unpacked is enough
     assert prepare_root(tmp_path / "root", archive).up_to_date
 

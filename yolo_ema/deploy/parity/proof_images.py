@@ -42,7 +42,8 @@ class ProofImage:
 
 
 def sampled_files(places: Sequence[Path], maximum: int) -> list[Path]:
-    """Return the named images and those in named folders; larger sets are sampled evenly.
+    """Return the named images and those in named folders, each once; larger sets are sampled
+    evenly.
 
     Raises:
         DataNotFoundError: a place is missing, or there is no image.
@@ -61,6 +62,7 @@ def sampled_files(places: Sequence[Path], maximum: int) -> list[Path]:
     ]
     if not files:
         raise DataNotFoundError(f"there are no images in {', '.join(map(str, places))}")
+    files = list({file.resolve(): file for file in reversed(files)}.values())[::-1]
     chosen = np.linspace(0, len(files) - 1, min(len(files), maximum)).round().astype(int)
     return [files[number] for number in chosen]
 

@@ -44,6 +44,8 @@ def resolve_data(
             it, not trusted, could fetch them.
         OfflineError: a download would be needed.
     """
+    if not str(data).strip():
+        raise DataNotFoundError("no dataset is named; expected a data YAML, a folder or a name")
     path = Path(data)
     if path.is_dir():
         if data_yaml := _yaml_in(path):

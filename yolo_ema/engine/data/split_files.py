@@ -72,7 +72,7 @@ def images_in(entries: Iterable[str | Path]) -> Iterator[Path]:
     """
     for entry in map(Path, entries):
         if entry.is_dir():
-            files: Iterable[Path] = _files_below(entry)
+            files: Iterable[Path] = files_below(entry)
         elif _is_image_name(entry.name) and path_exists(entry):
             files = [entry]
         elif path_exists(entry):
@@ -89,7 +89,11 @@ def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and name.rpartition(".")[2].lower() in IMG_FORMATS
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and those below it, by folder in order; hidden folders are left
+    out, and linked ones followed, each real folder once. Raises `DataError` where one cannot be
+    read.
+    """
     visited: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         status = os.stat(parent)  # noqa: PTH116 - os.walk gives text

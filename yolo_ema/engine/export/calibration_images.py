@@ -11,7 +11,7 @@ from ultralytics.data.utils import IMG_FORMATS
 
 from yolo_ema.constants import is_hidden
 from yolo_ema.engine.data.dataset_lookup import resolve_data
-from yolo_ema.engine.data.split_files import split_images
+from yolo_ema.engine.data.split_files import files_below, split_images
 from yolo_ema.errors import DataNotFoundError
 from yolo_ema.io.atomic_files import write_text
 from yolo_ema.options.export import ExportOptions
@@ -29,7 +29,7 @@ def calibration_files(options: ExportOptions) -> list[Path]:
         files = [
             file
             for path in options.calibrate
-            for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+            for file in (sorted(files_below(path)) if path.is_dir() else [path])
         ]
         named = set(options.calibrate)
         files = [

@@ -17,6 +17,7 @@ from yolo_ema.engine.data.dataset_lookup import local_data
 from yolo_ema.engine.data.label_files import label_row_length
 from yolo_ema.engine.data.split_files import split_images
 from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.evaluate.class_map import distinct_names
 from yolo_ema.options.data import InspectOptions
 from yolo_ema.report.inspect.contact_sheet import draw_contact_sheet
 from yolo_ema.report.inspect.dataset_plots import SIZE_EDGES_PX, draw_plots
@@ -122,6 +123,7 @@ class InspectResult:
 
     def _split_json(self, scan: SplitScan) -> dict[str, Any]:
         counts = np.bincount(scan.classes, minlength=len(self.names)).tolist()
+        names = distinct_names(self.names)
         per_image = scan.objects_per_image
         return {
             "images": len(scan.images),
@@ -130,7 +132,7 @@ class InspectResult:
             "images_without_label_file": len(scan.without_labels),
             "without_label_file": [str(image) for image in scan.without_labels],
             "boxes": len(scan.classes),
-            "boxes_per_class": dict(zip(self.names, counts, strict=True)),
+            "boxes_per_class": dict(zip(names, counts, strict=True)),
             "ignored_regions": len(scan.regions_of),
             "objects_per_image": {
                 "least": int(per_image.min()) if len(per_image) else 0,
@@ -141,7 +143,7 @@ class InspectResult:
             "box_sizes": self._sizes_json(scan.training_sizes_px(self.imgsz)),
             "box_sizes_per_class": {
                 name: self._sizes_json(scan.training_sizes_px(self.imgsz)[scan.classes == index])
-                for index, name in enumerate(self.names)
+                for index, name in enumerate(names)
             },
             "problems": [dataclasses.asdict(problem) for problem in scan.problems],
         }
@@ -189,7 +191,7 @@ class InspectResult:
                 rows[name] = [f"{split[key]:,}" for split in splits]
         classes = [
             [one_line(name), *(f"{split['boxes_per_class'][name]:,}" for split in splits)]
-            for name in self.names
+            for name in distinct_names(self.names)
         ]
         totals: dict[str, list[str]] = {
             "boxes": [f"{split['boxes']:,}" for split in splits],
