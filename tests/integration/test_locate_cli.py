@@ -114,7 +114,7 @@ def test_csv_and_mot_files_give_the_same_objects(yolo_ema_command, here):
     ("words", "code", "says"),
     [
         (("locate", "nowhere.jsonl"), 3, "there is no file of results nowhere.jsonl"),
-        (("locate", "detections.jsonl", "--telemetry", "no.SRT"), 3, "no telemetry for flight.mp4"),
+        (("locate", "detections.jsonl", "--telemetry", "no.SRT"), 3, "no places for flight.mp4"),
         ((*LOCATE, "--out", "map.shp"), 2, "expected a name that ends in .geojson"),
         (("locate", "a.csv", "--out", "./a.csv"), 2, "--out has a.csv, which is read"),
         ((*LOCATE, "--dem", "no.tif"), 3, "there is no surface model no.tif"),

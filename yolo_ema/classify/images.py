@@ -28,6 +28,7 @@ from yolo_ema.io.image_header import pillow_open
 
 _LAYOUT = "expected train/CLASS/IMAGE and val/CLASS/IMAGE (or test)"
 
+_BITS = 258  # BitsPerSample
 _KEPT_BYTES = 256e6
 """Images of one size that take no more than this are read once and kept in memory."""
 
@@ -147,7 +148,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         raise ValueError("its pixels are floating point numbers; expected whole ones")
     if not image.mode.startswith("I"):
         return image
-    if image.mode == "I" and image.format == "TIFF":
+    if image.format == "TIFF" and max(image.tag_v2.get(_BITS, (8,))) > 16:  # type: ignore[attr-defined]
         raise ValueError("its pixels are 32-bit numbers; expected 8 or 16 bits")
     return Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
 

@@ -19,6 +19,7 @@ from yolo_ema.geo.camera_heights import (
 )
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
 from yolo_ema.geo.sightings import FrameBoxes, LocatedSource, locate_source
+from yolo_ema.geo.surface_model import OutOfReachError
 from yolo_ema.geo.telemetry.kinds import KINDS
 from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.media.frames import FrameDetections
@@ -56,7 +57,8 @@ def locate_flight(
         ConfigError: the telemetry asked for cannot be; or no source has places, and the calibrated
             camera of one is for frames of another shape.
         DataNotFoundError: the surface model is not there.
-        DataError: no source has places, and for one the surface model cannot be used.
+        OutOfReachError: no source has places, and the surface model does not cover one.
+        DataError: the surface model cannot be used anywhere.
     """
     now_at = {Path(path).name: path for path in places}
     names = [source.name for source in sources if source.is_video]
@@ -64,12 +66,12 @@ def locate_flight(
     posed = dict(_posed_stills(stills, options, now_at))
     located: list[LocatedSource] = []
     problems: dict[str, str] = {}
-    errors: list[ConfigError | DataError] = []
+    errors: list[ConfigError | OutOfReachError] = []
     for source in sources:
         known = posed.get(source.name) or _posed_video(source, names, options, now_at)
         try:
             located.append(_placed(source, known, options))
-        except (ConfigError, DataError) as error:
+        except (ConfigError, OutOfReachError) as error:
             errors.append(error)
             known = _Posed(source.frames, unusable(error), None)
             located.append(_placed(source, known, options))

@@ -10,7 +10,7 @@ import numpy as np
 
 from yolo_ema.detect.flight_poses import unusable
 from yolo_ema.detect.frame_places import check_surface_model, place_frame
-from yolo_ema.errors import DataNotFoundError
+from yolo_ema.errors import DataError, DataNotFoundError
 from yolo_ema.geo.camera_heights import FlightGround, ground_below
 from yolo_ema.geo.geodesic import geodesic_inverse
 from yolo_ema.geo.pose import NoPose, Pose
@@ -20,6 +20,7 @@ from yolo_ema.geo.sightings import (
     Usable,
     view_of,
 )
+from yolo_ema.geo.surface_model import OutOfReachError
 from yolo_ema.geo.telemetry.live import LiveTelemetry, is_live
 from yolo_ema.geo.view_border import view_border
 from yolo_ema.media.frames import FrameDetections
@@ -134,7 +135,11 @@ class LivePlaces:
             raise
 
     def locate(self, found: FrameDetections) -> LocatedFrame:
-        """Return a frame's objects with their places, by the pose at which the frame arrived."""
+        """Return a frame's objects with their places, by the pose at which the frame arrived.
+
+        Raises:
+            DataError: the surface model cannot be used anywhere.
+        """
         pose = self._pose_of(found)
         below = self._ground_of(pose)
         ground = below if isinstance(below, FlightGround) else None
@@ -178,6 +183,8 @@ class LivePlaces:
             # The first pose tells the point of take-off, and stays the first.
             ground = ground_below(self._options, [self._first, pose])
             self._opened_at = pose
+            if isinstance(ground, DataError) and not isinstance(ground, OutOfReachError):
+                raise ground
             if isinstance(ground, FlightGround):
                 self._ground = ground
             elif not isinstance(self._ground, FlightGround):

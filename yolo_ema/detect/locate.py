@@ -40,7 +40,7 @@ def locate(options: LocateOptions) -> LocateResult:
     located, problems = locate_flight(sources, options, options.source)
     if len(problems) == len(sources):
         first = next(iter(problems.items()))
-        raise TelemetryError(f"no telemetry for {first[0]}: {first[1]}", "not_found")
+        raise TelemetryError(f"no places for {first[0]}: {first[1]}", "not_found")
     flight = map_flight(located, options)
     for path in options.out:
         write_map(path, flight, layers=options.layers, tiles=options.map_tiles)

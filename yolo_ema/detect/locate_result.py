@@ -43,7 +43,7 @@ class LocateResult:
     def as_text(self) -> str:
         """Return a short table."""
         lines = map_lines(self.flight)
-        lines += [f"no telemetry for {name}: {problem}" for name, problem in self.problems.items()]
+        lines += [f"no places for {name}: {problem}" for name, problem in self.problems.items()]
         lines += self.remarks
         lines += [f"written: {path}" for path in self.paths]
         return "\n".join(lines)

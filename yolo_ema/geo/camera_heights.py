@@ -104,26 +104,40 @@ def grounds_of_stills(
     """Return the ground below each of many stills: one for all that are of a flight, whose first
     still tells the point of take-off. See `ground_below`.
     """
-    flights: list[tuple[Pose, list[int]]] = []
-    for row, pose in enumerate(poses):
-        if isinstance(pose, NoPose):
-            continue
-        rows = next((rows for first, rows in flights if _apart_m(first, pose) <= _FLIGHT_M), None)
-        if rows is None:
-            flights.append((pose, [row]))
-        else:
-            rows.append(row)
+    if options.dem is None:
+        return [ground_below(options, poses)] * len(poses)
     grounds = [ground_below(options, [])] * len(poses)
-    for _, rows in flights:
+    for rows in _flights(poses):
         ground = ground_below(options, [poses[row] for row in rows])
         for row in rows:
             grounds[row] = ground
     return grounds
 
 
-def _apart_m(first: Pose, second: Pose) -> float:
-    ends = (first.latitude_deg, first.longitude_deg, second.latitude_deg, second.longitude_deg)
-    return float(geodesic_inverse(*ends)[1])
+def _flights(poses: Sequence[Pose | NoPose]) -> list[list[int]]:
+    """Return the rows of each flight's stills, by time where all have one."""
+    flights: list[list[int]] = []
+    firsts_deg = np.zeros((0, 2))
+    for row, pose in enumerate(poses):
+        if isinstance(pose, NoPose):
+            continue
+        here = (pose.latitude_deg, pose.longitude_deg)
+        apart_m = geodesic_inverse(firsts_deg[:, 0], firsts_deg[:, 1], *here)[1]
+        near = np.flatnonzero(apart_m <= _FLIGHT_M)
+        if len(near):
+            flights[near[0]].append(row)
+        else:
+            flights.append([row])
+            firsts_deg = np.vstack([firsts_deg, here])
+    return [_by_time(rows, poses) for rows in flights]
+
+
+def _by_time(rows: list[int], poses: Sequence[Pose | NoPose]) -> list[int]:
+    moments = [pose.utc for pose in (poses[row] for row in rows) if isinstance(pose, Pose)]
+    known = [moment for moment in moments if moment is not None]
+    if len(known) < len(rows):
+        return rows
+    return [row for _, row in sorted(zip(known, rows, strict=True))]
 
 
 def _of_level(options: TelemetryOptions, poses: Sequence[Pose]) -> list[str]:
@@ -136,13 +150,14 @@ def _of_level(options: TelemetryOptions, poses: Sequence[Pose]) -> list[str]:
 
 
 def _on_model(model: SurfaceModel, poses: Sequence[Pose]) -> FlightGround:
-    """Return a surface model's ground.
+    """Return a surface model's ground, by the first position that lies on it.
 
     A clip that begins at its take-off tells the take-off's height in the model. Of others the
     altitudes count, unless they contradict that height by more than the ground around explains:
     receivers' altitudes are less certain, and their zero need not be the model's.
     """
-    first = poses[0]
+    on_model = (p for p in poses if math.isfinite(model.height_at(p.latitude_deg, p.longitude_deg)))
+    first = next(on_model, poses[0])
     notes = [f"the ground is the surface model {model.path.name} in {model.projection}"]
     takeoff_m, relief_m = _ground_around(first, model)
     above_m = first.height_takeoff_m

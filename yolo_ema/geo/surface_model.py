@@ -28,6 +28,12 @@ _LOWEST_M, _HIGHEST_M = -1000.0, 9000.0
 _UNITS = {"", "m", "metre", "meter", "metres", "meters"}
 
 
+class OutOfReachError(DataError):
+    """A surface model does not cover the cameras, or has too much in their reach; it may do for
+    others.
+    """
+
+
 @dataclass(frozen=True)
 class SurfaceModel:
     """Heights in a raster, between whose cells they run bilinearly.
@@ -60,8 +66,8 @@ class SurfaceModel:
 
         Raises:
             DataNotFoundError: there is no such file.
-            DataError: it is not a raster, its projection or unit is unknown, it does not cover the
-                place, or too much of it would be needed.
+            DataError: it is not a raster, or its projection or unit is unknown.
+            OutOfReachError: it does not cover the place, or too much of it would be needed.
             MissingPackageError: rasterio or pyproj is not installed.
         """
         rasterio, pyproj = _packages()
@@ -106,7 +112,7 @@ class SurfaceModel:
         # Holes are often filled with -9999 or -32768 that no header declares.
         heights = np.where((heights >= _LOWEST_M) & (heights <= _HIGHEST_M), heights, np.nan)
         if not np.isfinite(heights).any():
-            raise DataError(f"the surface model {path} has no heights where the cameras are")
+            raise OutOfReachError(f"the surface model {path} has no heights where the cameras are")
         cell_m = _cell_m(to_cells, float(np.mean(places[0])), float(np.mean(places[1])))
         return cls(path, heights, to_cells, cell_m, raster.crs.to_string())
 
@@ -262,17 +268,17 @@ def _window_around(
     inverse = ~raster.transform
     columns, rows = _applied(inverse, np.asarray(x), np.asarray(y))
     if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
-        raise DataError(f"the surface model {path} lies far from the cameras")
+        raise OutOfReachError(f"the surface model {path} lies far from the cameras")
     left, right = max(math.floor(columns.min()), 0), min(math.ceil(columns.max()), raster.width)
     top, bottom = max(math.floor(rows.min()), 0), min(math.ceil(rows.max()), raster.height)
     if right - left < 2 or bottom - top < 2:
-        raise DataError(
+        raise OutOfReachError(
             f"the surface model {path} does not cover the place of the flight, "
             f"{float(np.mean(places[0])):.5f}, {float(np.mean(places[1])):.5f} (latitude, "
             "longitude)"
         )
     if (right - left) * (bottom - top) > _MOST_CELLS:
-        raise DataError(
+        raise OutOfReachError(
             f"the flight would need {(right - left) * (bottom - top)} cells of the surface model "
             f"{path}; expected at most {_MOST_CELLS}: make a coarser one, as with gdalwarp -tr"
         )

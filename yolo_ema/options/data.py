@@ -18,7 +18,10 @@ VISDRONE_SPLITS = ("train", "val", "test-dev", "test-challenge")
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _USUAL = {"train", "val", "test"}
-_YAML_KEYS = {"path", "names", "nc", "channels", "kpt_shape", "download", "images", "labels"}
+_YAML_KEYS = {
+    *("path", "names", "nc", "channels", "kpt_shape", "download", "images", "labels"),
+    *("valid", "validation"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,10 @@ class PrepareOptions(Options):
             elif not _SPLIT_NAME.fullmatch(split):
                 yield f"--splits has {split!r}; expected a plain name such as train"
             elif split.lower() in _YAML_KEYS or (split.lower() in _USUAL and split not in _USUAL):
-                yield f"--splits has {split!r}, a word of data YAMLs; expected train, val or test"
+                yield (
+                    f"--splits has {split!r}, too close to a key of data YAMLs; expected train, "
+                    f"val, test, or another name"
+                )
         if {"test", "test-dev"} <= set(self.splits):
             yield "--splits has test and test-dev, which are one in a data YAML; expected one"
         if len(set(self.splits)) < len(self.splits):

@@ -120,7 +120,8 @@ class Options:
     """Base of every verb's options: checks all fields at once when made.
 
     Raises:
-        ConfigError: on construction, naming every wrong field in one message.
+        ConfigError: on construction, naming every field of a wrong type in one message; or else
+            every other fault.
     """
 
     GROUPS: ClassVar[tuple[str, ...]] = ()
@@ -146,6 +147,8 @@ def _take_plain_values(options: Options) -> Iterator[str]:
         value, given = getattr(options, field.name), field.metadata
         if value is True and given["alone"] is not None:
             value = given["alone"]
+        if value is None and field.default == ():
+            value = ()
         try:
             plain = plain_value(
                 value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -82,13 +83,13 @@ class LocateOptions(MapOptions):
             *self.telemetry,
             *([self.dem] if self.dem else []),
         ]
-        read = {Path(file).resolve() for file in given}
+        read = {os.path.realpath(file) for file in given}
         for path in self.out:
             if path.suffix.lower() not in MAP_SUFFIXES:
                 yield f"--out has {path}; expected a name that ends in {', '.join(MAP_SUFFIXES)}"
             elif path.is_dir():
                 yield f"--out has {path}, which is a folder; expected a file"
-            elif path.resolve() in read:
+            elif os.path.realpath(path) in read:
                 yield f"--out has {path}, which is read; expected another file"
         if self.frame_size and (len(self.frame_size) != 2 or min(self.frame_size) < 1):
             yield (

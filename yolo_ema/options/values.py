@@ -61,8 +61,11 @@ def plain_value(value: Any, hint: Any, *, joined_by: str | None = None, split: b
 
 def _several(value: Any, kind: Any, *, split: bool) -> tuple[Any, ...]:
     expected = _EXPECTED[kind][1]
-    if kind is str and isinstance(value, str):
-        value = [word.strip() for word in value.split(",")] if split else [value]
+    if kind is str and isinstance(value, Path):
+        value = [value]
+    elif kind is str and isinstance(value, str):
+        words = value.split(",") if split else [value]
+        value = [word.strip() if split else word for word in words if word.strip()]
     elif kind is not str and not _is_list(value):
         value = [value]
     if not _is_list(value):

@@ -169,7 +169,7 @@ def acquire_public(
         DiskFullError: the disk is full.
     """
     archives = {split: _archive_of(split, root) for split in splits}
-    _refuse_strays(hashes, archives.values())
+    _refuse_strays(hashes, [_archive_of(split, root) for split in {*PUBLISHED_SPLITS, *splits}])
     missing = {
         split: archive
         for split, archive in archives.items()

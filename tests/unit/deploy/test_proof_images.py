@@ -13,5 +13,7 @@ def test_hidden_files_of_a_folder_are_no_images_and_named_ones_are(tmp_path: Pat
     assert [file.name for file in sampled_files([tmp_path], 20)] == ["a.jpg", "b.png"]
     twice = [tmp_path, tmp_path / "a.jpg", tmp_path / "." / "b.png"]
     assert [file.name for file in sampled_files(twice, 20)] == ["a.jpg", "b.png"]
+    backwards = [tmp_path / "b.png", tmp_path / "a.jpg", tmp_path / "b.png"]
+    assert [file.name for file in sampled_files(backwards, 20)] == ["b.png", "a.jpg"]
     named = tmp_path / "._a.jpg"
     assert sampled_files([named], 20) == [named]

@@ -13,6 +13,7 @@ from yolo_ema.detect.flight_poses import locate_flight, telemetry_of
 from yolo_ema.detect.live_places import LivePlaces
 from yolo_ema.detect.result_files import ResultSource
 from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.geo.camera_heights import grounds_of_stills
 from yolo_ema.geo.flight_map import map_flight
 from yolo_ema.geo.pose import NoPose, Pose
 from yolo_ema.geo.sightings import FrameBoxes
@@ -80,6 +81,33 @@ def test_stills_of_a_flight_share_its_take_off_and_one_piece_of_the_model(step, 
     away_m = (apart[1] - degrees(800)[0]) * 111_200
     assert away_m == pytest.approx(50 / np.tan(np.radians(60 + 10.0)), rel=0.25)
     assert stills[0].ground is stills[1].ground
+
+
+def test_the_take_off_is_told_by_the_first_position_on_the_model(step, tmp_path):
+    """The first still lies beyond the model's edge, which costs the others nothing."""
+    places = [degrees(-2100), degrees(-1500), degrees(-1400)]
+    poses = table(
+        tmp_path / "poses.csv", "image", [(f"{n}.jpg", *at, 100, "") for n, at in enumerate(places)]
+    )
+    options = MapOptions(telemetry=(poses,), dem=step)
+    located, problems = locate_flight([source(f"{number}.jpg") for number in range(3)], options)
+    assert problems == {}
+    assert [bool(one.sightings.placed.all()) for one in located] == [False, True, True]
+
+
+def test_a_model_that_can_never_be_used_ends_the_map(step, tmp_path):
+    with rasterio.open(step, "r+") as file:
+        file.units = ("ft",)
+    poses = table(tmp_path / "poses.csv", "image", [("0.jpg", *degrees(-800), 100, "")])
+    with pytest.raises(DataError, match="are in ft; expected metres"):
+        locate_flight([source("0.jpg"), source("1.jpg")], MapOptions(telemetry=(poses,), dem=step))
+
+
+def test_photos_of_many_flights_take_no_time_on_level_ground():
+    poses = [Pose(0.0, 40 + number / 100, 8.0, 60.0) for number in range(3000)]
+    grounds = grounds_of_stills(MapOptions(), poses)
+    assert len(grounds) == 3000
+    assert len({id(ground) for ground in grounds}) == 1
 
 
 def test_a_part_of_a_video_has_the_take_off_of_the_whole(step, tmp_path):

@@ -248,6 +248,8 @@ def test_one_text_or_a_list_stands_for_several_words():
         TrainOptions(augment="noise,hase")
     assert Example(source="a,b.jpg", line="0,0,1,1").source == ("a,b.jpg",)
     assert Example(source=["a.jpg"], line=["0,0,1,1"]).line == ("0,0,1,1",)
+    assert TrainOptions(augment="haze,", loggers="").augment == ("haze",)
+    assert Example(source=Path("a,b.jpg"), imgsz=None).source == ("a,b.jpg",)
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.words)

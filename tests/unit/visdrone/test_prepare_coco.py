@@ -78,9 +78,10 @@ def test_another_annotation_file_of_the_same_size_and_time_is_another(tmp_path: 
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        (("path",), "--splits has 'path', a word of data YAMLs"),
-        (("Names",), "a word of data YAMLs"),
-        (("TRAIN",), "expected train, val or test"),
+        (("path",), "--splits has 'path', too close to a key of data YAMLs"),
+        (("Names",), "a key of data YAMLs"),
+        (("validation",), "a key of data YAMLs"),
+        (("TRAIN",), "expected train, val, test, or another name"),
         (("test", "test-dev"), "test and test-dev, which are one"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,10 @@ def sampled_files(places: Sequence[Path], maximum: int) -> list[Path]:
     ]
     if not files:
         raise DataNotFoundError(f"there are no images in {', '.join(map(str, places))}")
-    files = list({file.resolve(): file for file in reversed(files)}.values())[::-1]
+    first: dict[str, Path] = {}
+    for file in files:
+        first.setdefault(os.path.realpath(file), file)
+    files = list(first.values())
     chosen = np.linspace(0, len(files) - 1, min(len(files), maximum)).round().astype(int)
     return [files[number] for number in chosen]
 

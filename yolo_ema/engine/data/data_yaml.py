@@ -8,7 +8,7 @@ file, or several of them), and ``names`` or ``nc``.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,7 @@ def _entries(content: Mapping[str, Any], split: str, problems: list[str]) -> lis
     return values
 
 
-def _root(file: Path, path: Any, entries: Iterable[str], problems: list[str]) -> Path:
+def _root(file: Path, path: Any, entries: Sequence[str], problems: list[str]) -> Path:
     """Return the dataset's root, looked for as Ultralytics does, and in `DATASETS`: the first that
     has what train and val name, so that ``path: .`` may mean the YAML's own folder; else the first
     that exists. Where there is none yet, its place in `DATASETS`.

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from painted import dataset_of, make_dataset, seed_all
+from ultralytics.utils.instance import Instances
+from ultralytics.utils.ops import resample_segments
 
-from yolo_ema.engine.data.copy_paste import LARGEST_PX, MOST_COPIES, SMALLEST_PX, paste_boxes
+from yolo_ema.engine.data.copy_paste import (
+    LARGEST_PX,
+    MOST_COPIES,
+    SMALLEST_PX,
+    paste_boxes,
+    paste_into_sample,
+)
 from yolo_ema.options.drone import DroneOptions
 
 
@@ -126,6 +134,21 @@ def test_a_rare_class_is_copied_as_often_as_a_common_one():
         ]
     )
     assert 0.35 < kinds.mean() < 0.65
+
+
+def test_the_polygon_of_a_copy_is_the_outline_of_its_box():
+    boxes = np.array([[0.10, 0.20, 0.16, 0.28], [0.5, 0.5, 0.54, 0.56]], np.float32)
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    segments = np.stack(resample_segments(list(corners), n=40))
+    instances = Instances(boxes, segments, bbox_format="xyxy", normalized=True)
+    instances.convert_bbox("xywh")
+    image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    sample = {"img": image, "cls": np.array([[0.0], [3.0]]), "instances": instances}
+    paste_into_sample(sample, np.random.default_rng(1))
+    assert len(sample["cls"]) == len(instances.bboxes) == len(instances.segments) > 2
+    instances.convert_bbox("xyxy")
+    around = np.concatenate((instances.segments.min(1), instances.segments.max(1)), 1)
+    assert around == pytest.approx(instances.bboxes, abs=1e-5)
 
 
 @pytest.mark.parametrize("polygons", [False, True])
