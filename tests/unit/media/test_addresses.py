@@ -107,6 +107,10 @@ def test_no_secret_is_shown_anywhere(user, password, token):
         ("rtsp://u:geheim/1@cam/x", "host or port cannot be read"),
         ("rtsp://u:12/geheim@cam/x", "there is an @ after its host"),
         ("rtsp://u:12#geheim@cam/x", "there is an @ after its host"),
+        ("rtsp://ad/min:geheim@cam/x", "there is an @ after its host"),
+        ("rtsp://u:geheim@ss/w@cam/x", "there is an @ after its host"),
+        ("rtsp://u?geheim@cam/x", "there is an @ after its host"),
+        ("udp://@239.0.0.1:1234/geheim@x", "there is an @ after its host"),
         ("rtsp://u:geheim@cam:99999/x", "host or port cannot be read"),
         ("rtsp://u:geheim@cam/a b", "space"),
         ("rtsp://u:geheim@[cam/x", "host or port cannot be read"),
@@ -120,6 +124,49 @@ def test_an_unusable_address_is_named_without_its_secret(address, reason):
     while error is not None:
         assert "geheim" not in f"{error}{error!r}"
         error = error.__context__
+
+
+_MISTYPED = [
+    "srt://admin:geheim@10.0.0.7/x",
+    "rtsp://admin:geheim@10.0.0.7:5O4/x",
+    "rtps://admin:geheim@10.0.0.7/x",
+    "rtsp://admin:geh eim@10.0.0.7/x",
+    "rtsp://ad/min:geheim@10.0.0.7/x",
+    "rtsp:/admin:geheim@10.0.0.7/x",
+    "rtsp//admin:geheim@10.0.0.7/x",
+    "rtsp;//10.0.0.7/x?token=geheim",
+    "admin:geheim@10.0.0.7/x?y",
+    "'rtsp://admin:geheim@10.0.0.7/x'",
+    '"http://10.0.0.7/x?token=geheim"',
+]
+
+
+@pytest.mark.parametrize("way", ["given", "in a list"])
+@pytest.mark.parametrize("address", _MISTYPED)
+def test_an_unusable_address_among_others_fails_without_its_secret(tmp_path, way, address):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    names = [str(tmp_path / "a.jpg"), address, address]
+    if way == "in a list":
+        (tmp_path / "list.txt").write_text("\n".join(names))
+        names = [str(tmp_path / "list.txt")]
+    _, first, second = open_sources(names)
+    assert first.name != second.name, "an account of its own"
+    assert (f"list.txt, line {2}" in first.name) == (way == "in a list")
+    for source in (first, second):
+        with pytest.raises(SourceError) as caught:
+            source.open()
+        for text in (source.name, source.stem, repr(source), repr(caught.value)):
+            assert not any(secret in text for secret in ("geheim", "geh eim", "admin"))
+
+
+@pytest.mark.parametrize(
+    "name", ["photo@2x.jpg", "a:b.jpg", "tcp/a.jpg", "rtsp.mp4", "C:\\a@b.jpg"]
+)
+def test_a_missing_file_with_an_odd_name_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="no file or folder at") as caught:
+        open_sources([name])
+    assert name in str(caught.value)
 
 
 def test_streams_that_differ_in_their_secrets_only_are_distinguished():

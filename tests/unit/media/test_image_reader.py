@@ -4,7 +4,9 @@ reason.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -116,6 +118,22 @@ def test_a_file_that_is_not_an_image_is_named_as_such(tmp_path, content, reason)
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(SourceError, match=reason):
         read_image(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("call", ["is_file", "read_bytes"])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_file_that_the_system_does_not_give_is_a_source_error(
+    tmp_path, image, monkeypatch, call, code
+):
+    path = tmp_path / "x.png"
+    assert cv2.imwrite(str(path), image)
+
+    def fails(_: Path) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, call, fails)
+    with pytest.raises(SourceError, match=f"x.png cannot be read: {os.strerror(code).lower()}"):
+        read_image(path)
 
 
 def test_a_missing_image(tmp_path):

@@ -107,6 +107,29 @@ def test_a_damaged_image_is_skipped_and_named_at_the_end(flights):
     assert ends[1] == ""
 
 
+def unreadable(monkeypatch, ending: str) -> None:
+    """Let a file be one that may not be read."""
+    real = Path.read_bytes
+
+    def refuses(path: Path) -> bytes:
+        if str(path).endswith(ending):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuses)
+
+
+def test_an_image_that_may_not_be_read_is_skipped_and_named_at_the_end(flights, monkeypatch):
+    unreadable(monkeypatch, "frame2.png")
+    (sequence,) = open_sources([str(flights / "first" / "*.png")], sequence_rate=RATE)
+    frames = []
+    with pytest.raises(SourceError, match=r"1 of 3 .*frame2\.png cannot be read: permission den"):
+        frames.extend(iter(sequence.open()))
+    with SourceReader([sequence]) as reader:
+        events = list(reader)
+    assert [event.frame.index for event in events if event.frame] == [0, 2]
+
+
 def test_a_sequence_states_its_length_rate_and_the_size_of_what_comes_next(flights):
     draw(flights / "first" / "frame2.png", image_wh=(32, 12))
     (sequence,) = open_sources([str(flights / "first" / "*.png")], sequence_rate=RATE)
@@ -143,3 +166,8 @@ def test_the_working_folder_has_a_name(tmp_path, monkeypatch):
 def test_numbers_in_names_sort_by_value(numbers):
     names = sorted((f"img_{number}.jpg" for number in numbers), key=natural_order)
     assert names == [f"img_{number}.jpg" for number in sorted(numbers)]
+
+
+def test_digits_of_other_scripts_are_words_in_names():
+    names = ["1\u06632.jpg", "10a.jpg", "\u0663.jpg", "1a2.jpg"]
+    assert sorted(names, key=natural_order) == [names[3], names[0], names[1], names[2]]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -293,6 +294,132 @@ def test_an_inaccessible_folder_fails_by_its_name(tmp_path, monkeypatch):
         ends = [event.problem for event in reader if event.ended]
     assert ends[0] == ""
     assert "permission denied" in ends[1]
+
+
+def refusing(monkeypatch, module, name: str, ending: str) -> None:
+    """Let a function of ``module`` refuse paths that end so, as the system does without rights."""
+    real = getattr(module, name)
+
+    def refuses(path, *rest, **named):
+        if str(path).endswith(ending):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(module, name, refuses)
+
+
+def problems_of(names: list[str]) -> list[str]:
+    """Return the problem of each source; "" if it opens."""
+    told = []
+    for source in open_sources(names):
+        try:
+            source.open()
+        except SourceError as error:
+            told.append(str(error))
+        else:
+            told.append("")
+    return told
+
+
+def test_a_tilde_that_is_no_home_folder_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("~f0.jpg", "~/a.jpg", "home/b.jpg", "home/sub/c.jpg", "~nouser/d.jpg", "e.jpg"):
+        jpeg(tmp_path / name)
+    lines = ["~f0.jpg", "~/a.jpg", "~nouser/*.jpg", "~f*.jpg", "~nobody-here/*.mp4", "~gone.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join([*lines, "e.jpg"]))
+    told = problems_of([str(tmp_path / "list.txt")])
+    assert [bool(problem) for problem in told] == [False] * 3 + [True] * 2 + [False]
+    assert "line 5: the pattern '~nobody-here/*.mp4' matches no" in told[3]
+    assert "line 6: no file or folder at" in told[4]
+    (tmp_path / "~" / "a.jpg").unlink()
+    (tmp_path / "~").rmdir()
+    (tmp_path / "list.txt").write_text("~/b.jpg\n~/sub/*.jpg")
+    found = find_sources([str(tmp_path / "list.txt")])
+    assert names_in(tmp_path, found) == ["home/b.jpg", "home/sub/c.jpg"]
+
+
+def test_a_pattern_that_resembles_an_address_is_one_where_files_match(tmp_path, monkeypatch):
+    jpeg(tmp_path / "10:30@north.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert [source.name for source in open_sources(["10:*@*.jpg"])] == ["10:30@north.jpg"]
+    with pytest.raises(SourceError) as caught:
+        open_sources(["11:*@*.jpg"])
+    assert "11:" not in str(caught.value)
+
+
+def test_a_name_in_a_folder_that_may_not_be_listed_fails_alone(tmp_path, monkeypatch):
+    jpeg(tmp_path / "a.jpg")
+    jpeg(tmp_path / "locked/b.jpg")
+    refusing(monkeypatch, os, "listdir", "locked")
+    told = problems_of([str(tmp_path / "locked/c.jpg"), str(tmp_path / "a.jpg")])
+    assert told[0].endswith("no file or folder at " + str(tmp_path / "locked/c.jpg"))
+    assert told[1] == ""
+
+
+def test_a_file_that_the_system_does_not_show_is_not_called_missing(tmp_path):
+    jpeg(tmp_path / "a.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    told = problems_of([str(tmp_path / "loop.jpg"), str(tmp_path / "a.jpg")])
+    assert "loop.jpg cannot be read: too many levels of symbolic links" in told[0]
+    assert told[1] == ""
+
+
+def test_a_list_that_may_not_be_read_fails_alone(tmp_path, monkeypatch):
+    jpeg(tmp_path / "a.jpg")
+    (tmp_path / "list.txt").write_text("a.jpg")
+    refusing(monkeypatch, Path, "read_text", "list.txt")
+    told = problems_of([str(tmp_path / "list.txt"), str(tmp_path / "a.jpg")])
+    assert told == [f"{tmp_path / 'list.txt'} cannot be read: permission denied", ""]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_link_to_itself_ends_no_folder(tmp_path, hidden):
+    jpeg(tmp_path / "fly/a.jpg")
+    name = ".loop" if hidden else "loop"
+    (tmp_path / "fly" / name).symlink_to(name)
+    for given in ("fly", "fly/*", "fly/**/*.jpg", "fly/.*"):
+        found = open_sources([str(tmp_path / given), str(tmp_path / "fly/a.jpg")])
+        assert [source.name for source in found if source.stem == "a"] == [
+            str(tmp_path / "fly/a.jpg")
+        ]
+
+
+def test_an_entry_that_the_system_does_not_show_is_reported(tmp_path, monkeypatch):
+    """As on file systems that list names without kinds, in a folder that may not be entered."""
+    jpeg(tmp_path / "fly/a.jpg")
+    jpeg(tmp_path / "fly/b.jpg")
+    jpeg(tmp_path / "fly/.c.jpg")
+
+    class Entry:
+        def __init__(self, entry: os.DirEntry) -> None:
+            self.name, self.path = entry.name, entry.path
+            self._entry = entry
+
+        def is_dir(self) -> bool:
+            if "a" not in self.name:
+                raise PermissionError(13, "Permission denied", self.path)
+            return self._entry.is_dir()
+
+        def is_file(self) -> bool:
+            return self._entry.is_file()
+
+        def is_symlink(self) -> bool:
+            return False
+
+    class Listing(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing to close."""
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: Listing(map(Entry, scandir(path))))
+    found = find_sources([str(tmp_path / "fly")])
+    assert [source.name.rpartition("/")[2] for source in found.sources] == ["a.jpg", "b.jpg"]
+    with pytest.raises(SourceError, match=r"b\.jpg cannot be read: permission denied"):
+        found.sources[1].open()
+    assert left_out(found) == {"hidden, or files of an operating system": 1}
 
 
 def test_every_kind_that_the_decoders_read_is_found(tmp_path):

@@ -24,6 +24,10 @@ _HARMLESS_VALUE = re.compile(r"[A-Za-z]{0,10}[0-9]{0,4}(x[0-9]{1,4})?")
 _LIKE_A_KEY = re.compile(r"(?=(?:.*[0-9]){4})[A-Za-z0-9_=+~-]{20,}")
 _SAFE = "%/:@!$&'()*+,;=?~[]"  # only what HTTP cannot carry is encoded
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_LIKE_AN_ADDRESS = re.compile(
+    rf"://|:.*@|^[\s\"'<(]*(?:{'|'.join(SCHEMES)})(?:[:;]|//)", re.IGNORECASE | re.DOTALL
+)
+_DRIVE = re.compile(r"^[A-Za-z]:(?=[\\/])")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,21 @@ def is_address(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
+def may_hold_secrets(text: str) -> bool:
+    """Return whether a name that no file has looks like an address, mistyped or not, so that none
+    of it may be shown: ``rtsp:/user:password@host``.
+    """
+    return _LIKE_AN_ADDRESS.search(_DRIVE.sub("", text)) is not None
+
+
+def shown_of_unusable(text: str) -> str:
+    """Return what may be shown of a name that cannot be used: all of it, or its scheme alone."""
+    if not may_hold_secrets(text):
+        return text
+    scheme = _SCHEME.match(text)
+    return f"{scheme[1].lower() if scheme else 'address'}://{_HIDDEN}"
+
+
 def parse_address(text: str) -> Address:
     """Take an address apart.
 
@@ -105,7 +124,7 @@ def parse_address(text: str) -> Address:
         port = parts.port
     except ValueError:  # its message repeats parts of the address
         problem = "its host or port cannot be read"
-    if not problem and ":" in parts.netloc and "@" not in parts.netloc and "@" in text:
+    if not problem and "@" in text.partition("://")[2].removeprefix(parts.netloc):
         problem = "there is an @ after its host, which looks like part of a password"
     if not problem and not parts.hostname and scheme != "udp":
         problem = "it has no host"
@@ -113,7 +132,8 @@ def parse_address(text: str) -> Address:
         raise SourceError(
             f"the {scheme}:// address cannot be used: {problem}; expected "
             f"{scheme}://[user:password@]host[:port]/path, "
-            "where / @ : ? # in a user or password are written as %2F %40 %3A %3F %23"
+            "where / @ : ? # in a user or password, and @ in a path or query, are written as "
+            "%2F %40 %3A %3F %23"
         )
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     place = host if port is None else f"{host}:{port}"

@@ -41,7 +41,8 @@ class FolderScan:
     Attributes:
         place: the folder or pattern, as given.
         files: images and videos, sorted.
-        unreadable: folders that cannot be entered, with the reason.
+        unreadable: folders that cannot be entered, and what else the system does not open, with the
+            reason.
         other_kinds: how many files are neither image nor video, by suffix.
         hidden: how many images and videos, and folders, are hidden or an operating system's.
         broken_links: how many links lead nowhere.
@@ -73,6 +74,10 @@ class FolderScan:
         ]
         rest = len(self.other_kinds) - len(kinds)
         return ", ".join(kinds) + (f" and {rest} more kinds" if rest else "")
+
+    def _report(self, path: Path, error: OSError) -> None:
+        reason = (error.strerror or type(error).__name__).lower()
+        self.unreadable.append((path, f"{path} cannot be read: {reason}"))
 
     def _take(self, path: Path) -> None:
         if is_media(path):
@@ -172,14 +177,19 @@ def _entries(
             entries = list(listing)
     except OSError as error:
         if count:
-            reason = (error.strerror or type(error).__name__).lower()
-            scan.unreadable.append((folder, f"{folder} cannot be read: {reason}"))
+            scan._report(folder, error)  # noqa: SLF001 - the same module
         return
     for entry in entries:
+        try:
+            is_folder = entry.is_dir()  # kept by the entry: asked again, it does not fail
+            problem = None
+        except OSError as error:  # a link to itself, or into a folder that may not be entered
+            is_folder, problem = False, error
         if is_hidden(entry.name) and not hidden:
-            if count and (entry.is_dir() or is_media(Path(entry.name))):
-                scan.hidden += 1
+            scan.hidden += count and (is_folder or is_media(Path(entry.name)))
         elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - no error
             scan.broken_links += count
-        else:
+        elif problem is None:
             yield entry
+        elif count:
+            scan._report(folder / entry.name, problem)  # noqa: SLF001

@@ -28,13 +28,13 @@ def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
         max_pixels: refuse larger images before decoding them, whatever size the file has on disk.
 
     Raises:
-        SourceError: the file is missing, empty, not an image, truncated or damaged, or larger than
-            ``max_pixels``.
+        SourceError: the file is missing, may not be read, is empty, not an image, truncated or
+            damaged, or larger than ``max_pixels``.
     """
     path = Path(path)
-    if not path.is_file():
+    content = _content_of(path)
+    if content is None:
         raise SourceError(f"no image at {path}")
-    content = path.read_bytes()
     if not content:
         raise SourceError(f"{path} is empty (0 bytes)")
     try:
@@ -51,6 +51,15 @@ def read_image(path: Path, *, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
             f"decoded"
         )
     return image
+
+
+def _content_of(path: Path) -> bytes | None:
+    """Return a file's bytes; None if there is no file. Raises `SourceError`: it may not be read."""
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise SourceError(f"{path} cannot be read: {reason}") from error
 
 
 def _decoded(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | None:

@@ -138,6 +138,6 @@ def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
 
 def natural_order(name: str) -> tuple[list[str | int], str]:
     """Return a key that sorts ``frame10`` after ``frame9``, whatever the case of their letters."""
-    return [
-        int(part) if part.isdecimal() else part.casefold() for part in _NUMBER.split(name)
-    ], name
+    # Split at its groups, a text gives words and numbers by turns; isdecimal would take ٣, too.
+    parts = enumerate(_NUMBER.split(name))
+    return [int(part) if place % 2 else part.casefold() for place, part in parts], name

@@ -17,7 +17,12 @@ from typing import Any
 from yolo_ema.constants import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from yolo_ema.errors import SourceError, did_you_mean
 from yolo_ema.io.image_header import LARGEST_PIXELS
-from yolo_ema.media.sources.addresses import is_address, parse_address
+from yolo_ema.media.sources.addresses import (
+    is_address,
+    may_hold_secrets,
+    parse_address,
+    shown_of_unusable,
+)
 from yolo_ema.media.sources.camera_source import CameraSource
 from yolo_ema.media.sources.folder_scan import (
     FolderScan,
@@ -151,16 +156,28 @@ class _Finder:
         else:
             self._try(self._add_one, specification)
 
-    def _try(
-        self, add: Callable[..., None], named: str | Path, *more: Any, place: str = ""
-    ) -> None:
-        """Add what is named, or the reason why it cannot be used."""
+    def _try(self, add: Callable[..., None], named: str | Path, *more: Any, line: str = "") -> None:
+        """Add what is named, at a line of a list or not, or the reason why it cannot be used."""
+        shown = shown_of_unusable(str(named))
         try:
             add(named, *more)
         except SourceError as error:
-            problem = f"{place}{error}"
-            self.problems.append(problem)
-            self._add_source(UnreadableSource(str(named), problem))
+            reason = str(error)
+        except OSError as error:
+            reason = f"{shown} cannot be read: {_reason(error)}"
+        else:
+            return
+        problem = f"{line}: {reason}" if line else reason
+        self.problems.append(problem)
+        if shown != str(named):
+            shown = line or self._numbered(shown)
+        self._add_source(UnreadableSource(shown, problem))
+
+    def _numbered(self, shown: str) -> str:
+        """Return a name that tells addresses apart of which no more than this is shown."""
+        self._shown_alike[shown] += 1
+        number = self._shown_alike[shown]
+        return shown if number == 1 else f"{shown} #{number}"
 
     def _add_list(self, path: Path) -> None:
         try:
@@ -173,7 +190,7 @@ class _Finder:
             if not named:
                 continue
             empty = False
-            self._try(self._add_one, named, path.parent, place=f"{path}, line {number}: ")
+            self._try(self._add_one, named, path.parent, line=f"{path}, line {number}")
         if empty:
             raise SourceError(f"the list {path} names no source; expected one per line")
 
@@ -183,15 +200,18 @@ class _Finder:
             self._add_stream(specification)
             return
         if "\0" in specification:
-            raise SourceError(f"{specification!r} holds a NUL character, which no path can")
+            shown = shown_of_unusable(specification)
+            raise SourceError(f"{shown!r} holds a NUL character, which no path can")
         if specification in _STDIN:
             self._add_source(PipeSource(Path("/dev/stdin"), specification, self._max_pixels))
             return
-        path = Path(specification) if base is None else base / Path(specification).expanduser()
+        if base is not None:
+            specification = _with_home(specification, base)
+        path = Path(specification) if base is None else base / specification
         try:
             mode = path.stat().st_mode
-        except OSError:
-            self._add_missing(specification, path, base)
+        except OSError as error:
+            self._add_missing(specification, path, base, error)
             return
         if stat.S_ISDIR(mode):
             self._add_scan(scan_folder(path), f"the folder {path} contains no image or video")
@@ -206,19 +226,26 @@ class _Finder:
                 f"{path} is neither an image nor a video by its name; expected {_known_kinds()}"
             )
 
-    def _add_missing(self, specification: str, path: Path, base: Path | None) -> None:
-        """Add what a name stands for that no file has: a camera, or a pattern."""
+    def _add_missing(
+        self, specification: str, path: Path, base: Path | None, error: OSError
+    ) -> None:
+        """Add what a name stands for that leads to no file: a camera, or a pattern."""
         if specification.isdecimal() and specification.isascii():
             self._add_source(CameraSource(str(int(specification)), self._network))
-        elif has_wildcards(specification):
-            scan = scan_pattern(
-                str(Path(specification).expanduser()) if base else specification, base
+            return
+        scan = scan_pattern(specification, base) if has_wildcards(specification) else None
+        if not (scan and scan.files) and may_hold_secrets(specification):
+            raise SourceError(
+                "a name that looks like an address, and is no file, cannot be used; expected "
+                "scheme://[user:password@]host[:port]/path, without quotes"
             )
+        if scan is not None:
             self._add_scan(scan, f"the pattern {specification!r} matches no image or video")
+        elif isinstance(error, FileNotFoundError | NotADirectoryError):
+            closest = did_you_mean(path.name, _names_in(path.parent))
+            raise SourceError(f"no file or folder at {path}{closest}")
         else:
-            parent = path.parent
-            neighbours = os.listdir(parent) if os.path.isdir(parent) else []  # noqa: PTH112, PTH208
-            raise SourceError(f"no file or folder at {path}{did_you_mean(path.name, neighbours)}")
+            raise SourceError(f"{path} cannot be read: {_reason(error)}")
 
     def _add_scan(self, scan: FolderScan, nothing: str) -> None:
         if not scan.files and not scan.unreadable:
@@ -254,6 +281,27 @@ def _without_comment(line: str, folder: Path) -> str:
     if os.path.exists(folder / line) and "\0" not in line:  # noqa: PTH110 - says no to impossible names
         return line
     return _COMMENT.split(line, maxsplit=1)[0]
+
+
+def _with_home(specification: str, base: Path) -> str:
+    """Return a name with ``~`` replaced by the home folder, unless something in ``base`` begins so,
+    or there is no such user.
+    """
+    if not specification.startswith("~") or os.path.lexists(base / Path(specification).parts[0]):
+        return specification
+    return os.path.expanduser(specification)  # noqa: PTH111 - unknown users stay, without an error
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it cannot be read."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - the names alone
+    except OSError:
+        return []
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
 
 
 def _known_kinds() -> str:
