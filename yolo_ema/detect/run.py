@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ from yolo_ema.detect.inputs import selection_of
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
+from yolo_ema.errors import MachineError
 from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable, say
 from yolo_ema.media.frames import exact_rate
@@ -305,11 +307,26 @@ def _ended_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
 
 
 def fresh_folder(base: Path) -> Path:
-    """Make and return ``base``, or ``base-2``, ``base-3``, … where it exists."""
+    """Make and return ``base``, or ``base-2``, ``base-3``, … where it exists.
+
+    Raises:
+        MachineError: no folder can be made there.
+    """
     names = itertools.chain([base.name], (f"{base.name}-{number}" for number in itertools.count(2)))
-    for name in names:
-        folder = base.with_name(name)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
+    try:
+        # apart, since a dangling link of this name exists, too, under whatever number
+        base.parent.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            folder = base.with_name(name)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            reason = "a file, or a link that leads nowhere, is in the way"
+        raise MachineError(
+            f"the folder {base} for what is written cannot be made: "
+            f"{os.fsdecode(error.filename or base.parent)}: {reason}"
+        ) from error
     raise AssertionError("unreachable: the names have no end")
