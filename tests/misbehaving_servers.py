@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -231,13 +231,18 @@ def answers(status: str, headers: str = "") -> Callable:
     return behave
 
 
-def wants_password(user: str, password: str, *, digest: bool) -> Callable:
-    """Play for those who know the password; the digest is the one of RFC 7616 with MD5, as cameras
-    have it.
+def wants_password(
+    user: str, password: str, *, digest: bool = False, offers: Sequence[str] = ()
+) -> Callable:
+    """Play for those who know the password; the digest is the one of RFC 7616, with MD5 as cameras
+    have it unless ``offers``, the values of ``WWW-Authenticate``, say otherwise.
     """
+    asked = offers or [
+        'Digest realm="camera", nonce="abc123", qop="auth"' if digest else 'Basic realm="camera"'
+    ]
 
     def allowed(head: str) -> bool:
-        if not digest:
+        if "Authorization: Basic" in head and "Basic" in str(asked):
             return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}" in head
         fields = dict(
             re.findall(
@@ -247,20 +252,17 @@ def wants_password(user: str, password: str, *, digest: bool) -> Callable:
         )
         if not fields:
             return False
-        first = hashlib.md5(f"{user}:camera:{password}".encode()).hexdigest()
-        second = hashlib.md5(f"GET:{fields['uri']}".encode()).hexdigest()
+        make = hashlib.sha256 if fields.get("algorithm") == "SHA-256" else hashlib.md5
+        first = make(f"{user}:camera:{password}".encode()).hexdigest()
+        second = make(f"GET:{fields['uri']}".encode()).hexdigest()
         middle = f"{fields['nonce']}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}"
-        return fields["response"] == hashlib.md5(f"{first}:{middle}:{second}".encode()).hexdigest()
+        return fields["response"] == make(f"{first}:{middle}:{second}".encode()).hexdigest()
 
     def behave(server: HttpServer, line: socket.socket, head: str) -> None:
         if allowed(head):
             plays()(server, line, head)
-        asked = (
-            'Digest realm="camera", nonce="abc123", qop="auth"'
-            if digest
-            else 'Basic realm="camera"'
-        )
-        answers("401 Unauthorized", f"WWW-Authenticate: {asked}\r\n")(server, line, head)
+        told = "".join(f"WWW-Authenticate: {offer}\r\n" for offer in asked)
+        answers("401 Unauthorized", told)(server, line, head)
 
     return behave
 

@@ -25,6 +25,7 @@ from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeaderError, read_header
 from yolo_ema.media.sources.addresses import Address
 from yolo_ema.media.sources.av_stream import AvConnection
+from yolo_ema.media.sources.http_login import LoginHandler, unsupported
 from yolo_ema.media.sources.jpeg_decoder import decode_jpeg
 from yolo_ema.media.sources.jpeg_splitter import JpegSplitter
 from yolo_ema.media.sources.network_options import NetworkOptions
@@ -87,12 +88,7 @@ def _opener(address: Address, sockets: _Sockets) -> urllib.request.OpenerDirecto
 
     handlers: list[Any] = [PlainHandler, SecureHandler]
     if address.username or address.password:
-        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        passwords.add_password(None, address.bare_url, address.username, address.password)
-        handlers += [
-            urllib.request.HTTPDigestAuthHandler(passwords),
-            urllib.request.HTTPBasicAuthHandler(passwords),
-        ]
+        handlers.append(LoginHandler(address.bare_url, address.username, address.password))
     return urllib.request.build_opener(*handlers)
 
 
@@ -171,14 +167,20 @@ class HttpConnection:
             problem = f"the server answers {error.code} ({phrase})"
             refused = error.code in _USELESS_TO_RETRY
             if error.code == HTTPStatus.UNAUTHORIZED:
-                given = bool(self._address.password)
-                problem += ", wrong user or password" if given else ", user and password required"
+                problem += self._why_not_let_in(error)
         # URLError and time-outs are OSErrors
         except (OSError, ValueError, http.client.HTTPException) as error:
             problem = _reason(error)
         # Raised out here, so that no traceback leads to an error that holds the address.
         kind = SourceRefusedError if refused else SourceError
         raise kind(f"{self._address.shown} cannot be opened: {self._address.cleaned(problem)}")
+
+    def _why_not_let_in(self, error: urllib.error.HTTPError) -> str:
+        if not self._address.password:
+            return ", user and password required"
+        if offered := unsupported(error.headers):
+            return f", and lets nobody in by Basic or Digest (MD5, SHA-256): it offers {offered}"
+        return ", wrong user or password"
 
     def frames(self) -> Iterator[tuple[np.ndarray, float | None]]:
         """Yield the images; damaged ones are skipped and counted. Raises `SourceError` if the
