@@ -248,6 +248,41 @@ def test_the_token_opens_by_header_address_and_form(guarded, way):
 
 
 @pytest.mark.parametrize(
+    "others",
+    [
+        *("_xsrf=2|ab|cd; {}", 'prefs={{"theme":"dark"}}; {}', "path=/x; {}", "flag; {}"),
+        *("a=b c; {}", "n=\xfc; {}", "name[x]=1; {}", "; ;={}; {}", "{};a", "x={};{}"),
+        "yolo_ema_{port}=of-an-earlier-run; {}",
+    ],
+)
+def test_cookies_of_other_programs_do_not_matter(guarded, others):
+    publish(guarded)
+    cookie = ask(guarded, f"/?token={TOKEN}")[0].getheader("Set-Cookie").partition(";")[0]
+    port = guarded.url.rsplit(":", 1)[1].strip("/")
+    count = others.count("{}")
+    assert state(guarded, Cookie=others.format(*[cookie] * count, port=port))["sources"]
+    wrong = others.format(*[f"yolo_ema_{port}=x"] * count, port=port)
+    assert ask(guarded, "/state.json", Cookie=wrong)[0].status == 403
+    renamed = others.format(*[f"x{cookie}"] * count, port=port)
+    assert ask(guarded, "/state.json", Cookie=renamed)[0].status == 403
+
+
+@pytest.mark.parametrize(
+    ("token", "typed"),
+    [
+        ("a+long+token", "a+long+token"),
+        ("a+long+token", "a%2Blong%2Btoken"),
+        ("a long token", "a%20long%20token"),
+        ("a long token", "a+long+token"),
+    ],
+)
+def test_a_plus_in_a_typed_token_is_a_plus(token, typed):
+    with LivePage(0, "0.0.0.0", token) as page:
+        assert ask(page, f"/?token={typed}")[0].status == 303
+        assert ask(page, f"/?token={typed}x")[0].status == 403
+
+
+@pytest.mark.parametrize(
     "wrong", ["", "a-long-toke", "a-long-token2", "\xe4\xf6\xfc", "A-LONG-TOKEN"]
 )
 def test_a_wrong_token_opens_nothing(guarded, wrong):

@@ -7,7 +7,6 @@ import hmac
 import ipaddress
 import secrets
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 
 from yolo_ema.errors import ConfigError
 
@@ -70,13 +69,12 @@ class TokenAuth:
         scheme, _, word = headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(word.strip()):
             return True
-        try:
-            cookies = SimpleCookie(headers.get("Cookie", ""))
-        except CookieError:
-            return False
-        return cookie_name in cookies and hmac.compare_digest(
-            cookies[cookie_name].value.encode(), self._session.encode()
-        )
+        # Read by hand: Python's reader drops everything behind a cookie that is not in its grammar,
+        # and other programs of this host may have set such.
+        pairs = [pair.partition("=") for pair in headers.get("Cookie", "").split(";")]
+        values = [value.strip() for name, _, value in pairs if name.strip() == cookie_name]
+        matches = [hmac.compare_digest(value.encode(), self._session.encode()) for value in values]
+        return any(matches)
 
     def is_token(self, word: str) -> bool:
         """Compare in a time that reveals nothing about where the words differ."""
