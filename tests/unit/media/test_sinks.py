@@ -332,6 +332,44 @@ def test_a_source_that_changes_its_size_gets_another_file(tmp_path):
     assert frames[1][0][1] == 0.0
 
 
+def colours_of(sink: AnnotatedCopies) -> dict[str, int]:
+    """Return the grey of each video by the name of its file."""
+    return {path.name: round(next(iter(VideoReader(path)))[0].mean() / 50) for path in sink.paths}
+
+
+def show(sink: AnnotatedCopies, stem: str, grey: int, side: int) -> None:
+    image = np.full((side, side, 3), 50 * grey, np.uint8)
+    frame = Frame(image, f"rtsp://{stem}", 0, 0.0)
+    nothing = FrameDetections(frame, np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), NAMES)
+    for _ in range(3):
+        sink.write(nothing, FrameContext(None, stem, is_live=True))
+
+
+def test_a_second_video_of_a_source_never_has_another_sources_name(tmp_path):
+    stems = ["live", "LIVE-2"]
+    with contextlib.closing(AnnotatedCopies(tmp_path / "known", stems=stems)) as sink:
+        show(sink, "live", 1, 64)
+        show(sink, "live", 2, 96)
+        show(sink, "LIVE-2", 3, 64)
+    assert colours_of(sink) == {"live.mp4": 1, "live-3.mp4": 2, "LIVE-2.mp4": 3}
+    with contextlib.closing(AnnotatedCopies(tmp_path / "learnt")) as sink:
+        show(sink, "live", 1, 64)
+        sink.write(found_in(source="rtsp://live-2"), FrameContext(None, "live-2", is_live=True))
+        show(sink, "live", 2, 96)
+        show(sink, "live", 4, 64)
+    names = [path.name for path in sink.paths]
+    assert names == ["live.mp4", "live-2.mp4", "live-3.mp4", "live-4.mp4"]
+    assert colours_of(sink)["live-3.mp4"] == 2
+
+
+def test_a_second_run_never_gives_a_source_the_name_of_another(tmp_path):
+    for _ in range(2):
+        with contextlib.closing(AnnotatedCopies(tmp_path, stems=["live", "live-2"])) as sink:
+            show(sink, "live", 1, 64)
+            show(sink, "live-2", 2, 64)
+    assert colours_of(sink) == {"live-3.mp4": 1, "live-2-2.mp4": 2}
+
+
 def test_huge_and_lossless_images_become_png(tmp_path):
     with contextlib.closing(AnnotatedCopies(tmp_path)) as sink:
         sink.write(found_in([], source="a.tif"), PICTURE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -41,8 +41,21 @@ class AnnotatedCopies(Sink):
     """
 
     def __init__(
-        self, out: Path, draw: Callable[[FrameDetections], np.ndarray] = draw_detections
+        self,
+        out: Path,
+        draw: Callable[[FrameDetections], np.ndarray] = draw_detections,
+        *,
+        stems: Iterable[str] = (),
     ) -> None:
+        """Write to ``out``.
+
+        Args:
+            out: the folder, created if missing.
+            draw: turns detections into the annotated image.
+            stems: those of all sources of the run, as far as they are known: a second video of
+                ``live`` is never called ``live-2`` if another source is.
+        """
+        self._reserved = {stem.casefold() for stem in stems}
         self._out = out
         self._draw = draw
         self._paths: dict[int, Path] = {}
@@ -100,12 +113,14 @@ class AnnotatedCopies(Sink):
         from yolo_ema.media.sinks.video_writer import VideoWriter  # brings PyAV
 
         self._begun += 1
+        self._reserved.add(context.stem.casefold())
         writer = VideoWriter(
             self._out / f"{context.stem}.mp4",
             frame_rate=context.frame_rate or _NOMINAL_RATE,
             image_wh=image_wh,
             is_live=context.is_live,
             pixel_aspect=context.pixel_aspect,
+            reserved=self._reserved,
         )
         return _Clip(writer, self._begun, image_wh, time_s)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,7 @@ def open_sinks(
     visdrone_names: Sequence[str] = (),
     yolo_scores: bool = False,
     crop_limit: int = LARGEST_NUMBER,
+    stems: Iterable[str] = (),
 ) -> list[Sink]:
     """Open a sink of each kind and return them in the order of the kinds; delete what killed runs
     left behind unfinished in ``out``.
@@ -60,13 +61,14 @@ def open_sinks(
         visdrone_names: VisDrone's names of the categories from 1 on, for the kind ``visdrone``.
         yolo_scores: append scores to YOLO's labels.
         crop_limit: maximum number of crops in total.
+        stems: those of all sources of the run, see `AnnotatedCopies`.
 
     Raises:
         ConfigError: an unknown kind, or a class that a format cannot hold; nothing stays open.
         DiskFullError: there is no space left.
     """
     openers: dict[str, Callable[[], Sink]] = {
-        "annotated": lambda: AnnotatedCopies(out, draw),
+        "annotated": lambda: AnnotatedCopies(out, draw, stems=stems),
         "jsonl": lambda: JsonLines(out),
         "csv": lambda: CsvRows(out),
         "parquet": lambda: ParquetRows(out),

@@ -14,7 +14,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import IO
 
@@ -30,13 +30,21 @@ _NEW_S = 1.0
 """A younger part may not be locked yet."""
 
 
-def numbered_paths(folder: Path, stem: str, suffix: str) -> Iterator[Path]:
-    """Yield ``stem.suffix``, ``stem-2.suffix``, ``stem-3.suffix``, … in ``folder``, endlessly."""
+def numbered_paths(
+    folder: Path, stem: str, suffix: str, reserved: Set[str] = frozenset()
+) -> Iterator[Path]:
+    """Yield ``stem.suffix``, ``stem-2.suffix``, ``stem-3.suffix``, … in ``folder``, endlessly, but
+    for numbered stems that are ``reserved`` for others, in folded case.
+    """
     yield folder / f"{stem}{suffix}"
-    yield from (folder / f"{stem}-{number}{suffix}" for number in itertools.count(2))
+    for number in itertools.count(2):
+        if f"{stem}-{number}".casefold() not in reserved:
+            yield folder / f"{stem}-{number}{suffix}"
 
 
-def create_unique(folder: Path, stem: str, suffix: str) -> tuple[Path, io.FileIO]:
+def create_unique(
+    folder: Path, stem: str, suffix: str, reserved: Set[str] = frozenset()
+) -> tuple[Path, io.FileIO]:
     """Create an empty file under the first free name and open it for writing, unbuffered.
 
     Raises:
@@ -44,7 +52,7 @@ def create_unique(folder: Path, stem: str, suffix: str) -> tuple[Path, io.FileIO
     """
     with disk_full_is_clear(folder / f"{stem}{suffix}"):
         folder.mkdir(parents=True, exist_ok=True)
-        for path in numbered_paths(folder, stem, suffix):
+        for path in numbered_paths(folder, stem, suffix, reserved):
             with contextlib.suppress(FileExistsError):
                 return path, path.open("xb", buffering=0)
     raise AssertionError("unreachable: the names are endless")
@@ -115,9 +123,11 @@ def _let_go(file: IO[bytes]) -> None:
         file.close()
 
 
-def move_unique(part: Path, folder: Path, stem: str, suffix: str) -> Path:
+def move_unique(
+    part: Path, folder: Path, stem: str, suffix: str, reserved: Set[str] = frozenset()
+) -> Path:
     """Give a file of the same file system the first free name in ``folder``; return its path."""
-    for path in numbered_paths(folder, stem, suffix):
+    for path in numbered_paths(folder, stem, suffix, reserved):
         try:
             path.hardlink_to(part)  # unlike a rename, a link never replaces
         except FileExistsError:

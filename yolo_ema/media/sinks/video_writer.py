@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Set
 from fractions import Fraction
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class VideoWriter:
         image_wh: tuple[int, int],
         is_live: bool = False,
         pixel_aspect: Fraction | None = None,
+        reserved: Set[str] = frozenset(),
     ) -> None:
         """Start a new file; if ``path`` is taken it becomes ``name-2.mp4``, ``name-3.mp4``, ….
 
@@ -58,13 +60,15 @@ class VideoWriter:
                 needs even ones.
             is_live: hold no frame back in the encoder, at the price of a larger file.
             pixel_aspect: width of a pixel divided by its height, for players; None for square ones.
+            reserved: stems of other videos, in folded case, which a numbered name never takes; the
+                set may grow.
 
         Raises:
             DiskFullError: there is no space left.
         """
-        self.path = path
+        self.path, self._reserved = path, reserved
         if os.name == "nt":  # Windows renames no open file
-            self.path, file = create_unique(path.parent, path.stem, path.suffix)
+            self.path, file = create_unique(path.parent, path.stem, path.suffix, reserved)
             self._part: Path | None = None
         else:
             self._part, file = create_part(path.parent)
@@ -162,7 +166,8 @@ class VideoWriter:
     def _publish(self) -> None:
         """Give the file its name, if it has none yet."""
         if self._part is not None:
-            self.path = move_unique(self._part, self.path.parent, self.path.stem, self.path.suffix)
+            name = self.path.parent, self.path.stem, self.path.suffix
+            self.path = move_unique(self._part, *name, self._reserved)
             self._part = None
 
     def close(self) -> None:
