@@ -241,6 +241,20 @@ def test_an_outage_longer_than_the_patience_ends_the_source():
     assert seen[-1].problem.startswith("cam cannot be opened: 404; given up after")
 
 
+def test_patience_ends_when_it_is_over_and_not_a_pause_later():
+    def fails() -> None:
+        raise SourceError("cam cannot be opened: refused")
+
+    patience = NetworkOptions(first_wait_s=60, longest_wait_s=60, give_up_after_s=0.4)
+    began = time.monotonic()
+    with SourceReader(
+        [source(*(Played([], opening=fails) for _ in range(9)), network=patience)]
+    ) as reader:
+        seen = events_until(reader, lambda event: event.ended)
+    assert seen[-1].problem.startswith("cam cannot be opened: refused; given up after")
+    assert 0.4 <= time.monotonic() - began < 15
+
+
 def test_an_unexpected_error_ends_one_connection_only():
     with SourceReader(
         [

@@ -81,14 +81,21 @@ class AvConnection:
         # Raised out here, so that no traceback leads to FFmpeg's error, which holds the address.
         if problem:
             raise self._error("cannot be opened", problem, refused=refused)
-        if not self._container.streams.video:
-            raise self._error("cannot be used", "it has no video", refused=True)
-        self._decoder = VideoDecoder(
-            self._container, self._address.shown, max_pixels=self._max_pixels, keep_damaged=False
-        )
+        try:
+            self._decoder = self._new_decoder()
+        except BaseException:
+            self._container.close()
+            raise
         self.frame_rate = stated_rate(self._decoder.stream)
         self.finite = self._address.scheme.startswith("http") and bool(self._container.duration)
         self.is_playlist = self._container.format.name in {"hls", "dash"}
+
+    def _new_decoder(self) -> VideoDecoder:
+        if not self._container.streams.video:
+            raise self._error("cannot be used", "it has no video", refused=True)
+        return VideoDecoder(
+            self._container, self._address.shown, max_pixels=self._max_pixels, keep_damaged=False
+        )
 
     def _settings(self) -> dict[str, str]:
         # Half a second of analysis instead of five. What was analysed is kept ("nobuffer" would

@@ -200,8 +200,9 @@ class LiveReader(FrameReader):
 
     def _wait_for_next_try(self, attempt: ConnectionThread, outage_began: float) -> str:
         """Pause; return why there is no further attempt, or ""."""
-        self._closing.wait(self.options.wait_s(time.monotonic() - outage_began))
-        limit_s = self.options.give_up_after_s
+        outage_s, limit_s = time.monotonic() - outage_began, self.options.give_up_after_s
+        left_s = math.inf if limit_s is None else max(0.0, limit_s - outage_s)
+        self._closing.wait(min(self.options.wait_s(outage_s), left_s))
         if limit_s is None:
             limit_s = math.inf if self._status.frames_read else _LONGEST_HANG_S
         # Never two connections at once: cameras allow few, and attempts that hang in the resolver

@@ -1,0 +1,54 @@
+"""Connections through FFmpeg, without a server."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from yolo_ema.errors import SourceError
+from yolo_ema.media.sources.addresses import parse_address
+from yolo_ema.media.sources.av_stream import AvConnection
+from yolo_ema.media.sources.network_options import NetworkOptions
+
+
+def sound(path: Path) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(16_000))
+    return path
+
+
+def video(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        grey = av.VideoFrame.from_ndarray(np.zeros((120, 160, 3), np.uint8), format="bgr24")
+        container.mux(stream.encode(grey))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "told"), [(sound, "x.wav", "no video"), (video, "x.mp4", "160x120")]
+)
+def test_what_cannot_be_used_is_closed(tmp_path, monkeypatch, make, name, told):
+    opened = []
+    really_open = av.open
+
+    def opens(_address: str, **_settings: object) -> object:
+        opened.append(really_open(str(path)))
+        return opened[-1]
+
+    path = make(tmp_path / name)
+    monkeypatch.setattr(av, "open", opens)
+    connection = AvConnection(parse_address("rtsp://cam/x"), NetworkOptions(), max_pixels=1000)
+    with pytest.raises(SourceError, match=told):
+        connection.open()
+    with pytest.raises((AssertionError, ValueError), match="not open"):
+        next(opened[0].demux())
