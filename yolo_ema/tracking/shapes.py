@@ -15,6 +15,7 @@ from yolo_ema.errors import ConfigError
 __all__ = ["CountLine", "Zone"]
 
 Array = NDArray[np.float64]
+Point = tuple[float, float]
 ShapeT = TypeVar("ShapeT", bound="_Shape")
 
 
@@ -29,7 +30,7 @@ class _Shape:
     """
 
     name: str
-    points: tuple[tuple[float, float], ...]
+    points: tuple[Point, ...]
     shares: bool
 
     @classmethod
@@ -57,7 +58,7 @@ class _Shape:
             raise ConfigError(
                 f"{text!r} has no name before '='; leave out the '=', or write {cls._expected()}"
             )
-        points = tuple(zip(values[::2], values[1::2], strict=True))
+        points = cls._corners(tuple(zip(values[::2], values[1::2], strict=True)))
         shape = cls(name.strip() or default_name, points, all(value <= 1 for value in values))
         if problem := shape.problem():
             raise ConfigError(
@@ -81,6 +82,11 @@ class _Shape:
     def problem(self) -> str:
         """Return what is wrong with the points, or an empty text."""
         raise TypeError
+
+    @classmethod
+    def _corners(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
+        """Return the points that count."""
+        return points
 
     @classmethod
     def _kind(cls) -> str:
@@ -118,7 +124,8 @@ class CountLine(_Shape):
 
 @dataclass(frozen=True)
 class Zone(_Shape):
-    """An area with three corners or more, whose border does not cross itself.
+    """An area with three corners or more, whose border does not cross itself. As text it may be a
+    closed ring, whose last point repeats the first, and points may be repeated.
 
     Examples:
         >>> from yolo_ema import Zone
@@ -129,7 +136,7 @@ class Zone(_Shape):
     def problem(self) -> str:
         """Return what is wrong with the points."""
         if len(self.points) < 3:
-            return f"it has {len(self.points)} points"
+            return f"it has {len(self.points)} point{'' if len(self.points) == 1 else 's'}"
         borders = list(zip(self.points, (*self.points[1:], self.points[0]), strict=True))
         for (number, border), (later, other) in itertools.combinations(enumerate(borders), 2):
             neighbours = later - number == 1 or later - number == len(borders) - 1
@@ -143,8 +150,15 @@ class Zone(_Shape):
             else ""
         )
 
-
-Point = tuple[float, float]
+    @classmethod
+    def _corners(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
+        """Return the points without those that equal the one before, nor a last one that closes the
+        ring.
+        """
+        corners = [point for point, _ in itertools.groupby(points)]
+        if len(corners) > 1 and corners[-1] == corners[0]:
+            corners.pop()
+        return tuple(corners)
 
 
 def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:

@@ -236,6 +236,8 @@ def test_objects_long_gone_are_forgotten_but_counted():
         (CountLine, "nan,2,3,4", "none below 0"),
         (CountLine, "", "0 points"),
         (Zone, "1,2,3,4", "2 points"),
+        (Zone, "5,5,5,5,5,5", "1 point;"),
+        (Zone, "0,0,10,10,0,0,10,10,0,0", "crosses itself"),
         (Zone, "0,0,10,10,20,20", "one line"),
         (Zone, "0,0,10,10,10,0,0,10", "crosses itself"),
     ],
@@ -243,6 +245,18 @@ def test_objects_long_gone_are_forgotten_but_counted():
 def test_invalid_texts_are_named(kind, text, message):
     with pytest.raises(ConfigError, match=message):
         kind.from_text(text, "it")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0,0,0.4,0,0.4,0.3,0,0.3,0,0",
+        "0,0,0,0,0.4,0,0.4,0.3,0.4,0.3,0,0.3",
+        "0,0,0.4,0,0.4,0.3,0,0.3,0,0.3,0,0,0,0",
+    ],
+)
+def test_closed_rings_and_repeated_points_are_the_zone_without_them(text):
+    assert Zone.from_text(text, "lot") == Zone.from_text("0,0,0.4,0,0.4,0.3,0,0.3", "lot")
 
 
 def test_shapes_outside_and_duplicate_names_are_refused():
