@@ -2,8 +2,8 @@
 
 An object is one point: its box's centre or the middle of its lower border. A detected box jitters,
 so an object that waits on a line would cross it in every frame: a side counts as reached only when
-the point is a quarter of the box's shorter side, and at least 2 pixels, beyond the border. An
-object is counted as the class that it had most often.
+the point is a quarter of the box's shorter side, and at least 2 pixels, beyond the border; less in
+a zone too narrow for that. An object is counted as the class that it had most often.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.tracking.motion import warp_points
+from yolo_ema.tracking.clipping import clip_segment, homogeneous, oriented, window_around
+from yolo_ema.tracking.placed_shapes import PlacedLine, PlacedZone
 from yolo_ema.tracking.shapes import CountLine, Zone
 
 __all__ = ["Counter"]
@@ -38,6 +38,7 @@ class _Seen:
 
     classes: Tally[int] = field(default_factory=Tally)
     point: Array | None = None
+    """(3,) homogeneous: what it was last seen at may have gone behind the camera."""
     update: int = 0
     """When it was last seen, in updates."""
 
@@ -45,71 +46,6 @@ class _Seen:
     def class_id(self) -> int:
         """The class that it had most often; of equally frequent ones the first."""
         return self.classes.most_common(1)[0][0]
-
-
-@dataclass
-class _LineState:
-    """A line's counts by class, and on which side each identity surely was last."""
-
-    ends: Array
-    counts: dict[str, Tally[int]] = field(default_factory=lambda: {"in": Tally(), "out": Tally()})
-    sides: dict[int, int] = field(default_factory=dict)
-    through: dict[int, bool] = field(default_factory=dict)
-    """Whether an identity's point last changed sides between the line's ends, not beyond them."""
-
-    def update(
-        self, track_id: int, before: Array | None, point: Array, margin: float, class_id: int
-    ) -> None:
-        """Count an object that moved from ``before`` to ``point``."""
-        along = self.ends[1] - self.ends[0]
-        length = float(np.hypot(*along))
-        distance = self._distance(point, along, length)
-        if before is not None:
-            last = self._distance(before, along, length)
-            if (last < 0) != (distance < 0):
-                meeting = before + (point - before) * (last / (last - distance))
-                share = float((meeting - self.ends[0]) @ along) / length**2
-                self.through[track_id] = 0 <= share <= 1
-        if abs(distance) <= margin:
-            return
-        side = 1 if distance > 0 else -1
-        if self.sides.get(track_id, side) != side and self.through.get(track_id, False):
-            self.counts["in" if side > 0 else "out"][class_id] += 1
-        self.sides[track_id] = side
-
-    def _distance(self, point: Array, along: Array, length: float) -> float:
-        """Return how far a point lies to the right of the line, as the image shows it; negative to
-        the left.
-        """
-        offset = point - self.ends[0]
-        return float(along[0] * offset[1] - along[1] * offset[0]) / length
-
-
-@dataclass
-class _ZoneState:
-    """A zone's counts by class, and which identities are inside."""
-
-    border: Array
-    counts: dict[str, Tally[int]] = field(
-        default_factory=lambda: {"entered": Tally(), "left": Tally(), "visitors": Tally()}
-    )
-    inside: dict[int, bool] = field(default_factory=dict)
-    visited: set[int] = field(default_factory=set)
-
-    def update(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
-        """Count an object at ``point``."""
-        depth = cv2.pointPolygonTest(
-            self.border.astype(np.float32), (float(point[0]), float(point[1])), measureDist=True
-        )
-        if abs(depth) <= margin:
-            return
-        inside = depth > 0
-        if self.inside.get(track_id, inside) != inside:
-            self.counts["entered" if inside else "left"][class_id] += 1
-        self.inside[track_id] = inside
-        if inside and track_id not in self.visited:
-            self.visited.add(track_id)
-            self.counts["visitors"][class_id] += 1
 
 
 class Counter:
@@ -161,8 +97,11 @@ class Counter:
                 f"own name"
             )
         self.anchor, self.names = anchor, names
-        self._lines = {line.name: _LineState(line.points_in(image_wh)) for line in lines}
-        self._zones = {zone.name: _ZoneState(zone.points_in(image_wh)) for zone in zones}
+        self._lines = {line.name: PlacedLine(line.points_in(image_wh)) for line in lines}
+        self._zones = {zone.name: PlacedZone(zone.points_in(image_wh)) for zone in zones}
+        self._image_wh = image_wh
+        self._ground = np.eye(3)  # from the first frame's pixels to this one's, of any scale
+        self._place(np.zeros((0, 2)))
         self._seen: dict[int, _Seen] = {}
         self._gone: Tally[int] = Tally()
         self._updates = 0
@@ -181,9 +120,9 @@ class Counter:
             boxes_xyxy: (N, 4) pixels.
             class_ids: (N,).
             track_ids: (N,), −1 where there is no identity.
-            homography: (3, 3) from the last frame's pixels to this one's, if lines and zones are to
-                stay on the ground while the camera moves; without it they stay in place in the
-                image.
+            homography: (3, 3) from the last frame's pixels to this one's, of any scale, if lines
+                and zones are to stay on the ground while the camera moves; without it they stay in
+                place in the image.
         """
         self._updates += 1
         if homography is not None:
@@ -196,8 +135,11 @@ class Counter:
             _MARGIN * (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf), _LEAST_MARGIN_PX
         )
         self._now = []
-        for row in np.flatnonzero(np.asarray(track_ids) >= 0).tolist():
-            self._count(int(track_ids[row]), points[row], float(margins[row]), int(class_ids[row]))
+        rows = np.flatnonzero(np.asarray(track_ids) >= 0)
+        self._place(points[rows])
+        anchors = homogeneous(points)
+        for row in rows.tolist():
+            self._count(int(track_ids[row]), anchors[row], float(margins[row]), int(class_ids[row]))
         if self._updates % _FORGET_AFTER == 0:
             self._forget()
 
@@ -222,12 +164,13 @@ class Counter:
     @property
     def overlays(self) -> list[tuple[str, Array, str]]:
         """Lines and zones to draw: ``line`` or ``zone``, points (P, 2) in pixels of this frame, and
-        a label with counts.
+        a label with counts. They are cut half a frame beyond the image, so that one farther off or
+        behind the camera has no points.
         """
         lines = [
             (
                 "line",
-                line.ends,
+                clip_segment(line.now, self._window),
                 f"{name}: {line.counts['in'].total()} in, {line.counts['out'].total()} out",
             )
             for name, line in self._lines.items()
@@ -235,7 +178,7 @@ class Counter:
         zones = [
             (
                 "zone",
-                zone.border,
+                zone.outline,
                 (
                     f"{name}: {self._within(zone).total()} now, "
                     f"{zone.counts['visitors'].total()} in all"
@@ -255,7 +198,7 @@ class Counter:
         seen.point, seen.update = point, self._updates
         self._now.append(track_id)
 
-    def _within(self, zone: _ZoneState) -> Tally[int]:
+    def _within(self, zone: PlacedZone) -> Tally[int]:
         return Tally(
             self._seen[track_id].class_id for track_id in self._now if zone.inside.get(track_id)
         )
@@ -269,13 +212,24 @@ class Counter:
 
     def _follow(self, homography: np.ndarray) -> None:
         """Move lines, zones and the objects' last points with the ground."""
-        for line in self._lines.values():
-            line.ends = warp_points(line.ends, homography)
-        for zone in self._zones.values():
-            zone.border = warp_points(zone.border, homography)
+        homography = oriented(homography)
+        ground = homography @ self._ground
+        self._ground = ground / np.linalg.norm(ground)
         for seen in self._seen.values():
             if seen.point is not None:
-                seen.point = warp_points(seen.point[None], homography)[0]
+                moved = homography @ seen.point
+                seen.point = moved / np.linalg.norm(moved)
+
+    def _place(self, points_xy: Array) -> None:
+        """Find where lines and zones are in this frame, whose objects are at points (N, 2). Always
+        from where they were first: what was cut off in one frame may come back in the next.
+        """
+        # with the objects, since a stream may have grown
+        self._window = window_around(self._image_wh, points_xy)
+        for line in self._lines.values():
+            line.place(self._ground)
+        for zone in self._zones.values():
+            zone.place(self._ground, self._window)
 
     def _forget(self) -> None:
         """Keep the count, but not the track, of what has long been gone."""

@@ -232,6 +232,44 @@ def test_trails_follow_their_object_and_zones_lie_under_boxes():
     assert (drawn[420, 500] != 90).all()
 
 
+def test_shapes_that_reach_far_outside_are_drawn_as_what_is_seen_of_them():
+    """Drawing as far as 1e10 took half a minute, and wrapped in int32."""
+    found = found_in([])
+    for kind, far, near in (
+        (
+            "zone",
+            [(100, -1e10), (900, -1e10), (900, 3000), (100, 3000)],
+            [(100, -900), (900, -900), (900, 900), (100, 900)],
+        ),
+        ("line", [(-1e10, 300), (640, 300)], [(-900, 300), (640, 300)]),
+        ("line", [(640, 1e10), (640, 200)], [(640, 900), (640, 200)]),
+    ):
+        drawings = [
+            draw_detections(found, overlays=[(kind, np.array(points, float), "lot: 1 now")])
+            for points in (far, near)
+        ]
+        assert np.array_equal(*drawings)
+        assert (drawings[0] != draw_detections(found)).any()
+
+
+@pytest.mark.parametrize("kind", ["line", "zone"])
+@pytest.mark.parametrize(
+    "points", [[], [(2e4, 100), (3e4, 100)], [(np.nan, 100), (200, 100)], [(-np.inf, 1), (99, 1)]]
+)
+def test_of_shapes_out_of_view_or_without_a_place_nothing_is_drawn(kind, points):
+    found = found_in([])
+    overlay = (kind, np.array(points, float).reshape(-1, 2), "gate: 2 in")
+    assert np.array_equal(draw_detections(found, overlays=[overlay]), draw_detections(found))
+
+
+def test_trails_that_reach_far_outside_keep_their_direction():
+    found = found_in([[400, 300, 430, 330, 0.9, 3]], track_ids=[7])
+    far, near = (
+        draw_detections(found, trails={7: np.array([[x, 315.0], [415, 315]])}) for x in (-1e10, -99)
+    )
+    assert np.array_equal(far, near)
+
+
 def test_words_in_other_alphabets_are_drawn():
     words = [render_label(text, 14, (0, 0, 0)) for text in ("Fußgänger", "машина", "λεωφορείο")]
     assert len({word.tobytes() for word in words}) == 3

@@ -167,6 +167,18 @@ def test_zone_counts():
     )
 
 
+@pytest.mark.parametrize("side", [20, 40, 60, 80, 200])
+def test_boxes_wider_than_a_lane_are_counted_in_it(side):
+    lane = Zone.from_text("lane=100,200,500,200,500,230,100,230", "")
+    counter = Counter(zones=[lane], image_wh=WH, names=NAMES)
+    walk(counter, [(300, y) for y in range(100, 217, 4)], side=side)
+    # half of the lane's area by its perimeter is 7 pixels, a quarter of the smallest box 5
+    walk(counter, [(300, 230 + dy) for dy in (-4, 4, -4, 4, -15)], side=side)
+    found = counter.as_json()["zones"]["lane"]
+    car = {"car": 1}
+    assert found == {"now": car, "entered": car, "left": {}, "visitors": car}
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-4.9, 4.9), min_size=1, max_size=40))
 def test_jitter_on_a_zones_border_counts_nothing(jitter):

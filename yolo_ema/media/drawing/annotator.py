@@ -17,11 +17,14 @@ from yolo_ema.media.drawing.box_labels import draw_labels
 from yolo_ema.media.drawing.legend import draw_legend
 from yolo_ema.media.drawing.style import class_colour_bgr, copy_inside, render_label
 from yolo_ema.media.frames import FrameDetections
+from yolo_ema.tracking.clipping import clip_polygon, clip_segment, homogeneous, window_around
 
 _WHITE, _BLACK, _EDGE = (255, 255, 255), (0, 0, 0), (30, 30, 30)
 _SMALL_PX = 28
 """Boxes with a shorter side below this have lines one pixel wide; each multiple of it adds one."""
 _TRAIL_POINTS = 16
+_FARTHEST_PX = 1e8
+"""Trails may reach far outside the image; int32 ends at 2e9."""
 _SMOOTH_TRAILS = 60
 """With more trails, smoothing their lines would take most of the time."""
 
@@ -31,7 +34,7 @@ class Overlay(NamedTuple):
 
     Attributes:
         kind: ``line`` or ``zone``.
-        points_xy: (M, 2) pixels: two ends, or a polygon's corners.
+        points_xy: (M, 2) pixels: two ends, or a polygon's corners; none if it is out of view.
         label: its name and counts.
     """
 
@@ -109,7 +112,8 @@ def _draw_trails(
         if track_id in classes and len(points) > 1 and _leaves(boxes[track_id], points):
             step = -(-len(points) // _TRAIL_POINTS)
             sampled = np.asarray(points)[(len(points) - 1) % step :: step]  # always with the last
-            by_class.setdefault(classes[track_id], []).append(sampled.round().astype(np.int32))
+            pixels = sampled.clip(-_FARTHEST_PX, _FARTHEST_PX).round().astype(np.int32)
+            by_class.setdefault(classes[track_id], []).append(pixels)
     smooth = cv2.LINE_AA if len(trails) <= _SMOOTH_TRAILS else cv2.LINE_8
     for class_id, lines in by_class.items():
         colour = class_colour_bgr(class_id)
@@ -128,7 +132,10 @@ def _leaves(box_xyxy: np.ndarray, points: np.ndarray) -> bool:
 
 
 def _draw_overlay(canvas: np.ndarray, overlay: Overlay, scale: float) -> None:
-    points = np.asarray(overlay.points_xy).round().astype(np.int32).reshape(-1, 2)
+    # OpenCV fills row by row from a corner far above the image, and wraps beyond int32.
+    points = _within(overlay, window_around(canvas.shape[1::-1])).round().astype(np.int32)
+    if not len(points):
+        return
     is_zone = overlay.kind == "zone"
     if is_zone:
         _tint(canvas, points)
@@ -140,14 +147,29 @@ def _draw_overlay(canvas: np.ndarray, overlay: Overlay, scale: float) -> None:
             cv2.circle(canvas, (x, y), round(4 * scale), _WHITE, cv2.FILLED, cv2.LINE_AA)
 
 
+def _within(overlay: Overlay, window_xyxy: np.ndarray) -> np.ndarray:
+    """Return the points of a line or zone, (M, 2) pixels, cut to a window x1, y1, x2, y2; none if
+    it lies outside, or a point is not finite.
+    """
+    points = np.asarray(overlay.points_xy, float).reshape(-1, 2)
+    if not len(points) or not np.isfinite(points).all():
+        return np.zeros((0, 2))
+    clip = clip_polygon if overlay.kind == "zone" else clip_segment
+    return clip(homogeneous(points), window_xyxy)
+
+
 def _draw_name(
     canvas: np.ndarray,
     overlay: Overlay,
     scale: float,
     legend_xyxy: tuple[int, int, int, int] | None,
 ) -> None:
-    """Draw a line's or zone's name above its middle, or beside the legend if that is in the way."""
-    points = np.asarray(overlay.points_xy).reshape(-1, 2)
+    """Draw a line's or zone's name above the middle of what is seen of it, or beside the legend if
+    that is in the way.
+    """
+    points = _within(overlay, np.array([0, 0, *canvas.shape[1::-1]]))
+    if not len(points):
+        return
     middle_x, middle_y = (
         points[:, 0].mean(),
         points[:, 1].min() if overlay.kind == "zone" else points[:, 1].mean(),
