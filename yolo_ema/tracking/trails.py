@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from yolo_ema.tracking.motion import warp_points
+from yolo_ema.tracking.clipping import homogeneous, oriented
 
 
 class Trails:
@@ -60,8 +60,12 @@ class Trails:
         }
 
     def _follow(self, homography: np.ndarray) -> None:
+        """Move the trails with the ground; what goes behind the camera ends them."""
+        homography = oriented(homography)
         for track_id, trail in self._points.items():
-            points = warp_points(np.stack([point for _, point in trail]), homography)
-            self._points[track_id] = deque(
-                zip((time_s for time_s, _ in trail), points, strict=True)
-            )
+            moved = homogeneous(np.stack([point for _, point in trail])) @ homography.T
+            behind = np.flatnonzero(moved[:, 2] <= 0)
+            first = behind[-1] + 1 if len(behind) else 0
+            points = moved[first:, :2] / moved[first:, 2:]
+            times = [time_s for time_s, _ in trail][first:]
+            self._points[track_id] = deque(zip(times, points, strict=True))

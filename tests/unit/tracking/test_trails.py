@@ -35,6 +35,18 @@ def test_points_follow_the_ground():
     np.testing.assert_allclose(ways[1], [[35, 1], [35, 1]])
 
 
+def test_a_trail_begins_in_front_of_the_camera():
+    """What the camera flew over would be drawn through the sky, from the other side."""
+    trails = Trails()
+    for step, y in enumerate((950, 450, 200)):
+        trails.update(step / 10, np.array([[0, y, 10, y + 20]]), np.array([1]))
+    tilt = np.array([[1, 0, 0], [0, 1, 0], [0, -0.002, 1.0]])  # row 500 goes to infinity
+    for sign in (1, -1):
+        ways = trails.update(0.3, np.zeros((0, 4)), np.zeros(0, int), homography=sign * tilt)
+        np.testing.assert_allclose(ways[1][:, 1], [460 / 0.08, 210 / 0.58])
+        tilt = np.eye(3)
+
+
 def test_a_clock_that_restarts_drops_the_trails():
     trails = Trails()
     trails.update(100.0, np.array([[0, 0, 10, 10]]), np.array([1]))
