@@ -117,10 +117,11 @@ class DetectOutput:
         status: Callable[[], Sequence[SourceStatus]],
         *,
         source_count: int = 1,
+        stems: Sequence[str] = (),
         places: StoredPlaces | None = None,
     ) -> None:
-        """Open the sinks and the page; ``status`` is called from another thread, and ``places``
-        gives the objects of stored sources theirs.
+        """Open the sinks and the page; ``status`` is called from another thread, ``places`` gives
+        the objects of stored sources theirs, and ``stems`` are the sources' names for files.
 
         Raises:
             ConfigError: a line or zone that cannot be read; a format that cannot hold the classes;
@@ -165,6 +166,7 @@ class DetectOutput:
                 visdrone_names=VISDRONE_CLASSES,
                 yolo_scores=options.yolo_scores,
                 crop_limit=options.crop_limit,
+                stems=stems,
             )
             self._sinks |= zip(kinds, sinks, strict=True)
             if maps:

@@ -91,6 +91,7 @@ def detect(
                 detector.wanted_names,
                 reader.status,
                 source_count=len(sources),
+                stems=[source.stem for source in sources],
                 places=places,
             )
         ) as output,
