@@ -23,6 +23,8 @@ CONFIDENCE = 0.95
 EQUAL_PAIRS = "pairs that all differ by exactly the same show nothing"
 """The verdict on them: figures of few images are coarse."""
 
+_RESOLUTION = 1e-9  # points; differences closer than this differ by the computer's rounding alone
+
 Runs = Mapping[tuple[str, int], Mapping[str, Any]]
 """Records by arm and seed."""
 
@@ -62,7 +64,7 @@ class Paired:
         """
         if self.interval is None:
             return "one pair alone shows nothing"
-        if not self.spread.deviation:
+        if not self.spread.deviation and self.spread.mean:
             return EQUAL_PAIRS
         low, high = self.interval
         if low > 0:
@@ -78,11 +80,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 def paired(values: Sequence[float], baseline: Sequence[float]) -> Paired:
     """Return the differences of values to their partners in the baseline, in the same order; at
-    least one pair. They are rounded far below what any figure resolves, so that equal ones are.
+    least one pair.
     """
-    differences = tuple(
-        round(value - partner, 9) for value, partner in zip(values, baseline, strict=True)
-    )
+    differences = tuple(value - partner for value, partner in zip(values, baseline, strict=True))
+    if max(differences) - min(differences) < _RESOLUTION:
+        differences = differences[:1] * len(differences)
     summary = spread(differences)
     if summary.deviation is None:
         return Paired(differences, summary, None)

@@ -331,7 +331,7 @@ def _changed(last: Path, **train_args) -> None:
         ({"optimizer": "Lion"}, "optimizer is 'Lion'"),
         ({"distill_model": "yolo11m.pt"}, "distillation is not supported"),
         ({"data": 7}, "name it with --data"),
-        ({RUN_KEY: {"drone": {"nwd": "much"}}}, "nwd is much; expected 0 to 1"),
+        ({RUN_KEY: {"drone": {"nwd": "much"}}}, "nwd is 'much'; expected a number, 0 to 1"),
         ({RUN_KEY: {"drone": 7}}, "settings cannot be read"),
         ({RUN_KEY: {"loggers": ["phone home"]}}, "the run's loggers are 'phone home'"),
     ],
