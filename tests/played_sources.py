@@ -82,7 +82,7 @@ class PlayedSource(Source):
 def source(
     *connections: Played, network: NetworkOptions = QUICK, name: str = "cam"
 ) -> PlayedSource:
-    return PlayedSource(iter(connections), network, name)
+    return PlayedSource(iter(connections), network, name, name)
 
 
 def endless(pause_s: float = 0.01) -> Iterator[object]:

@@ -7,6 +7,7 @@
     │   ├── AnnotationError                           a row of an annotation or result file
     │   ├── ArchiveError                              an archive that is unsafe or damaged
     │   ├── TelemetryError                            where the camera was cannot be read
+    │   ├── OutOfReachError                           a surface model elsewhere than the cameras
     │   └── DataNotFoundError (FileNotFoundError)
     ├── WeightsError       (ValueError)       exit 4  a weights file is wrong
     │   ├── WeightsNotFoundError (FileNotFoundError)
@@ -116,6 +117,12 @@ class TelemetryError(DataError):
         self.reason = reason
 
 
+class OutOfReachError(DataError):
+    """A surface model does not cover the cameras, or has too much in their reach; it may do for
+    others.
+    """
+
+
 class DataNotFoundError(DataError, FileNotFoundError):
     """A dataset, split, image folder or annotation file is not there."""
 
@@ -195,6 +202,11 @@ class CheckFailedError(YoloEmaError, RuntimeError):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, up to 200 characters; its kind without one."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def system_reason(error: OSError) -> str:
+    """Return why the system refused, in its own words."""
+    return (error.strerror or type(error).__name__).lower()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

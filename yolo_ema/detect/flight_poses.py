@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolo_ema.detect.result_files import ResultSource
-from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.errors import ConfigError, DataError, OutOfReachError
 from yolo_ema.geo.camera_heights import (
     FlightGround,
     ground_below,
@@ -19,7 +19,6 @@ from yolo_ema.geo.camera_heights import (
 )
 from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
 from yolo_ema.geo.sightings import FrameBoxes, LocatedSource, locate_source
-from yolo_ema.geo.surface_model import OutOfReachError
 from yolo_ema.geo.telemetry.kinds import KINDS
 from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
 from yolo_ema.media.frames import FrameDetections

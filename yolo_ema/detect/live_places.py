@@ -10,7 +10,7 @@ import numpy as np
 
 from yolo_ema.detect.flight_poses import unusable
 from yolo_ema.detect.frame_places import check_surface_model, place_frame
-from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.errors import DataError, DataNotFoundError, OutOfReachError
 from yolo_ema.geo.camera_heights import FlightGround, ground_below
 from yolo_ema.geo.geodesic import geodesic_inverse
 from yolo_ema.geo.pose import NoPose, Pose
@@ -20,7 +20,6 @@ from yolo_ema.geo.sightings import (
     Usable,
     view_of,
 )
-from yolo_ema.geo.surface_model import OutOfReachError
 from yolo_ema.geo.telemetry.live import LiveTelemetry, is_live
 from yolo_ema.geo.view_border import view_border
 from yolo_ema.media.frames import FrameDetections

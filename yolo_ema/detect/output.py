@@ -116,7 +116,6 @@ class DetectOutput:
         names: dict[int, str],
         status: Callable[[], Sequence[SourceStatus]],
         *,
-        source_count: int = 1,
         stems: Sequence[str] = (),
         places: StoredPlaces | None = None,
     ) -> None:
@@ -132,7 +131,7 @@ class DetectOutput:
         self.annotated_bgr: np.ndarray | None = None
         self.map: MapOutput | None = None
         self.problems: dict[str, str] = {}
-        self._options, self._status, self._source_count = options, status, source_count
+        self._options, self._status, self._has_several = options, status, len(stems) > 1
         lines, zones = enumerate(options.count_line, start=1), enumerate(options.zone, start=1)
         self._shapes: Shapes = (
             [CountLine.from_text(text, f"line {number}") for number, text in lines],
@@ -230,7 +229,7 @@ class DetectOutput:
                     self._options, self._shapes, detections.frame.image_wh, detections.names
                 )
             except ConfigError as error:
-                if self._source_count == 1:
+                if not self._has_several:
                     raise
                 self.problems[name] = f"nothing is counted in {name}: {error}"
                 return

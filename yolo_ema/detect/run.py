@@ -21,7 +21,7 @@ from yolo_ema.detect.inputs import selection_of
 from yolo_ema.detect.output import DetectOutput
 from yolo_ema.detect.output_thread import OutputThread
 from yolo_ema.detect.result import DetectResult, SourceSummary, most_frequent
-from yolo_ema.errors import MachineError
+from yolo_ema.errors import MachineError, system_reason
 from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.text_files import printable, say
 from yolo_ema.media.frames import exact_rate
@@ -90,7 +90,6 @@ def detect(
                 out,
                 detector.wanted_names,
                 reader.status,
-                source_count=len(sources),
                 stems=[source.stem for source in sources],
                 places=places,
             )
@@ -323,7 +322,7 @@ def fresh_folder(base: Path) -> Path:
                 folder.mkdir()
                 return folder
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = system_reason(error)
         if isinstance(error, FileExistsError | NotADirectoryError):
             reason = "a file, or a link that leads nowhere, is in the way"
         raise MachineError(

@@ -124,7 +124,7 @@ class StoredPlaces:
         self,
         name: str,
         pose_of: Callable[[FrameDetections], Pose | NoPose],
-        ground: FlightGround | DataError | None,
+        ground: FlightGround | DataError,
     ) -> None:
         if isinstance(ground, DataError):  # the model lies elsewhere: of this source alone
             self._lack(name, unusable(ground))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_ema.errors import DataError, DataNotFoundError, MissingPackageError
+from yolo_ema.errors import DataError, DataNotFoundError, MissingPackageError, OutOfReachError
 from yolo_ema.geo.geodesic import geodesic_forward, geodesic_inverse
 from yolo_ema.geo.ground import LEAST_DEPRESSION_DEG, Hits, sky_reasons
 from yolo_ema.geo.views import Views
@@ -26,12 +26,6 @@ _STEEPEST = 1.0
 _SLOPE_OVER_M = 2.0
 _LOWEST_M, _HIGHEST_M = -1000.0, 9000.0
 _UNITS = {"", "m", "metre", "meter", "metres", "meters"}
-
-
-class OutOfReachError(DataError):
-    """A surface model does not cover the cameras, or has too much in their reach; it may do for
-    others.
-    """
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from yolo_ema.detect.output import DetectOutput
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sources.source import SourceEvent
+from yolo_ema.media.sources.video_reader import VideoReader
 from yolo_ema.options.detect import DetectOptions
 
 NAMES = {0: "car"}
@@ -50,13 +51,24 @@ def test_lines_keep_their_place_when_a_stream_changes_its_size(place, homography
 def test_a_source_too_small_for_a_line_is_named_and_the_others_are_counted():
     options = DetectOptions(source=("a", "b"), save=("none",), count_line=("gate=200,150,300,150",))
     large, small = source(name="large"), source(name="small")
-    with contextlib.closing(DetectOutput(options, Path(), NAMES, list, source_count=2)) as output:
+    with contextlib.closing(DetectOutput(options, Path(), NAMES, list, stems=["a", "b"])) as output:
         for camera, wh in ((large, (320, 192)), (small, (192, 128)), (large, (320, 192))):
             output.write(tracked_event(camera, wh))
         assert set(output.counts()) == {"large"}
         assert set(output.problems) == {"small"}
         assert "nothing is counted in small" in output.problems["small"]
         assert "'gate' lies outside" in output.problems["small"]
+
+
+def test_a_camera_that_changes_its_size_leaves_the_others_their_names(tmp_path):
+    options = DetectOptions(source=("live", "live-2"), save=("annotated",))
+    cameras = source(name="live"), source(name="live-2")
+    stems = [camera.stem for camera in cameras]
+    with contextlib.closing(DetectOutput(options, tmp_path, NAMES, list, stems=stems)) as output:
+        for number, side in ((0, 64), (0, 96), (0, 64), (1, 128)):
+            output.write(tracked_event(cameras[number], (side, side)))
+    sides = {path.name: side_of(path) for path in tmp_path.iterdir()}
+    assert sides == {"live.mp4": 64, "live-3.mp4": 96, "live-4.mp4": 64, "live-2.mp4": 128}
 
 
 def test_a_line_outside_the_only_source_is_an_error():
@@ -66,6 +78,11 @@ def test_a_line_outside_the_only_source_is_an_error():
         pytest.raises(ConfigError, match="'gate' lies outside"),
     ):
         output.write(tracked_event(source(), (192, 128)))
+
+
+def side_of(video: Path) -> int:
+    with contextlib.closing(VideoReader(video)) as reader:
+        return next(iter(reader))[0].shape[0]
 
 
 def tracked_event(camera, image_wh: tuple[int, int]) -> DetectedEvent:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yolo_ema.constants import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_hidden
+from yolo_ema.errors import system_reason
 
 _MOST_KINDS = 8
 
@@ -76,8 +77,7 @@ class FolderScan:
         return ", ".join(kinds) + (f" and {rest} more kinds" if rest else "")
 
     def _report(self, path: Path, error: OSError) -> None:
-        reason = (error.strerror or type(error).__name__).lower()
-        self.unreadable.append((path, f"{path} cannot be read: {reason}"))
+        self.unreadable.append((path, f"{path} cannot be read: {system_reason(error)}"))
 
     def _take(self, path: Path) -> None:
         if is_media(path):

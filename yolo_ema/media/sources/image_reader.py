@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from yolo_ema.errors import SourceError
+from yolo_ema.errors import SourceError, system_reason
 from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeader, ImageHeaderError, read_header
 from yolo_ema.io.tiff_file import band_as_grey, bands_as_rgb, main_page, tiff_pages
 from yolo_ema.media.sources.jpeg_decoder import decode_jpeg
@@ -58,8 +58,7 @@ def _content_of(path: Path) -> bytes | None:
     try:
         return path.read_bytes() if path.is_file() else None
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise SourceError(f"{path} cannot be read: {reason}") from error
+        raise SourceError(f"{path} cannot be read: {system_reason(error)}") from error
 
 
 def _decoded(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | None:

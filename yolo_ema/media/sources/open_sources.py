@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.constants import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from yolo_ema.errors import SourceError, did_you_mean
+from yolo_ema.errors import SourceError, did_you_mean, system_reason
 from yolo_ema.io.image_header import LARGEST_PIXELS
 from yolo_ema.media.sources.addresses import (
     is_address,
@@ -164,7 +164,7 @@ class _Finder:
         except SourceError as error:
             reason = str(error)
         except OSError as error:
-            reason = f"{shown} cannot be read: {_reason(error)}"
+            reason = f"{shown} cannot be read: {system_reason(error)}"
         else:
             return
         problem = f"{line}: {reason}" if line else reason
@@ -245,7 +245,7 @@ class _Finder:
             closest = did_you_mean(path.name, _names_in(path.parent))
             raise SourceError(f"no file or folder at {path}{closest}")
         else:
-            raise SourceError(f"{path} cannot be read: {_reason(error)}")
+            raise SourceError(f"{path} cannot be read: {system_reason(error)}")
 
     def _add_scan(self, scan: FolderScan, nothing: str) -> None:
         if not scan.files and not scan.unreadable:
@@ -298,10 +298,6 @@ def _names_in(folder: Path) -> list[str]:
         return os.listdir(folder)  # noqa: PTH208 - the names alone
     except OSError:
         return []
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
 
 
 def _known_kinds() -> str:
