@@ -56,10 +56,7 @@ def network_pixels(predictor: Predictor, image_wh: tuple[int, int]) -> int:
     stride = predictor.stride if predictor.rectangular else None
     if not isinstance(predictor, TiledPredictor):
         return math.prod(Letterbox.of(image_wh[::-1], predictor.imgsz_hw, stride).input_hw)
-    return sum(
-        math.prod(Letterbox.of(view.image_hw, view.input_hw, stride).input_hw)
-        for view in predictor.views(image_wh)
-    )
+    return sum(view.network_pixels(stride) for view in predictor.views(image_wh))
 
 
 def _tile_facts(

@@ -21,7 +21,9 @@ from yolo_ema.inference.worker_pool import WorkerPool
 from yolo_ema.tiling.plan import SizeFixedBy
 
 _LARGEST_SIDE_BY_SIDE = 1280 * 1280
-"""Pixels of the input; a larger one keeps every thread busy, and several at once take memory."""
+"""Pixels of input that an image needs; a larger one keeps every thread busy, and several at once
+take memory.
+"""
 
 _Found = tuple[list[np.ndarray], dict[str, float]]
 
@@ -94,7 +96,9 @@ class BackendPredictor:
         """Return how many images share a call best: 1 where they go one by one, or in one forward
         pass.
         """
-        workers = self._usable_workers(imgsz_hw or self.imgsz_hw)
+        input_hw = imgsz_hw or self.imgsz_hw
+        letterbox = self._letterbox(image_wh[::-1], input_hw, smallest=self.rectangular)
+        workers = self._usable_workers(letterbox)
         return workers.workers if workers else 1
 
     def __call__(
@@ -115,7 +119,8 @@ class BackendPredictor:
         smallest = self.rectangular and len({image.shape for image in images_bgr}) == 1
         with self._one_at_a_time:
             detect = partial(self._detect, input_hw=input_hw, smallest=smallest, max_det=max_det)
-            if len(images_bgr) > 1 and (workers := self._usable_workers(input_hw)):
+            first = self._letterbox(images_bgr[0].shape[:2], input_hw, smallest=smallest)
+            if len(images_bgr) > 1 and (workers := self._usable_workers(first)):
                 return self._side_by_side(workers, detect, images_bgr)
             boxes, self.seconds = detect(self.backend, images_bgr)
             return boxes
@@ -139,7 +144,7 @@ class BackendPredictor:
         self, image_bgr: np.ndarray, input_hw: tuple[int, int]
     ) -> tuple[np.ndarray, Letterbox]:
         check_images([image_bgr])
-        letterbox = self._letterbox(image_bgr, input_hw, smallest=self.rectangular)
+        letterbox = self._letterbox(image_bgr.shape[:2], input_hw, smallest=self.rectangular)
         everything = replace(self.settings, conf=0.0)
         with self._one_at_a_time:
             inputs = self.backend.prepare([letterbox.apply(image_bgr)])
@@ -147,13 +152,13 @@ class BackendPredictor:
         return np.array(rows, np.float32), letterbox
 
     def _letterbox(
-        self, image: np.ndarray, input_hw: tuple[int, int], *, smallest: bool
+        self, image_hw: tuple[int, ...], input_hw: tuple[int, int], *, smallest: bool
     ) -> Letterbox:
-        height, width = image.shape[:2]
+        height, width = image_hw
         return Letterbox.of((height, width), input_hw, self.stride if smallest else None)
 
-    def _usable_workers(self, input_hw: tuple[int, int]) -> WorkerPool | None:
-        large = math.prod(input_hw) > _LARGEST_SIDE_BY_SIDE
+    def _usable_workers(self, letterbox: Letterbox) -> WorkerPool | None:
+        large = math.prod(letterbox.input_hw) > _LARGEST_SIDE_BY_SIDE
         return None if self.backend.one_pass or large else self._workers
 
     def _side_by_side(
@@ -182,7 +187,9 @@ class BackendPredictor:
     ) -> _Found:
         """Return each image's boxes and each stage's seconds. Several threads call it at once."""
         started = time.perf_counter()
-        letterboxes = [self._letterbox(image, input_hw, smallest=smallest) for image in images_bgr]
+        letterboxes = [
+            self._letterbox(image.shape[:2], input_hw, smallest=smallest) for image in images_bgr
+        ]
         inputs = backend.prepare(
             [pad.apply(image) for pad, image in zip(letterboxes, images_bgr, strict=True)]
         )

@@ -190,7 +190,7 @@ class TiledPredictor:
             view_rows: list[list[tuple[View, np.ndarray]]] = [[] for _ in sizes]
             waiting = self._views_by_shape(sizes, max_det)
             while waiting:
-                at_once = max(1, self._chunk // self._tiles_in(waiting[0][0].input_hw))
+                at_once = max(1, self._chunk // self._tiles_in(waiting[0][0]))
                 views = waiting[0][:at_once]
                 crops = [view.pixels_of(images_bgr[view.image]) for view in views]
                 input_hw, limit = views[0].input_hw, views[0].max_det
@@ -199,7 +199,7 @@ class TiledPredictor:
                 except DeviceMemoryError:
                     if len(views) == 1:
                         raise
-                    self._chunk = len(views) // 2 * self._tiles_in(input_hw)
+                    self._chunk = len(views) // 2 * self._tiles_in(views[0])
                     continue
                 for view, rows in zip(views, boxes, strict=True):
                     view_rows[view.image].append((view, view.to_image(rows)))
@@ -285,9 +285,10 @@ class TiledPredictor:
         larger = [((height, width), False)] if self.size_fixed_by != "file" else []
         return [*once, (plan.input_hw, True), *larger]
 
-    def _tiles_in(self, input_hw: tuple[int, int]) -> int:
-        """Return how many of the network's own inputs have the pixels of this one."""
-        return math.ceil(math.prod(input_hw) / math.prod(self.imgsz_hw))
+    def _tiles_in(self, view: View) -> int:
+        """Return how many of the network's own inputs have the pixels of this view's."""
+        stride = self.stride if self.rectangular else None
+        return math.ceil(view.network_pixels(stride) / math.prod(self.imgsz_hw))
 
     def merged(
         self,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+
+from yolo_ema.inference.letterbox import Letterbox
 
 Box = tuple[int, int, int, int]
 
@@ -37,6 +40,12 @@ class View(NamedTuple):
         predictor's own limit, and the input.
         """
         return *self.image_hw, self.max_det is None, self.input_hw
+
+    def network_pixels(self, stride: int | None) -> int:
+        """Return how many pixels of input it is for the network, filled up to multiples of
+        ``stride``, or to the whole input where that is None.
+        """
+        return math.prod(Letterbox.of(self.image_hw, self.input_hw, stride).input_hw)
 
     def pixels_of(self, image_bgr: np.ndarray) -> np.ndarray:
         """Return the part of the image that goes through the network."""

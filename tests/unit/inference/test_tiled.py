@@ -283,11 +283,11 @@ def test_few_images_at_a_larger_input_share_a_forward_pass():
     """As many pixels at once as in tiles."""
     gpu = Painted(imgsz=640)
     gpu.device, gpu.size_fixed_by = "cuda:0", ""
-    frames = [painting((1920, 1080), [(9, 9, 30, 30)], seed) for seed in range(10)]
+    frames = [painting((1920, 1080), [(9, 9, 30, 30)], seed) for seed in range(12)]
     tiled = TiledPredictor(gpu)
     tiled(frames)
     assert tiled._chunk == 32
-    assert [len(batch) for batch in gpu.batches] == [8, 2]
+    assert [len(batch) for batch in gpu.batches] == [10, 2], "of 1280x736: three tiles each"
     assert set(gpu.inputs_hw) == {(1280, 1280)}
     assert tiled.at_once((1920, 1080)) == 1
     gpu.workers = 4
@@ -311,13 +311,15 @@ def test_a_gpu_that_is_too_small_takes_larger_inputs_one_by_one():
     assert [len(batch) for batch in gpu.batches] == [1] * 5
 
 
-def test_workers_share_images_up_to_1280(tmp_path):
+def test_workers_share_images_of_up_to_1280_squared(tmp_path):
     """Larger inputs keep every thread busy by themselves, and several at once take memory."""
     predictor = open_predictor(save(lively_model("tiny"), tmp_path / "tiny.pt"), device="cpu")
     predictor._workers = WorkerPool(3)
     assert predictor.at_once((1920, 1080)) == 3
-    assert predictor.at_once((1920, 1080), imgsz_hw=(1280, 1280)) == 3
-    assert predictor.at_once((1920, 1080), imgsz_hw=(1312, 1280)) == 1
+    assert predictor.at_once((1280, 1280), imgsz_hw=(1280, 1280)) == 3
+    assert predictor.at_once((1312, 1280), imgsz_hw=(1280, 1312)) == 1
+    assert predictor.at_once((1920, 1080), imgsz_hw=(1600, 1600)) == 3, "1600x928 of them"
+    assert predictor.at_once((1920, 1080), imgsz_hw=(1920, 1920)) == 1
 
 
 def test_off_returns_the_runtime_itself(tmp_path):

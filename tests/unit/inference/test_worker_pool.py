@@ -83,7 +83,7 @@ def test_tiles_in_parallel_are_tiles_in_turn(files, three_threads, monkeypatch):
 
 
 def test_a_large_input_goes_alone(files, three_threads):
-    assert open_predictor(files["pt"], device="cpu", imgsz=1536).at_once((320, 192)) == 1
+    assert open_predictor(files["pt"], device="cpu", imgsz=1536).at_once((320, 320)) == 1
 
 
 def test_torch_keeps_its_threads_here_and_in_later_threads(files, three_threads):
