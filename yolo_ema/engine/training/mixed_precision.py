@@ -4,7 +4,7 @@ Ultralytics' own check downloads the weights of another model first. This one ru
 trained, on noise: GPUs whose half-precision convolutions are broken (some GTX 16 series) give
 infinities or numbers that are far off.
 
-Ultralytics refuses ``amp=bf16`` on a CPU. On processors with AMX it nearly halves the time of a
+Ultralytics refuses ``amp=bf16`` on a CPU. On a processor with AVX512-BF16 it takes a third off a
 step (docs/training.md), so it works here.
 """
 
