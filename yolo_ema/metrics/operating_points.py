@@ -1,4 +1,4 @@
-"""Confidence thresholds at which a detector's F1 is best, from its precision-recall curves."""
+"""Confidence thresholds at which a detector's F1 is best, from the scores of its detections."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ def best_of_class(curve: Curve) -> OperatingPoint | None:
     """
     if not len(curve.score):
         return None
-    f1 = _f1(curve.precision, curve.recall)
+    precision, recall = _from(curve, curve.score)
+    f1 = _f1(precision, recall)
     best = int(f1.argmax())
-    return _point(curve.score[best], curve.precision[best], curve.recall[best], f1[best])
+    return _point(curve.score[best], precision[best], recall[best], f1[best])
 
 
 def best_for_all(curves: Sequence[Curve]) -> OperatingPoint | None:
@@ -54,24 +55,26 @@ def best_for_all(curves: Sequence[Curve]) -> OperatingPoint | None:
     if nothing was found at a score of 0.01 or more.
 
     Args:
-        curves: those of the classes that occur. A class's precision at a threshold is that at its
-            weakest true positive above it.
+        curves: those of the classes that occur.
     """
     thresholds = np.arange(1, 100) / 100
     if not any(len(curve.score) for curve in curves):
         return None
-    precision, recall = np.zeros((2, len(curves), len(thresholds)))
-    for k, curve in enumerate(curves):
-        # true positives of at least the threshold
-        counted = np.searchsorted(-curve.score, -thresholds, side="right")
-        nonempty = counted > 0
-        precision[k, nonempty] = curve.precision[counted[nonempty] - 1]
-        recall[k, nonempty] = curve.recall[counted[nonempty] - 1]
+    precision, recall = np.array([_from(curve, thresholds) for curve in curves]).swapaxes(0, 1)
     f1 = _f1(precision, recall).mean(axis=0)
     best = len(f1) - 1 - int(f1[::-1].argmax())
     if f1[best] == 0:
         return None
     return _point(thresholds[best], precision[:, best].mean(), recall[:, best].mean(), f1[best])
+
+
+def _from(curve: Curve, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall, (T,) each, of the detections from each threshold upwards; zero
+    where there are none. A class's false alarms count also below its last true positive.
+    """
+    hits = np.searchsorted(-curve.score, -thresholds, side="right")
+    judged = np.searchsorted(-curve.judged_score, -thresholds, side="right")
+    return hits / np.maximum(judged, 1), np.r_[0.0, curve.recall][hits]
 
 
 def _f1(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:

@@ -45,13 +45,14 @@ COVERED = 0.5
 
 @dataclass(frozen=True)
 class Curve:
-    """A class at IoU 0.5: recall and precision, both 0 to 1, and score at each true positive, by
-    falling score; (P,) each.
+    """A class at IoU 0.5: recall and precision, both 0 to 1, and score at each true positive, (P,)
+    each, and the scores of all detections that are right or wrong, (D,); all by falling score.
     """
 
     recall: np.ndarray
     precision: np.ndarray
     score: np.ndarray
+    judged_score: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -243,17 +244,16 @@ def _curves(
     neutral: np.ndarray,
     ground_truth_count: np.ndarray,
 ) -> tuple[Curve, ...]:
-    """Return each class's precision and recall at its true positives; ``ranking`` sorts by class,
-    then falling score.
-    """
+    """Return each class's curve; ``ranking`` sorts by class, then falling score."""
     bounds = np.searchsorted(dets.class_id[ranking], np.arange(len(ground_truth_count) + 1))
     curves = []
     for k, count in enumerate(ground_truth_count):
         ranked = ranking[bounds[k] : bounds[k + 1]]
         hit = np.flatnonzero(true[ranked])
         hits = np.arange(1, len(hit) + 1)
-        judged = np.cumsum(~neutral[ranked])[hit]
-        curves.append(Curve(hits / max(count, 1), hits / judged, dets.score[ranked[hit]]))
+        judged, score = ~neutral[ranked], dets.score[ranked]
+        precision = hits / np.cumsum(judged)[hit]
+        curves.append(Curve(hits / max(count, 1), precision, score[hit], score[judged]))
     return tuple(curves)
 
 

@@ -46,6 +46,7 @@ def test_average_precision_is_the_whole_area_under_the_envelope():
     assert scores.curves[3].recall.tolist() == [0.25, 0.5]
     assert scores.curves[3].precision == pytest.approx([1, 2 / 3])
     assert scores.curves[3].score.tolist() == [0.9, 0.7]
+    assert scores.curves[3].judged_score.tolist() == [0.9, 0.8, 0.7]
 
 
 def test_ignore_boxes_stay_in_the_denominator_and_absorb_detections():
@@ -53,7 +54,9 @@ def test_ignore_boxes_stay_in_the_denominator_and_absorb_detections():
     found = {
         "a": rows((110, 20, 8, 8, 0.9, 4), (130, 20, 8, 8, 0.8, 4), (10, 10, 8, 8, 0.7, 4))
     }  # two inside the ignore box
-    assert evaluate_official(truth, found, SIZES).official["AP50"] == pytest.approx(50)
+    scores = evaluate_official(truth, found, SIZES)
+    assert scores.official["AP50"] == pytest.approx(50)
+    assert scores.curves[3].judged_score.tolist() == [0.7]  # neither right nor wrong
 
 
 def test_others_neither_count_nor_absorb():

@@ -230,8 +230,9 @@ def test_lines_beyond_the_colours_are_dashed():
 
 
 def test_precision_recall_draws_the_envelope_of_classes_that_occur():
-    curve = Curve(np.array([0.25, 0.5]), np.array([0.5, 0.8]), np.array([0.9, 0.7]))
-    none = Curve(np.zeros(0), np.zeros(0), np.zeros(0))
+    score = np.array([0.9, 0.7])
+    curve = Curve(np.array([0.25, 0.5]), np.array([0.5, 0.8]), score, score)
+    none = Curve(*np.zeros((4, 0)))
     chart = precision_recall_chart(("a", "b", "c"), (curve, none, none), (40.0, 0.0, None))
     assert [line.name for line in chart.lines] == ["a", "b"]  # c does not occur
     points = chart.lines[0].points_xy
