@@ -5,7 +5,6 @@ Ultralytics; they are imported for everything else alone.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +26,7 @@ from yolo_ema.io.machine import thread_count
 from yolo_ema.options.class_names import nms_groups
 from yolo_ema.options.detector import DetectorConfig
 from yolo_ema.options.tiles import tile_size
-from yolo_ema.tiling.plan_figures import PlanRow
+from yolo_ema.tiling.plan_figures import PlanRow, scaled_side
 
 __all__ = [
     "Opener",
@@ -139,9 +138,12 @@ def _recommended(predictor: Predictor, config: DetectorConfig) -> tuple[float, f
     figures = predictor.plan_figures
     if figures is None:
         return None
+    # The longer sides decide: of frames of one shape, both 640 and 384,640 make the same input.
+    longer, stride = max(predictor.imgsz_hw), predictor.stride
+    own_side, side = longer / predictor.input_scale, scaled_side(longer, 1, stride)
 
     def is_allowed(row: PlanRow) -> bool:
-        at_this_input = math.isclose(row.input_scale, predictor.input_scale, rel_tol=0.02)
+        at_this_input = scaled_side(own_side, row.input_scale, stride) == side
         if config.tile == "off":
             return at_this_input and not row.tiles
         if config.tile != "auto" or config.whole_frame is False:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,13 @@ from yolo_ema.io.machine import forget_peak_memory, peak_memory_bytes
 from yolo_ema.io.text_files import say
 from yolo_ema.options.val import ValOptions
 from yolo_ema.text_table import text_table
-from yolo_ema.tiling.plan_figures import AP_PER_DOUBLING, PlanFigures, PlanRow, worth_its_pixels
+from yolo_ema.tiling.plan_figures import (
+    AP_PER_DOUBLING,
+    PlanFigures,
+    PlanRow,
+    scaled_side,
+    worth_its_pixels,
+)
 
 LARGER_INPUTS = (1.5, 2.0)
 _WRITABLE = ("pt", "onnx", "openvino")
@@ -245,7 +250,7 @@ def _plans(
 
 
 def _scaled(own_hw: tuple[int, int], scale: float, stride: int) -> tuple[int, int]:
-    height, width = (math.ceil(side * scale / stride) * stride for side in own_hw)
+    height, width = (scaled_side(side, scale, stride) for side in own_hw)
     return height, width
 
 

@@ -61,7 +61,7 @@ class BackendPredictor:
         self.rectangular = config.rectangular and backend.dynamic
         self.imgsz_hw = self._input_hw(config.imgsz)
         own_hw = backend.imgsz_hw or self.imgsz_hw
-        self.input_scale = math.sqrt(math.prod(self.imgsz_hw) / math.prod(own_hw))
+        self.input_scale = max(self.imgsz_hw) / max(own_hw)
         in_file = not backend.dynamic and (config.imgsz is None or backend.imgsz_hw is not None)
         self.size_fixed_by: SizeFixedBy = (
             "file" if in_file else "" if config.imgsz is None else "imgsz"

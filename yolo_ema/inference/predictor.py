@@ -166,7 +166,7 @@ class Predictor(Protocol):
             which the input fits.
         rectangular: the input is as small as the images' shape allows; otherwise it is always
             ``imgsz_hw``.
-        input_scale: sides of the input by those of the weights' own.
+        input_scale: the input's longer side by that of the weights' own.
         size_fixed_by: why a call should ask for no other input size: ``file``, which takes no
             other, or ``imgsz``, which was asked for; "" where nothing fixes it.
         batched: several images can go through in one forward pass.

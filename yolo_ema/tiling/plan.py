@@ -10,7 +10,7 @@ import numpy as np
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.tiling.grid import tile_grid
-from yolo_ema.tiling.plan_figures import PlanFigures
+from yolo_ema.tiling.plan_figures import PlanFigures, scaled_side
 
 HARMLESS_SHRINKING = 1.25
 """How much ``auto`` may shrink a frame to the weights' input before it takes another plan."""
@@ -215,7 +215,7 @@ def _judge(
     if grows_by or scale <= 1:
         height, width = input_hw
         if grows_by and scale > 1:
-            height, width = (math.ceil(side * scale / grows_by) * grows_by for side in input_hw)
+            height, width = (scaled_side(side, scale, grows_by) for side in input_hw)
         left = _shrinking(image_wh, (height, width))
         if left <= accepted or _large_enough(objects, left):
             scaling = f"shrunk {left:.1f} times" if left > 1 else "not shrunk"

@@ -96,6 +96,11 @@ class PlanFigures:
             return None
 
 
+def scaled_side(side: float, scale: float, stride: int) -> int:
+    """Return a side of an input ``scale`` times as large, rounded up to the stride, in pixels."""
+    return math.ceil(side * scale / stride - 1e-6) * stride  # 1.3 times 640 is 832, not 864
+
+
 def worth_its_pixels(plans: Sequence[tuple[float, float]]) -> int:
     """Return which plan to take: a plan with more pixels through the network than another is the
     better one if its AP is higher by `AP_PER_DOUBLING` for each time that they double.

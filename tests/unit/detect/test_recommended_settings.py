@@ -69,6 +69,9 @@ def test_a_file_of_fixed_size_takes_the_threshold_of_the_best_plan_that_it_can_r
         (0.2, {"imgsz": (64, 96)}),  # in tiles and whole
         (0.14, {"imgsz": (64, 96), "tile": "off"}),
         (0.16, {"imgsz": (128, 192), "tile": "off"}),
+        (0.14, {"imgsz": 96, "tile": "off"}),  # the longer side decides
+        (0.14, {"imgsz": (32, 96), "tile": "off"}),
+        (0.2, {"imgsz": 96}),
         (0.16, {"whole_frame": False}),  # was not measured: as for the best plan
     ],
 )
@@ -79,6 +82,23 @@ def test_the_threshold_is_that_of_the_best_plan_that_the_user_allows(
         OnnxBackend, "_open", lambda self, opened=OnnxBackend._open: (opened(self), grow(self))
     )
     assert Detector(weights_of(tmp_path), device="cpu", **asked).conf == conf
+
+
+def test_a_larger_input_is_known_by_its_side_as_rounded_to_the_stride(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        OnnxBackend, "_open", lambda self, opened=OnnxBackend._open: (opened(self), grow(self))
+    )
+    rows = (PlanRow(1, False, True, 20, 0.2, 2, 0.14), PlanRow(1.5, False, True, 19, 0.4, 1, 0.17))
+    entries = ENTRIES | {"imgsz": [416, 416]} | PlanFigures(rows, 0.6).as_entries()
+    own = write_onnx(tmp_path / "own.onnx", entries, input_shape=(1, 3, 416, 416))
+    conf = {
+        size: Detector(own, device="cpu", imgsz=size, tile="off").conf
+        for size in (416, 640, (416, 640), (384, 640), 608)
+    }
+    # 1.5 times 416 is 624, which runs as 640; what was not measured is as for the best plan
+    assert conf == {416: 0.14, 640: 0.17, (416, 640): 0.17, (384, 640): 0.17, 608: 0.14}
 
 
 def grow(backend: OnnxBackend) -> None:
