@@ -168,6 +168,18 @@ def test_a_folder_of_other_results_is_an_error(folders):
         score(options(folders))
 
 
+def test_a_folder_without_result_files_is_an_error(folders, yolo_ema_command):
+    (folders / "empty").mkdir()
+    (folders / "runs/detect7").mkdir(parents=True)
+    (folders / "results").rename(folders / "runs/detect7/results")
+    truth = ("score", "--annotations", folders / "annotations", "--sizes", folders / "sizes.csv")
+    for place, hint in (("empty", ""), ("runs/detect7", "results")):
+        done = yolo_ema_command(*truth, "--results", folders / place)
+        assert (done.code, done.out, done.err.count("\n")) == (3, "", 1)
+        assert f"{place} holds no result files; expected one .txt per image" in done.err
+        assert ("in its sub-folders results" in done.err) == bool(hint)
+
+
 @pytest.mark.parametrize(
     ("file", "row", "message"),
     [

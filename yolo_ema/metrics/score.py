@@ -34,7 +34,7 @@ def score(options: ScoreOptions) -> Scorecard:
 
     Raises:
         DataNotFoundError: a folder, an image or the table of sizes does not exist, or a folder
-            holds no annotations.
+            holds no annotations or no results.
         AnnotationError: a row of a result file cannot be read, or with ``options.strict`` one of
             the ground truth; the message names file and row.
         DataError: no result file belongs to an annotation, or an image's size is not known.
@@ -125,8 +125,15 @@ def _read_detections(
 ) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
     """Return the detections, the result files without an annotation, and what is odd about them."""
     files = _text_files(options.results, "results")
+    if not files:
+        below = sorted({path.parent.name for path in options.results.glob("*/*.txt")})
+        hint = f"; there are some in its sub-folders {some_names(below, 3)}" if below else ""
+        raise DataNotFoundError(
+            f"{options.results} holds no result files; expected one .txt per image, empty where "
+            f"nothing was found{hint}"
+        )
     strays = [name for name in files if name not in set(names)]
-    if files and len(strays) == len(files):
+    if len(strays) == len(files):
         raise DataError(
             f"none of the {len(files)} result files in {options.results} is named like an "
             f"annotation in {options.annotations}: the first are {files[strays[0]].name} and "
