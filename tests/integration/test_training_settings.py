@@ -29,7 +29,8 @@ GROUPS = {
     "augmentation": "hsv_h=0.1 hsv_s=0.5 hsv_v=0.5 degrees=10 translate=0.2 scale=[0.5,1.5] "
     "shear=5 perspective=0.0005 flipud=0.5 fliplr=0.2 bgr=0.5 mosaic=0.5 mixup=0.5 cutmix=0.5 "
     "copy_paste=0.5 copy_paste_mode=mixup cache=ram exist_ok=true",
-    "rectangles": "rect=true single_cls=true fraction=0.5 freeze=5 cache=disk amp=false",
+    "rectangles": "rect=true single_cls=true fraction=0.5 freeze=5 cache=disk amp=false "
+    "cls_remap=false",
     "validation": "plots=true save_txt=true save_conf=true save_json=true visualize=true "
     "augment=true conf=0.01 iou=0.5 max_det=50 agnostic_nms=true nms=true split=train "
     "classes=[0,1] channels_last=false",
@@ -39,7 +40,7 @@ GROUPS = {
     "without effect": "mask_ratio=2 overlap_mask=false pose=1 kobj=1 rle=1 angle=1 dlog=1 dgrad=1 "
     "dlam=0.5 dropout=0.1 auto_augment=augmix erasing=0.1 optimize=true dynamic=true "
     "simplify=false opset=17 workspace=2 dnn=true show=true save_crop=true show_labels=false "
-    "show_conf=false show_boxes=false line_width=1 dis=3 cls_remap=false",
+    "show_conf=false show_boxes=false line_width=1 dis=3",
 }
 REFUSED = {
     "distill_model=yolo11m.pt": "distillation is not supported",

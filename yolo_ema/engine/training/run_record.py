@@ -182,12 +182,14 @@ def _processes_of(trainer: Any) -> dict[str, Any]:
 def _transfer_facts(trainer: Any) -> dict[str, Any] | None:
     if trainer.transfer is None:
         return None
-    weights = trainer.args.pretrained
+    weights, facts = trainer.args.pretrained, trainer.transfer.as_json()
+    by_name = ("class_rows_by_name", "classes")
     return {
-        "tensors": trainer.transfer.transferred,
-        "of": trainer.transfer.total,
+        "tensors": facts["transferred"],
+        "of": facts["total"],
         "from": str(weights if isinstance(weights, str | Path) else trainer.args.model),
-        "new": list(trainer.transfer.new),
+        "new": facts["new"],
+        **{key: facts[key] for key in by_name if key in facts},
     }
 
 

@@ -39,7 +39,6 @@ NO_EFFECT = {
         ("show", "save_crop", "show_labels", "show_conf", "show_boxes", "line_width"), "prediction"
     ),
     "dis": "distillation",
-    "cls_remap": "Ultralytics' own way to carry weights over",
 }
 """Settings that Ultralytics takes and a detection training does not read, and what they concern."""
 

@@ -64,7 +64,7 @@ class PairedStart:
         """Return the baseline's model as its own run with this seed starts with it."""
         # As Ultralytics' trainer does before it builds the model.
         torch.manual_seed(trainer.args.seed)
-        baseline = build_model(self.baseline, trainer.data["nc"])
+        baseline = trainer.set_model_names_for_load(build_model(self.baseline, trainer.data["nc"]))
         source = load_model(trainer.args.pretrained, trust=trainer.run_settings.trust).model
         _draw_new_outputs(baseline, transfer_weights(source, baseline), trainer.args.seed)
         return baseline
@@ -89,7 +89,7 @@ class PairedStart:
 
 def _draw_new_outputs(model: nn.Module, transfer: TransferReport, seed: int) -> None:
     """Draw the head's convolutions that no weights were carried over to, as torch draws them, from
-    the seed and their place.
+    the seed and their place; rows of classes that were carried over stay.
     """
     head: Any = model.model[-1]
     strides = [int(stride) for stride in head.stride]
@@ -106,4 +106,7 @@ def _draw_new_outputs(model: nn.Module, transfer: TransferReport, seed: int) -> 
         bound = parameters[name][0].numel() ** -0.5
         drawn = torch.empty(parameters[name].shape).uniform_(-bound, bound, generator=generator)
         with torch.no_grad():
+            if transfer.rows is not None and name in transfer.partly:
+                kept = list(transfer.rows.matched)
+                drawn[kept] = parameters[name][kept].to(drawn)
             parameters[name].copy_(drawn)

@@ -11,8 +11,9 @@ the plain model's neck, and only what the P2 level widens is new.
 Detect's branches correspond by the stride of their level. Their inner width follows from the number
 of classes and from the finest level, so it differs between 80 and 10 classes and between plain and
 P2; a branch that reads as many channels as the source's is taken over at the source's width, as
-Ultralytics' own ``load()`` arranges it for the class branch. Only its last convolution, which has
-one output per class, is new where the number of classes differs.
+Ultralytics' own ``load()`` arranges it for the class branch. Of its last convolution, which has one
+output per class, the rows go by the names of the classes; those of names that the source lacks are
+new.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import nn
 from ultralytics.nn.modules.head import Detect
 
 from yolo_ema.engine.models.blueprint import run_layers
+from yolo_ema.engine.weights.class_rows import CLASS_BRANCHES, ClassRows, class_rows
 from yolo_ema.errors import TransferError
 from yolo_ema.nn import BLOCKS
 
@@ -46,8 +48,11 @@ class TransferReport:
             buffers, as in ``state_dict()``).
         total: tensors of the target.
         source_total: tensors of the source.
-        new: names of the target's tensors that keep their initial values, in the target's order.
+        new: names of the target's tensors that keep their initial values, in the target's order;
+            of those in ``partly`` some rows only.
         kinds: the class name of each layer of the target, in order.
+        rows: which of the source's rows each class took; None where they went by position.
+        partly: those of ``new`` that hold the source's values in the rows of ``rows.matched``.
     """
 
     transferred: int
@@ -55,6 +60,8 @@ class TransferReport:
     source_total: int
     new: tuple[str, ...]
     kinds: tuple[str, ...]
+    rows: ClassRows | None = None
+    partly: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -68,27 +75,29 @@ class TransferReport:
             "total": self.total,
             "source_total": self.source_total,
         }
-        return {**counts, "share": round(100 * self.share, 2), "new": list(self.new)}
+        by_name = (
+            {}
+            if self.rows is None
+            else {"class_rows_by_name": len(self.rows.matched), "classes": len(self.rows.sources)}
+        )
+        return {**counts, "share": round(100 * self.share, 2), "new": list(self.new), **by_name}
 
     def as_text(self) -> str:
-        """Return the report in a line or two: how many of how many, and which layers hold new
-        tensors, and how many of them.
+        """Return the report in lines: how many of how many, which layers hold new tensors, and how
+        many of them, and how many classes found their rows by name.
         """
         carried = (
             f"weights: {self.transferred} of {self.total} tensors carried over (the source has "
             f"{self.source_total})"
         )
-        places = Counter(self._place(name) for name in self.new)
-        return "\n".join(
-            [
-                carried,
-                *(
-                    ["new: " + ", ".join(f"{place} {count}" for place, count in places.items())]
-                    if places
-                    else []
-                ),
-            ]
-        )
+        lines = [carried]
+        if places := Counter(self._place(name) for name in self.new):
+            lines.append("new: " + ", ".join(f"{place} {count}" for place, count in places.items()))
+        if self.rows is not None:
+            lines.append(
+                f"class rows by name: {len(self.rows.matched)} of {len(self.rows.sources)}"
+            )
+        return "\n".join(lines)
 
     def _place(self, name: str) -> str:
         """Shorten ``model.21.m.0.cv1.conv.weight`` to ``21 C3k2:`` and ``model.28.cv3.0.2.weight``
@@ -126,21 +135,33 @@ def transfer_weights(
             "the source is fused for inference, its batch norms are gone; start from the "
             "checkpoint that training wrote"
         )
-    wider = _wider_branches(source_layers[-1], target_layers[-1])
+    rows = class_rows(source, target)
+    wider = _wider_branches(source_layers[-1], target_layers[-1], by_name=rows is not None)
     below = list(_layer_pairs(source, target))
-    heads = _head_pairs(
-        source_layers[-1], target_layers[-1], wider, f"model.{len(target_layers) - 1}"
+    heads = list(
+        _head_pairs(source_layers[-1], target_layers[-1], wider, f"model.{len(target_layers) - 1}")
     )
-    copies = {
+    found = {
         f"{pair.name}.{key}": (tensor, value)
         for pair in (*below, *heads)
         for key, tensor, value in _common_tensors(pair)
-        if tensor.shape == value.shape
     }
+    of_classes = _class_tensors(heads) if rows is not None else set()
+    if rows is not None:
+        found |= {name: (found[name][0], rows.placed(*found[name])) for name in of_classes}
+    copies = {name: pair for name, pair in found.items() if pair[0].shape == pair[1].shape}
+    partly = set() if rows is None or rows.is_complete else of_classes & copies.keys()
     names = list(target.state_dict())
-    new = tuple(name for name in names if name not in copies)
-    kinds = tuple(type(layer).__name__ for layer in target_layers)
-    report = TransferReport(len(copies), len(names), len(source.state_dict()), new, kinds)
+    new = tuple(name for name in names if name not in copies or name in partly)
+    report = TransferReport(
+        len(names) - len(new),
+        len(names),
+        len(source.state_dict()),
+        new,
+        tuple(type(layer).__name__ for layer in target_layers),
+        rows,
+        tuple(name for name in new if name in partly),
+    )
     if report.share < minimum_share:
         raise TransferError(
             f"only {report.transferred} of the model's {report.total} tensors fit the weights, "
@@ -159,7 +180,7 @@ def corresponding_tensors(
     source: nn.Module, target: nn.Module
 ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
     """Yield the name, tensor and counterpart of every tensor of ``target`` that has one of equal
-    shape in ``source``.
+    shape in ``source``, whose classes are the same.
 
     Raises:
         TransferError: one of the two is not a detection model.
@@ -249,12 +270,14 @@ def _levels(source: Detect, target: Detect) -> Iterator[tuple[str, int, nn.Modul
                 yield attribute, level, sources[levels[float(stride)]], targets[level]
 
 
-def _wider_branches(source: Detect, target: Detect) -> dict[tuple[str, int], nn.Module]:
+def _wider_branches(
+    source: Detect, target: Detect, *, by_name: bool
+) -> dict[tuple[str, int], nn.Module]:
     """Return what replaces those of the target's branches that read the same channels as the
-    source's and differ inside.
+    source's and differ inside. With ``by_name`` the outputs of classes begin anew.
     """
     return {
-        (attribute, level): _at_width_of(src, dst)
+        (attribute, level): _at_width_of(src, dst, anew=by_name and attribute in CLASS_BRANCHES)
         for attribute, level, src, dst in _levels(source, target)
         if _channels_read(src) == _channels_read(dst)
         and src[-1].in_channels != dst[-1].in_channels
@@ -266,12 +289,12 @@ def _channels_read(branch: nn.Module) -> int:
     return next(module.in_channels for module in branch.modules() if isinstance(module, nn.Conv2d))
 
 
-def _at_width_of(source: nn.Module, target: nn.Module) -> nn.Module:
+def _at_width_of(source: nn.Module, target: nn.Module, *, anew: bool) -> nn.Module:
     """Return a branch with the source's widths and the target's outputs, device, precision and
     mode.
     """
     branch = copy.deepcopy(source)
-    if source[-1].out_channels != target[-1].out_channels:
+    if anew or source[-1].out_channels != target[-1].out_channels:
         branch[-1] = nn.Conv2d(source[-1].in_channels, target[-1].out_channels, 1)
         with torch.no_grad():
             # Detect sets it to the expected share of objects.
@@ -288,6 +311,16 @@ def _head_pairs(
     for attribute, level, src, dst in _levels(source, target):
         yield _Pair(f"{name}.{attribute}.{level}", wider.get((attribute, level), dst), src)
     yield _Pair(f"{name}.dfl", target.dfl, source.dfl)
+
+
+def _class_tensors(heads: list[_Pair]) -> set[str]:
+    """Return the names of the tensors with one row per class."""
+    return {
+        f"{pair.name}.{len(pair.target) - 1}.{key}"
+        for pair in heads
+        if pair.name.split(".")[2] in CLASS_BRANCHES and len(pair.target) == len(pair.source)
+        for key in ("weight", "bias")
+    }
 
 
 def _reason(source: list[nn.Module], target: list[nn.Module], pairs: list[_Pair]) -> str:

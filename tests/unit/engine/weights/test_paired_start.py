@@ -36,15 +36,15 @@ def pretrained(tmp_path_factory) -> Path:
 
 
 def started(
-    model: str | Path, pretrained: Path, *, seed: int = 0, noise: int = 0
+    model: str | Path, pretrained: Path, *, seed: int = 0, noise: int = 0, names: str = ""
 ) -> SimpleNamespace:
     """Return what the start sees of a trainer: a model built with whatever random numbers came, and
     its average.
     """
     torch.manual_seed(noise)
-    built = build_model(model, 10)
+    built = _named(build_model(model, 10), names)
     report = transfer_weights(load_model(pretrained).model, built)
-    average = build_model(model, 10)
+    average = _named(build_model(model, 10), names)
     transfer_weights(load_model(pretrained).model, average)
     average.load_state_dict(built.state_dict())
     return SimpleNamespace(
@@ -55,7 +55,14 @@ def started(
         data={"nc": 10},
         args=SimpleNamespace(pretrained=str(pretrained), seed=seed, deterministic=False),
         run_settings=SimpleNamespace(trust=False),
+        set_model_names_for_load=lambda model: _named(model, names),
     )
+
+
+def _named(model: torch.nn.Module, names: str) -> torch.nn.Module:
+    if names:
+        model.names = dict(enumerate(names.split()))
+    return model
 
 
 @pytest.mark.slow
@@ -132,6 +139,24 @@ def test_the_random_numbers_afterwards_are_the_same(pretrained):
         PairedStart("yolo11n")(trainer)
         following.append(torch.rand(4))
     assert torch.equal(*following)
+
+
+def test_rows_of_classes_that_were_carried_over_stay_and_the_rest_is_drawn(tmp_path):
+    torch.manual_seed(5)
+    plain = _named(build_model("yolo11n", 3), "car boat van")
+    source = tmp_path / "three.pt"
+    torch.save({"model": plain, "train_args": {}}, source)
+    names = "a van c d e f g h i car"
+    outputs = []
+    for model in ("yolo11n", "yolo11n-ema"):
+        trainer = started(model, source, noise=len(outputs), names=names)
+        PairedStart("yolo11n")(trainer)
+        outputs.append([branch[-1].weight.detach() for branch in trainer.model.model[-1].cv3])
+    given = [branch[-1].weight.detach() for branch in plain.model[-1].cv3]
+    for first, second, theirs in zip(*outputs, given, strict=True):
+        assert torch.equal(first, second)
+        assert torch.equal(first[[9, 1]], theirs[[0, 2]])
+        assert not torch.equal(first[0], first[2])
 
 
 def test_an_unequal_start_is_refused(pretrained):

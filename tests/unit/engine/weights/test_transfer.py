@@ -277,6 +277,66 @@ def test_too_little_matches(source, target, reason):
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
+def _class_outputs(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Weight and bias of each level's last convolution, of both heads where there are two."""
+    head = model.model[-1]
+    branches = [*head.cv3, *(getattr(head, "one2one_cv3", None) or ())]
+    return [(branch[-1].weight.detach(), branch[-1].bias.detach()) for branch in branches]
+
+
+@pytest.mark.parametrize("name", ["yolo11n-ema", "yolo26n-ema"])
+@pytest.mark.parametrize(
+    ("source_names", "target_names", "expected"),
+    [
+        ("person car", "car person", (1, 0)),
+        ("person car", "Person boat CAR", (0, None, 1)),
+        ("person car boat", "boat person", (2, 0)),
+        ("person car", "boat plane", (None, None)),
+        (" ".join(f"other{i}" for i in range(79)) + " car", "boat car", (None, 79)),
+    ],
+    ids=["permuted", "superset", "subset", "disjoint", "wider branches"],
+)
+def test_class_rows_follow_the_names(name, source_names, target_names, expected):
+    wanted = dict(enumerate(target_names.split()))
+    source = _random(name, len(source_names.split()))
+    source.names = dict(enumerate(source_names.split()))
+    target = build_model(name, len(wanted))
+    target.names = dict(wanted)
+    biases = [bias.clone() for _, bias in _class_outputs(target)]
+    report = transfer_weights(source, target)
+    matched = [row for row, given in enumerate(expected) if given is not None]
+    assert len(_class_outputs(target)) == (6 if name.startswith("yolo26") else 3)
+    for mine, theirs, initial in zip(
+        _class_outputs(target), _class_outputs(source), biases, strict=True
+    ):
+        for row, given in enumerate(expected):
+            if given is None:
+                assert torch.equal(mine[1][row], initial[row])
+                assert not (mine[0][row].unsqueeze(0) == theirs[0]).flatten(1).all(1).any()
+            else:
+                assert torch.equal(mine[0][row], theirs[0][given])
+                assert torch.equal(mine[1][row], theirs[1][given])
+    assert set(report.new) == (_class_tensors(target) if None in expected else set())
+    assert set(report.partly) == set(report.new)
+    assert f"class rows by name: {len(matched)} of {len(wanted)}" in report.as_text()
+    assert report.as_json()["class_rows_by_name"] == len(matched)
+
+
+@pytest.mark.parametrize(
+    ("source_names", "target_names"),
+    [("person car", "person car"), ("0 1", "car person"), ("person car", "class0 class1")],
+)
+def test_class_rows_stay_in_place_where_names_are_equal_or_say_nothing(source_names, target_names):
+    source, target = _random("yolo11n-ema", 2), build_model("yolo11n-ema", 2)
+    source.names = dict(enumerate(source_names.split()))
+    target.names = dict(enumerate(target_names.split()))
+    report = transfer_weights(source, target)
+    assert (report.new, report.rows) == ((), None)
+    for mine, theirs in zip(_class_outputs(target), _class_outputs(source), strict=True):
+        assert all(map(torch.equal, mine, theirs))
+    assert "by name" not in report.as_text()
+
+
 def test_the_required_share_is_the_callers_choice():
     source, target = build_model("yolo11n", WIDE), build_model("yolo11n-ema-p2", 10)
     with pytest.raises(
