@@ -173,11 +173,13 @@ def test_a_folder_without_result_files_is_an_error(folders, yolo_ema_command):
     (folders / "runs/detect7").mkdir(parents=True)
     (folders / "results").rename(folders / "runs/detect7/results")
     truth = ("score", "--annotations", folders / "annotations", "--sizes", folders / "sizes.csv")
-    for place, hint in (("empty", ""), ("runs/detect7", "results")):
+    for place, message in (
+        ("empty", "empty holds no result files; expected one .txt per image"),
+        ("runs/detect7", "results/img_a.txt and img_a.txt; there are such in its sub-folders resu"),
+    ):
         done = yolo_ema_command(*truth, "--results", folders / place)
         assert (done.code, done.out, done.err.count("\n")) == (3, "", 1)
-        assert f"{place} holds no result files; expected one .txt per image" in done.err
-        assert ("in its sub-folders results" in done.err) == bool(hint)
+        assert message in done.err
 
 
 @pytest.mark.parametrize(
@@ -292,6 +294,40 @@ def test_missing_folders_and_images_are_named(folders):
     (folders / "images" / "img_b.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"img_b.jpg is not an image that can be read"):
         score(options(folders, sizes=None, images=folders / "images"))
+
+
+def test_folders_are_read_with_their_sub_folders(folders):
+    """Also where the results of annotations in folders lie flat, since no two share a name."""
+    flat = score(options(folders)).as_json()
+    for folder in ("annotations", "images"):
+        (folders / folder / "north").mkdir()
+        for file in (folders / folder).glob("img_[ab].*"):
+            file.rename(file.parent / "north" / file.name)
+    assert score(options(folders)).as_json() == flat
+    assert score(options(folders, sizes=None, images=folders / "images")).as_json() == flat
+    (folders / "results/north").mkdir()
+    (folders / "results/img_a.txt").rename(folders / "results/north/img_a.txt")
+    (folders / "results/.trash").mkdir()
+    (folders / "results/.trash/img_c.txt").write_text("")
+    (folders / "results/north/all").symlink_to(folders / "results", target_is_directory=True)
+    assert score(options(folders)).as_json() == flat
+
+
+def test_equal_names_in_several_folders_are_told_apart(folders):
+    for folder in ("annotations", "results"):
+        for place, name in (("south", "img_b"), ("north", "img_c")):
+            (folders / folder / place).mkdir()
+            file = folders / folder / f"{name}.txt"
+            file.rename(folders / folder / place / "img_a.txt")
+    (folders / "results/south/img_a.txt").write_text("")
+    rows = ("img_a,160,90", "south/img_a.jpg,160,90", "north/img_a,160,90")
+    (folders / "sizes.csv").write_text("\n".join(["image,width,height", *rows]))
+    found = score(options(folders)).as_json()
+    assert found["official"]["AR500"] == pytest.approx(200 / 3)
+    assert "no detections: south/img_a" in found["warnings"][0]
+    (folders / "sizes.csv").write_text("\n".join(["image,width,height", *rows[:2]]))
+    with pytest.raises(DataError, match="no size for 1 image with annotations: north/img_a"):
+        score(options(folders))
 
 
 def test_sizes_come_from_one_place(tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.engine.data.data_yaml import read_data
 from yolo_ema.engine.data.dataset_lookup import local_data
 from yolo_ema.engine.data.label_files import label_row_length
@@ -85,6 +86,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
         *_left_out_warnings(split.left_out, len(images)),
         *unreadable_rows(split.unreadable_rows, strict=options.strict),
         *_class_warnings(predictor, class_names, classes),
+        *_saved_warnings(options.save_results, len(class_names)),
         *_limit_warnings(predictor, options.max_det, at_limit, len(evidence.images)),
     ]
     for warning in warnings:
@@ -255,6 +257,14 @@ def _class_warnings(
         shown = some_names(unused, 5)
         warnings.append(f"classes of the weights that the data does not have are left out: {shown}")
     return warnings
+
+
+def _saved_warnings(folder: Path | None, class_count: int) -> list[str]:
+    most = len(VISDRONE_CLASSES)
+    if not folder or class_count <= most:
+        return []
+    unread = f"and VisDrone's format ends at {most}: yolo-ema score cannot score them"
+    return [f"the results in {folder} have categories up to {class_count}, {unread}"]
 
 
 def _limit_warnings(

@@ -5,17 +5,18 @@ protocol and COCO's.
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from yolo_ema.constants import IMAGE_SUFFIXES, is_hidden
+from yolo_ema.constants import IMAGE_SUFFIXES
 from yolo_ema.errors import AnnotationError, DataError, DataNotFoundError
 from yolo_ema.io.image_header import ImageHeaderError, image_wh
 from yolo_ema.io.text_files import decode_text, say
+from yolo_ema.metrics.files_by_image import files_below, image_names, of_images
 from yolo_ema.metrics.scorecard import Scorecard, make_scorecard, some_names
 from yolo_ema.options.score import ScoreOptions
 from yolo_ema.visdrone.annotations import UNREADABLE, read_annotations, read_results
@@ -26,6 +27,9 @@ _T = TypeVar("_T")
 
 def score(options: ScoreOptions) -> Scorecard:
     """Score the result files of ``options.results`` against ``options.annotations``.
+
+    All folders are read with their sub-folders. A file belongs to the image at whose path below the
+    annotations' folder it lies, or whose name it has, where no two images share one.
 
     Warnings go to stderr and into the result: missing and empty result files, which count as no
     detections; unsorted files, which are sorted by falling score unless ``options.as_is``; result
@@ -39,15 +43,15 @@ def score(options: ScoreOptions) -> Scorecard:
             the ground truth; the message names file and row.
         DataError: no result file belongs to an annotation, or an image's size is not known.
     """
-    files = _text_files(options.annotations, "annotations")
+    files = files_below(options.annotations, (".txt",), "annotations")
     if not files:
         raise DataNotFoundError(
             f"{options.annotations} holds no annotation files; expected one .txt per image"
         )
-    names, unreadable = list(files), []
+    names, unreadable = image_names(list(files)), []
     ground_truth = {}
-    for name, path in _progress(files.items(), "annotations"):
-        ground_truth[name], of_file = read_annotation_rows(path)
+    for place, path in _progress(files.items(), "annotations"):
+        ground_truth[names[place]], of_file = read_annotation_rows(path)
         unreadable += of_file
     detections, strays, warnings = _read_detections(options, names)
     warnings = [*unreadable_rows(unreadable, strict=options.strict), *warnings]
@@ -110,37 +114,29 @@ def unreadable_rows(problems: Sequence[str], *, strict: bool) -> list[str]:
     return [f"{rows} of the ground truth {note}, so the figures are not exact: {problems[0]}{more}"]
 
 
-def _text_files(folder: Path, content: str) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataNotFoundError(f"the folder of {content} {folder} does not exist")
-    return {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() == ".txt" and not is_hidden(path.name)
-    }
-
-
 def _read_detections(
-    options: ScoreOptions, names: Sequence[str]
+    options: ScoreOptions, names: Mapping[str, str]
 ) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """Return the detections, the result files without an annotation, and what is odd about them."""
-    files = _text_files(options.results, "results")
-    if not files:
-        below = sorted({path.parent.name for path in options.results.glob("*/*.txt")})
-        hint = f"; there are some in its sub-folders {some_names(below, 3)}" if below else ""
+    """Return the detections, the result files without an annotation, and what is odd about them.
+    ``names`` are the images' by their path.
+    """
+    found = files_below(options.results, (".txt",), "results")
+    if not found:
         raise DataNotFoundError(
             f"{options.results} holds no result files; expected one .txt per image, empty where "
-            f"nothing was found{hint}"
+            f"nothing was found"
         )
-    strays = [name for name in files if name not in set(names)]
-    if len(strays) == len(files):
+    files, strays = of_images(found, names)
+    if not files:
         raise DataError(
-            f"none of the {len(files)} result files in {options.results} is named like an "
-            f"annotation in {options.annotations}: the first are {files[strays[0]].name} and "
-            f"{names[0]}.txt"
+            f"none of the {len(found)} result files in {options.results} is named like an "
+            f"annotation in {options.annotations}: the first are {strays[0]}.txt and "
+            f"{next(iter(names))}.txt{_where_they_fit(strays, names)}"
         )
     detections = {
-        name: read_results(files[name]) for name in _progress(names, "results") if name in files
+        name: read_results(files[name])
+        for name in _progress(names.values(), "results")
+        if name in files
     }
     empty = [name for name, rows in detections.items() if not len(rows)]
     unsorted = [name for name, rows in detections.items() if (np.diff(rows[:, 4]) > 0).any()]
@@ -154,7 +150,7 @@ def _read_detections(
     )
     findings = (
         (
-            [name for name in names if name not in files],
+            [name for name in names.values() if name not in files],
             "without a result file, counted as no detections",
         ),
         (empty, "with an empty result file, counted as no detections"),
@@ -162,6 +158,14 @@ def _read_detections(
         (strays, "with a result file but no annotation, left out"),
     )
     return detections, strays, [_finding(names, note) for names, note in findings if names]
+
+
+def _where_they_fit(strays: Sequence[str], names: Mapping[str, str]) -> str:
+    """Return which sub-folders of the results hold files for the images, if any do."""
+    fitting = names.keys() | set(names.values())
+    parts = [stray.partition("/") for stray in strays]
+    folders = sorted({folder for folder, _, below in parts if below in fitting})
+    return f"; there are such in its sub-folders {some_names(folders, 3)}" if folders else ""
 
 
 def _progress(images: Collection[_T], title: str) -> Iterable[_T]:
@@ -172,7 +176,7 @@ def _finding(names: Sequence[str], note: str) -> str:
     return f"{len(names)} image{'s' if len(names) > 1 else ''} {note}: {some_names(names, 3)}"
 
 
-def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+def _sizes_from_table(path: Path, names: Mapping[str, str]) -> dict[str, tuple[int, int]]:
     if not path.is_file():
         raise DataNotFoundError(f"the table of sizes {path} does not exist")
     try:
@@ -185,7 +189,7 @@ def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, 
         raise DataError(
             f"{path} has {header}; expected the columns image,width,height and one row per image"
         )
-    sizes_wh = {}
+    sizes_wh, by_stem = {}, {}
     for number, row in enumerate(rows, start=2):
         width, height = str(row["width"]).strip(), str(row["height"]).strip()
         if not (_is_whole(width) and _is_whole(height) and int(width) and int(height)):
@@ -193,30 +197,24 @@ def _sizes_from_table(path: Path, names: Sequence[str]) -> dict[str, tuple[int, 
                 f"{path}, row {number}: size is {width!r} x {height!r}; expected whole pixels of "
                 f"at least 1"
             )
-        name = str(row["image"]).strip()
-        image = Path(name)
-        sizes_wh[image.stem if image.suffix.lower() in IMAGE_SUFFIXES else name] = (
-            int(width),
-            int(height),
-        )
-    if unsized := [name for name in names if name not in sizes_wh]:
+        image = PurePath(str(row["image"]).strip())
+        image = image.with_suffix("") if image.suffix.lower() in IMAGE_SUFFIXES else image
+        sizes_wh[image.as_posix()] = by_stem[image.name] = (int(width), int(height))
+    in_folders = any("/" in name for name in names.values())
+    known = sizes_wh if in_folders else by_stem | sizes_wh
+    places = {name: place if place in known else name for place, name in names.items()}
+    if unsized := [name for name, place in places.items() if place not in known]:
         raise DataError(f"{path} has no size for {_finding(unsized, 'with annotations')}")
-    return sizes_wh
+    return {name: known[place] for name, place in places.items()}
 
 
-def _sizes_from_images(folder: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    if not folder.is_dir():
-        raise DataNotFoundError(f"the folder of images {folder} does not exist")
-    files = {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)
-    }
-    if missing := [name for name in names if name not in files]:
+def _sizes_from_images(folder: Path, names: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    files, _ = of_images(files_below(folder, IMAGE_SUFFIXES, "images"), names)
+    if missing := [name for name in names.values() if name not in files]:
         raise DataNotFoundError(
             f"{folder} lacks the images of {_finding(missing, 'with annotations')}"
         )
-    return {name: _size_of(files[name]) for name in _progress(names, "image sizes")}
+    return {name: _size_of(files[name]) for name in _progress(names.values(), "image sizes")}
 
 
 def _size_of(file: Path) -> tuple[int, int]:

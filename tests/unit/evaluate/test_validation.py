@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import (
     AnnotationError,
     ConfigError,
@@ -21,6 +22,8 @@ from yolo_ema.errors import (
 from yolo_ema.evaluate import validation
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.inference.predictor import PredictorSettings
+from yolo_ema.metrics.score import score
+from yolo_ema.options.score import ScoreOptions
 from yolo_ema.options.val import ValOptions
 
 OBJECTS = (
@@ -189,6 +192,44 @@ def test_saved_results_hold_exactly_what_was_scored(data, weights, tmp_path):
     ).read_text() == "10.12,20.00,19.88,20.00,0.123457,1,-1,-1\n"
     assert result.evidence.detections["a"].tolist() == [[10.12, 20, 19.88, 20, 0.123457, 1]]
     assert result.as_json()["saved_results"] == str(tmp_path / "results")
+
+
+def test_saved_results_of_images_in_folders_score_the_same(data, weights, tmp_path):
+    """One stem is there twice, and the annotations are VisDrone's."""
+    for number, name in enumerate(("n/0001", "s/0001", "s/0002")):
+        image, truth = (
+            tmp_path / folder / "val" / f"{name}{suffix}"
+            for folder, suffix in (("images", ".jpg"), ("annotations", ".txt"))
+        )
+        image.parent.mkdir(exist_ok=True)
+        truth.parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "images/val" / f"{'abc'[number]}.jpg").rename(image)
+        truth.write_text(f"{10 + 5 * number},20,20,20,1,1,0,0\n60,20,20,20,1,4,0,0\n")
+    names = dict(enumerate(VISDRONE_CLASSES))
+    data.write_text(f"path: {tmp_path}\ntrain: images/val\nval: images/val\nnames: {names}\n")
+    weights.names = names
+    weights.found = np.array([[10, 20, 30, 40, 0.9, 0], [61, 20, 80, 40, 0.8, 3]], np.float32)
+    found = run(data, weights, save_results=tmp_path / "results").as_json()
+    options = ScoreOptions(
+        annotations=tmp_path / "annotations/val",
+        results=tmp_path / "results",
+        images=tmp_path / "images/val",
+    )
+    scored = score(options).as_json()
+    assert 0 < found["official"]["AP"] < 100
+    for figures in ("official", "coco", "per_class", "thresholds"):
+        assert scored[figures] == found[figures]
+    assert scored["warnings"] == []
+
+
+def test_results_that_score_cannot_read_are_said(data, weights, tmp_path):
+    names = [*weights.names.values(), *(f"class {n}" for n in range(9))]
+    assert not any("categories" in text for text in run(data, weights).scorecard.warnings)
+    data.write_text(data.read_text().replace("[square, bar]", str(names)))
+    weights.names = dict(enumerate(names))
+    weights.found[:, 5] = [1, 10]
+    said = run(data, weights, save_results=tmp_path / "results").scorecard.warnings
+    assert any("have categories up to 11, and VisDrone's format ends at 10" in one for one in said)
 
 
 def test_the_runs_record_is_found_next_to_the_weights(data, weights):
