@@ -187,8 +187,9 @@ def data_fingerprint(data_yaml: str | Path) -> dict[str, Any]:
     """Return what tells this dataset from another: its classes, each split's number of images and a
     SHA-256 over them.
 
-    The digest covers each image's name and size in bytes, and its label file; an image that is gone
-    counts by its name. A test split that cannot be read is left out: training does not need it.
+    The digest covers each image's name and size in bytes, its label file, and its ignored regions
+    where it has any; an image that is gone counts by its name. A test split that cannot be read is
+    left out: training does not need it.
 
     The prepared dataset's own fingerprint, made when it was prepared, is added where there is one.
     """
@@ -205,12 +206,15 @@ def data_fingerprint(data_yaml: str | Path) -> dict[str, Any]:
     return fingerprint
 
 
-def _digest(images: Iterable[Path]) -> str:
+def _digest(images: list[Path]) -> str:
     digest = hashlib.sha256()
-    for image in images:
+    for image, regions in zip(images, region_files(map(str, images)), strict=True):
         labels = label_path(image)
         size = image.stat().st_size if path_exists(image) else "gone"
         digest.update(f"{image.name}\0{size}\0".encode())
         digest.update(labels.read_bytes() if labels.is_file() else b"-")
         digest.update(b"\0")
+        # Nothing of images without regions: the digests of such data are as they always were.
+        if regions is not None and Path(regions).is_file():
+            digest.update(b"ignored\0" + Path(regions).read_bytes() + b"\0")
     return digest.hexdigest()

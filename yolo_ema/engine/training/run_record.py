@@ -162,7 +162,11 @@ def _data_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[s
         was, now = (data.get("splits", {}).get(split) for data in (before, after))
         if was and now and was != now:
             counts = [f"{one['images']} images" for one in (was, now)]
-            what = "other files or labels" if len(set(counts)) == 1 else f"it had {counts[0]}"
+            what = (
+                "other files, labels or ignored regions"
+                if len(set(counts)) == 1
+                else f"it had {counts[0]}"
+            )
             changes.append(f"{split} has {counts[1]}, {what}")
     return changes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -123,6 +124,31 @@ def test_the_fingerprint_changes_with_labels_images_and_classes_and_with_nothing
         first["splits"]["val"],
         changed["splits"]["val"],
     )
+
+
+def test_the_fingerprint_changes_with_ignored_regions(tmp_path):
+    file = write_dataset(tmp_path / "mine")
+    found = [data_fingerprint(file)["splits"]]
+    regions = tmp_path / "mine" / "ignored" / "train" / "1.txt"
+    assert ignored_path(tmp_path / "mine" / "images" / "train" / "1.jpg") == regions
+    regions.parent.mkdir(parents=True)
+    for text in ("0.5 0.5 1 1\n", "0.5 0.5 0.5 1\n", ""):
+        regions.write_text(text)
+        found.append(data_fingerprint(file)["splits"])
+    assert len({splits["train"]["sha256"] for splits in found}) == 4
+    assert len({splits["val"]["sha256"] for splits in found}) == 1
+    regions.unlink()
+    assert data_fingerprint(file)["splits"] == found[0]
+
+
+def test_the_fingerprint_of_data_without_regions_is_what_it_always_was(tmp_path):
+    """By the digest's first definition, which records of older runs hold."""
+    file = write_dataset(tmp_path / "mine")
+    digest = hashlib.sha256()
+    for image in split_images(file, "train"):
+        digest.update(f"{image.name}\0{image.stat().st_size}\0".encode())
+        digest.update(label_path(image).read_bytes() + b"\0")
+    assert data_fingerprint(file)["splits"]["train"]["sha256"] == digest.hexdigest()
 
 
 def test_a_test_split_that_does_not_exist_is_left_out_of_the_fingerprint(tmp_path):

@@ -86,6 +86,11 @@ def test_data_that_differs_is_named_with_its_node(tmp_path):
     first = data_fingerprint(draw_dataset(tmp_path / "a"))
     yaml = draw_dataset(tmp_path / "b")
     compare_data("a.yaml", [("alpha", first), ("alpha", None), ("beta", data_fingerprint(yaml))])
+    regions = tmp_path / "b" / "ignored" / "train" / "003.txt"
+    regions.write_text("0.5 0.5 0.9 0.9\n")
+    with pytest.raises(DataError, match=r"a.yaml is not the same on every node: train 12 images"):
+        compare_data("a.yaml", [("alpha", first), ("beta", data_fingerprint(yaml))])
+    regions.unlink()
     (tmp_path / "b" / "images" / "train" / "003.jpg").unlink()
     with pytest.raises(DataError, match=r"train 12 images .* on alpha, train 11 images .* on beta"):
         compare_data("a.yaml", [("alpha", first), ("beta", data_fingerprint(yaml))])

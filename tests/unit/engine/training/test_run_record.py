@@ -54,7 +54,10 @@ def test_a_resumed_run_drops_the_epochs_it_repeats(tmp_path):
     [
         ({"images": 3, "sha256": "a"}, None),
         ({"images": 2, "sha256": "b"}, "train has 2 images, it had 3 images"),
-        ({"images": 3, "sha256": "c"}, "train has 3 images, other files or labels"),
+        (
+            {"images": 3, "sha256": "c"},
+            "train has 3 images, other files, labels or ignored regions",
+        ),
     ],
 )
 def test_data_that_changed_before_a_resume_is_warned_of_and_recorded(
