@@ -6,6 +6,7 @@ import argparse
 import ast
 import re
 import shlex
+import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 import yolo_ema
 from yolo_ema.cli import FAMILIES, VERBS
+from yolo_ema.io.resources import weights_dir
 from yolo_ema.options.parser import (
     add_arguments,
     build_parser,
@@ -174,3 +176,12 @@ def test_a_python_block_compiles_and_imports_what_is_public(body):
             and node.value.id == "yolo_ema"
         ):
             assert node.attr in yolo_ema.__all__
+
+
+@pytest.mark.slow
+def test_the_python_of_the_page_on_tiles_prints_a_sentence(tmp_path, monkeypatch, capsys):
+    shutil.copy(weights_dir() / "yolo11n-ema-visdrone.pt", tmp_path / "best.pt")
+    monkeypatch.chdir(tmp_path)
+    for _, body in _blocks(REPOSITORY / "docs/tiling.md", "python"):
+        exec(compile(body, "docs/tiling.md", "exec"), {})
+        assert "1920x1080 pixels would be shrunk 3.0 times" in capsys.readouterr().out
