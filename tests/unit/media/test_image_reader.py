@@ -16,10 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from yolo_ema.errors import SourceError
 from yolo_ema.io.image_header import image_wh
+from yolo_ema.media.sources import image_reader
 from yolo_ema.media.sources.image_reader import read_image
 
 
@@ -57,6 +58,23 @@ def test_exif_orientation_is_applied(tmp_path, image, orientation, turns):
     (tmp_path / "x.jpg").write_bytes(_jpeg(image, exif=exif))
     plain = cv2.imdecode(np.frombuffer(_jpeg(image), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(read_image(tmp_path / "x.jpg"), np.rot90(plain, turns))
+
+
+@pytest.mark.skipif(
+    Image.registered_extensions().get(".avif") not in Image.SAVE, reason="this Pillow has no AVIF"
+)
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_avif_is_turned_as_its_properties_say(tmp_path, image, orientation, large, monkeypatch):
+    path, exif = tmp_path / "x.avif", Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(image[:, :, ::-1]).save(path, quality=95, exif=exif)
+    monkeypatch.setattr(image_reader, "_LARGE_PIXELS", 1 if large else 10**9)
+    found = read_image(path)
+    with Image.open(path) as stored:
+        shown = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))[:, :, ::-1]
+    assert found.shape[:2][::-1] == image_wh(path)
+    np.testing.assert_allclose(found.astype(int), shown, atol=2)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 from yolo_ema.errors import SourceError, system_reason
 from yolo_ema.io.image_header import LARGEST_PIXELS, ImageHeader, ImageHeaderError, read_header
 from yolo_ema.io.tiff_file import band_as_grey, bands_as_rgb, main_page, tiff_pages
-from yolo_ema.media.sources.jpeg_decoder import decode_jpeg
+from yolo_ema.media.sources.jpeg_decoder import decode_jpeg, upright
 
 _LARGE_PIXELS = 50_000_000
 
@@ -79,11 +79,16 @@ def _decoded(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | No
 
 
 def _decode(path: Path, content: bytes, header: ImageHeader) -> np.ndarray | None:
-    width, height = header.shown_wh
+    flags, (width, height) = cv2.IMREAD_COLOR, header.shown_wh
+    if header.format == "AVIF":  # which OpenCV 5.0 does not turn; a later one may
+        flags, (width, height) = flags | cv2.IMREAD_IGNORE_ORIENTATION, header.stored_wh
     if width * height < _LARGE_PIXELS or not _is_opened(path):
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    # Into an array of ours: otherwise OpenCV holds the pixels twice.
-    return cv2.imread(str(path), np.zeros((height, width, 3), np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    else:  # into an array of ours: otherwise OpenCV holds the pixels twice
+        image = cv2.imread(str(path), np.zeros((height, width, 3), np.uint8), flags)
+    if image is None or header.format != "AVIF":
+        return image
+    return upright(image, header.orientation)
 
 
 def _is_opened(path: Path) -> bool:

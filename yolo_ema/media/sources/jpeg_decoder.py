@@ -38,7 +38,7 @@ def decode_jpeg(content: bytes, orientation: int = 1) -> np.ndarray | None:
             raise ValueError(_in_words(content, problem)) from error
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    return image if image is None else _upright(image, orientation)
+    return image if image is None else upright(image, orientation)
 
 
 def _is_padded(content: bytes, problem: str) -> bool:
@@ -58,7 +58,7 @@ def _in_words(content: bytes, problem: str) -> str:
     return f"is damaged: {problem.strip()}"
 
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
     """Turn an image as EXIF's orientation says."""
     if orientation >= 5:
         image = image.swapaxes(0, 1)
