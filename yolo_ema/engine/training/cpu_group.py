@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ultralytics.engine import validator
 
 from yolo_ema.engine.setup.environment import use_all_cores
+from yolo_ema.io.malloc_tuning import keep_freed_memory
 
 
 @contextlib.contextmanager
@@ -51,6 +52,17 @@ def several_on_cpu(trainer: Any) -> Iterator[None]:
         mock.patch.object(validator, "get_torch_device_backend", return_value=no_gpus),
     ):
         yield
+
+
+def settle_on_cpu(args: Any, workers: int | None) -> None:
+    """Set up a training on the CPU: cores, memory, and the settings that Ultralytics knows
+    otherwise there.
+    """
+    use_own_cores()
+    keep_freed_memory(of_any_size=True)
+    args.workers = workers or 0  # Ultralytics knows only 0 here
+    if args.channels_last:
+        args.channels_last = None  # the same here, and Ultralytics would warn of it
 
 
 def use_own_cores() -> None:

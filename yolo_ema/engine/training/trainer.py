@@ -36,7 +36,7 @@ from yolo_ema.engine.data.drone_dataset import DroneDataset, build_train_dataset
 from yolo_ema.engine.models.registration import model_yaml, register
 from yolo_ema.engine.setup.no_network_no_install import no_network_no_install, place_fonts
 from yolo_ema.engine.setup.ultralytics_settings import enable_loggers
-from yolo_ema.engine.training.cpu_group import several_on_cpu, use_own_cores
+from yolo_ema.engine.training.cpu_group import settle_on_cpu, several_on_cpu
 from yolo_ema.engine.training.ddp_workers import report_to_starter, run_workers
 from yolo_ema.engine.training.drone_loss import attach_drone_loss
 from yolo_ema.engine.training.first_model import first_model
@@ -47,6 +47,12 @@ from yolo_ema.engine.training.loading_workers import (
 )
 from yolo_ema.engine.training.mixed_precision import check_bfloat16, cpu_bfloat16, own_amp_check
 from yolo_ema.engine.training.process_group import from_first, in_turn
+from yolo_ema.engine.training.resumed_run import (
+    AllEpochsDone,
+    finish_run,
+    keep_best,
+    require_epochs,
+)
 from yolo_ema.engine.training.run_record import (
     RECORD_NAME,
     RunRecord,
@@ -65,7 +71,6 @@ from yolo_ema.engine.weights.loading import guarded_torch_load, load_checkpoint,
 from yolo_ema.engine.weights.transfer import TransferReport, transfer_weights
 from yolo_ema.inference.object_sizes import measured_sizes
 from yolo_ema.io.atomic_files import disk_full_is_clear
-from yolo_ema.io.malloc_tuning import keep_freed_memory
 
 
 class EmaTrainer(DetectionTrainer):
@@ -109,11 +114,7 @@ class EmaTrainer(DetectionTrainer):
             self.run_settings = dataclasses.replace(saved, trust=False, offline=True)
             check_settings(vars(self.args))
         if self.device.type == "cpu":
-            use_own_cores()
-            keep_freed_memory(of_any_size=True)
-            self.args.workers = workers or 0  # Ultralytics knows only 0 here
-            if self.args.channels_last:
-                self.args.channels_last = None  # the same here, and Ultralytics would warn of it
+            settle_on_cpu(self.args, workers)
         self.args.workers = workers_allowed(self.args.workers)
         check_bfloat16(self.args.amp, self.device)
         setattr(self.args, RUN_KEY, self.run_settings.as_dict())
@@ -230,10 +231,7 @@ class EmaTrainer(DetectionTrainer):
             write_data_yaml(self.save_dir / "data.yaml", self.data)
         if RANK in {-1, 0}:
             begin_records(self)
-        without_gain = self.start_epoch - self.stopper.best_epoch
-        stopped_early = self.stopper.best_epoch and without_gain >= self.stopper.patience
-        if self.resume and (self.start_epoch >= self.epochs or (self.args.val and stopped_early)):
-            raise _AllEpochsDone
+        require_epochs(self)
 
     def _get_warmup_iterations(self, num_batches: int) -> int:
         """Count them. A run by time has just re-estimated its epochs: of several processes the
@@ -324,24 +322,17 @@ class EmaTrainer(DetectionTrainer):
         """Train, or finish a run that was killed after its last epoch."""
         try:
             super()._do_train()
-        except _AllEpochsDone:
-            LOGGER.info(f"{self.args.resume}: all epochs are done, the final validation is left")
-            self.epoch = self.start_epoch - 1
-            self.final_eval()
-            if RANK in {-1, 0}:
-                if self.args.plots:
-                    self.plot_metrics()
-                self.run_callbacks("on_train_end")
+        except AllEpochsDone:
+            finish_run(self)
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
-        """Take over a checkpoint's state, also where no epoch is left."""
+        """Take over a checkpoint's state, also where no epoch is left; and its weights as the best,
+        where the run ended before it wrote them.
+        """
+        keep_best(self)
         with training_state_fits(Path(str(self.args.resume)), self.optimizer):
             if ckpt is None or ckpt["epoch"] + 1 < self.epochs:
                 super().resume_training(ckpt)
                 return
             self._load_checkpoint_state(ckpt)
             self.start_epoch = ckpt["epoch"] + 1
-
-
-class _AllEpochsDone(Exception):  # noqa: N818 - nothing is wrong
-    """A resumed run has no epoch left to train."""

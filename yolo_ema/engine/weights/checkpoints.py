@@ -64,6 +64,40 @@ def strip_checkpoint(path: Path, updates: dict[str, Any] | None = None) -> dict[
     return content
 
 
+def restore_best(best: Path, last: Path, *, trust: bool = False) -> bool:
+    """Write a run's last checkpoint to ``best`` where its epoch was the best so far and ``best`` is
+    missing, damaged, or of a lesser epoch; return whether it was.
+
+    Ultralytics writes the best after the last: a run that ends between the two, and never becomes
+    better, would be left with an epoch that was not its best.
+
+    Raises:
+        WeightsError: the last checkpoint cannot be loaded.
+        DiskFullError: the disk is full; ``best`` is as it was.
+    """
+    checkpoint = load_checkpoint(last, trust=trust)
+    fitness = _fitness(checkpoint)
+    if fitness is None or fitness != checkpoint.get("best_fitness"):
+        return False
+    try:
+        held = _fitness(load_checkpoint(best, trust=trust)) if best.exists() else None
+    except DamagedWeightsError:
+        held = None
+    except WeightsError:
+        return False  # whatever it is, it was not cut off
+    if held is not None and held >= fitness:
+        return False
+    write_bytes(best, last.read_bytes())
+    return True
+
+
+def _fitness(checkpoint: dict[str, Any]) -> float | None:
+    """Return the fitness of a checkpoint's own epoch; None where it was not validated."""
+    metrics = checkpoint.get("train_metrics")
+    value = metrics.get("fitness") if isinstance(metrics, dict) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
 def discard_leftovers(folder: Path) -> None:
     """Remove what a killed run left half-written in its weights folder."""
     for leftover in folder.glob(".*.part*"):

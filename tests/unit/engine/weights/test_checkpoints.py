@@ -18,6 +18,7 @@ from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.weights.checkpoints import (
     AtomicPath,
     latest_checkpoint,
+    restore_best,
     resumable_checkpoint,
     strip_checkpoint,
 )
@@ -211,6 +212,43 @@ def test_the_newest_with_code_in_it_is_neither_skipped_nor_loaded_unless_trusted
     with pytest.raises(UnsafeWeightsError, match="--trust"):
         latest_checkpoint(tmp_path)
     assert latest_checkpoint(tmp_path, trust=True) == newest
+
+
+def _of_fitness(path: Path, fitness: float | None, best: float | None) -> Path:
+    content = torch.load(_checkpoint(path), weights_only=False)
+    content |= {"best_fitness": best, "train_metrics": {"fitness": fitness}}
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("own", "best_so_far", "held", "renewed"),
+    [
+        (0.9, 0.9, 0.1, True),
+        (0.9, 0.9, "missing", True),
+        (0.9, 0.9, "damaged", True),
+        (0.9, 0.9, "stripped 0.1", True),
+        (0.9, 0.9, "stripped 0.9", False),
+        (0.9, 0.9, 0.9, False),
+        (0.3, 0.9, 0.9, False),
+        (0.3, 0.9, "missing", False),
+        (None, None, 0.1, False),
+    ],
+)
+def test_the_best_is_renewed_where_the_last_was_the_best_and_was_not_written(
+    tmp_path, own, best_so_far, held, renewed
+):
+    last, best = _of_fitness(tmp_path / "last.pt", own, best_so_far), tmp_path / "best.pt"
+    if held == "damaged":
+        best.write_bytes(last.read_bytes()[:1000])
+    elif held != "missing":
+        _of_fitness(best, float(str(held).split()[-1]), 0.1)
+        if "stripped" in str(held):
+            strip_checkpoint(best)
+    before = best.read_bytes() if best.exists() else None
+    assert restore_best(best, last) is renewed
+    now = best.read_bytes() if best.exists() else None
+    assert now == (last.read_bytes() if renewed else before)
 
 
 def test_a_run_that_is_finished_is_not_resumed(tmp_path):

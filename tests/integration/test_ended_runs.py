@@ -1,0 +1,85 @@
+"""What becomes of a run that ends at an unlucky moment, and of the folder it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_dataset import draw_dataset
+
+from yolo_ema.engine.training.train import train
+from yolo_ema.engine.training.trainer import EmaTrainer
+from yolo_ema.engine.weights.checkpoints import AtomicPath
+from yolo_ema.engine.weights.loading import load_checkpoint
+from yolo_ema.options.train import TrainOptions
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_in_the_folder")]
+
+
+@pytest.fixture
+def _in_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    return str(draw_dataset(tmp_path_factory.mktemp("data") / "tiny", train=4, val=2))
+
+
+def _options(data: str, *, epochs: int = 3, batch: int = 2, **more: str) -> TrainOptions:
+    return TrainOptions(
+        data=data,
+        model="yolo11n-ema",
+        pretrained="none",
+        imgsz=64,
+        batch=batch,
+        epochs=epochs,
+        device="cpu",
+        name="run",
+        project=Path("runs"),
+        offline=True,
+        settings={"plots": "false", **more},
+    )
+
+
+@pytest.fixture
+def fitness(monkeypatch) -> dict[int, float]:
+    """What the validation after each epoch, from 0, is to find."""
+    wanted: dict[int, float] = {}
+    validate = EmaTrainer.validate
+
+    def judged(self):
+        best = self.best_fitness
+        metrics, _ = validate(self)
+        found = wanted[self.epoch]
+        self.best_fitness = found if best is None else max(best, found)
+        return metrics, found
+
+    monkeypatch.setattr(EmaTrainer, "validate", judged)
+    return wanted
+
+
+def _fitness_of(name: str) -> float:
+    return load_checkpoint(Path("runs/run/weights") / name)["train_metrics"]["fitness"]
+
+
+def test_a_run_that_ends_between_its_last_and_its_best_checkpoint_keeps_the_best(
+    data, fitness, monkeypatch
+):
+    fitness |= {0: 0.1, 1: 0.9, 2: 0.3}
+    write, written = AtomicPath.write_bytes, []
+
+    def until_the_second_best(self, content):
+        written.append(self.name)
+        if written.count("best.pt") == 2:
+            raise KeyboardInterrupt
+        return write(self, content)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(AtomicPath, "write_bytes", until_the_second_best)
+        train(_options(data))
+    assert (_fitness_of("last.pt"), _fitness_of("best.pt")) == (0.9, 0.1)
+    result = train(TrainOptions(resume="runs/run/weights/last.pt", device="cpu", offline=True))
+    assert (_fitness_of("last.pt"), _fitness_of("best.pt")) == (0.3, 0.9)
+    assert json.loads(result.record.read_text())["status"] == "finished"
