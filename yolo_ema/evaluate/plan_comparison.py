@@ -170,8 +170,9 @@ def compare_plans(options: ValOptions) -> PlanComparison:
     """Score the plans on one split: whole images at the weights' input and at one and a half and
     two times its sides, and tiles of the input, alone and with the whole image.
 
-    A file with a fixed input has no larger ones. Plans are run by rising input, each with weights
-    that are reopened, so that its memory can be told.
+    A file with a fixed input has no larger ones. Figures that the weights carry already have no
+    part in it. Plans are run by rising input, each with weights that are reopened, so that its
+    memory can be told.
 
     ``options.plans`` is set; with ``write`` the weights carry the figures afterwards.
 
@@ -197,19 +198,26 @@ def compare_plans(options: ValOptions) -> PlanComparison:
             tile=tile,
             whole_frame=whole_frame,
         )
-        say(f"yolo-ema: {name}")
-        reset = forget_peak_memory()
-        on_gpu = torch.cuda.is_available() and options.device not in {"cpu", "mps"}
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        result = validate(of_plan)
-        peak = torch.cuda.max_memory_allocated() if on_gpu else peak_memory_bytes()
-        scored.append(ScoredPlan(name, scale, of_plan, result, peak if on_gpu or reset else None))
+        scored.append(_scored(name, scale, of_plan))
     scored.sort(key=lambda plan: plan.megapixels)
     figures = PlanFigures(tuple(plan.row() for plan in scored), options.iou)
     if options.write:
         _write(options.weights, figures, trust=options.trust)
     return PlanComparison(tuple(scored), figures, options.weights if options.write else None)
+
+
+def _scored(name: str, scale: float, options: ValOptions) -> ScoredPlan:
+    """Score one plan, whatever figures the weights carry."""
+    say(f"yolo-ema: {name}")
+    reset = forget_peak_memory()
+    on_gpu = torch.cuda.is_available() and options.device not in {"cpu", "mps"}
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    predictor = open_for_scoring(options)
+    predictor.plan_figures = None  # else those of an earlier comparison would decide on tiles
+    result = validate(options, predictor=predictor)
+    peak = torch.cuda.max_memory_allocated() if on_gpu else peak_memory_bytes()
+    return ScoredPlan(name, scale, options, result, peak if on_gpu or reset else None)
 
 
 def _check_writable(options: ValOptions) -> None:

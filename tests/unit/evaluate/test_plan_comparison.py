@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from drawn_onnx import ENTRIES, write_onnx
 from lively_weights import lively_model, save
 from tiny_dataset import draw_dataset
 
@@ -19,7 +20,7 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.evaluate.plan_comparison import compare_plans
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.options.val import ValOptions
-from yolo_ema.tiling.plan_figures import PlanFigures
+from yolo_ema.tiling.plan_figures import PlanFigures, PlanRow
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +94,29 @@ def test_the_plans_are_those_of_val_and_the_weights_carry_them(
     )
     assert (same, lying) == (carried, None)
     assert [row.input_scale for row in larger.rows] == [0.5, 0.75, 1]
+
+
+def test_what_a_file_of_fixed_size_carries_does_not_decide_what_is_measured(
+    data: Path, tmp_path: Path
+) -> None:
+    carried = PlanFigures(
+        (PlanRow(1, False, True, 30, 0.006, 4, 0.2), PlanRow(1, True, True, 30.1, 0.1, 1, 0.2)), 0.7
+    )
+    assert not carried.best.tiles
+    compared = compare_plans(
+        ValOptions(
+            weights=write_onnx(tmp_path / "fixed.onnx", ENTRIES | carried.as_entries()),
+            data=str(data),
+            map=("class 0=square", "class 1=bar"),
+            device="cpu",
+            plans=True,
+        )
+    )
+    by_name = {plan["plan"]: plan for plan in compared.as_json()["plans"]}
+    assert set(by_name) == {"whole at 96x64", "tiles of 96x64", "tiles of 96x64 and whole"}
+    both, alone = by_name["tiles of 96x64 and whole"], by_name["tiles of 96x64"]
+    assert both["tiles"]["images_in_tiles"] == alone["tiles"]["images_in_tiles"] == 2
+    assert both["megapixels"] - alone["megapixels"] == pytest.approx(96 * 64 / 1e6)
 
 
 def test_contradicting_options_are_refused(weights: Path) -> None:
