@@ -20,7 +20,7 @@
     ├── MachineError       (RuntimeError)     exit 6  the machine lacks something
     │   ├── MissingPackageError (ImportError)         names the extra that brings it
     │   ├── OfflineError                              a download is needed and forbidden
-    │   ├── DeviceMemoryError                         a GPU has too little memory
+    │   ├── DeviceMemoryError                         a GPU, or the machine, has too little memory
     │   └── DiskFullError  (OSError)                  names the last good file
     └── CheckFailedError   (RuntimeError)     exit 7  a gate refused: parity, demo, transfer
 
@@ -186,7 +186,7 @@ class OfflineError(MachineError):
 
 
 class DeviceMemoryError(MachineError):
-    """A GPU has too little memory for what is asked of it."""
+    """A GPU, or the machine, has too little memory for what is asked of it."""
 
 
 class DiskFullError(MachineError, OSError):

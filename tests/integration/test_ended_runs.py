@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_dataset import draw_dataset
 
+from yolo_ema.cli import main
 from yolo_ema.engine.training.train import train
 from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.weights.checkpoints import AtomicPath
@@ -83,3 +86,27 @@ def test_a_run_that_ends_between_its_last_and_its_best_checkpoint_keeps_the_best
     result = train(TrainOptions(resume="runs/run/weights/last.pt", device="cpu", offline=True))
     assert (_fitness_of("last.pt"), _fitness_of("best.pt")) == (0.3, 0.9)
     assert json.loads(result.record.read_text())["status"] == "finished"
+
+
+def test_a_run_that_runs_out_of_memory_says_so_and_goes_on_with_a_smaller_batch(
+    data, monkeypatch, capsys
+):
+    preprocess = EmaTrainer.preprocess_batch
+
+    def until_the_second_epoch(self, batch):
+        if self.epoch == 1 and self.args.batch > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return preprocess(self, batch)
+
+    monkeypatch.setattr(EmaTrainer, "preprocess_batch", until_the_second_epoch)
+    words = "--model yolo11n-ema --pretrained none --imgsz 64 --batch 2 --epochs 2 --device cpu"
+    more = "--offline --project runs --name run plots=false"
+    assert main(["train", "--data", data, *words.split(), *more.split()]) == 6
+    shown = capsys.readouterr().err
+    assert "the memory does not suffice for this training (CUDA out of memory" in shown
+    assert "bug" not in shown
+    command = shlex.split(shown.rpartition("resume it: yolo-ema ")[2])
+    assert command[-2:] == ["--batch", "1"]
+    assert main([*command, "--device", "cpu", "--offline"]) == 0
+    record = json.loads(Path("runs/run/run.json").read_text())
+    assert (record["status"], len(record["epochs"])) == ("finished", 2)

@@ -12,13 +12,14 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from ultralytics.cfg import check_cfg
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
 from yolo_ema.engine.data.data_yaml import SPLITS, path_exists
 from yolo_ema.engine.setup.ultralytics_settings import OPTIMIZERS
-from yolo_ema.errors import ConfigError, DataError, YoloEmaError
+from yolo_ema.errors import ConfigError, DataError, DeviceMemoryError, YoloEmaError, first_line
 
 _WORDS = {
     "cache": ("ram", "disk"),
@@ -41,6 +42,14 @@ NO_EFFECT = {
     "dis": "distillation",
 }
 """Settings that Ultralytics takes and a detection training does not read, and what they concern."""
+
+_MEMORY = (
+    "out of memory",  # CUDA, MPS
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",  # on Windows
+)
+"""What torch says where memory runs out."""
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
@@ -219,22 +228,34 @@ def clear_ultralytics_errors() -> Iterator[None]:
 
     Raises:
         ConfigError: the last batch has one image and one cell, or the loss is no longer a number.
+        DeviceMemoryError: the GPU or the machine has too little memory.
     """
     try:
         yield
     except YoloEmaError:
         raise
+    except MemoryError as error:
+        raise _too_little_memory(error) from error
     except ValueError as error:
         if "final batch=1" not in str(error):
             raise
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or any(map(str(error).__contains__, _MEMORY)):
+            raise _too_little_memory(error) from error
         if "NaN" not in str(error):
             raise
         raise ConfigError(
             f"training diverged: {error}; a lower learning rate may help, as in optimizer=AdamW "
             f"lr0=0.001"
         ) from error
+
+
+def _too_little_memory(error: BaseException) -> DeviceMemoryError:
+    return DeviceMemoryError(
+        f"the memory does not suffice for this training ({first_line(error)}): a smaller --batch "
+        f"takes less of it, and so does a smaller --imgsz in a new run"
+    )
 
 
 def warn_of_no_effect(settings: Mapping[str, Any]) -> None:

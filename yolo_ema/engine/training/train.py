@@ -28,7 +28,14 @@ from yolo_ema.engine.training.run_settings import RUN_KEY
 from yolo_ema.engine.training.shared_failures import SharedFailures
 from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.weights.loading import load_checkpoint
-from yolo_ema.errors import ConfigError, DiskFullError, MachineError, SourceError, WeightsError
+from yolo_ema.errors import (
+    ConfigError,
+    DeviceMemoryError,
+    DiskFullError,
+    MachineError,
+    SourceError,
+    WeightsError,
+)
 from yolo_ema.io.atomic_files import disk_full_is_clear, read_json
 from yolo_ema.io.text_files import say, shell_words
 from yolo_ema.options.train import TrainOptions
@@ -117,6 +124,7 @@ def train(
         OfflineError: a download would be needed.
         SourceError: an image that was sound when training started cannot be read any more.
         DiskFullError: the disk is full; the last checkpoint is intact.
+        DeviceMemoryError: the GPU or the machine has too little memory.
         MachineError: the device is not available, or a process for a GPU or images failed.
 
     Examples:
@@ -183,10 +191,16 @@ def _run(
         _record_end(last, "failed")
         return _how_to_resume(last, trust=trust, several=True)
 
+    # each GPU is a process
+    processes = launch.world_size if launch else len(str(overrides.get("device")).split(","))
+
     with contextlib.ExitStack() as stack:
         if launch is None or launch.is_first:
             stack.enter_context(open_run_folder(folder, is_new=is_new))
-            stack.enter_context(_ending_well(last, trust=trust, several=launch is not None))
+            several = launch is not None
+            stack.enter_context(
+                _ending_well(last, trust=trust, several=several, processes=processes)
+            )
         if launch and failures:
             failures.before_exit = end if launch.is_first else str
             stack.enter_context(failures.told())
@@ -218,8 +232,17 @@ def _result(folder: Path) -> TrainResult:
 
 
 @contextlib.contextmanager
-def _ending_well(last: Path, *, trust: bool = False, several: bool = False) -> Iterator[None]:
-    """Whatever ends a run early, name the command that resumes it, and record the end."""
+def _ending_well(
+    last: Path, *, trust: bool = False, several: bool = False, processes: int = 1
+) -> Iterator[None]:
+    """Whatever ends a run early, name the command that resumes it, and record the end.
+
+    Args:
+        last: the run's last checkpoint, whether or not there is one.
+        trust: it may hold code.
+        several: a launcher started this process and others.
+        processes: how many share a batch.
+    """
     status = "failed"
     try:
         with disk_full_is_clear(last):
@@ -232,7 +255,8 @@ def _ending_well(last: Path, *, trust: bool = False, several: bool = False) -> I
     except (MachineError, SourceError) as error:
         if not isinstance(error, DiskFullError) and not last.exists():
             raise
-        advice = _how_to_resume(last, trust=trust, several=several)
+        shared_by = processes if isinstance(error, DeviceMemoryError) else None
+        advice = _how_to_resume(last, trust=trust, several=several, shared_by=shared_by)
         raise type(error)(f"{error}{advice}") from error
     finally:
         if status:
@@ -246,17 +270,21 @@ def _record_end(last: Path, status: str) -> None:
             RunRecord(record).finish(status)
 
 
-def _how_to_resume(last: Path, *, trust: bool, several: bool) -> str:
+def _how_to_resume(last: Path, *, trust: bool, several: bool, shared_by: int | None = None) -> str:
+    """Say what a run's last checkpoint is good for: resuming, with about half the batch where
+    ``shared_by`` says how many processes share it.
+    """
     if not last.exists():
         return " before the first checkpoint; start again with the same command"
     try:
-        epoch = load_checkpoint(last, trust=trust).get("epoch", -1)
+        checkpoint = load_checkpoint(last, trust=trust)
     except WeightsError as error:
         return f"; its last checkpoint cannot be resumed: {error}"
-    if epoch < 0:
+    if checkpoint.get("epoch", -1) < 0:
         return f"; training itself was complete, its weights are whole: {last.parent}"
-    trusted = " --trust" if trust else ""
+    more = " --trust" if trust else ""
+    batch = (checkpoint.get("train_args") or {}).get("batch")
+    if shared_by and isinstance(batch, int) and batch >= 2 * shared_by:
+        more += f" --batch {batch // 2 // shared_by * shared_by}"
     program = "torchrun … -m yolo_ema" if several else "yolo-ema"
-    return (
-        f"; {last} is whole, resume it: {program} train --resume {shell_words(str(last))}{trusted}"
-    )
+    return f"; {last} is whole, resume it: {program} train --resume {shell_words(str(last))}{more}"

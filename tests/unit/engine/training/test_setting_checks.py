@@ -5,6 +5,7 @@ sentence.
 from __future__ import annotations
 
 import pytest
+import torch
 
 from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.setup.ultralytics_settings import training_settings
@@ -17,7 +18,7 @@ from yolo_ema.engine.training.setting_checks import (
     clear_ultralytics_errors,
     warn_of_no_effect,
 )
-from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.errors import ConfigError, DataError, DeviceMemoryError
 
 # isort: split
 
@@ -149,6 +150,23 @@ def test_settings_without_effect_are_accepted_with_a_warning(caplog):
             ConfigError,
         ),
         (RuntimeError("Training failed: NaN persisted for 4 epochs"), ConfigError),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), DeviceMemoryError),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate "
+                "memory: you tried to allocate 99 bytes."
+            ),
+            DeviceMemoryError,
+        ),
+        (RuntimeError("MPS backend out of memory"), DeviceMemoryError),
+        (MemoryError(), DeviceMemoryError),
+        (
+            RuntimeError(
+                "DataLoader worker (pid 3) is killed by signal: Bus error. It is possible "
+                "that dataloader's workers are out of shared memory."
+            ),
+            RuntimeError,
+        ),
         (ValueError("a fault of ours"), ValueError),
         (RuntimeError("shapes differ"), RuntimeError),
         (DataError("NaN in the labels"), DataError),
@@ -158,3 +176,6 @@ def test_only_ultralytics_errors_about_settings_are_setting_errors(error, kind):
     with pytest.raises(kind) as caught, clear_ultralytics_errors():
         raise error
     assert type(caught.value) is kind
+    if kind is DeviceMemoryError:
+        assert "--batch" in str(caught.value)
+        assert "--imgsz" in str(caught.value)

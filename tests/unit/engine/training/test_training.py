@@ -17,6 +17,7 @@ from yolo_ema.engine.training.run_record import RunRecord
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings
 from yolo_ema.engine.training.train import TrainResult, _ending_well
 from yolo_ema.errors import (
+    DeviceMemoryError,
     DiskFullError,
     MachineError,
     ModelError,
@@ -95,6 +96,21 @@ def test_any_write_to_a_full_disk_gives_the_clear_error(last, number):
         _ending_well(last),
     ):
         raise OSError(number, os.strerror(number))
+    assert _status(last) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("batch", "processes", "more"),
+    [(16, 1, " --batch 8"), (12, 4, " --batch 4"), (3, 1, " --batch 1"), (1, 1, ""), (2, 2, "")],
+)
+def test_a_run_that_ran_out_of_memory_is_resumed_with_about_half_the_batch(
+    last, batch, processes, more
+):
+    content = torch.load(last, weights_only=False)
+    torch.save({**content, "train_args": {"epochs": 3, "batch": batch}}, last)
+    with pytest.raises(DeviceMemoryError) as caught, _ending_well(last, processes=processes):
+        raise DeviceMemoryError("too little")
+    assert str(caught.value).endswith(f"yolo-ema train --resume '{last}'{more}")
     assert _status(last) == "failed"
 
 
