@@ -160,3 +160,18 @@ def locked(path: Path, taken: Callable[[], None]) -> Iterator[None]:
         with contextlib.suppress(OSError):  # Windows removes no open file: it stays there, empty
             path.unlink()
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether a process holds the lock file ``path`` now, by `locked`."""
+    from filelock import FileLock, Timeout
+
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # not to be opened: whoever wants the lock is told
+        return False

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from yolo_ema.engine.weights.checkpoints import discard_leftovers
+from yolo_ema.engine.weights.checkpoints import RUN_LOCK, discard_leftovers
 from yolo_ema.errors import ConfigError
 from yolo_ema.io.atomic_files import locked
 from yolo_ema.io.machine import cache_dir
@@ -52,7 +52,7 @@ def open_run_folder(folder: Path, *, is_new: bool) -> Iterator[None]:
         )
 
     try:
-        with locked(folder / ".lock", refuse):
+        with locked(folder / RUN_LOCK, refuse):
             for written in (folder, folder / "weights"):
                 discard_leftovers(written)
             _sweep_cache()

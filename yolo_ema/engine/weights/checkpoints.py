@@ -24,7 +24,10 @@ from yolo_ema.errors import (
     WeightsNotFoundError,
     YoloEmaError,
 )
-from yolo_ema.io.atomic_files import atomic_path, write_bytes
+from yolo_ema.io.atomic_files import atomic_path, is_locked, write_bytes
+
+RUN_LOCK = ".lock"
+"""The lock file in a run's folder, which the process that trains there holds."""
 
 
 class AtomicPath(type(Path())):  # type: ignore[misc] # the platform's own Path: before Python 3.12 Path itself can't be derived from
@@ -106,7 +109,7 @@ def discard_leftovers(folder: Path) -> None:
 
 def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
     """Return the newest ``last.pt`` under a project's folder from which a run can be resumed;
-    damaged ones are named and skipped.
+    damaged ones, and those of runs that another process trains, are named and skipped.
 
     Raises:
         WeightsNotFoundError: there is none; the message says how many were tried.
@@ -116,7 +119,12 @@ def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
         project.glob("*/weights/last.pt"), key=lambda path: path.stat().st_mtime, reverse=True
     )
     damaged: list[str] = []
+    held = 0
     for path in checkpoints:
+        if is_locked(path.parent.parent / RUN_LOCK):
+            held += 1
+            LOGGER.warning(f"skipped: another process trains in {path.parent.parent}")
+            continue
         try:
             checkpoint = load_checkpoint(path, trust=trust)
             _check_state(checkpoint, path)
@@ -128,15 +136,16 @@ def latest_checkpoint(project: Path, *, trust: bool = False) -> Path:
             continue
         if _is_unfinished(checkpoint):
             return path
-    finished = len(checkpoints) - len(damaged)
+    finished = len(checkpoints) - len(damaged) - held
     runs = (
         f"{finished} finished runs are under {project}"
         if checkpoints
         else f"there is no run under {project}"
     )
     unread = f" and {len(damaged)} that cannot be read ({'; '.join(damaged)})" if damaged else ""
+    in_use = f" and {held} that other processes train" if held else ""
     raise WeightsNotFoundError(
-        f"nothing to resume: {runs}{unread}; --resume also takes the path of a last.pt"
+        f"nothing to resume: {runs}{in_use}{unread}; --resume also takes the path of a last.pt"
     )
 
 

@@ -16,6 +16,7 @@ import torch
 
 from yolo_ema.engine.models.registration import build_model
 from yolo_ema.engine.weights.checkpoints import (
+    RUN_LOCK,
     AtomicPath,
     latest_checkpoint,
     restore_best,
@@ -200,6 +201,27 @@ def test_damaged_checkpoints_are_named_and_skipped(tmp_path, caplog):
         match=rf"0 finished runs .* and 1 that cannot be read \({damaged} is truncated",
     ):
         latest_checkpoint(tmp_path)
+
+
+def test_runs_that_another_process_trains_are_named_and_skipped(tmp_path, caplog):
+    pytest.importorskip("fcntl")
+    older = _aged(_checkpoint(tmp_path / "a" / "weights" / "last.pt"), 30)
+    _checkpoint(tmp_path / "b" / "weights" / "last.pt")
+    LOGGER.addHandler(caplog.handler)
+    try:
+        with files.locked(tmp_path / "b" / RUN_LOCK, lambda: None):
+            assert latest_checkpoint(tmp_path) == older
+            older.unlink()
+            with pytest.raises(
+                WeightsNotFoundError,
+                match=r"0 finished runs are under .* and 1 that other processes train; --resume",
+            ):
+                latest_checkpoint(tmp_path)
+    finally:
+        LOGGER.removeHandler(caplog.handler)
+    assert f"skipped: another process trains in {tmp_path / 'b'}" in caplog.text
+    (tmp_path / "b" / RUN_LOCK).touch()  # as a killed process leaves it
+    assert latest_checkpoint(tmp_path) == tmp_path / "b" / "weights" / "last.pt"
 
 
 def test_the_newest_with_code_in_it_is_neither_skipped_nor_loaded_unless_trusted(tmp_path):
