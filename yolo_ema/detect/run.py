@@ -229,7 +229,7 @@ class _Account:
             summary.frames += 1
             summary.objects += len(detections)
             summary.seconds = time.perf_counter() - self._started[event.source.name]
-            if len(detections) >= self._detector.max_det:
+            if len(detections) >= self._detector.predictor.max_det_of(detections.frame.image_wh):
                 summary.reached_limit(detections.frame.index)
             names = detections.names
             self._per_class.update(names[int(class_id)] for class_id in detections.class_ids)

@@ -35,7 +35,7 @@ def protocol_facts(
         "iou": options.iou,
         "nms_groups": list(options.nms_groups),
         "group_iou": options.group_iou if options.nms_groups else None,
-        "max_det": predictor.max_det,
+        "max_det": min(most_detections(predictor, wh) for wh in set(sizes_wh)),
         "multi_label": predictor.settings.multi_label,
         "batch": options.batch if predictor.batched else 1,
         "tiles": _tile_facts(predictor, options, sizes_wh)
@@ -47,6 +47,13 @@ def protocol_facts(
         "order": "by falling score",
         "versions": versions(),
     }
+
+
+def most_detections(predictor: Predictor, image_wh: tuple[int, int]) -> int:
+    """Return how many detections an image of this size can have."""
+    if isinstance(predictor, TiledPredictor):
+        return predictor.max_det_of(image_wh)
+    return predictor.max_det
 
 
 def network_pixels(predictor: Predictor, image_wh: tuple[int, int]) -> int:

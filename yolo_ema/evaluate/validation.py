@@ -22,7 +22,7 @@ from yolo_ema.engine.training.run_record import RECORD_NAME
 from yolo_ema.errors import DataError, SourceError, YoloEmaError
 from yolo_ema.evaluate.class_map import distinct_names, map_classes
 from yolo_ema.evaluate.ground_truth import image_names, read_ground_truth
-from yolo_ema.evaluate.protocol_facts import protocol_facts, weights_facts
+from yolo_ema.evaluate.protocol_facts import most_detections, protocol_facts, weights_facts
 from yolo_ema.evaluate.val_result import Evidence, ValResult
 from yolo_ema.inference.predictor import Predictor, input_size
 from yolo_ema.inference.tiled import TiledPredictor
@@ -79,15 +79,16 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
     )
     if options.save_results:
         write_submission(options.save_results, evidence.detections)
+    limits = {name: most_detections(predictor, wh) for name, wh in split.sizes_wh.items()}
     at_limit = tuple(
-        name for name, rows in evidence.detections.items() if len(rows) >= predictor.max_det
+        name for name, rows in evidence.detections.items() if len(rows) >= limits[name]
     )
     warnings = [
         *_left_out_warnings(split.left_out, len(images)),
         *unreadable_rows(split.unreadable_rows, strict=options.strict),
         *_class_warnings(predictor, class_names, classes),
         *_saved_warnings(options.save_results, len(class_names)),
-        *_limit_warnings(predictor, options.max_det, at_limit, len(evidence.images)),
+        *_limit_warnings(limits, options.max_det, at_limit),
     ]
     for warning in warnings:
         say(f"yolo-ema: warning: {warning}")
@@ -267,25 +268,24 @@ def _saved_warnings(folder: Path | None, class_count: int) -> list[str]:
     return [f"the results in {folder} have categories up to {class_count}, {unread}"]
 
 
-def _limit_warnings(
-    predictor: Predictor, max_det: int, at_limit: Sequence[str], image_count: int
-) -> list[str]:
-    warnings = []
+def _limit_warnings(limits: Mapping[str, int], max_det: int, at_limit: Sequence[str]) -> list[str]:
+    """Return what to say of the most detections of each image, by name; of images in tiles an
+    exported file may hold more than of whole ones.
+    """
+    warnings, lowest = [], min(limits.values())
     if at_limit:
+        reached = " or ".join(map(str, sorted({limits[name] for name in at_limit})))
         warnings.append(
-            f"{len(at_limit)} of {image_count} images reach the limit of {predictor.max_det} "
+            f"{len(at_limit)} of {len(limits)} images reach the limit of {reached} "
             f"detections: {some_names(at_limit, 3)}"
         )
-    if predictor.max_det < DETECTIONS_PER_IMAGE:
+    if lowest < DETECTIONS_PER_IMAGE:
         limited_by = (
-            f"--max-det is {max_det}: there are"
-            if predictor.max_det == max_det
-            else "the exported file holds"
+            f"--max-det is {max_det}: there are" if lowest == max_det else "the exported file holds"
         )
         warnings.append(
-            f"{limited_by} at most {predictor.max_det} detections per image, and the protocols use "
-            f"up to {DETECTIONS_PER_IMAGE}; the figures do not compare with those at the full "
-            f"number"
+            f"{limited_by} at most {lowest} detections per image, and the protocols use up to "
+            f"{DETECTIONS_PER_IMAGE}; the figures do not compare with those at the full number"
         )
     return warnings
 

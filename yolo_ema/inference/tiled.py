@@ -129,10 +129,17 @@ class TiledPredictor:
 
     @property
     def max_det(self) -> int:
-        """Maximum boxes per image; an exported file may hold fewer, but that is for each tile or
-        view.
+        """Maximum boxes per image: of the last call's images the fewest, see `max_det_of`."""
+        several = [self.augment or len(plan.tiles_xyxy) > 0 for plan in self.last_plans]
+        return self._most_boxes(several=all(several) if several else self.augment)
+
+    def max_det_of(self, image_wh: tuple[int, int]) -> int:
+        """Maximum boxes of an image of this size; an exported file may hold fewer, but that is for
+        each tile or view.
         """
-        several = self.augment or any(len(plan.tiles_xyxy) for plan in self.last_plans)
+        return self._most_boxes(several=self.augment or len(self.plan(image_wh).tiles_xyxy) > 0)
+
+    def _most_boxes(self, *, several: bool) -> int:
         return self.settings.max_det if several else self.predictor.max_det
 
     def plan(

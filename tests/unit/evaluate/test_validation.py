@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from drawn_onnx import ENTRIES, write_onnx
 
 from yolo_ema.constants import VISDRONE_CLASSES
 from yolo_ema.errors import (
@@ -159,6 +160,26 @@ def test_fewer_detections_than_the_protocols_consider_are_reported(data, weights
     assert "--max-det is 100: there are at most 100 detections" in capsys.readouterr().err
     weights.max_det = 500
     assert run(data, weights, max_det=500).as_json()["warnings"] == []
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_the_limit_of_whole_images_shows_in_whatever_order_they_come(data, names, capsys):
+    """A file that holds two boxes, for a large image in tiles and a small one."""
+    entries = ENTRIES | {"args": {"nms": True, "dynamic": False}, "max_det": 2}
+    boxes = np.array([[[5, 5, 20, 20, 0.9, 0], [40, 20, 70, 40, 0.8, 1]]], np.float32)
+    file = write_onnx(data.parent / "nms.onnx", entries, answer=boxes)
+    (data.parent / "images/val/c.jpg").unlink()
+    for name, side in zip(names, (640, 60), strict=True):
+        image = np.zeros((side, side, 3), np.uint8)
+        cv2.imwrite(str(data.parent / f"images/val/{name}.jpg"), image)
+    options = {"map": ("class 0=square", "class 1=bar"), "tile": "auto", "device": "cpu"}
+    found = validate(ValOptions(weights=file, data=str(data), **options))
+    assert len(found.evidence.detections[names[0]]) > 2
+    assert found.images_at_limit == (names[1],)
+    assert found.as_json()["protocol"]["max_det"] == 2
+    said = capsys.readouterr().err
+    assert f"1 of 2 images reach the limit of 2 detections: {names[1]}" in said
+    assert "the exported file holds at most 2 detections per image" in said
 
 
 def test_weights_are_checked_before_the_data(tmp_path):
