@@ -98,9 +98,10 @@ class Counter:
             )
         self.anchor, self.names = anchor, names
         self._lines = {line.name: PlacedLine(line.points_in(image_wh)) for line in lines}
-        self._zones = {zone.name: PlacedZone(zone.points_in(image_wh)) for zone in zones}
+        self._zones = {zone.name: PlacedZone(zone.points_in(image_wh), image_wh) for zone in zones}
         self._image_wh = image_wh
         self._ground = np.eye(3)  # from the first frame's pixels to this one's, of any scale
+        self._in_image = True  # nothing but the image's size has changed
         self._place(np.zeros((0, 2)))
         self._seen: dict[int, _Seen] = {}
         self._gone: Tally[int] = Tally()
@@ -213,6 +214,7 @@ class Counter:
     def _follow(self, homography: np.ndarray) -> None:
         """Move lines, zones and the objects' last points with the ground."""
         homography = oriented(homography)
+        self._in_image &= not np.any(homography - np.diag(np.diag(homography)))
         ground = homography @ self._ground
         self._ground = ground / np.linalg.norm(ground)
         for seen in self._seen.values():
@@ -229,7 +231,7 @@ class Counter:
         for line in self._lines.values():
             line.place(self._ground)
         for zone in self._zones.values():
-            zone.place(self._ground, self._window)
+            zone.place(self._ground, self._window, in_image=self._in_image)
 
     def _forget(self) -> None:
         """Keep the count, but not the track, of what has long been gone."""

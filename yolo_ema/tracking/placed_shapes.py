@@ -79,10 +79,12 @@ class PlacedZone:
 
     Attributes:
         border: (P, 2) pixels of the first frame.
+        image_wh: the first frame's size, pixels.
         outline: what of it is in or near this frame, (Q, 2) pixels; none if it is out of view.
     """
 
     border: Array
+    image_wh: tuple[int, int]
     outline: Array = field(init=False)
     counts: dict[str, Tally[int]] = field(
         default_factory=lambda: {"entered": Tally(), "left": Tally(), "visitors": Tally()}
@@ -90,21 +92,29 @@ class PlacedZone:
     inside: dict[int, bool] = field(default_factory=dict)
     visited: set[int] = field(default_factory=set)
 
-    def place(self, ground: Array, window_xyxy: Array) -> None:
+    def __post_init__(self) -> None:
+        """Find what counts as inside while the zone is fixed in the image."""
+        self._beyond = beyond_image(self.border, self.image_wh)
+
+    def place(self, ground: Array, window_xyxy: Array, *, in_image: bool) -> None:
         """Move the zone to where ``ground``, (3, 3) from the first frame's pixels, maps it, and cut
-        it to a window.
+        it to a window; ``in_image`` while it is fixed in the image, whatever size that has.
         """
         self.outline = clip_polygon(homogeneous(self.border) @ ground.T, window_xyxy)
-        self._outline_f32 = self.outline.astype(np.float32)  # as OpenCV takes it
+        outline = self.outline.astype(np.float32)  # as OpenCV takes it
         self._most_margin = 0.0
-        if len(self.outline) > 2:
-            perimeter = max(cv2.arcLength(self._outline_f32, closed=True), 1e-9)
-            self._most_margin = _MOST_MARGIN * cv2.contourArea(self._outline_f32) / perimeter
+        if len(outline) > 2:
+            perimeter = max(cv2.arcLength(outline, closed=True), 1e-9)
+            self._most_margin = _MOST_MARGIN * cv2.contourArea(outline) / perimeter
+        if in_image:
+            beyond = clip_polygon(homogeneous(self._beyond) @ ground.T, window_xyxy)
+            outline = beyond.astype(np.float32)
+        self._outline_f32 = outline
 
     def update(self, track_id: int, point: Array, margin: float, class_id: int) -> None:
         """Count an object at ``point``, (3,) homogeneous."""
         depth = -np.inf
-        if len(self.outline):
+        if len(self._outline_f32):
             depth = cv2.pointPolygonTest(
                 self._outline_f32, (float(point[0]), float(point[1])), measureDist=True
             )
@@ -117,3 +127,22 @@ class PlacedZone:
         if inside and track_id not in self.visited:
             self.visited.add(track_id)
             self.counts["visitors"][class_id] += 1
+
+
+def beyond_image(border: Array, image_wh: tuple[int, int]) -> Array:
+    """Return a zone (P, 2), in pixels, that goes on beyond the image where it ends with it, (Q, 2).
+
+    An object that the image's border cuts goes on there, too: its point may lie on that border, but
+    the object is not on the border of the zone.
+    """
+    ends = np.stack([border <= 0, border >= np.array(image_wh) - 1], axis=1)  # (P, 2, 2): end, axis
+    after = ends & np.roll(ends, -1, axis=0)  # the image's borders on which the next edge lies
+    outwards = np.array([-1.0, 1.0])[:, None, None] * np.eye(2) * max(image_wh) / 2
+    corners: list[Array] = []
+    for corner, before, then in zip(border, np.roll(after, 1, axis=0), after, strict=True):
+        outer = corner + outwards[before | then].sum(axis=0)
+        if not then.any():
+            corners += [outer, corner] if before.any() else [corner]
+        else:
+            corners += [outer] if before.any() else [corner, outer]
+    return np.array(corners)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from yolo_ema.errors import ConfigError
 from yolo_ema.tracking.counting import Counter
+from yolo_ema.tracking.placed_shapes import beyond_image
 from yolo_ema.tracking.shapes import CountLine, Zone
 
 NAMES = {0: "pedestrian", 3: "car", 4: "van"}
@@ -177,6 +179,64 @@ def test_boxes_wider_than_a_lane_are_counted_in_it(side):
     found = counter.as_json()["zones"]["lane"]
     car = {"car": 1}
     assert found == {"now": car, "entered": car, "left": {}, "visitors": car}
+
+
+@pytest.mark.parametrize("anchor", ["centre", "bottom"])
+@pytest.mark.parametrize(
+    "xyxy", [(300, 430, 340, 480), (637, 200, 640, 240), (0, 200, 3, 240), (300, 0, 340, 3)]
+)
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "0,0,1,0,1,1,0,1",
+        "0,0,639,0,639,479,0,479",
+        "0,0,0.5,0,1,0,1,1,0.8,1,0.75,0.9,0.7,1,0,1",
+        "0.2,0.5,0,0.6,0,0,0.7,0,0.7,0.1,0.8,0,1,0,1,1,0.1,1",
+    ],
+)
+def test_objects_that_the_images_border_cuts_are_in_a_zone_that_ends_with_it(xyxy, zone, anchor):
+    counter = Counter([], [Zone.from_text(zone, "all")], image_wh=WH, names=NAMES, anchor=anchor)
+    before = [points.tolist() for _, points, _ in counter.overlays]
+    for _ in range(5):
+        counter.update(np.array([xyxy]), np.array([3]), np.array([1]))
+    found, car = counter.as_json()["zones"]["all"], {"car": 1}
+    assert found == {"now": car, "entered": {}, "left": {}, "visitors": car}
+    assert [points.tolist() for _, points, _ in counter.overlays] == before  # drawn as given
+
+
+@pytest.mark.parametrize(
+    ("zone", "homography"),
+    [
+        ("0,0,1,0,1,0.98,0,0.98", None),
+        ("0,0,1,0,1,1,0,1", np.array([[1.0, 0, 0], [0, 1, 0.001], [0, 0, 1]])),
+        ("0.2,0,1,0,1,1", None),  # meets the border in one point
+    ],
+)
+def test_a_zone_that_ends_in_the_image_or_on_the_ground_does_not_go_on(zone, homography):
+    counter = Counter([], [Zone.from_text(zone, "z")], image_wh=WH, names=NAMES, anchor="bottom")
+    for x in (300, 602):
+        boxes, one = np.array([[x, 430, x + 40, 480.0]]), np.array([x])
+        counter.update(boxes, np.array([3]), one, homography)
+    assert counter.as_json()["zones"]["z"]["visitors"] == {}
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 2**31))
+def test_inside_the_image_a_zone_that_goes_on_beyond_is_the_same(seed):
+    rng = np.random.default_rng(seed)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9)))
+    radii = rng.uniform(0.2, 1.5, len(angles))[:, None]  # star-shaped: mostly concave
+    border = 0.5 + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    border = border.clip(0, 1) * WH  # many corners on the image's border
+    beyond = beyond_image(border, WH)
+    for point in rng.uniform(1, np.array(WH) - 1, (30, 2)):
+        once, more = (
+            cv2.pointPolygonTest(of.astype(np.float32), tuple(point), measureDist=True)
+            for of in (border, beyond)
+        )
+        if abs(once) > 0.01:
+            assert (once > 0) == (more > 0)
+            assert abs(more) > abs(once) - 0.01
 
 
 @settings(deadline=None, max_examples=40)
