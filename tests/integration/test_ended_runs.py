@@ -15,6 +15,7 @@ from yolo_ema.engine.training.train import train
 from yolo_ema.engine.training.trainer import EmaTrainer
 from yolo_ema.engine.weights.checkpoints import AtomicPath
 from yolo_ema.engine.weights.loading import load_checkpoint
+from yolo_ema.errors import ConfigError
 from yolo_ema.options.train import TrainOptions
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_in_the_folder")]
@@ -110,3 +111,32 @@ def test_a_run_that_runs_out_of_memory_says_so_and_goes_on_with_a_smaller_batch(
     assert main([*command, "--device", "cpu", "--offline"]) == 0
     record = json.loads(Path("runs/run/run.json").read_text())
     assert (record["status"], len(record["epochs"])) == ("finished", 2)
+
+
+def test_a_run_that_takes_over_a_folder_leaves_nothing_of_the_former_one(data, fitness, capsys):
+    fitness |= {0: 0.9}
+    train(_options(data, epochs=1, exist_ok="true"))
+    files = [Path("runs/run/weights/best.pt"), Path("runs/run/run.json")]
+    before = [file.read_bytes() for file in files]
+    with pytest.raises(ConfigError, match="leaves nothing to train"):
+        train(_options(data, epochs=1, exist_ok="true", freeze="40"))
+    assert [file.read_bytes() for file in files] == before, "a refused command loses nothing"
+
+    fitness |= {0: 0.2, 1: 0.1}
+    result = train(_options(data, epochs=2, exist_ok="true", save="false"))
+    assert result.best.name == "last.pt", "the former best.pt is gone"
+    assert [path.name for path in result.best.parent.iterdir()] == ["last.pt"]
+    assert json.loads(result.record.read_text())["status"] == "finished"
+
+    def interrupt(_trainer):
+        raise KeyboardInterrupt
+
+    capsys.readouterr()
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            _options(data, epochs=1, exist_ok="true"), callbacks={"on_train_epoch_end": interrupt}
+        )
+    shown = capsys.readouterr().err
+    assert "interrupted before the first checkpoint; start again with the same command" in shown
+    assert list(Path("runs/run/weights").iterdir()) == []
+    assert json.loads(Path("runs/run/run.json").read_text())["status"] == "interrupted"

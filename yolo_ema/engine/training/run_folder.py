@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from yolo_ema.engine.weights.checkpoints import RUN_LOCK, discard_leftovers
@@ -62,6 +62,16 @@ def open_run_folder(folder: Path, *, is_new: bool) -> Iterator[None]:
         if is_new and files <= {"args.yaml"}:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def discard_former_run(folder: Path, *, keep: Iterable[Path] = ()) -> None:
+    """Remove the checkpoints of a former run from the folder that a new one takes over, but for
+    those to ``keep``: they would pass as the new run's.
+    """
+    kept = {file.resolve() for file in keep}
+    for checkpoint in (folder / "weights").glob("*.pt"):
+        if checkpoint.resolve() not in kept:
+            checkpoint.unlink()
 
 
 def _sweep_cache() -> None:

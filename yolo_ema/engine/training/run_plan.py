@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,9 @@ def _plan_new_run(
             "exist_ok=true cannot be combined with several GPUs or processes: starting them "
             "empties the run's folder; give --name"
         )
+    name, exist_ok = options.name or Path(model).stem, settings.get("exist_ok", False)
+    if exist_ok:
+        _check_not_replaced((config, pretrained), options.project / name)
     # of tiles the size that keeps their resolution
     tile_side = math.ceil(max(options.tile_wh or (0,)) / 32) * 32
     imgsz = options.imgsz or tile_side or preset.imgsz
@@ -134,8 +138,21 @@ def _plan_new_run(
         "data": planned_data(options.data, options, settings),
         RUN_KEY: _run_settings(options, launch).as_dict(),
     }
-    name, exist_ok = options.name or Path(model).stem, settings.get("exist_ok", False)
     return overrides | {"save_dir": str(make_run_folder(options.project, name, exist_ok=exist_ok))}
+
+
+def _check_not_replaced(first_weights: Iterable[Path | str | bool], folder: Path) -> None:
+    """Check that a new run does not begin with checkpoints of the former one in its folder, which
+    go when it begins.
+    """
+    for file in first_weights:
+        if str(file).lower().endswith(".pt") and (
+            Path(str(file)).resolve().parent == (folder / "weights").resolve()
+        ):
+            raise ConfigError(
+                f"exist_ok=true replaces the run in {folder}, and {file}, which the new one starts "
+                f"from, with it; give another --name, or copy the file elsewhere"
+            )
 
 
 def _check_without_downloads(model: str, options: TrainOptions, settings: dict[str, Any]) -> None:

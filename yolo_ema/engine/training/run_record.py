@@ -22,6 +22,7 @@ from ultralytics.utils import LOGGER
 
 from yolo_ema import _version
 from yolo_ema.engine.data.split_files import data_fingerprint
+from yolo_ema.engine.training.run_folder import discard_former_run
 from yolo_ema.engine.training.run_settings import RUN_KEY
 from yolo_ema.io.atomic_files import read_json, write_json, write_text
 from yolo_ema.io.machine import processor_name
@@ -105,7 +106,11 @@ class RunRecord:
 
 
 def begin_records(trainer: Any) -> None:
-    """Begin a run's record, or continue it and the table of its epochs where the run is resumed."""
+    """Begin a run's record, or continue it and the table of its epochs where the run is resumed.
+
+    A new run begins here, with all checked and read: what another left in its folder goes, but for
+    the weights that a caller of the trainer named.
+    """
     record, epochs = trainer.record, trainer.start_epoch
     if trainer.resume:
         trim_epochs_table(trainer.csv, epochs)
@@ -117,7 +122,11 @@ def begin_records(trainer: Any) -> None:
             data=_data_facts(trainer),
         )
     else:
-        record.start(**_facts_of_run(trainer))
+        facts = _facts_of_run(trainer)
+        if not trainer.resume:
+            named = (str(trainer.args.model), str(trainer.args.pretrained))
+            discard_former_run(record.path.parent, keep=map(Path, named))
+        record.start(**facts)
 
 
 def _facts_of_run(trainer: Any) -> dict[str, Any]:

@@ -184,7 +184,8 @@ def _run(
 ) -> TrainResult:
     folder = Path(overrides["save_dir"])
     last = folder / "weights" / "last.pt"
-    is_new = not overrides.get("resume") and not overrides.get("exist_ok")
+    is_new = not overrides.get("resume")
+    replaces = is_new and bool(overrides.get("exist_ok"))
     trust = overrides[RUN_KEY]["trust"]
 
     def end() -> str:
@@ -193,14 +194,12 @@ def _run(
 
     # each GPU is a process
     processes = launch.world_size if launch else len(str(overrides.get("device")).split(","))
+    ends = {"trust": trust, "several": launch is not None, "processes": processes}
 
     with contextlib.ExitStack() as stack:
         if launch is None or launch.is_first:
-            stack.enter_context(open_run_folder(folder, is_new=is_new))
-            several = launch is not None
-            stack.enter_context(
-                _ending_well(last, trust=trust, several=several, processes=processes)
-            )
+            stack.enter_context(open_run_folder(folder, is_new=is_new and not replaces))
+            stack.enter_context(_ending_well(last, **ends, replaces=replaces))
         if launch and failures:
             failures.before_exit = end if launch.is_first else str
             stack.enter_context(failures.told())
@@ -233,7 +232,12 @@ def _result(folder: Path) -> TrainResult:
 
 @contextlib.contextmanager
 def _ending_well(
-    last: Path, *, trust: bool = False, several: bool = False, processes: int = 1
+    last: Path,
+    *,
+    trust: bool = False,
+    several: bool = False,
+    processes: int = 1,
+    replaces: bool = False,
 ) -> Iterator[None]:
     """Whatever ends a run early, name the command that resumes it, and record the end.
 
@@ -242,24 +246,34 @@ def _ending_well(
         trust: it may hold code.
         several: a launcher started this process and others.
         processes: how many share a batch.
+        replaces: until the run begins, record and checkpoint are those of a former one.
     """
     status = "failed"
+    record = last.parent.parent / RECORD_NAME
+    former = record.read_bytes() if replaces and record.is_file() else b""
+
+    def has_begun() -> bool:
+        return not replaces or (record.is_file() and record.read_bytes() != former)
+
+    def advice(shared_by: int | None = None) -> str:
+        checkpoint = last if has_begun() else None
+        return _how_to_resume(checkpoint, trust=trust, several=several, shared_by=shared_by)
+
     try:
         with disk_full_is_clear(last):
             yield
         status = ""
     except KeyboardInterrupt:
         status = "interrupted"
-        say(f"interrupted{_how_to_resume(last, trust=trust, several=several)}")
+        say(f"interrupted{advice()}")
         raise
     except (MachineError, SourceError) as error:
-        if not isinstance(error, DiskFullError) and not last.exists():
+        if not isinstance(error, DiskFullError) and not (last.exists() and has_begun()):
             raise
         shared_by = processes if isinstance(error, DeviceMemoryError) else None
-        advice = _how_to_resume(last, trust=trust, several=several, shared_by=shared_by)
-        raise type(error)(f"{error}{advice}") from error
+        raise type(error)(f"{error}{advice(shared_by)}") from error
     finally:
-        if status:
+        if status and has_begun():
             _record_end(last, status)
 
 
@@ -270,11 +284,13 @@ def _record_end(last: Path, status: str) -> None:
             RunRecord(record).finish(status)
 
 
-def _how_to_resume(last: Path, *, trust: bool, several: bool, shared_by: int | None = None) -> str:
-    """Say what a run's last checkpoint is good for: resuming, with about half the batch where
-    ``shared_by`` says how many processes share it.
+def _how_to_resume(
+    last: Path | None, *, trust: bool, several: bool, shared_by: int | None = None
+) -> str:
+    """Say what a run's last checkpoint, if it has one, is good for: resuming, with about half the
+    batch where ``shared_by`` says how many processes share it.
     """
-    if not last.exists():
+    if last is None or not last.exists():
         return " before the first checkpoint; start again with the same command"
     try:
         checkpoint = load_checkpoint(last, trust=trust)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from yolo_ema.engine.training.run_folder import make_run_folder, open_run_folder
+from yolo_ema.engine.training.run_folder import discard_former_run, make_run_folder, open_run_folder
 from yolo_ema.errors import ConfigError
 from yolo_ema.io.atomic_files import locked
 
@@ -60,3 +60,13 @@ def test_half_written_files_of_a_killed_run_are_removed(tmp_path, monkeypatch):
     with open_run_folder(folder, is_new=False):
         assert not any(file.exists() for file in leftovers)
     assert all(file.exists() for file in kept)
+
+
+def test_checkpoints_of_a_former_run_go_but_for_those_that_are_named(tmp_path):
+    weights = tmp_path / "weights"
+    discard_former_run(tmp_path)
+    weights.mkdir()
+    for name in ("last.pt", "best.pt", "epoch3.pt", "notes.txt"):
+        (weights / name).write_text(name)
+    discard_former_run(tmp_path, keep=[weights / "best.pt", weights / ".." / "None"])
+    assert sorted(path.name for path in weights.iterdir()) == ["best.pt", "notes.txt"]

@@ -391,3 +391,15 @@ def test_exist_ok_would_empty_the_folder_on_several_gpus(plan, gpus, tmp_path):
     with pytest.raises(ConfigError, match="exist_ok=true cannot be combined with several GPUs"):
         plan(name="mine", device="0,1", settings={"exist_ok": "true"})
     assert kept.read_text() == "x"
+
+
+@pytest.mark.parametrize("which", ["model", "pretrained"])
+def test_exist_ok_does_not_replace_what_the_run_starts_from(plan, tmp_path, which):
+    weights = tmp_path / "runs" / "train" / "mine" / "weights" / "best.pt"
+    weights.parent.mkdir(parents=True)
+    torch.save({"model": build_model("yolo11n-ema", 2), "train_args": {}}, weights)
+    before = weights.read_bytes()
+    with pytest.raises(ConfigError, match=f"{weights}, which the new one starts from"):
+        plan(name="mine", settings={"exist_ok": "true"}, **{which: str(weights)})
+    assert weights.read_bytes() == before
+    assert plan(name="other", settings={"exist_ok": "true"}, **{which: str(weights)})

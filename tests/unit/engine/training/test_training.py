@@ -194,6 +194,22 @@ def test_the_result_counts_what_was_left_out(tmp_path):
     assert result.as_json()["left_out"] == left_out
 
 
+def test_a_run_that_takes_over_a_folder_has_nothing_of_the_former_one(last, capsys):
+    record = last.parent.parent / "run.json"
+    before = record.read_bytes()
+    with pytest.raises(KeyboardInterrupt), _ending_well(last, replaces=True):
+        raise KeyboardInterrupt
+    assert "before the first checkpoint; start again" in capsys.readouterr().err
+    with pytest.raises(MachineError, match=r"^gone$"), _ending_well(last, replaces=True):
+        raise MachineError("gone")
+    assert record.read_bytes() == before
+    with pytest.raises(KeyboardInterrupt), _ending_well(last, replaces=True):
+        RunRecord(record).start(command="yolo-ema train again")
+        raise KeyboardInterrupt
+    assert "is whole, resume it" in capsys.readouterr().err
+    assert _status(last) == "interrupted"
+
+
 def test_other_errors_pass_unchanged(last):
     with pytest.raises(ModelError, match="as it is"), _ending_well(last):
         raise ModelError("as it is")
