@@ -100,6 +100,14 @@ class SourceState:
         }
 
 
+def _shapes_of(options: DetectOptions) -> Shapes:
+    lines, zones = enumerate(options.count_line, start=1), enumerate(options.zone, start=1)
+    return (
+        [CountLine.from_text(text, f"line {number}") for number, text in lines],
+        [Zone.from_text(text, f"zone {number}") for number, text in zones],
+    )
+
+
 class DetectOutput:
     """Hands the detections, frame by frame, to all that was asked for. Runs in a thread of its own.
 
@@ -116,11 +124,13 @@ class DetectOutput:
         names: dict[int, str],
         status: Callable[[], Sequence[SourceStatus]],
         *,
+        all_names: dict[int, str] | None = None,
         stems: Sequence[str] = (),
         places: StoredPlaces | None = None,
     ) -> None:
-        """Open the sinks and the page; ``status`` is called from another thread, ``places`` gives
-        the objects of stored sources theirs, and ``stems`` are the sources' names for files.
+        """Open the sinks and the page; ``names`` are the classes that may be found, ``all_names``
+        those of the weights, ``status`` is called from another thread, ``places`` gives the objects
+        of stored sources theirs, and ``stems`` are the sources' names for files.
 
         Raises:
             ConfigError: a line or zone that cannot be read; a format that cannot hold the classes;
@@ -132,11 +142,7 @@ class DetectOutput:
         self.map: MapOutput | None = None
         self.problems: dict[str, str] = {}
         self._options, self._status, self._has_several = options, status, len(stems) > 1
-        lines, zones = enumerate(options.count_line, start=1), enumerate(options.zone, start=1)
-        self._shapes: Shapes = (
-            [CountLine.from_text(text, f"line {number}") for number, text in lines],
-            [Zone.from_text(text, f"zone {number}") for number, text in zones],
-        )
+        self._shapes = _shapes_of(options)
         self._states: dict[str, SourceState] = {}
         self._drawn: tuple[FrameDetections, np.ndarray] | None = None
         self._page: LivePage | None = None
@@ -161,6 +167,7 @@ class DetectOutput:
                 kinds,
                 out,
                 names=names,
+                all_names=all_names,
                 draw=self._draw,
                 visdrone_names=VISDRONE_CLASSES,
                 yolo_scores=options.yolo_scores,

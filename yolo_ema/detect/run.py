@@ -90,6 +90,7 @@ def detect(
                 out,
                 detector.wanted_names,
                 reader.status,
+                all_names=detector.names,
                 stems=[source.stem for source in sources],
                 places=places,
             )

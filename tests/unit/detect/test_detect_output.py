@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from drawn_onnx import write_onnx
 from played_sources import source
 
 from yolo_ema.detect.frame_loop import DetectedEvent
 from yolo_ema.detect.output import DetectOutput
+from yolo_ema.detect.run import detect
 from yolo_ema.errors import ConfigError
 from yolo_ema.media.frames import Frame, FrameDetections
 from yolo_ema.media.sources.source import SourceEvent
@@ -91,3 +94,17 @@ def tracked_event(camera, image_wh: tuple[int, int]) -> DetectedEvent:
     box = np.array([[10.0, 10, 30, 30]])
     found = FrameDetections(frame, box, np.array([0.9]), np.array([0]), NAMES, np.array([1]))
     return DetectedEvent(SourceEvent(camera, frame), found, None, {})
+
+
+def test_yolo_lists_all_classes_of_the_weights_whatever_was_asked_for(tmp_path):
+    """A label's class is its line in the list."""
+    weights = write_onnx(tmp_path / "drawn.onnx")
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((80, 120, 3), 99, np.uint8))
+    asked = {"source": (str(tmp_path / "a.png"),), "weights": weights, "save": ("yolo",)}
+    for name, classes in (("all", ()), ("one", ("class 1",))):
+        out = tmp_path / name
+        detect(DetectOptions(**asked, device="cpu", conf=0.5, classes=classes, out=out))
+        listed = (out / "yolo/classes.txt").read_text().splitlines()
+        assert listed == ["class 0", "class 1", "class 2"]
+    rows = (tmp_path / "one/yolo/labels/a.txt").read_text().splitlines()
+    assert {row[0] for row in rows} == {"1"}

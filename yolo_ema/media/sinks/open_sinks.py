@@ -44,6 +44,7 @@ def open_sinks(
     out: Path,
     *,
     names: Mapping[int, str],
+    all_names: Mapping[int, str] | None = None,
     draw: Callable[[FrameDetections], np.ndarray] = draw_detections,
     visdrone_names: Sequence[str] = (),
     yolo_scores: bool = False,
@@ -57,6 +58,7 @@ def open_sinks(
         kinds: some of `SINK_KINDS`; one named twice is opened once.
         out: the output folder, created if missing; no file in it is replaced.
         names: class by id, of all classes that may be found.
+        all_names: of all classes of the weights; None where these are the same.
         draw: turns detections into the annotated image.
         visdrone_names: VisDrone's names of the categories from 1 on, for the kind ``visdrone``.
         yolo_scores: append scores to YOLO's labels.
@@ -74,7 +76,7 @@ def open_sinks(
         "parquet": lambda: ParquetRows(out),
         "coco": lambda: CocoJson(out, names),
         "visdrone": lambda: VisdroneResults(out, names, visdrone_names),
-        "yolo": lambda: YoloLabels(out, names, scores=yolo_scores),
+        "yolo": lambda: YoloLabels(out, all_names or names, scores=yolo_scores),
         "crops": lambda: Crops(out, limit=crop_limit),
         "mot": lambda: MotFiles(out, "mot", names),
         "visdrone-mot": lambda: MotFiles(out, "visdrone-mot", names),
