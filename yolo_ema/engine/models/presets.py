@@ -8,6 +8,7 @@ its log shows.
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_ema.engine.models.blueprint import draw, inputs_of, run_layers
+from yolo_ema.engine.models.blueprint import draw, inputs_of, probe, run_layers
 from yolo_ema.engine.models.registration import model_yaml
 
 _SHARE_OF_MEMORY = 0.7
@@ -73,9 +74,14 @@ def training_cost(model: str | Path | dict[str, Any], imgsz: int) -> Cost:
 
     Args:
         model: a name, a path or a model YAML's content, as Ultralytics parses it.
-        imgsz: side of the square input in pixels, a multiple of the largest stride.
+        imgsz: side of the square input in pixels; the next multiple of the largest stride counts,
+            as training rounds it.
     """
     definition = model if isinstance(model, dict) else yaml_model_load(model_yaml(model))
+    layers, _ = draw(definition, "the model")
+    stride = max(probe(layers, "the model"))
+    side = math.ceil(imgsz / stride) * stride
+    layers.train()
     kept: dict[
         int, int
     ] = {}  # storage → bytes: one that several operations keep lies in memory once
@@ -91,9 +97,8 @@ def training_cost(model: str | Path | dict[str, Any], imgsz: int) -> Cost:
         FlopCounterMode(display=False) as counter,
         saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
-        layers, _ = draw(definition, "the model")
         head = layers[-1]
-        head(inputs_of(head, run_layers(layers[:-1], torch.zeros(1, 3, imgsz, imgsz))))
+        head(inputs_of(head, run_layers(layers[:-1], torch.zeros(1, 3, side, side))))
     for parameter in layers.parameters():
         kept.pop(_number(parameter), None)
     return Cost(gflops=counter.get_total_flops() / 1e9, kept_gb=sum(kept.values()) / 1e9)

@@ -256,6 +256,4 @@ def _batch(
         torch.cuda.get_device_properties(int(number)).total_memory / 1e9
         for number in device.split(",")
     )
-    return processes * fitting_batch(
-        preset.batch, training_cost(model, -(-imgsz // 32) * 32), smallest_gb
-    )
+    return processes * fitting_batch(preset.batch, training_cost(model, imgsz), smallest_gb)

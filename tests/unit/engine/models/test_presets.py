@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import ultralytics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +110,15 @@ def test_costs_grow_with_the_area():
     small, large = training_cost("yolo11n-ema", 320), training_cost("yolo11n-ema", 640)
     assert large.kept_gb == pytest.approx(4 * small.kept_gb, rel=0.05)
     assert large.gflops == pytest.approx(4 * small.gflops, rel=0.05)
+
+
+def test_a_size_counts_as_training_rounds_it(tmp_path):
+    """A model with a level of stride 64 takes no other multiple of 32."""
+    six_levels = tmp_path / "yolov8n-p6.yaml"  # its scale is read from the name
+    published = Path(ultralytics.__file__).parent / "cfg" / "models" / "v8" / "yolov8-p6.yaml"
+    six_levels.write_text(published.read_text(encoding="utf-8"), encoding="utf-8")
+    assert training_cost(six_levels, 800) == training_cost(six_levels, 832)
+    assert training_cost("yolo11n-ema", 70) == training_cost("yolo11n-ema", 96)
 
 
 @given(st.sampled_from([1, 2, 4, 8, 16, 32]), st.floats(0.05, 5), st.floats(1, 200))
