@@ -16,16 +16,32 @@ PER_FRAME = 2
 """How many objects the drawn weights find in every frame, whatever it shows."""
 
 
-def record(path: Path, *, frames: int = 20, wh: tuple[int, int] = (96, 64), gop: int = 5) -> Path:
+def record(
+    path: Path,
+    *,
+    frames: int = 20,
+    wh: tuple[int, int] = (96, 64),
+    gop: int = 5,
+    latin_title: str = "",
+) -> Path:
     """Write a video of ten frames per second with a key frame at least every ``gop`` frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+        if latin_title:
+            container.metadata["title"] = latin_title
         stream = container.add_stream("libx264", rate=Fraction(10), options={"preset": "ultrafast"})
         stream.width, stream.height, stream.gop_size = *wh, gop
         for number in range(frames):
             image = np.full((*wh[::-1], 3), number * 11 % 256, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
         container.mux(stream.encode(None))
+    return path
+
+
+def record_unknown(path: Path) -> Path:
+    """Write a video whose header names a codec that nobody knows."""
+    content = record(path).read_bytes()
+    path.write_bytes(content.replace(b"avc1", b"zz\x01q"))
     return path
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from archive_files import PER_FRAME, archive_options, draw, record
+from archive_files import PER_FRAME, archive_options, draw, record, record_unknown
 
 duckdb = pytest.importorskip("duckdb")
 pandas = pytest.importorskip("pandas")
@@ -83,6 +83,24 @@ def test_shards_give_the_files_of_one_run(flights: Path, yolo_ema_command: Calla
         assert run.json["jobs"] == (4 if number == 1 else 3)
     assert results(parts) == results(whole)
     assert len(results(whole)) == 9
+
+
+def test_one_strange_video_does_not_end_the_others(
+    tmp_path: Path, yolo_ema_command: Callable
+) -> None:
+    root = tmp_path / "flights"
+    record(root / "a.mp4")
+    titled = record(root / "b.mp4", latin_title="Überflug")
+    record_unknown(root / "c.mp4")
+    archive_options(tmp_path, root)
+    run = yolo_ema_command(*words("out", "--segment", 0.5, "--json"))
+    assert run.code == 5, run.err
+    assert (run.json["failed"], run.json["frames"]) == (1, 40)
+    (problem,) = run.json["problems"]
+    assert "in a codec that FFmpeg does not know" in problem["problem"]
+    run = yolo_ema_command("detect", titled, "--weights", "drawn.onnx", "--out", "o", "--json")
+    assert run.code == 0, run.err
+    assert run.json["sources"][0]["frames"] == 20
 
 
 def test_duckdb_and_pandas_read_the_dataset(flights: Path, yolo_ema_command: Callable) -> None:

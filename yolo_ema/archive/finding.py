@@ -123,12 +123,12 @@ class JobFinder:
         segment_s = self._options.segment_s(is_remote=is_remote)
         if not segment_s:
             return CutVideo(())
-        if not is_remote:
-            return self._of_the_selection(cut_video(Path(file), segment_s))
         try:
+            if not is_remote:
+                return self._of_the_selection(cut_video(Path(file), segment_s))
             with scratch_folder("archive") as folder:
                 return self._of_the_selection(cut_video(fetch(file, folder), segment_s))
-        except (OSError, YoloEmaError):  # whoever runs the job says why
+        except Exception:  # whoever runs the job says why; one video never ends the others
             return CutVideo(())
 
     def _of_the_selection(self, cut: CutVideo) -> CutVideo:

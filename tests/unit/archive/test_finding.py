@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import fsspec
 import pytest
-from archive_files import archive_options, draw, record
+from archive_files import archive_options, draw, record, record_unknown
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +54,28 @@ def test_long_videos_that_cannot_be_cut_are_counted_by_reason(tmp_path: Path) ->
     (reason,) = finder.not_cut
     assert reason.startswith("mpegts")
     assert finder.not_cut[reason] == (2, str(tmp_path / "flights" / "a.ts"))
+
+
+def test_a_video_that_cannot_be_gone_through_is_one_job(tmp_path: Path, monkeypatch) -> None:
+    """Whoever runs it says what is wrong."""
+    root = tmp_path / "flights"
+    record(root / "a.mp4")
+    record(root / "b.mp4", latin_title="Fläche")
+    record_unknown(root / "c.mp4")
+    really_cut = finding.cut_video
+
+    def cut(path: Path, segment_s: float) -> object:
+        if path.name == "d.mp4":
+            raise RuntimeError("a bug")
+        return really_cut(path, segment_s)
+
+    monkeypatch.setattr(finding, "cut_video", cut)
+    record(root / "d.mp4")
+    finder = JobFinder(archive_options(tmp_path, root, segment=0.7))
+    spans = [(Path(job.files[0]).name, job.span and job.span.start_s) for job in finder.jobs()]
+    whole = [("c.mp4", None), ("d.mp4", None)]
+    assert spans == [(name, s) for name in ("a.mp4", "b.mp4") for s in (0.0, 1.0, 1.5)] + whole
+    assert list(finder.not_cut) == ["a codec that FFmpeg does not know"]
 
 
 def jobs_of(tmp_path: Path, *sources: object, **more: object) -> tuple[list[Job], list[str]]:

@@ -24,14 +24,26 @@ def sound(path: Path) -> Path:
     return path
 
 
-def video(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
+def video(path: Path, latin_title: str = "") -> Path:
+    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+        container.metadata["title"] = latin_title
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         grey = av.VideoFrame.from_ndarray(np.zeros((120, 160, 3), np.uint8), format="bgr24")
         container.mux(stream.encode(grey))
         container.mux(stream.encode())
     return path
+
+
+def test_a_title_of_another_encoding_is_no_reason_to_refuse(tmp_path, monkeypatch):
+    path = video(tmp_path / "x.mp4", "Überflug")
+    really_open = av.open
+    monkeypatch.setattr(
+        av, "open", lambda _address, timeout, **settings: really_open(str(path), **settings)
+    )
+    connection = AvConnection(parse_address("rtsp://cam/x"), NetworkOptions())
+    connection.open()
+    assert len(list(connection.frames())) == 1
 
 
 @pytest.mark.parametrize(

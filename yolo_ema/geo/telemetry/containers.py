@@ -13,6 +13,7 @@ from yolo_ema.geo.pose import LostSample
 from yolo_ema.geo.telemetry.reading import Reading, utc_moment
 from yolo_ema.geo.telemetry.srt import Cue, read_cues
 from yolo_ema.geo.telemetry.st0601 import Packet, packets_in
+from yolo_ema.io.video_files import open_video
 
 _PREFIXED = {"mov_text"}  # two bytes of length, the text, then styles
 _DJMD = (
@@ -164,7 +165,7 @@ def _opened(path: Path) -> Iterator[Any]:
     import av
 
     try:
-        container = av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
+        container = open_video(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise TelemetryError(f"it cannot be opened as a video: {error}") from error
     with container:

@@ -12,6 +12,7 @@ import numpy as np
 
 from yolo_ema.errors import SourceError, SourceRefusedError
 from yolo_ema.io.image_header import LARGEST_PIXELS
+from yolo_ema.io.video_files import METADATA
 from yolo_ema.media.sources.addresses import Address
 from yolo_ema.media.sources.lost_frames import LostFrames
 from yolo_ema.media.sources.network_options import NetworkOptions
@@ -69,6 +70,7 @@ class AvConnection:
                 self._address.url,
                 options=self._settings(),
                 timeout=(limit_s, self._options.read_timeout_s),
+                **METADATA,
             )
         except av.FFmpegError as error:
             problem, refused = _reason(error), isinstance(error, _REFUSALS)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import av
 
+from yolo_ema.io.video_files import open_video
 from yolo_ema.media.sources.lost_frames import LostFrames
 
 _CONTAINERS = ("mov", "matroska")
@@ -63,7 +64,7 @@ def cut_video(path: Path, segment_s: float) -> CutVideo:
     no parts: whoever reads it says why.
     """
     try:
-        with av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}) as video:
+        with open_video(path) as video:
             stated_s = (video.duration or 0) / 1e6
             if not video.streams.video or 0 < stated_s <= segment_s:
                 return CutVideo(())
@@ -75,9 +76,11 @@ def cut_video(path: Path, segment_s: float) -> CutVideo:
 def stated_duration_s(path: Path) -> float | None:
     """Return how long a video is, in seconds, as its file states; None where it does not."""
     try:
-        with av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}) as video:
+        with open_video(path) as video:
             streams = video.streams.video
-            return (LostFrames(video, streams[0]).stated_s() or None) if streams else None
+            if not streams or streams[0].codec_context is None:
+                return None
+            return LostFrames(video, streams[0]).stated_s() or None
     except (av.FFmpegError, OSError):
         return None
 
@@ -90,7 +93,7 @@ def span_from(path: Path, start_s: float) -> VideoSpan | None:
     one.
     """
     try:
-        with av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}) as video:
+        with open_video(path) as video:
             if not video.streams.video or _unfit(video):
                 return None
             stream = video.streams.best("video")
@@ -121,7 +124,10 @@ def _unfit(video: Any) -> str:
     """Say why a container or codec cannot be cut; "" where it can."""
     if not video.format.name.startswith(_CONTAINERS) or len(video.streams.video) > 1:
         return f"{video.format.name} with {len(video.streams.video)} video streams"
-    codec = video.streams.best("video").codec_context.codec.canonical_name
+    stream = video.streams.best("video")
+    if stream is None or stream.codec_context is None:
+        return "a codec that FFmpeg does not know"
+    codec = stream.codec_context.codec.canonical_name
     return "" if codec in _CODECS else f"the codec {codec}"
 
 

@@ -60,9 +60,9 @@ class VideoDecoder:
             wanted_s: damage counts from the first of these times on, and before the second.
 
         Raises:
-            SourceRefusedError: its frames are too large.
+            SourceRefusedError: its codec is unknown, or its frames are too large.
         """
-        self.stream = _main_stream(container)
+        self.stream = _main_stream(container, name)
         self.damaged = 0
         self.notes: list[str] = []
         self.pixel_aspect: Fraction | None = None
@@ -183,12 +183,20 @@ class VideoDecoder:
 _IMAGE_CODECS = frozenset(["bmp", "gif", "mjpeg", "png", "tiff", "webp"])
 
 
-def _main_stream(container: Any) -> Any:
+def _main_stream(container: Any, name: str) -> Any:
     """Return the video stream to read, as ffmpeg does: no cover image, rather the default one, then
     one that is not a series of images (covers in Matroska are not marked as such), then the
     largest, then the first choice of its library.
+
+    Raises:
+        SourceRefusedError: FFmpeg knows the codec of none, as where a header is damaged.
     """
-    streams = list(container.streams.video)
+    streams = [s for s in container.streams.video if s.codec_context is not None]
+    if not streams:
+        raise SourceRefusedError(
+            f"{name} cannot be used: its video is in a codec that FFmpeg does not know; the header "
+            f"may be damaged"
+        )
     moving = [s for s in streams if not s.disposition & Disposition.attached_pic] or streams
     clips = [s for s in moving if s.frames != 1] or moving
     best = container.streams.best("video")

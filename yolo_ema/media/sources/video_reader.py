@@ -13,6 +13,7 @@ import numpy as np
 
 from yolo_ema.errors import SourceError
 from yolo_ema.io.image_header import LARGEST_PIXELS
+from yolo_ema.io.video_files import open_video
 from yolo_ema.media.sources.lost_frames import LostFrames
 from yolo_ema.media.sources.presentation_times import stated_rate
 from yolo_ema.media.sources.video_cuts import VideoSpan
@@ -57,11 +58,7 @@ class VideoReader:
         if path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{path} is empty (0 bytes)")
         try:
-            # As an absolute path of the file protocol and no other: FFmpeg takes names with a colon
-            # for addresses.
-            self._container: Any = av.open(
-                f"file:{path.absolute()}", options={"protocol_whitelist": "file"}
-            )
+            self._container: Any = open_video(path)
         except av.FFmpegError as error:
             raise SourceError(
                 f"{path} cannot be opened as video: {error.strerror}; it may be truncated or of "
