@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,9 +18,12 @@ from yolo_ema.errors import ConfigError
 from yolo_ema.evaluate.val_result import ValResult
 from yolo_ema.evaluate.validation import open_for_scoring, validate
 from yolo_ema.inference.formats import format_of
+from yolo_ema.inference.predictor import PredictorSettings
 from yolo_ema.io.atomic_files import write_bytes
 from yolo_ema.io.machine import forget_peak_memory, peak_memory_bytes
 from yolo_ema.io.text_files import say
+from yolo_ema.options.detector import DetectorConfig
+from yolo_ema.options.fields import flag_of
 from yolo_ema.options.val import ValOptions
 from yolo_ema.text_table import text_table
 from yolo_ema.tiling.plan_figures import (
@@ -32,6 +36,7 @@ from yolo_ema.tiling.plan_figures import (
 
 LARGER_INPUTS = (1.5, 2.0)
 _WRITABLE = ("pt", "onnx", "openvino")
+_TOLD_OTHERWISE = {"weights", "conf", "iou", "imgsz", "tile", "whole_frame"}
 _DETECTED_WITH = ("imgsz", "augment", "nms_groups", "conf", "max_det", "merge", "overlap")
 
 
@@ -106,11 +111,13 @@ class PlanComparison:
         plans: by rising cost in pixels.
         figures: what the weights can carry of it.
         written: the weights that carry it now; None where that was not asked for.
+        detected_iou: the IoU of NMS that `detect` takes with the weights by itself.
     """
 
     plans: tuple[ScoredPlan, ...]
     figures: PlanFigures
     written: Path | None = None
+    detected_iou: float = PredictorSettings().iou
 
     @property
     def best(self) -> ScoredPlan:
@@ -156,7 +163,27 @@ class PlanComparison:
         options = self.best.options
         size = ",".join(map(str, dict.fromkeys(options.imgsz)))
         alone = " --no-whole-frame" if options.whole_frame is False else ""
-        return f"--imgsz {size} --tile {options.tile}{alone}"
+        measured_with = "".join(f" {flag}" for flag in self._measured_with())
+        return f"--imgsz {size} --tile {options.tile}{alone}{measured_with}"
+
+    def _measured_with(self) -> Iterator[str]:
+        """Yield the flags without which `detect` would do otherwise than was measured. How many
+        objects it keeps is left to it, unless ``val`` was asked for another number than the
+        protocols'.
+        """
+        options = self.best.options
+        if options.iou != self.detected_iou:
+            yield f"--iou {options.iou:g}"
+        shared = {field.name for field in fields(DetectorConfig)} - _TOLD_OTHERWISE
+        for field in fields(options):
+            value, flag = getattr(options, field.name), flag_of(field.name)
+            if field.name not in shared or value == field.default:
+                continue
+            if isinstance(value, bool):
+                yield flag if value else flag.replace("--", "--no-", 1)
+            else:
+                values = value if isinstance(value, tuple) else (value,)
+                yield from (f"{flag} {shlex.quote(str(one))}" for one in values)
 
 
 _LEGEND = (
@@ -185,7 +212,7 @@ def compare_plans(options: ValOptions) -> PlanComparison:
         _check_writable(options)
     predictor = open_for_scoring(replace(options, plans=False, write=False, tile="off"))
     own_hw, fixed = predictor.imgsz_hw, predictor.size_fixed_by == "file"
-    stride = predictor.stride
+    stride, carried = predictor.stride, predictor.plan_figures
     del predictor
     scored = []
     for name, scale, tile, whole_frame in _plans(own_hw, stride, fixed=fixed):
@@ -203,7 +230,13 @@ def compare_plans(options: ValOptions) -> PlanComparison:
     figures = PlanFigures(tuple(plan.row() for plan in scored), options.iou)
     if options.write:
         _write(options.weights, figures, trust=options.trust)
-    return PlanComparison(tuple(scored), figures, options.weights if options.write else None)
+    carried = figures if options.write else carried
+    return PlanComparison(
+        tuple(scored),
+        figures,
+        options.weights if options.write else None,
+        carried.iou if carried else PredictorSettings().iou,
+    )
 
 
 def _scored(name: str, scale: float, options: ValOptions) -> ScoredPlan:

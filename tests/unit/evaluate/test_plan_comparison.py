@@ -4,9 +4,12 @@ them.
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawn_onnx import ENTRIES, write_onnx
@@ -19,6 +22,8 @@ from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.errors import ConfigError
 from yolo_ema.evaluate.plan_comparison import compare_plans
 from yolo_ema.evaluate.validation import validate
+from yolo_ema.options.detect import DetectOptions
+from yolo_ema.options.parser import add_arguments, options_from_namespace
 from yolo_ema.options.val import ValOptions
 from yolo_ema.tiling.plan_figures import PlanFigures, PlanRow
 
@@ -117,6 +122,41 @@ def test_what_a_file_of_fixed_size_carries_does_not_decide_what_is_measured(
     both, alone = by_name["tiles of 96x64 and whole"], by_name["tiles of 96x64"]
     assert both["tiles"]["images_in_tiles"] == alone["tiles"]["images_in_tiles"] == 2
     assert both["megapixels"] - alone["megapixels"] == pytest.approx(96 * 64 / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("carried_iou", "asked"),
+    [
+        (None, {}),
+        (0.6, {"iou": 0.6}),
+        (0.6, {"iou": 0.7}),
+        (None, {"iou": 0.5, "merge": "ios-nms", "overlap": 0.3, "augment": True}),
+        (None, {"nms_groups": ("class 0,class 1", "class 1,class 2"), "group_iou": 0.6}),
+        (None, {"max_det": 50, "rectangular": False, "batch": 2}),
+    ],
+)
+def test_the_flags_make_detect_do_what_was_measured(
+    data: Path, tmp_path: Path, carried_iou: float | None, asked: dict[str, Any]
+) -> None:
+    row = PlanRow(1, False, True, 30, 0.006, 4, 0.2)
+    carried = PlanFigures((row,), carried_iou).as_entries() if carried_iou else {}
+    common = {"weights": write_onnx(tmp_path / "fixed.onnx", ENTRIES | carried), "device": "cpu"}
+    names = ("class 0=square", "class 1=bar")
+    compared = compare_plans(ValOptions(**common, data=str(data), map=names, plans=True, **asked))
+    said = compared.as_text().partition("detect with it: ")[2].splitlines()[0]
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, DetectOptions)
+    words = ["footage", "--weights", str(common["weights"]), *shlex.split(said)]
+    options = options_from_namespace(DetectOptions, parser.parse_args(words))
+    detector, measured = Detector(config=options), compared.best.options
+    assert detector.iou == measured.iou
+    for name in ("device", "imgsz", "tile", "overlap", "merge", "augment", "nms_groups"):
+        assert getattr(options, name) == getattr(measured, name)
+    assert options.group_iou == measured.group_iou
+    assert options.max_det == asked.get("max_det", 1000)
+    assert ("--iou" in said) == (measured.iou != (carried_iou or 0.7))
+    for name in ("merge", "overlap", "augment", "nms_groups", "max_det"):
+        assert (f"--{name.replace('_', '-')} " in f"{said} ") == (name in asked)
 
 
 def test_contradicting_options_are_refused(weights: Path) -> None:
