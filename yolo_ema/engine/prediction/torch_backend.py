@@ -102,10 +102,8 @@ class TorchBackend:
         """Return each image (H, W, 3) uint8 as (1, 3, H, W) float32 in 0…255, its pixels' channels
         side by side.
         """
-        return [
-            torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
-            for image in images_bgr
-        ]
+        own = [np.require(image, requirements=["C", "W"]) for image in images_bgr]  # as torch takes
+        return [torch.from_numpy(image).permute(2, 0, 1)[None].float() for image in own]
 
     def __call__(
         self,

@@ -5,6 +5,7 @@ many there are.
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -52,6 +53,19 @@ def whole(plain, image) -> np.ndarray:
 def candidates(short, image, lowest) -> np.ndarray:
     (rows,) = short(short.prepare([image]), PredictorSettings(conf=lowest), 1000)
     return rows
+
+
+def test_frames_that_are_not_writeable_are_taken_without_a_warning(tmp_path):
+    weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
+    predictor = open_predictor(weights, device="cpu", imgsz=(192, 320))
+    frame = picture(1, (320, 192))  # of the input's size: nothing copies it on the way
+    (wanted,) = predictor([frame])
+    frame.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = predictor([frame])
+    assert len(found)
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("wh", [(320, 192), (64, 64), (96, 320)])
