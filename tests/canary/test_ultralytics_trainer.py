@@ -444,12 +444,26 @@ def test_the_validator_hands_nms_what_ours_hands_it(monkeypatch):
 
 
 @pytest.mark.parametrize(("max_det", "raised"), [(300, 400), (350, 350)])
-def test_max_det_is_raised_only_where_it_was_left_at_its_default(max_det, raised):
+def test_max_det_is_raised_where_it_is_ultralytics_default_typed_or_not(max_det, raised):
     args = SimpleNamespace(max_det=max_det)
     crowded = SimpleNamespace(labels=[{"cls": torch.zeros(400, 1)}])
     DetectionValidator._check_max_det(args, {"val": crowded})
     assert args.max_det == raised
     assert DEFAULT_CFG_DICT["max_det"] == 300
+
+
+def test_the_trainer_checks_max_det_by_the_validators_class_with_both_splits(monkeypatch):
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(BaseTrainer, "_build_train_pipeline", lambda self: None)
+    monkeypatch.setattr(
+        DetectionValidator, "_check_max_det", lambda args, datasets: seen.update(datasets)
+    )
+    trainer = DetectionTrainer.__new__(DetectionTrainer)
+    trainer.args = SimpleNamespace(task="detect", max_det=7)
+    trainer.train_loader, trainer.test_loader = (SimpleNamespace(dataset=one) for one in (1, 2))
+    trainer.model = SimpleNamespace(set_head_attr=lambda **attributes: seen.update(attributes))
+    trainer._build_train_pipeline()
+    assert seen == {"train": 1, "val": 2, "max_det": 7}
 
 
 _LOGGERS = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
@@ -496,6 +510,7 @@ def test_fonts_are_looked_for_in_the_settings_folder_before_any_download(monkeyp
         "build_dataset",
         "get_validator",
         "_setup_train",
+        "_build_train_pipeline",
         "_get_warmup_iterations",
         "save_metrics",
         "final_eval",

@@ -27,14 +27,12 @@ from yolo_ema.engine.training.resume_plan import CHANGEABLE, plan_resume, planne
 from yolo_ema.engine.training.run_folder import make_run_folder
 from yolo_ema.engine.training.run_settings import RUN_KEY, RunSettings, command_line
 from yolo_ema.engine.training.setting_checks import check_batch, check_settings, warn_of_no_effect
+from yolo_ema.engine.training.train_validator import MAX_DET
 from yolo_ema.engine.weights.loading import load_model
 from yolo_ema.engine.weights.pretrained import resolve_pretrained
 from yolo_ema.errors import ConfigError, OfflineError
 from yolo_ema.options.drone import DroneOptions
 from yolo_ema.options.train import LATEST, TrainOptions
-
-MAX_DET = 500
-"""Maximum detections per image in training's validation; VisDrone's protocol counts 500."""
 
 _CPU_BATCH = 4
 _FLAGS: dict[str, Any] = {

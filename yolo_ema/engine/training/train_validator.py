@@ -4,6 +4,7 @@ limit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from ultralytics.utils import LOGGER, RANK, nms
 
 from yolo_ema.engine.training.cpu_group import use_own_cores
 
+MAX_DET = 500
+"""Maximum detections per image in training's validation; VisDrone's protocol counts 500."""
+
 _MOST_NAMED = 5
 _NO_TIME_LIMIT_S = 1e6
 
@@ -21,9 +25,14 @@ _NO_TIME_LIMIT_S = 1e6
 class TrainValidator(DetectionValidator):
     """Ultralytics' validator for the model in training and for its best checkpoint at the end.
 
-    Its non-maximum suppression has no time limit, which would leave the later images of a batch
-    empty on a slow machine. The last validation names the images that reach ``max_det``.
+    It keeps ``max_det`` as it was set, whatever the images hold. Its non-maximum suppression has no
+    time limit, which would leave the later images of a batch empty on a slow machine. The last
+    validation names the images that reach ``max_det``.
     """
+
+    @staticmethod
+    def _check_max_det(args: Any, datasets: Mapping[str, Any]) -> None:
+        """Leave the limit as it was set; `warn_of_crowded_images` has spoken."""
 
     def init_metrics(self, model: torch.nn.Module) -> None:
         """Start again, with no image at the limit."""
@@ -79,3 +88,20 @@ class TrainValidator(DetectionValidator):
             LOGGER.warning(
                 f"{len(self.full_images)} images reach max_det={self.args.max_det}: {named}"
             )
+
+
+def warn_of_crowded_images(args: Any, datasets: Mapping[str, Any]) -> None:
+    """Warn where images of the validation split have more objects than detections are kept.
+
+    Takes the place of Ultralytics' own check, which counts training images, too, and raises its own
+    default of 300 even where the user has typed it.
+    """
+    counts = [len(label["cls"]) for label in datasets["val"].labels]
+    crowded = sum(count > args.max_det for count in counts)
+    if crowded and RANK in {-1, 0}:
+        whose = ", this project's default" if args.max_det == MAX_DET else ""
+        LOGGER.warning(
+            f"{crowded} images of the validation split have more objects than the {args.max_det} "
+            f"detections that are kept of an image (max_det={args.max_det}{whose}), up to "
+            f"{max(counts)}: what is beyond counts as missed; max_det={max(counts)} keeps as many"
+        )

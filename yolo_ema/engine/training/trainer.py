@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 from torch import distributed as dist
 from torch import nn
-from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.models.yolo.detect import train as detect_train
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK, WORLD_SIZE
@@ -65,7 +65,7 @@ from yolo_ema.engine.training.setting_checks import (
     check_settings,
     clear_ultralytics_errors,
 )
-from yolo_ema.engine.training.train_validator import TrainValidator
+from yolo_ema.engine.training.train_validator import TrainValidator, warn_of_crowded_images
 from yolo_ema.engine.weights.checkpoints import AtomicPath, strip_checkpoint, training_state_fits
 from yolo_ema.engine.weights.loading import guarded_torch_load, load_checkpoint, load_model
 from yolo_ema.engine.weights.transfer import TransferReport, transfer_weights
@@ -220,6 +220,11 @@ class EmaTrainer(DetectionTrainer):
         return TrainValidator(
             self.test_loader, save_dir=self.save_dir, args=args, _callbacks=self.callbacks
         )
+
+    def _build_train_pipeline(self) -> None:
+        """Build loaders and optimizer; the limit on detections stays as it was set."""
+        with mock.patch.object(DetectionValidator, "_check_max_det", warn_of_crowded_images):
+            super()._build_train_pipeline()
 
     def _setup_train(self) -> None:
         """Set up as Ultralytics does, then put our loss, record and data YAML in place."""

@@ -13,9 +13,11 @@ from yolo_ema.engine.setup import no_network_no_install
 from yolo_ema.engine.setup.environment import log_to_stderr
 from yolo_ema.engine.training import run_record
 from yolo_ema.engine.training.train_validator import TrainValidator
+from yolo_ema.engine.training.trainer import EmaTrainer
 
 # isort: split
 
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 
 
@@ -97,3 +99,41 @@ def test_a_table_that_a_power_cut_left_damaged_does_not_end_a_resumed_run(tmp_pa
         table.write_bytes(content)
         run_record.trim_epochs_table(table, 2)
         assert not table.exists()
+
+
+def _split(*counts: int) -> SimpleNamespace:
+    return SimpleNamespace(labels=[{"cls": torch.zeros(count, 1)} for count in counts])
+
+
+_SAID = (
+    " images of the validation split have more objects than the {0} detections that are kept of "
+    "an image (max_det={0}{1}), up to 501"
+)
+
+
+@pytest.mark.parametrize(
+    ("max_det", "said"),
+    [
+        (500, "1" + _SAID.format(500, ", this project's default")),
+        (300, "2" + _SAID.format(300, "")),
+        (501, ""),
+    ],
+)
+def test_the_limit_on_detections_stays_and_crowded_images_of_val_are_warned_of(
+    max_det, said, caplog, monkeypatch
+):
+    monkeypatch.setattr(BaseTrainer, "_build_train_pipeline", lambda _: None)
+    trainer = EmaTrainer.__new__(EmaTrainer)
+    trainer.args = SimpleNamespace(task="detect", max_det=max_det)
+    trainer.train_loader = SimpleNamespace(dataset=_split(900))
+    trainer.test_loader = SimpleNamespace(dataset=_split(3, 501, 400))
+    trainer.model = SimpleNamespace(set_head_attr=lambda **_: None)
+    LOGGER.addHandler(caplog.handler)
+    try:
+        trainer._build_train_pipeline()
+        TrainValidator._check_max_det(trainer.args, {"val": _split(501)})  # at the last validation
+    finally:
+        LOGGER.removeHandler(caplog.handler)
+    assert trainer.args.max_det == max_det
+    assert said in caplog.text
+    assert len(caplog.records) == bool(said)
