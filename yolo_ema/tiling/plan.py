@@ -207,7 +207,8 @@ def _judge(
         return _whole(f"{reason}, which is large enough", input_hw)
     largest, accepted, by_figures = float(LARGEST_INPUT), ACCEPTED_SHRINKING, ""
     if figures is not None:
-        best, by_figures = figures.best, "; the figures that the weights carry recommend it"
+        best, among = figures.best, " among the plans that the file can run" if fixed_by else ""
+        by_figures = f"; the figures that the weights carry recommend it{among}"
         largest, accepted = best.input_scale, max(accepted, best.shrinking)
         if best.tiles:
             return reason + by_figures

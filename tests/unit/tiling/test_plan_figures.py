@@ -120,7 +120,7 @@ def test_a_fixed_size_and_the_users_choice_come_first() -> None:
     assert (len(fixed.tiles_xyxy), fixed.whole_frame) == (8, True)
     assert fixed.reason.endswith(
         "640x640, the only size that the file takes; the figures that the weights carry recommend "
-        "it"
+        "it among the plans that the file can run"
     )
     # Of what such a file can run, tiles alone are best here, and here the whole image.
     alone = plan_tiles(HD, INPUT, figures=figures(OWN, TWICE, TILES), size_fixed_by="file")
