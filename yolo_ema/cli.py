@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from yolo_ema._version import __version__
 from yolo_ema.errors import DiskFullError, MachineError, YoloEmaError, missing_packages_named
 from yolo_ema.io.signals import signals_handled
+from yolo_ema.io.streams import let_go, stderr_may_close
 from yolo_ema.io.text_files import printable
 from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
 
@@ -215,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     _settle_streams()
     # SIGTERM (`timeout`, containers, service managers) ends a run as cleanly as Ctrl-C does.
-    with signals_handled(signal.default_int_handler, signal.SIGTERM):
+    with stderr_may_close(), signals_handled(signal.default_int_handler, signal.SIGTERM):
         try:
             return _main(words)
         except KeyboardInterrupt:
@@ -249,9 +250,6 @@ def _main(words: list[str]) -> int:
     except YoloEmaError as error:
         _report(error, debug=namespace.debug)
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # the last line of defence: say it is ours, and how to see more
         _report(error, debug=namespace.debug)
         return MachineError.exit_code if _is_refused_by_system(error) else 1
@@ -286,16 +284,19 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def _print_result(text: str) -> None:
-    """Print to stdout. Raises `DiskFullError` where it is a file on a full disk."""
+    """Print to stdout, if anyone still reads it. Raises `DiskFullError` where it is a file on a
+    full disk.
+    """
     try:
         print(text, flush=True)  # noqa: T201
     except OSError as error:
-        if error.errno == errno.EINVAL:  # so does Windows call a pipe that nobody reads any more
-            raise BrokenPipeError from error
+        # What is left in the buffer cannot be written when Python ends, either.
+        let_go(sys.stdout)
+        # As Windows calls a pipe that nobody reads any more.
+        if isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL:
+            return
         if error.errno != errno.ENOSPC:
             raise
-        # What is left in the buffer cannot be written when Python ends, either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise DiskFullError(
             "the result could not be written to stdout: the disk is full"
         ) from error

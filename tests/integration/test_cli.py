@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from archive_files import archive_options, record
 
 from yolo_ema.cli import VERBS, main
 
@@ -203,3 +205,85 @@ def test_a_reader_that_goes_away_is_no_error_in_the_words_of_windows_either():
 def test_closed_streams_change_nothing(closed):
     command = f'"{sys.executable}" -c "$0" {closed}'
     assert subprocess.run(["sh", "-c", command, _PRINTS_A_NAME], check=False).returncode == 0
+
+
+_SPEAKS = """
+import logging, sys, yolo_ema.cli as cli
+from tqdm import tqdm
+from yolo_ema.io.text_files import say
+class Result:
+    exit_code = 5
+    as_text = lambda self: "whole"
+    as_json = lambda self: {"whole": True}
+def work(options):
+    for _ in range(3):
+        say("working")
+        print("a library's word")
+        logging.getLogger("a").warning("another's")
+        tqdm.write("a bar's", file=sys.stderr)
+        with tqdm(total=2, file=sys.stderr, mininterval=0) as bar:
+            bar.update()
+    return Result()
+real = cli.resolve
+cli.resolve = lambda name: work if "verb:" in name else real(name)
+sys.exit(cli.main(["detect", "x.jpg", "--json"]))
+"""
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr", "both"])
+def test_a_run_whose_reader_goes_away_ends_as_it_would_have(closed):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    streams = {name: theirs if closed in {name, "both"} else pipe for name, pipe in kept.items()}
+    done = subprocess.run([sys.executable, "-c", _SPEAKS], text=True, check=False, **streams)
+    os.close(theirs)
+    assert done.returncode == 5, done.stderr
+    if closed == "stderr":
+        assert done.stdout == '{"whole": true}\n'
+    elif closed == "stdout":
+        assert done.stderr.count("working\n") == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_on_a_full_disk_ends_no_run():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", _SPEAKS],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (5, '{"whole": true}\n')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["detect", "archive"])
+def test_all_results_are_written_where_nobody_reads_the_messages(tmp_path, verb):
+    pytest.importorskip("pyarrow")
+    options = archive_options(tmp_path, "clip.mp4")
+    record(tmp_path / "clip.mp4")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    words = [verb, "clip.mp4", "broken.mp4", "--weights", options.weights, "--out", "out"]
+    if verb == "detect":
+        words += ["--save", "jsonl"]
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "yolo_ema", *map(str, words), "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        check=False,
+    )
+    os.close(theirs)
+    assert done.returncode == 5
+    result = json.loads(done.stdout)
+    if verb == "archive":
+        assert (result["frames"], result["done"], result["failed"]) == (20, 1, 1)
+        assert len(list(tmp_path.glob("out/detections/*.parquet"))) == 1
+    else:
+        assert [source["frames"] for source in result["sources"]] == [20, 0]
+        assert len((tmp_path / "out" / "detections.jsonl").read_text().splitlines()) >= 20

@@ -5,6 +5,7 @@ them, and names and paths as text that every stream and file can hold.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -82,8 +83,9 @@ def shell_words(*words: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line for the user on stderr: stdout is for the result."""
-    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
+    """Print a line for the user on stderr, if anyone still reads it: stdout is for the result."""
+    with contextlib.suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def shown_path(path: str | Path) -> str:
