@@ -8,8 +8,9 @@ ignored. They are replaced in the pipeline by the classes here:
 
 - `RegionPerspective` keeps whatever is left of a region inside the image. A rotated rectangle is
   not a rectangle any more: under rotation, shear and perspective a region is first cut into cells
-  of at most `CELL_PX`, and each cell becomes the rectangle around it, so that the whole covers the
-  region and reaches beyond it by no more than a cell's corners.
+  of at most `CELL_PX` (above `_MOST_CELLS` of them along a side, that many), and each cell becomes
+  the rectangle around it, so that the whole covers the region and reaches beyond it by no more than
+  a cell's corners.
 - `RegionCutMix` brings along every region that the patch touches.
 - `RegionFormat` takes them out.
 
@@ -36,7 +37,8 @@ IGNORED_CLASS = -1.0
 CELL_PX = 32
 """Longest side, in pixels, of the cells that a region is cut into before it is rotated."""
 
-_MOST_CELLS = 16  # along a side: a region as large as the image stays a few hundred boxes
+_MOST_CELLS = 40
+"""Along a side: enough for 1280 pixels. Above, cells are larger: each is a box of the loss."""
 
 
 def add_regions(

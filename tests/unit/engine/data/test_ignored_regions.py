@@ -172,6 +172,28 @@ def test_a_sliver_of_a_large_region_survives_where_an_object_is_dropped():
     assert labels["instances"].bboxes.tolist() == [[0, 50, 5, 100]]
 
 
+@pytest.mark.parametrize("side", [100, 640, 1280])
+def test_a_turned_region_reaches_beyond_itself_by_the_corners_of_small_cells(side):
+    cosine, sine = np.cos(np.radians(10.0)), np.sin(np.radians(10.0))
+    labels = {
+        "img": np.zeros((side, side, 3), np.uint8),
+        "cls": np.array([[IGNORED_CLASS]], np.float32),
+        "instances": Instances(
+            np.array([[0, 0, side, side]], np.float32), bbox_format="xyxy", normalized=False
+        ),
+    }
+    turn = np.array([[cosine, -sine, side], [sine, cosine, side], [0, 0, 1]], np.float32)
+    size = (3 * side, 3 * side)  # all of it stays in sight
+    labels = RegionPerspective(size=size).apply_instances(
+        labels, {"M": turn, "scale": 1.0, "size": size, "orig_shape": (side, side)}
+    )
+    boxes = labels["instances"].bboxes
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2) - side
+    x, y = (corners @ np.array([[cosine, -sine], [sine, cosine]])).T  # turned back
+    beyond = np.max([-x, x - side, -y, y - side])
+    assert 0 < beyond <= CELL_PX * sine * cosine + 0.5
+
+
 def test_a_cutmix_patch_brings_the_corner_of_a_large_region_along(monkeypatch):
     def labels_of(boxes: list[list[float]], classes: list[float]) -> dict:
         return {
