@@ -5,8 +5,10 @@ methods, and a file appears under its name only when whole.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,10 @@ from typing import Protocol
 from yolo_ema.errors import ConfigError
 from yolo_ema.io.atomic_files import atomic_path, disk_full_is_clear, write_bytes
 from yolo_ema.media.sources.addresses import is_address
+
+_STALE_AFTER_S = 24 * 3600
+"""What has not grown for so long belongs to a process that was killed, not to another run."""
+_TRIES = 20
 
 
 class Storage(Protocol):
@@ -111,24 +117,57 @@ class LocalStorage:
 
     def put_folder(self, local: Path, name: str) -> None:
         """Copy all files below a local folder, which appear together; what was under that name
-        goes.
+        goes. Several runs may do so at once: the folder is that of the last one.
         """
         final = self._folder / name
-        temp = final.with_name(f".{final.name}-{uuid.uuid4().hex}.part")
+        temp = _part_of(final)
         final.parent.mkdir(parents=True, exist_ok=True)
-        for stale in final.parent.glob(f".{final.name}-*.part"):  # of a process that was killed
-            shutil.rmtree(stale, ignore_errors=True)
+        for part in final.parent.glob(f".{final.name}-*.part"):
+            if time.time() - _last_touched(part) > _STALE_AFTER_S:  # of a process that was killed
+                shutil.rmtree(part, ignore_errors=True)
         with disk_full_is_clear(final):
             try:
                 _copy_tree(local, temp)
-                shutil.rmtree(final, ignore_errors=True)
-                temp.rename(final)
+                _put_in_place(temp, final)
             finally:
                 shutil.rmtree(temp, ignore_errors=True)
 
     def remove(self, name: str) -> None:
         """Remove a file; nothing happens where it is not there."""
         (self._folder / name).unlink(missing_ok=True)
+
+
+def _part_of(final: Path) -> Path:
+    return final.with_name(f".{final.name}-{uuid.uuid4().hex}.part")
+
+
+def _last_touched(folder: Path) -> float:
+    """Return when a folder, or anything in it, was last written, in seconds of the epoch; now where
+    it has just gone.
+    """
+    times: list[float] = []
+    try:
+        for parent, _, files in os.walk(folder):
+            times += (Path(parent, name).lstat().st_mtime for name in ("", *files))
+    except FileNotFoundError:
+        return time.time()
+    return max(times, default=time.time())
+
+
+def _put_in_place(temp: Path, final: Path) -> None:
+    """Give a folder its name; what has it goes, and what another run gives it meanwhile, too."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            temp.rename(final)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not tries_left:
+                raise
+        else:
+            return
+        aside = _part_of(final)  # first out of the way: nobody sees half of it
+        with contextlib.suppress(FileNotFoundError):  # another run was faster
+            final.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _copy_tree(local: Path, copy: Path) -> None:

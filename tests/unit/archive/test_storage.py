@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 
 import fsspec
@@ -73,11 +76,54 @@ def test_a_half_copied_folder_does_not_exist(tmp_path: Path, monkeypatch) -> Non
     with pytest.raises(DiskFullError):
         storage.put_folder(local, "files/1")
     assert list((tmp_path / "out" / "files").iterdir()) == []
-    stale = tmp_path / "out" / "files" / ".1-0123.part"  # a killed process leaves it
-    stale.mkdir()
     monkeypatch.undo()
     storage.put_folder(local, "files/1")
     assert [path.name for path in (tmp_path / "out" / "files").iterdir()] == ["1"]
+
+
+def test_what_a_killed_process_left_goes_after_a_day_and_what_grows_stays(tmp_path: Path) -> None:
+    local, files = tmp_path / "local", tmp_path / "out" / "files"
+    local.mkdir()
+    parts = {name: files / f".1-{name}.part" for name in ("old", "new", "grows", "empty")}
+    for name, part in parts.items():
+        (part / "deep").mkdir(parents=True)
+        if name != "empty":
+            (part / "deep" / "a.txt").write_text(name)
+        if name != "new":
+            for path in (part, part / "deep", *part.glob("*/a.txt")):
+                os.utime(path, (0, time.time() - 25 * 3600))
+    os.utime(parts["grows"] / "deep" / "a.txt")
+    LocalStorage(tmp_path / "out").put_folder(local, "files/1")
+    assert {path.name for path in files.iterdir()} == {"1", ".1-new.part", ".1-grows.part"}
+
+
+def test_two_runs_may_put_the_same_folder_at_once(tmp_path: Path) -> None:
+    names = [f"{number}.txt" for number in range(5)]
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        for name in names:
+            (tmp_path / run / name).write_text(run)
+    problems, together = [], threading.Barrier(2)
+
+    def put(run: str) -> None:
+        storage = LocalStorage(tmp_path / "out")
+        try:
+            for _ in range(150):
+                together.wait(timeout=30)
+                storage.put_folder(tmp_path / run, "files/1")
+        except Exception as error:  # shown below
+            problems.append(error)
+            together.abort()
+
+    runs = [threading.Thread(target=put, args=(run,)) for run in ("first", "second")]
+    for thread in runs:
+        thread.start()
+    for thread in runs:
+        thread.join()
+    assert problems == []
+    assert [path.name for path in (tmp_path / "out" / "files").iterdir()] == ["1"]
+    found = {(tmp_path / "out" / "files" / "1" / name).read_text() for name in names}
+    assert found in ({"first"}, {"second"})
 
 
 def test_impossible_requests(tmp_path: Path, monkeypatch) -> None:
