@@ -121,6 +121,7 @@ class DroneDataset(YOLODataset):
         self.left_out: dict[str, int] = {}
         self._polygons = False
         self._pasting = self.drone.paste_boxes
+        self._classes = kwargs.get("classes")
         super().__init__(*args, **kwargs)
 
     # Labels
@@ -182,7 +183,7 @@ class DroneDataset(YOLODataset):
 
     def _cut(self, labels: list[dict[str, Any]], tile_wh: tuple[int, int]) -> list[dict[str, Any]]:
         """Cut images into tiles, add whole images where asked, and say what comes of it."""
-        tiles = cut_into_tiles(labels, tile_wh, self.drone.tile_overlap)
+        tiles = cut_into_tiles(labels, tile_wh, self.drone.tile_overlap, self._classes)
         whole = [{**label, "segments": []} for label in labels * self.drone.tile_whole]
         LOGGER.info(
             f"{self.prefix}{len(tiles)} tiles of at most {tile_wh[0]}x{tile_wh[1]} pixels from "

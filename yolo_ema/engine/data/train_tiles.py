@@ -32,7 +32,10 @@ _SLIVER_PX = 0.01
 
 
 def cut_into_tiles(
-    labels: Sequence[dict[str, Any]], tile_wh: tuple[int, int], overlap: float
+    labels: Sequence[dict[str, Any]],
+    tile_wh: tuple[int, int],
+    overlap: float,
+    classes: Sequence[int] | int | None = None,
 ) -> list[dict[str, Any]]:
     """Return the labels of all tiles of all images, in order of image and tile.
 
@@ -41,6 +44,8 @@ def cut_into_tiles(
             ``ignored`` (R, 4), both as shares of the image, x_center y_center w h.
         tile_wh: the tile's width and height in pixels.
         overlap: minimum overlap of neighbours as a share of the tile, below 1.
+        classes: those to train on, or all. Objects of others are background, cut ones, too, and
+            keep no tile.
 
     Returns:
         The same per tile, as shares of the tile, with ``tile_xyxy`` in pixels of the image.
@@ -52,8 +57,12 @@ def cut_into_tiles(
         height, width = label["shape"]
         size = np.array([width, height, width, height], dtype=np.float64)
         boxes, regions = _corners(label["bboxes"], size), _corners(label["ignored"], size)
+        numbers = label["cls"]
+        if classes is not None:
+            chosen = np.isin(numbers.reshape(-1), classes)
+            boxes, numbers = boxes[chosen], numbers[chosen]
         for tile in tile_grid((width, height), tile_wh, overlap_px):
-            cut = _cut(label["cls"], boxes, regions, tile)
+            cut = _cut(numbers, boxes, regions, tile)
             if cut is not None:
                 tiles.append({**label, **cut})
     return tiles

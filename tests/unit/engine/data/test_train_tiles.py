@@ -60,6 +60,38 @@ def test_what_a_border_cuts_is_a_label_from_half_and_a_region_below():
     assert right["tile_xyxy"] == (100, 0, 200, 100)
 
 
+@pytest.mark.parametrize("classes", [[1], 1])
+def test_what_is_not_of_a_chosen_class_is_background_cut_or_whole(classes):
+    # The left tile shows 40 % of both classes' objects, the right one 60 % and a whole one of each.
+    boxes = [(92, 20, 112, 40), (92, 60, 112, 80), (150, 20, 170, 40), (150, 60, 170, 80)]
+    label = label_of((200, 100), boxes)
+    label["cls"] = np.array([[0], [1], [0], [1]], np.float32)
+    left, right = cut_into_tiles([label], (100, 100), 0.0, classes)
+    assert (left["cls"].size, pixels(left["ignored"], left["tile_xyxy"])) == (
+        0,
+        [[92, 60, 100, 80]],
+    )
+    assert right["cls"].tolist() == [[1], [1]]
+    assert pixels(right["bboxes"], right["tile_xyxy"]) == [[0, 60, 12, 80], [50, 60, 70, 80]]
+    assert right["ignored"].size == 0
+    assert label["cls"].ravel().tolist() == [0, 1, 0, 1], "the caller's labels stay"
+
+    covered = label_of((200, 100), [(20, 20, 40, 40), (150, 20, 170, 40)], [(0, 0, 100, 100)])
+    tiles = cut_into_tiles([covered], (100, 100), 0.0, classes)
+    assert [tile["tile_xyxy"] for tile in tiles] == [(100, 0, 200, 100)]
+
+
+def test_tiles_of_a_dataset_are_cut_of_the_chosen_classes(tmp_path):
+    images = make_dataset(tmp_path, images=2, with_regions=False)
+    drone = DroneOptions(train_tiles="96x96", tile_overlap=0.0)
+    label = images.parents[1] / "labels" / "train" / "000.txt"
+    label.write_text("0 0.5 0.5 0.9 0.9\n1 0.1 0.1 0.05 0.05\n")
+    chosen = dataset_of(images, imgsz=96, drone=drone, classes=[1])
+    assert {number for one in chosen.labels for number in one["cls"].ravel()} == {1}
+    first = [one for one in chosen.labels if one["im_file"].endswith("000.png")]
+    assert all((one["ignored"][:, 2:] < 0.3).all() for one in first), "nothing of the large one"
+
+
 def test_regions_are_cut_and_a_tile_with_nothing_to_teach_is_left_out():
     label = label_of((200, 100), [(120, 10, 140, 30)], [(50, 0, 200, 100)])
     left, right = cut_into_tiles([label], (100, 100), 0.0)
