@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections import deque
@@ -20,11 +19,12 @@ from yolo_ema import errors
 from yolo_ema.archive.job import FAILED, UNDONE, Order, Outcome
 from yolo_ema.archive.worker_process import as_order
 from yolo_ema.errors import MachineError
+from yolo_ema.io.child_process import module_command
 from yolo_ema.io.devices import parse_device
 from yolo_ema.io.machine import available_memory_bytes, usable_cores
 from yolo_ema.options.archive import ArchiveOptions
 
-_CHILD = (sys.executable, "-m", "yolo_ema.archive.worker_process")
+_CHILD = "yolo_ema.archive.worker_process"
 _GRACE_S = 10.0
 _LOOK_S = 0.2
 """So often a wait is broken off: on Windows Ctrl-C does not reach one without an end."""
@@ -178,7 +178,7 @@ class _Process:
         self.idle = False
         self._words = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
-            _CHILD,
+            module_command(_CHILD),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,

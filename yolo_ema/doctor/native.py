@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.doctor.row import Row, private
+from yolo_ema.io.child_process import module_command
 
 LIMIT_S = 30.0
+_PROGRAM = "yolo_ema.doctor.native"
 
 _VIDEO = (
     ("H.264", ("h264",), ("libx264", "h264_nvenc", "libopenh264")),
@@ -122,7 +124,7 @@ def _ask(package: str) -> list[Row]:
         return [Row(title, problem=f"the package {package} is not installed")]
     try:
         answer = subprocess.run(  # noqa: S603 - this interpreter and this module
-            [sys.executable, "-m", __name__, package],
+            module_command(_PROGRAM, package),
             capture_output=True,
             text=True,
             timeout=LIMIT_S,

@@ -1,8 +1,8 @@
 """Both ends of a run's processes: what starts them one after the other, and what they do.
 
-Each stage of a run is a process of its own, ``python -m yolo_ema.studies.runner train|measure
-JOB.json``, so that one that fails does not end the rest. It ends cleanly when its starter is gone,
-which holds the other end of its standard input.
+Each stage of a run is a process of its own, ``yolo_ema.studies.runner train|measure JOB.json``, so
+that one that fails does not end the rest. It ends cleanly when its starter is gone, which holds the
+other end of its standard input.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from yolo_ema.errors import ConfigError, YoloEmaError
 from yolo_ema.io.atomic_files import locked
+from yolo_ema.io.child_process import module_command
 from yolo_ema.io.signals import send_sigterm_here
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ STAGES = {
 }
 """By task, the module of a run's stages; they bring torch and Ultralytics or timm."""
 
+_PROGRAM = "yolo_ema.studies.runner"
 _STAGES = ("train", "measure")
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60.0
@@ -111,7 +113,7 @@ def _start(job: Job, stages: list[str], note: str) -> _Running:
     _say(f"{name}: {stages[0]} ({note}), log {log}")
     with log.open("ab") as file:
         process = subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-m", "yolo_ema.studies.runner", stages[0], str(job.file)],
+            module_command(_PROGRAM, stages[0], str(job.file)),
             stdin=subprocess.PIPE,  # its end tells the process that this one is gone
             stdout=file,
             stderr=file,

@@ -94,7 +94,7 @@ def test_workers_are_heard_where_pipes_cannot_be_waited_for(tmp_path, monkeypatc
         raise OSError(10038, "an operation was attempted on something that is not a socket")
 
     monkeypatch.setattr(selectors.DefaultSelector, "register", refuse)
-    monkeypatch.setattr(local_engine, "_CHILD", (sys.executable, "-c", CHILD))
+    monkeypatch.setattr(local_engine, "module_command", lambda _: [sys.executable, "-c", CHILD])
     orders = [Order(Job((f"/flights/{name}.mp4",)), 0) for name in ("a", "bad", "b", "c")]
     outcomes = list(run_locally(options(tmp_path, workers=2), orders, len(orders)))
     states = {Path(outcome.name).stem: outcome.state for outcome in outcomes}

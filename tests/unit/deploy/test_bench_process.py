@@ -31,7 +31,7 @@ for line in sys.stdin:
 
 @pytest.fixture(autouse=True)
 def child(monkeypatch):
-    monkeypatch.setattr(bench_process, "_CHILD", (sys.executable, "-c", CHILD))
+    monkeypatch.setattr(bench_process, "module_command", lambda _: [sys.executable, "-c", CHILD])
 
 
 def test_requests_are_answered_in_order():

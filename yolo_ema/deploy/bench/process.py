@@ -8,15 +8,15 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from typing import Any
 
 from yolo_ema.errors import MachineError
+from yolo_ema.io.child_process import module_command
 
-_CHILD = (sys.executable, "-m", "yolo_ema.deploy.bench.child")
+_CHILD = "yolo_ema.deploy.bench.child"
 _GRACE_S = 10.0
 _LOOK_S = 0.2
 """So often a wait is broken off: on Windows Ctrl-C does not reach a long one."""
@@ -37,7 +37,7 @@ class RuntimeProcess:
         self._limit_s = limit_s
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
-            _CHILD,
+            module_command(_CHILD),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,

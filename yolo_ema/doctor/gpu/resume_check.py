@@ -6,13 +6,13 @@ import contextlib
 import math
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from yolo_ema.doctor.gpu.drawn import dataset
 from yolo_ema.doctor.gpu.place import Finding, Place
 from yolo_ema.io.atomic_files import read_json
+from yolo_ema.io.child_process import module_command
 
 _EPOCHS = 4
 _POLL_S = 0.02
@@ -64,5 +64,5 @@ def _words(place: Place) -> list[str]:
 
 def _start(place: Place, words: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - this interpreter and this package
-        [sys.executable, "-m", "yolo_ema", *words], cwd=Path(place.folder)
+        module_command("yolo_ema", *words), cwd=Path(place.folder)
     )
