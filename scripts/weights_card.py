@@ -8,7 +8,16 @@ The text around the tables of ``<out>.md``, which is created if missing, is writ
 import argparse
 from pathlib import Path
 
+from yolo_ema.errors import ConfigError
 from yolo_ema.report.weights_card import Setting, make_card, write_tables
+
+
+def _setting(text: str) -> Setting:
+    try:
+        return Setting.parse(text)
+    except ConfigError as error:  # of other errors argparse shows nothing
+        raise argparse.ArgumentTypeError(str(error)) from error
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -27,13 +36,14 @@ if __name__ == "__main__":
     parser.add_argument(
         "--settings",
         nargs="+",
-        type=Setting.parse,
+        type=_setting,
         default=[Setting(640)],
-        help="what to score at, as in 640 960 640@640x640",
+        help="what to score at, as in default 640 960 640@640x640; default is what val does "
+        "without --imgsz and --tile",
     )
     parser.add_argument(
         "--recommended",
-        type=Setting.parse,
+        type=_setting,
         default=Setting(640),
         help="the setting that the card recommends",
     )

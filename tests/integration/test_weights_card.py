@@ -65,8 +65,9 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
         "--settings",
         "64",
         "96@64x64",
+        "default",
         "--recommended",
-        "96@64x64",
+        "default",
         "--note",
         "on drawn squares",
         "--average-with",
@@ -93,7 +94,7 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     assert card["sha256"] == sha256_of(weights)
     carried = PlanFigures.of_entries(load_checkpoint(weights))
     assert carried is not None
-    assert {row.input_scale for row in carried.rows} == {1, 1.5, 2}
+    assert {row.input_scale for row in carried.rows} == {1, 1.5, 2, 2.5}
     assert card["exported"] == {
         "one.onnx": sha256_of(weights.with_suffix(".onnx")),
         "one-int8_openvino_model/one-int8.bin": sha256_of(network),
@@ -110,12 +111,21 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
         1,
         None,
     )
-    assert [one["setting"] for one in card["figures"]] == ["64, whole", "96, tiles 64x64"]
+    assert [one["setting"] for one in card["figures"]] == [
+        "64, whole",
+        "96, tiles 64x64",
+        "by default",
+    ]
+    by_default = card["figures"][-1]
+    assert (by_default["imgsz"], by_default["tile"]) == (None, "recommended")
     assert str(tmp_path) not in json.dumps(card)
     page = weights.with_suffix(".md").read_text(encoding="utf-8")
     assert page.startswith("# one\n")
     assert f"`{card['sha256']}`" in page
     assert f"| averaged with | `best.pt`, SHA-256 `{averaged}`, whose share is 25% |" in page
     assert "| besides | on drawn squares |" in page
-    assert "By class at 96, tiles 64x64" in page
+    assert "| 96, tiles 64x64 |" in page
+    assert "| by default |" in page
+    assert "By class at 64, whole (official" in page
+    assert "By class by default (official" in page
     assert "| hours |" not in page

@@ -19,13 +19,14 @@ from yolo_ema.engine.data.label_files import label_row_length, read_label_file
 from yolo_ema.engine.data.split_files import label_path, split_images
 from yolo_ema.engine.training import run_record
 from yolo_ema.engine.weights.release import release_weights, without_folders
-from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.errors import ConfigError, DataError, did_you_mean
 from yolo_ema.evaluate.plan_comparison import compare_plans
 from yolo_ema.evaluate.validation import validate
 from yolo_ema.inference.object_sizes import measured_sizes
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json, write_text
 from yolo_ema.io.image_header import image_wh
 from yolo_ema.options.val import ValOptions
+from yolo_ema.report.card_tables import DEFAULT, card_tables
 
 LICENCE = (
     "Weights trained from VisDrone2019: for academic, non-commercial use only (CC BY-NC-SA 3.0, as "
@@ -34,34 +35,38 @@ LICENCE = (
 )
 BEGIN, END = "<!-- figures: made by scripts/weights_card.py -->", "<!-- end of figures -->"
 _EXPORTED = (".onnx", ".torchscript", ".xml", ".bin")
-_AVERAGED = "`{file}`, SHA-256 `{sha256}`, whose share is {share:.0%}"
-_FIGURES = ("AP", "AP50", "AP75", "AR500")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What weights are scored at: input size in pixels, and tiles as ``val`` takes them.
+    """What weights are scored at: input size in pixels, None for the weights' own choice, and tiles
+    as ``val`` takes them.
 
-    Its text form is ``640`` or, in tiles, ``640@auto`` or ``640@640x640``.
+    Its text form is ``640`` or, in tiles, ``640@auto`` or ``640@640x640``; ``default`` is what
+    ``val`` does without ``--imgsz`` and ``--tile``.
     """
 
-    imgsz: int
+    imgsz: int | None
     tile: str = "off"
 
     @classmethod
     def parse(cls, text: str) -> Setting:
         """Return the setting. Raises `ConfigError` for another form."""
+        if text == "default":
+            return cls(None, "recommended")
         match = re.fullmatch(r"(\d+)(?:@(auto|\d+x\d+))?", text)
         if not match:
             raise ConfigError(
-                f"the setting is {text!r}; expected an input size, or one and tiles, as in 640, "
-                f"640@auto, 640@640x640"
+                f"the setting is {text!r}; expected default, an input size, or one and tiles, as "
+                f"in 640, 640@auto, 640@640x640{did_you_mean(text, ['default'])}"
             )
         return cls(int(match[1]), match[2] or "off")
 
     @property
     def text(self) -> str:
         """Return it as tables show it."""
+        if self.imgsz is None:
+            return DEFAULT
         return f"{self.imgsz}, whole" if self.tile == "off" else f"{self.imgsz}, tiles {self.tile}"
 
 
@@ -159,7 +164,7 @@ def _facts(record: Mapping[str, Any], out: Path, notes: Mapping[str, Any]) -> di
         PureWindowsPath(word).name if re.search(r"[/\\]", word) else word
         for word in record["command"].split()
     )
-    epochs = record["epochs"]
+    epochs, carried = record["epochs"], record["transfer"]
     curve = [
         {
             "epoch": row["epoch"],
@@ -185,7 +190,7 @@ def _facts(record: Mapping[str, Any], out: Path, notes: Mapping[str, Any]) -> di
             "hardware": {
                 key: record["hardware"][key] for key in ("machine", "processor", "cores", "gpus")
             },
-            "transferred_tensors": f"{record['transfer']['tensors']} of {record['transfer']['of']}",
+            "transferred_tensors": f"{carried['tensors']} of {carried['of']}",
             "ultralytics_curve_val": curve,
             **kept,
             **notes,
@@ -211,10 +216,9 @@ def _object_sizes(data_yaml: Path, imgsz: int) -> dict[str, float]:
 
 
 def _figures(weights: Path, data: str, setting: Setting) -> dict[str, Any]:
+    imgsz = () if setting.imgsz is None else (setting.imgsz,)
     result = validate(
-        ValOptions(
-            weights=weights, data=data, imgsz=(setting.imgsz,), tile=setting.tile, device="cpu"
-        )
+        ValOptions(weights=weights, data=data, imgsz=imgsz, tile=setting.tile, device="cpu")
     )
     scorecard = result.scorecard.as_json()
     return {
@@ -229,99 +233,6 @@ def _figures(weights: Path, data: str, setting: Setting) -> dict[str, Any]:
         "images": scorecard["protocol"]["images"],
         "tiles": scorecard["protocol"]["tiles"],
     }
-
-
-def card_tables(card: Mapping[str, Any]) -> str:
-    """Return the card's figures as Markdown."""
-    best = next(row for row in card["figures"] if row["setting"] == card["recommended"])
-    first = card["figures"][0]
-    training, hardware = card["training"], card["training"]["hardware"]
-    gpus = ", ".join(gpu["name"] for gpu in hardware["gpus"])
-    averaged = training.get("averaged_with")
-    facts = [
-        ("file", f"`{card['file']}`, {card['bytes'] / 1e6:.2f} MB, half precision"),
-        ("SHA-256", f"`{card['sha256']}`"),
-        ("terms", card["licence"]),
-        ("command", f"`{training['command']}`"),
-        ("commit, seed", f"`{training['commit']}`, {training['seed']}"),
-        ("epochs", f"{training['epochs']}"),
-        *([("hours", f"{training['hours']:.1f} on the clock")] if training["hours"] else []),
-        (
-            "hardware",
-            f"{hardware['processor']}, {hardware['cores']} virtual cores, {gpus or 'no GPU'}",
-        ),
-        *([("besides", training["note"])] if training["note"] else []),
-        *([("averaged with", _AVERAGED.format(**averaged))] if averaged else []),
-        ("carried over", f"{training['transferred_tensors']} tensors"),
-        (
-            "versions",
-            ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
-        ),
-    ]
-    lines = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts), ""]
-    lines += [
-        f"Figures in percent on the {first['images']} val images, at most 500 detections an image:",
-        "",
-    ]
-    lines += _figures_table(card["figures"])
-    for setup in dict.fromkeys((first["setting"], best["setting"])):
-        shown = next(figures for figures in card["figures"] if figures["setting"] == setup)
-        title = (
-            f"By class at {setup} (official AP, AP50 / COCO AP, AP50; the threshold of the best F1 "
-            f"at IoU 0.5):"
-        )
-        lines += ["", title, "", *_class_table(shown)]
-    return "\n".join(lines)
-
-
-def _figures_table(figures: Sequence[Mapping[str, Any]]) -> list[str]:
-    head = [f"official {name}" for name in _FIGURES] + [
-        "COCO AP",
-        "COCO AP50",
-        "small / medium / large",
-        "best conf",
-        "ms an image",
-    ]
-    lines = [f"| input | {' | '.join(head)} |", f"| --- |{' ---: |' * len(head)}"]
-    for row in figures:
-        coco = row["coco"]
-        cells = [_percent(row["official"][name]) for name in _FIGURES] + [
-            _percent(coco["AP"]),
-            _percent(coco["AP50"]),
-        ]
-        cells.append(
-            " / ".join(_percent(coco[f"AP_{size}"]) for size in ("small", "medium", "large"))
-        )
-        cells += [_threshold(row["thresholds"]["all"]), f"{row['ms_per_image']:.0f}"]
-        lines.append(f"| {row['setting']} | {' | '.join(cells)} |")
-    return lines
-
-
-def _class_table(figures: Mapping[str, Any]) -> list[str]:
-    lines = [
-        "| class | objects | official | COCO | best conf | precision, recall there |",
-        "| --- |" + " ---: |" * 5,
-    ]
-    for name, entry in figures["per_class"].items():
-        point = figures["thresholds"]["per_class"].get(name)
-        official, coco = (
-            f"{_percent(entry[kind]['AP'])}, {_percent(entry[kind]['AP50'])}"
-            for kind in ("official", "coco")
-        )
-        there = f"{_percent(point['precision'])}, {_percent(point['recall'])}" if point else "–"
-        lines.append(
-            f"| {name} | {entry['objects']['official']} | {official} | {coco} | "
-            f"{_threshold(point)} | {there} |"
-        )
-    return lines
-
-
-def _threshold(point: Mapping[str, float] | None) -> str:
-    return "–" if point is None else f"{point['confidence']:.2f}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 def write_tables(card_json: Path) -> None:
