@@ -31,7 +31,9 @@ if __name__ == "__main__":
         help="the .pt to write; its card goes beside it, as .json and .md",
     )
     parser.add_argument(
-        "--data", help="prepared dataset or data YAML; the weights are scored on its val split"
+        "--data",
+        help="prepared dataset or data YAML; the weights are scored on its val split (needed but "
+        "for --tables)",
     )
     parser.add_argument(
         "--settings",
@@ -68,6 +70,8 @@ if __name__ == "__main__":
     )
     given = parser.parse_args()
     if not given.tables:
+        if missing := [name for name in ("run", "--data") if not vars(given)[name.strip("-")]]:
+            parser.error(f"{' and '.join(missing)} must be given, unless --tables is")
         notes = {"hours": given.hours, "note": given.note}
         make_card(
             given.run,

@@ -8,6 +8,9 @@ from typing import Any
 DEFAULT = "by default"
 """The setting that ``val`` takes without ``--imgsz`` and ``--tile``, as tables show it."""
 
+NONE = "none"
+"""What a card says in place of how many tensors were carried over, where none were."""
+
 _AVERAGED = "`{file}`, SHA-256 `{sha256}`, whose share is {share:.0%}"
 _FIGURES = ("AP", "AP50", "AP75", "AR500")
 
@@ -33,7 +36,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
         ),
         *([("besides", training["note"])] if training["note"] else []),
         *([("averaged with", _AVERAGED.format(**averaged))] if averaged else []),
-        ("carried over", f"{training['transferred_tensors']} tensors"),
+        ("carried over", _tensors(training["transferred_tensors"])),
         (
             "versions",
             ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
@@ -54,6 +57,10 @@ def card_tables(card: Mapping[str, Any]) -> str:
         )
         lines += ["", title, "", *_class_table(shown)]
     return "\n".join(lines)
+
+
+def _tensors(carried_over: str) -> str:
+    return carried_over if carried_over == NONE else f"{carried_over} tensors"
 
 
 def _figures_table(figures: Sequence[Mapping[str, Any]]) -> list[str]:

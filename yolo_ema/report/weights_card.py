@@ -26,7 +26,7 @@ from yolo_ema.inference.object_sizes import measured_sizes
 from yolo_ema.io.atomic_files import read_json, sha256_of, write_json, write_text
 from yolo_ema.io.image_header import image_wh
 from yolo_ema.options.val import ValOptions
-from yolo_ema.report.card_tables import DEFAULT, card_tables
+from yolo_ema.report.card_tables import DEFAULT, NONE, card_tables
 
 LICENCE = (
     "Weights trained from VisDrone2019: for academic, non-commercial use only (CC BY-NC-SA 3.0, as "
@@ -190,7 +190,7 @@ def _facts(record: Mapping[str, Any], out: Path, notes: Mapping[str, Any]) -> di
             "hardware": {
                 key: record["hardware"][key] for key in ("machine", "processor", "cores", "gpus")
             },
-            "transferred_tensors": f"{carried['tensors']} of {carried['of']}",
+            "transferred_tensors": f"{carried['tensors']} of {carried['of']}" if carried else NONE,
             "ultralytics_curve_val": curve,
             **kept,
             **notes,

@@ -45,7 +45,7 @@ def _record(transfer: dict | None) -> dict:
 
 @pytest.mark.parametrize(
     ("transfer", "said"),
-    [({"tensors": 493, "of": 529}, "493 of 529 tensors")],
+    [(None, "none"), ({"tensors": 493, "of": 529}, "493 of 529 tensors")],
 )
 def test_the_card_says_what_was_carried_over(transfer, said):
     facts = _facts(_record(transfer), Path("one.pt"), {"hours": None, "note": ""})
@@ -67,6 +67,8 @@ def test_the_card_says_what_was_carried_over(transfer, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["runs/one"], "error: --data must be given, unless --tables is"),
+        ([], "error: run and --data must be given, unless --tables is"),
         (["runs/one", "--data", "d", "--settings", "defualt"], "did you mean 'default'?"),
     ],
 )
