@@ -103,6 +103,25 @@ def test_one_strange_video_does_not_end_the_others(
     assert run.json["sources"][0]["frames"] == 20
 
 
+def test_a_disk_that_is_not_mounted_costs_nothing(
+    flights: Path, yolo_ema_command: Callable
+) -> None:
+    out = flights.parent / "out"
+    (flights / "broken.mp4").unlink()
+    yolo_ema_command(*words(out, "--shard", "1/2"))
+    before = results(out)
+    flights.rename(flights.with_name("elsewhere"))
+    flights.mkdir()  # as the empty place of a disk
+    run = yolo_ema_command(*words(out, "--json"))
+    assert run.code == 6
+    assert (run.json["failed"], run.json["done_before"]) == (0, len(before))
+    assert "is its disk mounted?" in run.out + run.err
+    assert not list(out.glob("problems/*"))
+    flights.rmdir()
+    flights.with_name("elsewhere").rename(flights)
+    assert yolo_ema_command(*words(out)).code == 0
+
+
 def test_duckdb_and_pandas_read_the_dataset(flights: Path, yolo_ema_command: Callable) -> None:
     out = flights.parent / "out"
     yolo_ema_command(*words(out))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import ConfigError, MachineError, MissingPackageError, YoloEmaError
+from yolo_ema.io.atomic_files import disk_full_is_clear
 
 _WHOLE_AT_ONCE = frozenset(
     {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "oss", "r2", "s3", "s3a"}
@@ -39,12 +40,18 @@ def file_system(address: str) -> tuple[Any, str]:
         ) from error
 
 
+OF_ONE_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""What is wrong with one file at an address; anything else is the machine's or the network's."""
+
+
 @contextlib.contextmanager
-def _errors_name(place: str) -> Iterator[None]:
+def _errors_name(
+    place: str, passes: tuple[type[Exception], ...] = (FileNotFoundError,)
+) -> Iterator[None]:
     """Raise `MachineError` for whatever a storage's package raises, which has no common root."""
     try:
         yield
-    except (FileNotFoundError, YoloEmaError):
+    except (*passes, YoloEmaError):
         raise
     except Exception as error:
         message = str(error) or type(error).__name__
@@ -55,13 +62,18 @@ def fetch(address: str, folder: Path) -> Path:
     """Copy a file from an address into a folder and return its path there.
 
     Raises:
-        FileNotFoundError: it is not there.
-        MachineError: it cannot be read.
+        OSError: one `OF_ONE_FILE`: it is not there, is a folder, or may not be read.
+        DiskFullError: it does not fit into the folder.
+        MachineError: the storage does not answer.
     """
     system, path = file_system(address)
     local = folder / path.rpartition("/")[2]
-    with _errors_name(address):
-        system.get_file(path, str(local))
+    with _errors_name(address, OF_ONE_FILE), disk_full_is_clear(local):
+        try:
+            system.get_file(path, str(local))
+        except BaseException:
+            local.unlink(missing_ok=True)
+            raise
     return local
 
 

@@ -5,9 +5,11 @@ account.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterable
 
+from yolo_ema.archive.finding import source_words
 from yolo_ema.archive.job import FAILED, Order, Outcome
 from yolo_ema.archive.local_engine import run_locally
 from yolo_ema.archive.manifest import check_writable, open_manifest, write_problem
@@ -56,7 +58,7 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
     check_writable(storage)
     with (
         contextlib.closing(Progress(count)) as progress,
-        contextlib.closing(run(options, manifest.orders(pending), count)) as outcomes,
+        contextlib.closing(run(_absolute(options), manifest.orders(pending), count)) as outcomes,
     ):
         try:
             for outcome in outcomes:
@@ -68,6 +70,11 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
             result.interrupted = True
     result.seconds = time.perf_counter() - began_at
     return result
+
+
+def _absolute(options: ArchiveOptions) -> ArchiveOptions:
+    """Return options that mean the same sources in the folder of any process."""
+    return dataclasses.replace(options, source=tuple(source_words(options.source)))
 
 
 def _engine(options: ArchiveOptions) -> Engine:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -11,15 +13,22 @@ from typing import TYPE_CHECKING
 
 from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Job, Outcome
 from yolo_ema.archive.manifest import DETECTIONS, FILES, PROBLEMS, write_problem
-from yolo_ema.archive.remote import fetch
+from yolo_ema.archive.remote import OF_ONE_FILE, fetch
 from yolo_ema.archive.storage import open_storage
 from yolo_ema.detect.detector import Detector, default_weights
 from yolo_ema.detect.result import DetectResult
 from yolo_ema.detect.run import detect
-from yolo_ema.errors import DeviceMemoryError, MachineError, SourceError, YoloEmaError
+from yolo_ema.errors import (
+    DeviceMemoryError,
+    MachineError,
+    SourceError,
+    YoloEmaError,
+    system_reason,
+)
 from yolo_ema.io.scratch_folders import scratch_folder
 from yolo_ema.media.frames import exact_rate
 from yolo_ema.media.sources.addresses import is_address
+from yolo_ema.media.sources.folder_scan import has_wildcards
 from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.output_names import with_output_names
 from yolo_ema.media.sources.source import Source, UnreadableSource
@@ -103,13 +112,31 @@ class Worker:
         """Return a file as a source; one at an address is fetched first."""
         limit = self._options.max_pixels
         if not is_address(file):
+            if not os.path.exists(file):  # noqa: PTH110 - says no where it may not look
+                self._check_its_folder(file)
             return StoredSource(Path(file), limit, span=job.span)
         try:
             return StoredSource(fetch(file, fetched), limit, given=file, span=job.span)
         except FileNotFoundError:
             return UnreadableSource(file, f"no file at {file}")
-        except MachineError as error:
-            return UnreadableSource(file, str(error))
+        except OF_ONE_FILE as error:
+            return UnreadableSource(file, f"{file} cannot be read: {system_reason(error)}")
+
+    def _check_its_folder(self, file: str) -> None:
+        """Raise `MachineError` where a folder that was named as source, and held a file that is
+        gone, is missing or empty, as the place of a disk that is not mounted.
+        """
+        for word in self._options.source:
+            folder = _absolute_folder(word)
+            if folder is None or folder not in Path(file).parents:
+                continue
+            try:
+                if any(folder.iterdir()):
+                    continue
+                problem = "is empty"
+            except OSError as error:
+                problem = f"cannot be read: {system_reason(error)}"
+            raise MachineError(f"the source {folder} {problem}; is its disk mounted?")
 
     def _publish(self, outcome: Outcome, stage: Path, attempts: int) -> None:
         """Put the results of a job into the output folder, its detections last: where these are,
@@ -123,6 +150,15 @@ class Worker:
         self._storage.put_file(detections, f"{DETECTIONS}/{outcome.id}.parquet")
         if outcome.state == DONE and attempts:
             self._storage.remove(f"{PROBLEMS}/{outcome.id}.json")
+
+
+def _absolute_folder(word: str) -> Path | None:
+    """Return the folder in which a source lies or that it names; None for one at an address."""
+    if is_address(word) and not word.startswith("file://"):
+        return None
+    path = Path(os.path.abspath(word.removeprefix("file://")))  # noqa: PTH100 - links stay
+    steps = itertools.takewhile(lambda part: not has_wildcards(part), path.parts)
+    return Path(*steps)
 
 
 def _outcome_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -127,6 +128,57 @@ def test_sources_at_an_address(tmp_path: Path) -> None:
     outcome = Worker(options).run(lost)
     assert (outcome.state, outcome.frames) == (INCOMPLETE, 1)
     assert "no file at memory:///" in outcome.problem
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), UNDONE, "disk full while writing"),
+        (ConnectionError("no route to the endpoint"), UNDONE, "no route to the endpoint"),
+        (PermissionError(errno.EACCES, "Access Denied"), FAILED, "cannot be read: access denied"),
+    ],
+)
+def test_what_stops_every_fetch_is_not_blamed_on_the_job(
+    tmp_path: Path, monkeypatch, fault: Exception, state: str, said: str
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file(f"/{tmp_path.name}/in/1.jpg", draw(tmp_path / "1.jpg").read_bytes())
+
+    def fail(_system: object, _address: str, local: str) -> None:
+        Path(local).write_bytes(b"half of it")
+        raise fault
+
+    monkeypatch.setattr(type(memory), "get_file", fail)
+    (outcome,), out = run_all(archive_options(tmp_path, f"memory://{tmp_path.name}/in"))
+    assert (outcome.state, outcome.attempts) == (state, int(state == FAILED))
+    assert said in outcome.problem
+    assert "was there before" not in outcome.problem
+    assert not list(out.rglob("*"))
+
+
+@pytest.mark.parametrize("left", ["an empty folder", "nothing", "other files"])
+@pytest.mark.parametrize("named", ["flights", "flights/*.mp4"])
+def test_the_place_of_a_disk_that_is_gone_is_not_blamed_on_the_jobs(
+    tmp_path: Path, monkeypatch, left: str, named: str
+) -> None:
+    clip = record(tmp_path / "flights" / "clip.mp4", frames=2)
+    options = archive_options(tmp_path, named)
+    monkeypatch.chdir(tmp_path)
+    worker, jobs = Worker(options), list(JobFinder(options).jobs())
+    clip.rename(tmp_path / "elsewhere.mp4")
+    if left == "nothing":
+        clip.parent.rmdir()
+    elif left == "other files":
+        record(clip.with_name("b.mp4"))
+    (outcome,) = (worker.run(job) for job in jobs)
+    if left == "other files":
+        assert (outcome.state, outcome.attempts) == (FAILED, 1)
+    else:
+        assert outcome.state == UNDONE
+        assert f"the source {clip.parent} " in outcome.problem
+        assert "is its disk mounted?" in outcome.problem
+    (tmp_path / "elsewhere.mp4").rename(record(clip))
+    assert worker.run(jobs[0]).state == DONE
 
 
 @pytest.mark.parametrize("track", [False, True])
