@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -34,7 +35,7 @@ from yolo_ema.tiling.plan_figures import (
     worth_its_pixels,
 )
 
-LARGER_INPUTS = (1.5, 2.0)
+LARGER_INPUTS = (1.5, 2.0, 2.5)
 _WRITABLE = ("pt", "onnx", "openvino")
 _TOLD_OTHERWISE = {"weights", "conf", "iou", "imgsz", "tile", "whole_frame"}
 _DETECTED_WITH = ("imgsz", "augment", "nms_groups", "conf", "max_det", "merge", "overlap")
@@ -47,7 +48,8 @@ class ScoredPlan:
     Attributes:
         name: as the table shows it.
         input_scale: sides of the input by those of the weights' own.
-        options: the options of `validate` that stand for it.
+        options: the options of `validate` that stand for it; a larger input then takes smaller
+            images enlarged, which ``auto``, and so the figures, leaves as they are.
         result: what that found.
         peak_memory_bytes: the most that the process, or the GPU, held meanwhile; None where the
             system does not tell it for each plan.
@@ -155,6 +157,10 @@ class PlanComparison:
             f"best: {self.best.name} ({_RULE}); highest AP: {self.highest.name}",
             f"detect with it: --conf {best['confidence'] or 0.25:.2f} {self._flags()}",
         ]
+        if self.best.input_scale > 1:
+            lines.append(
+                "(this enlarges smaller images; auto, when the weights carry it, does not)"
+            )
         if self.written:
             lines.append(f"{self.written} carries these figures: detect and Detector follow them")
         return "\n".join(lines)
@@ -194,12 +200,12 @@ _RULE = f"twice the pixels through the network must bring {AP_PER_DOUBLING:g} po
 
 
 def compare_plans(options: ValOptions) -> PlanComparison:
-    """Score the plans on one split: whole images at the weights' input and at one and a half and
-    two times its sides, and tiles of the input, alone and with the whole image.
+    """Score the plans on one split: whole images at the weights' input, at inputs of up to
+    `LARGER_INPUTS` times its sides, and in tiles of the input, alone and with the whole image.
 
-    A file with a fixed input has no larger ones. Figures that the weights carry already have no
-    part in it. Plans are run by rising input, each with weights that are reopened, so that its
-    memory can be told.
+    A larger input is measured as ``auto`` takes it: no larger than the image. A file with a fixed
+    input has none. Figures that the weights carry already have no part in it. Plans are run by
+    rising input, each with weights that are reopened, so that its memory can be told.
 
     ``options.plans`` is set; with ``write`` the weights carry the figures afterwards.
 
@@ -225,7 +231,7 @@ def compare_plans(options: ValOptions) -> PlanComparison:
             tile=tile,
             whole_frame=whole_frame,
         )
-        scored.append(_scored(name, scale, of_plan))
+        scored.append(_scored(name, scale, of_plan, own_hw))
     scored.sort(key=lambda plan: plan.megapixels)
     figures = PlanFigures(tuple(plan.row() for plan in scored), options.iou)
     if options.write:
@@ -239,16 +245,20 @@ def compare_plans(options: ValOptions) -> PlanComparison:
     )
 
 
-def _scored(name: str, scale: float, options: ValOptions) -> ScoredPlan:
+def _scored(name: str, scale: float, options: ValOptions, own_hw: tuple[int, int]) -> ScoredPlan:
     """Score one plan, whatever figures the weights carry."""
     say(f"yolo-ema: {name}")
     reset = forget_peak_memory()
     on_gpu = torch.cuda.is_available() and options.device not in {"cpu", "mps"}
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    predictor = open_for_scoring(options)
+    run = replace(options, imgsz=own_hw, tile="auto") if scale > 1 else options
+    predictor = open_for_scoring(run)
     predictor.plan_figures = None  # else those of an earlier comparison would decide on tiles
-    result = validate(options, predictor=predictor)
+    if scale > 1:
+        alone = PlanRow(scale, False, True, 0, 1, shrinking=math.inf, conf=0)
+        predictor.plan_figures, predictor.size_fixed_by = PlanFigures((alone,), 0), ""
+    result = validate(run, predictor=predictor)
     peak = torch.cuda.max_memory_allocated() if on_gpu else peak_memory_bytes()
     return ScoredPlan(name, scale, options, result, peak if on_gpu or reset else None)
 
@@ -279,7 +289,12 @@ def _plans(
     """Return name, scale of the input, tiles, and whether the whole image runs beside them."""
     scales = (1.0,) if fixed else (1.0, *LARGER_INPUTS)
     whole: list[tuple[str, float, str, bool | None]] = [
-        (f"whole at {_shown(_scaled(own_hw, scale, stride))}", scale, "off", None)
+        (
+            f"whole at {'up to ' * (scale > 1)}{_shown(_scaled(own_hw, scale, stride))}",
+            scale,
+            "off",
+            None,
+        )
         for scale in scales
     ]
     size = _shown(own_hw)

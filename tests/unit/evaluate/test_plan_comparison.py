@@ -59,19 +59,20 @@ def test_the_plans_are_those_of_val_and_the_weights_carry_them(
     by_name = {plan["plan"]: plan for plan in found["plans"]}
     assert set(by_name) == {
         "whole at 64x64",
-        "whole at 96x96",
-        "whole at 128x128",
+        "whole at up to 96x96",
+        "whole at up to 128x128",
+        "whole at up to 160x160",
         "tiles of 64x64",
         "tiles of 64x64 and whole",
     }
-    assert by_name["whole at 128x128"]["megapixels"] == 128 * 128 / 1e6
+    assert by_name["whole at up to 128x128"]["megapixels"] == 128 * 128 / 1e6
     both, alone = by_name["tiles of 64x64 and whole"], by_name["tiles of 64x64"]
     assert both["megapixels"] - alone["megapixels"] == pytest.approx(64 * 64 / 1e6)
     assert [plan["megapixels"] for plan in found["plans"]] == sorted(
         plan["megapixels"] for plan in found["plans"]
     )
     once = validate(ValOptions(**{**vars(options), "imgsz": (96,), "plans": False, "write": False}))
-    assert by_name["whole at 96x96"]["official"] == once.as_json()["official"]
+    assert by_name["whole at up to 96x96"]["official"] == once.as_json()["official"]
     text = compared.as_text()
     assert f"best: {found['best']}" in text
     assert all(name in text for name in by_name)
@@ -98,7 +99,26 @@ def test_the_plans_are_those_of_val_and_the_weights_carry_them(
         for size in ((64, 64), (128, 128), (64, 96))
     )
     assert (same, lying) == (carried, None)
-    assert [row.input_scale for row in larger.rows] == [0.5, 0.75, 1]
+    assert [row.input_scale for row in larger.rows] == [0.5, 0.75, 1, 1.25]
+
+
+def test_a_larger_input_enlarges_no_image_as_auto_does_not(weights: Path, tmp_path: Path) -> None:
+    data = draw_dataset(tmp_path / "small", train=1, val=2, side_px=120)
+    compared = compare_plans(
+        ValOptions(
+            weights=weights,
+            data=str(data),
+            map=("class 3=square", "class 8=bar"),
+            device="cpu",
+            plans=True,
+            imgsz=(64,),
+        )
+    )
+    whole = {row.input_scale: row for row in compared.figures.rows if not row.tiles}
+    assert [whole[scale].megapixels for scale in (1, 1.5, 2, 2.5)] == [
+        pytest.approx(side**2 / 1e6, abs=5e-5) for side in (64, 96, 128, 128)
+    ]
+    assert whole[2].ap == whole[2.5].ap
 
 
 def test_what_a_file_of_fixed_size_carries_does_not_decide_what_is_measured(
