@@ -51,9 +51,11 @@ def _errors_name(
     """Raise `MachineError` for whatever a storage's package raises, which has no common root."""
     try:
         yield
-    except (*passes, YoloEmaError):
+    except YoloEmaError:
         raise
     except Exception as error:
+        if isinstance(error, passes):
+            raise
         message = str(error) or type(error).__name__
         raise MachineError(f"{place}: {type(error).__name__}: {message}") from error
 
