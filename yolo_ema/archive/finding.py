@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -46,15 +48,17 @@ class JobFinder:
         self.left_out: list[LeftOut] = []
         self.not_cut: dict[str, tuple[int, str]] = {}
         self._options = options
+        self._stopped = threading.Event()
         self._seen: set[int] | None = set() if len(options.source) > 1 else None
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self) -> Generator[Job, None, None]:
         """Yield the jobs: for each word the videos, then the images of each folder.
 
         Raises:
             SourceError: a word names nothing that is a video or an image, or a live source.
         """
-        with ThreadPoolExecutor(usable_cores()) as pool:
+        pool = ThreadPoolExecutor(usable_cores())
+        try:
             for word in self._options.source:
                 files = self._new(self._files(word))
                 images: dict[str, list[str]] = {}
@@ -62,6 +66,9 @@ class JobFinder:
                 yield from self._video_jobs(videos, pool)
                 for folder in sorted(images):
                     yield from self._image_jobs(images[folder])
+        finally:  # an interruption waits for no video to be read through
+            self._stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _files(self, word: str) -> Iterable[str]:
         """Return what a word names, as absolute paths or addresses."""
@@ -124,10 +131,11 @@ class JobFinder:
         if not segment_s:
             return CutVideo(())
         try:
-            if not is_remote:
-                return self._of_the_selection(cut_video(Path(file), segment_s))
-            with scratch_folder("archive") as folder:
-                return self._of_the_selection(cut_video(fetch(file, folder), segment_s))
+            with contextlib.ExitStack() as scratch:
+                path = Path(file)
+                if is_remote:
+                    path = fetch(file, scratch.enter_context(scratch_folder("archive")))
+                return self._of_the_selection(cut_video(path, segment_s, self._stopped.is_set))
         except Exception:  # whoever runs the job says why; one video never ends the others
             return CutVideo(())
 

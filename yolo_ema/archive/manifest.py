@@ -174,8 +174,11 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
     finder = JobFinder(options)
     with tempfile.TemporaryDirectory(prefix="yolo-ema-manifest-") as folder:
         lines = Path(folder) / _JOBS
-        with lines.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{job.as_line()}\n" for job in finder.jobs())
+        with (
+            lines.open("w", encoding="utf-8", newline="\n") as file,
+            contextlib.closing(finder.jobs()) as jobs,
+        ):
+            file.writelines(f"{job.as_line()}\n" for job in jobs)
         with _out_is_named(storage.place):
             storage.put_file(lines, _JOBS)
             # Last, so that what it is the record of is there.

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +21,7 @@ from yolo_ema.archive import finding
 from yolo_ema.archive.finding import JobFinder
 from yolo_ema.archive.job import Job
 from yolo_ema.errors import ConfigError, SourceError
-from yolo_ema.media.sources.video_cuts import VideoSpan
+from yolo_ema.media.sources.video_cuts import CutVideo, VideoSpan
 
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_characters="/\0")
@@ -64,10 +68,10 @@ def test_a_video_that_cannot_be_gone_through_is_one_job(tmp_path: Path, monkeypa
     record_unknown(root / "c.mp4")
     really_cut = finding.cut_video
 
-    def cut(path: Path, segment_s: float) -> object:
+    def cut(path: Path, *how: object) -> object:
         if path.name == "d.mp4":
             raise RuntimeError("a bug")
-        return really_cut(path, segment_s)
+        return really_cut(path, *how)
 
     monkeypatch.setattr(finding, "cut_video", cut)
     record(root / "d.mp4")
@@ -76,6 +80,30 @@ def test_a_video_that_cannot_be_gone_through_is_one_job(tmp_path: Path, monkeypa
     whole = [("c.mp4", None), ("d.mp4", None)]
     assert spans == [(name, s) for name in ("a.mp4", "b.mp4") for s in (0.0, 1.0, 1.5)] + whole
     assert list(finder.not_cut) == ["a codec that FFmpeg does not know"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no process can send itself SIGINT there")
+def test_an_interruption_waits_for_no_video_to_be_read(tmp_path: Path, monkeypatch) -> None:
+    for number in range(9):
+        record(tmp_path / "flights" / f"{number}.mp4", frames=1)
+    begun, ended = [], threading.Semaphore(0)
+
+    def cut(path: Path, _segment_s: float, stopped: Callable[[], bool]) -> CutVideo:
+        begun.append(path)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        while not stopped():
+            time.sleep(0.01)
+        ended.release()
+        return CutVideo(())
+
+    monkeypatch.setattr(finding, "cut_video", cut)
+    monkeypatch.setattr(finding, "usable_cores", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        jobs_of(tmp_path, tmp_path / "flights", segment=0.7)
+    assert ended.acquire(timeout=10)
+    assert ended.acquire(timeout=10)
+    assert len(begun) == 2
 
 
 def jobs_of(tmp_path: Path, *sources: object, **more: object) -> tuple[list[Job], list[str]]:

@@ -117,3 +117,11 @@ def test_another_file_with_the_same_name_is_refused(tmp_path: Path) -> None:
     record(path, rate=Fraction(17))
     with pytest.raises(SourceError, match="it has changed since"):
         read(path, span)
+
+
+def test_a_video_is_not_read_any_further_than_asked(tmp_path: Path) -> None:
+    path = record(tmp_path / "clip.mp4")
+    asked = iter([False] * 5 + [True])
+    assert not cut_video(path, 1.5, lambda: next(asked)).spans
+    assert next(asked, None) is None
+    assert cut_video(path, 1.5).spans

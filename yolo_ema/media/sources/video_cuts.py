@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,18 +57,22 @@ class _Packet(NamedTuple):
     seek_ticks: int
 
 
-def cut_video(path: Path, segment_s: float) -> CutVideo:
+def _never() -> bool:
+    return False
+
+
+def cut_video(path: Path, segment_s: float, stopped: Callable[[], bool] = _never) -> CutVideo:
     """Cut a video at the first key frame after every ``segment_s`` seconds.
 
     A video that is longer is read through once, without decoding it. One that cannot be opened has
-    no parts: whoever reads it says why.
+    no parts: whoever reads it says why. Once ``stopped`` says so, nothing more is read.
     """
     try:
         with open_video(path) as video:
             stated_s = (video.duration or 0) / 1e6
             if not video.streams.video or 0 < stated_s <= segment_s:
                 return CutVideo(())
-            return _cut(video, segment_s)
+            return _cut(video, segment_s, stopped)
     except (av.FFmpegError, OSError):
         return CutVideo(())
 
@@ -110,11 +114,11 @@ def span_from(path: Path, start_s: float) -> VideoSpan | None:
     return VideoSpan(key_s, math.inf, bisect.bisect_left(times, key.pts), key.seek_ticks, origin_s)
 
 
-def _cut(video: Any, segment_s: float) -> CutVideo:
+def _cut(video: Any, segment_s: float, stopped: Callable[[], bool]) -> CutVideo:
     if reason := _unfit(video):
         return CutVideo((), reason)
     stream = video.streams.best("video")
-    keys, times, reason = _packets(video, stream)
+    keys, times, reason = _packets(video, stream, stopped=stopped)
     if reason:
         return CutVideo((), reason)
     return CutVideo(_spans(keys, times, stream, segment_s))
@@ -132,7 +136,11 @@ def _unfit(video: Any) -> str:
 
 
 def _packets(
-    video: Any, stream: Any, *, until_s: float = math.inf
+    video: Any,
+    stream: Any,
+    *,
+    until_s: float = math.inf,
+    stopped: Callable[[], bool] = _never,
 ) -> tuple[list[_Packet], list[int], str]:
     """Return the key frames in the order they are stored, the presentation times of all frames,
     rising, and why the video cannot be cut; as far as the second key frame behind ``until_s``: what
@@ -144,6 +152,8 @@ def _packets(
     delays: set[int] = set()
     whole = True
     for packet in video.demux(stream):
+        if stopped():
+            return keys, times, "interrupted"
         lost.see(packet)
         if not packet.size or packet.is_discard:
             continue
