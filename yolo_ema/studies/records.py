@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.engine.data.split_facts import is_same_split
 from yolo_ema.errors import DataError, did_you_mean
 from yolo_ema.io.atomic_files import read_json
 from yolo_ema.studies.record_format import record_problems
@@ -206,10 +207,11 @@ def _require_equal(
 
 def _differing(record: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """Say how the data or first weights of two records differ; None if they are the same."""
-    for split in ("names", "train", "val", "test"):
-        mine, theirs = record["data"].get(split), other["data"].get(split)
-        if mine != theirs:
-            return f"their data differ, {split} {mine} and {theirs}"
+    for key in ("names", "train", "val", "test"):
+        mine, theirs = record["data"].get(key), other["data"].get(key)
+        are_splits = isinstance(mine, Mapping) and isinstance(theirs, Mapping)
+        if not (is_same_split(mine, theirs) if are_splits else mine == theirs):
+            return f"their data differ, {key} {mine} and {theirs}"
     mine, theirs = record["pretrained"]["sha256"], other["pretrained"]["sha256"]
     return None if mine == theirs else f"their first weights differ, SHA-256 {mine} and {theirs}"
 

@@ -110,6 +110,8 @@ def test_records_of_other_data_than_the_one_at_hand_are_refused(study, folder):
     write_record(folder, made_up_record(study, "none", 0, AT_BOTH))
     records = Records.read(study, folder)
     records.require_data(DATA, "c" * 64)
+    regions = {"regions_sha256": "e" * 64}  # which records had not in the past
+    records.require_data({**DATA, "train": {**DATA["train"], **regions}}, "c" * 64)
     with pytest.raises(
         DataError, match="what is on this machine cannot be compared: their data differ, train"
     ):

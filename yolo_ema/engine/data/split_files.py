@@ -184,12 +184,12 @@ def _beside(image: Path, folder: str) -> Path:
 
 
 def data_fingerprint(data_yaml: str | Path) -> dict[str, Any]:
-    """Return what tells this dataset from another: its classes, each split's number of images and a
-    SHA-256 over them.
+    """Return what tells this dataset from another: its classes, and each split's number of images
+    and SHA-256 over them and over their ignored regions (None where there are none).
 
-    The digest covers each image's name and size in bytes, its label file, and its ignored regions
-    where it has any; an image that is gone counts by its name. A test split that cannot be read is
-    left out: training does not need it.
+    The first digest covers each image's name and size in bytes, and its label file; an image that
+    is gone counts by its name. A test split that cannot be read is left out: training does not need
+    it. Compare splits by `yolo_ema.engine.data.split_facts.is_same_split`.
 
     The prepared dataset's own fingerprint, made when it was prepared, is added where there is one.
     """
@@ -198,7 +198,11 @@ def data_fingerprint(data_yaml: str | Path) -> dict[str, Any]:
     for split in [name for name in SPLITS if name in data]:
         with contextlib.suppress(*([DataError] if split == "test" else [])):
             images = split_images(data_yaml, split)
-            splits[split] = {"images": len(images), "sha256": _digest(images)}
+            splits[split] = {
+                "images": len(images),
+                "sha256": _digest(images),
+                "regions_sha256": _regions_digest(images),
+            }
     fingerprint: dict[str, Any] = {"names": list(data["names"].values()), "splits": splits}
     prepared = data["path"] / "fingerprint.json"
     if prepared.is_file():
@@ -206,15 +210,21 @@ def data_fingerprint(data_yaml: str | Path) -> dict[str, Any]:
     return fingerprint
 
 
-def _digest(images: list[Path]) -> str:
+def _digest(images: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for image, regions in zip(images, region_files(map(str, images)), strict=True):
+    for image in images:
         labels = label_path(image)
         size = image.stat().st_size if path_exists(image) else "gone"
         digest.update(f"{image.name}\0{size}\0".encode())
         digest.update(labels.read_bytes() if labels.is_file() else b"-")
         digest.update(b"\0")
-        # Nothing of images without regions: the digests of such data are as they always were.
-        if regions is not None and Path(regions).is_file():
-            digest.update(b"ignored\0" + Path(regions).read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _regions_digest(images: list[Path]) -> str | None:
+    digest, any_regions = hashlib.sha256(), False
+    for image, regions in zip(images, region_files(map(str, images)), strict=True):
+        if regions is not None and Path(regions).is_file():
+            digest.update(f"{image.name}\0".encode() + Path(regions).read_bytes() + b"\0")
+            any_regions = True
+    return digest.hexdigest() if any_regions else None

@@ -21,6 +21,7 @@ from torch import distributed as dist
 from ultralytics.utils import LOGGER
 
 from yolo_ema import _version
+from yolo_ema.engine.data.split_facts import is_same_split
 from yolo_ema.engine.data.split_files import data_fingerprint
 from yolo_ema.engine.training.run_folder import discard_former_run
 from yolo_ema.engine.training.run_settings import RUN_KEY
@@ -169,7 +170,7 @@ def _data_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[s
     changes = []
     for split in ("train", "val"):
         was, now = (data.get("splits", {}).get(split) for data in (before, after))
-        if was and now and was != now:
+        if was and now and not is_same_split(was, now):
             counts = [f"{one['images']} images" for one in (was, now)]
             what = (
                 "other files, labels or ignored regions"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from yaml_datasets import write_dataset
 
+from yolo_ema.engine.data.split_facts import is_same_split
 from yolo_ema.engine.data.split_files import (
     data_fingerprint,
     ignored_path,
@@ -135,13 +136,18 @@ def test_the_fingerprint_changes_with_ignored_regions(tmp_path):
     for text in ("0.5 0.5 1 1\n", "0.5 0.5 0.5 1\n", ""):
         regions.write_text(text)
         found.append(data_fingerprint(file)["splits"])
-    assert len({splits["train"]["sha256"] for splits in found}) == 4
-    assert len({splits["val"]["sha256"] for splits in found}) == 1
+    assert len({splits["train"]["regions_sha256"] for splits in found}) == 4
+    assert len({splits["train"]["sha256"] for splits in found}) == 1
+    assert all(splits["val"] == found[0]["val"] for splits in found)
+    assert found[0]["train"]["regions_sha256"] is None
+    assert not is_same_split(found[0]["train"], found[1]["train"])
+    older = {key: found[1]["train"][key] for key in ("images", "sha256")}
+    assert is_same_split(older, found[1]["train"])
     regions.unlink()
     assert data_fingerprint(file)["splits"] == found[0]
 
 
-def test_the_fingerprint_of_data_without_regions_is_what_it_always_was(tmp_path):
+def test_the_fingerprint_of_images_and_labels_is_what_it_always_was(tmp_path):
     """By the digest's first definition, which records of older runs hold."""
     file = write_dataset(tmp_path / "mine")
     digest = hashlib.sha256()

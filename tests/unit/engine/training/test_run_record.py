@@ -53,6 +53,7 @@ def test_a_resumed_run_drops_the_epochs_it_repeats(tmp_path):
     ("train", "warning"),
     [
         ({"images": 3, "sha256": "a"}, None),
+        ({"images": 3, "sha256": "a", "regions_sha256": "r"}, None),
         ({"images": 2, "sha256": "b"}, "train has 2 images, it had 3 images"),
         (
             {"images": 3, "sha256": "c"},
