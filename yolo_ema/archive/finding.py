@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import math
 import os
@@ -55,7 +56,8 @@ class JobFinder:
         """Yield the jobs: for each word the videos, then the images of each folder.
 
         Raises:
-            SourceError: a word names nothing that is a video or an image, or a live source.
+            SourceError: a word names nothing that is a video or an image, a live source, or a
+                folder of which a part cannot be read.
         """
         pool = ThreadPoolExecutor(usable_cores())
         try:
@@ -79,6 +81,7 @@ class JobFinder:
         else:
             return self._named(word)
         self.left_out += scan.left_out()
+        _refuse_missing_parts(scan)
         self.left_out += (LeftOut(str(path), 1, problem) for path, problem in scan.unreadable)
         if not scan.files:
             content = f"; it holds {scan.kinds()}" if scan.other_kinds else ""
@@ -155,6 +158,19 @@ class JobFinder:
         size = self._options.images_per_job
         for start in range(0, len(ordered), size):
             yield Job(tuple(ordered[start : start + size]))
+
+
+def _refuse_missing_parts(scan: FolderScan) -> None:
+    """Raise `SourceError` where part of a folder cannot be seen: the list of jobs is made once, and
+    would never hold what lies there.
+    """
+    for path, problem in scan.unreadable:
+        try:
+            path.stat()
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ELOOP}:  # gone, or a link to itself
+                continue
+        raise SourceError(f"{problem}; an archive is made of all that lies below {scan.place}")
 
 
 def source_words(words: Sequence[str]) -> list[str]:

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from yolo_ema.archive import finding
 from yolo_ema.archive.finding import JobFinder
 from yolo_ema.archive.job import Job
+from yolo_ema.archive.manifest import open_manifest
+from yolo_ema.archive.storage import open_storage
 from yolo_ema.errors import ConfigError, SourceError
 from yolo_ema.media.sources.video_cuts import CutVideo, VideoSpan
 
@@ -121,6 +123,33 @@ def test_videos_images_and_what_is_left_out(tmp_path: Path) -> None:
     short = [[file.removeprefix(f"{root}/") for file in job.files] for job in jobs]
     assert short == [["a/clip.mp4"], ["a/1.jpg", "a/2.jpg"], ["a/10.jpg"], ["b/1.png"]]
     assert left_out == [f"{root}: 1 left out: neither image nor video (1 .csv)"]
+
+
+def test_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path, monkeypatch) -> None:
+    """The list of jobs is final: what lies there would never be picked up."""
+    root = tmp_path / "flights"
+    for folder in ("a", "b"):
+        draw(root / folder / "1.jpg")
+    (root / "a" / "loop").symlink_to("loop")
+    options = archive_options(tmp_path, root)
+    really_scan = os.scandir
+    refused = [str(root / "b")]
+
+    def scan(path: str | Path) -> object:
+        if str(path) in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return really_scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    storage = open_storage(options.out)
+    with pytest.raises(SourceError, match=rf"{refused[0]} cannot be read: permission denied; an"):
+        open_manifest(options, storage, options.weights)
+    assert not list(Path(options.out).rglob("*"))
+    refused.clear()
+    manifest = open_manifest(options, storage, options.weights)
+    assert len(manifest.pending((0, 1), retry_failed=False).todo) == 2
+    (loop,) = manifest.left_out
+    assert loop.reason == "links that lead nowhere"
 
 
 def test_a_file_named_by_several_arguments_is_one_job(tmp_path: Path) -> None:
