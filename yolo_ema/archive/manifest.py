@@ -16,6 +16,7 @@ import numpy as np
 
 from yolo_ema.archive.finding import JobFinder, source_words
 from yolo_ema.archive.job import INCOMPLETE, Job, Order, Outcome
+from yolo_ema.archive.named_files import changed_files, comparable, with_named_files
 from yolo_ema.archive.storage import Storage
 from yolo_ema.errors import ConfigError, MachineError, YoloEmaError
 from yolo_ema.io.atomic_files import sha256_of
@@ -158,12 +159,12 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
     record = {
         "format": 1,
         "weights_sha256": weights_digest(weights),
-        "settings": options.settings(),
+        **with_named_files(options),
         "sources": source_words(options.source),
     }
     known = read_record(storage)
     if known is not None:
-        _hold_against(known, record, storage)
+        _hold_against(known, comparable(record, known, options), storage)
         return Manifest(storage, known)
     if next(storage.names(DETECTIONS), None) is not None:
         raise ConfigError(
@@ -254,6 +255,7 @@ def _hold_against(known: dict[str, Any], record: dict[str, Any], storage: Storag
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+    differs += changed_files(known, record)
     if known.get("sources") != record["sources"]:
         differs.append(f"the sources were {', '.join(known.get('sources', []))}")
     if differs:

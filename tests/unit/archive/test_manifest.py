@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,38 @@ def test_another_runs_folder_is_left_alone(options: ArchiveOptions, tmp_path: Pa
     assert storage.read("manifest.jsonl") == before
     same = {"workers": 1, "cores": 2, "shard": "1/2", "device": "cpu", "retry_failed": True}
     opened(dataclasses.replace(options, **same))
+
+
+def test_a_file_that_an_option_names_is_known_by_place_and_content(
+    options: ArchiveOptions, tmp_path: Path, monkeypatch
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "log.csv").write_text("time_s,latitude_deg,longitude_deg\n")
+        (tmp_path / folder / "dem.tif").write_text("heights")
+    how = {"telemetry": ("log.csv", "auto"), "dem": Path("dem.tif")}
+    options = dataclasses.replace(options, **how)
+    monkeypatch.chdir(tmp_path / "a")
+    _, storage = opened(options)
+    opened(options)
+    words = ("../a/log.csv", "auto")
+    opened(dataclasses.replace(options, telemetry=words))
+    record = json.loads(storage.read("archive.json"))
+    assert record["settings"]["telemetry"] == [str(tmp_path / "a" / "log.csv"), "auto"]
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(ConfigError, match=r"--dem was .*/a/dem.tif and is .*/b/dem.tif; --telem"):
+        opened(options)
+    monkeypatch.chdir(tmp_path / "a")
+    Path("log.csv").write_text("time_s\n")
+    with pytest.raises(ConfigError, match=r"another run: .*/a/log.csv is not the file that it was"):
+        opened(options)
+    # A record of a time when there were words alone.
+    del record["files_sha256"]
+    record["settings"] |= {"telemetry": ["log.csv", "auto"], "dem": "dem.tif"}
+    storage.write("archive.json", json.dumps(record).encode())
+    opened(options)
+    with pytest.raises(ConfigError, match="--telemetry was"):
+        opened(dataclasses.replace(options, telemetry=("auto",)))
 
 
 def test_the_order_of_new_files_changes_nothing(options: ArchiveOptions, tmp_path: Path) -> None:
