@@ -15,12 +15,16 @@ from collections.abc import Sequence
 
 from yolo_ema._version import __version__
 from yolo_ema.errors import DiskFullError, MachineError, YoloEmaError, missing_packages_named
+from yolo_ema.io.scratch_folders import no_temp_folder
 from yolo_ema.io.signals import signals_handled
 from yolo_ema.io.streams import let_go, stderr_may_close
 from yolo_ema.io.text_files import printable
 from yolo_ema.options.parser import Verb, build_parser, options_from_namespace, resolve
 
 INTERRUPTED = 130
+_OF_THE_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
 FAMILIES = {
     "data": "prepare or inspect a dataset",
     "classify": "train, score and export image classifiers with attention",
@@ -252,7 +256,7 @@ def _main(words: list[str]) -> int:
         return error.exit_code
     except Exception as error:  # the last line of defence: say it is ours, and how to see more
         _report(error, debug=namespace.debug)
-        return MachineError.exit_code if _is_refused_by_system(error) else 1
+        return 1 if _machines_problem(error) is None else MachineError.exit_code
 
 
 def _without_settings(namespace: argparse.Namespace, unknown: list[str]) -> list[str]:
@@ -302,21 +306,28 @@ def _print_result(text: str) -> None:
         ) from error
 
 
-def _is_refused_by_system(error: Exception) -> bool:
-    """Say whether the system refused a file or folder that it names: no permission, read-only."""
-    return isinstance(error, OSError) and error.filename is not None and error.strerror is not None
+def _machines_problem(error: Exception) -> str | None:
+    """Return what the machine lacks or refuses, in words; None for an error of another cause."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory{': ' * bool(str(error))}{error}"
+    if not isinstance(error, OSError):
+        return None
+    if error.filename is not None and error.strerror is not None:  # no permission, read-only, …
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if no_temp_folder(error):
+        return str(no_temp_folder(error))
+    return str(error.strerror) if error.errno in _OF_THE_MACHINE else None
 
 
 def _report(error: Exception, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
-    message = " ".join(str(error).split())
-    if isinstance(error, OSError) and _is_refused_by_system(error):
-        message = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    elif not isinstance(error, YoloEmaError):
-        message = (
+    message = str(error)
+    if not isinstance(error, YoloEmaError):
+        message = _machines_problem(error) or (
             f"unexpected {type(error).__name__}: {message} (this is a bug in yolo-ema; --debug "
             "shows where)"
         )
+    message = " ".join(message.split())
     with contextlib.suppress(OSError):  # no one can be told any more
         print(f"yolo-ema: error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201

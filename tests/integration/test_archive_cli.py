@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +17,9 @@ from pathlib import Path
 
 import pytest
 from archive_files import PER_FRAME, archive_options, draw, record, record_unknown
+
+from yolo_ema.archive.run import archive
+from yolo_ema.errors import DiskFullError
 
 duckdb = pytest.importorskip("duckdb")
 pandas = pytest.importorskip("pandas")
@@ -120,6 +125,24 @@ def test_a_disk_that_is_not_mounted_costs_nothing(
     flights.rmdir()
     flights.with_name("elsewhere").rename(flights)
     assert yolo_ema_command(*words(out)).code == 0
+
+
+def test_a_temporary_folder_that_is_full_is_named(
+    flights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_open = Path.open
+
+    def full(path: Path, *how: object, **more: object) -> object:
+        if path.name == "manifest.jsonl" and path.is_relative_to(tempfile.gettempdir()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really_open(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    options = archive_options(flights.parent, flights)
+    with pytest.raises(DiskFullError, match=r"temporary folder .*No space left.*TMPDIR"):
+        archive(options)
+    assert not (flights.parent / "out" / "archive.json").exists()
+    assert not list((flights.parent / "out").rglob("*.jsonl"))
 
 
 def test_duckdb_and_pandas_read_the_dataset(flights: Path, yolo_ema_command: Callable) -> None:

@@ -79,6 +79,31 @@ def test_an_operating_system_error_is_not_a_bug_of_ours(monkeypatch, capsys):
     assert capsys.readouterr().err == "yolo-ema: error: boxes: File exists\n"
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (MemoryError("cannot allocate 9 GiB"), "not enough memory: cannot allocate 9 GiB"),
+        (MemoryError(), "not enough memory"),
+        (
+            FileNotFoundError(2, "No usable temporary directory found in ['a']"),
+            (
+                "no temporary folder can be written to: No usable temporary directory found in "
+                "['a']; expected a folder with free space; TMPDIR names another"
+            ),
+        ),
+    ],
+)
+def test_what_the_machine_lacks_is_not_a_bug_of_ours(monkeypatch, capsys, fault, said):
+    def lack(_options):
+        raise fault
+
+    monkeypatch.setattr("yolo_ema.detect.verb.detect_any", lack)
+    assert main(["detect", "x.jpg"]) == 6
+    assert capsys.readouterr().err == f"yolo-ema: error: {said}\n"
+
+
 def test_a_bug_of_ours_is_reported_as_one(monkeypatch, capsys):
     monkeypatch.setattr("yolo_ema.detect.verb.detect_any", lambda _options: 1 // 0)
     assert main(["detect", "x.jpg"]) == 1

@@ -22,6 +22,7 @@ from yolo_ema.errors import MachineError
 from yolo_ema.io.child_process import module_command
 from yolo_ema.io.devices import parse_device
 from yolo_ema.io.machine import available_memory_bytes, usable_cores
+from yolo_ema.io.scratch_folders import temp_folder_named
 from yolo_ema.options.archive import ArchiveOptions
 
 _CHILD = "yolo_ema.archive.worker_process"
@@ -176,7 +177,8 @@ class _Process:
         self.number = number
         self.order: Order | None = None
         self.idle = False
-        self._words = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the process
+        with temp_folder_named():
+            self._words = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
             module_command(_CHILD),
             stdin=subprocess.PIPE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from yolo_ema.archive.named_files import changed_files, comparable, with_named_f
 from yolo_ema.archive.storage import Storage
 from yolo_ema.errors import ConfigError, MachineError, YoloEmaError
 from yolo_ema.io.atomic_files import sha256_of
+from yolo_ema.io.scratch_folders import scratch_folder, temp_folder_named
 from yolo_ema.media.sources.folder_scan import LeftOut
 from yolo_ema.options.archive import ArchiveOptions
 
@@ -173,9 +173,10 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
         )
     check_writable(storage)  # before all sources are gone through
     finder = JobFinder(options)
-    with tempfile.TemporaryDirectory(prefix="yolo-ema-manifest-") as folder:
-        lines = Path(folder) / _JOBS
+    with scratch_folder("manifest") as folder:
+        lines = folder / _JOBS
         with (
+            temp_folder_named(),
             lines.open("w", encoding="utf-8", newline="\n") as file,
             contextlib.closing(finder.jobs()) as jobs,
         ):

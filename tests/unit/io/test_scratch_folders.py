@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from yolo_ema.io.scratch_folders import scratch_folder
+from yolo_ema.errors import DiskFullError, MachineError
+from yolo_ema.io.scratch_folders import scratch_folder, temp_folder_named
 
 HOLDS_ONE = """
 import sys, time
@@ -84,3 +87,26 @@ def test_folders_of_living_processes_new_ones_and_those_of_others_stay(temporary
         "yolo-ema-bench-old",
         "yolo-ema-test-link",
     }
+
+
+def test_a_folder_that_is_missing_is_named_with_the_variable(temporary, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(temporary / "gone"))
+    with (
+        pytest.raises(MachineError, match=r"temporary folder .*gone: No such file.*TMPDIR names"),
+        scratch_folder("test"),
+    ):
+        pass
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(temporary / "gone")])
+    with (
+        pytest.raises(MachineError, match=r"No usable temporary directory .*TMPDIR names another"),
+        scratch_folder("test"),
+    ):
+        pass
+
+
+def test_a_full_disk_is_told_from_what_is_wrong_elsewhere(temporary):
+    with pytest.raises(DiskFullError, match=f"{temporary}: No space left"), temp_folder_named():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(PermissionError), temp_folder_named():
+        raise PermissionError(errno.EACCES, "Permission denied", "/flights/a.mp4")

@@ -15,6 +15,7 @@ from typing import Any
 
 from yolo_ema.errors import MachineError
 from yolo_ema.io.child_process import module_command
+from yolo_ema.io.scratch_folders import temp_folder_named
 
 _CHILD = "yolo_ema.deploy.bench.child"
 _GRACE_S = 10.0
@@ -35,7 +36,8 @@ class RuntimeProcess:
         if threads is not None:
             environment |= {"YOLO_EMA_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         self._limit_s = limit_s
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        with temp_folder_named():
+            self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
             module_command(_CHILD),
             stdin=subprocess.PIPE,
