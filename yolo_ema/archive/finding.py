@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import itertools
 import math
 import os
@@ -201,23 +202,44 @@ def _scan_address(word: str) -> FolderScan:
     """
     try:
         system, path = file_system(word)
-        if has_wildcards(path):
-            paths = system.glob(path)
+        if system.isfile(path):  # whatever signs are in its name
+            paths, base, spelled = [path], PurePosixPath(path).parent, [PurePosixPath(path).name]
+        elif has_wildcards(path):
+            paths, spelled = system.glob(path), list(PurePosixPath(path).parts)
+            steps = itertools.takewhile(lambda part: not has_wildcards(part), spelled)
+            base = PurePosixPath(*steps)
         else:
-            paths = [path] if system.isfile(path) else system.find(path)
+            paths, base, spelled = system.find(path), PurePosixPath(path), []
     except YoloEmaError:
         raise
     except Exception as error:  # whatever a storage's package raises
         raise SourceError(f"{word} cannot be read: {type(error).__name__}: {error}") from error
     if not paths:
         raise SourceError(f"nothing at {word}")
-    scan = FolderScan(word)
+    scan, hidden = FolderScan(word), set()
     for file in sorted(paths):
         name = PurePosixPath(file)
-        if is_hidden(name.name):
-            scan.hidden += 1
+        if (found := _hidden_part(name, base, spelled)) is not None:
+            hidden |= {found} if found != name or is_media(Path(name)) else set()
         elif is_media(Path(name)):
             scan.files.append(system.unstrip_protocol(file))
         else:
             scan.other_kinds[name.suffix.lower()] += 1
+    scan.hidden = len(hidden)
     return scan
+
+
+def _hidden_part(
+    file: PurePosixPath, base: PurePosixPath, spelled: Sequence[str]
+) -> PurePosixPath | None:
+    """Return the first folder below ``base``, or else the file, that is hidden or an operating
+    system's; None where none is, but for what the user has ``spelled``, in a pattern such as
+    ``.old*``.
+    """
+    known = len(base.parts) if file.is_relative_to(base) else 0
+    for depth, part in enumerate(file.parts[known:], start=known + 1):
+        if is_hidden(part) and not any(
+            is_hidden(word) and fnmatch.fnmatchcase(part, word) for word in spelled
+        ):
+            return PurePosixPath(*file.parts[:depth])
+    return None

@@ -226,6 +226,41 @@ def test_addresses(tmp_path: Path) -> None:
     assert len(jobs_of(tmp_path, f"{root}/a/clip.mp4")[0]) == 1
 
 
+def test_what_is_hidden_at_an_address_is_what_is_hidden_on_a_disk(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    names = ("a/1.jpg", "a/.trash/2.jpg", "a/.trash/3.jpg", "@eaDir/4.jpg", "__MACOSX/b/5.jpg")
+    names += (".6.jpg", ".DS_Store")
+    for name in names:
+        memory.pipe_file(f"/{tmp_path.name}/.all/in/{name}", b"x")
+        path = tmp_path / ".all" / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    there, here = f"memory://{tmp_path.name}/.all/in", tmp_path / ".all" / "in"
+    in_trash = ["a/.trash/2.jpg", "a/.trash/3.jpg"]
+    for below, files in (
+        ("", ["a/1.jpg"]),
+        ("/**/*.jpg", ["a/1.jpg"]),
+        ("/a/.trash/*.jpg", in_trash),
+        ("/a/.t*/*.jpg", in_trash),
+    ):
+        for place in (there, here):
+            jobs = jobs_of(tmp_path, f"{place}{below}")[0]
+            assert [file.rpartition("/in/")[2] for job in jobs for file in job.files] == files
+    reports = [jobs_of(tmp_path, place)[1][0].partition(": ")[2] for place in (there, here)]
+    assert reports == ["4 left out: hidden, or files of an operating system"] * 2
+    assert len(jobs_of(tmp_path, f"{there}/.6.jpg")[0]) == 1
+
+
+def test_a_named_file_at_an_address_may_have_the_signs_of_a_pattern(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("clip[1].mp4", "clip1.mp4"):
+        memory.pipe_file(f"/{tmp_path.name}/in/{name}", b"x")
+    root = f"memory://{tmp_path.name}/in"
+    for name in ("clip[1].mp4", "clip1.mp4"):
+        (job,) = jobs_of(tmp_path, f"{root}/{name}")[0]
+        assert job.files[0].endswith(f"/{name}")
+
+
 @pytest.mark.parametrize(
     ("word", "error", "message"),
     [
