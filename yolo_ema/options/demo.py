@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_ema.options.fields import Options, option
-from yolo_ema.options.shared import device_option
+from yolo_ema.options.shared import MOST_SEED, device_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,5 +29,7 @@ class DemoOptions(Options):
         at_most=100,
         unit="percent",
     )
-    seed: int = option(0, help="seed of the scenes and of the training", at_least=0)
+    seed: int = option(
+        0, help="seed of the scenes and of the training", at_least=0, at_most=MOST_SEED
+    )
     device: str = device_option()

@@ -11,6 +11,11 @@ from yolo_ema.options.fields import option
 MODEL = "model"
 """Heading of what concerns the network and its thresholds."""
 
+MOST_SEED = 2**32 - 2**16
+"""The largest seed of a training: numpy's end at 2³² - 1, and Ultralytics adds the number of the
+process, of which there may be many.
+"""
+
 
 def imgsz_option(
     group: str | None = MODEL, *, more: str = "", default: str = "the weights' own"

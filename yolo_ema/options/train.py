@@ -9,7 +9,7 @@ from pathlib import Path
 
 from yolo_ema.options.drone import DRONE, DroneOptions
 from yolo_ema.options.fields import LEAST_SIDE_PX, option
-from yolo_ema.options.shared import device_option, folder_name_problems
+from yolo_ema.options.shared import MOST_SEED, device_option, folder_name_problems
 
 __all__ = ["LATEST", "LOGGERS", "PRESET_NAMES", "TrainOptions"]
 
@@ -74,7 +74,9 @@ class TrainOptions(DroneOptions):
         help="images per step over all GPUs; -1, or a share of GPU memory between 0 and 1, finds "
         "it by trial",
     )
-    seed: int = _schedule_option(0, help="seed of all random numbers", at_least=0)
+    seed: int = _schedule_option(
+        0, help="seed of all random numbers", at_least=0, at_most=MOST_SEED
+    )
     device: str = device_option(
         group=_RUN, help="auto (every GPU, else the CPU), cpu, mps, or GPU numbers, as in 0 or 0,1"
     )

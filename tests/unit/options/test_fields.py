@@ -11,6 +11,7 @@ import pytest
 from yolo_ema.cli import VERBS
 from yolo_ema.errors import ConfigError
 from yolo_ema.io.resources import missing_weights, weights_dir
+from yolo_ema.options.demo import DemoOptions
 from yolo_ema.options.export import ExportOptions
 from yolo_ema.options.fields import Options, flag_of, option
 from yolo_ema.options.locate import LocateOptions
@@ -20,6 +21,7 @@ from yolo_ema.options.parser import (
     parse_overrides,
     resolve,
 )
+from yolo_ema.options.shared import MOST_SEED
 from yolo_ema.options.train import LATEST, TrainOptions
 from yolo_ema.options.verify import VerifyOptions
 
@@ -311,3 +313,11 @@ def test_a_report_that_is_a_folder_is_refused_before_any_work(tmp_path):
     ):
         with pytest.raises(ConfigError, match=r"--report is .* which is a folder; expected a file"):
             options(**words, report=tmp_path)
+
+
+@pytest.mark.parametrize("kind", [TrainOptions, DemoOptions])
+def test_a_seed_that_numpy_does_not_take_is_refused(kind: type[Options]) -> None:
+    assert kind(seed=MOST_SEED).seed == MOST_SEED
+    np.random.RandomState(MOST_SEED + 50_000)  # in the process of such a number
+    with pytest.raises(ConfigError, match="--seed is 4294967295; expected"):
+        kind(seed=2**32 - 1)
