@@ -232,6 +232,34 @@ def test_closed_streams_change_nothing(closed):
     assert subprocess.run(["sh", "-c", command, _PRINTS_A_NAME], check=False).returncode == 0
 
 
+_HOMELESS = """
+import os, pwd, sys
+def unknown(number):
+    raise KeyError("uid not found")
+pwd.getpwuid = unknown
+from yolo_ema.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["doctor", "--json"], ["models", "yolo11n-ema", "--json"]])
+def test_a_user_number_without_name_and_home_is_served(tmp_path, words):
+    pytest.importorskip("pwd")
+    gone = {"HOME", "YOLO_EMA_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "USER", "LOGNAME"}
+    environment = {name: value for name, value in os.environ.items() if name not in gone}
+    done = subprocess.run(
+        [sys.executable, "-c", _HOMELESS, *words],
+        env={**environment, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "home directory" not in done.stdout + done.stderr
+    assert json.loads(done.stdout)
+
+
 _SPEAKS = """
 import logging, sys, yolo_ema.cli as cli
 from tqdm import tqdm

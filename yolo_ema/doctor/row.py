@@ -6,8 +6,9 @@ import getpass
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
+
+from yolo_ema.io.machine import home_folder
 
 _LONGEST = 200
 
@@ -49,10 +50,10 @@ def probed(name: str, probe: Callable[[], Sequence[Row]]) -> list[Row]:
 
 def private(text: str) -> str:
     """Return text in one line of readable length, without the user's name and home folder."""
-    home = str(Path.home())
+    home = home_folder()
     line = " ".join(text.split())
-    if home not in {"/", ""}:
-        line = line.replace(home, "~")
+    if home is not None and str(home) != "/":
+        line = line.replace(str(home), "~")
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's number without a name

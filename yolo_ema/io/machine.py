@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
+import stat
 import sys
+import tempfile
 from pathlib import Path
 
-from yolo_ema.errors import ConfigError
+from yolo_ema.errors import ConfigError, MachineError
 
 _CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -65,14 +68,48 @@ def forget_peak_memory() -> bool:
     return True
 
 
+def home_folder() -> Path | None:
+    """Return the user's home folder; None where there is none, as for a container's user number
+    without a name and ``$HOME``.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def cache_dir() -> Path:
     """Return the folder for what can be made again: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the
-    user's cache folder.
+    user's cache folder; of a user without a home folder, one of their own among temporary files.
+
+    Raises:
+        MachineError: there is no such folder.
     """
     if chosen := os.environ.get("YOLO_EMA_CACHE"):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")
-    return Path(base) / "yolo-ema"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "yolo-ema"
+    home = home_folder()
+    return _own_temporary_folder() if home is None else home / ".cache" / "yolo-ema"
+
+
+def _own_temporary_folder() -> Path:
+    """Return a folder for the cache of a user without a home folder. Anyone may make one of its
+    name: it has to be this user's, and closed to the writing of others.
+    """
+    said = "this user has no home folder for a cache; expected HOME or YOLO_EMA_CACHE to name one"
+    if not hasattr(os, "getuid"):
+        raise MachineError(said)
+    try:
+        folder = Path(tempfile.gettempdir()) / f"yolo-ema-cache-{os.getuid()}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        info = folder.lstat()
+    except OSError as error:
+        raise MachineError(f"{said} ({error})") from error
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o022:
+        raise MachineError(f"{said} ({folder} is not this user's alone)")
+    return folder
 
 
 def processor_flags() -> frozenset[str]:

@@ -37,6 +37,11 @@ def test_the_users_name_and_home_are_not_revealed(monkeypatch):
     assert len(private("x" * 1000)) == 200
 
 
+def test_a_user_without_a_home_has_nothing_to_hide(monkeypatch):
+    monkeypatch.setattr("yolo_ema.doctor.row.home_folder", lambda: None)
+    assert private("in /home/mallory/x") == "in /home/mallory/x"
+
+
 def test_one_failing_probe_leaves_the_other_sections(monkeypatch):
     monkeypatch.setattr(examination, "versions", fail)
     monkeypatch.setattr(examination, "asked", lambda names: {name: [Row(name)] for name in names})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from yolo_ema.errors import ConfigError
+from yolo_ema.errors import ConfigError, MachineError
 from yolo_ema.io import machine
 
 
@@ -52,6 +53,50 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     assert machine.cache_dir() == tmp_path / "yolo-ema"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert machine.cache_dir() == Path.home() / ".cache" / "yolo-ema"
+
+
+@pytest.fixture
+def homeless(monkeypatch, tmp_path) -> Path:
+    """A user number without a name, and without $HOME; the folder for temporary files."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "YOLO_EMA_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_user_without_a_home_has_a_cache_of_their_own(homeless):
+    assert machine.home_folder() is None
+    folder = machine.cache_dir()
+    assert folder == homeless / f"yolo-ema-cache-{os.getuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert machine.cache_dir() == folder
+
+
+@pytest.mark.parametrize("kind", ["another user's", "open to all", "a link", "a file"])
+def test_a_cache_that_others_may_write_into_is_not_trusted(homeless, monkeypatch, kind):
+    folder = homeless / f"yolo-ema-cache-{os.getuid()}"
+    (homeless / "theirs").mkdir()
+    if kind == "a link":
+        folder.symlink_to(homeless / "theirs")
+    elif kind == "a file":
+        folder.write_bytes(b"")
+    else:
+        folder.mkdir(mode=0o700)
+    if kind == "open to all":
+        folder.chmod(0o777)
+    if kind == "another user's":
+        number = os.getuid()
+        theirs = folder.rename(homeless / f"yolo-ema-cache-{number + 1}")
+        monkeypatch.setattr(os, "getuid", lambda: number + 1)
+        assert theirs.stat().st_uid == number
+    with pytest.raises(MachineError, match=r"expected HOME or YOLO_EMA_CACHE .* is not this user"):
+        machine.cache_dir()
 
 
 CPUINFO = """processor\t: 0

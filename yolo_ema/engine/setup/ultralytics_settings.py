@@ -17,10 +17,11 @@ from ultralytics.cfg import check_cfg, smart_value
 from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS, SETTINGS_FILE
 
 from yolo_ema.errors import ConfigError, MissingPackageError, did_you_mean
-from yolo_ema.io.machine import cache_dir
+from yolo_ema.io.machine import cache_dir, home_folder
 from yolo_ema.options.train import LOGGERS
 
 _ONLINE_LOGGERS = {"wandb", "comet", "clearml"}
+_CONFIG_FOLDERS = {"Darwin": "Library/Application Support", "Windows": "AppData/Roaming"}
 _PACKAGES = {"comet": "comet_ml", "raytune": "ray"}
 OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 _FIXED = {"task": "detect", "mode": "train"}
@@ -111,7 +112,7 @@ def user_settings() -> dict[str, Any]:
         ConfigError: the settings file is there and is not a JSON object.
     """
     file = _user_settings_file()
-    if not file.is_file():
+    if file is None or not file.is_file():
         return {}
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -128,16 +129,20 @@ def user_settings() -> dict[str, Any]:
     return content
 
 
-def _user_settings_file() -> Path:
+def _user_settings_file() -> Path | None:
     if (
         Path(os.environ.get("YOLO_CONFIG_DIR", "")).absolute()
         != (cache_dir() / "ultralytics").absolute()
     ):
         return Path(SETTINGS_FILE)  # the user chose the folder
-    base = {
-        "Darwin": Path.home() / "Library" / "Application Support",
-        "Windows": Path.home() / "AppData" / "Roaming",
-    }.get(platform.system(), Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"))
+    home, system = home_folder(), platform.system()
+    chosen = os.environ.get("XDG_CONFIG_HOME") if system not in _CONFIG_FOLDERS else None
+    if chosen:
+        base = Path(chosen)
+    elif home is not None:
+        base = home / _CONFIG_FOLDERS.get(system, ".config")
+    else:
+        return None
     return base / "Ultralytics" / "settings.json"
 
 

@@ -172,6 +172,9 @@ def test_the_users_settings_folder_is_left_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setattr(settings_module.platform, "system", lambda: "Linux")
     assert settings_module._user_settings_file() == tmp_path / "Ultralytics" / "settings.json"
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(settings_module, "home_folder", lambda: None)
+    assert user_settings() == {}
 
 
 def test_a_logger_that_is_not_installed_is_an_error_that_says_how_to_install_it():
