@@ -17,11 +17,17 @@ def edge_packages() -> dict[str, str]:
     return {row[1].lower(): row[2] or "" for row in rows if row}
 
 
-class OnlyEdgePackages:
-    """Finds no module of any other package."""
+def runtime_packages() -> set[str]:
+    """Return those for which another runtime's stand in: the lines behind the last empty one."""
+    text = (REPOSITORY / "requirements-edge.txt").read_text(encoding="utf-8")
+    return {line.partition(">=")[0] for line in text.strip().rpartition("\n\n")[2].split()}
 
-    def __init__(self, more: list[str]) -> None:
-        wanted = {*edge_packages(), *more}
+
+class OnlyEdgePackages:
+    """Finds no module of any other package, and none of those ``without``."""
+
+    def __init__(self, more: list[str], without: set[str] | None = None) -> None:
+        wanted = {*edge_packages(), *more} - (without or set())
         self.barred = {
             module
             for module, packages in packages_distributions().items()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_packages import REPOSITORY, edge_packages
+from edge_packages import REPOSITORY, edge_packages, runtime_packages
 from lively_weights import lively_model, save
 
 from yolo_ema.constants import VISDRONE_CLASSES
@@ -205,6 +205,28 @@ def test_public_names_that_need_torch_say_so():
     assert len(lines) == 4, done.stderr
     for name, line in zip(names, lines, strict=True):
         assert re.match(rf"yolo_ema\.{name} needs the package \w+, which is not installed", line)
+
+
+def test_the_doctor_knows_the_features_without_onnx_runtime_too():
+    """The last lines of the list are replaced for OpenVINO and for ncnn."""
+    done = python_alone(
+        "from edge_packages import runtime_packages\n"
+        "sys.meta_path[0] = OnlyEdgePackages([], without=runtime_packages())\n"
+        "from yolo_ema.doctor.packages import features\n"
+        "print([row.name for row in features()])\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[openvino]" in done.stdout
+    edge = (REPOSITORY / "docs" / "edge.md").read_text(encoding="utf-8")
+    words = f"`{' '.join(_last_lines(3))}`"
+    assert "the last three lines of the list" in edge
+    assert f"| ONNX Runtime | {words} |" in edge
+    assert runtime_packages() == set(_last_lines(3))
+
+
+def _last_lines(count: int) -> list[str]:
+    lines = (REPOSITORY / "requirements-edge.txt").read_text(encoding="utf-8").split("\n")
+    return [line.partition(">=")[0] for line in lines if line][-count:]
 
 
 def test_the_lower_bounds_are_those_of_the_package():
