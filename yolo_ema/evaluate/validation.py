@@ -80,9 +80,8 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
     if options.save_results:
         write_submission(options.save_results, evidence.detections)
     limits = {name: most_detections(predictor, wh) for name, wh in split.sizes_wh.items()}
-    at_limit = tuple(
-        name for name, rows in evidence.detections.items() if len(rows) >= limits[name]
-    )
+    found = evidence.detections.items()
+    at_limit = tuple(name for name, rows in found if len(rows) >= limits[name])
     warnings = [
         *_left_out_warnings(split.left_out, len(images)),
         *unreadable_rows(split.unreadable_rows, strict=options.strict),

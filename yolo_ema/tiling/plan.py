@@ -89,16 +89,11 @@ def plan_tiles(
 ) -> TilePlan:
     """Decide how an image goes through the network.
 
-    ``auto`` takes the whole frame where it is hardly shrunk, or where objects like those that the
-    network was trained on stay large enough when it is: no smaller than the smallest tenth of
-    those, and not small in COCO's sense. Next it takes the whole frame at a larger input, up to
-    `LARGEST_INPUT` times the network's own, where the frame is shrunk at most `ACCEPTED_SHRINKING`
-    times to that or objects stay large enough: fewer pixels than tiles, which overlap. Otherwise
-    tiles as large as the network's input, so that each pixel of the image is a pixel of the input.
-
-    Where the weights carry figures, these decide in place of the two constants: the larger input is
-    the one of their best plan, frames may be shrunk to it as much as there, and there is none where
-    the best plan is in tiles.
+    ``auto`` takes the whole frame where it is hardly shrunk, or objects like those that the network
+    was trained on stay large enough. Next the whole frame at a larger input, up to `LARGEST_INPUT`
+    times the network's own, where it is shrunk at most `ACCEPTED_SHRINKING` times to that or
+    objects stay large enough: fewer pixels than tiles, which overlap. Otherwise tiles as large as
+    the network's input. Figures that the weights carry decide in place of the two constants.
 
     An input that is not square is turned to an image that stands where it lies, if the network
     takes any size.
@@ -127,17 +122,12 @@ def plan_tiles(
     if tile == "off":
         return _whole("tiles are off", input_hw)
     if tile == "auto":
-        grows = whole_frame is not False and not size_fixed_by
+        grows_by = None if whole_frame is False or size_fixed_by else stride
         if shaped_by and not size_fixed_by and _is_turned(image_wh, input_hw):
             input_hw = input_hw[::-1]
-        if whole_frame is False or size_fixed_by == "imgsz":
-            figures = None  # another plan was asked for than those that were measured
-        elif size_fixed_by == "file" and figures is not None:
-            figures = figures.where(lambda row: math.isclose(row.input_scale, 1))
+        figures = None if whole_frame is False else _that_can_run(figures, size_fixed_by)
         fixed_by = _FIXED_BY[size_fixed_by]
-        judged = _judge(
-            image_wh, input_hw, objects, figures, stride if grows else None, fixed_by=fixed_by
-        )
+        judged = _judge(image_wh, input_hw, objects, figures, grows_by, fixed_by=fixed_by)
         if isinstance(judged, TilePlan):
             return judged
         tile_wh, why_tiles = input_hw[::-1], judged
@@ -154,6 +144,15 @@ def plan_tiles(
     with_whole, tiles = whole_frame is not False, tile_grid(image_wh, tile_wh, overlap_px)
     tiling = _described(tiles, with_whole)
     return TilePlan(tiles, with_whole, overlap_px, f"{tiling}: {why_tiles}", input_hw)
+
+
+def _that_can_run(figures: PlanFigures | None, size_fixed_by: SizeFixedBy) -> PlanFigures | None:
+    """Return the figures of the plans that are left where something fixes the input's size."""
+    if size_fixed_by == "imgsz":
+        return None  # another size was asked for than those that were measured
+    if size_fixed_by == "file" and figures is not None:
+        return figures.where(lambda row: math.isclose(row.input_scale, 1))
+    return figures
 
 
 def _described(tiles_xyxy: np.ndarray, with_whole: bool) -> str:
