@@ -7,7 +7,6 @@ import errno
 import fnmatch
 import itertools
 import math
-import os
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from yolo_ema.archive.job import Job
+from yolo_ema.archive.places import absolute, before_pattern
 from yolo_ema.archive.remote import fetch, file_system
 from yolo_ema.constants import VIDEO_SUFFIXES, is_hidden
 from yolo_ema.errors import SourceError, YoloEmaError
@@ -89,7 +89,7 @@ class JobFinder:
             raise SourceError(f"{word} contains no image or video{content}")
         if is_address(word):
             return map(str, scan.files)
-        return map(_absolute, scan.files)
+        return map(absolute, scan.files)
 
     def _named(self, word: str) -> list[str]:
         """Return what a file, a pattern or a list names."""
@@ -104,7 +104,7 @@ class JobFinder:
                     f"{source.name} is not a file; an archive is made of videos and images "
                     f"(yolo-ema detect takes cameras, streams and pipes)"
                 )
-            files.append(_absolute(source.path))
+            files.append(absolute(source.path))
         return files
 
     def _new(self, files: Iterable[str]) -> Iterator[str]:
@@ -176,14 +176,7 @@ def _refuse_missing_parts(scan: FolderScan) -> None:
 
 def source_words(words: Sequence[str]) -> list[str]:
     """Return what the user named, paths made absolute: what an archive is known by."""
-    return [word if is_address(word) else _absolute(Path(word)) for word in words]
-
-
-def _absolute(path: Path) -> str:
-    """Return a path from the root on, with ``/`` between folders on every system, as addresses
-    have it.
-    """
-    return os.path.abspath(path).replace(os.sep, "/")  # noqa: PTH100 - links stay
+    return [word if is_address(word) else absolute(word) for word in words]
 
 
 def _set_aside(file: str, images: dict[str, list[str]]) -> bool:
@@ -206,8 +199,7 @@ def _scan_address(word: str) -> FolderScan:
             paths, base, spelled = [path], PurePosixPath(path).parent, [PurePosixPath(path).name]
         elif has_wildcards(path):
             paths, spelled = system.glob(path), list(PurePosixPath(path).parts)
-            steps = itertools.takewhile(lambda part: not has_wildcards(part), spelled)
-            base = PurePosixPath(*steps)
+            base = PurePosixPath(before_pattern(path))
         else:
             paths, base, spelled = system.find(path), PurePosixPath(path), []
     except YoloEmaError:

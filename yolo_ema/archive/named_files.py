@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from yolo_ema.archive.places import absolute
 from yolo_ema.io.atomic_files import sha256_of
 from yolo_ema.options.archive import ArchiveOptions
 
@@ -18,7 +18,7 @@ def with_named_files(options: ArchiveOptions) -> dict[str, Any]:
     settings, files = options.settings(), []
     if "dem" in settings:
         files.append(settings["dem"])
-        settings["dem"] = _absolute(settings["dem"])
+        settings["dem"] = absolute(settings["dem"])
     if "telemetry" in settings:
         from yolo_ema.geo.telemetry.kinds import KINDS
         from yolo_ema.geo.telemetry.live import is_live
@@ -27,8 +27,8 @@ def with_named_files(options: ArchiveOptions) -> dict[str, Any]:
         named = [not (word == "auto" or word in KINDS or is_live(word)) for word in words]
         pairs = list(zip(words, named, strict=True))
         files += [word for word, is_named in pairs if is_named]
-        settings["telemetry"] = [_absolute(word) if is_named else word for word, is_named in pairs]
-    digests = {_absolute(file): sha256_of(Path(file)) for file in files if Path(file).is_file()}
+        settings["telemetry"] = [absolute(word) if is_named else word for word, is_named in pairs]
+    digests = {absolute(file): sha256_of(Path(file)) for file in files if Path(file).is_file()}
     return {"settings": settings, "files_sha256": digests}
 
 
@@ -51,7 +51,3 @@ def changed_files(known: dict[str, Any], record: dict[str, Any]) -> list[str]:
         for file in sorted(before.keys() & now.keys())
         if before[file] != now[file]
     ]
-
-
-def _absolute(file: str) -> str:
-    return os.path.abspath(file).replace(os.sep, "/")  # noqa: PTH100 - links stay

@@ -58,7 +58,9 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
     check_writable(storage)
     with (
         contextlib.closing(Progress(count)) as progress,
-        contextlib.closing(run(_absolute(options), manifest.orders(pending), count)) as outcomes,
+        contextlib.closing(
+            run(_with_absolute_sources(options), manifest.orders(pending), count)
+        ) as outcomes,
     ):
         try:
             for outcome in outcomes:
@@ -72,7 +74,7 @@ def archive(options: ArchiveOptions) -> ArchiveResult:
     return result
 
 
-def _absolute(options: ArchiveOptions) -> ArchiveOptions:
+def _with_absolute_sources(options: ArchiveOptions) -> ArchiveOptions:
     """Return options that mean the same sources in the folder of any process."""
     return dataclasses.replace(options, source=tuple(source_words(options.source)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import socket
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from yolo_ema.archive.job import DONE, FAILED, INCOMPLETE, UNDONE, Job, Outcome
 from yolo_ema.archive.manifest import DETECTIONS, FILES, PROBLEMS, write_problem
+from yolo_ema.archive.places import absolute, before_pattern
 from yolo_ema.archive.remote import OF_ONE_FILE, fetch
 from yolo_ema.archive.storage import open_storage
 from yolo_ema.detect.detector import Detector, default_weights
@@ -28,7 +28,6 @@ from yolo_ema.errors import (
 from yolo_ema.io.scratch_folders import scratch_folder
 from yolo_ema.media.frames import exact_rate
 from yolo_ema.media.sources.addresses import is_address
-from yolo_ema.media.sources.folder_scan import has_wildcards
 from yolo_ema.media.sources.image_sequence import ImageSequence
 from yolo_ema.media.sources.output_names import with_output_names
 from yolo_ema.media.sources.source import Source, UnreadableSource
@@ -127,8 +126,11 @@ class Worker:
         gone, is missing or empty, as the place of a disk that is not mounted.
         """
         for word in self._options.source:
-            folder = _absolute_folder(word)
-            if folder is None or folder not in Path(file).parents:
+            path = word.removeprefix("file://")
+            if is_address(path):
+                continue
+            folder = Path(before_pattern(absolute(path)))
+            if folder not in Path(file).parents:
                 continue
             try:
                 if any(folder.iterdir()):
@@ -150,15 +152,6 @@ class Worker:
         self._storage.put_file(detections, f"{DETECTIONS}/{outcome.id}.parquet")
         if outcome.state == DONE and attempts:
             self._storage.remove(f"{PROBLEMS}/{outcome.id}.json")
-
-
-def _absolute_folder(word: str) -> Path | None:
-    """Return the folder in which a source lies or that it names; None for one at an address."""
-    if is_address(word) and not word.startswith("file://"):
-        return None
-    path = Path(os.path.abspath(word.removeprefix("file://")))  # noqa: PTH100 - links stay
-    steps = itertools.takewhile(lambda part: not has_wildcards(part), path.parts)
-    return Path(*steps)
 
 
 def _outcome_of(

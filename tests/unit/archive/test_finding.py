@@ -17,7 +17,7 @@ from archive_files import archive_options, draw, record, record_unknown
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_ema.archive import finding
+from yolo_ema.archive import finding, places
 from yolo_ema.archive.finding import JobFinder
 from yolo_ema.archive.job import Job
 from yolo_ema.archive.manifest import open_manifest
@@ -203,7 +203,7 @@ def test_folders_are_told_apart_where_paths_have_backslashes(tmp_path: Path, mon
     windows_path = SimpleNamespace(
         abspath=lambda path: "C:" + os.path.abspath(path).replace("/", "\\")  # noqa: PTH100
     )
-    monkeypatch.setattr(finding, "os", SimpleNamespace(path=windows_path, sep="\\"))
+    monkeypatch.setattr(places, "os", SimpleNamespace(path=windows_path, sep="\\"))
     jobs, _ = jobs_of(tmp_path, tmp_path)
     names = [f"C:{tmp_path}/{folder}" for folder in ("one", "two")]
     assert [job.name for job in jobs] == [f"{names[0]} (2 images)", f"{names[1]}/1.jpg"]

@@ -1,0 +1,30 @@
+"""Paths and addresses as an archive's records have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from yolo_ema.archive.places import absolute, before_pattern
+
+
+def test_a_path_from_the_root_on_keeps_its_links(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert absolute("link/../a.mp4") == absolute(Path("a.mp4")) == f"{tmp_path}/a.mp4"
+    assert absolute("link/a.mp4") == f"{tmp_path}/link/a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("/flights/a", "/flights/a"),
+        ("/flights/20??/*.mp4", "/flights"),
+        ("/*.mp4", "/"),
+        ("s3://bucket/a/**/*.jpg", "s3://bucket/a"),
+        ("bucket/*.jpg", "bucket"),
+    ],
+)
+def test_what_stands_before_a_pattern(path: str, folder: str) -> None:
+    assert before_pattern(path) == folder
