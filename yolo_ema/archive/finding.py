@@ -70,8 +70,8 @@ class JobFinder:
                 for folder in sorted(images):
                     yield from self._image_jobs(images[folder])
         finally:  # an interruption waits for no video to be read through
-            self._stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            self._stopped.set()  # last: a worker that it frees finds no other video waiting
 
     def _files(self, word: str) -> Iterable[str]:
         """Return what a word names, as absolute paths or addresses."""
