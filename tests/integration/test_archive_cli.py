@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,21 @@ def test_a_disk_that_is_not_mounted_costs_nothing(
     flights.rmdir()
     flights.with_name("elsewhere").rename(flights)
     assert yolo_ema_command(*words(out)).code == 0
+
+
+def test_an_emptied_folder_beside_an_intact_one(tmp_path: Path, yolo_ema_command: Callable) -> None:
+    for name in ("a", "b"):
+        draw(tmp_path / name / "1.jpg")
+        draw(tmp_path / name / "2.jpg")
+    archive_options(tmp_path, "a")
+    line = ["archive", "a", "b", "--weights", "drawn.onnx", "--out", "out", "--images-per-job", 1]
+    yolo_ema_command(*line, "--shard", "1/4")
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "a").mkdir()
+    run = yolo_ema_command(*line, "--json")
+    assert run.code == 6
+    assert (run.json["done_before"], run.json["done"], run.json["to_do"]) == (1, 2, 1)
+    assert f"the source {tmp_path / 'a'} is empty" in run.json["machine_problem"]
 
 
 def test_a_temporary_folder_that_is_full_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -10,13 +11,14 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
 from yolo_ema import errors
 from yolo_ema.archive.job import FAILED, UNDONE, Order, Outcome
+from yolo_ema.archive.places import source_above
 from yolo_ema.archive.worker_process import as_order
 from yolo_ema.errors import MachineError
 from yolo_ema.io.child_process import module_command
@@ -29,6 +31,8 @@ _CHILD = "yolo_ema.archive.worker_process"
 _GRACE_S = 10.0
 _LOOK_S = 0.2
 """So often a wait is broken off: on Windows Ctrl-C does not reach one without an end."""
+_MORE_UNDONE = 4
+"""A source is given up after so many more undone jobs in a row than there are workers."""
 
 _WORKER_BYTES = 3 << 29
 """1.5 GB: torch, weights, and a few decoded frames of 4K."""
@@ -40,8 +44,10 @@ def run_locally(
 ) -> Generator[Outcome, None, None]:
     """Yield the outcomes of jobs as they come.
 
-    A job whose process dies is given to another one once. After an ``undone`` job nothing more is
-    begun: its cause is this machine's. Orders are taken as they are needed; there are ``count``.
+    A job whose process dies is given to another one once. Of a source of which several jobs in a
+    row are ``undone`` nothing more is begun, since the next would hardly fare better: a full disk
+    soon ends the run, a disk that is gone ends its own jobs alone. Orders are taken as they are
+    needed; there are ``count``.
 
     Raises:
         WeightsError: the weights cannot be used.
@@ -86,18 +92,16 @@ class _Pool:
         self._processes: list[_Process] = []
         self._again: deque[Order] = deque()
         self._died_once: set[str] = set()
+        self._undone: Counter[str] = Counter()  # in a row, by source
 
     def run(self, orders: Iterator[Order]) -> Iterator[Outcome]:
         for number in range(self._count):
             self._start(number)
-        ending = False
         while self._processes:
             process, line = self._next_line()
-            for outcome in self._hear(process, line):
-                ending = ending or outcome.state == UNDONE
-                yield outcome
+            yield from self._hear(process, line)
             if process.idle:
-                order = None if ending else self._next(orders)
+                order = self._next(orders)
                 if order is None:
                     self._retire(process)
                 else:
@@ -112,7 +116,18 @@ class _Pool:
                     return process, line
 
     def _next(self, orders: Iterator[Order]) -> Order | None:
-        return self._again.popleft() if self._again else next(orders, None)
+        """Return the next job of a source that is not given up."""
+        for order in itertools.chain(self._died(), orders):
+            if self._undone[self._source(order)] < self._count + _MORE_UNDONE:
+                return order
+        return None
+
+    def _died(self) -> Iterator[Order]:
+        while self._again:
+            yield self._again.popleft()
+
+    def _source(self, order: Order) -> str:
+        return source_above(order.job.files[0], self._options.source)
 
     def _start(self, number: int) -> None:
         environment = _environment(self._options, number, self._count)
@@ -125,9 +140,12 @@ class _Pool:
     def _hear(self, process: _Process, line: dict[str, Any] | None) -> Iterator[Outcome]:
         """Take what a process says; put another in its place where it has died."""
         if line is not None:
+            order = process.order
             process.take(line)
-            if "state" in line:
-                yield Outcome(**line)
+            if order is not None:
+                outcome, source = Outcome(**line), self._source(order)
+                self._undone[source] = self._undone[source] + 1 if outcome.state == UNDONE else 0
+                yield outcome
             return
         order, ending = process.order, process.how_it_ended()
         self._retire(process)

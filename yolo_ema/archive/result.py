@@ -112,8 +112,8 @@ class ArchiveResult:
 
     @property
     def exit_code(self) -> int:
-        """0; 5 if a job failed or is incomplete; 6 if the machine ended the run; 130 if a signal
-        did.
+        """0; 5 if a job failed or is incomplete; 6 if the machine or a source kept jobs from being
+        done; 130 if a signal ended the run.
         """
         if self.interrupted:
             return _INTERRUPTED
@@ -169,7 +169,7 @@ class ArchiveResult:
                 f"{self.frames_at_max_det:,} frames reached --max-det: weaker objects were left out"
             )
         if self.machine_problem:
-            lines.append(f"ended early: {self.machine_problem}")
+            lines.append(f"not all could be done: {self.machine_problem}")
         if self.to_do:
             are = "job is" if self.to_do == 1 else "jobs are"
             lines.append(f"{self.to_do:,} {are} to be done: run the same command again")

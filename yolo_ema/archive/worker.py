@@ -54,8 +54,8 @@ class Worker:
         self._detector = Detector(config=options.detect_options(Path(), self._weights))
 
     def run(self, job: Job, attempts: int = 0) -> Outcome:
-        """Run a job. Whatever is wrong with it is in its outcome; what is in the way of every job
-        makes it ``undone``, without a trace.
+        """Run a job. Whatever is wrong with it is in its outcome; what is in the way of others,
+        too, makes it ``undone``, without a trace.
 
         ``attempts`` is how often the job has failed before.
         """

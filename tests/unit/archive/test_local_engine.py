@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import selectors
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from archive_files import archive_options
 
 from yolo_ema.archive import local_engine
-from yolo_ema.archive.job import DONE, FAILED, Job, Order
+from yolo_ema.archive.job import DONE, FAILED, UNDONE, Job, Order
 from yolo_ema.archive.local_engine import run_locally, visible_gpus, worker_count
 from yolo_ema.options.archive import ArchiveOptions
 
@@ -83,7 +84,8 @@ for line in sys.stdin:
         sys.stdout.write('{"id": "cut off')
         sys.stdout.flush()
         sys.exit(7)
-    print(json.dumps({"id": job["id"], "name": job["source"], "state": "done"}), flush=True)
+    state = "undone" if "/gone/" in job["source"] else "done"
+    print(json.dumps({"id": job["id"], "name": job["source"], "state": state}), flush=True)
 """
 
 
@@ -103,3 +105,31 @@ def test_workers_are_heard_where_pipes_cannot_be_waited_for(tmp_path, monkeypatc
     # Of its own words alone, though the process has said other things before.
     died = "its process died twice; the second time it ended with code 7"
     assert problem == f"{died}: begins /flights/bad.mp4"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_that_is_gone_keeps_no_other_from_being_done(
+    tmp_path, monkeypatch, workers
+) -> None:
+    monkeypatch.setattr(local_engine, "module_command", lambda _: [sys.executable, "-c", CHILD])
+    sources = [f"/flights/{name}" for name in ("gone", "there", "mixed")]
+    files = [f"{source}/{number}.mp4" for source in sources[:2] for number in range(30)]
+    for number in range(30):  # now and then a single one
+        files += [f"{sources[2]}/gone/{number}.mp4", f"{sources[2]}/{number}.mp4"]
+    orders = [Order(Job((file,)), 0) for file in files]
+    given = archive_options(tmp_path, *sources, workers=workers)
+    outcomes = list(run_locally(given, orders, len(orders)))
+    ended = Counter((Path(outcome.name).parent.name, outcome.state) for outcome in outcomes)
+    undone = ended.pop(("gone", UNDONE))
+    assert ended == {("there", DONE): 30, ("mixed", DONE): 30}
+    assert 30 + 5 <= undone < 30 + 10
+
+
+def test_what_is_in_the_way_of_all_jobs_soon_ends_the_run(tmp_path, monkeypatch) -> None:
+    """As a full disk."""
+    monkeypatch.setattr(local_engine, "module_command", lambda _: [sys.executable, "-c", CHILD])
+    orders = [Order(Job((f"/gone/{number}.mp4",)), 0) for number in range(100)]
+    given = archive_options(tmp_path, "/gone", workers=2)
+    outcomes = list(run_locally(given, orders, len(orders)))
+    assert {outcome.state for outcome in outcomes} == {UNDONE}
+    assert len(outcomes) < 10

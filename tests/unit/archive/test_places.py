@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_ema.archive.places import absolute, before_pattern
+from yolo_ema.archive.places import absolute, before_pattern, source_above
 
 
 def test_a_path_from_the_root_on_keeps_its_links(tmp_path: Path, monkeypatch) -> None:
@@ -28,3 +28,26 @@ def test_a_path_from_the_root_on_keeps_its_links(tmp_path: Path, monkeypatch) ->
 )
 def test_what_stands_before_a_pattern(path: str, folder: str) -> None:
     assert before_pattern(path) == folder
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("/flights/a/1.mp4", "/flights/a"),
+        ("/flights/ab/1.mp4", ""),
+        ("/flights/b/x/1.mp4", "/flights/b/*/"),
+        ("/list.txt", ""),
+        ("s3://bucket/in/1.mp4", "s3a://bucket/in/"),
+        ("memory:///in/1.mp4", "memory://in/*.mp4"),
+        ("/disk/1.mp4", "file:///disk"),
+        ("s3://other/1.mp4", ""),
+    ],
+)
+def test_the_source_above_a_file(file: str, source: str) -> None:
+    words = ["/flights/a", "/flights/b/*/", "/list.txt"]
+    words += ["s3a://bucket/in/", "memory://in/*.mp4", "file:///disk"]
+    assert source_above(file, words) == source
+
+
+def test_everything_local_lies_below_the_root() -> None:
+    assert source_above("/flights/1.mp4", ["/*/*.mp4"]) == "/*/*.mp4"
