@@ -94,7 +94,7 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     assert card["sha256"] == sha256_of(weights)
     carried = PlanFigures.of_entries(load_checkpoint(weights))
     assert carried is not None
-    assert {row.input_scale for row in carried.rows} == {1, 1.5, 2, 2.5}
+    assert {row.input_scale for row in carried.rows} == {1, 1.5, 2, 2.25}
     assert card["exported"] == {
         "one.onnx": sha256_of(weights.with_suffix(".onnx")),
         "one-int8_openvino_model/one-int8.bin": sha256_of(network),
