@@ -36,9 +36,7 @@ from yolo_ema.tiling.plan_figures import (
 )
 
 LARGER_INPUTS = (1.5, 2.0, 2.25)
-"""Times the sides of the weights' own; beyond that a frame of 1920x1080 takes more than half the
-time of tiles of 640.
-"""
+"""By the weights' own; at more, 1920x1080 would take over half the time of tiles of 640."""
 _WRITABLE = ("pt", "onnx", "openvino")
 _TOLD_OTHERWISE = {"weights", "conf", "iou", "imgsz", "tile", "whole_frame"}
 _DETECTED_WITH = ("imgsz", "augment", "nms_groups", "conf", "max_det", "merge", "overlap")
