@@ -205,8 +205,8 @@ def first_line(error: BaseException) -> str:
 
 
 def system_reason(error: OSError) -> str:
-    """Return why the system refused, in its own words."""
-    return (error.strerror or type(error).__name__).lower()
+    """Return why the system refused, in its own words, or in those of what raised the error."""
+    return error.strerror.lower() if error.strerror else str(error) or type(error).__name__
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +42,32 @@ def file_system(address: str) -> tuple[Any, str]:
 
 OF_ONE_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 """What is wrong with one file at an address; anything else is the machine's or the network's."""
+_OF_ONE_OBJECT = frozenset({"403", "AccessDenied", "InvalidObjectState"})
+"""S3's codes for an object that may not be read; expired credentials and a clock that is wrong are
+a `PermissionError` of s3fs, too.
+"""
+
+
+def _is_of_one_file(error: Exception) -> bool:
+    response = getattr(error.__cause__, "response", None)  # botocore's
+    if isinstance(error, PermissionError) and isinstance(response, dict):
+        return response.get("Error", {}).get("Code") in _OF_ONE_OBJECT
+    return isinstance(error, OF_ONE_FILE)
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, FileNotFoundError)
 
 
 @contextlib.contextmanager
-def _errors_name(
-    place: str, passes: tuple[type[Exception], ...] = (FileNotFoundError,)
-) -> Iterator[None]:
+def _errors_name(place: str, passes: Callable[[Exception], bool] = _is_missing) -> Iterator[None]:
     """Raise `MachineError` for whatever a storage's package raises, which has no common root."""
     try:
         yield
     except YoloEmaError:
         raise
     except Exception as error:
-        if isinstance(error, passes):
+        if passes(error):
             raise
         message = str(error) or type(error).__name__
         raise MachineError(f"{place}: {type(error).__name__}: {message}") from error
@@ -66,11 +79,11 @@ def fetch(address: str, folder: Path) -> Path:
     Raises:
         OSError: one `OF_ONE_FILE`: it is not there, is a folder, or may not be read.
         DiskFullError: it does not fit into the folder.
-        MachineError: the storage does not answer.
+        MachineError: the storage does not answer, or does not know who asks.
     """
     system, path = file_system(address)
     local = folder / path.rpartition("/")[2]
-    with _errors_name(address, OF_ONE_FILE), disk_full_is_clear(local):
+    with _errors_name(address, _is_of_one_file), disk_full_is_clear(local):
         try:
             system.get_file(path, str(local))
         except BaseException:

@@ -130,12 +130,28 @@ def test_sources_at_an_address(tmp_path: Path) -> None:
     assert "no file at memory:///" in outcome.problem
 
 
+def s3_refuses(code: str) -> Exception:
+    """Return the error that s3fs makes of botocore's."""
+    error = PermissionError(f"refused: {code}")
+    error.__cause__ = ClientError(code)
+    return error
+
+
+class ClientError(Exception):
+    def __init__(self, code: str) -> None:
+        self.response = {"Error": {"Code": code, "Message": "refused"}}
+
+
 @pytest.mark.parametrize(
     ("fault", "state", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), UNDONE, "disk full while writing"),
         (ConnectionError("no route to the endpoint"), UNDONE, "no route to the endpoint"),
         (PermissionError(errno.EACCES, "Access Denied"), FAILED, "cannot be read: access denied"),
+        (s3_refuses("AccessDenied"), FAILED, "cannot be read: refused: AccessDenied"),
+        (s3_refuses("ExpiredToken"), UNDONE, "refused: ExpiredToken"),
+        (s3_refuses("InvalidAccessKeyId"), UNDONE, "refused: InvalidAccessKeyId"),
+        (s3_refuses("RequestTimeTooSkewed"), UNDONE, "refused: RequestTimeTooSkewed"),
     ],
 )
 def test_what_stops_every_fetch_is_not_blamed_on_the_job(
