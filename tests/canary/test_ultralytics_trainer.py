@@ -362,6 +362,7 @@ def test_the_launcher_removes_the_run_folder_of_a_new_run_only(monkeypatch, tmp_
     folder.mkdir()
     trainer = SimpleNamespace(resume=resume, save_dir=folder, world_size=2)
     command, _ = dist.generate_ddp_command(trainer)
+    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
     assert command[-1] == "run.py"
     assert folder.exists() == resume
 

@@ -71,6 +71,7 @@ from yolo_ema.engine.weights.loading import guarded_torch_load, load_checkpoint,
 from yolo_ema.engine.weights.transfer import TransferReport, transfer_weights
 from yolo_ema.inference.object_sizes import measured_sizes
 from yolo_ema.io.atomic_files import disk_full_is_clear
+from yolo_ema.io.child_process import module_command
 
 
 class EmaTrainer(DetectionTrainer):
@@ -307,9 +308,9 @@ class EmaTrainer(DetectionTrainer):
                     super().train()
                 return
             self.args.rect = False  # it needs one order of images for all
-            command, file = generate_ddp_command(self)
+            (_, _, launcher, *words), file = generate_ddp_command(self)  # python -m launcher …
             try:
-                run_workers(command)
+                run_workers(module_command(launcher, *words))
             finally:
                 ddp_cleanup(self, file)
                 unset_deterministic()
