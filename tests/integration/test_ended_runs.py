@@ -43,6 +43,7 @@ def _options(data: str, *, epochs: int = 3, batch: int = 2, **more: str) -> Trai
         name="run",
         project=Path("runs"),
         offline=True,
+        loggers=("none",),
         settings={"plots": "false", **more},
     )
 
@@ -101,7 +102,7 @@ def test_a_run_that_runs_out_of_memory_says_so_and_goes_on_with_a_smaller_batch(
 
     monkeypatch.setattr(EmaTrainer, "preprocess_batch", until_the_second_epoch)
     words = "--model yolo11n-ema --pretrained none --imgsz 64 --batch 2 --epochs 2 --device cpu"
-    more = "--offline --project runs --name run plots=false"
+    more = "--offline --loggers none --project runs --name run plots=false"
     assert main(["train", "--data", data, *words.split(), *more.split()]) == 6
     shown = capsys.readouterr().err
     assert "the memory does not suffice for this training (CUDA out of memory" in shown

@@ -15,7 +15,7 @@ import pytest
 from lively_weights import lively_model, save
 
 from yolo_ema.engine.prediction import torch_predictor
-from yolo_ema.engine.training import trainer
+from yolo_ema.engine.training import cpu_group, trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration"))
 from tiny_dataset import draw_dataset
@@ -71,7 +71,7 @@ def test_reused_blocks_need_no_new_pages(mode, megabytes):
 
 def test_detection_and_training_on_a_cpu_use_it(tmp_path, monkeypatch):
     asked = []
-    for module in (torch_predictor, trainer):
+    for module in (torch_predictor, cpu_group):
         monkeypatch.setattr(module, "keep_freed_memory", lambda **how: asked.append(how))
     weights = save(lively_model("tiny"), tmp_path / "tiny.pt")
     torch_predictor.open_predictor(weights, device="cpu")
