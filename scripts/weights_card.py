@@ -1,7 +1,8 @@
 """Publish a run's weights with their card: ``python scripts/weights_card.py runs/train/a --out
 weights/yolo11n-ema-visdrone.pt …``.
 
-The text around the tables of ``<out>.md``, which is created if missing, is written by hand;
+Without a run the figures of a card that is there are measured anew. The text around the tables of
+``<out>.md``, which is created if missing, is written by hand;
 ``--tables`` renews the tables from ``<out>.json``, and there the hashes of exported files, alone.
 """
 
@@ -9,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from yolo_ema.errors import ConfigError
-from yolo_ema.report.weights_card import Setting, make_card, write_tables
+from yolo_ema.report.weights_card import Setting, make_card, renew_card, write_tables
 
 
 def _setting(text: str) -> Setting:
@@ -22,7 +23,11 @@ def _setting(text: str) -> Setting:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "run", type=Path, nargs="?", help="the run's folder, with run.json and weights/last.pt"
+        "run",
+        type=Path,
+        nargs="?",
+        help="the run's folder, with run.json and weights/last.pt; without it the figures of the "
+        "card beside --out are measured anew",
     )
     parser.add_argument(
         "--out",
@@ -70,17 +75,22 @@ if __name__ == "__main__":
     )
     given = parser.parse_args()
     if not given.tables:
-        if missing := [name for name in ("run", "--data") if not vars(given)[name.strip("-")]]:
-            parser.error(f"{' and '.join(missing)} must be given, unless --tables is")
-        notes = {"hours": given.hours, "note": given.note}
-        make_card(
-            given.run,
-            given.out,
-            data=given.data,
-            plans=given.plans,
-            settings=given.settings,
-            recommended=given.recommended,
-            notes=notes,
-            average_with=(given.average_with, given.share) if given.average_with else None,
-        )
+        if not given.data:
+            parser.error("--data must be given, unless --tables is")
+        scored_at = {
+            "data": given.data,
+            "plans": given.plans,
+            "settings": given.settings,
+            "recommended": given.recommended,
+        }
+        if given.run:
+            make_card(
+                given.run,
+                given.out,
+                notes={"hours": given.hours, "note": given.note},
+                average_with=(given.average_with, given.share) if given.average_with else None,
+                **scored_at,
+            )
+        else:
+            renew_card(given.out, **scored_at)
     write_tables(given.out.with_suffix(".json"))

@@ -314,9 +314,9 @@ def _machines_problem(error: Exception) -> str | None:
         return None
     if error.filename is not None and error.strerror is not None:  # no permission, read-only, …
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    if no_temp_folder(error):
-        return str(no_temp_folder(error))
-    return str(error.strerror) if error.errno in _OF_THE_MACHINE else None
+    return no_temp_folder(error) or (
+        str(error.strerror) if error.errno in _OF_THE_MACHINE else None
+    )
 
 
 def _report(error: Exception, *, debug: bool) -> None:

@@ -129,3 +129,20 @@ def test_a_run_becomes_weights_with_a_card(yolo_ema_command, tmp_path):
     assert "By class at 64, whole (official" in page
     assert "By class by default (official" in page
     assert "| hours |" not in page
+
+    of_run = {key: card[key] for key in ("training", "classes", "licence", "file")}
+    again = [sys.executable, SCRIPT, "--out", weights, "--data", "tiny", "--settings", "default"]
+    done = subprocess.run(
+        [*again, "--recommended", "default"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    renewed = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    assert {key: renewed[key] for key in of_run} == of_run
+    assert [one["setting"] for one in renewed["figures"]] == ["by default"]
+    assert renewed["figures"][0]["official"] == by_default["official"]
+    assert "| 64, whole |" not in weights.with_suffix(".md").read_text(encoding="utf-8")

@@ -176,7 +176,7 @@ def open_manifest(options: ArchiveOptions, storage: Storage, weights: Path) -> M
     with scratch_folder("manifest") as folder:
         lines = folder / _JOBS
         with (
-            temp_folder_named(),
+            temp_folder_named(folder),  # of a source below the temporary folder it says nothing
             lines.open("w", encoding="utf-8", newline="\n") as file,
             contextlib.closing(finder.jobs()) as jobs,
         ):

@@ -80,8 +80,7 @@ def validate(options: ValOptions, *, predictor: Predictor | None = None) -> ValR
     if options.save_results:
         write_submission(options.save_results, evidence.detections)
     limits = {name: most_detections(predictor, wh) for name, wh in split.sizes_wh.items()}
-    found = evidence.detections.items()
-    at_limit = tuple(name for name, rows in found if len(rows) >= limits[name])
+    at_limit = tuple(key for key, rows in evidence.detections.items() if len(rows) >= limits[key])
     warnings = [
         *_left_out_warnings(split.left_out, len(images)),
         *unreadable_rows(split.unreadable_rows, strict=options.strict),

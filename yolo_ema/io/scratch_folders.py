@@ -46,9 +46,10 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def temp_folder_named() -> Iterator[None]:
+def temp_folder_named(own: Path | None = None) -> Iterator[None]:
     """Raise `MachineError` for what goes wrong in the block with the system's temporary folder, as
-    where it is missing, full or read-only. What is said of a file elsewhere is left alone.
+    where it is missing, full or read-only. What is said of a file elsewhere is left alone, as is
+    all that lies outside ``own``, where the block has a folder of its own there.
     """
     try:
         yield
@@ -58,7 +59,8 @@ def temp_folder_named() -> Iterator[None]:
         reason = no_temp_folder(error)
         if reason is None:
             folder = tempfile.gettempdir()
-            if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(folder):
+            inside = own or folder
+            if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(inside):
                 raise
             reason = (
                 f"nothing can be written into the temporary folder {folder}: "

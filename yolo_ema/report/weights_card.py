@@ -34,6 +34,7 @@ LICENCE = (
     "The code that made and runs them: AGPL-3.0."
 )
 BEGIN, END = "<!-- figures: made by scripts/weights_card.py -->", "<!-- end of figures -->"
+_OF_TRAINING = ("file", "licence", "classes", "training")
 _EXPORTED = (".onnx", ".torchscript", ".xml", ".bin")
 
 
@@ -100,10 +101,7 @@ def make_card(
         DataError: the run has no record.
         WeightsError: its weights or the other file cannot be loaded, or do not fit each other.
     """
-    if recommended not in settings:
-        raise ConfigError(
-            f"the recommended setting {recommended.text!r} is not among those to score"
-        )
+    _check_recommended(recommended, settings)
     record = _record(run)
     sizes = _object_sizes(resolve_data(data), record["settings"]["imgsz"])
     facts = _facts(record, out, notes)
@@ -113,20 +111,54 @@ def make_card(
         facts["training"]["averaged_with"] = averaged
     last = run / "weights" / "last.pt"
     release_weights(last, out, licence=LICENCE, facts=sizes, average_with=average_with)
-    if plans:
-        compare_plans(ValOptions(weights=out, data=data, plans=True, write=True, device="cpu"))
-    return score_card(out, facts, data=data, settings=settings, recommended=recommended)
+    return _score(out, facts, data=data, settings=settings, recommended=recommended, plans=plans)
 
 
-def score_card(
+def renew_card(
+    weights: Path,
+    *,
+    data: str,
+    settings: Sequence[Setting],
+    recommended: Setting,
+    plans: bool = False,
+) -> dict[str, Any]:
+    """Score published weights anew, and write and return their card's JSON; what it says of their
+    training stays. The arguments are those of `make_card`.
+
+    Raises:
+        ConfigError: the recommended setting is not among those scored.
+        DataError: the weights have no card.
+    """
+    _check_recommended(recommended, settings)
+    path = weights.with_suffix(".json")
+    if not path.is_file():
+        raise DataError(f"{path} is missing; expected the card that is to be renewed")
+    card = read_json(path)
+    facts = {key: card[key] for key in _OF_TRAINING}
+    return _score(
+        weights, facts, data=data, settings=settings, recommended=recommended, plans=plans
+    )
+
+
+def _check_recommended(recommended: Setting, settings: Sequence[Setting]) -> None:
+    if recommended not in settings:
+        raise ConfigError(
+            f"the recommended setting {recommended.text!r} is not among those to score"
+        )
+
+
+def _score(
     weights: Path,
     facts: Mapping[str, Any],
     *,
     data: str,
     settings: Sequence[Setting],
     recommended: Setting,
+    plans: bool,
 ) -> dict[str, Any]:
     """Score published weights at each setting, and write and return the card's JSON beside them."""
+    if plans:
+        compare_plans(ValOptions(weights=weights, data=data, plans=True, write=True, device="cpu"))
     figures = [_figures(weights, data, setting) for setting in settings]
     card = {
         **facts,

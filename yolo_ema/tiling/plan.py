@@ -110,8 +110,7 @@ def plan_tiles(
         rectangular: inputs need not have the shape of ``input_hw``, if there is a stride: ``auto``
             turns them, and makes tiles no larger than their number needs.
         objects: the sizes of the objects that the network was trained on, where they are known.
-        figures: what plans gained and cost with these weights, where it was measured; of a file of
-            one size those count that it can run.
+        figures: what plans gained and cost with these weights, where it was measured.
         size_fixed_by: why the input can't be larger.
 
     Raises:

@@ -110,3 +110,8 @@ def test_a_full_disk_is_told_from_what_is_wrong_elsewhere(temporary):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError), temp_folder_named():
         raise PermissionError(errno.EACCES, "Permission denied", "/flights/a.mp4")
+    footage, own = temporary / "flights" / "a.mp4", temporary / "yolo-ema-test-1"
+    with pytest.raises(PermissionError), temp_folder_named(own):
+        raise PermissionError(errno.EACCES, "Permission denied", str(footage))
+    with pytest.raises(MachineError, match="Permission denied"), temp_folder_named(own):
+        raise PermissionError(errno.EACCES, "Permission denied", str(own / "jobs.jsonl"))

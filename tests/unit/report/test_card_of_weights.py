@@ -68,7 +68,7 @@ def test_the_card_says_what_was_carried_over(transfer, said):
     ("words", "said"),
     [
         (["runs/one"], "error: --data must be given, unless --tables is"),
-        ([], "error: run and --data must be given, unless --tables is"),
+        ([], "error: --data must be given, unless --tables is"),
         (["runs/one", "--data", "d", "--settings", "defualt"], "did you mean 'default'?"),
     ],
 )
