@@ -310,21 +310,20 @@ def test_options_name_every_mistake() -> None:
         )
 
 
-def test_thousands_of_files_are_checked_in_under_two_seconds(tmp_path: Path) -> None:
+def test_thousands_of_files_are_checked_in_much_less_time_than_made(tmp_path: Path) -> None:
     rows = {f"{number:05d}": "10,20,30,40,1,4,0,0\n" for number in range(1000)}
     source = add_split(tmp_path, rows={"first": "1,1,4,4,1,5,0,0\n"})
     photo = (source / "images/first.jpg").read_bytes()
     for stem, text in rows.items():
         (source / "images" / f"{stem}.jpg").write_bytes(photo)
         (source / "annotations" / f"{stem}.txt").write_text(text)
-    assert (
-        np.sum(prepare_root(tmp_path / "root", source).record.splits["val"].boxes_per_class) == 1001
-    )
-    started = time.process_time()
-    assert prepare_module.prepare(
-        PrepareOptions(root=tmp_path / "root", source=(source,))
-    ).up_to_date
-    assert time.process_time() - started < 0.23  # 8,629 images in two seconds
+    options = PrepareOptions(root=tmp_path / "root", source=(source,))
+    started_s = time.process_time()
+    made = prepare_module.prepare(options)
+    made_s = time.process_time()
+    assert np.sum(made.record.splits["val"].boxes_per_class) == 1001
+    assert prepare_module.prepare(options).up_to_date
+    assert time.process_time() - made_s < (made_s - started_s) / 3
 
 
 def test_annotations_in_utf_16_are_read(tmp_path: Path) -> None:
