@@ -78,6 +78,13 @@ def home_folder() -> Path | None:
         return None
 
 
+def with_home(name: str | Path) -> Path:
+    """Return a path with ``~`` and ``~user`` replaced by a home folder; as it is where there is no
+    such user, or none has a home.
+    """
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises RuntimeError
+
+
 def cache_dir() -> Path:
     """Return the folder for what can be made again: ``$YOLO_EMA_CACHE``, else ``yolo-ema`` in the
     user's cache folder; of a user without a home folder, one of their own among temporary files.

@@ -13,6 +13,7 @@ import pydantic
 
 from yolo_ema.errors import ConfigError, did_you_mean
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
+from yolo_ema.options.shared import MOST_SEED
 from yolo_ema.studies import classify_arms, detect_arms
 from yolo_ema.studies.record_format import FIGURE_NAMES
 from yolo_ema.studies.spec import (
@@ -30,7 +31,6 @@ from yolo_ema.studies.spec import (
 from yolo_ema.studies.spec_checks import checked, shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_MOST_SEED = 2**32 - 1  # what numpy's generators take
 
 
 class _StudyFile(Checked):
@@ -48,9 +48,9 @@ class _StudyFile(Checked):
     )
     records: Text = "records"
     seeds: Annotated[
-        list[Annotated[int, pydantic.Field(ge=0, le=_MOST_SEED)]], pydantic.Field(min_length=1)
+        list[Annotated[int, pydantic.Field(ge=0, le=MOST_SEED)]], pydantic.Field(min_length=1)
     ] = pydantic.Field(
-        description=f"different whole numbers from 0 to {_MOST_SEED}, as in [0, 1, 2]"
+        description=f"different whole numbers from 0 to {MOST_SEED}, as in [0, 1, 2]"
     )
     budget: dict[str, Any] = pydantic.Field(
         description="epochs or seconds, as in {epochs: 20} or, by arm, "

@@ -70,6 +70,11 @@ def homeless(monkeypatch, tmp_path) -> Path:
     return tmp_path
 
 
+def test_a_path_below_a_home_folder_that_is_not_there_stays_as_it_is(homeless):
+    assert machine.with_home("~/a.pt") == Path("~/a.pt")
+    assert machine.with_home("~nobody-here/a.pt") == Path("~nobody-here/a.pt")
+
+
 def test_a_user_without_a_home_has_a_cache_of_their_own(homeless):
     assert machine.home_folder() is None
     folder = machine.cache_dir()

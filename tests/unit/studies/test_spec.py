@@ -132,7 +132,7 @@ primary: AP
         ("yolo11n-ema}", "models/yolo11n-x.yaml}", "no model YAML at"),
         ("nbs: 4}", "nbs: many}", "nbs"),
         ("batch: 4", "batch: 0", "--batch is 0"),
-        ("[0, 1, 2]", "[0, 4294967296]", "different whole numbers from 0 to 4294967295"),
+        ("[0, 1, 2]", "[0, 4294901761]", "different whole numbers from 0 to 4294901760"),
         ("imgsz: 64, batch: 4, ", "", "neither it nor train gives imgsz, batch"),
         ("budget: {epochs: 4}", "budget: {}", "either epochs or seconds"),
         (

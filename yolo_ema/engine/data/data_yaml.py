@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.io.machine import with_home
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 
 DATASETS = Path("datasets")
@@ -213,10 +214,7 @@ def _root(file: Path, path: Any, entries: Sequence[str], problems: list[str]) ->
         return file.parent.resolve()
     from yolo_ema.engine.setup.ultralytics_settings import user_settings
 
-    try:
-        given = Path(path).expanduser()
-    except RuntimeError:  # "~someone" who has no home here
-        given = Path(path)
+    given = with_home(path)
     places = [Path(), DATASETS, file.parent]
     if folder := user_settings().get("datasets_dir"):
         places.append(Path(folder))

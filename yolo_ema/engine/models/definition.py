@@ -16,6 +16,7 @@ from pathlib import Path
 from ultralytics.utils import ROOT
 
 from yolo_ema.errors import ModelError, did_you_mean
+from yolo_ema.io.machine import with_home
 from yolo_ema.io.resources import models_dir
 from yolo_ema.io.yaml_files import YamlFileError, read_yaml
 from yolo_ema.nn.attention.catalog import ATTENTIONS, Attention
@@ -125,7 +126,7 @@ def find_definition(name: str | Path) -> Definition:
         ModelError: no such name (the message has the closest one), no such file, or no such scale
             in it.
     """
-    path = Path(name).expanduser()
+    path = with_home(name)
     if path.suffix.lower() == ".pt":
         raise ModelError(
             f"{name} is a weights file; a model is given by name, as in yolo11s-ema, or by the "

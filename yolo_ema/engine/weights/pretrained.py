@@ -19,7 +19,7 @@ from yolo_ema.errors import (
     did_you_mean,
 )
 from yolo_ema.io.download import fetch, remote_size
-from yolo_ema.io.machine import cache_dir
+from yolo_ema.io.machine import cache_dir, with_home
 from yolo_ema.io.resources import weights_dir
 from yolo_ema.io.text_files import say
 
@@ -48,7 +48,7 @@ def resolve_pretrained(
         OfflineError: it would have to be fetched, and ``offline`` forbids that.
         WeightsError: it could not be fetched.
     """
-    path = Path(name_or_path).expanduser()
+    path = with_home(name_or_path)
     if path.is_file():
         return path
     if len(path.parts) > 1:
