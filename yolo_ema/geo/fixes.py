@@ -141,7 +141,7 @@ class Fixes:
         return self.averaged(np.arange(len(self)) // -(-len(self) // MOST_FIXES))
 
     def combined(self, weights: Array) -> Array:
-        """Return the covariance (2, 2) of Σ weights · positions, weights (n, 2, 2)."""
+        """Return the covariance (k, k) of Σ weights · positions, weights (n, k, 2)."""
         return _combined(self.joint, weights)
 
     def combined_boxes(self, weights: Array) -> Array:
@@ -162,7 +162,7 @@ def _mostly(correlations: Array, share: float) -> Array:
 
 
 def _combined(joint: Array, weights: Array) -> Array:
-    wide = np.swapaxes(weights, 0, 1).reshape(2, -1)
+    wide = np.swapaxes(weights, 0, 1).reshape(weights.shape[1], -1)
     return wide @ joint.reshape(wide.shape[1], -1) @ wide.T
 
 

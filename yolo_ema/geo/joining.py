@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_ema.geo.fixes import Fixes, at_its_height, correlation
-from yolo_ema.geo.motion_fit import Motion, motion_of
+from yolo_ema.geo.motion_fit import Motion, motion_of, strayed
 from yolo_ema.geo.tracklets import Tracklet
 from yolo_ema.geo.uncertainty import CHI2_99
 
@@ -31,7 +31,6 @@ _ALIKE = (
 )
 _BATCH_S = 10.0
 _CONTINUES_WITHIN_S = 3.0
-_ACCELERATION = 1.5
 _LEAST_VOTES = 3
 _MOST_SHIFTS = 1500
 _LEFT_AFTER_SHIFT = 0.1
@@ -245,6 +244,6 @@ def _difference(new: GroundObject, old: GroundObject) -> tuple[Array, Array, Arr
     if line is None or new.motion.is_moving is False or not 0 < gap_s <= _CONTINUES_WITHIN_S:
         return None
     expected = line.end_m + line.metres_s * gap_s
-    strayed = (_ACCELERATION * gap_s**2 / 2) ** 2 * np.eye(2)
-    covariance = new.fixes.joint_of_boxes[0, :, 0] + old.box + line.covariance * gap_s**2 + strayed
+    off_line = line.covariance * gap_s**2 + strayed(gap_s)
+    covariance = new.fixes.joint_of_boxes[0, :, 0] + old.box + off_line
     return new.fixes.metres_en[0] - expected, covariance, np.zeros((2, 2))

@@ -13,6 +13,7 @@ from yolo_ema.geo.uncertainty import CHI2_99
 
 Array = NDArray[np.float64]
 
+_ACCELERATION = 1.5  # m/s², of what is taken to go straight on
 _LEAST_SPEED = 0.3
 _WINDOW_S = 2.0
 _LEAST_SPAN_S = 1.0
@@ -23,19 +24,30 @@ class Velocity:
     """A straight line through positions.
 
     Attributes:
+        end_s: the last moment.
+        end_m: (2,) position at that moment.
         metres_s: (2,) to the east and north, per second.
-        covariance: (2, 2) of it.
-        end_m: (2,) position at the last moment.
-        end_covariance: (2, 2) of it.
+        joint: (4, 4) covariance of both.
         freedom: degrees of freedom of the scatter that the deviations were widened by; infinite
             where positions scatter no more than they should.
     """
 
-    metres_s: Array
-    covariance: Array
+    end_s: float
     end_m: Array
-    end_covariance: Array
+    metres_s: Array
+    joint: Array
     freedom: float = np.inf
+
+    @property
+    def covariance(self) -> Array:
+        """(2, 2) of the velocity."""
+        return self.joint[2:, 2:]
+
+    def after(self, seconds: float) -> tuple[Array, Array]:
+        """Return the position (2,) so long after the last moment, and its covariance (2, 2)."""
+        steps = np.hstack([np.eye(2), seconds * np.eye(2)])
+        covariance = steps @ self.joint @ steps.T + strayed(seconds)
+        return self.end_m + seconds * self.metres_s, covariance
 
     def differs(self, metres_s: ArrayLike, *, by: float = 1.0) -> bool:
         """Say whether it is another velocity, at 99 %, or ``by`` times that limit."""
@@ -66,6 +78,11 @@ class Velocity:
         return float(min(np.degrees(sigma), 180 / np.sqrt(3)))
 
 
+def strayed(seconds: float) -> Array:
+    """Return the covariance (2, 2) of where a thing is off its straight line after so long."""
+    return (_ACCELERATION * seconds**2 / 2) ** 2 * np.eye(2)
+
+
 def fit_velocity(fixes: Fixes) -> Velocity:
     """Return the straight line that fits best; its deviations grow where positions scatter more
     than their own deviations say.
@@ -78,19 +95,18 @@ def fit_velocity(fixes: Fixes) -> Velocity:
     metres_s = parts @ fixes.metres_en
     middle = weights @ fixes.metres_en
     residuals = fixes.metres_en - middle - times[:, None] * metres_s
-    covariance = fixes.combined(parts[:, None, None] * np.eye(2))
-    at_end = weights + parts * times[-1]
-    end_covariance = fixes.combined(at_end[:, None, None] * np.eye(2))
+    shares = np.stack([weights + parts * times[-1], parts])  # of end and velocity
+    joint = fixes.combined(np.einsum("kn,ij->nkij", shares, np.eye(2)).reshape(-1, 4, 2))
     freedom = 2.0 * len(fixes) - 4
     variance = np.trace(fixes.box_covariances, axis1=1, axis2=2) / 2
     excess = float(((residuals**2).sum(axis=1) / np.maximum(variance, 1e-6)).sum())
     if freedom > 0 and excess > freedom:
         scatter = np.einsum("n,ni,nj->ij", weights, residuals, residuals) * 2 * len(fixes) / freedom
-        covariance = covariance + parts @ parts * scatter
-        end_covariance = end_covariance + at_end @ at_end * scatter
+        joint = joint + np.kron(shares @ shares.T, scatter)
     else:
         freedom = np.inf
-    return Velocity(metres_s, covariance, middle + times[-1] * metres_s, end_covariance, freedom)
+    end_s, end_m = float(fixes.moments_s[-1]), middle + times[-1] * metres_s
+    return Velocity(end_s, end_m, metres_s, joint, freedom)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,14 @@ def _as_object(
     motion = _motion(joined)
     path, path_moments = np.zeros((0, 2)), np.zeros(0)
     if motion.is_moving and motion.last is not None:
-        metres, covariance = motion.last.end_m, motion.last.end_covariance
+        # Its line ends in a mean over half a second, before the last sighting.
+        clock = joined.fixes.clocks[-1]
+        seen_s = max(
+            sources[t.source].sightings.moments_s[t.rows].max()
+            for t in joined.tracklets
+            if t.fixes.clocks[-1] == clock
+        )
+        metres, covariance = motion.last.after(max(0.0, float(seen_s) - motion.last.end_s))
         latitudes, longitudes = frame.to_degrees(joined.fixes.metres_en)
         path, path_moments = np.column_stack([longitudes, latitudes]), joined.fixes.moments_s
     else:

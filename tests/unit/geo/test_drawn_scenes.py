@@ -163,18 +163,20 @@ def _after(actor: Actor, seconds: float) -> Actor:
     return replace(actor, position=place)
 
 
-def test_moving_objects_of_a_scene_lie_where_they_were_last():
+@pytest.mark.parametrize("fps", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_moving_objects_of_a_scene_lie_where_they_were_last(fps):
     """In motion nothing tells the height, on which the places of long and tall things depend."""
     off, inside = defaultdict(list), []
     for seed in range(4):
         actors = _numbered(set_stage(seed, image_wh=IMAGE_WH, objects=60, crowd=False).actors)
         actors = [actor for actor in actors if actor.speed]
         frames, last = [], {}
-        for number in range(60):
-            now = [_after(actor, number / 2) for actor in actors]
-            camera = camera_at(0, -60 + number, 60, 0, -60)
+        for number in range(30 * fps):
+            time_s = number / fps
+            now = [_after(actor, time_s) for actor in actors]
+            camera = camera_at(0, -60 + 2 * time_s, 60, 0, -60)
             boxes = _boxes(now, camera)
-            frames.append(_frame(boxes, now, camera, number, number / 2))
+            frames.append(_frame(boxes, now, camera, number, time_s))
             last |= {one: now[one] for one in boxes}
         for found in map_objects([locate_source(frames, EXACT)], unique=False):
             actor = last[found.tracklets[0][1]]
