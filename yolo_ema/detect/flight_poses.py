@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from yolo_ema.geo.pose import NoPose, Pose, PoseTrack
 from yolo_ema.geo.sightings import FrameBoxes, LocatedSource, locate_source
 from yolo_ema.geo.telemetry.kinds import KINDS
 from yolo_ema.geo.telemetry.open_telemetry import open_telemetry
+from yolo_ema.io.namesakes import counterparts
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.options.mapping import MapOptions
 
@@ -50,16 +52,17 @@ def locate_flight(
 ) -> tuple[list[LocatedSource], dict[str, str]]:
     """Return the sources with their sightings placed, and by source why it has no places.
 
-    Videos and images are looked for in ``places``, by file name.
+    Videos and images are looked for in ``places``, by file name and folder.
 
     Raises:
-        ConfigError: the telemetry asked for cannot be; or no source has places, and the calibrated
+        ConfigError: the telemetry asked for cannot be, or which of several sources of one name a
+            file belongs to is unknown; or no source has places, and the calibrated
             camera of one is for frames of another shape.
         DataNotFoundError: the surface model is not there.
         OutOfReachError: no source has places, and the surface model does not cover one.
         DataError: the surface model cannot be used anywhere.
     """
-    now_at = {Path(path).name: path for path in places}
+    now_at = _now_at([source.name for source in sources], places)
     names = [source.name for source in sources if source.is_video]
     stills = [source for source in sources if not source.is_video]
     posed = dict(_posed_stills(stills, options, now_at))
@@ -79,6 +82,26 @@ def locate_flight(
     if errors and len(problems) == len(sources):
         raise errors[0]
     return located, problems
+
+
+def _now_at(names: Sequence[str], places: Sequence[str]) -> dict[str, str]:
+    """Return the place of each source that is in one of the places; results in MOT's format name
+    a video without its suffix.
+    """
+    now_at = {}
+    for name in names:
+        called = Path(name).name
+        named = [place for place in places if called in {Path(place).name, Path(place).stem}]
+        peers = [other for other in names if Path(other).name == called]
+        found = counterparts(name, peers, named)
+        if len(found) == 1:
+            now_at[name] = found[0]
+        elif named and (found or len(named) >= len(peers)):
+            raise ConfigError(
+                f"--source has {', '.join(named)}: which of them is {name} the folders do not "
+                "tell; locate them one after the other"
+            )
+    return now_at
 
 
 class _Posed(NamedTuple):
@@ -112,7 +135,7 @@ def _posed_stills(
 ) -> Iterator[tuple[str, _Posed]]:
     if not stills:
         return
-    paths = [now_at.get(Path(still.name).name, still.name) for still in stills]
+    paths = [now_at.get(still.name, still.name) for still in stills]
     track = open_telemetry(paths, options, images=True)
     if not isinstance(track, PoseTrack):
         yield from ((still.name, _Posed(still.frames, no_pose_of(track), None)) for still in stills)
@@ -151,14 +174,28 @@ def _with_poses(source: ResultSource, track: PoseTrack) -> list[FrameBoxes]:
 
 
 def telemetry_of(video: str, names: Sequence[str], entries: Sequence[str]) -> tuple[str, ...]:
-    """Return the entries of ``--telemetry`` for a video: of the files, the one that bears its name;
-    without one, those that do not bear the name of another of the videos, or all where no others
-    are left.
+    """Return the entries of ``--telemetry`` for a video: of the files, those that bear its name, in
+    the folder that is most like its own; without one, those that do not bear the name of another of
+    the videos, or all where no others are left.
+
+    Raises:
+        ConfigError: which of several videos of its name a file belongs to is unknown.
     """
     files = [word for word in entries if word not in KINDS and word != "auto"]
     own = Path(video).stem
     others = {Path(name).stem for name in names} - {own}
-    named = [word for word in files if Path(word).stem == own]
+    peers = {video, *(name for name in names if Path(name).stem == own)}
+    by_suffix: dict[str, list[str]] = defaultdict(list)
+    for word in files:
+        if Path(word).stem == own:
+            by_suffix[Path(word).suffix.lower()].append(word)
+    named = [word for same in by_suffix.values() for word in counterparts(video, peers, same)]
+    if by_suffix and not named:
+        raise ConfigError(
+            f"--telemetry has files called {own}, as {len(peers)} videos are, and none lies in a "
+            f"folder that tells it is of {video}; expected them beside their videos, or in folders "
+            "of the same names"
+        )
     left = named or [word for word in files if Path(word).stem not in others] or files
     return tuple(word for word in entries if word in left or word not in files)
 
@@ -167,12 +204,12 @@ def _track_of(
     source: ResultSource, options: MapOptions, now_at: dict[str, str]
 ) -> PoseTrack | tuple[NoPose, ...]:
     if source.pictures:
-        folder = now_at.get(Path(source.name).name)
+        folder = now_at.get(source.name)
         pictures = [
             str(Path(folder) / Path(name).name) if folder else name for name in source.pictures
         ]
         return open_telemetry(pictures, options, images=True)
-    path = now_at.get(Path(source.name).name, source.name)
+    path = now_at.get(source.name, source.name)
     return open_telemetry(path, options, duration_s=_length_s(Path(path), source), images=False)
 
 

@@ -12,7 +12,7 @@ import pytest
 from yolo_ema.detect.flight_poses import locate_flight, telemetry_of
 from yolo_ema.detect.live_places import LivePlaces
 from yolo_ema.detect.result_files import ResultSource
-from yolo_ema.errors import DataError, DataNotFoundError
+from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
 from yolo_ema.geo.camera_heights import grounds_of_stills
 from yolo_ema.geo.flight_map import map_flight
 from yolo_ema.geo.pose import NoPose, Pose
@@ -198,3 +198,30 @@ def test_a_live_drone_that_the_model_does_not_cover_goes_on_being_watched(step):
 )
 def test_a_video_takes_the_telemetry_of_its_own_name(entries, taken):
     assert telemetry_of("films/b.mp4", ["films/a.mp4", "films/b.mp4"], entries) == taken
+
+
+def test_of_videos_of_one_name_each_takes_the_telemetry_of_its_own_folder():
+    videos = ["dcim/100/DJI_0001.MP4", "dcim/101/DJI_0001.MP4"]
+    poses = ("logs/101/DJI_0001.csv", "logs/100/DJI_0001.csv", "logs/100/DJI_0001.SRT")
+    assert telemetry_of(videos[0], videos, poses) == poses[1:]
+    assert telemetry_of(videos[1], videos, poses) == poses[:1]
+    with pytest.raises(ConfigError, match="in a folder that tells it is of dcim/100"):
+        telemetry_of(videos[0], videos, ("logs/DJI_0001.csv",))
+
+
+def test_moved_videos_of_one_name_are_found_by_their_folders(tmp_path):
+    for folder, latitude in (("100", 47.0), ("101", 47.5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mp4").touch()
+        rows = "".join(f"{second},{latitude},8.0,60,0,-90,70\n" for second in range(3))
+        (tmp_path / folder / "a.csv").write_text(
+            "time_s,latitude_deg,longitude_deg,height_takeoff_m,yaw_deg,pitch_deg,hfov_deg\n" + rows
+        )
+    places = [str(tmp_path / folder / "a.mp4") for folder in ("100", "101")]
+    sources = [source("old/101/a.mp4", 3), source("old/100/a.mp4", 3)]
+    located, problems = locate_flight(sources, MapOptions(), places)
+    assert problems == {}
+    latitudes = [float(part.sightings.places.latitude_deg[0]) for part in located]
+    assert latitudes == pytest.approx([47.5, 47.0], abs=0.01)
+    with pytest.raises(ConfigError, match=r"which of them is elsewhere/a\.mp4 the folders"):
+        locate_flight([source("elsewhere/a.mp4", 3)], MapOptions(), places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from yolo_ema.errors import TelemetryError
 from yolo_ema.geo.pose import LostSample
 from yolo_ema.geo.telemetry.dialects import EXIFTOOL_FIELDS
 from yolo_ema.geo.telemetry.reading import Reading, Sample, number, values_of
+from yolo_ema.io.namesakes import counterparts
 
 _DOCUMENT = re.compile(r"Doc\d+(?:-\d+)*", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
@@ -41,7 +42,7 @@ def read_exiftool(content: Any, source: Path | None = None) -> Reading:
     reading = Reading("exiftool")
     videos: dict[str, dict[str, dict[str, str]]] = {}
     for record in content:
-        name = Path(str(record["SourceFile"]).replace("\\", "/")).name
+        name = str(record["SourceFile"]).replace("\\", "/")
         documents = _documents(record)
         main = documents.pop("", {})
         if any(_has_place(record) for record in documents.values()):
@@ -49,14 +50,9 @@ def read_exiftool(content: Any, source: Path | None = None) -> Reading:
         elif _has_place(main):
             values = _values(main)
             if "latitude_deg" in values and "longitude_deg" in values:
-                reading.stills[name] = Sample(0.0, values, "unknown", _utc(main))
-    clip = source.name if source is not None else ""
-    if len(videos) > 1 and clip not in videos:
-        raise TelemetryError(
-            f"it describes {len(videos)} videos, and none is called {clip!r}", "other_clip"
-        )
+                reading.tell(name, Sample(0.0, values, "unknown", _utc(main)))
     if videos:
-        _read_video(videos[clip] if clip in videos else next(iter(videos.values())), reading)
+        _read_video(videos[_video_of(source, list(videos))], reading)
     if not reading.samples and not reading.stills:
         raise TelemetryError(
             "ExifTool found no positions; expected GPSLatitude and GPSLongitude, of a video with "
@@ -64,6 +60,19 @@ def read_exiftool(content: Any, source: Path | None = None) -> Reading:
             "no_position",
         )
     return reading
+
+
+def _video_of(source: Path | None, videos: Sequence[str]) -> str:
+    """Return the one that is meant of the videos described: the only one, or by name and folder."""
+    clip = source.name if source is not None else ""
+    named = [name for name in videos if Path(name).name == clip]
+    meant = videos if len(videos) == 1 else counterparts(str(source), [str(source)], named)
+    if len(meant) != 1:
+        which = f"{len(meant)} are" if meant else "none is"
+        raise TelemetryError(
+            f"it describes {len(videos)} videos, and {which} called {clip!r}", "other_clip"
+        )
+    return meant[0]
 
 
 def _read_video(documents: Mapping[str, Mapping[str, str]], reading: Reading) -> None:

@@ -62,7 +62,7 @@ def read_reconstruction(content: Any) -> Reading:
                 "show, and are turned to true north"
             )
         for name, shot in shots.items():
-            reading.stills[name] = _shot(name, shot, cameras, origin, to_true)
+            reading.tell(name, _shot(name, shot, cameras, origin, to_true))
     if not reading.stills:
         raise TelemetryError("the reconstruction has no shots", "no_position")
     reading.assumptions.append(
@@ -246,7 +246,7 @@ def read_lla_rpy(path: Path) -> Reading:
         turned = yaw_pitch_roll_of(np.column_stack([body[:, 2], body[:, 1], -body[:, 0]]))
         values = {"latitude_deg": latitude, "longitude_deg": longitude, "altitude_m": altitude}
         values |= dict(zip(("yaw_deg", "pitch_deg", "roll_deg"), turned, strict=True))
-        reading.stills[name] = Sample(0.0, values)
+        reading.tell(name, Sample(0.0, values))
     if not reading.stills:
         raise TelemetryError("it has no lines of poses", "no_position")
     return reading

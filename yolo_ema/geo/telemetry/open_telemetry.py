@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from yolo_ema.geo.telemetry.fitting import on_video_clock, without_future
 from yolo_ema.geo.telemetry.kinds import AUTO, KINDS, read_file
 from yolo_ema.geo.telemetry.live import is_live
 from yolo_ema.geo.telemetry.reading import Reading, Sample
+from yolo_ema.io.namesakes import counterparts
 from yolo_ema.options.telemetry import TelemetryOptions
 
 __all__ = ["open_telemetry", "telemetry_words"]
@@ -170,15 +171,23 @@ def _still(still: Sample | str, maker: PoseMaker) -> Pose | NoPose:
 
 def _by_path(stills: Mapping[str, Sample | str], paths: Sequence[Path]) -> dict[Path, Sample | str]:
     """Return what telemetry tells of each image, by its path, its file name, or its name without
-    suffix, as OpenSfM writes it; a name that several images have tells nothing.
+    suffix, as OpenSfM writes it; a name that several have tells nothing where no folder does.
     """
     if not stills:
         return {}
-    names = Counter(path.name for path in paths)
+    images: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        images[path.name].append(str(path))
+    told: dict[str, list[str]] = defaultdict(list)
+    for key in stills:
+        told[Path(key).name].append(key)
     samples: dict[Path, Sample | str] = {}
     for path in paths:
-        keys = [str(path)] + [path.name, path.stem] * (names[path.name] == 1)
-        samples[path] = next((stills[key] for key in keys if key in stills), "unknown_image")
+        keys = [str(path)]
+        if keys[0] not in stills:
+            named = told.get(path.name) or told.get(path.stem) or []
+            keys = counterparts(str(path), images[path.name], named)
+        samples[path] = stills[keys[0]] if len(keys) == 1 else "unknown_image"
     return samples
 
 

@@ -108,7 +108,8 @@ class Reading:
     Attributes:
         source: the reader, as ``srt``.
         samples: of a clip, in the order of the file.
-        stills: of images, by file name or path; those that tell nothing carry a reason's code.
+        stills: of images, by file name or path, see `tell`; those that tell nothing carry a
+            reason's code.
         clock: ``video``: times count from the first frame; ``utc``: samples carry UTC, times count
             from the first of them.
         length_s: from the first frame to the end of the last sample, where the format says it.
@@ -128,6 +129,11 @@ class Reading:
     assumptions: list[str] = field(default_factory=list)
     lost: list[LostSample] = field(default_factory=list)
     pictures: list[Sample] = field(default_factory=list)
+
+    def tell(self, image: str, still: Sample | str) -> None:
+        """Keep what is told of an image; of one that two things are told of, nothing is known."""
+        image = image.replace("\\", "/")
+        self.stills[image] = still if self.stills.get(image, still) == still else "unknown_image"
 
 
 def number(text: str) -> float | None:

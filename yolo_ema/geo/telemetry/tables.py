@@ -18,7 +18,7 @@ from yolo_ema.io.text_files import decode_text, one_line
 CSV_COLUMNS = {
     "time_s": "seconds since the first frame of the video",
     "utc": "the moment in UTC, as in 2026-05-17T08:28:30.250Z, instead of time_s",
-    "image": "file name of a still, instead of time_s",
+    "image": "file name or path of a still, instead of time_s",
     "latitude_deg": "degrees north on WGS 84; needed",
     "longitude_deg": "degrees east on WGS 84; needed",
     "height_takeoff_m": "metres above the point of take-off",
@@ -103,7 +103,7 @@ def _take(reading: Reading, key: str, header: Sequence[str], row: Sequence[str],
         if not cells.get(name):
             raise TelemetryError(f"line {line}, column {name}: empty; expected a value")
     if key == "image":
-        reading.stills[Path(cells["image"]).name] = Sample(0.0, values, "sea level")
+        reading.tell(cells["image"], Sample(0.0, values, "sea level"))
         return
     utc = _moment(cells["utc"], line) if key == "utc" else None
     reading.samples.append(Sample(values.pop("time_s", 0.0), values, "sea level", utc))
@@ -166,7 +166,7 @@ def read_auair(content: Any) -> Reading:
         record = {str(key).lower(): [repr(value)] for key, value in row.items()}
         values = values_of(AUAIR_FIELDS, record)
         placed = "latitude_deg" in values and "longitude_deg" in values
-        reading.stills[str(row["image_name"])] = Sample(0.0, values) if placed else "no_position"
+        reading.tell(str(row["image_name"]), Sample(0.0, values) if placed else "no_position")
     if not any(isinstance(still, Sample) for still in reading.stills.values()):
         raise TelemetryError("none of its images has a position", "no_position")
     return reading

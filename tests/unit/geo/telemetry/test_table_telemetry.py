@@ -46,6 +46,42 @@ def test_a_table_of_a_spreadsheet_that_writes_decimal_commas(tmp_path):
     assert track.at(0.25).yaw_deg == pytest.approx(0.5)
 
 
+def _tables_of_stills(folder: Path, places: dict[str, float]) -> list[Path]:
+    """Write where images are as a CSV and as ExifTool's JSON."""
+    header = "image,latitude_deg,longitude_deg,height_takeoff_m,pitch_deg\n"
+    rows = "".join(f"{name},{latitude},8,60,-90\n" for name, latitude in places.items())
+    records = [
+        {"SourceFile": name, "GPSLatitude": latitude, "GPSLongitude": 8.0}
+        for name, latitude in places.items()
+    ]
+    return [written(folder / "a.csv", header + rows), written(folder / "a.json", records)]
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_images_of_one_name_in_several_folders_keep_apart(tmp_path, windows):
+    """As drones number them anew in each folder."""
+    places = {f"DCIM/{folder}/DJI_0001.JPG": float(folder) - 60 for folder in (100, 101)}
+    if windows:
+        places = {f"D:/{name}".replace("/", "\\"): place for name, place in places.items()}
+    for table in _tables_of_stills(tmp_path, places):
+        moved = "photos/101/DJI_0001.JPG"
+        track = opened(table, [moved])
+        assert track.still(moved).latitude_deg == 41
+        both = [f"photos/{folder}/DJI_0001.JPG" for folder in (100, 101)]
+        track = opened(table, both)
+        assert [track.still(path).latitude_deg for path in both] == [40, 41]
+        (refused,) = opened(table, ["elsewhere/DJI_0001.JPG"])
+        assert refused.reason == "unknown_image"
+
+
+def test_an_image_of_which_two_places_are_told_has_none(tmp_path):
+    header, row = "image,latitude_deg,longitude_deg,height_takeoff_m\n", "a.jpg,47,8,60\n"
+    (refused,) = opened(written(tmp_path / "a.csv", header + row + "a.jpg,48,8,60\n"), IMAGES)
+    assert refused.reason == "unknown_image"
+    track = opened(written(tmp_path / "a.csv", header + 2 * row), IMAGES)
+    assert track.still(IMAGES[0]).latitude_deg == 47
+
+
 @pytest.mark.parametrize(
     ("latitude", "longitude", "refs"),
     [
