@@ -108,6 +108,36 @@ def test_csv_and_mot_files_give_the_same_objects(yolo_ema_command, here):
         "locate", "flight.txt", *rest, "--frame-size", "1920,1080", "--fps", "2"
     )
     assert by_csv.json["objects_per_class"] == by_mot.json["objects_per_class"] == {"car": len(LOT)}
+    assert by_csv.json["remarks"] == [
+        "detections.csv has no frames without objects: coverage is of the others alone"
+    ]
+
+
+def test_a_table_of_poses_is_not_overwritten_and_one_of_sightings_is_no_telemetry(
+    yolo_ema_command, here
+):
+    """Both have the video's name: one is telemetry that is found by it, the other a result."""
+    assert yolo_ema_command(*LOCATE, "--out", "flight.csv").code == 0
+    (here / "flight.SRT").rename(here / "other.SRT")
+    done = yolo_ema_command("locate", "detections.jsonl")
+    assert done.code == 3
+    assert "csv: it holds the sightings of a map, not poses" in done.err
+    poses = "time_s,latitude_deg,longitude_deg,height_takeoff_m,yaw_deg,pitch_deg,hfov_deg\n"
+    (here / "flight.csv").write_text(poses + "".join(f"{s},47,8,60,0,-50,70\n" for s in range(57)))
+    done = yolo_ema_command("locate", "detections.jsonl", "--out", "flight.csv")
+    assert done.code == 2
+    assert "--out has flight.csv, which holds poses; expected another file" in done.err
+    assert (here / "flight.csv").read_text().startswith(poses)
+
+
+def test_a_name_that_is_not_unicode_is_shown_escaped(yolo_ema_command, here):
+    lines = (here / "detections.jsonl").read_text()
+    (here / "detections.jsonl").write_text(lines.replace("flight.mp4", "fl\\udce9ge.mp4"))
+    names = ("objects.geojson", "map.gpkg", "map.kml", "map.html", "map.csv")
+    done = yolo_ema_command(*LOCATE, "--json", "--out", *names)
+    assert done.code == 0, done.err
+    features = json.loads((here / "objects.geojson").read_text(encoding="utf-8"))["features"]
+    assert "fl\\udce9ge.mp4 #" in features[0]["properties"]["seen_in"]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from yolo_ema.detect.flight_poses import locate_flight
 from yolo_ema.detect.locate_result import LocateResult
 from yolo_ema.detect.result_files import read_results
-from yolo_ema.errors import DataError, TelemetryError
+from yolo_ema.errors import ConfigError, DataError, TelemetryError
 from yolo_ema.geo.flight_map import map_flight
 from yolo_ema.geo.maps.write_map import write_map
+from yolo_ema.geo.telemetry.tables import holds_poses
 from yolo_ema.options.locate import LocateOptions
 
 __all__ = ["locate"]
@@ -22,6 +23,7 @@ def locate(options: LocateOptions) -> LocateResult:
         The map, and the files that were written.
 
     Raises:
+        ConfigError: a file to write holds poses; or the telemetry asked for cannot be.
         DataNotFoundError: a file of results, or the surface model, is not there.
         AnnotationError: a line of the results cannot be read.
         TelemetryError: no source has telemetry.
@@ -34,6 +36,9 @@ def locate(options: LocateOptions) -> LocateResult:
         >>> result.flight.objects_per_class
         {'car': 1}
     """
+    for path in options.out:
+        if path.suffix.lower() == ".csv" and path.is_file() and holds_poses(path):
+            raise ConfigError(f"--out has {path}, which holds poses; expected another file")
     sources, remarks = read_results(options.results, frame_size=options.frame_size, fps=options.fps)
     if not sources:
         raise DataError(f"{', '.join(map(str, options.results))}: there are no frames")

@@ -117,6 +117,8 @@ def read_results(
             source = sources.setdefault(key[0], ResultSource(key[0]))
             source.frames.append(_as_frame(rows))
             source.is_whole &= path.suffix.lower() == ".jsonl"
+        if path.suffix.lower() != ".jsonl":
+            remarks.append(f"{path} has no frames without objects: coverage is of the others alone")
     for source in sources.values():
         source.frames.sort(key=lambda frame: frame.frame)
     return list(sources.values()), remarks

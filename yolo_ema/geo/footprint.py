@@ -37,7 +37,7 @@ _CLEARANCE_M = 1.0
 
 @dataclass(frozen=True)
 class CoverageArea:
-    """Ground that one video, or the single images of a flight, have seen about equally finely.
+    """Ground that one video, or neighbouring single images, have seen about equally finely.
 
     Attributes:
         sources: which.
@@ -68,7 +68,7 @@ def coverage_of(
     sources: Sequence[LocatedSource], *, most_gsd_m: float
 ) -> tuple[list[CoverageArea], float]:
     """Return the ground that a flight has seen, and the width of the widest cells that it is made
-    of: each video, and the single images of a flight, have cells of their own.
+    of: each video, and single images that may show the same ground, have cells of their own.
 
     Args:
         sources: its videos and images; of a video two frames a second are taken.
@@ -80,17 +80,38 @@ def coverage_of(
         groups.setdefault((video, id(source.ground)), []).append(source)
     areas, cell_m = [], 0.0
     for group in groups.values():
-        shots = [(shot, source.ground) for source in group for shot in _shots(source)]
-        if not shots:
-            continue
-        of_group = [shot for shot, _ in shots]
-        grid = _Grid.around(of_group, most_gsd_m, shots[0][1])
-        seen = _Seen(grid)
-        for shot, place in zip(of_group, _places(of_group, grid.frame), strict=True):
-            seen.add(shot, place, most_gsd_m)
-        areas += seen.areas(tuple(source.name for source in group))
-        cell_m = max(cell_m, grid.cell_m)
+        pairs = [(shot, source.name) for source in group for shot in _shots(source)]
+        for numbers in _neighbours([shot for shot, _ in pairs], most_gsd_m, group[0].ground):
+            shots = [pairs[number][0] for number in numbers]
+            grid = _Grid.around(shots, most_gsd_m, group[0].ground)
+            seen = _Seen(grid)
+            for shot, place in zip(shots, _places(shots, grid.frame), strict=True):
+                seen.add(shot, place, most_gsd_m)
+            areas += seen.areas(tuple(dict.fromkeys(pairs[number][1] for number in numbers)))
+            cell_m = max(cell_m, grid.cell_m)
     return areas, cell_m
+
+
+def _neighbours(shots: Sequence[_Shot], most_gsd_m: float, ground: FlightGround) -> list[list[int]]:
+    """Return the numbers of the shots that may show the same ground, by themselves or by way of
+    others: one grid around places far apart would have cells larger than what a shot shows.
+    """
+    if not shots:
+        return []
+    places = _places(shots, LocalFrame.around(*_latitudes_longitudes(shots)))
+    reach = _reaches_m(shots, most_gsd_m, ground)
+    groups, left = [], np.arange(len(shots))
+    while len(left):
+        group, found = [], left[:1]
+        left = left[1:]
+        while len(found):
+            number, found = found[0], found[1:]
+            group.append(int(number))
+            apart = np.abs(places[left] - places[number]).max(axis=1)
+            near = apart <= reach[left] + reach[number]
+            found, left = np.append(found, left[near]), left[~near]
+        groups.append(sorted(group))
+    return groups
 
 
 def _shots(source: LocatedSource) -> list[_Shot]:
@@ -132,8 +153,7 @@ class _Grid:
         frame = LocalFrame.around(*_latitudes_longitudes(shots))
         places = _places(shots, frame)
         model = ground.ground if isinstance(ground.ground, SurfaceModel) else None
-        lowest = float(np.nanmin(model.heights_m)) if model else 0.0
-        reach = np.array([_reach_m(shot, most_gsd_m, lowest) for shot in shots])[:, None]
+        reach = _reaches_m(shots, most_gsd_m, ground)[:, None]
         low, high = (places - reach).min(axis=0), (places + reach).max(axis=0)
         most = _MOST_CELLS_ON_MODEL if model else _MOST_CELLS
         cell_m = max(_LEAST_CELL_M, math.sqrt(float(np.prod(high - low)) / most))
@@ -151,6 +171,13 @@ class _Grid:
         east = self.low_en[0] + (np.arange(self.shape[1])[columns] + 0.5) * self.cell_m
         north = self.low_en[1] + (np.arange(self.shape[0])[rows] + 0.5) * self.cell_m
         return np.stack(np.meshgrid(east, north), axis=-1)
+
+
+def _reaches_m(shots: Sequence[_Shot], most_gsd_m: float, ground: FlightGround) -> Array:
+    """Return (n,): how far from below each camera ground can count."""
+    model = ground.ground if isinstance(ground.ground, SurfaceModel) else None
+    lowest = float(np.nanmin(model.heights_m)) if model else 0.0
+    return np.array([_reach_m(shot, most_gsd_m, lowest) for shot in shots])
 
 
 def _reach_m(shot: _Shot, most_gsd_m: float, lowest_m: float) -> float:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from yolo_ema.errors import ConfigError
+from yolo_ema.geo.camera_heights import grounds_of_stills
 from yolo_ema.geo.flight_map import map_flight
 from yolo_ema.geo.maps.antimeridian import cut_line, cut_polygons
 from yolo_ema.geo.maps.kml import ellipse_ring
@@ -192,6 +193,29 @@ def test_coverage_of_a_view_straight_down_is_its_frame_on_the_ground():
     assert sum(one.square_metres for one in flight.coverage) == pytest.approx(expected, rel=0.05)
     fine = map_flight([locate_source(frames, options)], MapOptions(coverage_gsd=0.01))
     assert fine.coverage == ()
+
+
+def test_photos_far_apart_cover_what_each_covers():
+    """In one grid, cells would be larger than what a photo shows."""
+    options = MapOptions()
+
+    def covered(*places_m: float) -> float:
+        photos = []
+        for number, north_m in enumerate(places_m):
+            camera = camera_at(0, north_m, 60, 0, -89.9)
+            (photo,) = fly([], lambda _, camera=camera: camera, seconds=1, fps=1)
+            photos.append(replace(photo, source=f"{number}.jpg"))
+        grounds = grounds_of_stills(options, [photo.pose for photo in photos])
+        sources = [
+            locate_source([photo], options, is_video=False, ground=ground)
+            for photo, ground in zip(photos, grounds, strict=True)
+        ]
+        return sum(area.square_metres for area in map_flight(sources, options).coverage)
+
+    alone = covered(0)
+    assert covered(0, 100e3) == pytest.approx(2 * alone, rel=0.02)
+    assert covered(0, 20, 100e3) == pytest.approx(covered(0, 20) + alone, rel=0.02)
+    assert covered(0, 20) < 1.7 * alone
 
 
 @pytest.mark.parametrize("seed", range(25))

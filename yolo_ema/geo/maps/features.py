@@ -14,6 +14,7 @@ from yolo_ema.geo.geodesic import wrapped_deg
 from yolo_ema.geo.maps.antimeridian import cut_line, cut_polygons
 from yolo_ema.geo.objects import MapObject
 from yolo_ema.geo.sightings import LocatedSource
+from yolo_ema.io.text_files import shown_path
 
 LAYERS = ("objects", "paths", "sightings", "coverage")
 
@@ -50,13 +51,13 @@ def header_of(flight: FlightMap) -> dict[str, Any]:
 
     return {
         "generator": f"yolo-ema {__version__}",
-        "sources": [source.name for source in flight.sources],
+        "sources": [shown_path(source.name) for source in flight.sources],
         "sightings": flight.sightings,
         "sightings_not_placed": flight.not_placed,
         "objects_per_class": flight.objects_per_class,
         "ellipses": "95 % error ellipses: half axes in metres, azimuth of the longer one in "
         "degrees clockwise from north",
-        "assumptions": list(flight.assumptions),
+        "assumptions": [shown_path(sentence) for sentence in flight.assumptions],
     }
 
 
@@ -86,7 +87,7 @@ def _of_object(item: MapObject) -> dict[str, Any]:
         "first_utc": _utc(item.moments_s[0]),
         "last_utc": _utc(item.moments_s[1]),
         "seen_in": "; ".join(
-            source if identity is None else f"{source} #{identity}"
+            shown_path(source) + ("" if identity is None else f" #{identity}")
             for source, identity, _ in item.tracklets[:20]
         )
         + (f"; and {len(item.tracklets) - 20} more" if len(item.tracklets) > 20 else ""),
@@ -126,7 +127,7 @@ def _of_source(source: LocatedSource, owners: Mapping[int, int]) -> Iterator[Fea
         yield Feature(
             geometry,
             {
-                "source": source.name,
+                "source": shown_path(source.name),
                 "frame": int(sightings.frames[row]),
                 "time_s": _rounded(float(sightings.times_s[row]), 3),
                 "utc": _utc(moment),
@@ -156,7 +157,7 @@ def _coverage(flight: FlightMap) -> Iterator[Feature]:
         yield Feature(
             cut_polygons(polygons),
             {
-                "sources": "; ".join(area.sources[:20])
+                "sources": "; ".join(map(shown_path, area.sources[:20]))
                 + (f"; and {len(area.sources) - 20} more" if len(area.sources) > 20 else ""),
                 "gsd_from_m": area.gsd_from_m,
                 "gsd_to_m": _rounded(area.gsd_to_m, 3),

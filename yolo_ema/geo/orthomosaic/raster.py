@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from yolo_ema.errors import ConfigError, MissingPackageError, SourceError
 from yolo_ema.geo.orthomosaic.georeference import Georeference, georeference_of
+from yolo_ema.io.text_files import shown_path
 
 HIDDEN_GREY = 114
 """What is shown where there is no data: the grey around images in the network's input."""
@@ -80,6 +81,10 @@ class OrthomosaicReader:
                 with warnings.catch_warnings():  # without a georeference it is said in `remarks`
                     warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
                     self._raster = rasterio.open(path, driver="GTiff")
+            except UnicodeEncodeError as error:  # GDAL takes UTF-8 alone
+                raise SourceError(
+                    f"{shown_path(path)} cannot be read: its name is not UTF-8; rename it"
+                ) from error
             except self._errors as error:
                 raise SourceError(f"{path} cannot be read: {_one_line(error)}") from error
             self._cache(rasterio, rows)

@@ -30,6 +30,7 @@ CSV_COLUMNS = {
     "hfov_deg": "how wide a frame is",
 }
 _KEYS = ("time_s", "utc", "image")
+_SIGHTINGS = {"object_id", "track_id", "error_major_m"}
 _NEEDED = ("latitude_deg", "longitude_deg")
 
 
@@ -40,10 +41,8 @@ def read_csv_poses(path: Path) -> Reading:
     Raises:
         TelemetryError: a column is missing, or a cell is wrong: the message names line and column.
     """
-    delimiter = max(",;\t", key=next(iter(_lines(path)), "").count)
-    rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
+    rows, header = _rows_below_header(path)
     try:
-        header = [one_line(name).lower() for name in next(rows)]
         key = _key_column(header)
         reading = Reading("csv", clock="utc" if key == "utc" else "video")
         other = [name for name in header if name and name not in CSV_COLUMNS]
@@ -51,7 +50,7 @@ def read_csv_poses(path: Path) -> Reading:
             hint = did_you_mean(other[0], CSV_COLUMNS)
             reading.assumptions.append(f"columns left out: {', '.join(other)}{hint}")
         for row in rows:
-            if delimiter != ",":  # a comma is a decimal point then
+            if rows.dialect.delimiter != ",":  # a comma is a decimal point then
                 row = [
                     cell if name == "image" else cell.replace(",", ".")
                     for cell, name in itertools.zip_longest(row, header[: len(row)], fillvalue="")
@@ -60,13 +59,32 @@ def read_csv_poses(path: Path) -> Reading:
                 _take(reading, key, header, row, rows.line_num)
     except csv.Error as error:
         raise TelemetryError(f"line {rows.line_num}: {error}") from error
-    except StopIteration:
-        raise TelemetryError("it is empty; expected a first line with column names") from None
     if key == "utc":
         _count_from_first(reading)
     if not reading.samples and not reading.stills:
         raise TelemetryError("it has no lines of poses", "no_position")
     return reading
+
+
+def holds_poses(path: Path) -> bool:
+    """Say whether a file is a table of poses."""
+    try:
+        _key_column(_rows_below_header(path)[1])
+    except (OSError, TelemetryError):
+        return False
+    return True
+
+
+def _rows_below_header(path: Path) -> tuple[Any, list[str]]:
+    lines = _lines(path)
+    delimiter = max(",;\t", key=next(iter(lines), "").count)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        return rows, [one_line(name).lower() for name in next(rows)]
+    except csv.Error as error:
+        raise TelemetryError(f"line 1: {error}") from error
+    except StopIteration:
+        raise TelemetryError("it is empty; expected a first line with column names") from None
 
 
 def _lines(path: Path) -> list[str]:
@@ -75,6 +93,8 @@ def _lines(path: Path) -> list[str]:
 
 def _key_column(header: Sequence[str]) -> str:
     """Return the column that says of which moment or image a line is."""
+    if _SIGHTINGS.issubset(header):
+        raise TelemetryError("it holds the sightings of a map, not poses", "not_found")
     twice = next((name for name in CSV_COLUMNS if header.count(name) > 1), None)
     if twice is not None:
         raise TelemetryError(f"it has the column {twice} twice")
