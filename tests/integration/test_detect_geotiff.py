@@ -5,6 +5,7 @@ what is skipped, damaged, refused, killed, and how much memory it takes.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -23,6 +24,9 @@ from lively_weights import lively_model, picture, save
 
 from yolo_ema import Detector
 from yolo_ema.cli import main
+from yolo_ema.detect import orthomosaic as orthomosaic_module
+from yolo_ema.detect.orthomosaic import detect_orthomosaics
+from yolo_ema.options.detect import DetectOptions
 
 rasterio = pytest.importorskip("rasterio")
 pyproj = pytest.importorskip("pyproj")
@@ -426,7 +430,7 @@ def test_a_killed_run_resumes_where_it_stopped(detect, onnx_file, tmp_path):
     command = [sys.executable, "-c", RUN, "detect", path, "--weights", onnx_file, *tiled]
     process = subprocess.Popen([*map(str, command), "--out", str(tmp_path / "out")], stderr=-3)
     journal = tmp_path / "out/o.windows.journal"
-    while not journal.exists() or journal.stat().st_size < 24_000:
+    while not journal.exists() or journal.stat().st_size < 32_000:
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
@@ -441,6 +445,34 @@ def test_a_killed_run_resumes_where_it_stopped(detect, onnx_file, tmp_path):
     assert 0 < found["windows"]["resumed"] < found["windows"]["total"]
     for name in ("o.csv", "o.jsonl"):
         assert (tmp_path / "out" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_an_interrupted_run_over_files_of_one_name_resumes_and_writes_each_once(
+    onnx_file, tmp_path, monkeypatch
+):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+    paths = [write_tiff(tmp_path / f / "o.tif", rgb_of(picture(3, (200, 200)))) for f in "ab"]
+    options = DetectOptions(
+        weights=onnx_file, source=paths, tile="96x96", conf=float(CONF), out=tmp_path / "out"
+    )
+    write = orthomosaic_module._Run._write
+    calls = itertools.count()
+
+    def interrupted(*given):
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        write(*given)
+
+    monkeypatch.setattr(orthomosaic_module._Run, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        detect_orthomosaics(options, paths)
+    result = detect_orthomosaics(options, paths)
+    assert all(mosaic.resumed == mosaic.windows > 1 for mosaic in result.orthomosaics)
+    assert [mosaic.paths["csv"].name for mosaic in result.orthomosaics] == ["o.csv", "o-2.csv"]
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == sorted(
+        2 * [".csv", ".jsonl", ".geojson", ".gpkg"]
+    )
 
 
 @pytest.mark.slow

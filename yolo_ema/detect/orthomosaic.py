@@ -42,7 +42,7 @@ _GPU_WINDOWS = 8
 def detect_orthomosaics(options: DetectOptions, paths: Sequence[Path]) -> OrthomosaicResult:
     """Detect on GeoTIFFs and write polygons in their projections and in longitude and latitude.
 
-    Beside the files stands a journal of windows until they are complete: a run that was killed
+    Beside the files stand journals of windows until all of them are complete: a run that was killed
     continues there when it is started again with the same ``--out``.
 
     Raises:
@@ -56,16 +56,28 @@ def detect_orthomosaics(options: DetectOptions, paths: Sequence[Path]) -> Orthom
     detector = Detector(config=options)
     summaries = []
     with _out(options) as out:
-        for path in paths:
+        journals = _journal_paths(paths, out)
+        for path, journal in zip(paths, journals, strict=True):
             summary = OrthomosaicSummary(str(path))
             try:
-                _Run(options, detector, path, out, summary).run()
+                _Run(options, detector, path, journal, summary).run()
             except SourceError as error:
                 if len(paths) == 1:
                     raise
                 summary.problem = str(error)
             summaries.append(summary)
+        for journal in journals:
+            journal.unlink(missing_ok=True)
     return OrthomosaicResult(out, tuple(summaries))
+
+
+def _journal_paths(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Return a journal for each file, by its name, numbered where several files have it."""
+    journals: list[Path] = []
+    for path in paths:
+        names = numbered_paths(out, path.stem, ".windows.journal")
+        journals.append(next(name for name in names if name not in journals))
+    return journals
 
 
 @contextlib.contextmanager
@@ -85,10 +97,11 @@ class _Run:
         options: DetectOptions,
         detector: Detector,
         path: Path,
-        out: Path,
+        journal: Path,
         summary: OrthomosaicSummary,
     ) -> None:
-        self._options, self._detector, self._path, self._out = options, detector, path, out
+        self._options, self._detector, self._path = options, detector, path
+        self._journal, self._out = journal, journal.parent
         self._summary, self._tiled = summary, detector.predictor
         # What runs one window, mirrored and enlarged, too, where that is asked for.
         self._network = TiledPredictor(
@@ -103,9 +116,7 @@ class _Run:
         ) as reader:
             grid = WindowGrid.of(self._tiled, reader.image_wh, self._options)
             self._describe(reader, grid)
-            journal = WindowJournal(
-                self._out / f"{self._path.stem}.windows.journal", self._settings(reader, grid)
-            )
+            journal = WindowJournal(self._journal, self._settings(reader, grid))
             try:
                 self._detect(reader, grid, journal)
                 self._count(journal, grid)
@@ -116,7 +127,7 @@ class _Run:
             except BaseException:
                 journal.close()
                 raise
-            journal.remove()
+            journal.close()
 
     def _describe(self, reader: OrthomosaicReader, grid: WindowGrid) -> None:
         summary = self._summary
@@ -203,7 +214,10 @@ class _Run:
 
     def _write(self, reader: OrthomosaicReader, grid: WindowGrid, journal: WindowJournal) -> None:
         summary, names = self._summary, self._tiled.names
-        paths = self._free_paths(has_degrees=reader.place.to_degrees is not None)
+        paths = journal.files()
+        if not paths:
+            paths = self._free_paths(has_degrees=reader.place.to_degrees is not None)
+            journal.name_files(paths)
 
         def merge(rows_of_views: list[np.ndarray], views: np.ndarray) -> np.ndarray:
             windows = [

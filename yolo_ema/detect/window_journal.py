@@ -17,6 +17,7 @@ _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE windows (number INTEGER PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL,
   pixels INTEGER NOT NULL, square_metres REAL, boxes BLOB NOT NULL);
+CREATE TABLE files (kind TEXT PRIMARY KEY, name TEXT NOT NULL);
 """
 _COMMIT_EVERY = 32
 
@@ -94,6 +95,20 @@ class WindowJournal:
             if record.state == "detected" or self._uncommitted >= _COMMIT_EVERY:
                 self._connection.commit()
                 self._uncommitted = 0
+
+    def name_files(self, paths: Mapping[str, Path]) -> None:
+        """Note the files, by kind, beside the journal, that a run writes when it has all windows:
+        one that ends before it is complete writes the same when it continues.
+        """
+        with self._explained():
+            rows = [(kind, path.name) for kind, path in paths.items()]
+            self._connection.executemany("INSERT INTO files VALUES (?,?)", rows)
+            self._connection.commit()
+
+    def files(self) -> dict[str, Path]:
+        """Return those files; none where none were noted yet."""
+        rows = self._connection.execute("SELECT kind, name FROM files")
+        return {kind: self.path.with_name(name) for kind, name in rows}
 
     def done(self) -> set[int]:
         """Return the numbers of windows that are done."""
