@@ -89,6 +89,9 @@ vision and to people who lack red or green cones: a search over saturated colour
 test holds the distances.
 """
 
+JPEG_SIDE = 65_500
+"""Pixels of the longest side that is written as JPEG; the format's limit is 65,535."""
+
 CHART_COLOURS = (
     "#0072b2",
     "#e69f00",

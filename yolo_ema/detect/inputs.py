@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from yolo_ema.errors import SourceError
+from yolo_ema.errors import ConfigError, SourceError
 from yolo_ema.media.frames import Frame, exact_rate
 from yolo_ema.media.sources.frame_selection import FrameSelection
 from yolo_ema.media.sources.open_sources import NetworkOptions, open_sources
@@ -85,9 +85,12 @@ def open_events(
     """Open what `Detector.stream` is given, and yield the events of it.
 
     Raises:
+        ConfigError: the rate is none.
         SourceError: it is neither sources nor frames, or a source does not exist.
     """
     names, frames = _names_or_frames(given)
+    if not 0 < fps < math.inf:
+        raise ConfigError(f"fps is {fps}; expected frames per second above 0")
     rate = exact_rate(fps)
     if frames is not None:
         yield _ArraySource(frames, rate).events(selection_of(config))

@@ -47,9 +47,8 @@ def suppress(
         index, class_ids = np.nonzero(candidates[:, 4:] > conf)
     else:
         index, class_ids = np.arange(len(candidates)), candidates[:, 4:].argmax(axis=1)
-    if settings.classes is not None:
-        keep = np.isin(class_ids, settings.classes)
-        index, class_ids = index[keep], class_ids[keep]
+    keep = _may_matter(class_ids, settings)
+    index, class_ids = index[keep], class_ids[keep]
     scores = candidates[index, 4 + class_ids]
     order = np.argsort(-scores, kind="stable")[:_MOST_CANDIDATES]
     index, class_ids, scores = index[order], class_ids[order], scores[order]
@@ -58,7 +57,23 @@ def suppress(
     enough = _MOST_CANDIDATES if settings.nms_groups else max_det
     kept = _kept(boxes, class_ids, offset, settings.iou, enough)
     rows = np.column_stack((boxes, scores, class_ids.astype(np.float32)))[kept]
-    return suppress_groups(rows, settings)[:max_det]
+    return _wanted(suppress_groups(rows, settings), settings)[:max_det]
+
+
+def _may_matter(class_ids: np.ndarray, settings: PredictorSettings) -> np.ndarray:
+    """Say which boxes are of a class that is asked for, or of a group with one: a stronger car
+    drops a van, also where vans alone are asked for.
+    """
+    if settings.classes is None:
+        return np.ones(len(class_ids), bool)
+    matter = set(settings.classes)
+    for _ in settings.nms_groups:  # by way of other groups, too
+        matter.update(*(group for group in settings.nms_groups if matter.intersection(group)))
+    return np.isin(class_ids, sorted(matter))
+
+
+def _wanted(rows: np.ndarray, settings: PredictorSettings) -> np.ndarray:
+    return rows if settings.classes is None else rows[np.isin(rows[:, 5], settings.classes)]
 
 
 def suppress_groups(rows: np.ndarray, settings: PredictorSettings) -> np.ndarray:
@@ -92,10 +107,8 @@ def select_boxes(rows: np.ndarray, settings: PredictorSettings, max_det: int) ->
     Returns:
         (M, 6) float32 in their order.
     """
-    keep = rows[:, 4] > np.float32(settings.conf)
-    if settings.classes is not None:
-        keep &= np.isin(rows[:, 5], settings.classes)
-    return suppress_groups(rows[keep, :6], settings)[:max_det]
+    keep = (rows[:, 4] > np.float32(settings.conf)) & _may_matter(rows[:, 5], settings)
+    return _wanted(suppress_groups(rows[keep, :6], settings), settings)[:max_det]
 
 
 def centers_to_corners(boxes: np.ndarray) -> np.ndarray:

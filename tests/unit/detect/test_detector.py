@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import multiprocessing
 import os
 import pickle
@@ -163,6 +164,11 @@ class TestFramesAsArrays:
         found = list(tracker.stream_detections([FRAMES[0]] * 4, fps=8))
         assert [one.frame.time_s for one in found] == [0, 0.125, 0.25, 0.375]
         assert set(found[0].track_ids) == set(found[3].track_ids) == set(range(1, 6))
+
+    @pytest.mark.parametrize("fps", [0, -10, math.inf, math.nan])
+    def test_have_a_rate(self, detector, fps):
+        with pytest.raises(ConfigError, match="expected frames per second above 0"):
+            list(detector.stream_detections(FRAMES, fps=fps))
 
     def test_a_generator_is_run_in_this_thread_a_frame_at_a_time(self, weights, monkeypatch, calls):
         """As the caller's own camera needs it; a list may go in parallel."""

@@ -77,6 +77,32 @@ def test_car_and_van_at_one_place_become_one_and_a_pedestrian_stays() -> None:
     )
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    classes=st.lists(st.integers(0, 8), max_size=3),
+    groups=st.sampled_from([[], [[3, 4, 5, 8]], [[3, 4], [4, 8]], [[4, 8], [3, 4]]]),
+)
+def test_what_is_asked_for_is_what_all_classes_leave_of_it(
+    seed: int, classes: list[int], groups: list[list[int]]
+) -> None:
+    """A stronger car drops a van, also where vans alone are asked for."""
+    rng = np.random.default_rng(seed)
+    boxes = np.column_stack([rng.integers(20, 40, (30, 2)), rng.integers(10, 30, (30, 2))])
+    rows = np.column_stack([boxes, rng.random((30, 9)) ** 4]).astype(np.float32)
+    every = PredictorSettings(conf=0.1, nms_groups=groups, group_iou=0.3)
+    some = PredictorSettings(conf=0.1, nms_groups=groups, group_iou=0.3, classes=classes)
+    found = suppress(rows, every, (64, 64), 100)
+    np.testing.assert_array_equal(
+        suppress(rows, some, (64, 64), 100), found[np.isin(found[:, 5], classes)]
+    )
+    alone = suppress(rows, PredictorSettings(conf=0.1), (64, 64), 100)
+    left = select_boxes(alone, every, 100)
+    np.testing.assert_array_equal(
+        select_boxes(alone, some, 100), left[np.isin(left[:, 5], classes)]
+    )
+
+
 def test_groups_are_named_by_class() -> None:
     assert nms_groups(["car, van,truck"], NAMES) == ((3, 4, 5),)
     with pytest.raises(ConfigError, match="know no class 'vann'; did you mean 'van'"):

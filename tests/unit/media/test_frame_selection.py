@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from yolo_ema.errors import SourceError
 from yolo_ema.media.frames import Frame
+from yolo_ema.media.sources import image_sequence
 from yolo_ema.media.sources.frame_selection import FrameSelection
 from yolo_ema.media.sources.image_sequence import as_sequences
 from yolo_ema.media.sources.open_sources import open_sources
@@ -125,6 +126,22 @@ def test_rate_and_count_are_those_of_the_selection(
     assert reader.frame_count == 4
     assert FrameSelection(5, 1.1, 2.0).open(open_sources([str(path)])[0]).frame_count == 1
     assert len(list(reader)) == 4
+
+
+def test_a_folder_is_put_in_order_once(tmp_path: Path, monkeypatch) -> None:
+    """Not once for each of its images, which took minutes for thousands."""
+    for number in range(20):
+        (tmp_path / f"{number}.png").touch()
+    asked: list[str] = []
+    natural_order = image_sequence.natural_order
+    monkeypatch.setattr(
+        image_sequence, "natural_order", lambda name: asked.append(name) or natural_order(name)
+    )
+    images = open_sources([str(tmp_path)])
+    asked.clear()
+    [sequence] = as_sequences(images * 2, Fraction(30))
+    assert len(asked) == 20
+    assert [image.path.name for image in sequence.images] == [f"{n}.png" for n in range(20)]
 
 
 def test_images_are_taken_and_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -247,6 +248,16 @@ def test_crops_are_the_pixels_of_the_boxes(tmp_path):
     assert crop.shape == (20, 40, 3)
     assert np.abs(crop - smooth[20:40, 10:50]).mean() < 4
     assert cv2.imread(str(tmp_path / "crops" / "people" / "a-003-id8.jpg")).shape == (10, 10, 3)
+
+
+def test_a_crop_too_long_for_jpeg_is_a_png(tmp_path):
+    found = found_in([[0, 0, 66_000, 2, 0.9, 0]])
+    found = replace(found, frame=replace(found.frame, image_bgr=np.zeros((2, 66_000, 3), np.uint8)))
+    with contextlib.closing(Crops(tmp_path)) as sink:
+        sink.write(found, PICTURE)
+    (path,) = (tmp_path / "crops").rglob("*.*")
+    assert path.suffix == ".png"
+    assert cv2.imread(str(path)).shape == (2, 66_000, 3)
 
 
 def test_crops_are_bounded_and_stay_in_their_folder(tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from yolo_ema.constants import JPEG_SIDE
 from yolo_ema.errors import SourceError
 from yolo_ema.media.drawing.annotator import draw_detections
 from yolo_ema.media.frames import FrameDetections
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _LOSSY = frozenset({".avif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".webp"})
 _NOMINAL_RATE = Fraction(25)
-_JPEG_SIDE = 65_500  # pixels; the format's limit is 65,535
 
 
 @dataclass
@@ -125,9 +125,7 @@ class AnnotatedCopies(Sink):
         return _Clip(writer, self._begun, image_wh, time_s)
 
     def _write_image(self, source: str, stem: str, image_bgr: np.ndarray) -> Path:
-        lossless = (
-            Path(source).suffix.lower() not in _LOSSY or max(image_bgr.shape[:2]) > _JPEG_SIDE
-        )
+        lossless = Path(source).suffix.lower() not in _LOSSY or max(image_bgr.shape[:2]) > JPEG_SIDE
         suffix = ".png" if lossless else ".jpg"
         written, content = cv2.imencode(suffix, image_bgr)
         if not written:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from yolo_ema.constants import JPEG_SIDE
 from yolo_ema.media.frames import FrameDetections
 from yolo_ema.media.sinks.sink import FrameContext, Sink
 from yolo_ema.media.sinks.unique_paths import write_unique
@@ -18,7 +19,7 @@ LARGEST_NUMBER = 10_000
 
 class Crops(Sink):
     """``crops/<class>/<image>-<row>.jpg``: the pixels of each box, by falling score from row 1,
-    with ``-id<track>`` if tracked.
+    with ``-id<track>`` if tracked; ``.png`` where a box is too long for JPEG.
 
     Attributes:
         left_out: how many objects got no crop because ``limit`` was reached.
@@ -46,10 +47,11 @@ class Crops(Sink):
             if self._written >= self._limit:
                 self.left_out += 1
                 continue
-            _, content = cv2.imencode(".jpg", found.frame.image_bgr[y1:y2, x1:x2])
+            suffix = ".jpg" if max(x2 - x1, y2 - y1) <= JPEG_SIDE else ".png"
+            _, content = cv2.imencode(suffix, found.frame.image_bgr[y1:y2, x1:x2])
             folder = self.folder / _safe(found.names[int(found.class_ids[row])])
             write_unique(
-                folder, f"{stem}-{row + 1:03d}{_identity(found, row)}", ".jpg", content.tobytes()
+                folder, f"{stem}-{row + 1:03d}{_identity(found, row)}", suffix, content.tobytes()
             )
             self._written += 1
 

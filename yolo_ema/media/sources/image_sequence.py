@@ -120,20 +120,20 @@ def as_sequences(sources: Sequence[Source], rate: Fraction) -> list[Source]:
     A sequence comes where its folder's first image stood.
     """
     by_folder: dict[Path, list[StoredSource]] = {}
-    for source in sources:
+    for source in dict.fromkeys(sources):
         if isinstance(source, StoredSource) and not source.is_video:
             by_folder.setdefault(source.path.parent, []).append(source)
-    joined: dict[Source, None] = {}
-    for source in sources:
+    joined: list[Source] = []
+    for source in dict.fromkeys(sources):
         images: list[StoredSource] = []
         if isinstance(source, StoredSource) and not source.is_video:
             images = by_folder[source.path.parent]
-        if len(images) > 1:
+        if len(images) < 2:
+            joined.append(source)
+        elif source == images[0]:
             ordered = sorted(images, key=lambda image: natural_order(image.path.name))
-            joined[ImageSequence(images[0].path.parent, tuple(ordered), rate)] = None
-        else:
-            joined[source] = None
-    return list(joined)
+            joined.append(ImageSequence(source.path.parent, tuple(ordered), rate))
+    return joined
 
 
 def natural_order(name: str) -> tuple[list[str | int], str]:
