@@ -26,6 +26,7 @@ from yolo_ema import Detector
 from yolo_ema.cli import main
 from yolo_ema.detect import orthomosaic as orthomosaic_module
 from yolo_ema.detect.orthomosaic import detect_orthomosaics
+from yolo_ema.detect.orthomosaic_sources import orthomosaics_in
 from yolo_ema.options.detect import DetectOptions
 
 rasterio = pytest.importorskip("rasterio")
@@ -354,6 +355,7 @@ def test_a_plain_small_tiff_and_no_georeference_stay_images(yolo_ema_command, on
         (("--bands", "1,2"), 2, "--bands is 1,2; expected three bands"),
         (("--stretch", "9,3"), 2, "--stretch is 9,3; expected the value that becomes black"),
         (("--track",), 2, "--track, lines and zones: not for "),
+        (("--vid-stride", "2"), 2, "--vid-stride, --start and --end: not for "),
         (("--save", "coco"), 2, "--save coco is not for "),
         (("--tile", "off", "--max-pixels", "1000"), 2, "--tile off would read 500x420 pixels"),
     ],
@@ -445,6 +447,15 @@ def test_a_killed_run_resumes_where_it_stopped(detect, onnx_file, tmp_path):
     assert 0 < found["windows"]["resumed"] < found["windows"]["total"]
     for name in ("o.csv", "o.jsonl"):
         assert (tmp_path / "out" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+@pytest.mark.parametrize("suffix", [".tfw", ".TFW", ".wld"])
+def test_a_world_file_makes_an_orthomosaic_of_an_image(onnx_file, tmp_path, suffix):
+    path = write_tiff(tmp_path / "o.tif", rgb_of(picture(3, (90, 80))), crs=None, transform=None)
+    options = DetectOptions(weights=onnx_file, source=[path])
+    assert orthomosaics_in(options)[0] == ()
+    path.with_suffix(suffix).write_text("0.1\n0\n0\n-0.1\n465000\n5247000\n")
+    assert orthomosaics_in(options)[0] == (path,)
 
 
 def test_an_interrupted_run_over_files_of_one_name_resumes_and_writes_each_once(

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 from pathlib import Path
 
+from yolo_ema.detect.inputs import selection_of
 from yolo_ema.errors import ConfigError
 from yolo_ema.geo.orthomosaic.object_files import SUFFIXES
 from yolo_ema.io.tiff_file import TiffPage, is_tiff, main_page, tiff_pages
@@ -33,7 +34,8 @@ def orthomosaics_in(options: DetectOptions) -> tuple[tuple[Path, ...], list[str]
         if page is None:
             continue
         has_place = bool(_MODEL_TAGS & page.entries.keys()) or any(
-            path.with_suffix(suffix).is_file() for suffix in _WORLD_FILES
+            path.with_suffix(suffix).is_file() or path.with_suffix(suffix.upper()).is_file()
+            for suffix in _WORLD_FILES
         )
         if page.wh[0] * page.wh[1] > options.max_pixels:
             files.append(path)
@@ -77,6 +79,7 @@ def _check(options: DetectOptions, files: list[Path]) -> None:
         )
     asked = {
         "--track, lines and zones": options.tracks,
+        "--vid-stride, --start and --end": not selection_of(options).is_all,
         "--show": options.show,
         "--serve": options.serve is not None,
     }
