@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolo_ema.detect.result_files import ResultSource
-from yolo_ema.errors import ConfigError, DataError, OutOfReachError
+from yolo_ema.errors import ConfigError, DataError, OutOfReachError, TelemetryError
 from yolo_ema.geo.camera_heights import (
     FlightGround,
     ground_below,
@@ -88,19 +88,25 @@ def _now_at(names: Sequence[str], places: Sequence[str]) -> dict[str, str]:
     """Return the place of each source that is in one of the places; results in MOT's format name
     a video without its suffix.
     """
-    now_at = {}
+    if not places:
+        return {}
+    called: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        called = Path(name).name
-        named = [place for place in places if called in {Path(place).name, Path(place).stem}]
-        peers = [other for other in names if Path(other).name == called]
-        found = counterparts(name, peers, named)
-        if len(found) == 1:
-            now_at[name] = found[0]
-        elif named and (found or len(named) >= len(peers)):
-            raise ConfigError(
-                f"--source has {', '.join(named)}: which of them is {name} the folders do not "
-                "tell; locate them one after the other"
-            )
+        called[Path(name).name].append(name)
+    at: dict[str, list[str]] = defaultdict(list)
+    for place in places:
+        for word in {Path(place).name, Path(place).stem} & called.keys():
+            at[word].append(place)
+    now_at = {}
+    for word, there in at.items():
+        for name, found in counterparts(called[word], there).items():
+            if found is None:
+                raise ConfigError(
+                    f"--source has {', '.join(there[:3])}: which of the sources called {word} is "
+                    "there the folders do not tell; locate them one after the other"
+                )
+            if found:
+                now_at[name] = found[0]
     return now_at
 
 
@@ -154,7 +160,10 @@ def _posed_video(
     if source.has_poses:
         ground = ground_below(options, (frame.pose for frame in source.frames))
         return _Posed(source.frames, None, ground)
-    words = telemetry_of(source.name, names, options.telemetry)
+    try:
+        words = telemetry_of(source.name, names, options.telemetry)
+    except TelemetryError as error:
+        return _Posed(source.frames, NoPose(error.reason, str(error)), None)
     track = _track_of(source, replace(options, telemetry=words), now_at)
     if not isinstance(track, PoseTrack):
         return _Posed(source.frames, no_pose_of(track), None)
@@ -179,25 +188,39 @@ def telemetry_of(video: str, names: Sequence[str], entries: Sequence[str]) -> tu
     the videos, or all where no others are left.
 
     Raises:
-        ConfigError: which of several videos of its name a file belongs to is unknown.
+        TelemetryError: the only entries are files of its name, and they belong to another video of
+            that name, or to which of them is unknown.
     """
     files = [word for word in entries if word not in KINDS and word != "auto"]
     own = Path(video).stem
     others = {Path(name).stem for name in names} - {own}
-    peers = {video, *(name for name in names if Path(name).stem == own)}
-    by_suffix: dict[str, list[str]] = defaultdict(list)
-    for word in files:
-        if Path(word).stem == own:
-            by_suffix[Path(word).suffix.lower()].append(word)
-    named = [word for same in by_suffix.values() for word in counterparts(video, peers, same)]
-    if by_suffix and not named:
-        raise ConfigError(
-            f"--telemetry has files called {own}, as {len(peers)} videos are, and none lies in a "
-            f"folder that tells it is of {video}; expected them beside their videos, or in folders "
-            "of the same names"
+    of_its_name = [word for word in files if Path(word).stem == own]
+    if of_its_name:
+        left = _own_files(video, [name for name in names if Path(name).stem == own], of_its_name)
+    else:
+        left = [word for word in files if Path(word).stem not in others] or files
+    words = tuple(word for word in entries if word in left or word not in files)
+    if entries and not words:
+        raise TelemetryError(
+            f"{', '.join(of_its_name[:3])}: of another video that is called {own}, or of which one "
+            "the folders do not tell; expected a file beside each, or in folders of the same names",
+            "other_clip",
         )
-    left = named or [word for word in files if Path(word).stem not in others] or files
-    return tuple(word for word in entries if word in left or word not in files)
+    return words
+
+
+def _own_files(video: str, namesakes: Sequence[str], files: Sequence[str]) -> list[str]:
+    """Return the files of a video's name that are its own: of each kind of file those in the folder
+    that is most like its own.
+    """
+    own: list[str] = []
+    for suffix in dict.fromkeys(Path(file).suffix.lower() for file in files):
+        same = [file for file in files if Path(file).suffix.lower() == suffix]
+        found = counterparts([video, *namesakes], same)[video]
+        if found is None and set(namesakes) <= {video}:
+            found = same  # of which the first that can be read is taken
+        own += found or []
+    return own
 
 
 def _track_of(

@@ -214,10 +214,10 @@ class _Run:
 
     def _write(self, reader: OrthomosaicReader, grid: WindowGrid, journal: WindowJournal) -> None:
         summary, names = self._summary, self._tiled.names
-        paths = journal.files()
-        if not paths:
-            paths = self._free_paths(has_degrees=reader.place.to_degrees is not None)
-            journal.name_files(paths)
+        paths = self._free_paths(has_degrees=reader.place.to_degrees is not None)
+        begun = journal.files()
+        paths = {kind: begun.get(kind, path) for kind, path in paths.items()}
+        journal.name_files(paths)
 
         def merge(rows_of_views: list[np.ndarray], views: np.ndarray) -> np.ndarray:
             windows = [

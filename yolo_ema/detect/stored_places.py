@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from yolo_ema.detect.flight_poses import no_pose_of, telemetry_of, unusable
 from yolo_ema.detect.frame_places import check_surface_model, place_frame
-from yolo_ema.errors import ConfigError, DataError
+from yolo_ema.errors import ConfigError, DataError, TelemetryError
 from yolo_ema.geo.camera_heights import (
     FlightGround,
     ground_below,
@@ -90,7 +90,11 @@ class StoredPlaces:
     def _add_video(self, source: StoredSource, names: Sequence[str]) -> None:
         from yolo_ema.media.sources.video_cuts import stated_duration_s  # brings PyAV
 
-        words = telemetry_of(str(source.path), names, self._options.telemetry)
+        try:
+            words = telemetry_of(source.name, names, self._options.telemetry)
+        except TelemetryError as error:
+            self._lack(source.name, NoPose(error.reason, str(error)))
+            return
         options = replace(self._options, telemetry=words)
         length_s = stated_duration_s(source.path)
         track = open_telemetry(source.path, options, duration_s=length_s, images=False)

@@ -17,8 +17,8 @@ _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE windows (number INTEGER PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL,
   pixels INTEGER NOT NULL, square_metres REAL, boxes BLOB NOT NULL);
-CREATE TABLE files (kind TEXT PRIMARY KEY, name TEXT NOT NULL);
 """
+_FILES = "CREATE TABLE IF NOT EXISTS files (kind TEXT PRIMARY KEY, name TEXT NOT NULL)"
 _COMMIT_EVERY = 32
 
 
@@ -102,13 +102,14 @@ class WindowJournal:
         """
         with self._explained():
             rows = [(kind, path.name) for kind, path in paths.items()]
-            self._connection.executemany("INSERT INTO files VALUES (?,?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?,?)", rows)
             self._connection.commit()
 
     def files(self) -> dict[str, Path]:
         """Return those files; none where none were noted yet."""
-        rows = self._connection.execute("SELECT kind, name FROM files")
-        return {kind: self.path.with_name(name) for kind, name in rows}
+        with self._explained():
+            rows = self._connection.execute("SELECT kind, name FROM files")
+            return {kind: self.path.with_name(name) for kind, name in rows}
 
     def done(self) -> set[int]:
         """Return the numbers of windows that are done."""
@@ -151,6 +152,7 @@ class WindowJournal:
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 self._connection.execute(statement)
             self._connection.executemany("INSERT INTO settings VALUES (?,?)", settings.items())
+        self._connection.execute(_FILES)
         known = dict(self._connection.execute("SELECT name, value FROM settings"))
         self._connection.commit()
         other = [name for name in {**known, **settings} if known.get(name) != settings.get(name)]

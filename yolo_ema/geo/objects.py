@@ -14,7 +14,7 @@ from yolo_ema.geo.geodesic import LocalFrame
 from yolo_ema.geo.joining import GroundObject, join
 from yolo_ema.geo.motion_fit import Motion, motion_of
 from yolo_ema.geo.sightings import LocatedSource
-from yolo_ema.geo.tracklets import tracklets_of
+from yolo_ema.geo.tracklets import tracklets_of, used_rows
 from yolo_ema.geo.uncertainty import Ellipse, ellipse_of
 
 Array = NDArray[np.float64]
@@ -93,14 +93,8 @@ def _as_object(
     motion = _motion(joined)
     path, path_moments = np.zeros((0, 2)), np.zeros(0)
     if motion.is_moving and motion.last is not None:
-        # Its line ends in a mean over half a second, before the last sighting.
-        clock = joined.fixes.clocks[-1]
-        seen_s = max(
-            sources[t.source].sightings.moments_s[t.rows].max()
-            for t in joined.tracklets
-            if t.fixes.clocks[-1] == clock
-        )
-        metres, covariance = motion.last.after(max(0.0, float(seen_s) - motion.last.end_s))
+        late_s = _last_used_s(joined, sources) - motion.last.end_s
+        metres, covariance = motion.last.after(max(0.0, late_s))
         latitudes, longitudes = frame.to_degrees(joined.fixes.metres_en)
         path, path_moments = np.column_stack([longitudes, latitudes]), joined.fixes.moments_s
     else:
@@ -127,6 +121,19 @@ def _as_object(
         moments_s=(float(moments.min()), float(moments.max())),
         rows={source: np.concatenate(parts) for source, parts in rows.items()},
     )
+
+
+def _last_used_s(joined: GroundObject, sources: Sequence[LocatedSource]) -> float:
+    """Return the moment of the last sighting that its positions are made of, the last of which is a
+    mean over half a second: on the clock of that one, and not cut by the image's border.
+    """
+    clock, last_s = joined.fixes.clocks[-1], -np.inf
+    for tracklet in joined.tracklets:
+        if tracklet.fixes.clocks[-1] == clock:
+            sightings = sources[tracklet.source].sightings
+            used = used_rows(sightings, tracklet.rows)
+            last_s = max(last_s, float(sightings.moments_s[used].max()))
+    return last_s
 
 
 def _seen(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from yolo_ema.geo.fixes import MOST_FIXES, Fixes, at_its_height
 from yolo_ema.geo.geodesic import LocalFrame
-from yolo_ema.geo.sightings import LocatedSource
+from yolo_ema.geo.sightings import LocatedSource, Sightings
 
 Array = NDArray[np.float64]
 
@@ -83,6 +83,14 @@ def _every_half_second(source: LocatedSource) -> list[int]:
     return list(first.values())
 
 
+def used_rows(sightings: Sightings, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of a tracklet whose boxes the image's border does not cut; all, where it cuts
+    each.
+    """
+    inside = rows[~sightings.at_border[rows]]
+    return inside if len(inside) else rows
+
+
 def _tracklet(
     source: LocatedSource, index: int, number: int, rows: NDArray[np.int64], metres_en: Array
 ) -> Tracklet:
@@ -91,9 +99,8 @@ def _tracklet(
     for row in rows.tolist():
         name = sightings.class_names[row]
         scores[name] = scores.get(name, 0.0) + float(sightings.scores[row])
-    inside = ~sightings.at_border[rows]
-    used = inside if inside.any() else np.ones(len(rows), bool)
-    fixes = _fixes(source, index, number, rows[used], metres_en[used])
+    used = used_rows(sightings, rows)
+    fixes = _fixes(source, index, number, used, metres_en[np.isin(rows, used)])
     return Tracklet(
         at_its_height(fixes, max(scores, key=lambda name: scores[name])),
         rows,

@@ -4,36 +4,62 @@ they were moved.
 
 from __future__ import annotations
 
-import itertools
+import functools
+import os
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 
-def counterparts(path: str, peers: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Return which files belong to one of several files of the same name.
+def counterparts(paths: Iterable[str], others: Iterable[str]) -> dict[str, list[str] | None]:
+    """Return which files belong to each of several files of one name.
+
+    A file belongs where its folder agrees most, counted from the last: ``card/101/a.csv`` to
+    ``films/101/a.mp4``, and not to ``films/100/a.mp4``.
 
     Args:
-        path: the file.
-        peers: all files of its kind and name, itself included.
-        others: files that may belong to one of them, by name.
+        paths: the files.
+        others: files that may belong to them.
 
     Returns:
-        Those of ``others`` whose folders agree with that of ``path`` most, counted from the last,
-        and more than with those of its peers.
+        For each of ``paths`` those of ``others``, of one folder; none where they belong to another
+        of ``paths``, and None where the folders do not tell.
     """
-    peers = set(peers)
-    return [other for other in _nearest(path, others) if _nearest(other, peers) == [path]]
+    ours, theirs = _Folders(paths), _Folders(others)
+    found: dict[str, list[str] | None] = {}
+    for path in paths:
+        near = theirs.nearest(path)
+        home = ours.nearest(near[0]) if near else None
+        if near is None or home is None:
+            found[path] = None
+        else:
+            found[path] = near if _folders(home[0]) == _folders(path) else []
+    return found
 
 
-def _nearest(path: str, others: Iterable[str]) -> list[str]:
-    shared = {other: _shared_folders(path, other) for other in others}
-    most = max(shared.values(), default=0)
-    return [other for other, count in shared.items() if count == most]
+class _Folders:
+    """Files by their folders."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._of_tail: dict[tuple[str, ...], dict[tuple[str, ...], list[str]]] = defaultdict(dict)
+        for path in dict.fromkeys(paths):
+            folders = _folders(path)
+            for depth in range(len(folders) + 1):
+                self._of_tail[folders[:depth]].setdefault(folders, []).append(path)
+
+    def nearest(self, path: str) -> list[str] | None:
+        """Return the files of the folder that agrees most with a path's; None where several do
+        equally.
+        """
+        folders = _folders(path)
+        for depth in range(len(folders), -1, -1):
+            found = self._of_tail.get(folders[:depth], {})
+            if found:
+                return next(iter(found.values())) if len(found) == 1 else None
+        return None
 
 
-def _shared_folders(one: str, two: str) -> int:
-    """Return in how many folders, counted from the last, two paths agree."""
-    folders = zip(
-        *(reversed(Path(path).absolute().parent.parts) for path in (one, two)), strict=False
-    )
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], folders))
+@functools.lru_cache(maxsize=1 << 16)
+def _folders(path: str) -> tuple[str, ...]:
+    """Return the folders that a file is in, the last first."""
+    return tuple(reversed(Path(os.path.abspath(path)).parent.parts))  # noqa: PTH100 - of no link

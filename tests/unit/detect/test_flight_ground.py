@@ -12,13 +12,14 @@ import pytest
 from yolo_ema.detect.flight_poses import locate_flight, telemetry_of
 from yolo_ema.detect.live_places import LivePlaces
 from yolo_ema.detect.result_files import ResultSource
-from yolo_ema.errors import ConfigError, DataError, DataNotFoundError
+from yolo_ema.errors import ConfigError, DataError, DataNotFoundError, TelemetryError
 from yolo_ema.geo.camera_heights import grounds_of_stills
 from yolo_ema.geo.flight_map import map_flight
 from yolo_ema.geo.pose import NoPose, Pose
 from yolo_ema.geo.sightings import FrameBoxes
 from yolo_ema.media.frames import Frame, FrameDetections
-from yolo_ema.options.mapping import MapOptions
+from yolo_ema.media.sources.stored_source import StoredSource
+from yolo_ema.options.mapping import MapOptions, PlacingOptions
 
 pyproj = pytest.importorskip("pyproj")
 rasterio = pytest.importorskip("rasterio")
@@ -205,8 +206,27 @@ def test_of_videos_of_one_name_each_takes_the_telemetry_of_its_own_folder():
     poses = ("logs/101/DJI_0001.csv", "logs/100/DJI_0001.csv", "logs/100/DJI_0001.SRT")
     assert telemetry_of(videos[0], videos, poses) == poses[1:]
     assert telemetry_of(videos[1], videos, poses) == poses[:1]
-    with pytest.raises(ConfigError, match="in a folder that tells it is of dcim/100"):
-        telemetry_of(videos[0], videos, ("logs/DJI_0001.csv",))
+    assert telemetry_of(videos[0], videos, (*poses[:1], "auto")) == ("auto",)
+    for files in (("logs/DJI_0001.csv",), poses[:1]):
+        with pytest.raises(TelemetryError, match="of another video that is called DJI_0001, or"):
+            telemetry_of(videos[0], videos, files)
+
+
+def test_two_forms_of_one_video_share_its_telemetry():
+    videos = ["a/x.mp4", "a/x.mov", "./a/x.mp4"]
+    for video in videos:
+        assert telemetry_of(video, videos, ("a/x.csv",)) == ("a/x.csv",)
+
+
+def test_telemetry_for_a_fetched_video_is_told_by_its_address():
+    """The file that is read lies in a folder of its own."""
+    from yolo_ema.detect.stored_places import StoredPlaces
+
+    sources = [StoredSource(Path("fetched/x.mp4"), given=f"s3://b/{day}/x.mp4") for day in "12"]
+    words = telemetry_of(sources[0].name, [one.name for one in sources], ("logs/1/x.csv",))
+    assert words == ("logs/1/x.csv",)
+    places = StoredPlaces(sources[:1], PlacingOptions(telemetry=("logs/x.csv",)))
+    assert "there is no file logs/x.csv" in str(places.problems)
 
 
 def test_moved_videos_of_one_name_are_found_by_their_folders(tmp_path):
@@ -223,5 +243,5 @@ def test_moved_videos_of_one_name_are_found_by_their_folders(tmp_path):
     assert problems == {}
     latitudes = [float(part.sightings.places.latitude_deg[0]) for part in located]
     assert latitudes == pytest.approx([47.5, 47.0], abs=0.01)
-    with pytest.raises(ConfigError, match=r"which of them is elsewhere/a\.mp4 the folders"):
+    with pytest.raises(ConfigError, match=r"which of the sources called a\.mp4 is there"):
         locate_flight([source("elsewhere/a.mp4", 3)], MapOptions(), places)

@@ -53,6 +53,24 @@ def one_car(noise_px=0.0, seconds=8.0, **settings) -> list[FrameBoxes]:
     )
 
 
+def test_what_the_border_cuts_is_where_it_was_last_whole():
+    """A car that has stopped there is not followed at the speed that it had."""
+    car = Standing("car", -20, 0, velocity=(8, 0))
+    seen = fly([car], lambda _: camera_at(0, 0, 50, 0, -89), seconds=6, fps=5)
+    inside = [frame for frame in seen if len(frame.boxes_xyxy)]
+    last = inside[-1]
+    left, top, _, bottom = last.boxes_xyxy[0]
+    cut = np.array([[left + 40, top, 1920, bottom]])
+    standing = [
+        replace(last, frame=number, time_s=number / 5, boxes_xyxy=cut)
+        for number in range(last.frame + 1, 200)
+    ]
+    (found,) = flown([*inside, *standing])
+    assert found.motion.is_moving
+    assert found.moments_s[1] == pytest.approx(199 / 5)
+    assert np.hypot(*(metres([found])[0] - car.at(last.time_s))) < 1
+
+
 def test_a_flight_that_returns_counts_each_car_once_and_finds_it():
     objects = flown(fly(LOT, there_and_back, seconds=56, fps=3))
     assert len(objects) == len(LOT)

@@ -64,11 +64,12 @@ def read_exiftool(content: Any, source: Path | None = None) -> Reading:
 
 def _video_of(source: Path | None, videos: Sequence[str]) -> str:
     """Return the one that is meant of the videos described: the only one, or by name and folder."""
-    clip = source.name if source is not None else ""
+    clip_path = str(source or "")
+    clip = Path(clip_path).name
     named = [name for name in videos if Path(name).name == clip]
-    meant = videos if len(videos) == 1 else counterparts(str(source), [str(source)], named)
-    if len(meant) != 1:
-        which = f"{len(meant)} are" if meant else "none is"
+    meant = videos if len(videos) == 1 else counterparts([clip_path], named)[clip_path]
+    if not meant:
+        which = f"{len(named)} are" if named else "none is"
         raise TelemetryError(
             f"it describes {len(videos)} videos, and {which} called {clip!r}", "other_clip"
         )

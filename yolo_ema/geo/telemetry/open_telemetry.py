@@ -181,14 +181,13 @@ def _by_path(stills: Mapping[str, Sample | str], paths: Sequence[Path]) -> dict[
     told: dict[str, list[str]] = defaultdict(list)
     for key in stills:
         told[Path(key).name].append(key)
-    samples: dict[Path, Sample | str] = {}
-    for path in paths:
-        keys = [str(path)]
-        if keys[0] not in stills:
-            named = told.get(path.name) or told.get(path.stem) or []
-            keys = counterparts(str(path), images[path.name], named)
-        samples[path] = stills[keys[0]] if len(keys) == 1 else "unknown_image"
-    return samples
+    samples: dict[str, Sample | str] = {}
+    for name, of_name in images.items():
+        keys = told.get(name) or told.get(Path(name).stem) or []
+        for image, found in counterparts(of_name, keys).items():
+            tells = {image} & stills.keys() or set(found or ())
+            samples[image] = stills[tells.pop()] if len(tells) == 1 else "unknown_image"
+    return {path: samples[str(path)] for path in paths}
 
 
 def _by_order(reading: Reading, paths: Sequence[Path]) -> dict[Path, Sample | str]:
