@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -95,12 +96,13 @@ def _now_at(names: Sequence[str], places: Sequence[str]) -> dict[str, str]:
         called[Path(name).name].append(name)
     at: dict[str, list[str]] = defaultdict(list)
     for place in places:
-        for word in {Path(place).name, Path(place).stem} & called.keys():
+        words = {Path(place).name} & called.keys() or {Path(place).stem} & called.keys()
+        for word in words:
             at[word].append(place)
     now_at = {}
     for word, there in at.items():
         for name, found in counterparts(called[word], there).items():
-            if found is None:
+            if found is None or len(set(map(os.path.abspath, found))) > 1:
                 raise ConfigError(
                     f"--source has {', '.join(there[:3])}: which of the sources called {word} is "
                     "there the folders do not tell; locate them one after the other"
@@ -188,18 +190,21 @@ def telemetry_of(video: str, names: Sequence[str], entries: Sequence[str]) -> tu
     the videos, or all where no others are left.
 
     Raises:
-        TelemetryError: the only entries are files of its name, and they belong to another video of
-            that name, or to which of them is unknown.
+        TelemetryError: there are only files of the videos' names, and those of its own belong to
+            another video of that name, or to which of them is unknown.
     """
     files = [word for word in entries if word not in KINDS and word != "auto"]
     own = Path(video).stem
-    others = {Path(name).stem for name in names} - {own}
+    stems = {own, *(Path(name).stem for name in names)}
     of_its_name = [word for word in files if Path(word).stem == own]
+    of_no_name = [word for word in files if Path(word).stem not in stems]
     if of_its_name:
-        left = _own_files(video, [name for name in names if Path(name).stem == own], of_its_name)
+        namesakes = [name for name in names if Path(name).stem == own]
+        left = _own_files(video, namesakes, of_its_name) or of_no_name
     else:
-        left = [word for word in files if Path(word).stem not in others] or files
-    words = tuple(word for word in entries if word in left or word not in files)
+        left = of_no_name or files
+    left_out = {*files} - {*left}
+    words = tuple(word for word in entries if word not in left_out)
     if entries and not words:
         raise TelemetryError(
             f"{', '.join(of_its_name[:3])}: of another video that is called {own}, or of which one "

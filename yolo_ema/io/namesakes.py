@@ -25,15 +25,20 @@ def counterparts(paths: Iterable[str], others: Iterable[str]) -> dict[str, list[
         For each of ``paths`` those of ``others``, of one folder; none where they belong to another
         of ``paths``, and None where the folders do not tell.
     """
+    paths, others = list(paths), list(dict.fromkeys(others))
     ours, theirs = _Folders(paths), _Folders(others)
+    homes = {other: ours.nearest(other) for other in others}
+    taken = {_folders(home[0]) for home in homes.values() if home}
+    all_told = bool(others) and None not in homes.values()
     found: dict[str, list[str] | None] = {}
     for path in paths:
         near = theirs.nearest(path)
-        home = ours.nearest(near[0]) if near else None
-        if near is None or home is None:
-            found[path] = None
+        home = homes[near[0]] if near else None
+        if near and home and _folders(home[0]) == _folders(path):
+            found[path] = near
         else:
-            found[path] = near if _folders(home[0]) == _folders(path) else []
+            belongs_elsewhere = home is not None or (all_told and _folders(path) not in taken)
+            found[path] = [] if belongs_elsewhere else None
     return found
 
 
@@ -59,7 +64,11 @@ class _Folders:
         return None
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def _folders(path: str) -> tuple[str, ...]:
     """Return the folders that a file is in, the last first."""
-    return tuple(reversed(Path(os.path.abspath(path)).parent.parts))  # noqa: PTH100 - of no link
+    return _parts(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - of no link
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _parts(folder: str) -> tuple[str, ...]:
+    return tuple(reversed(Path(folder).parts))

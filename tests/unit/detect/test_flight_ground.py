@@ -207,9 +207,26 @@ def test_of_videos_of_one_name_each_takes_the_telemetry_of_its_own_folder():
     assert telemetry_of(videos[0], videos, poses) == poses[1:]
     assert telemetry_of(videos[1], videos, poses) == poses[:1]
     assert telemetry_of(videos[0], videos, (*poses[:1], "auto")) == ("auto",)
+    assert telemetry_of(videos[0], videos, (*poses[:1], "flight.tlog")) == ("flight.tlog",)
     for files in (("logs/DJI_0001.csv",), poses[:1]):
         with pytest.raises(TelemetryError, match="of another video that is called DJI_0001, or"):
             telemetry_of(videos[0], videos, files)
+
+
+def test_results_without_a_suffix_are_of_no_photo_of_their_name(tmp_path):
+    """As MOT's are."""
+    (tmp_path / "a.csv").write_text(
+        "time_s,latitude_deg,longitude_deg,height_takeoff_m,yaw_deg,pitch_deg,hfov_deg\n"
+        "0,47,8.0,60,0,-90,70\n2,47,8.0,60,0,-90,70\n"
+    )
+    for name in ("a.mp4", "a.jpg"):
+        (tmp_path / name).touch()
+    video, photo = (str(tmp_path / name) for name in ("a.mp4", "a.jpg"))
+    located, problems = locate_flight([source("a", 3)], MapOptions(), [video])
+    assert problems == {}
+    assert located[0].sightings.places.latitude_deg[0] == pytest.approx(47, abs=0.01)
+    with pytest.raises(ConfigError, match="which of the sources called a is there"):
+        locate_flight([source("a", 3)], MapOptions(), [photo, video])
 
 
 def test_two_forms_of_one_video_share_its_telemetry():

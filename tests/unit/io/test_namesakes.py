@@ -26,6 +26,11 @@ FOLDERS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join)
         (["a/1/x.mp4", "b/1/x.mp4"], ["a/1/x.csv"], [["a/1/x.csv"], []]),
         (["a/x.mp4", "./a/x.mov"], ["a/x.csv"], [["a/x.csv"], ["a/x.csv"]]),
         (["a/x.mp4"], [], [None]),
+        (
+            ["a/x.mp4", "b/x.mp4", "c/x.mp4"],
+            ["to/a/x.mp4", "to/b/x.mp4"],
+            [["to/a/x.mp4"], ["to/b/x.mp4"], []],
+        ),
     ],
 )
 def test_they_are_told_by_their_folders(paths, others, found):
@@ -46,10 +51,25 @@ def test_it_follows_the_literal_rule(ours, theirs):
         [f"/{name}/{folder}/x" for folder in sorted(folders)]
         for name, folders in (("ours", ours), ("theirs", theirs))
     )
+
+    def nearest(path: str, among: list[str]) -> list[str]:
+        return [one for one in among if _shared(path, one) == max(_shared(path, p) for p in among)]
+
+    homes = [nearest(other, paths) for other in others]
+    others_have_homes = bool(others) and all(len(home) == 1 for home in homes)
     for path, found in counterparts(paths, others).items():
-        near = [o for o in others if _shared(path, o) == max(_shared(path, p) for p in others)]
-        if len(near) != 1:
-            assert found is None
-            continue
-        home = [p for p in paths if _shared(near[0], p) == max(_shared(near[0], q) for q in paths)]
-        assert found == (None if len(home) != 1 else near if home == [path] else [])
+        near = nearest(path, others)
+        if len(near) == 1 and nearest(near[0], paths) == [path]:
+            assert found == near
+        elif len(near) == 1 and len(nearest(near[0], paths)) == 1:
+            assert found == []
+        else:
+            assert found == ([] if others_have_homes and [path] not in homes else None)
+
+
+def test_a_relative_path_is_of_the_folder_where_the_process_is_now(tmp_path, monkeypatch):
+    logs = ["/card/100/a.srt", "/card/101/a.srt"]
+    for number, log in zip((100, 101), logs, strict=True):
+        (tmp_path / str(number)).mkdir()
+        monkeypatch.chdir(tmp_path / str(number))
+        assert counterparts(["a.mp4"], logs) == {"a.mp4": [log]}
